@@ -2,7 +2,7 @@
 import { type ParseArgsConfig, parseArgs } from 'node:util';
 
 /** Prints how a script is used, and ends it, if `--help` is among its arguments. */
-export function tellUsage(usage: string): void {
+export function printUsage(usage: string): void {
   if (!process.argv.slice(2).some((arg) => arg === '--help' || arg === '-h')) return;
   console.log(`Use it as: ${usage}`);
   process.exit(0);
@@ -10,7 +10,7 @@ export function tellUsage(usage: string): void {
 
 /** Reads the arguments of a script. It ends with what is wrong, and how it is used, before it has done anything. */
 export function readArguments<T extends ParseArgsConfig>(usage: string, config: T): ReturnType<typeof parseArgs<T>> {
-  tellUsage(usage);
+  printUsage(usage);
   try {
     return parseArgs(config);
   } catch (thrown) {

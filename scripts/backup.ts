@@ -4,7 +4,16 @@
  * `SLUICE_URL=https://… SLUICE_TOKEN=… npm run --silent backup [-- --account alice | --erasures] > backup.jsonl`.
  */
 import { readArguments } from './arguments.ts';
-import { backupPath, callEdge, groupBackupPath, idsOf, NotGiven, rowsOf, stopWith, versionPath } from './edge-calls.ts';
+import {
+  backupPath,
+  callEdge,
+  groupBackupPath,
+  listIds,
+  listRows,
+  stopWith,
+  Unavailable,
+  versionPath,
+} from './edge-calls.ts';
 
 const USAGE =
   'SLUICE_URL=https://… SLUICE_TOKEN=… npm run --silent backup [-- --account alice | --erasures] > backup.jsonl';
@@ -23,7 +32,7 @@ const done = { groups: 0, erasures: 0, versions: 0, accounts: 0, conversations: 
 const versions = new Map<string, boolean>();
 
 /** A version of a backup, or what a conversation has of its agent. */
-interface Named {
+interface StoredReference {
   model?: string | { by?: string };
   tools?: { run?: string | { agent?: string } }[];
 }
@@ -43,13 +52,13 @@ try {
 
 /** Writes everything, in the order in which a restore needs it: what limits and revokes comes before what it applies to. */
 async function writeDeployment(): Promise<void> {
-  await orMissing('the limits of the deployment', async () => {
+  await noteIfMissing('the limits of the deployment', async () => {
     process.stdout.write(`${await (await callEdge('GET', '/pools/deployment/backup')).text()}\n`);
   });
-  for await (const group of idsOf('/groups')) await writeGroup(group);
+  for await (const group of listIds('/groups')) await writeGroup(group);
   await writeErasures();
   await writeStored();
-  for await (const account of idsOf('/accounts')) {
+  for await (const account of listIds('/accounts')) {
     await writeStored(account);
     if (await writeAccount(account)) await writeConversations(account);
   }
@@ -66,7 +75,7 @@ async function writeOneAccount(account: string): Promise<void> {
 }
 
 async function writeGroup(group: string): Promise<void> {
-  await orMissing(`the group ${group}`, async () => {
+  await noteIfMissing(`the group ${group}`, async () => {
     process.stdout.write(`${await (await callEdge('GET', groupBackupPath(group))).text()}\n`);
     done.groups += 1;
   });
@@ -74,8 +83,8 @@ async function writeGroup(group: string): Promise<void> {
 
 /** Writes which accounts were erased in the last 90 days, and when. @param only one of them */
 async function writeErasures(only?: string): Promise<void> {
-  await orMissing('the list of erasures', async () => {
-    for await (const erasure of rowsOf<{ account: string }>('/erasures')) {
+  await noteIfMissing('the list of erasures', async () => {
+    for await (const erasure of listRows<{ account: string }>('/erasures')) {
       if (only !== undefined && erasure.account !== only) continue;
       process.stdout.write(`${JSON.stringify(erasure)}\n`);
       done.erasures += 1;
@@ -89,31 +98,34 @@ async function writeStored(account?: string): Promise<void> {
   const query = account === undefined ? '' : `?account=${encodeURIComponent(account)}`;
   for (const kind of KINDS) {
     const names: string[] = [];
-    await orMissing(`each ${kind} of ${whose}`, async () => {
+    await noteIfMissing(`each ${kind} of ${whose}`, async () => {
       // A deployment without the plugin for a kind has none of it.
-      for await (const name of idsOf(`/versions/${kind}${query}`, [409])) names.push(name);
+      for await (const name of listIds(`/versions/${kind}${query}`, [409])) names.push(name);
     });
     for (const name of names) {
-      await orMissing(`the ${kind} ${name} of ${whose}`, async () => void (await writeVersion(kind, name, account)));
+      await noteIfMissing(
+        `the ${kind} ${name} of ${whose}`,
+        async () => void (await writeVersion(kind, name, account)),
+      );
     }
   }
 }
 
 /** @returns whether the edge gave the account */
 async function writeAccount(account: string): Promise<boolean> {
-  return await orMissing(`the account ${account}`, async () => {
+  return await noteIfMissing(`the account ${account}`, async () => {
     process.stdout.write(`${await (await callEdge('GET', backupPath(account))).text()}\n`);
     done.accounts += 1;
   });
 }
 
 /** Does a part of the backup, and notes it as missing where the edge does not give it. @returns whether it was given */
-async function orMissing(what: string, work: () => Promise<void>): Promise<boolean> {
+async function noteIfMissing(what: string, work: () => Promise<void>): Promise<boolean> {
   try {
     await work();
     return true;
   } catch (thrown) {
-    if (!(thrown instanceof NotGiven)) throw thrown;
+    if (!(thrown instanceof Unavailable)) throw thrown;
     missing.push(`${what}: ${thrown.message}`);
     return false;
   }
@@ -124,11 +136,11 @@ async function writeConversations(account: string, parent?: string): Promise<voi
   const path = `/accounts/${encodeURIComponent(account)}/conversations${parent === undefined ? '' : `?parent=${parent}`}`;
   const ids: string[] = [];
   const whose = parent === undefined ? account : `subagents of ${parent} of ${account}`;
-  await orMissing(`the other conversations of ${whose}`, async () => {
-    for await (const id of idsOf(path)) ids.push(id);
+  await noteIfMissing(`the other conversations of ${whose}`, async () => {
+    for await (const id of listIds(path)) ids.push(id);
   });
   for (const id of ids.reverse()) {
-    await orMissing(`the conversation ${id} of ${account}`, async () => {
+    await noteIfMissing(`the conversation ${id} of ${account}`, async () => {
       const lines = await readWhole(account, id);
       if (lines === undefined) return;
       await writeUsed(lines, `the conversation ${id} of ${account}`);
@@ -155,13 +167,13 @@ async function writeUsed(lines: string, whose: string): Promise<void> {
     const { owner, name, hash } = stored;
     const account = owner === DEPLOYMENT ? undefined : owner;
     const version = `${name}@${hash}`;
-    await orMissing(`the ${kind} ${version}, which ${whose} uses`, async () => {
+    await noteIfMissing(`the ${kind} ${version}, which ${whose} uses`, async () => {
       const isThere = await writeVersion(kind, version, account);
       // A conversation has a copy of its agent.
-      if (!isThere && kind === 'prefix') throw new NotGiven('It is not there.');
+      if (!isThere && kind === 'prefix') throw new Unavailable('It is not there.');
     });
     const definition = kind === 'agent' && of.get('agent');
-    if (definition) await writeNamed(definition, account, version);
+    if (definition) await writeReferences(definition, account, version);
   }
 }
 
@@ -172,14 +184,18 @@ interface Stored {
 }
 
 /** Writes what an agent names: its classifier and its subagents. A name means that of its owner, else the deployment's. */
-async function writeNamed({ model, tools = [] }: Named, account: string | undefined, agent: string): Promise<void> {
+async function writeReferences(
+  { model, tools = [] }: StoredReference,
+  account: string | undefined,
+  agent: string,
+): Promise<void> {
   const named = tools.flatMap(({ run }) =>
     typeof run === 'object' && run.agent ? [['agent', run.agent] as const] : [],
   );
   const by = typeof model === 'object' && model.by ? [['classifier', model.by] as const] : [];
   // The agent itself can be had without it.
   for (const [kind, ref] of [...by, ...named])
-    await orMissing(`the ${kind} ${ref}, which the agent ${agent} names`, async () => {
+    await noteIfMissing(`the ${kind} ${ref}, which the agent ${agent} names`, async () => {
       if (!(await writeVersion(kind, ref, account)) && account !== undefined) await writeVersion(kind, ref, undefined);
     });
 }
@@ -193,12 +209,16 @@ async function writeVersion(kind: string, ref: string, account: string | undefin
   versions.set(path, response.ok);
   if (!response.ok) return false;
   const text = await response.text();
-  const { version, current, content } = JSON.parse(text) as { version: string; current: boolean; content: Named };
+  const { version, current, content } = JSON.parse(text) as {
+    version: string;
+    current: boolean;
+    content: StoredReference;
+  };
   // By its name and by its hash it is the same.
   const own = versionPath(kind, version, account);
   if (own !== path && versions.has(own)) return true;
   versions.set(own, true);
-  if (kind === 'agent') await writeNamed(content, account, version);
+  if (kind === 'agent') await writeReferences(content, account, version);
   if (!current) await writeVersion(kind, version.split('@')[0] ?? version, account);
   process.stdout.write(`${text}\n`);
   done.versions += 1;
@@ -213,5 +233,5 @@ async function readWhole(account: string, id: string): Promise<string | undefine
     const lines = await response.text().catch(() => '');
     if (lines.trimEnd().endsWith(END)) return `${lines.trimEnd()}\n`;
   }
-  throw new NotGiven('It could not be read whole.');
+  throw new Unavailable('It could not be read whole.');
 }

@@ -1,5 +1,5 @@
 /** The build command of an edge that `sluice init` has made. Its page is that of the package. */
-import { tellDevelopment } from './development.ts';
+import { setDevelopment } from './development.ts';
 
 const { WRANGLER_COMMAND = '' } = process.env;
-await tellDevelopment(WRANGLER_COMMAND, 'sluice/development', []);
+await setDevelopment(WRANGLER_COMMAND, 'sluice/development', []);

@@ -7,11 +7,11 @@ import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { SHIPPED_SOURCES } from '../src/edge/plugins/webhooks/shipped-sources.ts';
 import { createReference } from './described-edge.ts';
-import { tellDevelopment } from './development.ts';
+import { setDevelopment } from './development.ts';
 import { bundleGuides } from './guides.ts';
 import { bundlePage } from './page.ts';
-import { put } from './put.ts';
-import { referencePage } from './reference.ts';
+import { writeIfChanged } from './put.ts';
+import { renderReference } from './reference.ts';
 
 const SOURCE = fileURLToPath(new URL('../src', import.meta.url));
 const BUILT = fileURLToPath(new URL('../build', import.meta.url));
@@ -23,10 +23,10 @@ export async function build(): Promise<void> {
     ...(await bundlePage()),
     ...(await bundleGuides()),
     _headers: await readFile(join(SOURCE, 'page/_headers')),
-    'docs.html': referencePage(reference),
+    'docs.html': renderReference(reference),
     'openapi.json': JSON.stringify(reference),
   };
-  for (const [path, content] of Object.entries(files)) await put(join(BUILT, path), content);
+  for (const [path, content] of Object.entries(files)) await writeIfChanged(join(BUILT, path), content);
   const entries = await readdir(BUILT, { recursive: true, withFileTypes: true });
   for (const entry of entries) {
     const path = join(entry.parentPath, entry.name);
@@ -36,6 +36,6 @@ export async function build(): Promise<void> {
 
 if (import.meta.main) {
   const { WRANGLER_COMMAND } = process.env;
-  if (WRANGLER_COMMAND) await tellDevelopment(WRANGLER_COMMAND, '../../src/edge/development.ts', SHIPPED_SOURCES);
+  if (WRANGLER_COMMAND) await setDevelopment(WRANGLER_COMMAND, '../../src/edge/development.ts', SHIPPED_SOURCES);
   await build();
 }

@@ -7,14 +7,14 @@ import { spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { unstable_readConfig } from 'wrangler';
-import { keyNames, readUpstreams } from '../src/edge/claude/providers/entry.ts';
+import { keyNamesOf, parseUpstreams } from '../src/edge/claude/providers/entry.ts';
 import { isUpstreamKey, parseSettings, settingsShape } from '../src/edge/config/settings.ts';
 import { isToolSecret } from '../src/edge/config/tool-secrets.ts';
 import { descriptionOf } from '../src/edge/kit/http/zod.ts';
 import { isWebhookSecret, sourcesOf } from '../src/edge/plugins/webhooks/source-settings.ts';
 import './all-plugins.mjs';
-import { tellUsage } from './arguments.ts';
-import { misspeltSettings } from './misspelt-settings.ts';
+import { printUsage } from './arguments.ts';
+import { findMisspeltSettings } from './misspelt-settings.ts';
 import { root } from './root.ts';
 
 type Config = ReturnType<typeof unstable_readConfig>;
@@ -26,7 +26,7 @@ const STAND_INS = {
   TURNSTILE_SECRET: 'x',
 };
 
-tellUsage('npm run deploy [-- --env NAME] [--dry-run], with the options of npx wrangler deploy --help');
+printUsage('npm run deploy [-- --env NAME] [--dry-run], with the options of npx wrangler deploy --help');
 const args = process.argv.slice(2);
 const { values } = parseArgs({
   args,
@@ -58,7 +58,7 @@ async function deploy(): Promise<void> {
   );
   checkSettings(config.vars);
   checkMigrations(config);
-  if (!values['dry-run']) for (const queue of queuesOf(config)) await createQueue(queue);
+  if (!values['dry-run']) for (const queue of listQueues(config)) await createQueue(queue);
   // Without a name, wrangler warns that there are several environments.
   await show(['deploy', ...args, ...(environment === '' ? ['--env', ''] : [])]);
   if (values['dry-run']) return;
@@ -86,8 +86,8 @@ function checkSettings(vars: Config['vars']): void {
   if (secret !== undefined) {
     throw new Error(`${secret} is a secret: take it out of wrangler.toml, and set it with ${secretCommand(secret)}`);
   }
-  for (const remark of misspeltSettings(Object.keys(vars))) console.error(remark);
-  readUpstreams(parseSettings({ ...STAND_INS, ...vars }));
+  for (const remark of findMisspeltSettings(Object.keys(vars))) console.error(remark);
+  parseUpstreams(parseSettings({ ...STAND_INS, ...vars }));
 }
 
 /** @throws Error that names a class whose objects would have no database */
@@ -107,7 +107,7 @@ function checkMigrations({ durable_objects, migrations }: Config): void {
 }
 
 /** @returns the names of the queues, dead-letter queues too: wrangler makes the store, and no queue that has a name */
-function queuesOf({ queues }: Config): Set<string> {
+function listQueues({ queues }: Config): Set<string> {
   const { producers = [], consumers = [] } = queues as {
     producers?: { queue?: string }[];
     consumers?: { queue: string; dead_letter_queue?: string }[];
@@ -119,30 +119,30 @@ function queuesOf({ queues }: Config): Set<string> {
 async function createQueue(name: string): Promise<void> {
   const found = await run(['queues', 'info', name]);
   if (found.code === 0) return;
-  if (!found.output.includes('does not exist')) throw failed(`wrangler queues info ${name}`, found.output);
+  if (!found.output.includes('does not exist')) throw commandError(`wrangler queues info ${name}`, found.output);
   const created = await run(['queues', 'create', name]);
-  if (created.code !== 0) throw failed(`wrangler queues create ${name}`, created.output);
+  if (created.code !== 0) throw commandError(`wrangler queues create ${name}`, created.output);
   console.log(`Created the queue ${name}.`);
 }
 
 /** @returns the names of the secrets that the edge needs and does not have */
 async function missingSecrets(vars: Config['vars']): Promise<string[]> {
   const listed = await run(['secret', 'list', '--env', environment, '--format', 'json']);
-  if (listed.code !== 0) throw failed('wrangler secret list', listed.output);
+  if (listed.code !== 0) throw commandError('wrangler secret list', listed.output);
   const there = (JSON.parse(listed.stdout) as { name: string }[]).map(({ name }) => name);
   const settings = parseSettings({ ...STAND_INS, ...vars });
-  const upstreams = readUpstreams(settings);
+  const upstreams = parseUpstreams(settings);
   const needed = new Set([
-    ...(upstreams.length > 0 ? keyNames(upstreams) : ['ANTHROPIC_API_KEY']),
+    ...(upstreams.length > 0 ? keyNamesOf(upstreams) : ['ANTHROPIC_API_KEY']),
     ...(settings.JWKS_URL === undefined ? ['SIGNING_SECRET'] : []),
-    ...Object.keys(STAND_INS).filter((name) => !areWhole({ ...STAND_INS, ...vars, [name]: undefined })),
+    ...Object.keys(STAND_INS).filter((name) => !isConfigured({ ...STAND_INS, ...vars, [name]: undefined })),
     ...[...sourcesOf(settings).values()].map(({ secret }) => secret),
   ]);
   return [...needed].filter((name) => !there.includes(name));
 }
 
 /** @returns whether an edge answers with these settings alone */
-function areWhole(vars: Config['vars']): boolean {
+function isConfigured(vars: Config['vars']): boolean {
   try {
     parseSettings(vars);
     return true;
@@ -155,14 +155,14 @@ function secretCommand(name: string): string {
   return `npx wrangler secret put ${name}${environment === '' ? '' : ` --env ${environment}`}`;
 }
 
-function failed(command: string, output: string): Error {
+function commandError(command: string, output: string): Error {
   return new Error(`\`${command}\` failed:\n${output.trim()}\nIf you are not logged in: npx wrangler login`);
 }
 
 /** Runs wrangler in the operator's terminal, so that it can ask questions. @throws Error where it fails */
 async function show(command: string[]): Promise<void> {
-  const code = await ended(spawn('wrangler', command, { cwd: root, stdio: 'inherit' }));
-  if (code !== 0) throw failed(`wrangler ${command[0]}`, 'What is printed above says why.');
+  const code = await waitForExit(spawn('wrangler', command, { cwd: root, stdio: 'inherit' }));
+  if (code !== 0) throw commandError(`wrangler ${command[0]}`, 'What is printed above says why.');
 }
 
 /** Runs wrangler. @returns its output */
@@ -171,11 +171,11 @@ async function run(command: string[]): Promise<{ code: number | null; stdout: st
   let [stdout, stderr] = ['', ''];
   child.stdout.on('data', (piece: Buffer) => (stdout += piece.toString()));
   child.stderr.on('data', (piece: Buffer) => (stderr += piece.toString()));
-  const code = await ended(child);
+  const code = await waitForExit(child);
   return { code, stdout, output: stdout + stderr };
 }
 
-function ended(child: ReturnType<typeof spawn>): Promise<number | null> {
+function waitForExit(child: ReturnType<typeof spawn>): Promise<number | null> {
   return new Promise((resolve, reject) => {
     child.once('error', () => reject(new Error('There is no wrangler on the PATH. Run this as: npm run deploy')));
     child.once('close', resolve);

@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { addSecrets } from './dev-vars.ts';
-import { put, UNSERVED } from './put.ts';
+import { UNSERVED, writeIfChanged } from './put.ts';
 
 /** The module that wrangler puts in place of `#development`: wrangler.toml names it. */
 const MODULE = join(UNSERVED, 'development.js');
@@ -13,8 +13,11 @@ const MODULE = join(UNSERVED, 'development.js');
  * @param from where the module is that makes it one
  * @param sources the sources of webhooks that get a secret, too
  */
-export async function tellDevelopment(command: string, from: string, sources: readonly string[]): Promise<void> {
+export async function setDevelopment(command: string, from: string, sources: readonly string[]): Promise<void> {
   const isDevelopment = command === 'dev';
-  await put(MODULE, isDevelopment ? `export { develop } from '${from}';\n` : 'export function develop() {}\n');
+  await writeIfChanged(
+    MODULE,
+    isDevelopment ? `export { develop } from '${from}';\n` : 'export function develop() {}\n',
+  );
   if (isDevelopment) await addSecrets(sources);
 }

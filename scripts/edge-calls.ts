@@ -9,7 +9,7 @@ function edgeUrl(): string {
 }
 
 /** What the edge cannot give now, while it may give something else. */
-export class NotGiven extends Error {}
+export class Unavailable extends Error {}
 
 /**
  * Calls the edge, and again where it is busy.
@@ -36,7 +36,7 @@ export async function callEdge(
     const text = await response.text();
     const mayTryAgain = response.status === 429 || response.status >= 500;
     if (!mayTryAgain || response.headers.get('x-should-retry') === 'false' || tries === TRIES) {
-      const Failure = response.status === 401 || response.status === 403 ? Error : NotGiven;
+      const Failure = response.status === 401 || response.status === 403 ? Error : Unavailable;
       throw new Failure(`${method} ${path}: ${response.status} ${text}`);
     }
     await new Promise((resolve) => setTimeout(resolve, PAUSE_MS * tries));
@@ -44,12 +44,12 @@ export async function callEdge(
 }
 
 /** Yields the ids of a list, page by page. @param path with its query, if it has one @param taken statuses that mean no rows */
-export async function* idsOf(path: string, taken: readonly number[] = []): AsyncGenerator<string> {
-  for await (const { id } of rowsOf<{ id: string }>(path, taken)) yield id;
+export async function* listIds(path: string, taken: readonly number[] = []): AsyncGenerator<string> {
+  for await (const { id } of listRows<{ id: string }>(path, taken)) yield id;
 }
 
 /** Yields the rows of a list, page by page. @param path with its query, if it has one @param taken statuses that mean no rows */
-export async function* rowsOf<Row>(path: string, taken: readonly number[] = []): AsyncGenerator<Row> {
+export async function* listRows<Row>(path: string, taken: readonly number[] = []): AsyncGenerator<Row> {
   for (let after = ''; ; ) {
     const page = `limit=1000${after === '' ? '' : `&after_id=${encodeURIComponent(after)}`}`;
     const response = await callEdge('GET', `${path}${path.includes('?') ? '&' : '?'}${page}`, { taken });
@@ -83,13 +83,13 @@ export function versionPath(kind: string, ref: string, account?: string): string
 }
 
 /** @returns what went wrong, with its cause, for whoever started the program */
-export function sentenceOf(thrown: unknown): string {
+export function describeFailure(thrown: unknown): string {
   const cause = thrown instanceof Error && thrown.cause instanceof Error ? ` (${thrown.cause.message})` : '';
   return thrown instanceof Error ? thrown.message + cause : String(thrown);
 }
 
 /** Ends the program with a sentence for whoever started it. */
 export function stopWith(thrown: unknown): never {
-  console.error(sentenceOf(thrown));
+  console.error(describeFailure(thrown));
   process.exit(1);
 }

@@ -2,7 +2,7 @@
  * Runs in each guide and in the reference, before anything of it is shown: it has the theme of the page, its commands name the
  * origin at which it is read, and each block of code has a button that copies it. The list beside the reference is searched.
  */
-import { applyTheme, storedTheme } from '../src/page/stored-theme.ts';
+import { applyTheme, readStoredTheme } from '../src/page/stored-theme.ts';
 
 /** The origin that the guides are written with. */
 const WRITTEN = 'http://localhost:8787';
@@ -10,7 +10,7 @@ const SAID_MS = 1_500;
 
 const { dataset } = document.documentElement;
 
-applyTheme(storedTheme());
+applyTheme(readStoredTheme());
 // Its text is shown once it is the right one, or lines would move.
 dataset.unnamed = '';
 document.addEventListener('DOMContentLoaded', () => {
@@ -19,11 +19,11 @@ document.addEventListener('DOMContentLoaded', () => {
   delete dataset.unnamed;
   for (const code of document.querySelectorAll<HTMLElement>('.code code')) addCopyButton(code);
   const search = document.querySelector<HTMLInputElement>('nav input');
-  if (search) searchBy(search);
+  if (search) filterList(search);
 });
 
 /** Shows in the list only what has all words of the field in its text. Enter goes to the first, and a press closes the list. */
-function searchBy(search: HTMLInputElement): void {
+function filterList(search: HTMLInputElement): void {
   const nav = search.closest('nav');
   const links = [...(nav?.querySelectorAll('a') ?? [])].map((link) => ({
     link,
@@ -64,7 +64,7 @@ function addCopyButton(code: HTMLElement): void {
   button.type = 'button';
   button.className = 'copy';
   const name = button.appendChild(new Text('Copy'));
-  const say = (said: string) => {
+  const announce = (said: string) => {
     name.data = said;
     document.querySelector('[role=status]')?.replaceChildren(said);
     setTimeout(() => {
@@ -75,10 +75,10 @@ function addCopyButton(code: HTMLElement): void {
     // Over http browsers have a clipboard only for this machine's own pages.
     const copied = navigator.clipboard?.writeText(code.textContent) ?? Promise.reject(new Error('no clipboard'));
     copied.then(
-      () => say('Copied'),
+      () => announce('Copied'),
       () => {
         getSelection()?.selectAllChildren(code);
-        say('Press Ctrl+C');
+        announce('Press Ctrl+C');
       },
     );
   });

@@ -26,7 +26,7 @@ export async function bundleGuides(): Promise<Record<string, string | Uint8Array
   const pages = await Promise.all(
     guides.map(async ({ file, name }) => {
       const text = await readFile(new URL(`docs/${file}.md`, ROOT), 'utf8');
-      return [`docs/guides/${file}.html`, pageOf(text, { file, name }, guides)] as const;
+      return [`docs/guides/${file}.html`, renderGuide(text, { file, name }, guides)] as const;
     }),
   );
   const { outputFiles } = await build({
@@ -43,7 +43,7 @@ export async function bundleGuides(): Promise<Record<string, string | Uint8Array
   });
   return {
     // With the size of the picture, so that nothing moves when it comes.
-    'docs/guides.html': pageOf(readme, { file: '', name: 'Sluice' }, guides).replace(
+    'docs/guides.html': renderGuide(readme, { file: '', name: 'Sluice' }, guides).replace(
       '<img src="/docs/guides/page.png"',
       `$& width="${picture.readUInt32BE(16)}" height="${picture.readUInt32BE(20)}"`,
     ),
@@ -66,26 +66,26 @@ export function listGuides(readme: string): Guide[] {
     });
 }
 
-function pageOf(markdown: string, { file, name }: Pick<Guide, 'file' | 'name'>, guides: readonly Guide[]): string {
+function renderGuide(markdown: string, { file, name }: Pick<Guide, 'file' | 'name'>, guides: readonly Guide[]): string {
   const groups = Map.groupBy(guides, ({ group }) => group);
   const links = [...groups].map(([group, members]) => {
     const items = members.map((guide) => {
       const current = guide.file === file ? ' aria-current="page"' : '';
-      return `<li><a href="/docs/guides/${guide.file}"${current}>${escaped(guide.name)}</a></li>`;
+      return `<li><a href="/docs/guides/${guide.file}"${current}>${escapeHtml(guide.name)}</a></li>`;
     });
-    return `<li><span class="heading">${escaped(group)}</span><ul>${items.join('')}</ul></li>`;
+    return `<li><span class="heading">${escapeHtml(group)}</span><ul>${items.join('')}</ul></li>`;
   });
-  return framed({
-    title: file === '' ? 'Sluice: guides' : `${escaped(name)}: Sluice`,
+  return renderFrame({
+    title: file === '' ? 'Sluice: guides' : `${escapeHtml(name)}: Sluice`,
     part: 'Guides',
     all: 'All guides',
     list: links.join(''),
-    main: htmlOf(markdown),
+    main: renderMarkdown(markdown),
     isBelow: file !== '',
   });
 }
 
-interface Framed {
+interface FramedPage {
   title: string;
   /** The part of the documentation that it is in. */
   part: 'Guides' | 'Reference';
@@ -99,8 +99,8 @@ interface Framed {
 }
 
 /** @returns a page of the documentation: its head, the list beside it, and what it says */
-export function framed({ title, part, all, list, main, isBelow = false }: Framed): string {
-  const link = (name: Framed['part'], href: string) =>
+export function renderFrame({ title, part, all, list, main, isBelow = false }: FramedPage): string {
+  const link = (name: FramedPage['part'], href: string) =>
     `<a href="${href}"${name === part ? ` aria-current="${isBelow ? 'true' : 'page'}"` : ''}>${name}</a>`;
   return `<!doctype html>
 <html lang="en">
@@ -132,27 +132,27 @@ export function framed({ title, part, all, list, main, isBelow = false }: Framed
 `;
 }
 
-function htmlOf(markdown: string): string {
+function renderMarkdown(markdown: string): string {
   const marked = new Marked({
     gfm: true,
     renderer: {
       heading({ tokens, depth, text }) {
-        return `<h${depth} id="${anchorOf(text)}">${this.parser.parseInline(tokens)}</h${depth}>\n`;
+        return `<h${depth} id="${toAnchor(text)}">${this.parser.parseInline(tokens)}</h${depth}>\n`;
       },
       // A wide table scrolls in its own frame, which the keyboard reaches.
       table(token) {
         const cells = (row: typeof token.header, tag: 'th' | 'td') =>
           `<tr>${row.map(({ tokens }) => `<${tag}>${this.parser.parseInline(tokens)}</${tag}>`).join('')}</tr>`;
         const body = token.rows.map((row) => cells(row, 'td')).join('');
-        const name = escaped(`Table: ${token.header.map(({ text }) => text).join(', ')}`);
+        const name = escapeHtml(`Table: ${token.header.map(({ text }) => text).join(', ')}`);
         return `<div class="wide" tabindex="0" role="group" aria-label="${name}"><table><thead>${cells(token.header, 'th')}</thead><tbody>${body}</tbody></table></div>\n`;
       },
       code({ text, lang = 'text' }) {
-        return codeOf(text, lang);
+        return renderCode(text, lang);
       },
     },
     walkTokens(token) {
-      if (token.type === 'link' || token.type === 'image') token.href = placeOf(String(token.href));
+      if (token.type === 'link' || token.type === 'image') token.href = resolveLink(String(token.href));
     },
   });
   const html = marked.parse(markdown, { async: false });
@@ -166,20 +166,20 @@ function contentsOf(markdown: string): string {
   });
   if (sections.length < 3) return '';
   const links = sections.map((text) => {
-    return `<li><a href="#${anchorOf(text)}">${new Marked().parseInline(text, { async: false })}</a></li>`;
+    return `<li><a href="#${toAnchor(text)}">${new Marked().parseInline(text, { async: false })}</a></li>`;
   });
   return `<nav class="contents" aria-label="On this page"><ul>${links.join('')}</ul></nav>\n`;
 }
 
 /** @returns where a link of a guide leads on the served pages; what is not served stands as it is */
-function placeOf(href: string): string {
+function resolveLink(href: string): string {
   return href
     .replace(/^(?:docs\/)?([\w-]+)\.md(#.*)?$/, '/docs/guides/$1$2')
     .replace(/^(?:docs\/)?([\w-]+\.png)$/, '/docs/guides/$1');
 }
 
 /** @returns the anchor that hosts of repositories give a heading */
-export function anchorOf(heading: string): string {
+export function toAnchor(heading: string): string {
   return heading
     .toLowerCase()
     .replace(/[^\p{L}\p{N}\s_-]/gu, '')
@@ -187,11 +187,11 @@ export function anchorOf(heading: string): string {
 }
 
 /** @returns a block of code, which the keyboard reaches */
-export function codeOf(text: string, language: string): string {
-  const code = highlight(text, language) ?? escaped(text);
-  return `<figure class="code"><figcaption class="apart">${escaped(language)}</figcaption><pre tabindex="0"><code>${code}</code></pre></figure>\n`;
+export function renderCode(text: string, language: string): string {
+  const code = highlight(text, language) ?? escapeHtml(text);
+  return `<figure class="code"><figcaption class="apart">${escapeHtml(language)}</figcaption><pre tabindex="0"><code>${code}</code></pre></figure>\n`;
 }
 
-export function escaped(text: string): string {
+export function escapeHtml(text: string): string {
   return text.replace(/[&<>"]/g, (character) => `&#${character.charCodeAt(0)};`);
 }

@@ -6,10 +6,10 @@ import { execFileSync } from 'node:child_process';
 import { cp, mkdir, readdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { basename, dirname, join, resolve } from 'node:path';
-import { neededBindings } from '../src/edge/kit/plugins/needed-bindings.ts';
+import { getNeededBindings } from '../src/edge/kit/plugins/needed-bindings.ts';
 import { type Plugin, registerPlugins } from '../src/edge/kit/plugins/plugins.ts';
 import { readArguments } from './arguments.ts';
-import { nearestName } from './nearest-name.ts';
+import { findNearestName } from './nearest-name.ts';
 // biome-ignore lint/correctness/useImportExtensions: it takes the file of the types
 import { PLUGINS } from './plugins.mjs';
 
@@ -31,11 +31,11 @@ const { values, positionals } = readArguments(USAGE, {
 const [given = '', ...more] = positionals;
 if (given === '' || more.length > 0) stop(`Name one folder. Use it as: ${USAGE}`);
 const folder = resolve(given);
-const plugins = pluginsOf(values.plugins);
+const plugins = resolvePlugins(values.plugins);
 await checkFolder();
 
 registerPlugins(plugins);
-const bindings = neededBindings();
+const bindings = getNeededBindings();
 const classes = Object.values(bindings).filter((of) => of !== null);
 const called =
   basename(folder)
@@ -52,8 +52,8 @@ console.log('Packing sluice: this takes a moment.');
 const pack = ['pack', root, '--json', '--ignore-scripts', '--pack-destination', folder];
 const packed = execFileSync('npm', pack, { encoding: 'utf8', shell: process.platform === 'win32' });
 const [tarball = ''] = packed.match(TARBALL) ?? [];
-await change('src/index.ts', code);
-await change('wrangler.toml', configuration);
+await change('src/index.ts', selectInCode);
+await change('wrangler.toml', selectInConfiguration);
 if (values['no-page']) await change('README.md', (text) => text.replace(/^`\/` is the page[\s\S]*?\n\n/m, ''));
 for (const name of ['package.json', 'README.md', 'wrangler.toml']) {
   await change(name, (text) => text.replaceAll(NAME, called).replaceAll(TARBALL, tarball));
@@ -66,7 +66,7 @@ Next, with Node 22.12 or newer:
   npm run deploy -- --dry-run    says what would be deployed`);
 
 /** @returns the plugins of a list, and those that they need, in the order of all plugins */
-function pluginsOf(list: string): Plugin[] {
+function resolvePlugins(list: string): Plugin[] {
   const names = list.split(',').map((name) => name.trim());
   if (list === 'all') return [...PLUGINS];
   const found = new Set<Plugin>();
@@ -78,7 +78,7 @@ function pluginsOf(list: string): Plugin[] {
   };
   for (const name of names.filter((one) => one !== '')) {
     const plugin = PLUGINS.find((one) => one.name === name);
-    const meant = nearestName(name, NAMES);
+    const meant = findNearestName(name, NAMES);
     const hint = meant === undefined ? `The plugins are ${NAMES.join(', ')}.` : `Did you mean ${meant}?`;
     add(plugin ?? stop(`There is no plugin named ${name}. ${hint}`));
   }
@@ -94,8 +94,8 @@ async function checkFolder(): Promise<void> {
 }
 
 /** @returns the code of the template with its plugins alone, and with the classes of their objects */
-function code(text: string): string {
-  const absent = PLUGINS.filter((plugin) => !plugins.includes(plugin)).map(exportOf);
+function selectInCode(text: string): string {
+  const absent = PLUGINS.filter((plugin) => !plugins.includes(plugin)).map(exportName);
   const listed = (list: string) => list.split(/[,\s]+/).filter((name) => name !== '' && !absent.includes(name));
   const without = (list: string) => list.split(/,\s*/).filter((name) => classes.includes(name));
   return text
@@ -111,7 +111,7 @@ function code(text: string): string {
 }
 
 /** @returns the wrangler.toml of the template without the tables of what nobody needs */
-function configuration(text: string): string {
+function selectInConfiguration(text: string): string {
   const kept = text.split('\n\n').filter((table) => {
     if (values['no-page'] && table.includes('[assets]')) return false;
     const [, name] = /^(?:name|binding) = "([A-Z_]+)"$/m.exec(table) ?? [];
@@ -122,7 +122,7 @@ function configuration(text: string): string {
   return kept.join('\n\n').replace(/^new_sqlite_classes = .*$/m, made);
 }
 
-function exportOf({ name }: Plugin): string {
+function exportName({ name }: Plugin): string {
   return name.replaceAll(/-(\w)/g, (_, letter: string) => letter.toUpperCase());
 }
 

@@ -5,7 +5,7 @@ import { closest, distance } from 'fastest-levenshtein';
 const MOST_WRONG = 2;
 
 /** @returns the name that is most like a misspelt one; undefined if none is much like it, or it is right */
-export function nearestName(name: string, known: readonly string[]): string | undefined {
+export function findNearestName(name: string, known: readonly string[]): string | undefined {
   if (known.length === 0 || known.includes(name)) return undefined;
   const nearest = closest(name, known);
   return distance(name, nearest) <= MOST_WRONG ? nearest : undefined;

@@ -1,15 +1,15 @@
 /** Lists what `npm run prove` sends. It takes its models from the table, by what that says they take, and so follows it. */
 import { lifecycleOf, MODEL_LINES, MODELS, type Model, ModelTable } from '../src/edge/claude/models/models.ts';
-import { maximumCost } from '../src/edge/claude/pricing/maximum-cost.ts';
-import { switchesOff } from '../src/edge/claude/pricing/thinking-off.ts';
+import { computeMaximumCost } from '../src/edge/claude/pricing/maximum-cost.ts';
+import { isThinkingOff } from '../src/edge/claude/pricing/minimal-thinking.ts';
 import type { Json } from '../src/edge/kit/json/object.ts';
 
-type Asked = { body?: Json & { model: string }; upload?: string; method?: 'DELETE' };
+type ProveRequest = { body?: Json & { model: string }; upload?: string; method?: 'DELETE' };
 /**
  * One call. In `path` and `body`, `$file` is the id of the uploaded file, and `$run` is another word in each run. The caller
  * `stops` once some text has come; `after` names the call whose prompt this one counts, or whose cache entry it reads.
  */
-export type ProveCall = Asked & { name: string; path: string; stops?: boolean; after?: string };
+export type ProveCall = ProveRequest & { name: string; path: string; stops?: boolean; after?: string };
 
 /** The table of this checkout, without the settings of any deployment. */
 export const TABLE = new ModelTable();
@@ -38,16 +38,16 @@ function cheapest(fits: (row: Model) => boolean): string {
   return first.id;
 }
 
-const said = (role: string, content: unknown) => ({ role, content });
+const turn = (role: string, content: unknown) => ({ role, content });
 
 /** @param asked a question, or whole messages */
-function ask(
+function askCall(
   name: string,
   fits: string | ((row: Model) => boolean),
   asked: string | Json[],
   more: Json = {},
 ): ProveCall {
-  const messages = typeof asked === 'string' ? [said('user', asked)] : asked;
+  const messages = typeof asked === 'string' ? [turn('user', asked)] : asked;
   const model = typeof fits === 'string' ? fits : cheapest(fits);
   return { name, path: '/v1/messages', body: { model, max_tokens: 1_024, messages, ...more } };
 }
@@ -58,40 +58,40 @@ export function proveCalls(): ProveCall[] {
   const disables = cheapest((row) => row.thinking?.types.includes('disabled') === true);
   // What files and the API's own tools may add is bounded by the window alone.
   const shortest = cheapest((row) => row.max_input_tokens <= 200_000);
-  const prefilled = [said('user', 'Where is Bern?'), said('assistant', 'Bern is')];
-  const answered = [said('user', WEATHER), said('assistant', [USED]), said('user', [RESULT])];
-  const withFile = [said('user', [FILE, { type: 'text', text: 'What is the password?' }])];
-  const counted = ask('count', newest.at(-1)?.id ?? '', SUM, { max_tokens: undefined });
+  const prefilled = [turn('user', 'Where is Bern?'), turn('assistant', 'Bern is')];
+  const answered = [turn('user', WEATHER), turn('assistant', [USED]), turn('user', [RESULT])];
+  const withFile = [turn('user', [FILE, { type: 'text', text: 'What is the password?' }])];
+  const counted = askCall('count', newest.at(-1)?.id ?? '', SUM, { max_tokens: undefined });
   return [
-    ...newest.map(({ line, id }) => ask(`answer-${line}`, id, SUM)),
+    ...newest.map(({ line, id }) => askCall(`answer-${line}`, id, SUM)),
     { ...counted, path: '/v1/messages/count_tokens', after: `answer-${newest.at(-1)?.line}` },
-    ask('max-tokens', (row) => row.thinking?.default === 'off' && row.efforts.length > 0, SEA, { max_tokens: 8 }),
-    ask('stream', disables, 'Name three rivers.', { ...OFF, stream: true }),
-    ask('tool', disables, WEATHER, { ...OFF, ...TOOLS }),
-    ask('tool-result', disables, answered, { ...OFF, ...TOOLS }),
-    ask('forced-tool', (row) => row.forced_tools, WEATHER, FORCED),
-    ask('forced-tool-refused', (row) => !row.forced_tools, WEATHER, FORCED),
-    ask('search', shortest, 'Search the web for the height of the Matterhorn.', { tools: [SEARCH] }),
-    ask('cache-write', disables, SUM, { ...OFF, ...CACHED }),
-    { ...ask('cache-read', disables, SUM, { ...OFF, ...CACHED }), after: 'cache-write' },
+    askCall('max-tokens', (row) => row.thinking?.default === 'off' && row.efforts.length > 0, SEA, { max_tokens: 8 }),
+    askCall('stream', disables, 'Name three rivers.', { ...OFF, stream: true }),
+    askCall('tool', disables, WEATHER, { ...OFF, ...TOOLS }),
+    askCall('tool-result', disables, answered, { ...OFF, ...TOOLS }),
+    askCall('forced-tool', (row) => row.forced_tools, WEATHER, FORCED),
+    askCall('forced-tool-refused', (row) => !row.forced_tools, WEATHER, FORCED),
+    askCall('search', shortest, 'Search the web for the height of the Matterhorn.', { tools: [SEARCH] }),
+    askCall('cache-write', disables, SUM, { ...OFF, ...CACHED }),
+    { ...askCall('cache-read', disables, SUM, { ...OFF, ...CACHED }), after: 'cache-write' },
     { name: 'file-upload', path: '/v1/files', upload: 'The password of the garden gate is “marigold”.\n' },
-    ask('file', shortest, withFile, { max_tokens: 256 }),
+    askCall('file', shortest, withFile, { max_tokens: 256 }),
     { name: 'file-delete', path: '/v1/files/$file', method: 'DELETE' },
-    { ...ask('stopped', disables, SEA, { ...OFF, stream: true }), stops: true },
-    ask('effort', (row) => row.efforts.includes('low'), SUM, LOW),
-    ask('effort-refused', (row) => row.efforts.length === 0, SUM, LOW),
-    ask('thinking-off-refused', (row) => row.thinking?.types.some(switchesOff) === false, SUM, OFF),
-    ask('prefill', (row) => !row.refuses.includes('prefill'), prefilled, { max_tokens: 512 }),
-    ask('prefill-refused', (row) => row.refuses.includes('prefill'), prefilled),
+    { ...askCall('stopped', disables, SEA, { ...OFF, stream: true }), stops: true },
+    askCall('effort', (row) => row.efforts.includes('low'), SUM, LOW),
+    askCall('effort-refused', (row) => row.efforts.length === 0, SUM, LOW),
+    askCall('thinking-off-refused', (row) => row.thinking?.types.some(isThinkingOff) === false, SUM, OFF),
+    askCall('prefill', (row) => !row.refuses.includes('prefill'), prefilled, { max_tokens: 512 }),
+    askCall('prefill-refused', (row) => row.refuses.includes('prefill'), prefilled),
   ];
 }
 
 /** @returns the most that a call can cost, in nanodollars */
-export function worstOf({ path, body }: ProveCall, batch = false): number {
+export function maximumCostOf({ path, body }: ProveCall, batch = false): number {
   if (path !== '/v1/messages' || body === undefined) return 0;
   // The file is known, and short: in its place stands text, of which there are at most so many bytes more.
   const text = JSON.stringify(body).replace(/\{"type":"document"[^}]*\}\}/g, '{"type":"text","text":"The file."}');
   const options = { bytes: new TextEncoder().encode(text).length + 1_000, models: TABLE, batch };
-  const { worstCase } = maximumCost(JSON.parse(text) as Json, options);
+  const { maximumCost: worstCase } = computeMaximumCost(JSON.parse(text) as Json, options);
   return worstCase.inputCost + worstCase.outputTokens * worstCase.outputPrice;
 }

@@ -1,6 +1,6 @@
 /** Compares what came with what was expected. No I/O: an answer is judged as it comes, and years later as a fixture. */
-import { computeCost, isCount, promptTokens, toUsd, type Usage, wholeCount } from '../src/edge/claude/pricing/cost.ts';
-import { switchesOff } from '../src/edge/claude/pricing/thinking-off.ts';
+import { computeCost, isCount, promptTokensOf, toCount, toUsd, type Usage } from '../src/edge/claude/pricing/cost.ts';
+import { isThinkingOff } from '../src/edge/claude/pricing/minimal-thinking.ts';
 import { isObject, type Json } from '../src/edge/kit/json/object.ts';
 import { parseOrUndefined } from '../src/edge/kit/json/parse.ts';
 import type { LedgerRow } from '../src/edge/money/account/usage-answers.schema.ts';
@@ -9,8 +9,13 @@ import { type ProveCall, TABLE } from './prove-calls.ts';
 /** An answer as it was read. `type` is its content type. */
 export type Answer = { status: number; type: string; text: string };
 
-type Said = { model?: string; stop_reason?: string | null; content?: { type: string }[]; input_tokens?: number };
-type Body = Json & Said & { usage?: Usage & Json; error?: { type: string } };
+type AnswerContent = {
+  model?: string;
+  stop_reason?: string | null;
+  content?: { type: string }[];
+  input_tokens?: number;
+};
+type Body = Json & AnswerContent & { usage?: Usage & Json; error?: { type: string } };
 
 /** What an answer says. A stream is put together; `events` are the kinds of its events. */
 export type Facts = { status: number; body: Body; events?: string };
@@ -21,16 +26,16 @@ const STREAM =
   /^message_start( content_block_start( content_block_delta)* content_block_stop)* message_delta message_stop$/;
 const CACHE = ['cache_creation_input_tokens', 'cache_read_input_tokens'] as const;
 
-const parsed = (text: string) => (parseOrUndefined(text) ?? {}) as Json;
+const parseBody = (text: string) => (parseOrUndefined(text) ?? {}) as Json;
 
 /** Reads an answer, which may be cut or malformed. */
-export function factsOf({ status, type, text }: Answer): Facts {
-  if (!type.startsWith('text/event-stream')) return { status, body: parsed(text) };
+export function readFacts({ status, type, text }: Answer): Facts {
+  if (!type.startsWith('text/event-stream')) return { status, body: parseBody(text) };
   const events = [...text.matchAll(/^event: (\w+)\ndata: (.*)\n\n/gm)].filter(([, name]) => name !== 'ping');
   const content: unknown[] = [];
   let body: Json = { usage: {} };
   for (const [, name, text = ''] of events) {
-    const { message, content_block, delta, usage } = parsed(text) as Record<string, Json | undefined>;
+    const { message, content_block, delta, usage } = parseBody(text) as Record<string, Json | undefined>;
     if (name === 'message_start') body = { ...body, ...message, content };
     if (name === 'content_block_start') content.push(content_block);
     if (name !== 'message_delta') continue;
@@ -41,60 +46,61 @@ export function factsOf({ status, type, text }: Answer): Facts {
 }
 
 /** @returns the names of members that say something, and of those in its usage */
-function membersOf(body: Json, path = ''): string[] {
+function listMembers(body: Json, path = ''): string[] {
   return Object.entries(body).flatMap(([name, value]) => {
     const isOpen = isObject(value) && (name === 'usage' || path !== '');
-    return isOpen ? membersOf(value, `${path}${name}.`) : value === null ? [] : [path + name];
+    return isOpen ? listMembers(value, `${path}${name}.`) : value === null ? [] : [path + name];
   });
 }
 
 /** @returns what the table says that an answer costs, in nanodollars; undefined without a usage, and for an unknown model */
-export function priceOf({ body: { usage, model } }: Facts, batch = false): number | undefined {
+export function expectedPrice({ body: { usage, model } }: Facts, batch = false): number | undefined {
   const row = model === undefined ? undefined : TABLE.find(model);
-  return usage && row && computeCost(usage, row, { batch, priceOf: (name) => TABLE.price(name).row });
+  return usage && row && computeCost(usage, row, { batch, priceOf: (name) => TABLE.findPriceRow(name).row });
 }
 
 type Checks = [isWrong: boolean, words: string][];
-const wrongOf = (checks: Checks) => [...new Set(checks.flatMap(([isWrong, words]) => (isWrong ? [words] : [])))];
+const failedChecks = (checks: Checks) => [...new Set(checks.flatMap(([isWrong, words]) => (isWrong ? [words] : [])))];
 
 /** @returns the differences of an answer, each in a few words. @param earlier what came of the call that this is `after` */
-export function judge(call: ProveCall, expected: Facts, came: Facts, earlier?: Facts): string[] {
+export function findDifferences(call: ProveCall, expected: Facts, came: Facts, earlier?: Facts): string[] {
   const [is, was] = [came.body, expected.body];
   const outcomes = [came, expected].map(({ status, body }) => `${status} ${body.error?.type ?? ''}`.trim());
   if (outcomes[0] !== outcomes[1]) return [outcomes.join(', expected ')];
   if (came.status >= 400) return [];
-  if (call.stops) return wrongOf([[!isCount(is.usage?.input_tokens), 'no input tokens at the start of the stream']]);
-  const [now, before] = [membersOf(is), membersOf(was)];
+  if (call.stops)
+    return failedChecks([[!isCount(is.usage?.input_tokens), 'no input tokens at the start of the stream']]);
+  const [now, before] = [listMembers(is), listMembers(was)];
   const checks: Checks = [
     ...now.map((one): Checks[0] => [!before.includes(one) && !OF_EDGE.test(one), `new: ${one}`]),
     ...before.map((one): Checks[0] => [!now.includes(one), `missing: ${one}`]),
-    ...(is.usage ? checksOf(call.body ?? { model: '' }, was, is, is.usage) : []),
+    ...(is.usage ? createChecks(call.body ?? { model: '' }, was, is, is.usage) : []),
   ];
   const { events = '', body } = came;
   if (expected.events) checks.push([!STREAM.test(events), `the stream is ${events.replace(/\b(\w+)( \1)+/g, '$1…')}`]);
-  if (!earlier?.body.usage) return wrongOf(checks);
+  if (!earlier?.body.usage) return failedChecks(checks);
   const { usage } = earlier.body;
-  const [count, prompt] = [body.input_tokens, promptTokens(usage)];
+  const [count, prompt] = [body.input_tokens, promptTokensOf(usage)];
   const [read, written] = [body.usage?.cache_read_input_tokens, usage.cache_creation_input_tokens];
   // The edge's holds rely on it that a count is no further off.
   const isOff = count !== undefined && Math.abs(count - prompt) > Math.max(64, prompt * 0.02);
   checks.push([isOff, `counted ${count} tokens, billed ${prompt}`]);
   checks.push([count === undefined && read !== written, `${read} read from the cache, ${written} written`]);
-  return wrongOf(checks);
+  return failedChecks(checks);
 }
 
-function checksOf(asked: Json & { model: string }, was: Body, is: Body, usage: Usage): Checks {
+function createChecks(asked: Json & { model: string }, was: Body, is: Body, usage: Usage): Checks {
   const type = isObject(asked.thinking) ? asked.thinking.type : TABLE.find(asked.model)?.thinking?.default;
-  const thinks = !switchesOff(type) && type !== 'off' && asked.tool_choice === undefined;
-  const [output, most] = [wholeCount(usage.output_tokens), wholeCount(asked.max_tokens)];
+  const thinks = !isThinkingOff(type) && type !== 'off' && asked.tool_choice === undefined;
+  const [output, most] = [toCount(usage.output_tokens), toCount(asked.max_tokens)];
   // Nobody knows how long a model thinks: it may have no room for a text then.
   const isCut = thinks && is.stop_reason === 'max_tokens' && output >= most;
   const [kinds, due] = [is, was].map(({ content = [] }) => content.map((block) => block.type)) as [string[], string[]];
   const mayHave = [...due, ...(thinks ? ['thinking'] : []), ...(asked.tools && !asked.tool_choice ? ['text'] : [])];
   const mayLack = isCut ? due : ['thinking', ...(due.includes('tool_use') ? ['text'] : [])];
-  const thought = wholeCount(usage.output_tokens_details?.thinking_tokens);
-  const lifetimes = Object.values(usage.cache_creation ?? {}).reduce<number>((sum, one) => sum + wholeCount(one), 0);
-  const [searches, dueSearches] = [usage, was.usage].map((of) => wholeCount(of?.server_tool_use?.web_search_requests));
+  const thought = toCount(usage.output_tokens_details?.thinking_tokens);
+  const lifetimes = Object.values(usage.cache_creation ?? {}).reduce<number>((sum, one) => sum + toCount(one), 0);
+  const [searches, dueSearches] = [usage, was.usage].map((of) => toCount(of?.server_tool_use?.web_search_requests));
   return [
     [is.model !== asked.model, `answered by ${is.model}`],
     [is.stop_reason !== was.stop_reason && !isCut, `stop ${is.stop_reason}, expected ${was.stop_reason}`],
@@ -103,21 +109,26 @@ function checksOf(asked: Json & { model: string }, was: Body, is: Body, usage: U
     [output === 0 || output > most, `${output} output tokens of at most ${most}`],
     [thought > output || (thought > 0 && !thinks), `${thought} thinking tokens of ${output}`],
     [thought === 0 && kinds.includes('thinking'), 'a thinking block without thinking tokens'],
-    [wholeCount(usage.cache_creation_input_tokens) !== lifetimes, 'cache writes are not the sum of their lifetimes'],
+    [toCount(usage.cache_creation_input_tokens) !== lifetimes, 'cache writes are not the sum of their lifetimes'],
     ...CACHE.map((name): Checks[0] => [!usage[name] !== !was.usage?.[name], `${name} ${usage[name]}`]),
     [searches !== dueSearches, `${searches} searches billed`],
   ];
 }
 
 /** @returns what is wrong with what the edge has booked. @param worst the most that the call can cost, in nanodollars */
-export function judgeBooked({ stops }: ProveCall, came: Facts, booked: LedgerRow | undefined, worst: number): string[] {
-  const price = came.status >= 400 ? 0 : priceOf(came);
+export function findBookingFaults(
+  { stops }: ProveCall,
+  came: Facts,
+  booked: LedgerRow | undefined,
+  worst: number,
+): string[] {
+  const price = came.status >= 400 ? 0 : expectedPrice(came);
   if (booked === undefined || price === undefined) return [booked ? 'no usage that has a price' : 'nothing is booked'];
   const { cost_usd, status, estimated, stop_reason, over_hold, unpriced } = booked;
   // Nobody is told what a stopped answer is billed: only the least and the most are known.
   const isOther = stops ? cost_usd < toUsd(price) || cost_usd > toUsd(worst) : cost_usd !== toUsd(price);
   const isWhole = stops || came.status >= 400 || (status === 'complete' && !estimated);
-  return wrongOf([
+  return failedChecks([
     [isOther, `booked $${cost_usd}, not $${toUsd(price)}`],
     [price > worst, `costs $${toUsd(price)}, more than its worst case`],
     [over_hold, 'billed more than the edge had set aside'],

@@ -1,9 +1,9 @@
 /** Sends the calls of `npm run prove` through an edge, and to the simulator, which says what is expected. */
-import { masked } from '../src/edge/kit/http/secrets.ts';
+import { maskSecrets } from '../src/edge/kit/http/secrets.ts';
 import type { LedgerRow } from '../src/edge/money/account/usage-answers.schema.ts';
 import { createSimulator } from '../src/edge/toolkit/simulator.ts';
-import { type ProveCall, worstOf } from './prove-calls.ts';
-import { type Answer, type Facts, factsOf, judge, judgeBooked } from './prove-judge.ts';
+import { maximumCostOf, type ProveCall } from './prove-calls.ts';
+import { type Answer, type Facts, findBookingFaults, findDifferences, readFacts } from './prove-judge.ts';
 
 /** Sends a request to a path. */
 export type Send = (path: string, init: RequestInit) => Promise<Response>;
@@ -12,7 +12,7 @@ export type Send = (path: string, init: RequestInit) => Promise<Response>;
 type ProveOptions = { edge: Send; run: string; isBooked?: boolean; pause: () => Promise<void> };
 
 /** What came of a call, and what is wrong with that. */
-export type Proved = { call: ProveCall; expected: Facts; came: Facts; answer: Answer; differences: string[] } & {
+export type ProvedCall = { call: ProveCall; expected: Facts; came: Facts; answer: Answer; differences: string[] } & {
   booked: LedgerRow | undefined;
 };
 
@@ -24,7 +24,7 @@ const IDS = /\b(msg|req|toolu|srvtoolu|file|msgbatch|container)_\w{8,}|\b[\da-f]
 const SEALED = /"(signature|encrypted_content|encrypted_index|data)":( ?)"[^"]+"/g;
 
 /** @returns what sends calls, and gives back the answer, as far as its reader stays, and the edge's id of it */
-function callerOf(send: Send, run: string): (call: ProveCall) => Promise<{ answer: Answer; id: string }> {
+function createCaller(send: Send, run: string): (call: ProveCall) => Promise<{ answer: Answer; id: string }> {
   let file = 'file_none';
   return async ({ path, method = 'POST', body, upload, stops }) => {
     const filled = (text: string) => text.replaceAll('$file', file).replaceAll('$run', run);
@@ -47,28 +47,29 @@ function callerOf(send: Send, run: string): (call: ProveCall) => Promise<{ answe
 }
 
 /** Sends each call, and judges what came, until the key is refused. @param pause waits for what is not settled yet */
-export async function* prove(calls: ProveCall[], options: ProveOptions): AsyncGenerator<Proved> {
+export async function* prove(calls: ProveCall[], options: ProveOptions): AsyncGenerator<ProvedCall> {
   const { edge, run, isBooked = true, pause } = options;
   const simulate = createSimulator({ faults: false });
-  const expect = callerOf((path, init) => simulate(`https://simulator.invalid${path}`, init), run);
-  const ask = callerOf(edge, run);
+  const expect = createCaller((path, init) => simulate(`https://simulator.invalid${path}`, init), run);
+  const ask = createCaller(edge, run);
   const earlier = new Map<string, Facts>();
   for (const call of calls) {
-    const expected = factsOf((await expect(call)).answer);
+    const expected = readFacts((await expect(call)).answer);
     const { answer, id } = await ask(call);
-    const came = factsOf(answer);
+    const came = readFacts(answer);
     earlier.set(call.name, came);
-    const booked = await bookedOf(edge, id, pause);
-    const differences = judge(call, expected, came, earlier.get(call.after ?? ''));
+    const booked = await readBooked(edge, id, pause);
+    const differences = findDifferences(call, expected, came, earlier.get(call.after ?? ''));
     // Token counts and files are free.
-    if (isBooked && call.path === '/v1/messages') differences.push(...judgeBooked(call, came, booked, worstOf(call)));
+    if (isBooked && call.path === '/v1/messages')
+      differences.push(...findBookingFaults(call, came, booked, maximumCostOf(call)));
     yield { call, expected, came, answer, booked, differences };
     if (answer.status === 401) return;
   }
 }
 
 /** @returns what is booked for a request, once it is settled; undefined where the ledger does not have it */
-async function bookedOf(edge: Send, id: string, pause: () => Promise<void>): Promise<LedgerRow | undefined> {
+async function readBooked(edge: Send, id: string, pause: () => Promise<void>): Promise<LedgerRow | undefined> {
   for (let looks = 0; looks < 100 && id !== ''; looks += 1) {
     const response = await edge(`/usage/requests/${id}`, { method: 'GET' });
     const row = (await response.json()) as LedgerRow;
@@ -79,10 +80,10 @@ async function bookedOf(edge: Send, id: string, pause: () => Promise<void>): Pro
 }
 
 /** @returns a fixture as JSON, without what names an account, and with ids that are the same each time */
-export function fixtureOf({ call, answer, booked }: Proved, proved: string): string {
+export function createFixture({ call, answer, booked }: ProvedCall, proved: string): string {
   const ids: string[] = [];
   const named = (id: string, kind = 'id') => `${kind}_${(ids.includes(id) ? ids.indexOf(id) : ids.push(id) - 1) + 1}`;
-  const text = masked(answer.text).replace(IDS, named).replace(SEALED, '"$1":$2"sealed"');
+  const text = maskSecrets(answer.text).replace(IDS, named).replace(SEALED, '"$1":$2"sealed"');
   const fixture: Fixture = { call: call.name, proved, cost_usd: booked?.cost_usd ?? null, ...answer, text };
   return `${JSON.stringify(fixture, undefined, 2)}\n`;
 }

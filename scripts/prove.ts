@@ -4,15 +4,15 @@ import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node
 import Anthropic from '@anthropic-ai/sdk';
 import { mintToken } from '../src/edge/auth/mint.ts';
 import { fromUsd, toUsd } from '../src/edge/claude/pricing/cost.ts';
-import { keepSecrets, masked } from '../src/edge/kit/http/secrets.ts';
+import { maskSecrets, registerSecrets } from '../src/edge/kit/http/secrets.ts';
 import type { LedgerRow } from '../src/edge/money/account/usage-answers.schema.ts';
 import { readArguments } from './arguments.ts';
 import { buildWorker } from './build-worker.ts';
 import { readDevVars } from './dev-vars.ts';
 import { stopWith } from './edge-calls.ts';
-import { proveCalls, worstOf } from './prove-calls.ts';
-import { priceOf } from './prove-judge.ts';
-import { fixtureOf, type Proved, prove, type Send } from './prove-run.ts';
+import { maximumCostOf, proveCalls } from './prove-calls.ts';
+import { expectedPrice } from './prove-judge.ts';
+import { createFixture, type ProvedCall, prove, type Send } from './prove-run.ts';
 import { runWorker } from './run-worker.ts';
 
 const API = 'https://api.anthropic.com';
@@ -28,19 +28,19 @@ const { values } = readArguments('npm run prove -- [--most-usd 0.50] [--without 
   options: { 'most-usd': text, without: { ...text, multiple: true }, batch: { type: 'boolean' }, into: text },
 });
 const { ANTHROPIC_API_KEY: key = '', ANTHROPIC_BASE_URL: base = API } = { ...(await readDevVars()), ...process.env };
-keepSecrets('prove', [key]);
-process.on('uncaughtException', (thrown) => stopWith(masked(`It could not go on: ${thrown}`)));
-const say = (text: string) => console.log(masked(text));
+registerSecrets('prove', [key]);
+process.on('uncaughtException', (thrown) => stopWith(maskSecrets(`It could not go on: ${thrown}`)));
+const printLine = (text: string) => console.log(maskSecrets(text));
 const isClaude = URL.canParse(base) && new URL(base).origin === API;
 const into = values.into ?? (isClaude ? 'test/fixtures/proved' : OWN);
 const most = fromUsd(Number(values['most-usd'] ?? 0.5));
 const isSent = (name: string) => (values.batch ? IN_BATCH.test(name) : !values.without?.includes(name));
 const calls = proveCalls().filter(({ name }) => isSent(name));
-const worst = calls.reduce((sum, call) => sum + worstOf(call, values.batch), 0);
-say(`${calls.length} calls, which cost at most $${toUsd(worst).toFixed(4)} together.`);
+const worst = calls.reduce((sum, call) => sum + maximumCostOf(call, values.batch), 0);
+printLine(`${calls.length} calls, which cost at most $${toUsd(worst).toFixed(4)} together.`);
 if (!(worst <= most)) stopWith('That is more than --most-usd. Nothing was sent.');
 if (key === '') stopWith('There is no ANTHROPIC_API_KEY in the environment or in .dev.vars. Nothing was sent.');
-if (!isClaude) say(`${base} is not the Claude API: this proves nothing about it.`);
+if (!isClaude) printLine(`${base} is not the Claude API: this proves nothing about it.`);
 for (const folder of [into, DIFFERING]) mkdirSync(folder, { recursive: true });
 
 const { code } = await buildWorker();
@@ -62,24 +62,24 @@ const { total } = await client.get<{ total: { settled_usd: number } }>('/account
 const limits = { usd_total: toUsd(fromUsd(total.settled_usd) + most), on_shortfall: 'refuse' };
 await client.put('/accounts/dev/limits', { body: limits });
 if (values.batch) await proveBatch();
-else for await (const proved of prove(calls, { edge, run, pause })) tell(proved);
+else for await (const proved of prove(calls, { edge, run, pause })) printResult(proved);
 await worker.stop();
-say(`${differing} differences. No answer has its price: compare the bill of the key with what is booked here.`);
+printLine(`${differing} differences. No answer has its price: compare the bill of the key with what is booked here.`);
 process.exit(differing === 0 ? 0 : 1);
 
-function tell(proved: Proved): void {
+function printResult(proved: ProvedCall): void {
   const { call, expected, came, booked, differences } = proved;
   const [is, was] = [came, expected].map(({ status, body: { error, stop_reason, content } }) =>
     [status, error?.type ?? stop_reason, content?.map(({ type }) => type).join()].filter(Boolean).join(' '),
   );
   const isRight = differences.length === 0;
-  say(`${isRight ? 'as expected' : 'DIFFERS'}  ${call.name}: ${is}, expected ${was}`);
-  say(`  booked $${booked?.cost_usd ?? 0}, by its usage $${toUsd(priceOf(came, values.batch) ?? 0)}`);
-  for (const words of differences) say(`  - ${words}`);
+  printLine(`${isRight ? 'as expected' : 'DIFFERS'}  ${call.name}: ${is}, expected ${was}`);
+  printLine(`  booked $${booked?.cost_usd ?? 0}, by its usage $${toUsd(expectedPrice(came, values.batch) ?? 0)}`);
+  for (const words of differences) printLine(`  - ${words}`);
   differing += differences.length;
   const name = `${values.batch ? 'batch-' : ''}${call.name}.json`;
   for (const folder of [into, DIFFERING]) rmSync(`${folder}/${name}`, { force: true });
-  writeFileSync(`${isRight ? into : DIFFERING}/${name}`, fixtureOf(proved, run));
+  writeFileSync(`${isRight ? into : DIFFERING}/${name}`, createFixture(proved, run));
 }
 
 /** Begins a batch, or goes on with the one that was begun. */
@@ -89,7 +89,7 @@ async function proveBatch(): Promise<void> {
   if (!existsSync(BATCH)) writeFileSync(BATCH, (await batches.create({ requests })).id);
   const id = readFileSync(BATCH, 'utf8');
   const { processing_status } = await batches.retrieve(id);
-  if (processing_status !== 'ended') return say('The batch goes on. Run the same command again, within a day.');
+  if (processing_status !== 'ended') return printLine('The batch goes on. Run the same command again, within a day.');
   const results = await Array.fromAsync(await batches.results(id));
   const queue = calls.map(({ name }) => results.find(({ custom_id }) => custom_id === name)?.result);
   const stored: Send = async () => {
@@ -98,13 +98,13 @@ async function proveBatch(): Promise<void> {
   };
   let price = 0;
   for await (const proved of prove(calls, { edge: stored, run, pause, isBooked: false })) {
-    tell(proved);
-    price += priceOf(proved.came, true) ?? 0;
+    printResult(proved);
+    price += expectedPrice(proved.came, true) ?? 0;
   }
   const { data } = await client.get<{ data: LedgerRow[] }>('/usage/requests');
   // It has a row for each model.
   const booked = data.filter(({ batch }) => batch === id).reduce((sum, { cost_usd }) => sum + fromUsd(cost_usd), 0);
   if (booked !== price) differing += 1;
-  say(`The batch: booked $${toUsd(booked)}, by its usage $${toUsd(price)}`);
+  printLine(`The batch: booked $${toUsd(booked)}, by its usage $${toUsd(price)}`);
   rmSync(BATCH);
 }

@@ -6,7 +6,7 @@ import { root } from './root.ts';
 export const UNSERVED = join(root, '.wrangler/build');
 
 /** Writes a file if its content is another one, atomically: a server that reads it never sees a part of it. */
-export async function put(path: string, content: string | Uint8Array): Promise<void> {
+export async function writeIfChanged(path: string, content: string | Uint8Array): Promise<void> {
   const wanted = Buffer.from(content);
   // If the old file cannot be read, writing gives the error.
   const there = await readFile(path).catch(() => undefined);

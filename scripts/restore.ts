@@ -4,10 +4,18 @@
  * `SLUICE_URL=https://… SLUICE_TOKEN=… npm run restore [-- --account alice [--replace]] < backup.jsonl`.
  */
 import { readArguments } from './arguments.ts';
-import { backupPath, callEdge, groupBackupPath, NotGiven, sentenceOf, stopWith, versionPath } from './edge-calls.ts';
+import {
+  backupPath,
+  callEdge,
+  describeFailure,
+  groupBackupPath,
+  stopWith,
+  Unavailable,
+  versionPath,
+} from './edge-calls.ts';
 
 /** What an account, a conversation or the end of the file begins with. */
-interface Head {
+interface BackupHead {
   type: string;
   id: string;
   account?: string | null;
@@ -24,9 +32,9 @@ const done = { groups: 0, erasures: 0, versions: 0, accounts: 0, conversations: 
 const refused: string[] = [];
 /** The conversations that are here already. They stay as they are. */
 const left: string[] = [];
-let head: Head | undefined;
+let head: BackupHead | undefined;
 let lines: string[] = [];
-let end: Head | undefined;
+let end: BackupHead | undefined;
 
 const USAGE = 'SLUICE_URL=https://… SLUICE_TOKEN=… npm run restore [-- --account alice [--replace]] < backup.jsonl';
 const { values } = readArguments(USAGE, { options: { account: { type: 'string' }, replace: { type: 'boolean' } } });
@@ -35,23 +43,23 @@ if (values.replace && values.account === undefined) stopWith(new Error(`--replac
 const faults: string[] = [];
 try {
   let number = 0;
-  for await (const line of linesOf(process.stdin.setEncoding('utf8'))) {
+  for await (const line of readBackupLines(process.stdin.setEncoding('utf8'))) {
     number += 1;
     if (line === '') continue;
     // A conversation's own lines are lists. Any other line is a head, a damaged one too.
     if (!line.startsWith('[')) {
-      await restored();
-      head = headOf(line, number);
+      await sendRead();
+      head = parseHead(line, number);
     }
     lines.push(line);
   }
-  await restored();
+  await sendRead();
   if (!end)
     faults.push('The backup has no last line: it broke off when it was written. What else is in it was restored.');
   const { missing = [] } = end ?? {};
   if (missing.length > 0) faults.push(`These ${missing.length} were not in the backup:`, ...missing);
 } catch (thrown) {
-  faults.push(sentenceOf(thrown), 'It stopped there, and the rest was not sent. Correct that, and run it again.');
+  faults.push(describeFailure(thrown), 'It stopped there, and the rest was not sent. Correct that, and run it again.');
 }
 // Printed in any case: what was restored before it stopped, too.
 for (const [kind, number] of Object.entries(done)) console.log(`${kind}: ${number}`);
@@ -62,16 +70,16 @@ if (values.account !== undefined && done.accounts === 0 && faults.length === 0)
 if (faults.length > 0) stopWith(new Error(faults.join('\n')));
 
 /** @returns what a line begins; what cannot be read is noted, and the lines behind it are left out */
-function headOf(line: string, number: number): Head {
+function parseHead(line: string, number: number): BackupHead {
   try {
-    return JSON.parse(line) as Head;
+    return JSON.parse(line) as BackupHead;
   } catch {
     return { type: 'unreadable', id: `line ${number}` };
   }
 }
 
 /** Yields lines. (Those of `node:readline` end at U+2028 and U+2029 too, which may stand in what somebody has said.) */
-async function* linesOf(texts: AsyncIterable<string>): AsyncGenerator<string> {
+async function* readBackupLines(texts: AsyncIterable<string>): AsyncGenerator<string> {
   let parts: string[] = [];
   for await (const text of texts) {
     const pieces = text.split('\n');
@@ -86,7 +94,7 @@ async function* linesOf(texts: AsyncIterable<string>): AsyncGenerator<string> {
 }
 
 /** Sends what was read of one account or conversation. */
-async function restored(): Promise<void> {
+async function sendRead(): Promise<void> {
   const [first = '', ...rest] = lines;
   lines = [];
   if (head === undefined) {
@@ -98,7 +106,7 @@ async function restored(): Promise<void> {
     return;
   }
   if (!isWanted(head)) return;
-  const what = nameOf(head);
+  const what = describeHead(head);
   try {
     await restoreOne(head, what, first, rest);
     if (head.type !== 'conversation_backup' && rest.length > 0)
@@ -106,18 +114,18 @@ async function restored(): Promise<void> {
         `the ${rest.length} lines behind ${what}: The line before them, which says whose they are, is damaged.`,
       );
   } catch (thrown) {
-    if (!(thrown instanceof NotGiven)) throw thrown;
+    if (!(thrown instanceof Unavailable)) throw thrown;
     refused.push(`${what}: ${thrown.message}`);
   }
 }
 
 /** @returns whether a line is restored: with `--account` only what belongs to that account */
-function isWanted({ type, id, account }: Head): boolean {
+function isWanted({ type, id, account }: BackupHead): boolean {
   if (values.account === undefined || type === 'unreadable') return true;
   return (type === 'account_backup' ? id : account) === values.account;
 }
 
-function nameOf({ type, id, account, kind, version }: Head): string {
+function describeHead({ type, id, account, kind, version }: BackupHead): string {
   if (type === 'deployment_backup') return 'the limits of the deployment';
   if (type === 'group_backup') return `the group ${id}`;
   if (type === 'erasure') return `the erasure of ${account}`;
@@ -128,7 +136,7 @@ function nameOf({ type, id, account, kind, version }: Head): string {
 }
 
 /** @throws NotGiven for what the edge refuses, and for what is no backup */
-async function restoreOne(head: Head, what: string, first: string, rest: string[]): Promise<void> {
+async function restoreOne(head: BackupHead, what: string, first: string, rest: string[]): Promise<void> {
   const { type, id, account, kind, version, erased_at } = head;
   if (type === 'deployment_backup') await put('/pools/deployment/backup', first);
   else if (type === 'group_backup') {
@@ -147,14 +155,15 @@ async function restoreOne(head: Head, what: string, first: string, rest: string[
   } else if (type === 'version_backup' && kind !== undefined && version !== undefined) {
     await put(versionPath(kind, version), first);
     done.versions += 1;
-  } else if (type !== 'unreadable') throw new NotGiven('This is no backup.');
-  else throw new NotGiven(`It is not JSON.${rest.length > 0 ? ` It has the next ${rest.length} lines with it.` : ''}`);
+  } else if (type !== 'unreadable') throw new Unavailable('This is no backup.');
+  else
+    throw new Unavailable(`It is not JSON.${rest.length > 0 ? ` It has the next ${rest.length} lines with it.` : ''}`);
 }
 
 /** Notes a conversation that is here already. @throws NotGiven for one that was erased with its account */
 async function noteConflict(response: Response, what: string): Promise<void> {
   const text = await response.text();
-  if (text.includes('stays erased')) throw new NotGiven(text);
+  if (text.includes('stays erased')) throw new Unavailable(text);
   left.push(what);
 }
 

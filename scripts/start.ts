@@ -12,9 +12,9 @@ import { dirname, join, resolve } from 'node:path';
 import { openUpstreams } from '../src/edge/claude/providers/entry.ts';
 import { parseSettings, type Settings } from '../src/edge/config/settings.ts';
 import './all-plugins.mjs';
-import { tellUsage } from './arguments.ts';
+import { printUsage } from './arguments.ts';
 import { readDevVars, readEnvFile } from './dev-vars.ts';
-import { misspeltSettings } from './misspelt-settings.ts';
+import { findMisspeltSettings } from './misspelt-settings.ts';
 import { isInPackage, root } from './root.ts';
 
 /** The files in which wrangler looks for its configuration, in its order. */
@@ -27,14 +27,14 @@ const TOKEN = 'npm run token -- --account dev --scopes admin';
 const TRY = `-H 'content-type: application/json' \\
     -d '{"model":"claude-haiku-5-5","max_tokens":2048,"messages":[{"role":"user","content":"Hello, who are you?"}]}'`;
 
-tellUsage('npm start [-- --port 9000 --var NAME:value --env-file FILE], with the options of npx wrangler dev --help');
+printUsage('npm start [-- --port 9000 --var NAME:value --env-file FILE], with the options of npx wrangler dev --help');
 const args = process.argv.slice(2);
 
 try {
   const path = configurationPath();
   const text = path === undefined ? '' : await readFile(path, 'utf8');
   const config = await readConfiguration(path, text);
-  refuseOtherHost(config?.dev.host);
+  rejectOtherHost(config?.dev.host);
   const settings = await readSettings(config?.vars);
   const [, configured = PORT] = /^\s*"?port"?\s*[=:]\s*(\d+)/m.exec(text) ?? [];
   const wanted = Number(valuesOf('--port').at(-1) ?? configured);
@@ -44,7 +44,7 @@ try {
   const url = `${protocol}://localhost:${port}`;
   console.log(`
 Sluice starts on ${url}
-${whoAnswers(settings)}
+${describeUpstream(settings)}
 
 Try:
   curl -N ${url}/messages ${TRY}
@@ -81,7 +81,7 @@ async function readConfiguration(config: string | undefined, text: string) {
  *
  * @throws Error that names the option
  */
-function refuseOtherHost(configured: string | undefined): void {
+function rejectOtherHost(configured: string | undefined): void {
   const given = args.map(optionName).find((name) => HOST_OPTIONS.includes(name));
   const where = given ?? (configured === undefined ? undefined : '`host` in the section [dev] of the configuration');
   if (where === undefined) return;
@@ -108,8 +108,8 @@ function environmentName(): string | undefined {
 async function readSettings(vars: Record<string, unknown> = {}): Promise<Settings> {
   const named = await Promise.all(valuesOf('--env-file').map(readEnvFile));
   const files = named.length > 0 ? named : [await readDevVars(environmentName())];
-  const given = Object.assign({}, vars, ...files, ...valuesOf('--var').map(pairOf));
-  for (const remark of misspeltSettings(Object.keys(given))) console.error(remark);
+  const given = Object.assign({}, vars, ...files, ...valuesOf('--var').map(parsePair));
+  for (const remark of findMisspeltSettings(Object.keys(given))) console.error(remark);
   const settings = parseSettings(given, true);
   openUpstreams(settings);
   return settings;
@@ -126,7 +126,7 @@ function valuesOf(option: string): string[] {
   });
 }
 
-function pairOf(text: string): Record<string, string> {
+function parsePair(text: string): Record<string, string> {
   const [name = '', ...value] = text.split(':');
   return { [name]: value.join(':') };
 }
@@ -155,10 +155,10 @@ async function freePort(port: number): Promise<number> {
   return free;
 }
 
-function whoAnswers(settings: Settings): string {
+function describeUpstream(settings: Settings): string {
   const { UPSTREAM, ANTHROPIC_API_KEY, hasKey } = settings;
   const upstreams = openUpstreams(settings);
-  const names = upstreams.map(({ name, simulated }) => (simulated ? `${name} (simulated)` : name));
+  const names = upstreams.map(({ name, isSimulated: simulated }) => (simulated ? `${name} (simulated)` : name));
   const isSimulated = UPSTREAM === 'simulator' || (UPSTREAM === undefined && ANTHROPIC_API_KEY === undefined);
   const who =
     upstreams.length > 0

@@ -11,7 +11,7 @@ import {
   parseScopes,
   SCOPES,
 } from '../src/edge/auth/identity/identity.ts';
-import { BOUND_SCOPES, onlySchema } from '../src/edge/auth/identity/only.ts';
+import { onlySchema, RESTRICTED_SCOPES } from '../src/edge/auth/identity/only.ts';
 import { mintToken } from '../src/edge/auth/mint.ts';
 import { settingsSchema } from '../src/edge/config/settings.ts';
 import * as z from '../src/edge/kit/http/zod.ts';
@@ -50,8 +50,8 @@ const lists = Object.fromEntries(
 );
 const { data: only, error } = z.optional(onlySchema).safeParse(Object.keys(lists).length > 0 ? lists : undefined);
 if (error) stop(error.issues.map(({ path, message }) => `--${String(path[0] ?? 'agents')}: ${message}.`).join(' '));
-const wide = only && scopes.find((scope) => !BOUND_SCOPES.includes(scope));
-if (wide) stop(`A restricted token has no scopes but ${BOUND_SCOPES.join(' and ')}: leave ${wide} out.`);
+const wide = only && scopes.find((scope) => !RESTRICTED_SCOPES.includes(scope));
+if (wide) stop(`A restricted token has no scopes but ${RESTRICTED_SCOPES.join(' and ')}: leave ${wide} out.`);
 const secret = process.env.SIGNING_SECRET || (await readDevVars()).SIGNING_SECRET;
 if (!secret) {
   stop(

@@ -36,25 +36,27 @@ const POLL_MS = 100;
 
 const { source, file, id } = readCall();
 const url = process.env.SLUICE_URL || 'http://localhost:8787';
-const key = await keyOf(source);
-const body = await sample(source, file, id);
+const key = await signingKeyOf(source);
+const body = await readSample(source, file, id);
 
 const response = await fetch(`${url}/webhooks/${source}`, {
   method: 'POST',
-  headers: await signed(source, body, id),
+  headers: await signHeaders(source, body, id),
   body,
 }).catch(() => stop(`Nothing answers at ${url}. Start it with npm start, or name another by SLUICE_URL.`));
 const answer = await response.text();
 console.log(`${response.status} ${answer}`);
 if (!response.ok) process.exit(1);
 const { event_id } = JSON.parse(answer) as { event_id?: string };
-if (event_id !== undefined) console.log(JSON.stringify(await outcome(event_id)));
+if (event_id !== undefined) console.log(JSON.stringify(await waitForEvent(event_id)));
 
 /** @returns the headers that the sender adds */
-async function signed(sender: string, text: string, event: string): Promise<Headers> {
+async function signHeaders(sender: string, text: string, event: string): Promise<Headers> {
   const { secret, hmac } = key;
   const bytes = new TextEncoder().encode(text);
-  const headers = await (hmac ? signHmac(bytes, secret, hmac) : SIGNERS[shipped(sender)](text, bytes, secret, event));
+  const headers = await (hmac
+    ? signHmac(bytes, secret, hmac)
+    : SIGNERS[shippedSource(sender)](text, bytes, secret, event));
   headers.set('content-type', 'application/json');
   return headers;
 }
@@ -68,7 +70,7 @@ function kindOf(text: string): string {
 }
 
 /** @returns a sample with a new id in the body, if its sender has ids there, so that the same file is a new event each time */
-async function sample(sender: string, name: string, event: string): Promise<string> {
+async function readSample(sender: string, name: string, event: string): Promise<string> {
   const known = new URL(`${sender}/${name}`, SAMPLES);
   const path = existsSync(name) ? name : known;
   if (!existsSync(path)) {
@@ -106,7 +108,7 @@ function decodeStep(step: string): string {
 }
 
 /** @returns the event when it has been processed. A development server asks for no credential: no page sends this request */
-async function outcome(event: string): Promise<Json> {
+async function waitForEvent(event: string): Promise<Json> {
   const deadline = Date.now() + WORK_MS;
   for (;;) {
     const read = await fetch(`${url}/webhooks/${source}/events/${event}`, { headers: { 'sec-fetch-site': 'none' } });
@@ -127,12 +129,12 @@ interface SourceKey {
   id: string | undefined;
 }
 
-async function keyOf(sender: string): Promise<SourceKey> {
+async function signingKeyOf(sender: string): Promise<SourceKey> {
   const vars = await readDevVars();
   const given = (setting: string) => process.env[setting] || vars[setting] || '';
   const entry = sourcesOf(parseSettings({ ...vars, WEBHOOKS: given('WEBHOOKS') }, true)).get(sender);
   const hmac = entry?.verify?.hmac;
-  if (!hmac) shipped(sender);
+  if (!hmac) shippedSource(sender);
   const name = entry?.secret ?? `${sender.toUpperCase()}_WEBHOOK_SECRET`;
   const [first] = given(name).split(',');
   if (!first) {
@@ -143,7 +145,7 @@ async function keyOf(sender: string): Promise<SourceKey> {
 }
 
 /** @returns the source, if it is one that Sluice comes with. A Worker of its own signs its sources itself */
-function shipped(sender: string): (typeof SHIPPED_SOURCES)[number] {
+function shippedSource(sender: string): (typeof SHIPPED_SOURCES)[number] {
   return SHIPPED_SOURCES.find((known) => known === sender) ?? stop(`Use it as: ${USAGE}`);
 }
 

@@ -1,8 +1,8 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { headersRead } from '#edge/claude/request/members.ts';
-import { CORE_HEADERS } from '#edge/kit/http/headers/answer-headers.ts';
+import { knownHeaders } from '#edge/claude/request/all-fields.ts';
+import { CORE_HEADERS } from '#edge/kit/http/headers/response-headers.ts';
 import { contributions } from '#edge/kit/plugins/plugins.ts';
 import '../scripts/all-plugins.mjs';
 import { root } from './support/root.ts';
@@ -12,6 +12,6 @@ test('every header of the edge is one of requests, or declared as one of answers
   const files = (await readdir(folder, { recursive: true })).filter((file) => /(?<!\.reference)\.ts$/.test(file));
   const texts = await Promise.all(files.map((file) => readFile(join(folder, file), 'utf8')));
   const named = new Set(texts.flatMap((text) => [...text.matchAll(/['"`](sluice-[a-z-]+)/g)].map(([, name]) => name)));
-  const declared = [...CORE_HEADERS, ...contributions('headers').flat(), ...headersRead()];
+  const declared = [...CORE_HEADERS, ...contributions('headers').flat(), ...knownHeaders()];
   expect([...named].toSorted()).toEqual([...new Set(declared)].toSorted());
 });

@@ -31,7 +31,7 @@ const ELSEWHERE: readonly { of: string; tests: readonly string[] }[] = [
     tests: ['test/edge/money/account/totals.test.ts', 'test/edge/money/account/wake.test.ts'],
   },
   {
-    of: 'src/edge/conversations/history/storage/copied-rows.ts',
+    of: 'src/edge/conversations/history/storage/copyable-rows.ts',
     tests: ['test/edge/conversations/object/copies.test.ts'],
   },
   {

@@ -1,12 +1,12 @@
 import { expect, test } from 'vitest';
-import { bundle } from './support/bundle.ts';
+import { bundleForBrowser } from './support/bundle.ts';
 
 test('the client needs nothing else', async () => {
-  const client = await bundle("export * from './src/client/index.ts';");
+  const client = await bundleForBrowser("export * from './src/client/index.ts';");
   expect(client).not.toMatch(/\bfrom\s*["']|\brequire\(|\bimport\(/);
 });
 
 test('the chat transport brings nothing of the AI SDK with it', async () => {
-  const transport = await bundle("export * from './src/client/ai-sdk.ts';");
+  const transport = await bundleForBrowser("export * from './src/client/ai-sdk.ts';");
   expect(transport).not.toMatch(/\bfrom\s*["']|\brequire\(|\bimport\(/);
 });

@@ -3,14 +3,14 @@ import { readdir, readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
 import { MODELS } from '#edge/claude/models/models.ts';
-import { tokensForText } from '#edge/claude/pricing/thinking-off.ts';
+import { minTokensForText } from '#edge/claude/pricing/minimal-thinking.ts';
 import type { ObjectName } from '#edge/durable/call-object.ts';
-import type { Verdict } from '#edge/kit/delivery/signature.ts';
+import type { VerificationResult } from '#edge/kit/delivery/signature.ts';
 import { ERROR_TYPES } from '#edge/kit/http/gen-ai.ts';
 import { createSimulator } from '#edge/toolkit/simulator.ts';
 import { RESOURCES } from '../scripts/described-edge.ts';
-import { anchorOf } from '../scripts/guides.ts';
-import { readGuide, readGuides, sectionIn } from './support/guides.ts';
+import { toAnchor } from '../scripts/guides.ts';
+import { readGuide, readGuides, sectionOf } from './support/guides.ts';
 
 const root = new URL('..', import.meta.url);
 const read = (name: string) => readFile(new URL(name, root), 'utf8');
@@ -31,7 +31,7 @@ test('ARCHITECTURE.md links every page of the design', async () => {
 test.each(DESIGN)('%s ends with what was rejected', async (page) => {
   const headings = [...(await read(page)).matchAll(/^## (.*)$/gm)].map(([, heading]) => heading);
   expect(headings.at(-1)).toBe('Rejected');
-  expect(sectionIn(await read(page), 'Rejected').length).toBeGreaterThan(100);
+  expect(sectionOf(await read(page), 'Rejected').length).toBeGreaterThan(100);
 });
 
 test('clients know the path of each route', async () => {
@@ -83,7 +83,7 @@ test('every link of the README, the guides and the design leads to what is there
       const [path = '', anchor] = href.split('#');
       const to = path === '' ? from : new URL(path, new URL(from, 'file:///')).pathname.slice(1);
       const isThere = existsSync(fileURLToPath(new URL(to, root)));
-      const anchors = [...(guides.get(to) ?? '').matchAll(/^#+ (.*)$/gm)].map(([, heading = '']) => anchorOf(heading));
+      const anchors = [...(guides.get(to) ?? '').matchAll(/^#+ (.*)$/gm)].map(([, heading = '']) => toAnchor(heading));
       if (!isThere || (anchor !== undefined && !anchors.includes(anchor))) broken.push(`${from}: ${href}`);
     }
   }
@@ -91,7 +91,7 @@ test('every link of the README, the guides and the design leads to what is there
 });
 
 test('the files that ARCHITECTURE.md has one begin with are there', async () => {
-  const list = sectionIn(await read('ARCHITECTURE.md'), 'Where to begin');
+  const list = sectionOf(await read('ARCHITECTURE.md'), 'Where to begin');
   const names = [...list.matchAll(/`([\w/-]+\.ts)`/g)].map(([, name = '']) => name);
   expect(names.length).toBeGreaterThan(15);
   expect(names.filter((name) => !existsSync(new URL(`src/edge/${name}`, root)))).toEqual([]);
@@ -129,7 +129,7 @@ test('no example asks for less plugin than its model needs for a text behind wha
     for (const [found, named = 'claude-haiku-5-5', most = ''] of text.matchAll(ASKED)) {
       asked += 1;
       const row = MODELS.find(({ id, aliases }) => id === named || aliases.includes(named));
-      if (Number(most.replaceAll('_', '')) < tokensForText(row, {})) short.push(`${file}: ${found}`);
+      if (Number(most.replaceAll('_', '')) < minTokensForText(row, {})) short.push(`${file}: ${found}`);
     }
   }
   expect(asked).toBeGreaterThan(50);
@@ -173,16 +173,16 @@ test('the guide to the logs names each field of the log', async () => {
       ([, name = '']) => name,
     );
   const [, attributes = ''] =
-    /export function genAiOf[^{]*\{([\s\S]*?)\n\}/.exec(await read('src/edge/kit/http/gen-ai.ts')) ?? [];
+    /export function genAiAttributesOf[^{]*\{([\s\S]*?)\n\}/.exec(await read('src/edge/kit/http/gen-ai.ts')) ?? [];
   const genAi = [...attributes.matchAll(/^ +'([\w.]+)':/gm)].map(([, name = '']) => name);
   expect(fieldsOf('LogLine')).toContain('gen_ai.provider.name');
   expect(fieldsOf('WorkLine')).toContain('source');
   expect(genAi).toContain('error.type');
-  const logs = sectionIn(guide, 'Logs and metrics');
-  const others = sectionIn(guide, 'In other systems');
+  const logs = sectionOf(guide, 'Logs and metrics');
+  const others = sectionOf(guide, 'In other systems');
   const isMissing = (name: string) => !(name.includes('.') ? others : logs).includes(`\`${name}\``);
   expect([...fieldsOf('LogLine'), ...genAi].filter(isMissing)).toEqual([]);
-  const work = sectionIn(guide, 'Lines of other work');
+  const work = sectionOf(guide, 'Lines of other work');
   // What a webhook's event or an alert has come to. The type is of the Worker, which is not checked here.
   const [, to = ''] =
     /export interface Conclusion \{([\s\S]*?)\n\}/.exec(await read('src/edge/plugins/webhooks/contracts/inbox.ts')) ??
@@ -201,7 +201,7 @@ test('the guide to the logs names what a failure behind an answer is said to bel
     }
   }
   expect(named).toContain('summary');
-  const work = sectionIn(await readGuide('logs'), 'Lines of other work');
+  const work = sectionOf(await readGuide('logs'), 'Lines of other work');
   expect([...named].filter((name) => !work.includes(`\`${name}\``))).toEqual([]);
 });
 
@@ -213,7 +213,8 @@ describe('the guides on `error_type`', () => {
       .flatMap(([, cell = '']) => [...cell.matchAll(/`([a-z_]+)`/g)].map(([, name]) => name));
 
   test('has a row for each type that callers get, with its status, and for no other', async () => {
-    const [, types = ''] = /const STATUS = \{([\s\S]*?)\n\}/.exec(await read('src/edge/kit/http/errors.ts')) ?? [];
+    const [, types = ''] =
+      /const STATUS_BY_TYPE = \{([\s\S]*?)\n\}/.exec(await read('src/edge/kit/http/errors.ts')) ?? [];
     const known = [...types.matchAll(/^ {2}(\w+): (\d+),$/gm)].map(([, type, status]) => [type, status]);
     expect(known.length).toBeGreaterThan(10);
     const rows = [...(await readGuide('errors')).matchAll(/^\| `(\w+)` +\| (\d[\d ]*) /gm)];
@@ -240,7 +241,7 @@ describe('the guides on `error_type`', () => {
         }
       }
     }
-    const named = namesIn(sectionIn(await readGuide('logs'), 'Error types in the log'));
+    const named = namesIn(sectionOf(await readGuide('logs'), 'Error types in the log'));
     const ofCallers = namesIn(await readGuide('errors'));
     // What `error.type` says is from a closed list: a status of the upstream is none of it.
     expect(named.filter((name = '') => !ERROR_TYPES.has(name))).toEqual(['upstream_']);
@@ -248,10 +249,10 @@ describe('the guides on `error_type`', () => {
   });
 });
 
-/** Statements that write an `error_type`: by `logged`, by itself, or as the second argument of `tryAgain`. */
-const WRITES = /\b(?:logged|error_type)(?:: | = |\s*\?\?= )[^;\n]*|\btryAgain\([^;]*?, '[a-z_]+'/g;
+/** Statements that write an `error_type`: by `logged`, by itself, or as the second argument of `retryableError`. */
+const WRITES = /\b(?:logged|error_type)(?:: | = |\s*\?\?= )[^;\n]*|\bretryableError\([^;]*?, '[a-z_]+'/g;
 
-type Verdicts = Record<Exclude<Verdict, 'valid'>, true>;
+type Verdicts = Record<Exclude<VerificationResult, 'valid'>, true>;
 const VERDICTS: Verdicts = { missing: true, forged: true, stale: true };
 /** How an answer can end that was not whole. Its type is of the Worker, which is not checked here. */
 const [, endings = ''] = /export type StreamEnding = ([^;]+);/.exec(await read('src/edge/claude/stream.ts')) ?? [];

@@ -4,7 +4,7 @@ import { build, type Metafile, type PluginBuild } from 'esbuild';
 import { convertV4MiniflareOptions, Miniflare, type V4WorkerOptions } from 'miniflare';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { unstable_getMiniflareWorkerOptions, unstable_readConfig } from 'wrangler';
-import { neededBindings } from '#edge/kit/plugins/needed-bindings.ts';
+import { getNeededBindings } from '#edge/kit/plugins/needed-bindings.ts';
 import { type Plugin, registerPlugins } from '#edge/kit/plugins/plugins.ts';
 import { root } from './support/root.ts';
 
@@ -289,7 +289,7 @@ describe('each plugin can be left out, and all of them', () => {
 
 test('wrangler.toml binds what the core and all plugins need, in each environment', async () => {
   const toml = await readFile(join(root, 'wrangler.toml'), 'utf8');
-  const needed = Object.entries(neededBindings());
+  const needed = Object.entries(getNeededBindings());
   const objects = needed.filter(([, of]) => of !== null);
   for (const environment of ['', 'env.staging.']) {
     const wanted = objects.map(

@@ -4,8 +4,15 @@ import type { Client } from './client.ts';
 import { SluiceError } from './errors.ts';
 import type { Approval, ConversationMessage, MessageRequest, Page } from './requests.ts';
 import type { MessageStream } from './stream.ts';
-import { chunksOf } from './ui-chunks.ts';
-import { contentOf, isToolPart, markWaiting, type SluiceMetadata, toolIdsIn, toUIMessages } from './ui-messages.ts';
+import { toChunks } from './ui-chunks.ts';
+import {
+  isToolPart,
+  markWaitingCalls,
+  type SluiceMetadata,
+  toNextContent,
+  toolPartIdsOf,
+  toUIMessages,
+} from './ui-messages.ts';
 
 export { type SluiceMetadata, toUIMessages } from './ui-messages.ts';
 
@@ -27,8 +34,8 @@ export interface SluiceChatOptions {
   onStopFailed?: (error: unknown) => void;
 }
 
-type Sending = Parameters<ChatTransport<UIMessage>['sendMessages']>[0];
-type Resuming = Parameters<ChatTransport<UIMessage>['reconnectToStream']>[0];
+type SendMessagesOptions = Parameters<ChatTransport<UIMessage>['sendMessages']>[0];
+type ReconnectToStreamOptions = Parameters<ChatTransport<UIMessage>['reconnectToStream']>[0];
 
 interface ChatState {
   /** How many sent messages have an answer that is being read. */
@@ -48,9 +55,9 @@ interface ChatState {
 }
 
 /** The turns of questions that had no answer yet when their history was loaded. They may have ended before a resume. */
-const unanswered = new WeakMap<Client, Map<string, string>>();
+const unansweredTurns = new WeakMap<Client, Map<string, string>>();
 
-type Chunks = AsyncGenerator<UIMessageChunk<SluiceMetadata>, void, void>;
+type ChunkStream = AsyncGenerator<UIMessageChunk<SluiceMetadata>, void, void>;
 
 /**
  * Makes a chat transport. The edge keeps the history, so only new messages are sent. The client resumes lost connections,
@@ -68,7 +75,7 @@ export function createChatTransport(options: SluiceChatOptions): ChatTransport<U
   const conversationOf = options.conversation ?? ((chatId: string) => chatId);
   const chats = new Map<string, ChatState>();
 
-  function stateOf(chatId: string): ChatState {
+  function getChatState(chatId: string): ChatState {
     const settled = Promise.resolve();
     const state = chats.get(chatId) ?? {
       ...{ open: 0, read: 0, unread: undefined, failed: 0 },
@@ -79,7 +86,7 @@ export function createChatTransport(options: SluiceChatOptions): ChatTransport<U
   }
 
   /** Ends a stream when the signal is aborted, and stops its turn, unless a resume is about to replace the stream. */
-  function endOnAbort(
+  function stopOnSignal(
     state: ChatState,
     signal: AbortSignal | undefined,
     opening: Promise<MessageStream | null | undefined>,
@@ -116,31 +123,31 @@ export function createChatTransport(options: SluiceChatOptions): ChatTransport<U
     // A resumed answer is sent again from its first event.
     resumeStreamIsReplay: true,
 
-    async sendMessages({ chatId, messages, trigger, messageId, abortSignal, headers, body }: Sending) {
-      const state = stateOf(chatId);
-      const end = beginReading(state);
+    async sendMessages({ chatId, messages, trigger, messageId, abortSignal, headers, body }: SendMessagesOptions) {
+      const state = getChatState(chatId);
+      const end = noteReading(state);
       try {
         const conversation = conversationOf(chatId);
-        unanswered.get(client)?.delete(conversation);
+        unansweredTurns.get(client)?.delete(conversation);
         const last = messages.at(-1);
         const isContinued = last?.role === 'assistant';
         // A turn that was just stopped must end first: a conversation has one turn at a time.
-        await Promise.race([state.stopping, aborted(abortSignal)]);
+        await Promise.race([state.stopping, abortError(abortSignal)]);
         abortSignal?.throwIfAborted();
         if (!isContinued && (trigger === 'regenerate-message' || messageId !== undefined)) {
-          await goBack(client, conversation, messages);
+          await rewindToQuestion(client, conversation, messages);
           abortSignal?.throwIfAborted();
         }
         const continued = isContinued ? last : undefined;
-        const approvals = () => waitingIn(client, conversation);
+        const waitingApprovals = () => listWaitingApprovals(client, conversation);
         const decided = continued?.parts.filter(isDecided) ?? [];
         if (decided.length > 0) {
-          const opening = decide(client, conversation, decided);
-          endOnAbort(state, abortSignal, opening);
+          const opening = sendDecisions(client, conversation, decided);
+          stopOnSignal(state, abortSignal, opening);
           const run = await opening;
           state.unread = run;
-          return streamOf(chunksOf(run, { continued, approvals }), (isWhole) => {
-            noteRead(state, run, isWhole);
+          return toStream(toChunks(run, { continued, waitingApprovals }), (isWhole) => {
+            forgetRead(state, run, isWhole);
             end(true);
           });
         }
@@ -148,15 +155,15 @@ export function createChatTransport(options: SluiceChatOptions): ChatTransport<U
           ...request,
           ...body,
           conversation,
-          messages: [{ role: 'user' as const, content: contentOf(messages) }],
+          messages: [{ role: 'user' as const, content: toNextContent(messages) }],
         };
         const stream = client.messages.stream(turn, { headers: Object.fromEntries(new Headers(headers)) });
         state.unread = stream;
-        endOnAbort(state, abortSignal, Promise.resolve(stream));
+        stopOnSignal(state, abortSignal, Promise.resolve(stream));
         // If the request is refused, this throws, so that the hook has the typed error at once.
         if (!(await stream.opened())) await stream.finalMessage();
-        return streamOf(chunksOf(stream, { continued, approvals }), (isWhole) => {
-          noteRead(state, stream, isWhole);
+        return toStream(toChunks(stream, { continued, waitingApprovals }), (isWhole) => {
+          forgetRead(state, stream, isWhole);
           end(true);
         });
       } catch (thrown) {
@@ -165,20 +172,20 @@ export function createChatTransport(options: SluiceChatOptions): ChatTransport<U
       }
     },
 
-    async reconnectToStream({ chatId, abortSignal }: Resuming) {
-      const state = stateOf(chatId);
+    async reconnectToStream({ chatId, abortSignal }: ReconnectToStreamOptions) {
+      const state = getChatState(chatId);
       state.resumes += 1;
       const { read, failed } = state;
       const conversation = conversationOf(chatId);
       // An answer that has ended meanwhile, and whose events may no longer be kept, is named: it is read from the history.
       const unread = state.open > 0 ? undefined : state.unread?.turn;
-      const turn = unanswered.get(client)?.get(conversation) ?? unread;
-      const opening = client.conversations.resume(conversation, { ifAbsent: 'empty', turn }).catch(unlessUnknown);
-      endOnAbort(state, abortSignal, opening);
+      const turn = unansweredTurns.get(client)?.get(conversation) ?? unread;
+      const opening = client.conversations.resume(conversation, { ifAbsent: 'empty', turn }).catch(ignoreNotFound);
+      stopOnSignal(state, abortSignal, opening);
       const [resumed] = await Promise.allSettled([opening]);
       // If a message was sent meanwhile, wait until its answer is read: the hook would take the result of this resume,
       // even null, for the end of that answer, and `stop()` would no longer reach it.
-      while (state.open > 0 && !abortSignal?.aborted) await Promise.race([state.reading, aborted(abortSignal)]);
+      while (state.open > 0 && !abortSignal?.aborted) await Promise.race([state.reading, abortError(abortSignal)]);
       if (abortSignal?.aborted) return null;
       const stream = resumed.status === 'fulfilled' ? resumed.value : undefined;
       if (state.read !== read) {
@@ -187,20 +194,20 @@ export function createChatTransport(options: SluiceChatOptions): ChatTransport<U
       }
       if (resumed.status === 'rejected') throw resumed.reason;
       if (stream) {
-        const approvals = () => waitingIn(client, conversation);
-        const shownWith = async (call: string) => {
+        const waitingApprovals = () => listWaitingApprovals(client, conversation);
+        const findMessageWithCall = async (call: string) => {
           // The turn may have ended meanwhile, and then the history has it too.
-          const earlier = (await rowsOf(client, conversation)).filter((row) => row.turn !== stream.turn);
-          return toUIMessages(earlier).findLast((message) => toolIdsIn(message).has(call));
+          const earlier = (await readRows(client, conversation)).filter((row) => row.turn !== stream.turn);
+          return toUIMessages(earlier).findLast((message) => toolPartIdsOf(message).has(call));
         };
         state.unread = stream;
-        return streamOf(chunksOf(stream, { shownWith, approvals }), (isWhole) => {
-          noteRead(state, stream, isWhole);
-          if (isWhole) unanswered.get(client)?.delete(conversation);
+        return toStream(toChunks(stream, { shownWith: findMessageWithCall, waitingApprovals }), (isWhole) => {
+          forgetRead(state, stream, isWhole);
+          if (isWhole) unansweredTurns.get(client)?.delete(conversation);
         });
       }
       // The hook shows why a message failed, and would take null for the end of that error.
-      if (state.failed !== failed) await aborted(abortSignal);
+      if (state.failed !== failed) await abortError(abortSignal);
       return null;
     },
   };
@@ -213,19 +220,20 @@ export function createChatTransport(options: SluiceChatOptions): ChatTransport<U
  * @example show(await loadMessages(sluice, 'trip'));
  */
 export async function loadMessages(client: Client, conversation: string): Promise<UIMessage<SluiceMetadata>[]> {
-  const rows = await rowsOf(client, conversation);
+  const rows = await readRows(client, conversation);
   const last = rows.at(-1);
-  const turns = unanswered.get(client) ?? new Map<string, string>();
-  unanswered.set(client, turns);
+  const turns = unansweredTurns.get(client) ?? new Map<string, string>();
+  unansweredTurns.set(client, turns);
   if (last?.role === 'user') turns.set(conversation, last.turn);
   else turns.delete(conversation);
   const messages = toUIMessages(rows);
-  if (messages.at(-1)?.metadata?.paused === 'approval') markWaiting(messages, await waitingIn(client, conversation));
+  if (messages.at(-1)?.metadata?.paused === 'approval')
+    markWaitingCalls(messages, await listWaitingApprovals(client, conversation));
   return messages;
 }
 
 /** Reads the calls on which this account may decide. @returns none for a token that decides on no calls */
-async function waitingIn(client: Client, conversation: string): Promise<Approval[]> {
+async function listWaitingApprovals(client: Client, conversation: string): Promise<Approval[]> {
   const { data } = await client.conversations.approvals(conversation).catch((thrown: unknown) => {
     if (!(thrown instanceof Error && (thrown as SluiceError).status === 403)) throw thrown;
     return { data: [] };
@@ -233,9 +241,9 @@ async function waitingIn(client: Client, conversation: string): Promise<Approval
   return data.filter(({ approvers }) => approvers === 'owner');
 }
 
-type Decided = Extract<UIMessage['parts'][number], { state: 'approval-responded' }>;
+type DecidedPart = Extract<UIMessage['parts'][number], { state: 'approval-responded' }>;
 
-function isDecided(part: UIMessage['parts'][number]): part is Decided {
+function isDecided(part: UIMessage['parts'][number]): part is DecidedPart {
   return isToolPart(part) && part.state === 'approval-responded';
 }
 
@@ -244,7 +252,11 @@ function isDecided(part: UIMessage['parts'][number]): part is Decided {
  *
  * @throws SluiceError `conflict_error` if another call still waits, or a call was decided differently
  */
-async function decide(client: Client, conversation: string, decided: readonly Decided[]): Promise<MessageStream> {
+async function sendDecisions(
+  client: Client,
+  conversation: string,
+  decided: readonly DecidedPart[],
+): Promise<MessageStream> {
   let turn: string | null = null;
   for (const { approval } of decided) {
     const { approved, reason } = approval;
@@ -259,8 +271,8 @@ async function decide(client: Client, conversation: string, decided: readonly De
 }
 
 /** Rewinds the conversation to before the question that is asked again or changed. */
-async function goBack(client: Client, conversation: string, messages: readonly UIMessage[]): Promise<void> {
-  const rows = await rowsOf(client, conversation);
+async function rewindToQuestion(client: Client, conversation: string, messages: readonly UIMessage[]): Promise<void> {
+  const rows = await readRows(client, conversation);
   // Several rows may be one answer: rows with the results of tools are not questions.
   const stored = toUIMessages(rows);
   let from = 0;
@@ -272,21 +284,21 @@ async function goBack(client: Client, conversation: string, messages: readonly U
   if (question) await client.conversations.rewind(conversation, question.id);
 }
 
-async function rowsOf(client: Client, conversation: string): Promise<ConversationMessage[]> {
+async function readRows(client: Client, conversation: string): Promise<ConversationMessage[]> {
   const rows: ConversationMessage[] = [];
   let page: Page<ConversationMessage> | undefined;
   do {
     const place = page?.last_id ? { after_id: page.last_id } : {};
     // A chat without a message has no conversation yet.
     const query = { limit: 1_000, pending: true, view: 'shown', if_absent: 'empty', ...place } as const;
-    page = await client.conversations.messages(conversation, query).catch(unlessUnknown);
+    page = await client.conversations.messages(conversation, query).catch(ignoreNotFound);
     rows.push(...(page?.data ?? []));
   } while (page?.has_more);
   return rows;
 }
 
 /** Notes that an answer is being read. @returns a function to call when that ends; `wasRead` if it was read to its end */
-function beginReading(state: ChatState): (wasRead: boolean) => void {
+function noteReading(state: ChatState): (wasRead: boolean) => void {
   let end = () => {};
   let ended = false;
   const reading = new Promise<void>((resolve) => {
@@ -305,11 +317,11 @@ function beginReading(state: ChatState): (wasRead: boolean) => void {
 }
 
 /** Forgets an answer that was read to its end: a resume need not read it again. */
-function noteRead(state: ChatState, stream: MessageStream, isWhole: boolean): void {
+function forgetRead(state: ChatState, stream: MessageStream, isWhole: boolean): void {
   if (isWhole && state.unread === stream) state.unread = undefined;
 }
 
-function aborted(signal: AbortSignal | undefined): Promise<void> {
+function abortError(signal: AbortSignal | undefined): Promise<void> {
   return new Promise((resolve) => {
     if (signal?.aborted) resolve();
     signal?.addEventListener('abort', () => resolve(), { once: true });
@@ -317,13 +329,13 @@ function aborted(signal: AbortSignal | undefined): Promise<void> {
 }
 
 /** Handles a 404, which an edge answers that does not know `if_absent` yet, and a 410: the turn ended long ago. */
-function unlessUnknown(thrown: unknown): undefined {
+function ignoreNotFound(thrown: unknown): undefined {
   const { status } = thrown as SluiceError;
   if (!(thrown instanceof Error && (status === 404 || status === 410))) throw thrown;
 }
 
 /** @param onEnd called when nothing more is read. `isWhole` says whether all chunks were read */
-function streamOf(chunks: Chunks, onEnd: (isWhole: boolean) => void): ReadableStream<UIMessageChunk> {
+function toStream(chunks: ChunkStream, onEnd: (isWhole: boolean) => void): ReadableStream<UIMessageChunk> {
   return new ReadableStream<UIMessageChunk>({
     async pull(controller) {
       try {

@@ -1,17 +1,18 @@
-import type { Below, ServedPath } from '../edge/answers.ts';
-import { isRetryable, mayPass } from './errors.ts';
+import type { PathBelow, ServedPath } from '../edge/answers.ts';
+import { isRetryable, isTransient } from './errors.ts';
 import { readLines } from './lines.ts';
-import { MOST_PAUSE_MS, patiently } from './patiently.ts';
-import { pause, pauseBefore } from './pause.ts';
+import { pause, pauseBeforeAttempt } from './pause.ts';
 import type { Batch, BatchDeletion, BatchEstimate, BatchRequest, BatchResult, Page, PageRequest } from './requests.ts';
-import { connectionError, inPath, newKey, type Transport } from './transport.ts';
+import { MAX_PAUSE_MS, retryPatiently } from './retry-patiently.ts';
+import { createConnectionError, createIdempotencyKey, encodePathSegment, type Transport } from './transport.ts';
 
-const PATH = '/v1/messages/batches';
-const pathOf = (id: string, rest: Below<'/v1/messages/batches/:id'> = ''): ServedPath => `${PATH}/${inPath(id)}${rest}`;
+const BATCHES_BASE_PATH = '/v1/messages/batches';
+const batchPath = (id: string, rest: PathBelow<'/v1/messages/batches/:id'> = ''): ServedPath =>
+  `${BATCHES_BASE_PATH}/${encodePathSegment(id)}${rest}`;
 
 /** After this many failures in a row, waiting is given up. That takes about eight minutes while the machine is awake. */
-const MOST_FAILURES = 20;
-const MOST_CREATE_RETRIES = 2;
+const MAX_FAILURES = 20;
+const MAX_CREATE_RETRIES = 2;
 
 export interface BatchOptions {
   /** Aborting it ends the call with the error `closed`. */
@@ -29,9 +30,9 @@ export interface BatchWaitOptions extends BatchOptions {
 }
 
 /** Makes the calls for the account's batches: many requests that go up together, at half price. */
-export function batchesOf(transport: Transport) {
+export function createBatchCalls(transport: Transport) {
   const retrieve = (id: string, { signal }: BatchOptions = {}): Promise<Batch> =>
-    transport.json(pathOf(id), { signal });
+    transport.json(batchPath(id), { signal });
 
   return {
     /**
@@ -44,10 +45,13 @@ export function batchesOf(transport: Transport) {
      * });
      * show(id);
      */
-    create(batch: BatchRequest | Blob, { signal, idempotencyKey = newKey() }: BatchCreateOptions = {}): Promise<Batch> {
+    create(
+      batch: BatchRequest | Blob,
+      { signal, idempotencyKey = createIdempotencyKey() }: BatchCreateOptions = {},
+    ): Promise<Batch> {
       const headers = { 'idempotency-key': idempotencyKey };
-      const send = () => transport.json<Batch>(PATH, { method: 'POST', body: batch, headers, signal });
-      return patiently(send, isRetryable, MOST_CREATE_RETRIES, signal);
+      const send = () => transport.json<Batch>(BATCHES_BASE_PATH, { method: 'POST', body: batch, headers, signal });
+      return retryPatiently(send, isRetryable, MAX_CREATE_RETRIES, signal);
     },
     /**
      * Says the most that a batch can cost, and whether the account's budget has room for it. Nothing is sent to Claude.
@@ -55,7 +59,7 @@ export function batchesOf(transport: Transport) {
      * @example show(await sluice.batches.dryRun({ requests }));
      */
     dryRun: (batch: BatchRequest | Blob, { signal }: BatchOptions = {}): Promise<BatchEstimate> =>
-      transport.json(PATH, { method: 'POST', body: batch, query: { dry_run: true }, signal }),
+      transport.json(BATCHES_BASE_PATH, { method: 'POST', body: batch, query: { dry_run: true }, signal }),
     /** Gets a batch. @example show((await sluice.batches.retrieve(batch.id)).processing_status); */
     retrieve,
     /**
@@ -66,7 +70,7 @@ export function batchesOf(transport: Transport) {
      */
     async *list(page: Omit<PageRequest, 'before_id'> = {}): AsyncGenerator<Batch, void, void> {
       for (let query = page; ; ) {
-        const { data, has_more, last_id } = await transport.json<Page<Batch>>(PATH, { query });
+        const { data, has_more, last_id } = await transport.json<Page<Batch>>(BATCHES_BASE_PATH, { query });
         yield* data;
         if (!has_more || last_id === null) return;
         query = { ...page, after_id: last_id };
@@ -79,9 +83,9 @@ export function batchesOf(transport: Transport) {
      * const { id } = await sluice.batches.create({ requests });
      * show((await sluice.batches.cancel(id)).processing_status);
      */
-    cancel: (id: string): Promise<Batch> => transport.json(pathOf(id, '/cancel'), { method: 'POST' }),
+    cancel: (id: string): Promise<Batch> => transport.json(batchPath(id, '/cancel'), { method: 'POST' }),
     /** Deletes a batch that has ended. @example await sluice.batches.delete(batch.id); */
-    delete: (id: string): Promise<BatchDeletion> => transport.json(pathOf(id), { method: 'DELETE' }),
+    delete: (id: string): Promise<BatchDeletion> => transport.json(batchPath(id), { method: 'DELETE' }),
     /**
      * Yields the results of an ended batch as they come, in any order.
      *
@@ -92,12 +96,12 @@ export function batchesOf(transport: Transport) {
     async *results(id: string, { signal }: BatchOptions = {}): AsyncGenerator<BatchResult, void, void> {
       const { request_counts } = await retrieve(id, { signal });
       let missing = Object.values(request_counts).reduce((sum, count) => sum + count, 0);
-      const response = await transport.send(pathOf(id, '/results'), { signal });
+      const response = await transport.send(batchPath(id, '/results'), { signal });
       for await (const result of readLines<BatchResult>(response, signal)) {
         missing -= 1;
         yield result;
       }
-      if (missing > 0) throw connectionError(new Error(`${missing} results are missing. Ask for them again.`));
+      if (missing > 0) throw createConnectionError(new Error(`${missing} results are missing. Ask for them again.`));
     },
     /**
      * Waits until a batch has ended, or is `unknown`. It asks less and less often, waits as long as the edge asks it to, and
@@ -110,18 +114,18 @@ export function batchesOf(transport: Transport) {
      */
     async waitFor(id: string, { signal, onProgress }: BatchWaitOptions = {}): Promise<Batch> {
       for (let polls = 0; ; polls += 1) {
-        const batch = await patiently(
-          () => transport.jsonSoon<Batch>(pathOf(id), { signal }),
-          mayPass,
-          MOST_FAILURES,
+        const batch = await retryPatiently(
+          () => transport.jsonWithTimeout<Batch>(batchPath(id), { signal }),
+          isTransient,
+          MAX_FAILURES,
           signal,
         );
         onProgress?.(batch);
         if (batch.processing_status === 'ended' || batch.unknown !== undefined) return batch;
-        await pause(pauseBefore(polls, 0, MOST_PAUSE_MS), signal);
+        await pause(pauseBeforeAttempt(polls, 0, MAX_PAUSE_MS), signal);
       }
     },
   };
 }
 
-export type Batches = ReturnType<typeof batchesOf>;
+export type Batches = ReturnType<typeof createBatchCalls>;

@@ -1,6 +1,6 @@
-import type { Below, Segment, ServedPath } from '../edge/answers.ts';
-import { batchesOf } from './batches.ts';
-import { conversationsOf } from './conversations.ts';
+import type { PathBelow, Segment, ServedPath } from '../edge/answers.ts';
+import { createBatchCalls } from './batches.ts';
+import { createConversationCalls } from './conversations.ts';
 import type {
   AgentPut,
   BackgroundRequest,
@@ -29,7 +29,7 @@ import type {
 } from './requests.ts';
 import { Run, type RunRequest } from './run.ts';
 import { MessageStream, type StreamOptions } from './stream.ts';
-import { type Call, type ClientOptions, inPath, newKey, Transport } from './transport.ts';
+import { type Call, type ClientOptions, createIdempotencyKey, encodePathSegment, Transport } from './transport.ts';
 
 /** A client of one edge. */
 export type Client = ReturnType<typeof createClient>;
@@ -44,8 +44,8 @@ export type Client = ReturnType<typeof createClient>;
  */
 export function createClient(options: ClientOptions) {
   const transport = new Transport(options);
-  const stream = (request: MessageRequest, how?: StreamOptions) =>
-    new MessageStream(transport, { conversation: request.conversation, body: JSON.stringify(request) }, how);
+  const stream = (request: MessageRequest, streamOptions?: StreamOptions) =>
+    new MessageStream(transport, { conversation: request.conversation, body: JSON.stringify(request) }, streamOptions);
   return {
     messages: {
       /**
@@ -64,7 +64,7 @@ export function createClient(options: ClientOptions) {
        * const { id } = await sluice.messages.begin({ conversation: 'report', model, max_tokens: 4_096, messages });
        * show((await sluice.conversations.turn('report', id)).status);
        */
-      begin: (request: BackgroundRequest, idempotencyKey = newKey()): Promise<ConversationTurn> =>
+      begin: (request: BackgroundRequest, idempotencyKey = createIdempotencyKey()): Promise<ConversationTurn> =>
         transport.json('/messages', {
           method: 'POST',
           body: { ...request, background: true },
@@ -79,8 +79,8 @@ export function createClient(options: ClientOptions) {
        */
       run: (request: RunRequest, how?: StreamOptions) => new Run((turn) => stream(turn, how), request, how),
     },
-    batches: batchesOf(transport),
-    conversations: conversationsOf(transport),
+    batches: createBatchCalls(transport),
+    conversations: createConversationCalls(transport),
     /**
      * Counts a prompt, and says whether it fits its model and what it costs as input.
      *
@@ -90,9 +90,9 @@ export function createClient(options: ClientOptions) {
      */
     countTokens: (request: CountRequest): Promise<CountAnswer> =>
       transport.json('/count-tokens', { method: 'POST', body: request }),
-    agents: stored<AgentPut, StoredAgent, StoredAgent>(transport, '/agents'),
+    agents: createStoredCalls<AgentPut, StoredAgent, StoredAgent>(transport, '/agents'),
     prefixes: {
-      ...stored<PrefixPut, PrefixAnswer, StoredPrefix>(transport, '/prefixes'),
+      ...createStoredCalls<PrefixPut, PrefixAnswer, StoredPrefix>(transport, '/prefixes'),
     },
     /**
      * Labels one text, or several texts in one request. With a `schema` the result has the whole object as `output`.
@@ -105,7 +105,7 @@ export function createClient(options: ClientOptions) {
     classify: <R extends ClassifyRequest>(request: R): Promise<Classified<R>> =>
       transport.json('/classify', { method: 'POST', body: request }),
     classifiers: {
-      ...stored<ClassifierPut, StoredClassifier, StoredClassifier>(transport, '/classifiers'),
+      ...createStoredCalls<ClassifierPut, StoredClassifier, StoredClassifier>(transport, '/classifiers'),
       /**
        * Evaluates a classifier, or several candidates, on examples whose labels are known.
        *
@@ -114,7 +114,7 @@ export function createClient(options: ClientOptions) {
        * show(await sluice.classifiers.evaluate('tickets', { examples }));
        */
       evaluate: (name: string, request: EvaluateRequest): Promise<Evaluation> =>
-        transport.json(`/classifiers/${inPath(name)}/evaluate`, { method: 'POST', body: request }),
+        transport.json(`/classifiers/${encodePathSegment(name)}/evaluate`, { method: 'POST', body: request }),
     },
     /**
      * Gets what was spent, as sums by day, model, conversation, prefix or agent, in US dollars.
@@ -140,10 +140,10 @@ export function createClient(options: ClientOptions) {
 }
 
 /** Makes the calls for things that are stored by name, in versions that never change. */
-function stored<Put, Answer, Stored>(transport: Transport, path: '/agents' | '/classifiers' | '/prefixes') {
+function createStoredCalls<Put, Answer, Stored>(transport: Transport, path: '/agents' | '/classifiers' | '/prefixes') {
   // The `@` before a version is not encoded.
-  const at = (name: string, rest: Below<'/agents/:name'> = ''): ServedPath =>
-    `${path}/${inPath(name).replace('%40', '@') as Segment}${rest}`;
+  const at = (name: string, rest: PathBelow<'/agents/:name'> = ''): ServedPath =>
+    `${path}/${encodePathSegment(name).replace('%40', '@') as Segment}${rest}`;
   return {
     /**
      * Stores a new version, or points the name to a stored one.
@@ -177,7 +177,7 @@ function stored<Put, Answer, Stored>(transport: Transport, path: '/agents' | '/c
      */
     withdraw: async (ref: string): Promise<void> => {
       const [name = '', hash = ''] = ref.split('@');
-      await transport.send(at(name, `/versions/${inPath(hash)}`), { method: 'DELETE' });
+      await transport.send(at(name, `/versions/${encodePathSegment(hash)}`), { method: 'DELETE' });
     },
   };
 }

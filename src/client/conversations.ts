@@ -1,4 +1,4 @@
-import type { Below, ServedPath } from '../edge/answers.ts';
+import type { PathBelow, ServedPath } from '../edge/answers.ts';
 import { SluiceError } from './errors.ts';
 import { readLines } from './lines.ts';
 import type {
@@ -17,12 +17,13 @@ import type {
   Page,
 } from './requests.ts';
 import { MessageStream, type StreamOptions } from './stream.ts';
-import { inPath, type Transport } from './transport.ts';
+import { encodePathSegment, type Transport } from './transport.ts';
 
-const at = (id: string, rest: Below<'/conversations/:id'> = ''): ServedPath => `/conversations/${inPath(id)}${rest}`;
+const conversationPath = (id: string, rest: PathBelow<'/conversations/:id'> = ''): ServedPath =>
+  `/conversations/${encodePathSegment(id)}${rest}`;
 
 /** The conversations of the account. */
-export function conversationsOf(transport: Transport) {
+export function createConversationCalls(transport: Transport) {
   return {
     /**
      * Creates a conversation, to set defaults for its turns (a first turn also creates one), or with a history: `messages` may be
@@ -50,21 +51,21 @@ export function conversationsOf(transport: Transport) {
      * const { cost_usd, summaries = [] } = await sluice.conversations.get('trip');
      * show(cost_usd, summaries.length);
      */
-    get: (id: string): Promise<Conversation> => transport.json(at(id)),
+    get: (id: string): Promise<Conversation> => transport.json(conversationPath(id)),
     /**
      * Changes fields of a conversation. Absent fields stay.
      *
      * @example await sluice.conversations.update('trip', { title: 'Bern' });
      */
     update: (id: string, fields: ConversationPatch): Promise<Conversation> =>
-      transport.json(at(id), { method: 'PATCH', body: fields }),
+      transport.json(conversationPath(id), { method: 'PATCH', body: fields }),
     /** Deletes a conversation. @example await sluice.conversations.delete('trip'); */
     async delete(id: string): Promise<void> {
-      await transport.send(at(id), { method: 'DELETE' });
+      await transport.send(conversationPath(id), { method: 'DELETE' });
     },
     /** Lists the messages, oldest first. @example show((await sluice.conversations.messages('trip')).data); */
     messages: (id: string, page?: HistoryRequest): Promise<Page<ConversationMessage>> =>
-      transport.json(at(id, '/messages'), { query: page }),
+      transport.json(conversationPath(id, '/messages'), { query: page }),
     /**
      * Gets what a turn did: its steps, what they cost, and the calls of tools that the edge made.
      *
@@ -72,7 +73,8 @@ export function conversationsOf(transport: Transport) {
      * const { data } = await sluice.conversations.messages('trip');
      * if (data[0]) show(await sluice.conversations.turn('trip', data[0].turn));
      */
-    turn: (id: string, turn: string): Promise<ConversationTurn> => transport.json(at(id, `/turns/${inPath(turn)}`)),
+    turn: (id: string, turn: string): Promise<ConversationTurn> =>
+      transport.json(conversationPath(id, `/turns/${encodePathSegment(turn)}`)),
     /**
      * Stops a turn, and keeps the part of the answer that has come. An ended turn does not change.
      *
@@ -81,7 +83,7 @@ export function conversationsOf(transport: Transport) {
      * show((await sluice.conversations.cancel('report', id)).status);
      */
     cancel: (id: string, turn: string): Promise<ConversationTurn> =>
-      transport.json(at(id, `/turns/${inPath(turn)}`), { method: 'DELETE' }),
+      transport.json(conversationPath(id, `/turns/${encodePathSegment(turn)}`), { method: 'DELETE' }),
     /**
      * Lists the calls that wait for approval. While there are any, the conversation accepts no message. Show people `input_text`: it
      * has each number as the tool gets it, where `input` has rounded long ones.
@@ -90,7 +92,7 @@ export function conversationsOf(transport: Transport) {
      * for (const { name, input_text } of (await sluice.conversations.approvals('release')).data) show(name, input_text);
      */
     approvals: (id: string, whose: { account?: string } = {}): Promise<Page<Approval>> =>
-      transport.json(at(id, '/approvals'), { query: whose }),
+      transport.json(conversationPath(id, '/approvals'), { query: whose }),
     /**
      * Decides on a call that waits for approval.
      *
@@ -106,7 +108,7 @@ export function conversationsOf(transport: Transport) {
       decision: ApprovalDecision = { decision: 'approve' },
       whose: { account?: string } = {},
     ): Promise<ConversationTurn | Approval> => {
-      const path = at(id, `/approvals/${inPath(approval)}`);
+      const path = conversationPath(id, `/approvals/${encodePathSegment(approval)}`);
       return transport.json(path, { method: 'POST', body: decision, query: whose });
     },
     /**
@@ -132,7 +134,7 @@ export function conversationsOf(transport: Transport) {
      * @example show((await sluice.conversations.stop('trip')).state);
      */
     stop: (id: string, only: { turn?: string } = {}): Promise<Conversation> =>
-      transport.json(at(id, '/stop'), { method: 'POST', query: only }),
+      transport.json(conversationPath(id, '/stop'), { method: 'POST', query: only }),
     /**
      * Goes back to the state before a message's turn, so that something else can be asked.
      *
@@ -141,14 +143,14 @@ export function conversationsOf(transport: Transport) {
      * if (data[0]) show((await sluice.conversations.rewind('trip', data[0].id)).turns);
      */
     rewind: (id: string, before: string): Promise<Conversation> =>
-      transport.json(at(id, '/rewind'), { method: 'POST', body: { before } }),
+      transport.json(conversationPath(id, '/rewind'), { method: 'POST', body: { before } }),
     /**
      * Copies a conversation into a new one: all of it, or up to the turn of a message.
      *
      * @example show(await sluice.conversations.fork('trip'));
      */
     fork: (id: string, fields: ConversationFork = {}): Promise<Conversation> =>
-      transport.json(at(id, '/fork'), { method: 'POST', body: fields }),
+      transport.json(conversationPath(id, '/fork'), { method: 'POST', body: fields }),
     /**
      * Exports a conversation: first the conversation itself, then its messages.
      *
@@ -157,7 +159,7 @@ export function conversationsOf(transport: Transport) {
      * for await (const line of sluice.conversations.export('trip')) show(JSON.stringify(line));
      */
     async *export(id: string): AsyncGenerator<ConversationLine, void, void> {
-      const response = await transport.send(at(id, '/export'));
+      const response = await transport.send(conversationPath(id, '/export'));
       for await (const row of readLines<ConversationLine | { type: 'end' }>(response)) {
         if (row.type === 'end') return;
         yield row;
@@ -167,4 +169,4 @@ export function conversationsOf(transport: Transport) {
   };
 }
 
-export type Conversations = ReturnType<typeof conversationsOf>;
+export type Conversations = ReturnType<typeof createConversationCalls>;

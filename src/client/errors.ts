@@ -58,24 +58,24 @@ export class UnreadableError extends SluiceError {
 }
 
 /** The statuses of a proxy that cannot reach the edge, and of an edge that cannot reach a conversation. */
-const RETRYABLE = [408, 502, 503, 504, 520, 521, 522, 523, 524, 525, 526, 527, 530];
+const RETRYABLE_STATUSES = [408, 502, 503, 504, 520, 521, 522, 523, 524, 525, 526, 527, 530];
 
 /** @returns whether an error may pass with time, so that the connection is tried again */
 export function isRetryable(thrown: unknown): thrown is SluiceError {
   if (!(thrown instanceof SluiceError) || thrown instanceof UnreadableError) return false;
   if (thrown.status === undefined) return thrown.type === 'connection_error';
-  return RETRYABLE.includes(thrown.status) && thrown.headers?.get('x-should-retry') !== 'false';
+  return RETRYABLE_STATUSES.includes(thrown.status) && thrown.headers?.get('x-should-retry') !== 'false';
 }
 
 /** @returns whether a question that changes nothing may be asked again, even after a limit or an error of the server */
-export function mayPass(thrown: unknown): thrown is SluiceError {
+export function isTransient(thrown: unknown): thrown is SluiceError {
   if (isRetryable(thrown)) return true;
   if (!(thrown instanceof SluiceError) || thrown.headers?.get('x-should-retry') === 'false') return false;
   return thrown.status === 429 || (thrown.status ?? 0) >= 500;
 }
 
 /** @returns the error of a response, from the edge or from a proxy before it */
-export async function errorIn(response: Response): Promise<SluiceError> {
+export async function readErrorResponse(response: Response): Promise<SluiceError> {
   const { status, headers } = response;
   const text = await response.text().catch(() => '');
   const { error, request_id }: Partial<ErrorBody> = parse(text) ?? {};
@@ -90,7 +90,7 @@ export async function errorIn(response: Response): Promise<SluiceError> {
 }
 
 /** @returns the error of an error event's data; undefined if the data is incomplete */
-export function errorOf(data: string, headers: Headers | undefined): SluiceError | undefined {
+export function readErrorEvent(data: string, headers: Headers | undefined): SluiceError | undefined {
   const { error, request_id }: Partial<ErrorBody> = parse(data) ?? {};
   const requestId = headers?.get('sluice-request-id') ?? request_id;
   return error && new SluiceError(error.type, error.message, { requestId, headers });

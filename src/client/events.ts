@@ -8,7 +8,7 @@ export interface ServerSentEvent {
 }
 
 /** @returns the number n of an event's id `<turn>-<n>`; undefined for another id */
-export function numberOf(id: string | undefined): number | undefined {
+export function eventNumber(id: string | undefined): number | undefined {
   const [, digits] = /-(\d+)$/.exec(id ?? '') ?? [];
   return digits === undefined ? undefined : Number(digits);
 }
@@ -19,7 +19,7 @@ export function numberOf(id: string | undefined): number | undefined {
  *
  * @returns a function that takes the next piece
  */
-export function readEvents(
+export function createEventReader(
   onEvent: (event: ServerSentEvent) => void,
   onComment: (comment: string) => void,
 ): (piece: Uint8Array) => void {
@@ -31,7 +31,7 @@ export function readEvents(
   let data: string[] = [];
   let comment: string | undefined;
   let remark: string | undefined;
-  const takeLine = (line: string) => {
+  const handleLine = (line: string) => {
     if (line === '') {
       if (comment !== undefined) onComment(comment);
       if (data.length > 0) onEvent({ id, event, data: data.join('\n'), remark });
@@ -55,6 +55,6 @@ export function readEvents(
     if (!text.includes('\n')) return;
     const lines = parts.join('').split('\n');
     parts = [lines.pop() ?? ''];
-    for (const line of lines) takeLine(line.endsWith('\r') ? line.slice(0, -1) : line);
+    for (const line of lines) handleLine(line.endsWith('\r') ? line.slice(0, -1) : line);
   };
 }

@@ -7,5 +7,5 @@ export type { GetToken, RenewingToken } from './renewing-token.ts';
 export type * from './requests.ts';
 export type { Run, RunnableTool, RunRequest, Step, ToolHandler } from './run.ts';
 export type { MessageStream, StreamOptions } from './stream.ts';
-export type { Call, ClientOptions, Patience } from './transport.ts';
+export type { Call, ClientOptions, Timeouts } from './transport.ts';
 export { type RenewingTokenOptions, renewingToken, type VisitorOptions, visitor } from './visitor.ts';

@@ -1,5 +1,5 @@
 import { parse, UnreadableError } from './errors.ts';
-import { connectionError } from './transport.ts';
+import { createConnectionError } from './transport.ts';
 
 /**
  * Reads lines of JSON while they come.
@@ -14,7 +14,7 @@ export async function* readLines<T extends object>(
   const reader = body.getReader();
   const decoder = new TextDecoder();
   let rest = '';
-  const rowOf = (line: string): T => {
+  const parseRow = (line: string): T => {
     const row = parse<T>(line);
     if (!row) throw new Error('a line was cut');
     return row;
@@ -25,13 +25,13 @@ export async function* readLines<T extends object>(
       const lines = (value ? decoder.decode(value, { stream: true }) : '').split('\n');
       lines[0] = rest + lines[0];
       rest = lines.pop() ?? '';
-      for (const line of lines) if (line.trim() !== '') yield rowOf(line);
+      for (const line of lines) if (line.trim() !== '') yield parseRow(line);
       if (!done) continue;
-      if (rest.trim() !== '') yield rowOf(rest);
+      if (rest.trim() !== '') yield parseRow(rest);
       return;
     }
   } catch (cause) {
-    throw connectionError(cause, signal);
+    throw createConnectionError(cause, signal);
   } finally {
     reader.cancel().catch(() => {});
   }

@@ -6,14 +6,14 @@ type Fields = Record<string, unknown>;
 /** Builds a message from its events. Blocks and deltas of unknown kinds are kept as they come. */
 export class MessageBuilder {
   #message: Message | undefined;
-  readonly #inputs = new Map<number, string>();
+  readonly #partialInputs = new Map<number, string>();
 
   /** The message as far as it has come. */
   get message(): Message | undefined {
     return this.#message;
   }
 
-  take(event: RawMessageStreamEvent): void {
+  apply(event: RawMessageStreamEvent): void {
     if (event.type === 'message_start') {
       this.#message = { ...event.message, content: [...event.message.content] };
       return;
@@ -24,13 +24,13 @@ export class MessageBuilder {
       case 'content_block_start':
         message.content[event.index] = { ...event.content_block };
         // A block that begins again replaces what has come of it.
-        this.#inputs.delete(event.index);
+        this.#partialInputs.delete(event.index);
         break;
       case 'content_block_delta':
-        this.#grow(event.index, message.content[event.index], event.delta as unknown as Fields);
+        this.#applyDelta(event.index, message.content[event.index], event.delta as unknown as Fields);
         break;
       case 'content_block_stop': {
-        const input = parse<object>(this.#inputs.get(event.index) ?? '');
+        const input = parse<object>(this.#partialInputs.get(event.index) ?? '');
         if (input) Object.assign(message.content[event.index] ?? {}, { input });
         break;
       }
@@ -42,12 +42,12 @@ export class MessageBuilder {
     }
   }
 
-  #grow(index: number, block: object | undefined, { type, ...delta }: Fields): void {
+  #applyDelta(index: number, block: object | undefined, { type, ...delta }: Fields): void {
     if (!block) return;
     const fields = block as Fields;
     for (const [name, added] of Object.entries(delta)) {
       const before = fields[name];
-      if (type === 'input_json_delta') this.#inputs.set(index, (this.#inputs.get(index) ?? '') + added);
+      if (type === 'input_json_delta') this.#partialInputs.set(index, (this.#partialInputs.get(index) ?? '') + added);
       else if (type === 'citations_delta') fields.citations = [...((fields.citations as unknown[]) ?? []), added];
       else if (type !== 'signature_delta' && typeof before === 'string') fields[name] = before + added;
       else fields[name] = added;
@@ -56,7 +56,7 @@ export class MessageBuilder {
 }
 
 /** @returns the tokens of two answers together; of what is no number, that of the later one */
-export function summedUsage(before: Message['usage'], later: Message['usage']): Message['usage'] {
+export function addUsage(before: Message['usage'], later: Message['usage']): Message['usage'] {
   const sums = Object.entries(later).map(([name, value]: [string, unknown]) => {
     const earlier = (before as unknown as Fields)[name];
     return [name, typeof value === 'number' && typeof earlier === 'number' ? earlier + value : (value ?? earlier)];
@@ -70,6 +70,6 @@ export function textOf(message: Pick<Message, 'content'>): string {
 }
 
 /** @returns a sum of dollars, exact in nanodollars */
-export function sumOf(before: number | undefined, added: number): number {
+export function addDollars(before: number | undefined, added: number): number {
   return (Math.round((before ?? 0) * 1e9) + Math.round(added * 1e9)) / 1e9;
 }

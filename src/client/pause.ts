@@ -1,5 +1,5 @@
-const FIRST_MS = 250;
-const MOST_MS = 8_000;
+const INITIAL_BACKOFF_MS = 250;
+const MAX_BACKOFF_PAUSE_MS = 8_000;
 
 interface VisiblePage {
   addEventListener?(type: string, listener: () => void): void;
@@ -13,7 +13,7 @@ interface VisiblePage {
  *
  * @returns a function that ends this
  */
-export function onReturn(call: (why: 'online' | 'visible') => void): () => void {
+export function onPageReturn(call: (why: 'online' | 'visible') => void): () => void {
   const page = globalThis as VisiblePage;
   const { document } = page;
   if (!document) return () => {};
@@ -37,8 +37,8 @@ export function onReturn(call: (why: 'online' | 'visible') => void): () => void 
  * @param mostMs the longest pause
  * @returns milliseconds
  */
-export function pauseBefore(attempt: number, leastMs: number, mostMs = MOST_MS): number {
-  const most = Math.min(mostMs, FIRST_MS * 2 ** attempt);
+export function pauseBeforeAttempt(attempt: number, leastMs: number, mostMs = MAX_BACKOFF_PAUSE_MS): number {
+  const most = Math.min(mostMs, INITIAL_BACKOFF_MS * 2 ** attempt);
   return Math.max(leastMs, most * (0.5 + Math.random() / 2));
 }
 
@@ -52,7 +52,7 @@ export async function pause(ms: number, signal?: AbortSignal): Promise<void> {
       resolve();
     };
     const timer = setTimeout(end, ms);
-    const forget = onReturn(end);
+    const forget = onPageReturn(end);
     signal?.addEventListener('abort', end);
     if (signal?.aborted) end();
   });

@@ -1,9 +1,9 @@
 import type { Message, RawMessageStreamEvent } from '@anthropic-ai/sdk/resources/messages';
-import { MessageBuilder, summedUsage } from './message.ts';
+import { addUsage, MessageBuilder } from './message.ts';
 import type { ReceivedAnswer } from './stored-answer.ts';
 
 /** How often an answer that the API has paused is sent back. One that pauses again and again must not cost without an end. */
-const MOST_RETURNS = 10;
+const MAX_CONTINUATIONS = 10;
 
 /**
  * Shows the parts of an answer as one message. The API pauses an answer whose own tools take long, and goes on with it when it
@@ -13,12 +13,12 @@ export class PausedAnswer {
   /** The part that comes now. */
   #part = new MessageBuilder();
   /** The usage of the parts before it. */
-  #earlier: Message['usage'] | undefined;
+  #earlierUsage: Message['usage'] | undefined;
   /** How many blocks the parts before it have. */
-  #blocks = 0;
-  #returns = 0;
+  #earlierBlocks = 0;
+  #continuations = 0;
   /** The end of a part that may go on. It is told only if nothing follows it. */
-  #held: RawMessageStreamEvent[] = [];
+  #heldEvents: RawMessageStreamEvent[] = [];
   /** The index of the block that has begun and not ended, in the part that comes now. */
   #openBlock: number | undefined;
 
@@ -28,23 +28,23 @@ export class PausedAnswer {
   }
 
   /** Takes an event of the part that comes now. @returns the events of the whole answer that are told for it */
-  take(event: RawMessageStreamEvent): RawMessageStreamEvent[] {
-    this.#part.take(event);
+  apply(event: RawMessageStreamEvent): RawMessageStreamEvent[] {
+    this.#part.apply(event);
     if (event.type === 'content_block_start') this.#openBlock = event.index;
     if (event.type === 'content_block_stop') this.#openBlock = undefined;
-    if (event.type === 'message_start') return this.#earlier ? [] : [event];
-    if (event.type !== 'message_stop') this.#held = [];
-    if ('index' in event) return [{ ...event, index: event.index + this.#blocks }];
-    const shown = event.type === 'message_delta' ? this.#summed(event) : event;
-    const isPause = this.#part.message?.stop_reason === 'pause_turn' && this.#returns < MOST_RETURNS;
+    if (event.type === 'message_start') return this.#earlierUsage ? [] : [event];
+    if (event.type !== 'message_stop') this.#heldEvents = [];
+    if ('index' in event) return [{ ...event, index: event.index + this.#earlierBlocks }];
+    const shown = event.type === 'message_delta' ? this.#addEarlierUsage(event) : event;
+    const isPause = this.#part.message?.stop_reason === 'pause_turn' && this.#continuations < MAX_CONTINUATIONS;
     if (!isPause) return [shown];
-    this.#held.push(shown);
+    this.#heldEvents.push(shown);
     return [];
   }
 
   /** @returns the content that is sent back; undefined where the part was not paused, or has gone on too often */
   get content(): Message['content'] | undefined {
-    return this.#held.length > 0 ? this.#part.message?.content : undefined;
+    return this.#heldEvents.length > 0 ? this.#part.message?.content : undefined;
   }
 
   /** Whether nothing of the part that comes now has come yet. */
@@ -53,24 +53,24 @@ export class PausedAnswer {
   }
 
   /** Begins the next part, which is asked for now. */
-  goOn(): void {
+  beginPart(): void {
     const { message } = this.#part;
     if (!message) return;
-    this.#earlier = this.#earlier ? summedUsage(this.#earlier, message.usage) : message.usage;
-    this.#blocks += message.content.length;
+    this.#earlierUsage = this.#earlierUsage ? addUsage(this.#earlierUsage, message.usage) : message.usage;
+    this.#earlierBlocks += message.content.length;
     this.#part = new MessageBuilder();
     this.#openBlock = undefined;
-    this.#returns += 1;
+    this.#continuations += 1;
   }
 
   /** @returns the end that was held back, if nothing has followed it */
-  end(): RawMessageStreamEvent[] {
-    return this.#held.splice(0);
+  releaseHeldEvents(): RawMessageStreamEvent[] {
+    return this.#heldEvents.splice(0);
   }
 
-  #summed(event: RawMessageStreamEvent & { type: 'message_delta' }): RawMessageStreamEvent {
+  #addEarlierUsage(event: RawMessageStreamEvent & { type: 'message_delta' }): RawMessageStreamEvent {
     const usage = this.#part.message?.usage;
-    if (!this.#earlier || !usage) return event;
-    return { ...event, usage: { ...event.usage, ...summedUsage(this.#earlier, usage) } };
+    if (!this.#earlierUsage || !usage) return event;
+    return { ...event, usage: { ...event.usage, ...addUsage(this.#earlierUsage, usage) } };
   }
 }

@@ -1,20 +1,20 @@
-import { mayPass, parse, SluiceError } from './errors.ts';
+import { isTransient, parse, SluiceError } from './errors.ts';
 
 /** How long a token that could not be replaced is used before the next try, in milliseconds. */
-const AGAIN_MS = 5_000;
+const RENEWAL_RETRY_MS = 5_000;
 /** What a credential is made of (RFC 6750); some issuers have `=` in the middle. Anything else is no header's value, or no token. */
-const CREDENTIAL = /^[\w.~+/=-]+$/;
+const CREDENTIAL_PATTERN = /^[\w.~+/=-]+$/;
 
 /** Gets a token from whoever issues it. */
 export type GetToken = () => string | Promise<string>;
 
-interface Claims {
+interface TokenClaims {
   iat?: number;
   exp?: number;
   session?: { end: number };
 }
 
-interface Held {
+interface HeldToken {
   token: string;
   /** From when on it is replaced, in milliseconds since 1970; NaN for a token that does not say when it ends. */
   due: number;
@@ -35,7 +35,7 @@ interface Held {
 export class RenewingToken {
   readonly #getToken: GetToken;
   readonly #renew: (token: string) => Promise<string>;
-  #held: Promise<Held> | undefined;
+  #current: Promise<HeldToken> | undefined;
 
   /** @param renew asks the edge for the next token of a session */
   constructor(getToken: GetToken, renew: (token: string) => Promise<string>) {
@@ -53,28 +53,28 @@ export class RenewingToken {
    * show((await token.get()) === (await token.get()));
    */
   async get(refused?: string): Promise<string> {
-    const current = this.#held ?? this.#hold(this.#begin());
+    const current = this.#current ?? this.#setCurrent(this.#fetchToken());
     const held = await current;
     const isRefused = held.token === refused;
     if (!isRefused && !(Date.now() >= held.due)) return held.token;
     // Another request may have replaced it already.
-    const isOurs = this.#held === current;
-    const next = isOurs ? this.#hold(isRefused ? this.#begin() : this.#replace(held)) : this.#held;
-    return (await (next ?? this.#hold(this.#begin()))).token;
+    const isOurs = this.#current === current;
+    const next = isOurs ? this.#setCurrent(isRefused ? this.#fetchToken() : this.#replace(held)) : this.#current;
+    return (await (next ?? this.#setCurrent(this.#fetchToken()))).token;
   }
 
-  #hold(coming: Promise<Held>): Promise<Held> {
-    this.#held = coming;
+  #setCurrent(coming: Promise<HeldToken>): Promise<HeldToken> {
+    this.#current = coming;
     // If there is none, the next request tries again.
     coming.catch(() => {
-      if (this.#held === coming) this.#held = undefined;
+      if (this.#current === coming) this.#current = undefined;
     });
     return coming;
   }
 
-  async #begin(): Promise<Held> {
+  async #fetchToken(): Promise<HeldToken> {
     try {
-      return heldOf(await this.#getToken());
+      return parseHeld(await this.#getToken());
     } catch (cause) {
       if (cause instanceof SluiceError) throw cause;
       const reason = cause instanceof Error ? ` (${cause.message})` : '';
@@ -82,14 +82,14 @@ export class RenewingToken {
     }
   }
 
-  async #replace(held: Held): Promise<Held> {
+  async #replace(held: HeldToken): Promise<HeldToken> {
     try {
-      return held.isRenewable ? heldOf(await this.#renew(held.token)) : await this.#begin();
+      return held.isRenewable ? parseHeld(await this.#renew(held.token)) : await this.#fetchToken();
     } catch (thrown) {
-      if (held.isRenewable && !mayPass(thrown)) return await this.#begin();
+      if (held.isRenewable && !isTransient(thrown)) return await this.#fetchToken();
       if (Date.now() >= held.end) throw thrown;
       // It holds a while yet.
-      return { ...held, due: Date.now() + AGAIN_MS };
+      return { ...held, due: Date.now() + RENEWAL_RETRY_MS };
     }
   }
 }
@@ -100,9 +100,9 @@ export class RenewingToken {
  *
  * @throws SluiceError `authentication_error` that says what it is in place of a token; its text is not told, it may be a secret
  */
-export function checkedToken(text: unknown): string {
+export function checkToken(text: unknown): string {
   const token = typeof text === 'string' ? text.trim() : '';
-  if (CREDENTIAL.test(token)) return token;
+  if (CREDENTIAL_PATTERN.test(token)) return token;
   const it =
     typeof text !== 'string' ? `is ${text === null ? text : typeof text}` : token ? 'is not made like one' : 'is empty';
   const what = token[0] === '<' ? 'is a page of HTML: has the login ended?' : `${it}.`;
@@ -114,10 +114,10 @@ export function checkedToken(text: unknown): string {
  * wrong, only the times of its issuer are compared. An expired token cannot be renewed, so that is done early: somebody who
  * thinks for half of its life does not lose the session.
  */
-function heldOf(text: unknown): Held {
-  const token = checkedToken(text);
+function parseHeld(text: unknown): HeldToken {
+  const token = checkToken(text);
   const now = Date.now();
-  const { exp = Number.NaN, iat = Number.NaN, session } = claimsOf(token);
+  const { exp = Number.NaN, iat = Number.NaN, session } = parseClaims(token);
   const left = exp * 1_000 - now;
   const life = (exp - iat) * 1_000;
   const holds = left > 0 && !(left >= life) ? left : life;
@@ -126,10 +126,10 @@ function heldOf(text: unknown): Held {
 }
 
 /** @returns what a token says; nothing for one that is no JWT */
-function claimsOf(token: string): Claims {
+function parseClaims(token: string): TokenClaims {
   const [, claims = ''] = token.split('.');
   try {
-    return parse<Claims>(atob(claims.replaceAll('-', '+').replaceAll('_', '/'))) ?? {};
+    return parse<TokenClaims>(atob(claims.replaceAll('-', '+').replaceAll('_', '/'))) ?? {};
   } catch {
     return {};
   }

@@ -23,6 +23,7 @@ import type {
   classifyResults,
   conversationReport,
   createConversation,
+  createList,
   decisionRequest,
   deletedBatch,
   evaluateRequest,
@@ -30,17 +31,16 @@ import type {
   forkRequest,
   LedgerRow,
   ListedRequest,
-  listOf,
   MessageBatch,
   messageRow,
   NamedRow,
+  PluginRowFields,
   PrefixAnswer,
   putAgent,
   putClassifier,
   putPrefix,
   runLimits,
   runSchema,
-  ShownAbout,
   turnReport,
   UsageGroup,
   UsageReport,
@@ -201,14 +201,14 @@ export interface HistoryRequest extends PageRequest {
   view?: 'stored' | 'shown';
 }
 
-export type Page<T> = ReturnType<typeof listOf<T>>;
+export type Page<T> = ReturnType<typeof createList<T>>;
 
 export type ConversationCreation = z.input<typeof createConversation>;
 export type ConversationFork = z.input<typeof forkRequest>;
 export type Conversation = z.output<typeof conversationReport>;
 /** A summary that goes up, or has gone up, in the place of a conversation's oldest messages. */
 export type ConversationSummary = NonNullable<Conversation['summaries']>[number];
-export type ConversationMessage = z.output<typeof messageRow> & Pick<ShownAbout, keyof ShownAbout>;
+export type ConversationMessage = z.output<typeof messageRow> & Pick<PluginRowFields, keyof PluginRowFields>;
 /** What a turn did: its requests to the model, and the calls of tools that the edge made. */
 export type ConversationTurn = z.output<typeof turnReport>;
 /** A call that waits for approval, or has waited. */

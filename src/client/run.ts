@@ -22,7 +22,7 @@ export interface RunnableTool extends Tool, ToolHandler {
   name: string;
 }
 
-type OtherTools = NonNullable<KnownMembers['tools']>;
+type ToolDefinitions = NonNullable<KnownMembers['tools']>;
 
 interface RunOptions extends Omit<KnownMembers, 'tools' | 'agent'> {
   /**
@@ -43,7 +43,7 @@ interface RunOptions extends Omit<KnownMembers, 'tools' | 'agent'> {
 interface RunWithTools extends RunOptions {
   agent?: never;
   /** Tools that run here, tools that the edge calls, and tools that the API serves. */
-  tools: (RunnableTool | OtherTools[number])[];
+  tools: (RunnableTool | ToolDefinitions[number])[];
 }
 
 /** A run of a stored agent, which defines its tools: none are sent, so a restricted token may begin it. */
@@ -77,14 +77,14 @@ export interface Step {
 export class Run extends SdkReader {
   /** The turns that have ended. */
   readonly steps: Step[] = [];
-  readonly #begin: (request: MessageRequest) => MessageStream;
+  readonly #startTurn: (request: MessageRequest) => MessageStream;
   #stream: MessageStream | undefined;
-  #over = false;
-  #owed: ToolResultBlockParam[] = [];
+  #isOver = false;
+  #unsentResults: ToolResultBlockParam[] = [];
 
   constructor(begin: (request: MessageRequest) => MessageStream, request: RunRequest, options: StreamOptions = {}) {
     super();
-    this.#begin = begin;
+    this.#startTurn = begin;
     const forget = this.closeOn(options.signal);
     void this.#run(request)
       .then(
@@ -104,7 +104,7 @@ export class Run extends SdkReader {
    * the conversation's next message, which is refused without them.
    */
   get owed(): ToolResultBlockParam[] {
-    return this.#owed;
+    return this.#unsentResults;
   }
 
   protected override lastMessage(): Message {
@@ -115,13 +115,13 @@ export class Run extends SdkReader {
 
   /** Stops listening, and starts no other turn. @example run.close(); */
   override close(): void {
-    this.#over = true;
+    this.#isOver = true;
     this.#stream?.close();
   }
 
   /** Stops the running turn, and starts no other one. The last step has the results of its tools. @example await run.stop(); */
   async stop(): Promise<void> {
-    this.#over = true;
+    this.#isOver = true;
     await this.#stream?.stop();
   }
 
@@ -129,15 +129,15 @@ export class Run extends SdkReader {
     // JSON leaves out what is undefined.
     const definitions = (rest.agent === undefined
       ? tools.map((tool) => (isRunnable(tool) ? { ...tool, run: undefined } : tool))
-      : []) as unknown as OtherTools;
+      : []) as unknown as ToolDefinitions;
     const defined = definitions.length > 0 ? { tools: definitions } : {};
     let messages = question;
-    for (let turn = 1; !this.#over; turn += 1) {
+    for (let turn = 1; !this.#isOver; turn += 1) {
       const last = turn >= max_turns && definitions.length > 0 ? { tool_choice: { type: 'none' as const } } : {};
-      const stream = this.#begin({ ...rest, ...last, ...defined, messages });
+      const stream = this.#startTurn({ ...rest, ...last, ...defined, messages });
       this.#stream = stream;
       for await (const event of stream) {
-        this.#owed = [];
+        this.#unsentResults = [];
         this.feed.push(event);
       }
       if (stream.message === undefined || stream.message.stop_reason === null) return;
@@ -147,9 +147,9 @@ export class Run extends SdkReader {
       const answer: RequestMessage = { role: 'assistant', content: message.content };
       if (message.stop_reason === 'tool_use') {
         const calls = message.content.filter((block) => block.type === 'tool_use');
-        step.results = await Promise.all(calls.map((call) => toolResult(tools, call)));
+        step.results = await Promise.all(calls.map((call) => runToolCall(tools, call)));
       } else if (stream.paused === undefined) return;
-      this.#owed = step.results;
+      this.#unsentResults = step.results;
       if (stream.paused !== undefined && !(await goesOn?.(stream.paused, this))) return;
       if (turn >= max_turns) return;
       const next: RequestMessage[] = step.results.length > 0 ? [{ role: 'user', content: step.results }] : [];
@@ -164,7 +164,7 @@ function isRunnable(tool: RunRequest['tools'][number]): tool is RunnableTool | T
   return 'run' in tool && typeof tool.run === 'function';
 }
 
-async function toolResult(tools: RunRequest['tools'], call: ToolUseBlock): Promise<ToolResultBlockParam> {
+async function runToolCall(tools: RunRequest['tools'], call: ToolUseBlock): Promise<ToolResultBlockParam> {
   const result: ToolResultBlockParam = { type: 'tool_result', tool_use_id: call.id };
   const tool = tools.find((one) => 'name' in one && one.name === call.name);
   try {

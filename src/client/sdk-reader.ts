@@ -24,7 +24,7 @@ export abstract class SdkReader implements AsyncIterable<RawMessageStreamEvent> 
     try {
       yield* this.feed.read();
     } finally {
-      if (!this.feed.ended) this.close();
+      if (!this.feed.isEnded) this.close();
     }
   }
 
@@ -59,26 +59,26 @@ export abstract class SdkReader implements AsyncIterable<RawMessageStreamEvent> 
 class Feed<T> {
   readonly #items: T[] = [];
   #end: { error: unknown } | undefined;
-  #wake = () => {};
-  #changed = Promise.resolve();
+  #wakeReaders = () => {};
+  #nextChange = Promise.resolve();
 
   constructor() {
-    this.#renew();
+    this.#notifyReaders();
   }
 
-  get ended(): boolean {
+  get isEnded(): boolean {
     return this.#end !== undefined;
   }
 
   push(item: T): void {
     this.#items.push(item);
-    this.#renew();
+    this.#notifyReaders();
   }
 
   /** Ends the feed. @param error thrown to its readers, after the last item */
   end(error?: unknown): void {
     this.#end ??= { error };
-    this.#renew();
+    this.#notifyReaders();
   }
 
   /** Yields all items, and waits for later ones. @throws the error with which the feed has ended, after the last item */
@@ -87,16 +87,16 @@ class Feed<T> {
       while (at >= this.#items.length) {
         if (this.#end?.error !== undefined) throw this.#end.error;
         if (this.#end) return;
-        await this.#changed;
+        await this.#nextChange;
       }
       yield this.#items[at] as T;
     }
   }
 
-  #renew(): void {
-    this.#wake();
-    this.#changed = new Promise((resolve) => {
-      this.#wake = resolve;
+  #notifyReaders(): void {
+    this.#wakeReaders();
+    this.#nextChange = new Promise((resolve) => {
+      this.#wakeReaders = resolve;
     });
   }
 }

@@ -1,7 +1,7 @@
 /** Completes an answer from the conversation's history, where its events are no longer kept. */
 import type { Message, RawMessageStreamEvent } from '@anthropic-ai/sdk/resources/messages';
 import type { ConversationMessage, Page } from './requests.ts';
-import { inPath, type Transport } from './transport.ts';
+import { encodePathSegment, type Transport } from './transport.ts';
 
 type ReceivedBlock = Record<string, unknown> & { type: string };
 
@@ -12,7 +12,7 @@ export interface ReceivedAnswer {
   openBlock: number | undefined;
 }
 
-const PAGE_ROWS = 1_000;
+const ROWS_PER_PAGE = 1_000;
 /** The fields that grow while a block streams, and the deltas that they grow by. */
 const GROWING_FIELDS = [
   ['text', 'text_delta'],
@@ -35,9 +35,9 @@ export async function readStoredAnswer(
   let answer: ConversationMessage | undefined;
   let after_id: string | undefined;
   for (;;) {
-    const query = { view: 'shown', if_absent: 'empty', limit: PAGE_ROWS, after_id };
-    const page = await transport.jsonSoon<Page<ConversationMessage>>(
-      `/conversations/${inPath(conversation)}/messages`,
+    const query = { view: 'shown', if_absent: 'empty', limit: ROWS_PER_PAGE, after_id };
+    const page = await transport.jsonWithTimeout<Page<ConversationMessage>>(
+      `/conversations/${encodePathSegment(conversation)}/messages`,
       { query, signal },
     );
     answer = page.data.findLast((row) => row.turn === turn && row.role === 'assistant') ?? answer;
@@ -47,22 +47,26 @@ export async function readStoredAnswer(
 }
 
 /** Yields the events that a client lacks of a stored answer: those that end it, and all of them if it has none. */
-export function* missingEvents(
+export function* createMissingEvents(
   row: ConversationMessage,
   { message, openBlock }: ReceivedAnswer,
 ): Generator<RawMessageStreamEvent, void, void> {
-  if (!message) yield messageStart(row);
+  if (!message) yield createMessageStart(row);
   const content = (
     typeof row.content === 'string' ? [{ type: 'text', text: row.content }] : row.content
   ) as ReceivedBlock[];
   for (const [index, block] of content.entries()) {
     const known = message?.content[index] as ReceivedBlock | undefined;
     if (known && index !== openBlock) continue;
-    const deltas = known && missingDeltas(block, known);
+    const deltas = known && findMissingDeltas(block, known);
     // A block that cannot be continued begins again, and replaces what has come of it.
     if (!deltas)
-      yield { type: 'content_block_start', index, content_block: emptied(block) } as unknown as RawMessageStreamEvent;
-    for (const delta of deltas ?? missingDeltas(block, emptied(block)) ?? [])
+      yield {
+        type: 'content_block_start',
+        index,
+        content_block: emptyBlock(block),
+      } as unknown as RawMessageStreamEvent;
+    for (const delta of deltas ?? findMissingDeltas(block, emptyBlock(block)) ?? [])
       yield { type: 'content_block_delta', index, delta } as RawMessageStreamEvent;
     yield { type: 'content_block_stop', index };
   }
@@ -75,7 +79,7 @@ export function* missingEvents(
   yield { type: 'message_stop' };
 }
 
-function messageStart({ id, model, usage }: ConversationMessage): RawMessageStreamEvent {
+function createMessageStart({ id, model, usage }: ConversationMessage): RawMessageStreamEvent {
   const message = {
     ...{ id, type: 'message', role: 'assistant', model, content: [], stop_reason: null, stop_sequence: null },
     usage: usage ?? { input_tokens: 0, output_tokens: 0 },
@@ -84,22 +88,22 @@ function messageStart({ id, model, usage }: ConversationMessage): RawMessageStre
 }
 
 /** @returns the deltas from one state of a block to another; undefined if it has not only grown */
-function missingDeltas(block: ReceivedBlock, known: ReceivedBlock): object[] | undefined {
-  if (block.type !== known.type || (block.type !== 'text' && block.type !== 'thinking')) return undefined;
+function findMissingDeltas(block: ReceivedBlock, knownBlock: ReceivedBlock): object[] | undefined {
+  if (block.type !== knownBlock.type || (block.type !== 'text' && block.type !== 'thinking')) return undefined;
   const deltas: object[] = [];
   for (const [field, type] of GROWING_FIELDS) {
-    const [stored, has = ''] = [block[field], known[field]];
+    const [stored, has = ''] = [block[field], knownBlock[field]];
     if (typeof stored !== 'string' || stored === has) continue;
     if (typeof has !== 'string' || !stored.startsWith(has)) return undefined;
     deltas.push({ type, [field]: stored.slice(has.length) });
   }
-  for (const citation of citationsOf(block).slice(citationsOf(known).length))
+  for (const citation of citationsOf(block).slice(citationsOf(knownBlock).length))
     deltas.push({ type: 'citations_delta', citation });
   return deltas;
 }
 
 /** @returns a block as its first event has it */
-function emptied(block: ReceivedBlock): ReceivedBlock {
+function emptyBlock(block: ReceivedBlock): ReceivedBlock {
   if (block.type !== 'text' && block.type !== 'thinking') return block;
   const growing = GROWING_FIELDS.filter(([field]) => typeof block[field] === 'string').map(([field]) => [field, '']);
   const { citations: _, ...begun } = block;

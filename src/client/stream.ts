@@ -1,14 +1,14 @@
 import type { Message, RawMessageStreamEvent } from '@anthropic-ai/sdk/resources/messages';
 import type { ServedPath } from '../edge/answers.ts';
-import { errorOf, isRetryable, parse, SluiceError, UnreadableError } from './errors.ts';
-import { numberOf, readEvents, type ServerSentEvent } from './events.ts';
-import { MessageBuilder, sumOf } from './message.ts';
-import { onReturn, pause, pauseBefore } from './pause.ts';
+import { isRetryable, parse, readErrorEvent, SluiceError, UnreadableError } from './errors.ts';
+import { createEventReader, eventNumber, type ServerSentEvent } from './events.ts';
+import { addDollars, MessageBuilder } from './message.ts';
+import { onPageReturn, pause, pauseBeforeAttempt } from './pause.ts';
 import { PausedAnswer } from './paused-answer.ts';
 import type { MessageRequest } from './requests.ts';
 import { SdkReader } from './sdk-reader.ts';
-import { missingEvents, readStoredAnswer } from './stored-answer.ts';
-import { connectionError, inPath, newKey, type Transport } from './transport.ts';
+import { createMissingEvents, readStoredAnswer } from './stored-answer.ts';
+import { createConnectionError, createIdempotencyKey, encodePathSegment, type Transport } from './transport.ts';
 
 export interface StreamOptions {
   /** Aborting it closes the stream, as `close()` does. */
@@ -24,23 +24,23 @@ export interface StreamOptions {
 }
 
 /** What a stream starts with: a request, or a turn that is already running. */
-export interface Beginning {
+export interface StreamStart {
   conversation: string | undefined;
   /** The JSON text of the request; without it, the running turn is followed. */
   body?: string;
 }
 
 /** A turn's cost comes after its end. If the connection is lost before it, the cost is asked for so many times. */
-const MOST_COST_REQUESTS = 10;
+const MAX_COST_REQUESTS = 10;
 /** A stream that ended properly without the cost counts as so many requests: something on the way may remove it. */
 const REQUESTS_WITHOUT_COST = 5;
 /** A page that was hidden reconnects if the connection was idle for longer than the edge's own pings allow. */
-const IDLE_MS = 16_000;
+const MAX_IDLE_MS = 16_000;
 /** How long `stop()` waits for the answer to start, before it stops the turn for the first time. */
-const SOON_MS = 300;
-const CUT_REMARK = 'sluice-cut';
+const STOP_WAIT_MS = 300;
+const INTERRUPTED_COMMENT = 'sluice-cut';
 /** While the edge answers, the pause between attempts grows no further than after this attempt. */
-const MOST_ATTEMPTS_REACHED = 2;
+const MAX_BACKOFF_ATTEMPT = 2;
 
 /**
  * Reads an answer while it comes: Anthropic's events, each once, even if the connection is lost in between.
@@ -82,15 +82,15 @@ export class MessageStream extends SdkReader {
   #body: string | undefined;
   readonly #options: StreamOptions;
   readonly #builder = new MessageBuilder();
-  readonly #answer = new PausedAnswer();
-  readonly #closed = new AbortController();
+  readonly #pausedAnswer = new PausedAnswer();
+  readonly #closeController = new AbortController();
   /** The idempotency key of the turn: a request that is sent again attaches to the same turn. */
-  #key: string;
-  readonly #opened: Promise<boolean>;
+  #idempotencyKey: string;
+  readonly #whenOpened: Promise<boolean>;
   /** Settles when the turn that is asked for now has started, or will not. */
-  #started: Promise<boolean>;
+  #whenStarted: Promise<boolean>;
   #isStarted = false;
-  #start: (isStarted: boolean) => void = () => {};
+  #resolveStarted: (isStarted: boolean) => void = () => {};
   #connection: AbortController | undefined;
   /** When the last byte came, in milliseconds since 1970. */
   #lastByteAt = Date.now();
@@ -99,35 +99,35 @@ export class MessageStream extends SdkReader {
   #attempts = 0;
   #costRequests = 0;
   /** The cost of this turn, and of those before it as far as all of them are known, in US dollars. */
-  #turnUsd: number | undefined;
-  #spentUsd: number | undefined = 0;
+  #turnCostUsd: number | undefined;
+  #earlierCostUsd: number | undefined = 0;
   /** The turn and the number of the last event. */
   #turn: string | undefined;
-  #number = 0;
-  #complete = false;
-  #stopping = false;
+  #lastEventNumber = 0;
+  #isComplete = false;
+  #isStopping = false;
   /** The error by which the edge has said that the events of the turn are no longer kept. */
-  #gone: SluiceError | undefined;
+  #expiredError: SluiceError | undefined;
   /** The error with which the turn has ended, if it did. */
   #failure: SluiceError | undefined;
 
-  constructor(transport: Transport, begin: Beginning, options: StreamOptions = {}) {
+  constructor(transport: Transport, begin: StreamStart, options: StreamOptions = {}) {
     super();
     this.#transport = transport;
     this.#body = begin.body;
     this.#options = options;
     this.conversation = begin.conversation;
     this.turn = options.turn;
-    this.#key = new Headers(options.headers).get('idempotency-key') ?? newKey();
-    this.#started = this.#newStart();
-    this.#opened = this.#started;
+    this.#idempotencyKey = new Headers(options.headers).get('idempotency-key') ?? createIdempotencyKey();
+    this.#whenStarted = this.#restart();
+    this.#whenOpened = this.#whenStarted;
     const forgetSignal = this.closeOn(options.signal);
-    const forgetReturn = onReturn((why) => this.#checkConnection(why));
+    const forgetReturn = onPageReturn((why) => this.#checkConnection(why));
     void this.#run().then((error) => {
       forgetSignal();
       forgetReturn();
-      this.#start(false);
-      if (error === undefined) for (const event of this.#answer.end()) this.#tell(event);
+      this.#resolveStarted(false);
+      if (error === undefined) for (const event of this.#pausedAnswer.releaseHeldEvents()) this.#emit(event);
       this.feed.end(error);
     });
   }
@@ -144,12 +144,12 @@ export class MessageStream extends SdkReader {
    * @example if (await stream.opened()) show(stream.turn);
    */
   opened(): Promise<boolean> {
-    return this.#opened;
+    return this.#whenOpened;
   }
 
   protected override lastMessage(): Message {
     const { message } = this.#builder;
-    if (!message || !this.#complete)
+    if (!message || !this.#isComplete)
       throw new SluiceError('closed', 'The stream was closed before the answer had ended.');
     return message;
   }
@@ -160,7 +160,7 @@ export class MessageStream extends SdkReader {
    * @example stream.close();
    */
   override close(): void {
-    this.#closed.abort();
+    this.#closeController.abort();
   }
 
   /**
@@ -172,13 +172,13 @@ export class MessageStream extends SdkReader {
   async stop(): Promise<void> {
     const { conversation } = this;
     if (conversation === undefined) return this.close();
-    this.#stopping = true;
-    if (this.#complete || this.#failure) return;
+    this.#isStopping = true;
+    if (this.#isComplete || this.#failure) return;
     const stop = async () => {
-      const path: ServedPath = `/conversations/${inPath(conversation)}/stop`;
+      const path: ServedPath = `/conversations/${encodePathSegment(conversation)}/stop`;
       // Only this turn is stopped, not one of another window. The key is safer than the turn's id: an id that came in a
       // header may be incomplete.
-      const query = this.#body === undefined ? { turn: this.turn } : { key: this.#key };
+      const query = this.#body === undefined ? { turn: this.turn } : { key: this.#idempotencyKey };
       await this.#transport.send(path, { method: 'POST', query }).catch((thrown: unknown) => {
         // A first turn that was stopped before any content leaves no conversation.
         if (!(thrown instanceof SluiceError && thrown.status === 404)) throw thrown;
@@ -186,18 +186,18 @@ export class MessageStream extends SdkReader {
     };
     // Before the answer starts, perhaps the request has not arrived, and there is nothing to stop. So stop twice.
     if (!this.#isStarted) {
-      const started = this.#started;
-      await Promise.race([started, new Promise((resolve) => setTimeout(resolve, SOON_MS))]);
+      const started = this.#whenStarted;
+      await Promise.race([started, new Promise((resolve) => setTimeout(resolve, STOP_WAIT_MS))]);
       await stop();
-      if (!(await started) || this.#complete) return;
+      if (!(await started) || this.#isComplete) return;
     }
     await stop();
   }
 
   /** Connects and reads until the end. @returns the error of an incomplete answer */
   async #run(): Promise<unknown> {
-    const { signal } = this.#closed;
-    const { beginMs, resumeMs, silenceMs } = this.#transport.patience;
+    const { signal } = this.#closeController;
+    const { beginMs, resumeMs, silenceMs } = this.#transport.timeouts;
     while (!signal.aborted) {
       let error: unknown;
       let wait = 0;
@@ -205,34 +205,34 @@ export class MessageStream extends SdkReader {
         const response = await this.#connect();
         if (response) await this.#read(response);
         else {
-          const end = await this.#endFromHistory(undefined);
-          if (this.#goesOn()) continue;
+          const end = await this.#completeFromHistory(undefined);
+          if (this.#continuePaused()) continue;
           return end;
         }
       } catch (thrown) {
         if (signal.aborted) return undefined;
         error = thrown;
         if (!isRetryable(thrown)) {
-          if (this.#goesOn()) continue;
-          return this.#complete || this.#isStopped() ? undefined : error;
+          if (this.#continuePaused()) continue;
+          return this.#isComplete || this.#isStopped() ? undefined : error;
         }
         wait = (thrown.retryAfter ?? 0) * 1_000;
       }
-      if (this.#complete) this.#costRequests += error === undefined ? REQUESTS_WITHOUT_COST : 1;
+      if (this.#isComplete) this.#costRequests += error === undefined ? REQUESTS_WITHOUT_COST : 1;
       if (this.#isOver()) {
-        if (this.#goesOn()) continue;
+        if (this.#continuePaused()) continue;
         return this.#isStopped() ? undefined : this.#failure;
       }
       error ??= new SluiceError('connection_error', 'The answer was cut before its end.', { headers: this.headers });
       if (this.conversation === undefined) return error;
       this.#lostAt ??= Date.now();
       if (Date.now() - this.#lostAt > (this.headers === undefined ? beginMs : resumeMs)) {
-        const end = await this.#endFromHistory(error).catch(() => error);
-        if (this.#goesOn()) continue;
+        const end = await this.#completeFromHistory(error).catch(() => error);
+        if (this.#continuePaused()) continue;
         return end;
       }
-      const waitMs = pauseBefore(this.#complete ? 0 : this.#attempts, wait);
-      if (!this.#complete) this.#options.onConnection?.('lost', new Date(Date.now() + waitMs));
+      const waitMs = pauseBeforeAttempt(this.#isComplete ? 0 : this.#attempts, wait);
+      if (!this.#isComplete) this.#options.onConnection?.('lost', new Date(Date.now() + waitMs));
       const pausedAt = Date.now();
       await pause(waitMs, signal);
       // A device that slept meanwhile has tried nothing in that time.
@@ -246,38 +246,38 @@ export class MessageStream extends SdkReader {
 
   /** @returns whether everything has come, the cost included */
   #isOver(): boolean {
-    if (this.#closed.signal.aborted || this.#failure) return true;
-    if (!this.#complete) return false;
-    return this.conversation === undefined || this.#turnUsd !== undefined || this.#costRequests > MOST_COST_REQUESTS;
+    if (this.#closeController.signal.aborted || this.#failure) return true;
+    if (!this.#isComplete) return false;
+    return this.conversation === undefined || this.#turnCostUsd !== undefined || this.#costRequests > MAX_COST_REQUESTS;
   }
 
-  #newStart(): Promise<boolean> {
+  #restart(): Promise<boolean> {
     this.#isStarted = false;
     return new Promise((resolve) => {
-      this.#start = resolve;
+      this.#resolveStarted = resolve;
     });
   }
 
   /** Has a paused answer sent back, unless it was stopped, or a run has paused. @returns whether it goes on */
-  #goesOn(): boolean {
-    const { content } = this.#answer;
-    const isOver = this.#closed.signal.aborted || this.#stopping || this.paused !== undefined;
-    if (!this.#complete || !content || this.#body === undefined || isOver) return false;
+  #continuePaused(): boolean {
+    const { content } = this.#pausedAnswer;
+    const isOver = this.#closeController.signal.aborted || this.#isStopping || this.paused !== undefined;
+    if (!this.#isComplete || !content || this.#body === undefined || isOver) return false;
     const { messages, ...request } = JSON.parse(this.#body) as MessageRequest;
     const answer = { role: 'assistant' as const, content };
     // A conversation has the history.
     const sent = this.conversation === undefined ? [...messages, answer] : [answer];
     this.#body = JSON.stringify({ ...request, messages: sent });
-    this.#key = `${this.#key}-on`;
-    this.#answer.goOn();
-    this.#started = this.#newStart();
-    this.#spentUsd = this.costUsd;
+    this.#idempotencyKey = `${this.#idempotencyKey}-on`;
+    this.#pausedAnswer.beginPart();
+    this.#whenStarted = this.#restart();
+    this.#earlierCostUsd = this.costUsd;
     this.costUsd = undefined;
     this.turn = undefined;
-    this.#turnUsd = undefined;
+    this.#turnCostUsd = undefined;
     this.#turn = undefined;
-    this.#number = 0;
-    this.#complete = false;
+    this.#lastEventNumber = 0;
+    this.#isComplete = false;
     this.#attempts = 0;
     this.#costRequests = 0;
     return true;
@@ -285,34 +285,35 @@ export class MessageStream extends SdkReader {
 
   /** @returns whether it was stopped. A turn that is stopped before any content has no answer, and that is no error. */
   #isStopped(): boolean {
-    this.stopped ||= this.#stopping && !this.#complete && this.#answer.isEmpty;
+    this.stopped ||= this.#isStopping && !this.#isComplete && this.#pausedAnswer.isEmpty;
     return this.stopped;
   }
 
   /**
    * Ends the answer with what the conversation has stored of it: its events are no longer kept, or cannot be received.
    *
-   * @param lost why they cannot be received; undefined if the edge has no more of them
+   * @param connectionFailure why they cannot be received; undefined if the edge has no more of them
    * @returns the error of an incomplete answer
    * @throws SluiceError if the history cannot be read
    */
-  async #endFromHistory(lost: unknown): Promise<unknown> {
+  async #completeFromHistory(connectionFailure: unknown): Promise<unknown> {
     const { conversation, turn } = this;
-    if (conversation === undefined || turn === undefined || this.#complete || this.#isStopped()) return lost;
-    const { signal } = this.#closed;
+    if (conversation === undefined || turn === undefined || this.#isComplete || this.#isStopped())
+      return connectionFailure;
+    const { signal } = this.#closeController;
     const stored = await readStoredAnswer(this.#transport, conversation, turn, signal);
     if (signal.aborted) return undefined;
     // A turn that was asked for and has left nothing is not there.
-    if (!stored) return lost ?? (this.#isStarted ? notStored() : this.#gone);
+    if (!stored) return connectionFailure ?? (this.#isStarted ? notStoredError() : this.#expiredError);
     this.#isStarted = true;
-    this.#start(true);
-    if (stored.status === 'interrupted') return notStored();
+    this.#resolveStarted(true);
+    if (stored.status === 'interrupted') return notStoredError();
     this.stopped ||= stored.status === 'stopped';
     this.paused = stored.paused ?? this.paused;
-    for (const event of missingEvents(stored, this.#answer.part))
-      for (const shown of this.#answer.take(event)) this.#tell(shown);
-    this.#complete = true;
-    if (stored.cost_usd !== null) this.#takeCost(stored.cost_usd);
+    for (const event of createMissingEvents(stored, this.#pausedAnswer.part))
+      for (const shown of this.#pausedAnswer.apply(event)) this.#emit(shown);
+    this.#isComplete = true;
+    if (stored.cost_usd !== null) this.#addCost(stored.cost_usd);
     return undefined;
   }
 
@@ -321,23 +322,24 @@ export class MessageStream extends SdkReader {
     const connection = new AbortController();
     this.#connection = connection;
     const abort = () => connection.abort();
-    this.#closed.signal.addEventListener('abort', abort, { once: true });
-    if (this.#closed.signal.aborted) abort();
+    this.#closeController.signal.addEventListener('abort', abort, { once: true });
+    if (this.#closeController.signal.aborted) abort();
     const { conversation } = this;
     const body = this.#body;
     const { signal } = connection;
     const send = () => {
       // A turn's id from a header may be incomplete; only an id from an event is sure. Until then the request is repeated.
-      if (this.#turn === undefined && body !== undefined && !(this.#stopping && this.turn !== undefined)) {
+      if (this.#turn === undefined && body !== undefined && !(this.#isStopping && this.turn !== undefined)) {
         const headers = Object.fromEntries(new Headers(this.#options.headers));
-        if (conversation !== undefined || 'idempotency-key' in headers) headers['idempotency-key'] = this.#key;
+        if (conversation !== undefined || 'idempotency-key' in headers)
+          headers['idempotency-key'] = this.#idempotencyKey;
         return this.#transport.send('/messages' satisfies ServedPath, { method: 'POST', body, headers, signal });
       }
       // After the last event nothing more is sent. To get the cost, that event is asked for again.
-      const last = this.#complete ? this.#number - 1 : this.#number;
+      const last = this.#isComplete ? this.#lastEventNumber - 1 : this.#lastEventNumber;
       const headers: Record<string, string> =
         this.turn === undefined ? {} : { 'last-event-id': `${this.turn}-${last}` };
-      const path: ServedPath = `/conversations/${inPath(conversation ?? '')}/stream`;
+      const path: ServedPath = `/conversations/${encodePathSegment(conversation ?? '')}/stream`;
       return this.#transport.send(path, {
         headers,
         query: { if_absent: this.#options.ifAbsent },
@@ -347,10 +349,10 @@ export class MessageStream extends SdkReader {
     // Without a conversation there is no idle timeout here: the upstream may be slow, and a second request would cost.
     let response: Response;
     try {
-      response = conversation === undefined ? await send() : await this.#unlessIdle(send());
+      response = conversation === undefined ? await send() : await this.#withIdleTimeout(send());
     } catch (thrown) {
-      if (!eventsAreGone(thrown)) throw thrown;
-      this.#gone = thrown;
+      if (!isEventsExpired(thrown)) throw thrown;
+      this.#expiredError = thrown;
       this.turn ??= thrown.headers?.get('sluice-turn') ?? undefined;
       return undefined;
     }
@@ -358,41 +360,41 @@ export class MessageStream extends SdkReader {
     this.headers ??= response.headers;
     this.turn ??= response.headers.get('sluice-turn') ?? undefined;
     this.#isStarted = true;
-    this.#start(true);
-    this.#attempts = Math.min(this.#attempts, MOST_ATTEMPTS_REACHED);
+    this.#resolveStarted(true);
+    this.#attempts = Math.min(this.#attempts, MAX_BACKOFF_ATTEMPT);
     this.#options.onConnection?.('open');
     return response;
   }
 
   async #read(response: Response): Promise<void> {
-    const read = readEvents(
-      (event) => this.#take(event),
-      (comment) => this.#remark(comment),
+    const read = createEventReader(
+      (event) => this.#handleEvent(event),
+      (comment) => this.#handleComment(comment),
     );
     const reader = response.body?.getReader();
     if (!reader) throw new UnreadableError(response.headers);
     try {
       for (;;) {
-        const { value, done } = await this.#unlessIdle(reader.read());
+        const { value, done } = await this.#withIdleTimeout(reader.read());
         if (done) return;
         this.#lastByteAt = Date.now();
         read(value);
       }
     } catch (thrown) {
-      throw thrown instanceof SluiceError ? thrown : connectionError(thrown, this.#closed.signal);
+      throw thrown instanceof SluiceError ? thrown : createConnectionError(thrown, this.#closeController.signal);
     } finally {
       reader.cancel().catch(() => {});
     }
   }
 
   /** Waits for work. @throws SluiceError if nothing comes for too long, or the connection is aborted meanwhile */
-  async #unlessIdle<T>(work: Promise<T>): Promise<T> {
+  async #withIdleTimeout<T>(work: Promise<T>): Promise<T> {
     const connection = this.#connection;
-    const { silenceMs } = this.#transport.patience;
+    const { silenceMs } = this.#transport.timeouts;
     let timer: ReturnType<typeof setTimeout> | undefined;
     let end = () => {};
     const idle = new Promise<never>((_, reject) => {
-      end = () => reject(connectionError(new Error('given up')));
+      end = () => reject(createConnectionError(new Error('given up')));
       timer = setTimeout(end, silenceMs);
       connection?.signal.addEventListener('abort', end);
     });
@@ -407,12 +409,12 @@ export class MessageStream extends SdkReader {
     }
   }
 
-  #take(sent: ServerSentEvent): void {
+  #handleEvent(sent: ServerSentEvent): void {
     const { id, event, data } = sent;
-    const number = numberOf(id);
+    const number = eventNumber(id);
     const value = parse<RawMessageStreamEvent | { type: 'ping' } | { type: 'error' }>(data);
     if (event === 'error' || value?.type === 'error') {
-      this.#fail(sent);
+      this.#handleError(sent);
       return;
     }
     // An event that cannot be parsed is incomplete: it is asked for again.
@@ -422,20 +424,20 @@ export class MessageStream extends SdkReader {
     }
     this.#lostAt = undefined;
     if (number !== undefined) {
-      if (number <= this.#number) return;
-      this.#number = number;
+      if (number <= this.#lastEventNumber) return;
+      this.#lastEventNumber = number;
       this.#turn = id?.slice(0, id.lastIndexOf('-'));
       this.turn = this.#turn;
       this.#attempts = 0;
     }
     if (value.type === 'ping') return;
-    if (value.type === 'message_stop') this.#complete = true;
-    for (const event of this.#answer.take(value)) this.#tell(event);
+    if (value.type === 'message_stop') this.#isComplete = true;
+    for (const event of this.#pausedAnswer.apply(value)) this.#emit(event);
   }
 
-  #tell(event: RawMessageStreamEvent): void {
-    this.#builder.take(event);
-    if (event.type === 'message_stop') this.#complete = true;
+  #emit(event: RawMessageStreamEvent): void {
+    this.#builder.apply(event);
+    if (event.type === 'message_stop') this.#isComplete = true;
     this.feed.push(event);
   }
 
@@ -443,21 +445,21 @@ export class MessageStream extends SdkReader {
    * Takes an error event. In a conversation it may only say that a connection inside the edge was interrupted, perhaps in
    * the middle of another event, whose id it then seems to have. The remark `sluice-cut` marks this case.
    */
-  #fail({ id, data, remark }: ServerSentEvent): void {
-    const error = errorOf(data, this.headers);
-    const isOwn = this.conversation === undefined || (numberOf(id) !== undefined && remark !== CUT_REMARK);
+  #handleError({ id, data, remark }: ServerSentEvent): void {
+    const error = readErrorEvent(data, this.headers);
+    const isOwn = this.conversation === undefined || (eventNumber(id) !== undefined && remark !== INTERRUPTED_COMMENT);
     if (error && isOwn) this.#failure = error;
     this.#connection?.abort();
   }
 
-  #takeCost(usd: number): void {
-    this.#turnUsd = usd;
-    this.costUsd = this.#spentUsd === undefined ? undefined : sumOf(this.#spentUsd, usd);
+  #addCost(usd: number): void {
+    this.#turnCostUsd = usd;
+    this.costUsd = this.#earlierCostUsd === undefined ? undefined : addDollars(this.#earlierCostUsd, usd);
   }
 
-  #remark(comment: string): void {
+  #handleComment(comment: string): void {
     const [, price] = /^sluice-cost-usd=([\d.]+)/.exec(comment) ?? [];
-    if (price !== undefined) this.#takeCost(Number(price));
+    if (price !== undefined) this.#addCost(Number(price));
     const [, used] = /^sluice-budget-used=([\d.]+)/.exec(comment) ?? [];
     if (used !== undefined) this.used = Number(used);
     const [, fits] = /^sluice-budget-fits=(true|false)$/.exec(comment) ?? [];
@@ -465,25 +467,25 @@ export class MessageStream extends SdkReader {
     this.paused = /^sluice-paused=(.+)/.exec(comment)?.[1] ?? this.paused;
     if (comment === 'sluice-stopped') this.stopped = true;
     const [, first, last] = /^sluice-gap (\d+)-(\d+)$/.exec(comment) ?? [];
-    if (first !== undefined) this.lost = { first: Number(first), last: Math.min(Number(last), this.#number) };
+    if (first !== undefined) this.lost = { first: Number(first), last: Math.min(Number(last), this.#lastEventNumber) };
   }
 
   /** Aborts a connection that may be dead: the network has changed, or the page was hidden for long. */
   #checkConnection(why: 'online' | 'visible'): void {
-    if (this.conversation === undefined || this.#complete) return;
+    if (this.conversation === undefined || this.#isComplete) return;
     this.#lostAt = undefined;
-    if (why === 'online' || Date.now() - this.#lastByteAt > IDLE_MS) this.#connection?.abort();
+    if (why === 'online' || Date.now() - this.#lastByteAt > MAX_IDLE_MS) this.#connection?.abort();
   }
 }
 
 /** @returns whether an error says that the turn has ended, and its events are no longer kept */
-function eventsAreGone(thrown: unknown): thrown is SluiceError {
+function isEventsExpired(thrown: unknown): thrown is SluiceError {
   if (!(thrown instanceof SluiceError)) return false;
   const { status, headers } = thrown;
   return status === 410 || (status === 409 && headers?.get('location')?.endsWith('/messages') === true);
 }
 
-function notStored(): SluiceError {
+function notStoredError(): SluiceError {
   return new SluiceError(
     'api_error',
     'The answer was interrupted, and its rest is not in the conversation. Send the next message, or the same one again.',

@@ -1,6 +1,6 @@
 import type { Segment, ServedPath } from '../edge/answers.ts';
-import { errorIn, SluiceError } from './errors.ts';
-import { checkedToken, type GetToken, RenewingToken } from './renewing-token.ts';
+import { readErrorResponse, SluiceError } from './errors.ts';
+import { checkToken, type GetToken, RenewingToken } from './renewing-token.ts';
 
 export interface ClientOptions {
   /** The URL of the edge: `https://edge.example.com`, with a path if it is mounted below one. */
@@ -16,11 +16,11 @@ export interface ClientOptions {
   /** Headers for every request. */
   headers?: Record<string, string>;
   /** How long to wait before a connection counts as lost, and before it is not tried again. */
-  patience?: Partial<Patience>;
+  patience?: Partial<Timeouts>;
 }
 
 /** How long to wait, in milliseconds. */
-export interface Patience {
+export interface Timeouts {
   /** Without a byte for so long, a connection counts as lost (45 s; the edge sends something at least every 15 s). */
   silenceMs: number;
   /** How long to try to start a turn (60 s). */
@@ -30,7 +30,7 @@ export interface Patience {
 }
 
 /** Escapes a part of a path. */
-export const inPath = encodeURIComponent as (part: string) => Segment;
+export const encodePathSegment = encodeURIComponent as (part: string) => Segment;
 
 /** A call of a route. */
 export interface Call {
@@ -46,15 +46,16 @@ export interface Call {
 
 /** Sends requests to one edge, with a credential that is renewed when it is refused. */
 export class Transport {
-  readonly patience: Patience;
+  readonly timeouts: Timeouts;
   readonly #options: ClientOptions;
   readonly #token: RenewingToken | undefined;
 
   constructor(options: ClientOptions) {
     this.#options = options;
     const { token } = options;
-    this.#token = typeof token === 'function' ? this.renewing(token) : typeof token === 'object' ? token : undefined;
-    this.patience = { silenceMs: 45_000, beginMs: 60_000, resumeMs: 600_000, ...options.patience };
+    this.#token =
+      typeof token === 'function' ? this.createRenewingToken(token) : typeof token === 'object' ? token : undefined;
+    this.timeouts = { silenceMs: 45_000, beginMs: 60_000, resumeMs: 600_000, ...options.patience };
   }
 
   /**
@@ -65,13 +66,13 @@ export class Transport {
    */
   async send(path: string, call: Call = {}): Promise<Response> {
     const { token } = this.#options;
-    const current = typeof token === 'string' ? checkedToken(token) : await this.#token?.get();
+    const current = typeof token === 'string' ? checkToken(token) : await this.#token?.get();
     let response = await this.#fetch(path, call, current);
     if (response.status === 401 && this.#token) {
       response.body?.cancel().catch(() => {});
       response = await this.#fetch(path, call, await this.#token.get(current));
     }
-    if (!response.ok) throw await errorIn(response);
+    if (!response.ok) throw await readErrorResponse(response);
     return response;
   }
 
@@ -81,17 +82,17 @@ export class Transport {
     try {
       return (await response.json()) as T;
     } catch (cause) {
-      throw connectionError(cause, call?.signal);
+      throw createConnectionError(cause, call?.signal);
     }
   }
 
   /** The same as `json`, but gives up a connection that stays silent. */
-  async jsonSoon<T>(path: ServedPath, call: Call): Promise<T> {
+  async jsonWithTimeout<T>(path: ServedPath, call: Call): Promise<T> {
     const { signal } = call;
     const connection = new AbortController();
     const abort = () => connection.abort();
-    const silence = connectionError(new Error('no answer'));
-    const timer = setTimeout(() => connection.abort(silence), this.patience.silenceMs);
+    const silence = createConnectionError(new Error('no answer'));
+    const timer = setTimeout(() => connection.abort(silence), this.timeouts.silenceMs);
     signal?.addEventListener('abort', abort);
     if (signal?.aborted) abort();
     try {
@@ -103,10 +104,10 @@ export class Transport {
   }
 
   /** @returns a token that is renewed at this edge */
-  renewing(token: GetToken): RenewingToken {
-    return new RenewingToken(token, async (held) => {
-      const bearer = new Transport({ ...this.#options, token: held });
-      return (await bearer.jsonSoon<{ token: string }>('/tokens/renew', { method: 'POST' })).token;
+  createRenewingToken(token: GetToken): RenewingToken {
+    return new RenewingToken(token, async (expiringToken) => {
+      const bearer = new Transport({ ...this.#options, token: expiringToken });
+      return (await bearer.jsonWithTimeout<{ token: string }>('/tokens/renew', { method: 'POST' })).token;
     });
   }
 
@@ -128,13 +129,13 @@ export class Transport {
       const send = this.#options.fetch ?? ((url: string, all: RequestInit) => fetch(url, all));
       return await send(this.#options.baseURL.replace(/\/+$/, '') + path + search, init);
     } catch (cause) {
-      throw connectionError(cause, signal);
+      throw createConnectionError(cause, signal);
     }
   }
 }
 
 /** @returns the error for an answer that did not come, or not completely */
-export function connectionError(cause: unknown, signal?: AbortSignal | null): SluiceError {
+export function createConnectionError(cause: unknown, signal?: AbortSignal | null): SluiceError {
   if (signal?.aborted && !(signal.reason instanceof SluiceError)) {
     return new SluiceError('closed', 'Closed before the answer had ended.', { cause });
   }
@@ -143,6 +144,6 @@ export function connectionError(cause: unknown, signal?: AbortSignal | null): Sl
 }
 
 /** Makes an idempotency key. (`randomUUID` is missing in pages that were not loaded by https.) */
-export function newKey(): string {
+export function createIdempotencyKey(): string {
   return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, '0')).join('');
 }

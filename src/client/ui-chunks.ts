@@ -2,15 +2,15 @@
 import type { RawMessageStreamEvent } from '@anthropic-ai/sdk/resources/messages';
 import type { FinishReason, UIMessage, UIMessageChunk } from 'ai';
 import { parse } from './errors.ts';
-import { sumOf } from './message.ts';
+import { addDollars } from './message.ts';
 import type { Approval } from './requests.ts';
 import type { MessageStream } from './stream.ts';
-import { isToolPart, plainText, plainTextOf, type SluiceMetadata, toolIdsIn } from './ui-messages.ts';
+import { formatToolOutput, isToolPart, joinTextBlocks, type SluiceMetadata, toolPartIdsOf } from './ui-messages.ts';
 
 type Chunk = UIMessageChunk<SluiceMetadata>;
 type StreamedBlock = Record<string, unknown> & { type: string };
 
-const FINISH: Readonly<Record<string, FinishReason>> = {
+const FINISH_REASONS: Readonly<Record<string, FinishReason>> = {
   end_turn: 'stop',
   // As the AI SDK's own provider has it: the message is whole, and the next one goes on.
   pause_turn: 'stop',
@@ -22,13 +22,13 @@ const FINISH: Readonly<Record<string, FinishReason>> = {
 };
 
 /** What the chunks of an answer depend on beside its events. */
-interface Surroundings {
+interface ChunkContext {
   /** The message that is continued; without it a new message begins. */
   continued?: UIMessage | undefined;
   /** Finds the message that has shown a call already: this answer goes on with it, and the hook has begun it anew. */
   shownWith?(toolCallId: string): Promise<UIMessage | undefined>;
   /** Reads the calls that wait for approval. */
-  approvals(): Promise<readonly Approval[]>;
+  waitingApprovals(): Promise<readonly Approval[]>;
 }
 
 /**
@@ -37,12 +37,12 @@ interface Surroundings {
  *
  * @throws SluiceError why the answer is incomplete, or why the calls that wait cannot be read
  */
-export async function* chunksOf(
+export async function* toChunks(
   stream: MessageStream,
-  { continued, shownWith, approvals }: Surroundings,
+  { continued, shownWith, waitingApprovals: approvals }: ChunkContext,
 ): AsyncGenerator<Chunk, void, void> {
   const before = continued?.metadata as SluiceMetadata | undefined;
-  const blocks = new Blocks(toolIdsIn(continued));
+  const blocks = new BlockChunker(toolPartIdsOf(continued));
   let messageId: string | undefined;
   for await (const event of stream) {
     if (event.type === 'message_start') messageId = event.message.id;
@@ -51,7 +51,7 @@ export async function* chunksOf(
     if (messageId !== undefined) {
       const block = (event.type === 'content_block_start' ? event.content_block : {}) as Partial<StreamedBlock>;
       const shown = block.type === 'mcp_tool_use' ? await shownWith?.(String(block.id)) : undefined;
-      for (const id of toolIdsIn(shown)) blocks.knownIds.add(id);
+      for (const id of toolPartIdsOf(shown)) blocks.knownIds.add(id);
       const { turn } = stream;
       yield {
         type: 'start',
@@ -59,11 +59,11 @@ export async function* chunksOf(
         ...(continued ? {} : { messageId: shown?.id ?? messageId }),
         ...(turn === undefined ? {} : { messageMetadata: { turn } }),
       };
-      yield* chunksAgain(shown);
+      yield* repeatChunks(shown);
       yield { type: 'start-step' };
       messageId = undefined;
     }
-    if (event.type !== 'message_start') yield* blocks.take(event);
+    if (event.type !== 'message_start') yield* blocks.chunkEvent(event);
   }
   const { stop_reason: stopReason = null, usage } = stream.message ?? {};
   if (stopReason === null || !usage) return;
@@ -79,7 +79,7 @@ export async function* chunksOf(
   yield { type: 'finish-step' };
   yield {
     type: 'finish',
-    finishReason: FINISH[stopReason] ?? 'other',
+    finishReason: FINISH_REASONS[stopReason] ?? 'other',
     messageMetadata: {
       // An answer that was paused and has gone on has several.
       ...(turn === undefined ? {} : { turn }),
@@ -88,14 +88,14 @@ export async function* chunksOf(
       usage: { ...usage },
       // The hook keeps what is not told anew.
       ...(paused === undefined && !before?.paused ? {} : { paused: paused ?? null }),
-      ...(costUsd === undefined ? {} : { costUsd: sumOf(before?.costUsd, costUsd) }),
+      ...(costUsd === undefined ? {} : { costUsd: addDollars(before?.costUsd, costUsd) }),
       ...(used === undefined ? {} : { used }),
       ...(fits === undefined ? {} : { fits }),
     },
   };
 }
 
-function* chunksAgain(message: UIMessage | undefined): Generator<Chunk, void, void> {
+function* repeatChunks(message: UIMessage | undefined): Generator<Chunk, void, void> {
   for (const [index, part] of (message?.parts ?? []).entries()) {
     const id = `again-${index}`;
     if (part.type === 'step-start') yield { type: 'start-step' };
@@ -114,52 +114,52 @@ function* chunksAgain(message: UIMessage | undefined): Generator<Chunk, void, vo
 }
 
 /** Turns the events of blocks into chunks, and keeps the open blocks by their index. */
-class Blocks {
+class BlockChunker {
   /** The ids of the calls that are shown already. */
   readonly knownIds: Set<string>;
-  readonly #open = new Map<number, { id: string; block: StreamedBlock; json: string; signature: string }>();
-  #blocks = 0;
+  readonly #openBlocks = new Map<number, { id: string; block: StreamedBlock; json: string; signature: string }>();
+  #blockCount = 0;
 
   constructor(knownIds: Set<string>) {
     this.knownIds = knownIds;
   }
 
-  *take(event: RawMessageStreamEvent): Generator<Chunk, void, void> {
+  *chunkEvent(event: RawMessageStreamEvent): Generator<Chunk, void, void> {
     switch (event.type) {
       case 'content_block_start':
-        yield* this.#start(event.index, event.content_block as unknown as StreamedBlock);
+        yield* this.#startBlock(event.index, event.content_block as unknown as StreamedBlock);
         break;
       case 'content_block_delta':
-        yield* this.#grow(event.index, event.delta as unknown as StreamedBlock);
+        yield* this.#growBlock(event.index, event.delta as unknown as StreamedBlock);
         break;
       case 'content_block_stop':
-        yield* this.#stop(event.index);
+        yield* this.#stopBlock(event.index);
     }
   }
 
-  *#start(index: number, block: StreamedBlock): Generator<Chunk, void, void> {
+  *#startBlock(index: number, block: StreamedBlock): Generator<Chunk, void, void> {
     const toolCallId = String(block.id);
     const isCall = block.type.endsWith('tool_use');
     // A call that begins again is shown already: only its input is read anew.
-    const isAgain = isCall && this.#open.get(index)?.id === toolCallId;
-    if (!isAgain) yield* this.#stop(index);
-    this.#blocks += 1;
+    const isAgain = isCall && this.#openBlocks.get(index)?.id === toolCallId;
+    if (!isAgain) yield* this.#stopBlock(index);
+    this.#blockCount += 1;
     if (isCall && !isAgain && this.knownIds.has(toolCallId)) return;
     if (isCall) this.knownIds.add(toolCallId);
-    const id = isCall ? toolCallId : String(this.#blocks);
-    this.#open.set(index, { id, block, json: '', signature: '' });
+    const id = isCall ? toolCallId : String(this.#blockCount);
+    this.#openBlocks.set(index, { id, block, json: '', signature: '' });
     if (isAgain) return;
     if (block.type === 'text') {
       yield { type: 'text-start', id };
       if (block.text) yield { type: 'text-delta', id, delta: String(block.text) };
     } else if (block.type === 'thinking') yield { type: 'reasoning-start', id };
     else if (isCall) {
-      yield { type: 'tool-input-start', toolCallId, toolName: String(block.name), ...executed(block) };
-    } else if (block.tool_use_id !== undefined) yield resultChunks(block);
+      yield { type: 'tool-input-start', toolCallId, toolName: String(block.name), ...markProviderExecuted(block) };
+    } else if (block.tool_use_id !== undefined) yield toResultChunk(block);
   }
 
-  *#grow(index: number, delta: StreamedBlock): Generator<Chunk, void, void> {
-    const open = this.#open.get(index);
+  *#growBlock(index: number, delta: StreamedBlock): Generator<Chunk, void, void> {
+    const open = this.#openBlocks.get(index);
     if (!open) return;
     const { id } = open;
     if (delta.type === 'text_delta') yield { type: 'text-delta', id, delta: String(delta.text) };
@@ -171,21 +171,21 @@ class Blocks {
     } else if (delta.type === 'citations_delta') {
       const { url, title } = delta.citation as { url?: string; title?: string | null };
       if (url === undefined) return;
-      this.#blocks += 1;
-      yield { type: 'source-url', sourceId: `source-${this.#blocks}`, url, ...(title ? { title } : {}) };
+      this.#blockCount += 1;
+      yield { type: 'source-url', sourceId: `source-${this.#blockCount}`, url, ...(title ? { title } : {}) };
     }
   }
 
-  *#stop(index: number): Generator<Chunk, void, void> {
-    const open = this.#open.get(index);
+  *#stopBlock(index: number): Generator<Chunk, void, void> {
+    const open = this.#openBlocks.get(index);
     if (!open) return;
-    this.#open.delete(index);
+    this.#openBlocks.delete(index);
     const { id, block, json, signature } = open;
     if (block.type === 'text') yield { type: 'text-end', id };
     else if (block.type === 'thinking') {
       yield { type: 'reasoning-end', id, providerMetadata: { anthropic: { signature } } };
     } else if (block.type.endsWith('tool_use')) {
-      const call = { toolCallId: id, toolName: String(block.name), ...executed(block) };
+      const call = { toolCallId: id, toolName: String(block.name), ...markProviderExecuted(block) };
       const input = json === '' ? block.input : parse<object>(json);
       if (input !== undefined) yield { type: 'tool-input-available', ...call, input };
       // The input is incomplete: the answer reached its `max_tokens`.
@@ -195,16 +195,16 @@ class Blocks {
 }
 
 /** Marks the calls that the API runs itself, so that no tool here runs for them. */
-function executed({ type }: StreamedBlock): { providerExecuted?: true } {
+function markProviderExecuted({ type }: StreamedBlock): { providerExecuted?: true } {
   return type === 'tool_use' ? {} : { providerExecuted: true };
 }
 
-function resultChunks(block: StreamedBlock): Chunk {
+function toResultChunk(block: StreamedBlock): Chunk {
   const toolCallId = String(block.tool_use_id);
   const { error_code: code } = (block.content ?? {}) as { error_code?: string };
   const settled = { toolCallId, providerExecuted: true };
   if (code !== undefined) return { type: 'tool-output-error', ...settled, errorText: code };
-  const output = plainText(block.content);
-  if (block.is_error === true) return { type: 'tool-output-error', ...settled, errorText: plainTextOf(output) };
+  const output = joinTextBlocks(block.content);
+  if (block.is_error === true) return { type: 'tool-output-error', ...settled, errorText: formatToolOutput(output) };
   return { type: 'tool-output-available', ...settled, output };
 }

@@ -2,7 +2,7 @@
 import type { ContentBlockParam, ToolResultBlockParam } from '@anthropic-ai/sdk/resources/messages';
 import type { DynamicToolUIPart, FileUIPart, ToolUIPart, UIMessage } from 'ai';
 import { SluiceError } from './errors.ts';
-import { sumOf } from './message.ts';
+import { addDollars } from './message.ts';
 import type { Approval, ConversationMessage } from './requests.ts';
 
 /** The metadata of an answer. */
@@ -31,23 +31,23 @@ type StoredBlock = Record<string, unknown> & { type: string };
  * Writes the content of a conversation's next message: the results of the tools that the last answer has called, then the
  * last message.
  */
-export function contentOf(messages: readonly UIMessage[]): ContentBlockParam[] {
+export function toNextContent(messages: readonly UIMessage[]): ContentBlockParam[] {
   const last = messages.at(-1);
   if (!last) throw new SluiceError('invalid_request_error', 'There is no message to send.');
   const answer = messages.findLast(({ role }) => role === 'assistant');
-  const results = answer === undefined ? [] : resultsOf(answer);
-  return last.role === 'assistant' ? results : [...results, ...last.parts.flatMap(blocksOf)];
+  const results = answer === undefined ? [] : toToolResults(answer);
+  return last.role === 'assistant' ? results : [...results, ...last.parts.flatMap(toContentBlocks)];
 }
 
 /** @returns results for the calls of an answer's last step; those of earlier steps have been sent already */
-function resultsOf({ parts, metadata }: UIMessage): ToolResultBlockParam[] {
+function toToolResults({ parts, metadata }: UIMessage): ToolResultBlockParam[] {
   // Only a complete answer needs results: of an incomplete one the edge keeps no calls.
   if ((metadata as SluiceMetadata | undefined)?.stopReason !== 'tool_use') return [];
   const step = parts.slice(parts.findLastIndex(({ type }) => type === 'step-start') + 1);
   return step.filter(isToolPart).flatMap((part) => {
     if (part.providerExecuted) return [];
     const result: ToolResultBlockParam = { type: 'tool_result', tool_use_id: part.toolCallId };
-    if (part.state === 'output-available') return { ...result, content: plainTextOf(part.output) };
+    if (part.state === 'output-available') return { ...result, content: formatToolOutput(part.output) };
     const reason = part.state === 'output-error' ? part.errorText : 'This tool was not run.';
     return { ...result, content: reason, is_error: true };
   });
@@ -59,12 +59,12 @@ export function isToolPart(part: { type: string }): part is ToolPart {
 }
 
 /** @returns the ids of all calls of a message */
-export function toolIdsIn(message: UIMessage | undefined): Set<string> {
+export function toolPartIdsOf(message: UIMessage | undefined): Set<string> {
   return new Set(message?.parts.filter(isToolPart).map(({ toolCallId }) => toolCallId));
 }
 
 /** Marks the calls of the last message that wait for approval. */
-export function markWaiting(messages: readonly UIMessage[], approvals: readonly Approval[]): void {
+export function markWaitingCalls(messages: readonly UIMessage[], approvals: readonly Approval[]): void {
   const waiting = new Map(approvals.map((approval) => [approval.tool_use_id, approval]));
   for (const part of messages.at(-1)?.parts ?? []) {
     const approval = isToolPart(part) ? waiting.get(part.toolCallId) : undefined;
@@ -76,16 +76,16 @@ export function markWaiting(messages: readonly UIMessage[], approvals: readonly 
 }
 
 /** @returns what a tool gave as one text */
-export function plainTextOf(output: unknown): string {
+export function formatToolOutput(output: unknown): string {
   return typeof output === 'string' ? output : (JSON.stringify(output) ?? '');
 }
 
-function blocksOf(part: UIMessage['parts'][number]): ContentBlockParam[] {
+function toContentBlocks(part: UIMessage['parts'][number]): ContentBlockParam[] {
   if (part.type === 'text') return part.text === '' ? [] : [{ type: 'text', text: part.text }];
-  return part.type === 'file' ? [fileBlock(part)] : [];
+  return part.type === 'file' ? [toFileBlock(part)] : [];
 }
 
-function fileBlock({ mediaType, url, filename }: FileUIPart): ContentBlockParam {
+function toFileBlock({ mediaType, url, filename }: FileUIPart): ContentBlockParam {
   const [, type = mediaType, base64, data = ''] = /^data:([^;,]*)[^,]*?(;base64)?,(.*)$/s.exec(url) ?? [];
   const title = filename === undefined ? {} : { title: filename };
   const inline = url.startsWith('data:');
@@ -93,7 +93,7 @@ function fileBlock({ mediaType, url, filename }: FileUIPart): ContentBlockParam 
   if (type.startsWith('image/') || mediaType === 'image') return { type: 'image', source } as ContentBlockParam;
   if (type === 'application/pdf') return { type: 'document', source, ...title } as ContentBlockParam;
   if (type.startsWith('text/') && inline) {
-    const text = base64 ? new TextDecoder().decode(bytesOf(data)) : decodeURIComponent(data);
+    const text = base64 ? new TextDecoder().decode(decodeBase64Bytes(data)) : decodeURIComponent(data);
     return { type: 'document', source: { type: 'text', media_type: 'text/plain', data: text }, ...title };
   }
   throw new SluiceError(
@@ -102,7 +102,7 @@ function fileBlock({ mediaType, url, filename }: FileUIPart): ContentBlockParam 
   );
 }
 
-function bytesOf(base64: string): Uint8Array {
+function decodeBase64Bytes(base64: string): Uint8Array {
   return Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
 }
 
@@ -120,29 +120,29 @@ export function toUIMessages(rows: readonly ConversationMessage[]): UIMessage<Sl
     const blocks: StoredBlock[] = typeof content === 'string' ? [{ type: 'text', text: content }] : content;
     const last = messages.at(-1);
     if (role !== 'assistant') {
-      for (const block of blocks) if (block.type === 'tool_result') settle(messages, block);
-      const parts = blocks.flatMap(userParts);
+      for (const block of blocks) if (block.type === 'tool_result') applyToolResult(messages, block);
+      const parts = blocks.flatMap(toUserParts);
       if (parts.length > 0 || blocks.length === 0) messages.push({ id, role, parts });
       continue;
     }
     const answer = last?.role === 'assistant' ? last : { id, role, parts: [] };
     if (answer !== last) messages.push(answer);
-    answer.parts.push({ type: 'step-start' }, ...blocks.flatMap(answerParts));
+    answer.parts.push({ type: 'step-start' }, ...blocks.flatMap(toAnswerParts));
     const calls = blocks.some(({ type }) => type === 'tool_use') && status === 'complete';
     answer.metadata = {
       stopReason: calls ? 'tool_use' : (stop_reason ?? 'end_turn'),
       turn,
       ...(paused ? { paused } : {}),
       usage,
-      costUsd: sumOf(answer.metadata?.costUsd, cost_usd ?? 0),
+      costUsd: addDollars(answer.metadata?.costUsd, cost_usd ?? 0),
       stopped: status === 'stopped',
     };
-    for (const block of blocks) if (block.tool_use_id !== undefined) settle(messages, block);
+    for (const block of blocks) if (block.tool_use_id !== undefined) applyToolResult(messages, block);
   }
   return messages;
 }
 
-function userParts(block: StoredBlock): UIMessage['parts'] {
+function toUserParts(block: StoredBlock): UIMessage['parts'] {
   if (block.type === 'text') return [{ type: 'text', text: String(block.text) }];
   if (block.type !== 'image' && block.type !== 'document') return [];
   const { type, media_type, data, url } = block.source as Record<string, string | undefined>;
@@ -152,7 +152,7 @@ function userParts(block: StoredBlock): UIMessage['parts'] {
   return [{ type: 'file', mediaType, url: url ?? `data:${mediaType};base64,${data ?? ''}` }];
 }
 
-function answerParts(block: StoredBlock): UIMessage['parts'] {
+function toAnswerParts(block: StoredBlock): UIMessage['parts'] {
   if (block.type === 'text') return [{ type: 'text', text: String(block.text), state: 'done' }];
   if (block.type === 'thinking') return [{ type: 'reasoning', text: String(block.thinking), state: 'done' }];
   if (!block.type.endsWith('tool_use')) return [];
@@ -167,15 +167,15 @@ function answerParts(block: StoredBlock): UIMessage['parts'] {
   ];
 }
 
-function settle(messages: readonly UIMessage[], { tool_use_id, content, is_error }: StoredBlock): void {
+function applyToolResult(messages: readonly UIMessage[], { tool_use_id, content, is_error }: StoredBlock): void {
   for (const { parts } of messages) {
     for (const part of parts) {
       if (!isToolPart(part) || part.toolCallId !== tool_use_id) continue;
-      const text = plainText(content);
+      const text = joinTextBlocks(content);
       Object.assign(
         part,
         is_error === true
-          ? { state: 'output-error', errorText: plainTextOf(text) }
+          ? { state: 'output-error', errorText: formatToolOutput(text) }
           : { state: 'output-available', output: text ?? '' },
       );
     }
@@ -183,7 +183,7 @@ function settle(messages: readonly UIMessage[], { tool_use_id, content, is_error
 }
 
 /** @returns content with only text blocks as one string, as the tool returned it; other content unchanged */
-export function plainText(content: unknown): unknown {
+export function joinTextBlocks(content: unknown): unknown {
   if (!Array.isArray(content)) return content;
   return content.every(({ type }) => type === 'text') ? content.map(({ text }) => String(text)).join('') : content;
 }

@@ -1,9 +1,9 @@
 import { isRetryable, SluiceError } from './errors.ts';
-import { patiently } from './patiently.ts';
 import type { GetToken, RenewingToken } from './renewing-token.ts';
+import { retryPatiently } from './retry-patiently.ts';
 import { type ClientOptions, Transport } from './transport.ts';
 
-const MOST_RETRIES = 2;
+const MAX_RETRIES = 2;
 
 export interface RenewingTokenOptions extends Omit<ClientOptions, 'token' | 'patience'> {
   /** Gets a new token, for example from your own backend. */
@@ -23,7 +23,7 @@ export interface VisitorOptions extends Omit<RenewingTokenOptions, 'token'> {
  * show(await token.get());
  */
 export function renewingToken({ token, ...options }: RenewingTokenOptions): RenewingToken {
-  return new Transport(options).renewing(token);
+  return new Transport(options).createRenewingToken(token);
 }
 
 /**
@@ -37,16 +37,17 @@ export function renewingToken({ token, ...options }: RenewingTokenOptions): Rene
  */
 export function visitor({ turnstile, ...options }: VisitorOptions): RenewingToken {
   const transport = new Transport(options);
-  const begin = async () => {
+  const createVisitorToken = async () => {
     const body = { turnstile: await turnstile?.() };
     // The same answer gives the same visitor, so what was lost may be asked again.
-    const ask = () => transport.jsonSoon<{ token: string }>('/tokens/visitor', { method: 'POST', body });
-    return (await patiently(ask, isRetryable, MOST_RETRIES)).token;
+    const requestToken = () =>
+      transport.jsonWithTimeout<{ token: string }>('/tokens/visitor', { method: 'POST', body });
+    return (await retryPatiently(requestToken, isRetryable, MAX_RETRIES)).token;
   };
-  return transport.renewing(() =>
-    begin().catch((thrown: unknown) => {
+  return transport.createRenewingToken(() =>
+    createVisitorToken().catch((thrown: unknown) => {
       // The widget's answer was too old, or used.
-      if (turnstile && thrown instanceof SluiceError && thrown.status === 400) return begin();
+      if (turnstile && thrown instanceof SluiceError && thrown.status === 400) return createVisitorToken();
       throw thrown;
     }),
   );

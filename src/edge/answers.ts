@@ -21,7 +21,7 @@ export type {
 export type { HealthAnswer } from './health/health-answers.schema.ts';
 export type { Overview } from './health/overview-answers.schema.ts';
 export type { ErrorBody, ErrorType } from './kit/http/errors.ts';
-export type { listOf } from './kit/http/page.ts';
+export type { createList } from './kit/http/page.ts';
 export type * as z from './kit/http/zod.ts';
 export type { CountAnswer } from './messages/count-tokens-answers.schema.ts';
 export type { modelAnswer } from './messages/models-answers.schema.ts';
@@ -38,10 +38,10 @@ export type {
 } from './money/account/usage-answers.schema.ts';
 export type { AlertRow } from './money/alerts/alerts-answers.schema.ts';
 export type { Limits } from './money/budget/limits.schema.ts';
-export type { ShownAbout } from './money/contracts/dimensions.ts';
+export type { PluginRowFields } from './money/contracts/dimensions.ts';
 export type { MintedTokenAnswer } from './money/credentials/tokens-answers.schema.ts';
 export type { MessageBatch } from './money/lists/batches-answers.schema.ts';
-export type { Below, Segment, ServedPath } from './paths.ts';
+export type { PathBelow, Segment, ServedPath } from './paths.ts';
 export type { putAgent } from './plugins/agents/agents.schema.ts';
 export type { AgentContent } from './plugins/agents/agents-answers.schema.ts';
 export type { batchEstimate, deletedBatch } from './plugins/batches/batches-answers.schema.ts';

@@ -1,37 +1,37 @@
 import type { Context } from 'hono';
 import { createMiddleware } from 'hono/factory';
 import { basePath, baseRoutePath, matchedRoutes } from 'hono/route';
-import { signIn } from './auth/authenticate.ts';
-import type { AppChoices, AppEnv } from './auth/context.ts';
-import { loopbackOnly } from './auth/loopback.ts';
-import { allowOrigins } from './auth/origins.ts';
-import { close, closedUnlessOpened, handlersOf, open } from './auth/protected-paths.ts';
-import { type AnyRoute, mount } from './auth/route.ts';
+import { authenticateRequest } from './auth/authenticate.ts';
+import type { AppConfig, AppEnv } from './auth/context.ts';
+import { restrictToLoopback } from './auth/loopback.ts';
+import { addCorsHeaders } from './auth/origins.ts';
+import { closePath, handlersOf, openPath, requireCredential } from './auth/protected-paths.ts';
+import { type AnyRoute, mountRoutes } from './auth/route.ts';
 import { CLASSIFIER_ROUTES } from './classify/classifiers.route.ts';
 import { CLASSIFY_ROUTES } from './classify/classify.route.ts';
-import { explainedTo } from './claude/explain-refused-key.ts';
-import { refuseManyHeaders } from './claude/headers.ts';
+import { explainToDeveloper } from './claude/explain-rejected-key.ts';
+import { rejectTooManyHeaders } from './claude/headers.ts';
 import type { Prices } from './claude/models/price-settings.ts';
 import { openUpstreams } from './claude/providers/entry.ts';
-import { refuseUnreadHeaders } from './claude/request/members.ts';
+import { rejectUnknownHeaders } from './claude/request/all-fields.ts';
 import { shareFetch } from './claude/upstream.ts';
-import { settingsOf, sharePrices } from './config/settings.ts';
+import { addPrices, settingsOf } from './config/settings.ts';
 import { CONVERSATION_ROUTES } from './conversations/object/conversations.route.ts';
 import { HEALTH_ROUTES } from './health/health.route.ts';
 import { bodyMemory, MemoryShare } from './kit/http/body-memory.ts';
+import { createErrorPage, isPageRequest } from './kit/http/error-page.ts';
 import { DISK_FULL, errorResponse, methodNotAllowed, toApiError } from './kit/http/errors.ts';
-import { commonHeaders, createRequestId, OWN_ID } from './kit/http/headers/request-id.ts';
+import { createCommonHeaders, createRequestId, REQUEST_ID_HEADER } from './kit/http/headers/request-id.ts';
 import { Hono } from './kit/http/hono.ts';
 import { LogEntry, type LogLine } from './kit/http/log.ts';
-import { asksForPage, missingPage } from './kit/http/missing-page.ts';
-import { unknownPath } from './kit/http/unknown-path.ts';
+import { unknownPathError } from './kit/http/unknown-path.ts';
 import { contribution, contributions, registerPlugins } from './kit/plugins/plugins.ts';
 import { COUNT_ROUTES, MESSAGE_ROUTES } from './messages/messages.route.ts';
 import { MODEL_ROUTES } from './messages/models.route.ts';
 import { ACCOUNT_ROUTES } from './money/account/accounts.route.ts';
-import { tellDiskFull } from './money/account/tell-disk-full.ts';
+import { alertDiskFull } from './money/account/alert-disk-full.ts';
 import { USAGE_ROUTES } from './money/account/usage.route.ts';
-import { refuseRevoked, refuseRevokedInTheEnd } from './money/admission/refuse-revoked.ts';
+import { refuseRevoked, refuseRevokedAfterwards } from './money/admission/refuse-revoked.ts';
 import { TOKEN_ROUTES } from './money/credentials/tokens.route.ts';
 import type { Plugin } from './plugins/plugin.ts';
 import type { PluginOptions } from './plugins.ts';
@@ -56,7 +56,7 @@ const CORE_ROUTES: readonly AnyRoute[] = [
  * What a Worker decides in its own code. `plugins`, `fetch`, `prices` and `tools` also hold for its Durable Objects, which belong
  * to the Worker and not to an app: call `createApp` at the top of the module, and give every app the same of them.
  */
-export interface AppOptions<Inputs extends object = Record<string, unknown>> extends AppChoices, PluginOptions<Inputs> {
+export interface AppOptions<Inputs extends object = Record<string, unknown>> extends AppConfig, PluginOptions<Inputs> {
   /** The features beside the core; `allPlugins` are all of them. Default: those of the Worker's first app, or none. */
   plugins?: readonly Plugin[];
   /** Rows that override or extend the model table; the setting PRICES wins over them, row by row. */
@@ -81,7 +81,7 @@ export function createApp<Inputs extends object = Record<string, unknown>>(
 ): Hono<AppEnv> {
   if (options.plugins) registerPlugins(options.plugins);
   if (options.fetch) shareFetch(options.fetch);
-  if (options.prices) sharePrices(options.prices);
+  if (options.prices) addPrices(options.prices);
   for (const share of contributions('options')) share(options);
   const app = new Hono<AppEnv>();
   app.onError((thrown, c) => {
@@ -89,37 +89,37 @@ export function createApp<Inputs extends object = Record<string, unknown>>(
     c.get('entry').line.error_type ??= error.logged;
     c.get('entry').line.upstream_said ??= error.upstreamSaid;
     const { development, UPSTREAMS } = c.get('settings');
-    const explained = development && UPSTREAMS.length === 0 ? explainedTo(error) : undefined;
+    const explained = development && UPSTREAMS.length === 0 ? explainToDeveloper(error) : undefined;
     return errorResponse(error, c.get('requestId'), explained);
   });
-  app.use(identifyIn(options), loopbackOnly, allowOrigins);
+  app.use(startRequest(options), restrictToLoopback, addCorsHeaders);
   const all = [...CORE_ROUTES, ...contributions('routes').flat()];
   // Health, webhooks, which need only their signature, and who wants a credential without a login.
   const isPublic = ({ needs }: AnyRoute) => needs === 'nothing' || needs === 'signature';
-  mount(app, all.filter(isPublic));
-  for (const path of options.publicPaths ?? []) app.use(path, open);
+  mountRoutes(app, all.filter(isPublic));
+  for (const path of options.publicPaths ?? []) app.use(path, openPath);
   const edge = new Hono<AppEnv>();
   const beforeSpending = contribution('allAccounts')?.beforeSpending;
   const others = all.filter((one) => !isPublic(one));
   // A Worker's own login may read headers that only the Worker knows.
-  const checks = options.authenticate ? [refuseMany] : [refuseMany, refuseUnread];
-  mount(
+  const checks = options.authenticate ? [headerCountGuard] : [headerCountGuard, unreadHeadersGuard];
+  mountRoutes(
     edge,
     others.filter(({ admits }) => admits),
-    { first: [refuseRevokedInTheEnd, ...checks], beforeSpending },
+    { first: [refuseRevokedAfterwards, ...checks], beforeSpending },
   );
   edge.use(refuseRevoked);
-  mount(
+  mountRoutes(
     edge,
     others.filter(({ admits }) => !admits),
     { first: checks, beforeSpending },
   );
-  for (const path of [...foldersOf(edge), ...(options.privatePaths ?? [])]) app.use(path, close);
-  const unknown = refuseUnknown(app);
+  for (const path of [...collectSubtrees(edge), ...(options.privatePaths ?? [])]) app.use(path, closePath);
+  const unknown = rejectUnknownPaths(app);
   const passing = new Set<unknown>([refuseRevoked, unknown]);
   let own: ReadonlySet<unknown> = new Set();
   // All routes from here on need a credential, also those that a Worker adds to the app.
-  app.use(closedUnlessOpened(app, signIn, () => ({ own, passing })));
+  app.use(requireCredential(app, authenticateRequest, () => ({ ownHandlers: own, globalMiddleware: passing })));
   app.route('/', edge);
   app.use(unknown);
   own = handlersOf(app);
@@ -130,52 +130,56 @@ export function createApp<Inputs extends object = Record<string, unknown>>(
  * @returns paths of an app's routes, with all that is below them: a stranger cannot find out what is there. What stands below
  *   a path of one part, such as `/messages`, may be another app's
  */
-function foldersOf({ routes }: Hono<AppEnv>): string[] {
+function collectSubtrees({ routes }: Hono<AppEnv>): string[] {
   const paths = routes.filter(({ method }) => method !== 'ALL').map(({ path }) => path);
-  const folderOf = (path: string) => `${/^\/[^/]+(?:\/:\w+\/\w+)?/.exec(path)?.[0]}/*`;
-  const folders = new Set(paths.map((path) => (path.lastIndexOf('/') === 0 ? path : folderOf(path))));
-  const topOf = (path: string) => `/${path.split('/')[1]}/*`;
-  return [...folders].filter((path) => path === topOf(path) || !folders.has(topOf(path)));
+  const toSubtree = (path: string) => `${/^\/[^/]+(?:\/:\w+\/\w+)?/.exec(path)?.[0]}/*`;
+  const folders = new Set(paths.map((path) => (path.lastIndexOf('/') === 0 ? path : toSubtree(path))));
+  const toTopLevelSubtree = (path: string) => `/${path.split('/')[1]}/*`;
+  return [...folders].filter((path) => path === toTopLevelSubtree(path) || !folders.has(toTopLevelSubtree(path)));
 }
 
 /** @returns middleware that answers unknown paths. (The app's `notFound` would be lost when it is mounted in another app.) */
-function refuseUnknown(app: Hono<AppEnv>) {
+function rejectUnknownPaths(app: Hono<AppEnv>) {
   return createMiddleware<AppEnv>(async (c, next) => {
     // Routes that a Worker has added within the edge's path come next. A page for every path (`*`) does not.
-    const mount = withoutSlash(baseRoutePath(c));
+    const mount = trimTrailingSlash(baseRoutePath(c));
     const behind = matchedRoutes(c).slice(c.req.routeIndex + 1);
     if (behind.some((route) => route.path === mount || route.path.startsWith(`${mount}/`))) return await next();
     const { path } = c.req;
-    const within = path.slice(withoutSlash(basePath(c)).length) || '/';
-    const allowed = allowedMethods(app, within);
+    const within = path.slice(trimTrailingSlash(basePath(c)).length) || '/';
+    const allowed = findAllowedMethods(app, within);
     if (allowed.length > 0) throw methodNotAllowed(c.req.method, allowed);
     const base = path.slice(0, path.length - within.length);
-    const error = unknownPath(within, { base, routes: app.routes, methodsOf: (one) => allowedMethods(app, one) });
-    if (!asksForPage(c.req.raw)) throw error;
+    const error = unknownPathError(within, {
+      base,
+      routes: app.routes,
+      methodsOf: (one) => findAllowedMethods(app, one),
+    });
+    if (!isPageRequest(c.req.raw)) throw error;
     c.get('entry').line.error_type ??= error.logged;
-    return missingPage(error, within === '/' ? undefined : `${base}/`);
+    return createErrorPage(error, within === '/' ? undefined : `${base}/`);
   });
 }
 
-const refuseMany = createMiddleware<AppEnv>((c, next) => {
-  refuseManyHeaders(c.req.raw.headers);
+const headerCountGuard = createMiddleware<AppEnv>((c, next) => {
+  rejectTooManyHeaders(c.req.raw.headers);
   return next();
 });
 
-const refuseUnread = createMiddleware<AppEnv>((c, next) => {
-  refuseUnreadHeaders(c.req.raw.headers);
+const unreadHeadersGuard = createMiddleware<AppEnv>((c, next) => {
+  rejectUnknownHeaders(c.req.raw.headers);
   return next();
 });
 
 /** Makes what gives a request an id, parses the settings, and writes the log line when the answer has ended. */
-const identifyIn = (app: AppChoices) =>
+const startRequest = (app: AppConfig) =>
   createMiddleware<AppEnv>(async (c, next) => {
     c.set('app', app);
     const newId = createRequestId();
     c.set('requestId', newId);
-    const entry = new LogEntry(newId, c.req.method, loggedRoute(c));
+    const entry = new LogEntry(newId, c.req.method, routeForLog(c));
     c.set('entry', entry);
-    c.executionCtx.waitUntil(entry.closed);
+    c.executionCtx.waitUntil(entry.whenClosed);
     const share = new MemoryShare(bodyMemory);
     c.set('share', share);
     try {
@@ -188,18 +192,18 @@ const identifyIn = (app: AppChoices) =>
       entry.line.upstream_said ??= error.upstreamSaid;
       c.res = errorResponse(error, c.get('requestId'));
     } finally {
-      share.leave();
+      share.release();
     }
     // Once it was known who asks, it has got their account's mark.
     const requestId = c.get('requestId');
     const { status, headers } = c.res;
     // A relayed answer was made with them.
-    if (headers.get(OWN_ID) !== requestId) {
-      const { 'cache-control': cacheControl, ...common } = commonHeaders(requestId);
+    if (headers.get(REQUEST_ID_HEADER) !== requestId) {
+      const { 'cache-control': cacheControl, ...common } = createCommonHeaders(requestId);
       for (const [name, value] of Object.entries(common)) headers.set(name, value);
       if (cacheControl !== undefined && !headers.has('cache-control')) headers.set('cache-control', cacheControl);
     }
-    if (entry.line.error_type?.startsWith(DISK_FULL)) entry.during(tellDiskFull(c.env));
+    if (entry.line.error_type?.startsWith(DISK_FULL)) entry.trackWork(alertDiskFull(c.env));
     if (!headers.has('request-id')) headers.set('request-id', requestId);
     entry.line.status = status;
     if (status >= 400) entry.line.limited_by = headers.get('sluice-limited-by') as LogLine['limited_by'];
@@ -211,16 +215,16 @@ const identifyIn = (app: AppChoices) =>
 const UNKNOWN_ROUTE = '(unknown)';
 
 /** @returns the route that a request asks for, as the app has it: ids, and paths that no route has, stay out of the log */
-function loggedRoute(c: Context<AppEnv>): string {
+function routeForLog(c: Context<AppEnv>): string {
   // Middleware and a page for every path match, too.
   return matchedRoutes(c).find(({ path }) => !path.endsWith('*'))?.path ?? UNKNOWN_ROUTE;
 }
 
-function withoutSlash(path: string): string {
+function trimTrailingSlash(path: string): string {
   return path.replace(/\/$/, '');
 }
 
-function allowedMethods(app: Hono<AppEnv>, path: string): string[] {
+function findAllowedMethods(app: Hono<AppEnv>, path: string): string[] {
   const methods = [...new Set(app.routes.map(({ method }) => method))].filter((method) => method !== 'ALL');
   return methods.filter((method) => {
     const [matched] = app.router.match(method, path);

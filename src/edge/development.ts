@@ -3,23 +3,23 @@
  * `no-development.mjs` in its place, and nothing of what is imported here.
  */
 
-import { addKinds } from './claude/providers/kinds.ts';
-import { simulatorKind } from './claude/providers/simulator.ts';
-import { simulatorUpstream } from './claude/simulator-upstream.ts';
+import { addProviders } from './claude/providers/all-providers.ts';
+import { simulatorProvider } from './claude/providers/simulator.ts';
+import { createSimulatorUpstream } from './claude/simulator-upstream.ts';
 import { shareSimulator } from './claude/upstream.ts';
-import { openDevelopment } from './config/settings.ts';
+import { enableDevelopment } from './config/settings.ts';
 import { DEMONSTRATION_TOOLS } from './plugins/runs/tools/demonstration.ts';
-import { shareToolsOf } from './plugins/runs/tools/worker-tools.ts';
+import { registerWorkerTools } from './plugins/runs/tools/worker-tools.ts';
 
 /** Makes the Worker a development server: it needs no credential, and the simulator answers while there is no key. */
 export function develop(): void {
-  openDevelopment();
+  enableDevelopment();
   addSimulator();
 }
 
 /** Adds the simulator, and tools to try runs with. */
 export function addSimulator(): void {
-  shareSimulator(simulatorUpstream);
-  addKinds({ simulator: simulatorKind });
-  shareToolsOf({ tools: DEMONSTRATION_TOOLS });
+  shareSimulator(createSimulatorUpstream);
+  addProviders({ simulator: simulatorProvider });
+  registerWorkerTools({ tools: DEMONSTRATION_TOOLS });
 }

@@ -19,8 +19,14 @@ import { accounts } from './money/account/accounts.reference.ts';
 import { usage } from './money/account/usage.reference.ts';
 import { tokens } from './money/credentials/tokens.reference.ts';
 import { ERRORS, type ErrorStatus, errorExamples, errorSchema } from './openapi/errors.ts';
-import { headerSchema, TOLD_HEADERS } from './openapi/headers.ts';
-import { type Answer, answersOf, type Content, type Described, type Resource } from './openapi/resource.ts';
+import { createHeaderSchema, RESPONSE_HEADERS } from './openapi/headers.ts';
+import {
+  type Content,
+  type DescribedResponse,
+  type DescribedRoute,
+  type Resource,
+  responsesOf,
+} from './openapi/resource.ts';
 import { agents } from './plugins/agents/agents.reference.ts';
 import { AGENT_HEADER_WORDS } from './plugins/agents/plugin.ts';
 import { batches } from './plugins/batches/batches.reference.ts';
@@ -78,10 +84,10 @@ Errors have Anthropic's envelope. Lists page by \`after_id\` and \`before_id\`. 
 Times are RFC 3339 in UTC. Every answer has \`sluice-request-id\`.`;
 
 /** The headers that every answer has. */
-const IDS = ['sluice-request-id', 'request-id'];
+const ID_HEADERS = ['sluice-request-id', 'request-id'];
 /** What all headers of answers mean. A plugin with headers is a new line. */
-const HEADER_WORDS: typeof TOLD_HEADERS = {
-  ...TOLD_HEADERS,
+const HEADER_DESCRIPTIONS: typeof RESPONSE_HEADERS = {
+  ...RESPONSE_HEADERS,
   ...AGENT_HEADER_WORDS,
   ...RUN_HEADER_WORDS,
 };
@@ -93,7 +99,7 @@ export function createReference() {
     for (const [key, route] of Object.entries(resource.routes)) {
       const [method = '', path = ''] = key.split(' ');
       const template = path.replaceAll(/:(\w+)/g, '{$1}');
-      paths[template] = { ...paths[template], [method.toLowerCase()]: operation(resource, path, route, method) };
+      paths[template] = { ...paths[template], [method.toLowerCase()]: createOperation(resource, path, route, method) };
     }
   }
   return createDocument(
@@ -107,7 +113,7 @@ export function createReference() {
       security: [{ bearer: [] }, { apiKey: [] }],
       paths,
       components: {
-        responses: Object.fromEntries(statuses().map((status) => [`Error${status}`, errorAnswer(status)])),
+        responses: Object.fromEntries(listStatuses().map((status) => [`Error${status}`, createErrorResponse(status)])),
         securitySchemes: {
           bearer: { type: 'http', scheme: 'bearer', bearerFormat: 'JWT', description: 'A token of this edge.' },
           apiKey: { type: 'apiKey', in: 'header', name: 'x-api-key', description: 'The same token.' },
@@ -139,9 +145,16 @@ function describeDefault(schema: { default?: unknown; description?: string }): v
   schema.description = `${description} Default: \`${text}\`.`.trimStart();
 }
 
-function operation(resource: Resource, path: string, route: Described, method: string): ZodOpenApiOperationObject {
+function createOperation(
+  resource: Resource,
+  path: string,
+  route: DescribedRoute,
+  method: string,
+): ZodOpenApiOperationObject {
   const names = [...path.matchAll(/:(\w+)/g)].map(([, name = '']) => name);
-  const answers = Object.entries(answersOf(route)).map(([status, answer]) => [status, response(answer)] as const);
+  const answers = Object.entries(responsesOf(route)).map(
+    ([status, answer]) => [status, createResponse(answer)] as const,
+  );
   const errors = errorsOf(resource, route, names.length > 0, method === 'GET').map(
     (status) => [String(status), { $ref: `#/components/responses/Error${status}` }] as const,
   );
@@ -155,24 +168,24 @@ function operation(resource: Resource, path: string, route: Described, method: s
     ...(route.needs === 'nothing' || route.needs === 'signature' ? { security: [] } : {}),
     requestParams: {
       ...(names.length > 0
-        ? { path: z.object(Object.fromEntries(names.map((name) => parameter(resource, name)))) }
+        ? { path: z.object(Object.fromEntries(names.map((name) => createParameter(resource, name)))) }
         : {}),
       ...(route.query ? { query: route.query } : {}),
       ...(route.headers ? { header: route.headers } : {}),
     },
-    ...(route.body ? { requestBody: { required: true, content: mediaType(route.body) } } : {}),
+    ...(route.body ? { requestBody: { required: true, content: createMediaType(route.body) } } : {}),
     responses: Object.fromEntries([...answers, ...errors]),
   };
 }
 
-function parameter(resource: Resource, name: string) {
+function createParameter(resource: Resource, name: string) {
   const told = resource.parameters?.[name];
   if (told === undefined) throw new Error(`${resource.tag} does not describe the parameter ${name}`);
   return [name, z.withMeta(z.string(), told)] as const;
 }
 
 /** @returns the errors of a route: its own, and those that every request of its kind can get. */
-function errorsOf(resource: Resource, route: Described, named: boolean, isRead: boolean): ErrorStatus[] {
+function errorsOf(resource: Resource, route: DescribedRoute, named: boolean, isRead: boolean): ErrorStatus[] {
   const { needs, body, query, errors = resource.errors ?? [] } = route;
   const all = new Set<ErrorStatus>([...errors, 500]);
   if (needs !== 'nothing') all.add(401);
@@ -185,28 +198,33 @@ function errorsOf(resource: Resource, route: Described, named: boolean, isRead: 
   return [...all].sort((left, right) => left - right);
 }
 
-function statuses(): ErrorStatus[] {
+function listStatuses(): ErrorStatus[] {
   return Object.keys(ERRORS).map((status) => Number(status) as ErrorStatus);
 }
 
-function response({ description, content = [], headers = [], hasPluginHeaders }: Answer): ZodOpenApiResponseObject {
-  const schemaOf = (name: string) => headerSchema(name, HEADER_WORDS[name]);
+function createResponse({
+  description,
+  content = [],
+  headers = [],
+  hasPluginHeaders,
+}: DescribedResponse): ZodOpenApiResponseObject {
+  const schemaOf = (name: string) => createHeaderSchema(name, HEADER_DESCRIPTIONS[name]);
   const extra = [...headers, ...(hasPluginHeaders ? contributions('headers').flat() : [])];
   return {
     description,
     headers: z.object({
-      ...Object.fromEntries(IDS.map((name) => [name, schemaOf(name)])),
+      ...Object.fromEntries(ID_HEADERS.map((name) => [name, schemaOf(name)])),
       ...Object.fromEntries(extra.map((name) => [name, z.optional(schemaOf(name))])),
     }),
-    ...(content.length > 0 ? { content: Object.assign({}, ...content.map(mediaType)) } : {}),
+    ...(content.length > 0 ? { content: Object.assign({}, ...content.map(createMediaType)) } : {}),
   };
 }
 
-function mediaType({ type = 'application/json', schema, example }: Content) {
+function createMediaType({ type = 'application/json', schema, example }: Content) {
   return { [type]: { schema, example } };
 }
 
-function errorAnswer(status: ErrorStatus): ZodOpenApiResponseObject {
+function createErrorResponse(status: ErrorStatus): ZodOpenApiResponseObject {
   return {
     description: ERRORS[status].description,
     content: { 'application/json': { schema: errorSchema, examples: errorExamples(status) } },

@@ -88,14 +88,16 @@ type Path =
 export type Segment = string & { readonly '~segment': true };
 
 /** A path with escaped parts in place of its names. */
-type Filled<P extends string> = P extends `${infer Before}:${string}/${infer After}`
-  ? `${Before}${Segment}/${Filled<After>}`
+type FilledPath<P extends string> = P extends `${infer Before}:${string}/${infer After}`
+  ? `${Before}${Segment}/${FilledPath<After>}`
   : P extends `${infer Before}:${string}`
     ? `${Before}${Segment}`
     : P;
 
 /** What the edge serves: a path that no route has does not compile. */
-export type ServedPath = Filled<Path>;
+export type ServedPath = FilledPath<Path>;
 
 /** What stands in paths behind one that they have in common. */
-export type Below<P extends string, All extends string = Path> = All extends `${P}${infer Rest}` ? Filled<Rest> : never;
+export type PathBelow<P extends string, All extends string = Path> = All extends `${P}${infer Rest}`
+  ? FilledPath<Rest>
+  : never;

@@ -2,11 +2,11 @@ import { useSignal, useSignalEffect } from '@preact/signals';
 import { useEffect } from 'preact/hooks';
 import { Chat } from './chat/chat.tsx';
 import { refreshSpent, spentToday } from './edge/account.ts';
-import { deploymentRefused, refusal, start, state, token, upstream } from './edge/client.ts';
+import { connect, connectionFault, connectionState, deploymentRejection, token, upstream } from './edge/client.ts';
 import { identity } from './edge/identity.ts';
-import { Later, type Load } from './edge/later.tsx';
-import { hasPlugin, plugins } from './edge/plugins.ts';
-import { nextTheme, theme } from './theme.ts';
+import { LazyComponent, type LoadComponent } from './edge/lazy-component.tsx';
+import { hasPlugin, includedPlugins } from './edge/plugins.ts';
+import { currentTheme, switchTheme } from './theme.ts';
 import { TokenDialog, TokenGate } from './token.tsx';
 import { Announcer } from './ui/announcer.tsx';
 import { SmallButton } from './ui/button.tsx';
@@ -14,46 +14,47 @@ import { Fault } from './ui/fault.tsx';
 import { formatMoment } from './ui/format.ts';
 import { IconButton } from './ui/icon.tsx';
 import { NotFound } from './ui/not-found.tsx';
-import { go, PARTS, type PagePart, part, unknownAddress } from './ui/route.ts';
+import { currentPart, navigate, PAGE_PARTS, type PagePart, unknownAddress } from './ui/route.ts';
 import { Usd } from './ui/usd.tsx';
 
-const NAMES: Record<PagePart, string> = {
+const PART_NAMES: Record<PagePart, string> = {
   chat: 'Chat',
   classify: 'Classify',
   agents: 'Agents',
   budget: 'Budget',
   wire: 'Wire',
 };
-const LATER: Record<Exclude<PagePart, 'chat'>, Load> = {
+const LAZY_PARTS: Record<Exclude<PagePart, 'chat'>, LoadComponent> = {
   classify: async () => (await import('./classify/classify.tsx')).Classify,
   agents: async () => (await import('./agents/agents.tsx')).Agents,
   budget: async () => (await import('./budget/budget.tsx')).Budget,
   wire: async () => (await import('./wire/wire.tsx')).Wire,
 };
 /** The key that begins a conversation, with Control or Command and Shift. */
-const NEW_KEY = 'O';
+const NEW_CONVERSATION_KEY = 'O';
 const THEME_ICONS = { system: 'system', light: 'sun', dark: 'moon' } as const;
 
 export function App() {
   const asksToken = useSignal(false);
-  const ready = state.value === 'ready';
+  const ready = connectionState.value === 'ready';
   useEffect(() => {
     // A failure is not shown here: the page of the budget shows it.
     if (ready) refreshSpent().catch(() => {});
   }, [ready]);
   useEffect(() => {
     const onKey = (event: KeyboardEvent) => {
-      const isPressed = (event.ctrlKey || event.metaKey) && event.shiftKey && event.key.toUpperCase() === NEW_KEY;
-      if (!isPressed || event.altKey || event.isComposing || state.value !== 'ready') return;
+      const isPressed =
+        (event.ctrlKey || event.metaKey) && event.shiftKey && event.key.toUpperCase() === NEW_CONVERSATION_KEY;
+      if (!isPressed || event.altKey || event.isComposing || connectionState.value !== 'ready') return;
       event.preventDefault();
-      go('chat');
+      navigate('chat');
       document.getElementById('draft')?.focus();
     };
     addEventListener('keydown', onKey);
     return () => removeEventListener('keydown', onKey);
   }, []);
   useSignalEffect(() => {
-    document.title = `${unknownAddress.value === undefined ? NAMES[part.value] : 'Not found'} · Sluice`;
+    document.title = `${unknownAddress.value === undefined ? PART_NAMES[currentPart.value] : 'Not found'} · Sluice`;
   });
   return (
     <>
@@ -66,22 +67,26 @@ export function App() {
           Sluice
         </a>
         <nav class="parts" aria-label="Parts">
-          {shownParts().map((name) => (
+          {getVisibleParts().map((name) => (
             <a
               key={name}
               href={`#/${name}`}
-              aria-current={name === part.value && unknownAddress.value === undefined ? 'page' : undefined}
+              aria-current={name === currentPart.value && unknownAddress.value === undefined ? 'page' : undefined}
             >
-              {NAMES[name]}
+              {PART_NAMES[name]}
             </a>
           ))}
         </nav>
         <div class="inline top-end">
-          <Spent />
+          <TodaySpend />
           <a class="docs" href="/docs" title="Reference and guides">
             Docs
           </a>
-          <IconButton icon={THEME_ICONS[theme.value]} label={`Theme: ${theme.value}. Switch it`} onClick={nextTheme} />
+          <IconButton
+            icon={THEME_ICONS[currentTheme.value]}
+            label={`Theme: ${currentTheme.value}. Switch it`}
+            onClick={switchTheme}
+          />
           <IconButton
             icon="person"
             label={`Account ${identity.value.account}`}
@@ -98,24 +103,24 @@ export function App() {
           </span>
         </aside>
       )}
-      {deploymentRefused.value.since !== undefined && (
+      {deploymentRejection.value.since !== undefined && (
         <aside class="banner" aria-label="Key refused">
-          Claude has refused this deployment since {formatMoment(deploymentRefused.value.since)}.{' '}
-          {deploymentRefused.value.todo}
+          Claude has refused this deployment since {formatMoment(deploymentRejection.value.since)}.{' '}
+          {deploymentRejection.value.todo}
         </aside>
       )}
-      {state.value !== 'starting' && (
+      {connectionState.value !== 'starting' && (
         <main id="main" tabIndex={-1}>
-          {ready && <View key={token.value} />}
-          {state.value === 'gate' && <TokenGate />}
-          {state.value === 'unreachable' && (
+          {ready && <CurrentView key={token.value} />}
+          {connectionState.value === 'gate' && <TokenGate />}
+          {connectionState.value === 'unreachable' && (
             <div class="page">
               <Fault
-                text={refusal.value ?? 'The edge cannot be reached.'}
+                text={connectionFault.value ?? 'The edge cannot be reached.'}
                 // Who needs no token is its developer, and can mend it.
                 isOpen={token.value === undefined}
               >
-                <SmallButton kind="first" name="Try again" onClick={() => void start()} />
+                <SmallButton kind="first" name="Try again" onClick={() => void connect()} />
               </Fault>
             </div>
           )}
@@ -128,21 +133,21 @@ export function App() {
 }
 
 /** @returns the parts that the edge offers; none until it is known which plugins it includes, so that no tab disappears */
-function shownParts(): readonly PagePart[] {
-  if (plugins.value === undefined) return [];
-  return PARTS.filter((name) => name !== 'agents' || hasPlugin('agents'));
+function getVisibleParts(): readonly PagePart[] {
+  if (includedPlugins.value === undefined) return [];
+  return PAGE_PARTS.filter((name) => name !== 'agents' || hasPlugin('agents'));
 }
 
-function View() {
-  const { value } = part;
-  const unknown = unknownAddress.value ?? (shownParts().includes(value) ? undefined : `#/${value}`);
+function CurrentView() {
+  const { value } = currentPart;
+  const unknown = unknownAddress.value ?? (getVisibleParts().includes(value) ? undefined : `#/${value}`);
   if (unknown !== undefined)
     return <NotFound title="This page does not exist" text={`There is nothing at ${unknown}.`} />;
-  return value === 'chat' ? <Chat /> : <Later load={LATER[value]} />;
+  return value === 'chat' ? <Chat /> : <LazyComponent load={LAZY_PARTS[value]} />;
 }
 
 /** Shows what was spent today: to an admin by everybody. Its place is reserved, so that nothing moves when the number comes. */
-export function Spent() {
+export function TodaySpend() {
   const spent = spentToday.value;
   return (
     <a

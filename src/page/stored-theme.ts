@@ -3,7 +3,7 @@ export const THEMES = ['system', 'light', 'dark'] as const;
 export type Theme = (typeof THEMES)[number];
 
 /** @returns the theme that was chosen in this browser; the system's where none was */
-export function storedTheme(): Theme {
+export function readStoredTheme(): Theme {
   return THEMES.find((name) => name === localStorage.getItem(THEME_KEY)) ?? 'system';
 }
 

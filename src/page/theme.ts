@@ -1,15 +1,15 @@
 import { effect, signal } from '@preact/signals';
-import { applyTheme, storedTheme, THEME_KEY, THEMES, type Theme } from './stored-theme.ts';
+import { applyTheme, readStoredTheme, THEME_KEY, THEMES, type Theme } from './stored-theme.ts';
 
-export const theme = signal<Theme>(storedTheme());
+export const currentTheme = signal<Theme>(readStoredTheme());
 
 /** Switches to the next theme: light, dark, the system's. */
-export function nextTheme(): void {
-  theme.value = THEMES[(THEMES.indexOf(theme.value) + 1) % THEMES.length] ?? 'system';
-  localStorage.setItem(THEME_KEY, theme.value);
+export function switchTheme(): void {
+  currentTheme.value = THEMES[(THEMES.indexOf(currentTheme.value) + 1) % THEMES.length] ?? 'system';
+  localStorage.setItem(THEME_KEY, currentTheme.value);
 }
 
 /** Applies the theme, now and whenever it changes. */
-export function showTheme(): void {
-  effect(() => applyTheme(theme.value));
+export function syncTheme(): void {
+  effect(() => applyTheme(currentTheme.value));
 }

@@ -1,4 +1,4 @@
-import { refusal, takeToken, token } from './edge/client.ts';
+import { connectionFault, setToken, token } from './edge/client.ts';
 import { identity } from './edge/identity.ts';
 import { Dialog } from './ui/dialog.tsx';
 import { Fault } from './ui/fault.tsx';
@@ -10,7 +10,7 @@ function TokenForm({ onTaken = () => {} }: { onTaken?: () => void }) {
     const token = String(data.get('token')).trim();
     if (token === '') return;
     onTaken();
-    void takeToken(token);
+    void setToken(token);
   };
   return (
     <Form onSubmit={take}>
@@ -29,7 +29,7 @@ export function TokenGate() {
       <p class="lead-more">
         This edge needs a token from you. Its operator mints one with <code>npm run token</code>.
       </p>
-      {refusal.value && <Fault text={refusal.value} />}
+      {connectionFault.value && <Fault text={connectionFault.value} />}
       <TokenForm />
     </div>
   );
@@ -39,7 +39,7 @@ export function TokenDialog({ onClose }: { onClose(): void }) {
   const { account, admin } = identity.value;
   const remove = () => {
     onClose();
-    void takeToken(undefined);
+    void setToken(undefined);
   };
   return (
     <Dialog title="Account" onClose={onClose}>

@@ -1,5 +1,5 @@
 import type { Faults } from './faults.ts';
-import { pause, silence } from './pause.ts';
+import { pause, waitForAbort } from './pause.ts';
 import type { Random } from './random/digest.ts';
 import { encoder } from './text/utf8.ts';
 
@@ -29,15 +29,15 @@ export interface Pace {
 }
 
 /** Parts that are due at the same time are joined to chunks of at most this length, in UTF-16 units. */
-const LONGEST_CHUNK = 65_536;
+const MAX_CHUNK_CHARACTERS = 65_536;
 /** The API sends a ping when it is idle for long. */
-const PING_EVERY_MS = 10_000;
+const PING_INTERVAL_MS = 10_000;
 const OVERLOADED =
   'event: error\ndata: {"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}\n\n';
 const PING = 'event: ping\ndata: {"type":"ping"}\n\n';
 
 /** Yields texts when they are due. An empty text means: send now what was joined so far. */
-async function* paced(
+async function* paceParts(
   parts: Iterable<BodyPart>,
   pace: Pace,
   faults: Faults,
@@ -50,8 +50,8 @@ async function* paced(
     if (tokens > 0 && pace.tokensPerSecond > 0) due += (tokens / pace.tokensPerSecond) * 1000;
     for (let left = due - Date.now(); left >= 1; left = due - Date.now()) {
       yield '';
-      await pause(Math.min(left, PING_EVERY_MS), signal);
-      if (left > PING_EVERY_MS && !isFirst) yield PING;
+      await pause(Math.min(left, PING_INTERVAL_MS), signal);
+      if (left > PING_INTERVAL_MS && !isFirst) yield PING;
     }
     yield text;
     isFirst = false;
@@ -63,7 +63,10 @@ async function* paced(
 }
 
 /** Yields the parts until a fault that counts events ends or breaks them. @returns what happens to the body then */
-function* faultyParts(parts: Iterable<BodyPart>, faults: Faults): Generator<BodyPart, 'cut' | 'silence' | undefined> {
+function* applyEventFaults(
+  parts: Iterable<BodyPart>,
+  faults: Faults,
+): Generator<BodyPart, 'cut' | 'silence' | undefined> {
   const { 'cut-events': cutEvents, 'end-events': endEvents, 'silence-after': silenceAfter, malformed } = faults;
   const { 'error-after': errorAfter } = faults;
   let count = 0;
@@ -76,50 +79,50 @@ function* faultyParts(parts: Iterable<BodyPart>, faults: Faults): Generator<Body
       return undefined;
     }
     count++;
-    yield count === malformed ? { ...part, text: broken(part.text) } : part;
+    yield count === malformed ? { ...part, text: truncateJson(part.text) } : part;
   }
   if (count === cutEvents) return 'cut';
   return count === silenceAfter ? 'silence' : undefined;
 }
 
 /** @returns an event or JSON whose object is not closed */
-function broken(text: string): string {
+function truncateJson(text: string): string {
   const end = text.endsWith('\n\n') ? '\n\n' : '';
   const start = Math.max(0, text.indexOf('{'));
   return text.slice(0, start + Math.max(1, Math.floor((text.length - start) / 2))) + end;
 }
 
 /** The error that a caller sees when a connection is interrupted. */
-class ConnectionCut extends TypeError {
+class ConnectionInterrupted extends TypeError {
   constructor() {
     super('terminated: the simulator cut the connection');
   }
 }
 
-async function* chunks(
+async function* createChunks(
   parts: Iterable<BodyPart>,
   pace: Pace,
   faults: Faults,
   signal: AbortSignal,
 ): AsyncGenerator<Uint8Array> {
   let fate: 'cut' | 'silence' | undefined;
-  function* upToFate(): Generator<BodyPart> {
-    fate = yield* faultyParts(parts, faults);
+  function* yieldUntilFault(): Generator<BodyPart> {
+    fate = yield* applyEventFaults(parts, faults);
   }
   let joined = '';
-  for await (const text of paced(upToFate(), pace, faults, signal)) {
+  for await (const text of paceParts(yieldUntilFault(), pace, faults, signal)) {
     joined += text;
-    if (joined !== '' && (text === '' || joined.length >= LONGEST_CHUNK)) {
+    if (joined !== '' && (text === '' || joined.length >= MAX_CHUNK_CHARACTERS)) {
       yield encoder.encode(joined);
       joined = '';
     }
   }
   if (joined !== '') yield encoder.encode(joined);
-  if (fate === 'cut') throw new ConnectionCut();
-  if (fate === 'silence') await silence(signal);
+  if (fate === 'cut') throw new ConnectionInterrupted();
+  if (fate === 'silence') await waitForAbort(signal);
 }
 
-async function* upToByte(
+async function* applyByteFaults(
   source: AsyncGenerator<Uint8Array>,
   { 'cut-bytes': cutBytes, 'end-bytes': endBytes }: Faults,
 ): AsyncGenerator<Uint8Array> {
@@ -132,10 +135,10 @@ async function* upToByte(
       if (left <= 0) break;
     }
   }
-  if (isCut && left <= 0) throw new ConnectionCut();
+  if (isCut && left <= 0) throw new ConnectionInterrupted();
 }
 
-async function* divided(
+async function* splitChunks(
   source: AsyncGenerator<Uint8Array>,
   split: number | 'random',
   random: Random,
@@ -153,33 +156,40 @@ async function* divided(
  * Makes a body that comes at the given pace, and breaks where the faults say. Parts are made only when they are read, and
  * the reader gets all of them before an error. It stops when the reader leaves or the signal is aborted.
  */
-export function bodyStream(parts: Iterable<BodyPart>, pace: Pace, options: BodyOptions): ReadableStream<Uint8Array> {
-  return streamOf((gone) => chunks(parts, pace, options.faults, gone), options);
+export function createBodyStream(
+  parts: Iterable<BodyPart>,
+  pace: Pace,
+  options: BodyOptions,
+): ReadableStream<Uint8Array> {
+  return createByteStream((cancelSignal) => createChunks(parts, pace, options.faults, cancelSignal), options);
 }
 
 /**
  * Makes a body of chunks, which breaks where the faults that count bytes say. Chunks are made only when they are read, and
  * others have their turn after each.
  */
-export function chunkStream(source: AsyncGenerator<Uint8Array>, options: BodyOptions): ReadableStream<Uint8Array> {
-  async function* inTurn(gone: AbortSignal): AsyncGenerator<Uint8Array> {
+export function createChunkStream(
+  source: AsyncGenerator<Uint8Array>,
+  options: BodyOptions,
+): ReadableStream<Uint8Array> {
+  async function* yieldChunks(cancelSignal: AbortSignal): AsyncGenerator<Uint8Array> {
     for await (const chunk of source) {
       yield chunk;
-      await pause(0, gone);
+      await pause(0, cancelSignal);
     }
   }
-  return streamOf(inTurn, options);
+  return createByteStream(yieldChunks, options);
 }
 
-function streamOf(
-  chunksFor: (gone: AbortSignal) => AsyncGenerator<Uint8Array>,
+function createByteStream(
+  chunksFor: (cancelSignal: AbortSignal) => AsyncGenerator<Uint8Array>,
   { faults, random, signal, onFirstByte }: BodyOptions,
 ): ReadableStream<Uint8Array> {
   const gone = new AbortController();
-  let source = upToByte(chunksFor(gone.signal), faults);
-  if (faults.split !== undefined) source = divided(source, faults.split, random);
+  let source = applyByteFaults(chunksFor(gone.signal), faults);
+  if (faults.split !== undefined) source = splitChunks(source, faults.split, random);
   let hasStarted = false;
-  let leave = (): void => undefined;
+  let abandon = (): void => undefined;
   return new ReadableStream<Uint8Array>(
     {
       start(controller) {
@@ -188,14 +198,14 @@ function streamOf(
           controller.error(signal.reason);
         };
         signal.addEventListener('abort', onAbort);
-        leave = () => signal.removeEventListener('abort', onAbort);
+        abandon = () => signal.removeEventListener('abort', onAbort);
       },
       async pull(controller) {
         try {
           const { done, value } = await source.next();
           if (gone.signal.aborted) return;
           if (done) {
-            leave();
+            abandon();
             controller.close();
             return;
           }
@@ -203,12 +213,12 @@ function streamOf(
           hasStarted = true;
           controller.enqueue(value);
         } catch (error) {
-          leave();
+          abandon();
           if (!gone.signal.aborted) controller.error(error);
         }
       },
       cancel(reason) {
-        leave();
+        abandon();
         gone.abort(reason);
       },
     },

@@ -1,6 +1,6 @@
 import { FORCIBLE_STOP_REASONS } from './answer/answer.ts';
-import { ApiError, invalid } from './request/errors.ts';
-import { putLast } from './store/recent.ts';
+import { ApiError, invalidRequestError } from './request/errors.ts';
+import { setMostRecent } from './store/set-most-recent.ts';
 
 /**
  * The faults that the request header `sluice-simulate` asks for: entries `name` or `name=value`, separated by `;`, in any
@@ -34,114 +34,114 @@ import { putLast } from './store/recent.ts';
  * A JSON answer is one event here: `cut-bytes=40` cuts it at byte 40, `cut-events=0` before its first byte, `malformed=1`
  * breaks it. Of the results of a batch and the content of a file, only faults that count bytes break anything.
  */
-export type Faults = { [Name in keyof typeof READERS]?: ReturnType<(typeof READERS)[Name]> };
+export type Faults = { [Name in keyof typeof FAULT_PARSERS]?: ReturnType<(typeof FAULT_PARSERS)[Name]> };
 
 const HEADER = 'sluice-simulate';
 
-function refuse(name: string, value: string, expected: string): ApiError {
-  return invalid(`${HEADER}: ${name}=${value.slice(0, 100)}: expected ${expected}`);
+function invalidFault(name: string, value: string, expected: string): ApiError {
+  return invalidRequestError(`${HEADER}: ${name}=${value.slice(0, 100)}: expected ${expected}`);
 }
 
-function whole(name: string, value: string, from = 0, to = 1_000_000_000): number {
+function parseInteger(name: string, value: string, from = 0, to = 1_000_000_000): number {
   const number = /^\d{1,10}$/.test(value) ? Number(value) : Number.NaN;
-  if (!(number >= from && number <= to)) throw refuse(name, value, `a whole number from ${from} to ${to}`);
+  if (!(number >= from && number <= to)) throw invalidFault(name, value, `a whole number from ${from} to ${to}`);
   return number;
 }
 
-function code(name: string, value: string): string {
-  if (!/^\w{1,64}$/.test(value)) throw refuse(name, value, 'a code');
+function parseErrorCode(name: string, value: string): string {
+  if (!/^\w{1,64}$/.test(value)) throw invalidFault(name, value, 'a code');
   return value;
 }
 
-function decimal(name: string, value: string): string {
-  if (!/^\d{1,10}(\.\d{1,3})?$/.test(value)) throw refuse(name, value, 'a number');
+function parseDecimal(name: string, value: string): string {
+  if (!/^\d{1,10}(\.\d{1,3})?$/.test(value)) throw invalidFault(name, value, 'a number');
   return value;
 }
 
-function oneOf<const Choice extends string>(name: string, value: string, choices: readonly Choice[]): Choice {
+function parseChoice<const Choice extends string>(name: string, value: string, choices: readonly Choice[]): Choice {
   const choice = choices.find((entry) => entry === value);
-  if (choice === undefined) throw refuse(name, value, `one of ${choices.join(', ')}`);
+  if (choice === undefined) throw invalidFault(name, value, `one of ${choices.join(', ')}`);
   return choice;
 }
 
-function decoded(name: string, value: string): string {
+function decodeValue(name: string, value: string): string {
   try {
     return decodeURIComponent(value);
   } catch {
-    throw refuse(name, value, 'percent-encoded text');
+    throw invalidFault(name, value, 'percent-encoded text');
   }
 }
 
-const flag = (): true => true;
+const parseFlag = (): true => true;
 
-const READERS = {
-  status: (name: string, value: string) => whole(name, value, 400, 599),
-  account: (name: string, value: string) => oneOf(name, value, ['on-hold', 'limit', 'workspace-limit', 'credit']),
-  'error-code': code,
-  'retry-after': decimal,
-  'retry-after-ms': decimal,
-  'should-retry': (name: string, value: string) => oneOf(name, value, ['true', 'false']),
-  network: flag,
-  times: whole,
+const FAULT_PARSERS = {
+  status: (name: string, value: string) => parseInteger(name, value, 400, 599),
+  account: (name: string, value: string) => parseChoice(name, value, ['on-hold', 'limit', 'workspace-limit', 'credit']),
+  'error-code': parseErrorCode,
+  'retry-after': parseDecimal,
+  'retry-after-ms': parseDecimal,
+  'should-retry': (name: string, value: string) => parseChoice(name, value, ['true', 'false']),
+  network: parseFlag,
+  times: parseInteger,
   key: (_: string, value: string) => value,
-  'slow-start': whole,
-  ttft: whole,
-  tps: (name: string, value: string) => Number(decimal(name, value)),
-  'cut-events': whole,
-  'cut-bytes': whole,
-  'end-events': whole,
-  'end-bytes': whole,
-  'silence-after': whole,
-  'error-after': whole,
-  thinking: whole,
-  malformed: (name: string, value: string) => whole(name, value, 1),
-  split: (name: string, value: string) => (value === 'random' ? value : whole(name, value, 1)),
-  flush: flag,
-  'stop-reason': (name: string, value: string) => oneOf(name, value, FORCIBLE_STOP_REASONS),
-  compaction: (name: string, value: string) => oneOf(name, value, ['unavailable', 'null', 'delta']),
-  'batch-ms': whole,
-  downloadable: flag,
-  answer: decoded,
+  'slow-start': parseInteger,
+  ttft: parseInteger,
+  tps: (name: string, value: string) => Number(parseDecimal(name, value)),
+  'cut-events': parseInteger,
+  'cut-bytes': parseInteger,
+  'end-events': parseInteger,
+  'end-bytes': parseInteger,
+  'silence-after': parseInteger,
+  'error-after': parseInteger,
+  thinking: parseInteger,
+  malformed: (name: string, value: string) => parseInteger(name, value, 1),
+  split: (name: string, value: string) => (value === 'random' ? value : parseInteger(name, value, 1)),
+  flush: parseFlag,
+  'stop-reason': (name: string, value: string) => parseChoice(name, value, FORCIBLE_STOP_REASONS),
+  compaction: (name: string, value: string) => parseChoice(name, value, ['unavailable', 'null', 'delta']),
+  'batch-ms': parseInteger,
+  downloadable: parseFlag,
+  answer: decodeValue,
 };
 
 function isFault(name: string): name is keyof Faults {
-  return Object.hasOwn(READERS, name);
+  return Object.hasOwn(FAULT_PARSERS, name);
 }
 
 /**
  * Reads the header's value.
  * @throws ApiError 400 for an entry that is not in the table, or a value that does not fit.
  */
-export function readFaults(value: string): Faults {
+export function parseFaults(value: string): Faults {
   const faults: Faults = {};
   for (const part of value.split(';')) {
     const entry = part.trim();
     if (entry === '') continue;
     const at = entry.indexOf('=');
     const name = at === -1 ? entry : entry.slice(0, at).trimEnd();
-    if (!isFault(name) || (READERS[name] === flag) !== (at === -1)) {
-      throw invalid(`${HEADER}: ${entry.slice(0, 100)}: no such fault`);
+    if (!isFault(name) || (FAULT_PARSERS[name] === parseFlag) !== (at === -1)) {
+      throw invalidRequestError(`${HEADER}: ${entry.slice(0, 100)}: no such fault`);
     }
-    Object.assign(faults, { [name]: READERS[name](name, entry.slice(at + 1).trimStart()) });
+    Object.assign(faults, { [name]: FAULT_PARSERS[name](name, entry.slice(at + 1).trimStart()) });
   }
   return faults;
 }
 
 /** Counts the requests with each key, for `times`. */
 export class FaultCounter {
-  readonly #seen = new Map<string, number>();
+  readonly #requestCounts = new Map<string, number>();
 
   /** @returns the faults of this request: none, if they have been used `times` times already */
   next(faults: Faults): Faults {
     if (faults.times === undefined) return faults;
     const key = faults.key ?? '';
-    const seen = this.#seen.get(key) ?? 0;
-    putLast(this.#seen, key, seen + 1, 10_000);
+    const seen = this.#requestCounts.get(key) ?? 0;
+    setMostRecent(this.#requestCounts, key, seen + 1, 10_000);
     return seen < faults.times ? faults : {};
   }
 }
 
-const MESSAGES = new Map<number, string>([
+const MESSAGE_BY_STATUS = new Map<number, string>([
   [401, 'invalid x-api-key'],
   [402, 'Your credit balance is too low to access the Anthropic API (simulated).'],
   [403, 'Your API key does not have permission to use the specified resource (simulated).'],
@@ -155,7 +155,7 @@ const MESSAGES = new Map<number, string>([
 ]);
 
 /** What accounts are told that cannot ask any more. */
-const OF_ACCOUNTS: Readonly<Record<NonNullable<Faults['account']>, string>> = {
+const ACCOUNT_MESSAGES: Readonly<Record<NonNullable<Faults['account']>, string>> = {
   'on-hold': 'This organization has been disabled.',
   limit: 'You have reached your specified API usage limits. You will regain access on 2099-01-01 at 00:00 UTC.',
   'workspace-limit':
@@ -163,27 +163,37 @@ const OF_ACCOUNTS: Readonly<Record<NonNullable<Faults['account']>, string>> = {
   credit:
     'Your credit balance is too low to access the Anthropic API. Please go to Plans & Billing to upgrade or purchase credits.',
 };
-const HOLD = { error_code: 'organization_on_hold', appeal_url: 'https://example.com/appeal' };
+const ON_HOLD_DETAILS = { error_code: 'organization_on_hold', appeal_url: 'https://example.com/appeal' };
 
 /** @returns the error that `status` or `account` asks for, if one does */
-export function statusFault(faults: Faults): ApiError | undefined {
+export function createStatusError(faults: Faults): ApiError | undefined {
   const { status, account } = faults;
   if (account !== undefined) {
-    return new ApiError(400, OF_ACCOUNTS[account], retryHeaders(faults), account === 'on-hold' ? HOLD : undefined);
+    return new ApiError(
+      400,
+      ACCOUNT_MESSAGES[account],
+      retryHeadersOf(faults),
+      account === 'on-hold' ? ON_HOLD_DETAILS : undefined,
+    );
   }
   if (status === undefined) return undefined;
   const { 'error-code': error_code } = faults;
   const details = error_code === undefined ? undefined : { error_code };
-  return new ApiError(status, MESSAGES.get(status) ?? `Status ${status} (simulated).`, retryHeaders(faults), details);
+  return new ApiError(
+    status,
+    MESSAGE_BY_STATUS.get(status) ?? `Status ${status} (simulated).`,
+    retryHeadersOf(faults),
+    details,
+  );
 }
 
 /** @returns the error of a summary that cannot be made or read just now */
-export function compactionUnavailable(faults: Faults): ApiError {
+export function createCompactionError(faults: Faults): ApiError {
   const message = 'The compaction could not be completed (simulated). Retry the request.';
-  return new ApiError(529, message, retryHeaders(faults), { error_code: 'compaction_unavailable' });
+  return new ApiError(529, message, retryHeadersOf(faults), { error_code: 'compaction_unavailable' });
 }
 
-function retryHeaders(faults: Faults): Record<string, string> {
+function retryHeadersOf(faults: Faults): Record<string, string> {
   const headers = {
     'retry-after': faults['retry-after'],
     'retry-after-ms': faults['retry-after-ms'],

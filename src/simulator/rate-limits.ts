@@ -1,7 +1,7 @@
-import { putLast } from './store/recent.ts';
+import { setMostRecent } from './store/set-most-recent.ts';
 
 /** The limits of an account for a minute. The simulator reports them, and never refuses a request for them. */
-const LIMITS = { requests: 4000, input: 2_000_000, output: 400_000 };
+const LIMITS_PER_MINUTE = { requests: 4000, input: 2_000_000, output: 400_000 };
 
 interface Minute {
   /** Milliseconds since the epoch. */
@@ -34,7 +34,7 @@ export class RateLimits {
     minute.requests += 1;
     minute.input += input;
     minute.output += output;
-    putLast(this.#minutes, key, minute, 1_000);
+    setMostRecent(this.#minutes, key, minute, 1_000);
 
     // A time after the year 9999 has no RFC 3339 form.
     const reset = `${new Date(Math.min(minute.endsAt, 253_402_300_799_000)).toISOString().slice(0, 19)}Z`;
@@ -45,10 +45,10 @@ export class RateLimits {
       headers[`anthropic-${name}-reset`] = reset;
     };
     const kind = isFast ? 'fast' : 'ratelimit';
-    report('ratelimit-requests', LIMITS.requests, minute.requests);
-    report('ratelimit-tokens', LIMITS.input + LIMITS.output, minute.input + minute.output);
-    report(`${kind}-input-tokens`, LIMITS.input, minute.input);
-    report(`${kind}-output-tokens`, LIMITS.output, minute.output);
+    report('ratelimit-requests', LIMITS_PER_MINUTE.requests, minute.requests);
+    report('ratelimit-tokens', LIMITS_PER_MINUTE.input + LIMITS_PER_MINUTE.output, minute.input + minute.output);
+    report(`${kind}-input-tokens`, LIMITS_PER_MINUTE.input, minute.input);
+    report(`${kind}-output-tokens`, LIMITS_PER_MINUTE.output, minute.output);
     return headers;
   }
 }

@@ -1,24 +1,31 @@
 import { composeMessage, judgeMessage } from './answer/compose-message.ts';
-import { messageBody, messageEvents } from './answer/message-events.ts';
+import { createMessageEvents, toMessageBody } from './answer/message-events.ts';
 import type { AnsweredMessage } from './answer/message-usage.ts';
 import { BatchesApi } from './batches/batches-api.ts';
-import { type BodyPart, bodyStream, chunkStream } from './body-stream.ts';
-import { compactionUnavailable, FaultCounter, type Faults, readFaults, statusFault } from './faults.ts';
+import { type BodyPart, createBodyStream, createChunkStream } from './body-stream.ts';
+import { createCompactionError, createStatusError, FaultCounter, type Faults, parseFaults } from './faults.ts';
 import { FilesApi } from './files/files-api.ts';
 import { pause } from './pause.ts';
-import { promptBlocks, promptTokens } from './prompt/prompt-blocks.ts';
+import { listPromptBlocks, sumPromptTokens } from './prompt/prompt-blocks.ts';
 import { PromptCache, placeBreakpoints } from './prompt/prompt-cache.ts';
-import { type Digest, digest, hex, identifier, type Random, randomFrom } from './random/digest.ts';
+import {
+  computeDigest,
+  createIdentifier,
+  createRandom,
+  type Digest,
+  digestToHex,
+  type Random,
+} from './random/digest.ts';
 import { RateLimits } from './rate-limits.ts';
 import { readBetas } from './request/betas.ts';
-import { summaryIn } from './request/compaction-blocks.ts';
-import { ApiError, invalid } from './request/errors.ts';
+import { findSummary } from './request/compaction-blocks.ts';
+import { ApiError, invalidRequestError } from './request/errors.ts';
 import type { JsonObject } from './request/json.ts';
 import { readCountRequest } from './request/message-params.ts';
 import type { Judgement, Protocol } from './request/message-request.ts';
 import { describeModel, listModels, type SimulatedModel } from './request/models.ts';
 import { readJsonObject } from './request/request-body.ts';
-import { type Route, routeOf } from './routes.ts';
+import { findRoute, type Route } from './routes.ts';
 import { MemoryStore, type SimulatorStore } from './store/store.ts';
 
 export type { SimulatedModel } from './request/models.ts';
@@ -63,11 +70,11 @@ function checkBrowser(headers: Headers): void {
   throw new ApiError(401, "CORS requests must set 'anthropic-dangerous-direct-browser-access' header");
 }
 
-function protocolOf(headers: Headers): Protocol {
+function readProtocol(headers: Headers): Protocol {
   const version = headers.get('anthropic-version');
-  if (version === null || version === '') throw invalid('anthropic-version: header is required');
+  if (version === null || version === '') throw invalidRequestError('anthropic-version: header is required');
   if (version !== '2023-06-01' && version !== '2026-10-21') {
-    throw invalid(`anthropic-version: "${version.slice(0, 100)}" is not a valid version`);
+    throw invalidRequestError(`anthropic-version: "${version.slice(0, 100)}" is not a valid version`);
   }
   const betas = readBetas(headers.get('anthropic-beta'));
   return { version, betas, profile: headers.get('anthropic-user-profile-id') ?? undefined };
@@ -89,11 +96,11 @@ class SimulatedApi {
   readonly #faultCounter = new FaultCounter();
   readonly #batches: BatchesApi;
   readonly #files: FilesApi;
-  #calls = 0;
+  #callCount = 0;
 
   constructor(options: SimulatorOptions) {
     this.#options = options;
-    this.#seed = digest(`sluice-simulator:${options.seed ?? ''}`);
+    this.#seed = computeDigest(`sluice-simulator:${options.seed ?? ''}`);
     const store = options.store ?? new MemoryStore();
     this.#batches = new BatchesApi(store);
     this.#files = new FilesApi(store);
@@ -106,40 +113,47 @@ class SimulatedApi {
   async answer(request: Request): Promise<Response> {
     const startedAt = this.#now();
     // The time is part of it, so that another simulator, or one that was started again, gives other ids.
-    const nonce = digest(`${startedAt}:${this.#calls++}`, this.#seed);
-    const requestId = identifier('req_', nonce);
+    const nonce = computeDigest(`${startedAt}:${this.#callCount++}`, this.#seed);
+    const requestId = createIdentifier('req_', nonce);
     const headers = {
       'sluice-upstream': 'simulator',
       'request-id': requestId,
-      'anthropic-organization-id': hex(this.#seed).replace(/^(.{8})(.{4})(.{4})(.{4})/, '$1-$2-$3-$4-'),
+      'anthropic-organization-id': digestToHex(this.#seed).replace(/^(.{8})(.{4})(.{4})(.{4})/, '$1-$2-$3-$4-'),
     };
     try {
       request.signal.throwIfAborted();
-      return await this.#route(request, startedAt, nonce, headers);
+      return await this.#dispatch(request, startedAt, nonce, headers);
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
       const all = { ...headers, 'content-type': 'application/json', ...error.headers };
-      return new Response(error.envelope(requestId), { status: error.status, headers: all });
+      return new Response(error.toEnvelope(requestId), { status: error.status, headers: all });
     }
   }
 
-  async #route(request: Request, startedAt: number, nonce: Digest, headers: Record<string, string>): Promise<Response> {
+  async #dispatch(
+    request: Request,
+    startedAt: number,
+    nonce: Digest,
+    headers: Record<string, string>,
+  ): Promise<Response> {
     const url = new URL(request.url);
-    const route = routeOf(request.method, url.pathname);
+    const route = findRoute(request.method, url.pathname);
     checkBrowser(request.headers);
-    const account = hex(digest(credentialOf(request.headers)));
-    const protocol = protocolOf(request.headers);
-    const faults = await this.#meetFaults(request);
+    const account = digestToHex(computeDigest(credentialOf(request.headers)));
+    const protocol = readProtocol(request.headers);
+    const faults = await this.#applyEarlyFaults(request);
     const call: Call = { request, account, startedAt, faults, headers };
     const { models } = this.#options;
-    if (route.name === 'models') return json(listModels(models, url.searchParams, startedAt), call);
-    if (route.name === 'model') return json(describeModel(models, route.id, startedAt), call);
+    if (route.name === 'models') return toJsonResponse(listModels(models, url.searchParams, startedAt), call);
+    if (route.name === 'model') return toJsonResponse(describeModel(models, route.id, startedAt), call);
     const { newAccounts = false, refusedSchemas = () => [] } = this.#options;
     const judgement = { models, protocol, now: startedAt, seed: this.#seed, account, newAccounts, refusedSchemas };
     if (route.name === 'batches') return await this.#answerBatches(route, url, judgement, nonce, call);
     if (route.name === 'files') return await this.#answerFiles(route, url, nonce, call);
     const body = await readJsonObject(request);
-    return route.name === 'count' ? this.#count(body, judgement, call) : this.#message(body, judgement, nonce, call);
+    return route.name === 'count'
+      ? this.#answerCount(body, judgement, call)
+      : this.#answerMessage(body, judgement, nonce, call);
   }
 
   async #answerBatches(
@@ -155,7 +169,7 @@ class SimulatedApi {
     const making = { durationMs, nonce, obeysMarks: this.#options.faults === true };
     if (does === 'results') {
       const results = await this.#batches.results(id, about);
-      return streamed(results, { 'content-type': 'application/x-jsonl' }, call);
+      return streamResponse(results, { 'content-type': 'application/x-jsonl' }, call);
     }
     const answers = {
       create: () => this.#batches.create(call.request, about, making),
@@ -164,7 +178,7 @@ class SimulatedApi {
       cancel: () => this.#batches.cancel(id, about),
       delete: () => this.#batches.delete(id, about),
     };
-    return json(await answers[does](), call);
+    return toJsonResponse(await answers[does](), call);
   }
 
   async #answerFiles(
@@ -176,7 +190,7 @@ class SimulatedApi {
     const about = { owner: ownerOf(call, url), now: call.startedAt };
     if (does === 'content') {
       const { content, headers } = await this.#files.content(id, about);
-      return streamed(content, headers, call);
+      return streamResponse(content, headers, call);
     }
     const answers = {
       upload: () => this.#files.upload(call.request, about, { nonce, downloadable: call.faults.downloadable === true }),
@@ -184,34 +198,34 @@ class SimulatedApi {
       retrieve: () => this.#files.retrieve(id, about),
       delete: () => this.#files.delete(id, about),
     };
-    return json(await answers[does](), call);
+    return toJsonResponse(await answers[does](), call);
   }
 
   /** Does the faults that come before any answer. @returns all faults of the request, for the answer itself */
-  async #meetFaults(request: Request): Promise<Faults> {
+  async #applyEarlyFaults(request: Request): Promise<Faults> {
     const value = this.#options.faults ? request.headers.get('sluice-simulate') : null;
     if (value === null) return {};
-    const faults = this.#faultCounter.next(readFaults(value));
+    const faults = this.#faultCounter.next(parseFaults(value));
     if (faults['slow-start'] !== undefined) await pause(faults['slow-start'], request.signal);
     if (faults.network) throw new TypeError('fetch failed: the simulator lost the network');
-    const error = statusFault(faults);
+    const error = createStatusError(faults);
     if (error !== undefined) throw error;
     return faults;
   }
 
-  #count(body: JsonObject, judgement: Judgement, call: Call): Response {
+  #answerCount(body: JsonObject, judgement: Judgement, call: Call): Response {
     const prompt = readCountRequest(body, judgement);
-    const blocks = promptBlocks(prompt);
+    const blocks = listPromptBlocks(prompt);
     placeBreakpoints(blocks, prompt.automaticCaching);
-    return json({ input_tokens: promptTokens(blocks) }, call);
+    return toJsonResponse({ input_tokens: sumPromptTokens(blocks) }, call);
   }
 
-  async #message(body: JsonObject, judgement: Judgement, nonce: Digest, call: Call): Promise<Response> {
+  async #answerMessage(body: JsonObject, judgement: Judgement, nonce: Digest, call: Call): Promise<Response> {
     const judged = judgeMessage(body, judgement, this.#cache, call.account);
     const { request, plan, input } = judged;
     const { answer: text, 'stop-reason': stopReason, compaction: fault, thinking } = call.faults;
-    const compacts = request.compaction !== undefined || summaryIn(request.messages) !== undefined;
-    if (fault === 'unavailable' && compacts) throw compactionUnavailable(call.faults);
+    const compacts = request.compaction !== undefined || findSummary(request.messages) !== undefined;
+    if (fault === 'unavailable' && compacts) throw createCompactionError(call.faults);
     const compaction = fault === 'unavailable' ? undefined : fault;
     const composing = { seed: this.#seed, nonce, text, stopReason, compaction, thinking };
     const { message, identity } = composeMessage(body, judged, composing);
@@ -225,8 +239,11 @@ class SimulatedApi {
     const answered = { ...call, headers: { ...call.headers, ...limits } };
 
     if (request.stream) {
-      const random = randomFrom(identity);
-      const stream = bodyStream(eventParts(message), pace, { ...reading(call, random), onFirstByte: plan.commit });
+      const random = createRandom(identity);
+      const stream = createBodyStream(toEventParts(message), pace, {
+        ...bodyOptionsOf(call, random),
+        onFirstByte: plan.commit,
+      });
       const headers = {
         'content-type': 'text/event-stream; charset=utf-8',
         'cache-control': 'no-cache',
@@ -234,17 +251,17 @@ class SimulatedApi {
       };
       return new Response(stream, { headers });
     }
-    const written = [...messageEvents(message)].reduce((sum, { tokens }) => sum + tokens, 0);
+    const written = [...createMessageEvents(message)].reduce((sum, { tokens }) => sum + tokens, 0);
     const writing = pace.tokensPerSecond > 0 ? (written / pace.tokensPerSecond) * 1000 : 0;
     if (pace.ttftMs + writing >= 1) await pause(pace.ttftMs + writing, call.request.signal);
     plan.commit();
-    return json(messageBody(message), answered);
+    return toJsonResponse(toMessageBody(message), answered);
   }
 }
 
-function* eventParts(message: AnsweredMessage): Generator<BodyPart> {
+function* toEventParts(message: AnsweredMessage): Generator<BodyPart> {
   let hasContent = false;
-  for (const { name, data, tokens } of messageEvents(message)) {
+  for (const { name, data, tokens } of createMessageEvents(message)) {
     const isFirstContent: boolean = !hasContent && name === 'content_block_start';
     hasContent ||= isFirstContent;
     yield { text: `event: ${name}\ndata: ${JSON.stringify(data)}\n\n`, tokens, isFirstContent };
@@ -252,28 +269,30 @@ function* eventParts(message: AnsweredMessage): Generator<BodyPart> {
 }
 
 /** @returns how the body of an answer breaks, and who reads it. */
-function reading({ faults, request }: Call, random: Random) {
+function bodyOptionsOf({ faults, request }: Call, random: Random) {
   return { faults, random, signal: request.signal };
 }
 
-function json(value: Record<string, unknown>, call: Call): Response {
+function toJsonResponse(value: Record<string, unknown>, call: Call): Response {
   const text = JSON.stringify(value);
   const all = { ...call.headers, 'content-type': 'application/json' };
   const part = { text, tokens: 0, isFirstContent: false };
   const unpaced = { ttftMs: 0, tokensPerSecond: 0 };
   const isPlain = Object.keys(call.faults).length === 0;
-  const body = isPlain ? text : bodyStream([part], unpaced, reading(call, randomFrom(digest(text))));
+  const body = isPlain
+    ? text
+    : createBodyStream([part], unpaced, bodyOptionsOf(call, createRandom(computeDigest(text))));
   return new Response(body, { headers: all });
 }
 
 /** @returns the owner of the batches and files that a call is about. Each address has its own, like each service. */
 function ownerOf({ account }: Call, { host }: URL): string {
-  return hex(digest(host, digest(account)));
+  return digestToHex(computeDigest(host, computeDigest(account)));
 }
 
-function streamed(source: AsyncGenerator<Uint8Array>, own: Record<string, string>, call: Call): Response {
-  const body = chunkStream(source, reading(call, randomFrom(digest(call.request.url))));
-  return new Response(body, { headers: { ...call.headers, ...own } });
+function streamResponse(source: AsyncGenerator<Uint8Array>, ownHeaders: Record<string, string>, call: Call): Response {
+  const body = createChunkStream(source, bodyOptionsOf(call, createRandom(computeDigest(call.request.url))));
+  return new Response(body, { headers: { ...call.headers, ...ownHeaders } });
 }
 
 /**

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { expect, test, vi } from 'vitest';
 import type { Batch, BatchResult } from '#client/index.ts';
-import { runs, tryAsyncCases } from '#test/support/runs.ts';
+import { caseCount, tryAsyncCases } from '#test/support/property-cases.ts';
 import { bytesOf, envelope, fakeEdge } from './fake-edge.ts';
 
 const id = 'msgbatch_01';
@@ -144,7 +144,7 @@ test('results are the same, however their bytes are cut into pieces', async () =
     expect(await gathered(client.batches.results(id))).toEqual(results);
   }
   await tryAsyncCases(
-    runs(200),
+    caseCount(200),
     fc.array(fc.nat(bytes.length), { maxLength: 40 }),
     fc.boolean(),
     async (places, ended) => {

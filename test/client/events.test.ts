@@ -1,15 +1,15 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { readEvents, type ServerSentEvent } from '#client/events.ts';
+import { createEventReader, type ServerSentEvent } from '#client/events.ts';
 import { TEXT_STREAM, TOOL_STREAM } from '#test/fixtures/streams.ts';
-import { runs, tryCases } from '#test/support/runs.ts';
+import { caseCount, tryCases } from '#test/support/property-cases.ts';
 
 const STREAM = `: a remark\n\n${TEXT_STREAM}id: turn_a-7\n${TOOL_STREAM}data: two\ndata: lines\n\n: sluice-cost-usd=0.1\n\n`;
 
 function read(pieces: Uint8Array[]): { events: ServerSentEvent[]; comments: string[] } {
   const events: ServerSentEvent[] = [];
   const comments: string[] = [];
-  const push = readEvents(
+  const push = createEventReader(
     (event) => events.push(event),
     (comment) => comments.push(comment),
   );
@@ -26,7 +26,7 @@ test.each([
   expect(whole.comments).toEqual(['a remark', 'sluice-cost-usd=0.1']);
   expect(whole.events.at(-1)).toEqual({ id: undefined, event: '', data: 'two\nlines', remark: undefined });
   expect(whole.events.filter(({ id }) => id !== undefined)).toMatchObject([{ id: 'turn_a-7', event: 'message_start' }]);
-  tryCases(runs(300), fc.array(fc.nat(bytes.length), { maxLength: 40 }), (places) => {
+  tryCases(caseCount(300), fc.array(fc.nat(bytes.length), { maxLength: 40 }), (places) => {
     const cuts = [0, ...places.sort((left, right) => left - right), bytes.length];
     const pieces = cuts.slice(1).map((to, index) => bytes.slice(cuts[index], to));
     expect(read(pieces)).toEqual(whole);

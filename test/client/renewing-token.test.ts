@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test, vi } from 'vitest';
 import { renewingToken, SluiceError } from '#client/index.ts';
-import { runs, tryAsyncCases } from '#test/support/runs.ts';
+import { caseCount, tryAsyncCases } from '#test/support/property-cases.ts';
 import { BASE_URL, envelope, type FakeEdge, fakeEdge, nameSent, request, type Sent, tokenText } from './fake-edge.ts';
 
 const LIFE = 900;
@@ -248,7 +248,7 @@ test.each(TEXTS)('%s in place of a token that was given as a text is an error, t
 
 test('a text is no token, or is sent as it is: whatever it is', async () => {
   const texts = fc.oneof(fc.string(), fc.string({ unit: 'binary' }), fc.stringMatching(/^[\w.-]+\n?$/));
-  await tryAsyncCases(runs(50), texts, async (text) => {
+  await tryAsyncCases(caseCount(50), texts, async (text) => {
     const edge = fakeEdge(() => Response.json({ data: [] }), { token: () => text });
     const thrown: unknown = await edge.client.usage().catch((error: unknown) => error);
     if (thrown instanceof SluiceError) expect([thrown.type, edge.sent]).toEqual(['authentication_error', []]);
@@ -316,7 +316,7 @@ test('a token that cannot be had is the client’s own error, with its cause', a
 test('whatever the edge answers, a request ends soon: with its answer, or with the client’s own error', async () => {
   const status = fc.constantFrom(200, 400, 401, 403, 404, 429, 500, 503, 'broken' as const, 'html' as const);
   await tryAsyncCases(
-    runs(200),
+    caseCount(200),
     fc.array(status, { maxLength: 12 }),
     fc.array(fc.nat(1_000), { minLength: 1, maxLength: 6 }),
     fc.boolean(),

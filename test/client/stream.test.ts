@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import type { MessageStream } from '#client/index.ts';
-import { cutEnding } from '#edge/kit/sse/endings.ts';
-import { runs, tryAsyncCases } from '#test/support/runs.ts';
+import { createInterruption } from '#edge/kit/sse/endings.ts';
+import { caseCount, tryAsyncCases } from '#test/support/property-cases.ts';
 import {
   answerOf,
   bytesOf,
@@ -39,7 +39,7 @@ describe('in a conversation', () => {
   });
 
   test('the events are the same, however often and wherever the connections are cut', async () => {
-    await tryAsyncCases(runs(250), fc.array(connection, { maxLength: 10 }), async (cuts) => {
+    await tryAsyncCases(caseCount(250), fc.array(connection, { maxLength: 10 }), async (cuts) => {
       const { client, sent, until } = fakeEdge((one, count) => {
         const cut = cuts[count - 1];
         if (!cut) return streamed(rest(one));
@@ -75,8 +75,8 @@ describe('in a conversation', () => {
     const lines = begun.split('\n');
     const unfinishedLine = lines.pop() ?? '';
     const data = lines.filter((line) => line.startsWith('data: ')).map((line) => line.slice(6));
-    const end = { atBoundary: begun === '', unfinishedLine, data: data.length === 0 ? undefined : data.join('\n') };
-    return cutEnding(
+    const end = { isAtBoundary: begun === '', unfinishedLine, data: data.length === 0 ? undefined : data.join('\n') };
+    return createInterruption(
       end,
       `: sluice-cut\nevent: error\ndata: ${JSON.stringify(envelope('api_error', 'The connection broke.'))}\n\n`,
     );
@@ -593,7 +593,7 @@ describe('an answer that the API has paused', () => {
 
   test('is the same message, however often and wherever the connections are cut', async () => {
     const parts = [paused, answerOf('Dry. ')].map((events, part) => framesOf(`turn_${part}`, events));
-    await tryAsyncCases(runs(100), fc.array(fc.nat(1_500), { maxLength: 6 }), async (cuts) => {
+    await tryAsyncCases(caseCount(100), fc.array(fc.nat(1_500), { maxLength: 6 }), async (cuts) => {
       const { client, until } = fakeEdge(({ headers, body }, count) => {
         const [at, after] = headers.get('last-event-id')?.split('-') ?? [];
         const isBack = (body?.messages as { role: string }[] | undefined)?.[0]?.role === 'assistant';

@@ -29,7 +29,7 @@ let conversation = '';
 /** The API: it calls the tool once for each question, and then answers. */
 function answered({ model, messages }: { model: string; messages: { content: unknown }[] }): Json {
   const hasResult = JSON.stringify(messages.at(-1)?.content).includes('tool_result');
-  const number = upstream.received.length;
+  const number = upstream.receivedRequests.length;
   const look = {
     type: 'tool_use',
     id: `toolu_${conversation}_${number}`,
@@ -83,7 +83,7 @@ afterAll(async () => {
 beforeEach(() => {
   made += 1;
   conversation = `agents-${made}`;
-  upstream.received.length = 0;
+  upstream.receivedRequests.length = 0;
   called = 0;
 });
 
@@ -91,8 +91,8 @@ const headers = () => ({ 'sluice-conversation': conversation, 'sluice-agent': 's
 
 /** Two turns were the agent's: what went up says so, whatever the client had sent. */
 function expectOfAgent(): void {
-  expect([upstream.received.length, called]).toEqual([4, 2]);
-  for (const { body } of upstream.received) {
+  expect([upstream.receivedRequests.length, called]).toEqual([4, 2]);
+  for (const { body } of upstream.receivedRequests) {
     const sent = JSON.parse(body.toString()) as Json;
     expect(sent).toMatchObject({ model: MODEL, max_tokens: 300, thinking: { type: 'disabled' } });
     expect(sent).not.toHaveProperty('temperature');

@@ -5,12 +5,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, inject, test } from 'vitest';
 import type { LedgerRow } from '#edge/money/account/usage-answers.schema.ts';
-import { random } from '#test/support/audit.ts';
+import { createRandom } from '#test/support/audit.ts';
 import { type Edge, startEdge } from '#test/support/edge.ts';
 import { eventually } from '#test/support/eventually.ts';
-import { type Event, eventsIn, isAccepted, type Row } from '#test/support/lives.ts';
+import { areRowsAccepted, type HistoryRow, parseEvents, type ReceivedEvent } from '#test/support/restarting-edge.ts';
 import { SECRET } from '#test/support/tokens.ts';
-import { event as eventOf, start, TEXT_BEGINS } from '#test/support/wire.ts';
+import { sseEvent as eventOf, messageStart, TEXT_BLOCK_START } from '#test/support/wire.ts';
 
 // The edge dies in the middle of answers that two clients follow. What they were shown and what is kept is compared with what
 // the API had sent by then. `ANSWER_KILLS=200` kills more often; `--silent=false` shows the figures.
@@ -62,7 +62,7 @@ function write(body: string, response: ServerResponse, sent: Map<string, Sent[]>
   sent.set(name, words);
   const usage = { input_tokens: PROMPT_TOKENS, output_tokens: 1 };
   response.writeHead(200, { 'content-type': 'text/event-stream', 'request-id': `req_${name}` });
-  response.write(start({ id: `msg_${name}`, model, usage }) + TEXT_BEGINS);
+  response.write(messageStart({ id: `msg_${name}`, model, usage }) + TEXT_BLOCK_START);
   const writing = setInterval(() => {
     if (response.destroyed || response.socket?.destroyed) {
       clearInterval(writing);
@@ -76,7 +76,7 @@ function write(body: string, response: ServerResponse, sent: Map<string, Sent[]>
 }
 
 /** Follows a stream until it ends or is cut. @returns its events and its text */
-async function follow(url: string, init: RequestInit = {}): Promise<{ events: Event[]; text: string }> {
+async function follow(url: string, init: RequestInit = {}): Promise<{ events: ReceivedEvent[]; text: string }> {
   let text = '';
   try {
     const response = await fetch(url, init);
@@ -85,12 +85,12 @@ async function follow(url: string, init: RequestInit = {}): Promise<{ events: Ev
   } catch {
     // The edge was killed.
   }
-  return { events: eventsIn(text).filter(({ id }) => id !== ''), text };
+  return { events: parseEvents(text).filter(({ id }) => id !== ''), text };
 }
 
 const questionOf = (id: string) => `Tell of ${id}: ${PROMPT}`;
-const numberOf = ({ id }: Event) => Number(/-(\d+)$/.exec(id)?.[1]);
-const textOf = (events: readonly Event[]) =>
+const numberOf = ({ id }: ReceivedEvent) => Number(/-(\d+)$/.exec(id)?.[1]);
+const textOf = (events: readonly ReceivedEvent[]) =>
   events.map(({ frame }) => JSON.parse(/^data: (.*)$/m.exec(frame)?.[1] ?? '{}').delta?.text ?? '').join('');
 
 /** What a kill has done to one answer. */
@@ -110,7 +110,7 @@ test(
       ...{ SIGNING_SECRET: SECRET },
       ...{ ANTHROPIC_API_KEY: 'key', ANTHROPIC_BASE_URL: api.url },
     };
-    const draw = random(SEED);
+    const draw = createRandom(SEED);
     const losses: Loss[] = [];
     let edge: Edge = await startEdge(inject('worker'), vars, disk);
     try {
@@ -161,13 +161,13 @@ test(
 async function lossOf(
   url: string,
   id: string,
-  shown: readonly { events: Event[] }[],
+  shown: readonly { events: ReceivedEvent[] }[],
   { sent, killedAt }: { sent: readonly Sent[]; killedAt: number },
 ): Promise<Loss> {
-  const { data: rows } = (await (await fetch(`${url}/conversations/${id}/messages`)).json()) as { data: Row[] };
+  const { data: rows } = (await (await fetch(`${url}/conversations/${id}/messages`)).json()) as { data: HistoryRow[] };
   const [question, answer] = rows;
   expect(question?.content, id).toBe(questionOf(id));
-  expect(isAccepted(rows), id).toBeUndefined();
+  expect(areRowsAccepted(rows), id).toBeUndefined();
   const blocks = typeof answer?.content === 'string' || !answer ? [] : answer.content;
   const kept = blocks.map((block) => (block.type === 'text' ? block.text : '')).join('');
   const came = sent.map(({ text }) => text).join('');
@@ -212,4 +212,4 @@ async function lossOf(
   return { ms, characters: came.length - said.length, ratio: cost / bill };
 }
 
-const turnOf = (row: Row | undefined) => row?.turn ?? '';
+const turnOf = (row: HistoryRow | undefined) => row?.turn ?? '';

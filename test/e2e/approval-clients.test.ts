@@ -43,7 +43,7 @@ beforeAll(async () => {
   upstream = await startUpstream(({ body }, response) => {
     const { messages } = JSON.parse(body.toString()) as { messages: { content: unknown }[] };
     const last = JSON.stringify(messages.at(-1)?.content);
-    const number = upstream.received.length;
+    const number = upstream.receivedRequests.length;
     const content = last.includes(QUESTION)
       ? [
           { type: 'text', text: 'I pay. ' },
@@ -120,11 +120,11 @@ describe('a call that waits for a person', () => {
     expect(first.content.map(({ type }) => type as string)).toEqual(['text', 'mcp_tool_use']);
     const answer = { role: 'assistant' as const, content: first.content };
     // As a runner of tools does, which sends a paused answer back at once.
-    const before = upstream.received.length;
+    const before = upstream.receivedRequests.length;
     await expect(client.messages.create({ ...ask, messages: [question, answer] }, options)).rejects.toMatchObject({
       status: 423,
     });
-    expect(upstream.received.length).toBe(before);
+    expect(upstream.receivedRequests.length).toBe(before);
 
     const turn = await approved(id);
     const follower = new Anthropic({ baseURL: edge.url, apiKey: 'any', fetch: following(id, turn) as never });

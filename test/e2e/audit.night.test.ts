@@ -8,19 +8,19 @@ import type { LedgerRow, QuotaReport, UsageReport } from '#edge/money/account/us
 import type { PoolQuotaReport } from '#edge/plugins/pools/pools-answers.schema.ts';
 import {
   type Answer,
-  answerOf,
-  billOf,
   CLASSES,
+  CLOSE_NOTICE_MS,
   type Class,
+  computeBill,
+  createAnswer,
+  createRandom,
   ENDS,
   type End,
-  modelOf,
-  NOTICE_MS,
-  random,
+  modelOfCase,
 } from '#test/support/audit.ts';
 import { type Edge, startEdge } from '#test/support/edge.ts';
-import { bearer, SECRET, tokenOf } from '#test/support/tokens.ts';
-import { type FakeUpstream, type Received, startUpstream } from '#test/support/upstream.ts';
+import { bearerHeader, createToken, SECRET } from '#test/support/tokens.ts';
+import { type FakeUpstream, type ReceivedRequest, startUpstream } from '#test/support/upstream.ts';
 
 /** Milliseconds of an answer that anybody hears. */
 const HEARD_MS = 1_500;
@@ -74,7 +74,7 @@ afterAll(async () => {
 const wait = (milliseconds: number) => new Promise<void>((resolve) => setTimeout(resolve, Math.max(0, milliseconds)));
 
 /** Answers a request as its case says, until its end. */
-async function play({ body }: Received, response: ServerResponse): Promise<void> {
+async function play({ body }: ReceivedRequest, response: ServerResponse): Promise<void> {
   const { metadata } = JSON.parse(body.toString()) as { metadata: { user_id: string } };
   const one = cases.get(metadata.user_id);
   if (!one) throw new Error(`no such case: ${metadata.user_id}`);
@@ -85,7 +85,7 @@ async function play({ body }: Received, response: ServerResponse): Promise<void>
   response.flushHeaders();
   response.socket?.setNoDelay(true);
   let events = 0;
-  for (const { at, event } of one.answer.deeds) {
+  for (const { at, event } of one.answer.actions) {
     if (event === undefined || at > one.endsAt) continue;
     await wait(at - (Date.now() - beganAt));
     response.write(event);
@@ -96,11 +96,11 @@ async function play({ body }: Received, response: ServerResponse): Promise<void>
 }
 
 function caseOf(kind: Class, end: End, seed: number): Case {
-  const draw = random(seed);
-  const answer = answerOf(kind, modelOf(kind, seed), draw, { mosts: [256] });
+  const draw = createRandom(seed);
+  const answer = createAnswer(kind, modelOfCase(kind, seed), draw, { mosts: [256] });
   const name = `${kind}-${end}`;
   answer.body.metadata = { user_id: name };
-  const endsAt = draw(0, Math.min(HEARD_MS, (answer.deeds.at(-1)?.at ?? 0) * 0.99));
+  const endsAt = draw(0, Math.min(HEARD_MS, (answer.actions.at(-1)?.at ?? 0) * 0.99));
   const one: Case = { name, kind, end, answer, endsAt, sent: Promise.withResolvers() };
   cases.set(name, one);
   return one;
@@ -109,15 +109,18 @@ function caseOf(kind: Class, end: End, seed: number): Case {
 /** @returns what the API bills for it */
 function billed({ kind, end, answer, endsAt }: Case): number {
   // A whole answer is written to its end, whoever listens.
-  if (kind === 'whole') return billOf(answer, Number.POSITIVE_INFINITY);
-  const heard = answer.deeds.filter(({ at, event }) => event !== undefined && at <= endsAt);
+  if (kind === 'whole') return computeBill(answer, Number.POSITIVE_INFINITY);
+  const heard = answer.actions.filter(({ at, event }) => event !== undefined && at <= endsAt);
   // A silence begins with the last event, or with the headers.
   const closedAt = end === 'silent' ? (heard.at(-1)?.at ?? 0) + IDLE_MS : endsAt + (end === 'stalled' ? STALL_MS : 0);
-  return billOf(answer, closedAt + NOTICE_MS);
+  return computeBill(answer, closedAt + CLOSE_NOTICE_MS);
 }
 
 async function reach(at: Edge, path: string, account: string, init: RequestInit = {}): Promise<Response> {
-  const headers = { 'content-type': 'application/json', ...bearer(await tokenOf(account, ['admin', 'messages'])) };
+  const headers = {
+    'content-type': 'application/json',
+    ...bearerHeader(await createToken(account, ['admin', 'messages'])),
+  };
   return await fetch(at.url + path, { ...init, headers });
 }
 
@@ -161,7 +164,7 @@ async function begin(
   const body = isTurn ? { ...answer.body, conversation: name } : answer.body;
   let events = 0;
   const read = async () => {
-    const headers = { 'content-type': 'application/json', ...bearer(await tokenOf(name)) };
+    const headers = { 'content-type': 'application/json', ...bearerHeader(await createToken(name)) };
     const init = { method: 'POST', headers, body: JSON.stringify(body), signal: leaving.signal };
     const response = await fetch(`${at.url}/v1/messages`, init);
     const decoder = new TextDecoder();

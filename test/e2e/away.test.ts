@@ -7,8 +7,8 @@ import { createClient } from '#client/index.ts';
 import { type Edge, startEdge } from '#test/support/edge.ts';
 import { eventually } from '#test/support/eventually.ts';
 import { type FakeUpstream, startUpstream } from '#test/support/upstream.ts';
-import { end, start, textBlock } from '#test/support/wire.ts';
-import { onLateClock } from '#test/support/worker-clock.ts';
+import { messageEnd, messageStart, textBlock } from '#test/support/wire.ts';
+import { withClockAhead } from '#test/support/worker-clock.ts';
 
 const MODEL = 'claude-haiku-4-5';
 const PIECES = Array.from({ length: 50 }, (_, nth) => `Part ${nth}. `);
@@ -25,7 +25,7 @@ beforeAll(async () => {
   state = await mkdtemp(join(tmpdir(), 'sluice-away-'));
   upstream = await startUpstream((_, response) => {
     response.writeHead(200, { 'content-type': 'text/event-stream' });
-    response.end(start({ model: MODEL }) + textBlock(PIECES) + end({ output_tokens: 200 }));
+    response.end(messageStart({ model: MODEL }) + textBlock(PIECES) + messageEnd({ output_tokens: 200 }));
   });
   vars = { ANTHROPIC_API_KEY: 'test-key', ANTHROPIC_BASE_URL: upstream.url };
   edge = await startEdge(inject('worker'), vars, state);
@@ -62,14 +62,14 @@ test('gets the rest of the answer from the history', async () => {
   });
   expect(stream.message?.stop_reason ?? null).toBeNull();
   await edge.stop();
-  edge = await startEdge(onLateClock(inject('worker'), AWAY_MS), vars, state);
+  edge = await startEdge(withClockAhead(inject('worker'), AWAY_MS), vars, state);
   comeBack();
   expect(await stream.text()).toBe(PIECES.join(''));
   expect((await stream.finalMessage()).stop_reason).toBe('end_turn');
   expect(stream.costUsd).toBeGreaterThan(0);
   expect(asked.at(-2)).toBe('GET /conversations/trip/stream');
   expect(asked.at(-1)).toContain('view=shown');
-  expect(upstream.received.filter(({ path }) => path === '/v1/messages')).toHaveLength(1);
+  expect(upstream.receivedRequests.filter(({ path }) => path === '/v1/messages')).toHaveLength(1);
 });
 
 /** @returns the beginning of a body, whose connection is then lost */

@@ -8,20 +8,20 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
-import { blocksOf, readGuide, sectionIn } from '#test/support/guides.ts';
+import { codeBlocksOf, readGuide, sectionOf } from '#test/support/guides.ts';
 import { root } from '#test/support/root.ts';
-import { sharedEdge } from '#test/support/shared-start.ts';
-import { npmStart, type Started } from '#test/support/start.ts';
+import { openSharedEdge } from '#test/support/shared-start.ts';
+import { runNpmStart, type StartedProduct } from '#test/support/start.ts';
 
 const account = `mover-${randomUUID()}`;
 
 let here: string;
-let there: Started;
+let there: StartedProduct;
 
-const shared = sharedEdge();
+const shared = openSharedEdge();
 beforeAll(async () => {
   here = await shared();
-  there = await npmStart(['--var', 'SIMULATOR_TTFT_MS:0', '--var', 'SIMULATOR_TOKENS_PER_SECOND:0']);
+  there = await runNpmStart(['--var', 'SIMULATOR_TTFT_MS:0', '--var', 'SIMULATOR_TOKENS_PER_SECOND:0']);
 });
 afterAll(async () => await there?.stop());
 
@@ -192,7 +192,7 @@ test('a backup has the versions that its conversations use, and a restore contin
 });
 
 test('the commands of the guide back a deployment up, and name what is not restored where it exists', async () => {
-  const [block = ''] = blocksOf(sectionIn(await readGuide('operating'), 'Back up and restore'), 'text');
+  const [block = ''] = codeBlocksOf(sectionOf(await readGuide('operating'), 'Back up and restore'), 'text');
   const token = (
     await json<{ token: string }>(await call(there.url, 'POST', '/tokens', { account: 'root', scopes: ['admin'] }))
   ).token;
@@ -213,7 +213,7 @@ test('the commands of the guide back a deployment up, and name what is not resto
   // The same from CI, locked by a password.
   const production = await readGuide('production');
   const [backup = ''] = /^ +test -n .+\n +npm run --silent backup .+$/m.exec(production) ?? [];
-  const [readLast = ''] = blocksOf(sectionIn(production, '7. Deploy and back up from CI'), 'sh');
+  const [readLast = ''] = codeBlocksOf(sectionOf(production, '7. Deploy and back up from CI'), 'sh');
   const inCi = (BACKUP_PASSWORD: string) =>
     promisify(execFile)(
       'bash',

@@ -4,7 +4,7 @@ import AnthropicCurrent, { APIError, BadRequestError, NotFoundError, toFile } fr
 import AnthropicOld from 'anthropic-sdk-0';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type Edge, startSimulatingEdge } from '#test/support/edge.ts';
-import { runs } from '#test/support/runs.ts';
+import { caseCount } from '#test/support/property-cases.ts';
 import { SECRET } from '#test/support/tokens.ts';
 
 const MOST_BATCH_BYTES = 400_000;
@@ -76,7 +76,7 @@ const failure = async (call: Promise<unknown>) =>
   );
 
 /** By day the newer one: that the older one makes a batch shows `start.test.ts`. */
-const VERSIONS = (['1.x', '0.x'] as const).slice(0, runs(2));
+const VERSIONS = (['1.x', '0.x'] as const).slice(0, caseCount(2));
 
 describe.concurrent.each(VERSIONS)('the official SDK %s', (version) => {
   test.each(['messages', 'beta.messages'] as const)(

@@ -9,9 +9,9 @@ import type { Limits } from '#edge/money/budget/limits.schema.ts';
 import { TEXT_STREAM } from '#test/fixtures/streams.ts';
 import { type Edge, startEdge, startSimulatingEdge } from '#test/support/edge.ts';
 import { MODEL, SMALL_MESSAGE } from '#test/support/small-message.ts';
-import { bearer, SECRET, tokenOf } from '#test/support/tokens.ts';
-import { type FakeUpstream, type Received, startUpstream, streamBytes } from '#test/support/upstream.ts';
-import { end, start, textBlock } from '#test/support/wire.ts';
+import { bearerHeader, createToken, SECRET } from '#test/support/tokens.ts';
+import { type FakeUpstream, type ReceivedRequest, startUpstream, streamBytes } from '#test/support/upstream.ts';
+import { messageEnd, messageStart, textBlock } from '#test/support/wire.ts';
 
 // $1 and $5 for a million tokens; a hold adds a tenth for a geography that the workspace may have set.
 const [INPUT, OUTPUT] = [1_000, 5_000];
@@ -19,7 +19,7 @@ const nano = (usd: number) => Math.round(usd * 1e9);
 const ask = { model: MODEL, max_tokens: 1_000, messages: [{ role: 'user' as const, content: 'Hi' }] };
 const message = (usage: object) => JSON.stringify({ ...SMALL_MESSAGE, usage });
 const json = { 'content-type': 'application/json' };
-const isCount = ({ path }: Received) => path.endsWith('/count_tokens');
+const isCount = ({ path }: ReceivedRequest) => path.endsWith('/count_tokens');
 
 let upstream: FakeUpstream;
 let edge: Edge;
@@ -42,10 +42,10 @@ afterAll(async () => {
   await upstream.stop();
 });
 
-const client = async (account: string) => new Anthropic({ apiKey: await tokenOf(account), baseURL: edge.url });
+const client = async (account: string) => new Anthropic({ apiKey: await createToken(account), baseURL: edge.url });
 
 async function api(path: string, init: RequestInit = {}): Promise<unknown> {
-  const headers = { ...json, ...bearer(await tokenOf('root', ['admin'])) };
+  const headers = { ...json, ...bearerHeader(await createToken('root', ['admin'])) };
   const send = () => fetch(edge.url + path, { ...init, headers });
   // Beside a thousand requests a kept connection may be closed in the moment in which it is used again. Twice is the same here.
   const response = await send().catch(send);
@@ -78,7 +78,7 @@ describe('a thousand concurrent requests of the official SDK', () => {
     // One nanodollar less than another hold is left over.
     await setLimits('alice', { usd_per_day: (137 * hold + hold - 1) / 1e9, on_shortfall: 'refuse' });
     edge.log.length = 0;
-    upstream.received.length = 0;
+    upstream.receivedRequests.length = 0;
     const release: (() => void)[] = [];
     upstream.answer = (received, response) => {
       response.writeHead(200, json);
@@ -128,9 +128,9 @@ describe('a thousand concurrent requests of the official SDK', () => {
       [200, 137],
       [429, 863],
     ]);
-    expect(upstream.received.filter((received) => !isCount(received))).toHaveLength(137);
+    expect(upstream.receivedRequests.filter((received) => !isCount(received))).toHaveLength(137);
     // Each that did not fit was counted once at most: on a busy machine a count may come too late, and none is tried again.
-    expect(upstream.received.filter(isCount).length).toBeLessThanOrEqual(863);
+    expect(upstream.receivedRequests.filter(isCount).length).toBeLessThanOrEqual(863);
   });
 
   test('that are lowered and repeated until they are refused cost no more than the limit, and leave nothing that would buy another', async () => {
@@ -183,9 +183,9 @@ describe('a thousand concurrent requests of the official SDK', () => {
 
 /** An answer of 400 tokens. */
 const answerOf400 = Buffer.from(
-  start({ ...SMALL_MESSAGE, content: [], usage: { input_tokens: 20, output_tokens: 1 } }) +
+  messageStart({ ...SMALL_MESSAGE, content: [], usage: { input_tokens: 20, output_tokens: 1 } }) +
     textBlock(['word '.repeat(400)]) +
-    end({ output_tokens: 400 }),
+    messageEnd({ output_tokens: 400 }),
 );
 
 test.each([
@@ -206,7 +206,7 @@ test.each([
       else running.push(() => void streamBytes(response, [answerOf400], 'end'));
     };
     const one = async (_: unknown, nth: number) => {
-      const apiKey = await tokenOf(isShared ? `shared-${nth % 4}` : 'dave');
+      const apiKey = await createToken(isShared ? `shared-${nth % 4}` : 'dave');
       const sdk = new Anthropic({ apiKey, baseURL: own.url, maxRetries: 0 });
       const { data, response } = await sdk.messages
         .create({ ...asked, messages: ask.messages, stream: true })
@@ -244,7 +244,7 @@ test('a runtime that is killed loses no hold: it counts after the restart, until
       response.writeHead(200, { 'content-type': 'text/event-stream' });
       response.write(bytes.subarray(0, 700));
     };
-    const carol = bearer(await tokenOf('carol'));
+    const carol = bearerHeader(await createToken('carol'));
     const post = async (stage: string) =>
       await fetch(`${edge.url}/messages`, {
         method: 'POST',
@@ -254,11 +254,11 @@ test('a runtime that is killed loses no hold: it counts after the restart, until
     const settled = await post('settled');
     expect(await settled.text()).toContain('sluice-cost-usd');
     const { day: before } = await atRest('carol');
-    upstream.received.length = 0;
+    upstream.receivedRequests.length = 0;
     const waiting = post('upstream').catch((thrown: unknown) => thrown);
     const streaming = await post('stream');
     await streaming.body?.getReader().read();
-    await expect.poll(() => upstream.received.length).toBe(2);
+    await expect.poll(() => upstream.receivedRequests.length).toBe(2);
     const held = (await standing('carol')).day.held_usd;
     expect(held).toBeGreaterThan(0);
     await edge.kill();

@@ -3,11 +3,11 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createClient, SluiceError } from '#client/index.ts';
-import { drawing } from '#test/support/draw.ts';
+import { createDraw } from '#test/support/create-draw.ts';
 import { type Edge, startSimulatingEdge } from '#test/support/edge.ts';
 import { readGuide } from '#test/support/guides.ts';
 import { root } from '#test/support/root.ts';
-import { SECRET, tokenOf } from '#test/support/tokens.ts';
+import { createToken, SECRET } from '#test/support/tokens.ts';
 
 const app = await readFile(join(root, 'examples/first-app/server.mjs'), 'utf8');
 const guide = await readGuide('react');
@@ -41,12 +41,12 @@ test.each([
   ['the guide for React', /-d '(\{"model".*?\})'/.exec(guide)?.[1], /"usd_per_day": ([\d.]+)/.exec(guide)?.[1]],
 ])('with the budget of %s each of twenty accounts has four to eight answers', async (name, agent = '', usd) => {
   await put('/agents/chat', agent.replace(/([{,] ?)(\w+):/g, '$1"$2":').replaceAll("'", '"'));
-  const draw = drawing(84);
+  const draw = createDraw(84);
   const counts: number[] = [];
   for (let nth = 0; nth < 20; nth += 1) {
     const account = `${name.replaceAll(' ', '-')}-${nth}`;
     await put(`/accounts/${account}/limits`, JSON.stringify({ usd_per_day: Number(usd) }));
-    const own = createClient({ baseURL: edge.url, token: await tokenOf(account) });
+    const own = createClient({ baseURL: edge.url, token: await createToken(account) });
     let answers = 0;
     let thrown: unknown;
     for (; thrown === undefined && answers < 20; answers += thrown === undefined ? 1 : 0) {
@@ -74,14 +74,14 @@ test('the table of limits has the smallest with which each of four accounts has 
     const needed = COUNTS.map(() => 0);
     await Promise.all(
       [1, 2, 3, 4].map(async (seed) => {
-        const draw = drawing(seed);
+        const draw = createDraw(seed);
         const account = `${model}-${seed}`;
         // Nobody reads from the cache what another account wrote: accounts with the same words would depend on who is first.
         const system = `You answer for Acme ${seed}, in one sentence.`;
         await put(`/agents/${account}`, JSON.stringify({ model, max_tokens: 2_048, system }));
         // So large a limit lowers nothing, and says what is held.
         await put(`/accounts/${account}/limits`, JSON.stringify({ usd_per_day: 1_000 }));
-        const own = createClient({ baseURL: edge.url, token: await tokenOf(account) });
+        const own = createClient({ baseURL: edge.url, token: await createToken(account) });
         let spent = 0;
         for (let asked = 1; asked <= (COUNTS.at(-1) ?? 0); asked += 1) {
           const messages = [{ role: 'user' as const, content: QUESTIONS[draw(QUESTIONS.length)] ?? '' }];

@@ -5,15 +5,15 @@ import { expect, inject, test } from 'vitest';
 import { fromUsd, toUsd } from '#edge/claude/pricing/cost.ts';
 import type { LedgerRow, QuotaReport } from '#edge/money/account/usage-answers.schema.ts';
 import { calendarLibrary, hasCompiler } from '#test/runner/calendar-library.ts';
-import { billOf } from '#test/support/bills.ts';
-import { type Draw, drawing } from '#test/support/draw.ts';
+import { readBill } from '#test/support/bills.ts';
+import { sendOnce } from '#test/support/conversation-driver.ts';
+import { createDraw, type Draw } from '#test/support/create-draw.ts';
 import { startEdge, startEdgeAhead } from '#test/support/edge.ts';
 import { eventually } from '#test/support/eventually.ts';
-import { bodyOf, listening } from '#test/support/listening.ts';
-import { killOften, Lives, type Moment, Progress, post } from '#test/support/lives.ts';
-import { say } from '#test/support/talks.ts';
+import { readRequestBody, startLocalServer } from '#test/support/local-server.ts';
+import { type KillMoment, killOften, Progress, postInit, RestartingEdge } from '#test/support/restarting-edge.ts';
 import { SECRET } from '#test/support/tokens.ts';
-import { end, message as messageOf, start, textBlock } from '#test/support/wire.ts';
+import { messageEnd, messageWith as messageOf, messageStart, textBlock } from '#test/support/wire.ts';
 
 // Conversations whose agent chooses their models, and an edge that is killed meanwhile: also while a question is labelled.
 // `CHOICES_CONVERSATIONS=5000 KILLS=20 KILLS_SEED=…` asks more, and as a failure did.
@@ -33,7 +33,7 @@ const MOST_TOKENS = 4_000;
 /** No money is set aside for longer than this after a kill, in seconds. */
 const LONGEST_HELD = 1_000;
 /** `called`: a label is asked for. */
-const MOMENTS: readonly Moment[] = [
+const MOMENTS: readonly KillMoment[] = [
   ['event', 60],
   ['sent', 10],
   ['asked', 8],
@@ -67,18 +67,18 @@ function plant(draw: Draw): Planted[] {
 }
 
 /** An API that labels and answers, with books of its own: it lives on while the edge is killed. */
-async function startChoosingApi(lives: Lives, draw: Draw) {
+async function startChoosingApi(lives: RestartingEdge, draw: Draw) {
   const bills = new Map<string, number>();
   const asked = new Map<string, Set<string>>();
   const labelled = new Map<string, number>();
   let ids = 0;
-  const server = await listening(async (request, response) => {
-    const text = await bodyOf(request);
+  const server = await startLocalServer(async (request, response) => {
+    const text = await readRequestBody(request);
     const body = JSON.parse(text) as { model: string; stream?: boolean; messages: unknown[]; output_config?: object };
     const last = JSON.stringify(body.messages.at(-1));
     const mark = /\[c-\d+#\d+\]/.exec(last)?.[0] ?? '';
     const isLabel = Object.hasOwn(body.output_config ?? {}, 'format');
-    lives.note(isLabel ? 'called' : 'asked');
+    lives.noteObserved(isLabel ? 'called' : 'asked');
     if (isLabel) labelled.set(mark, (labelled.get(mark) ?? 0) + 1);
     else asked.set(mark, (asked.get(mark) ?? new Set()).add(body.model));
     ids += 1;
@@ -91,10 +91,10 @@ async function startChoosingApi(lives: Lives, draw: Draw) {
     const said = isLabel ? JSON.stringify({ label: /level=(\w+)/.exec(last)?.[1] }) : 'So.';
     const own = { id: `msg_${ids}`, model: body.model, usage };
     const told = body.stream
-      ? start(own) + textBlock([said]) + end({ output_tokens })
+      ? messageStart(own) + textBlock([said]) + messageEnd({ output_tokens })
       : JSON.stringify(messageOf({ ...own, content: [{ type: 'text', text: said }] }));
     // What is sent is billed, whether the edge is still there to read it or not.
-    bills.set(id, billOf(told) ?? Number.NaN);
+    bills.set(id, readBill(told) ?? Number.NaN);
     response.writeHead(200, { ...head, 'content-type': body.stream ? 'text/event-stream' : 'application/json' });
     response.end(told);
   });
@@ -107,11 +107,11 @@ test.skipIf(!hasCompiler())(
     // It is shown where the test fails.
     process.stdout.write(`KILLS_SEED=${KILLS_SEED}\n`);
     const began = Date.now();
-    const draw = drawing(Number(KILLS_SEED));
+    const draw = createDraw(Number(KILLS_SEED));
     const state = await mkdtemp(join(tmpdir(), 'sluice-choices-'));
     const library = calendarLibrary(state);
     let vars: Record<string, string> = {};
-    const lives = new Lives((seconds) => {
+    const lives = new RestartingEdge((seconds) => {
       if (seconds === 0) return startEdge(inject('worker'), vars, state);
       return startEdgeAhead(vars, state, { library, seconds });
     });
@@ -124,7 +124,7 @@ test.skipIf(!hasCompiler())(
     };
     const planted = plant(draw);
     try {
-      await lives.begin();
+      await lives.start();
       await store(lives);
       const told = await askAndKill(lives, planted, draw);
       let fallbacks = 0;
@@ -146,10 +146,10 @@ test.skipIf(!hasCompiler())(
       const sums = await expectPaid(lives, api.bills, planted);
       expect(lives.faults).toEqual([]);
       const seconds = Math.round((Date.now() - began) / 1_000);
-      const kills = lives.life - 1;
+      const kills = lives.startCount - 1;
       process.stdout.write(`${JSON.stringify({ seconds, kills, fallbacks, ...sums })}\n`);
     } finally {
-      await lives.end();
+      await lives.stop();
       api.stop();
       await rm(state, { recursive: true, force: true });
     }
@@ -158,19 +158,19 @@ test.skipIf(!hasCompiler())(
 );
 
 /** Stores the classifier and the agent. */
-async function store(lives: Lives): Promise<void> {
+async function store(lives: RestartingEdge): Promise<void> {
   const model = { by: 'difficulty', models: { easy: SMALL, hard: LARGE }, otherwise: LARGE };
   for (const [path, body] of [
     ['/classifiers/difficulty', { labels: ['easy', 'hard'], cache_seconds: 0 }],
     ['/agents/router', { max_tokens: MOST_TOKENS, model }],
   ] as const) {
-    const { status, text } = await lives.answered(path, { ...post(body), method: 'PUT' });
+    const { status, text } = await lives.requestUntilAnswered(path, { ...postInit(body), method: 'PUT' });
     expect(status, text).toBe(200);
   }
 }
 
 /** Has all conversations asked, some at the same time, each question until it has an end. */
-async function askAndKill(lives: Lives, planted: readonly Planted[], draw: Draw) {
+async function askAndKill(lives: RestartingEdge, planted: readonly Planted[], draw: Draw) {
   const progress = new Progress();
   const tries = new Map<string, number>();
   const failed = new Set<string>();
@@ -180,12 +180,12 @@ async function askAndKill(lives: Lives, planted: readonly Planted[], draw: Draw)
     for (;;) {
       tries.set(mark, (tries.get(mark) ?? 0) + 1);
       const more = { agent: 'router' };
-      const answer = await say(lives, id, `${mark} level=${level}`, { more, key: `${id}-${nth}` });
+      const answer = await sendOnce(lives, id, `${mark} level=${level}`, { more, key: `${id}-${nth}` });
       const { status, headers, text, events } = answer;
       const chosen = headers.get('sluice-model-chosen');
       if (chosen?.includes('why=failed')) failed.add(id);
       if (status === 0 || status === 503) continue;
-      expect(status, `${mark}: ${text}${lives.lastLines}`).toBe(200);
+      expect(status, `${mark}: ${text}${lives.lastLogLines}`).toBe(200);
       const end = events.at(-1)?.event;
       if (end !== 'message_stop' && end !== 'error') continue;
       // What has failed before it said anything is no turn.
@@ -195,27 +195,27 @@ async function askAndKill(lives: Lives, planted: readonly Planted[], draw: Draw)
   const work = async () => {
     for (let one = left.shift(); one; one = left.shift()) {
       for (const [nth, level] of one.levels.entries()) await ask(one.id, nth, level);
-      progress.note();
+      progress.noteTurn();
     }
   };
   const killing = killOften(lives, progress, { kills: Number(KILLS), of: planted.length, moments: MOMENTS, draw });
   await Promise.all(Array.from({ length: AT_ONCE }, work));
-  lives.disarm();
+  lives.cancelKill();
   await killing;
   return { tries, failed };
 }
 
 /** Each request is booked for what the API has billed, and each conversation has begun once. */
-async function expectPaid(lives: Lives, bills: ReadonlyMap<string, number>, planted: readonly Planted[]) {
+async function expectPaid(lives: RestartingEdge, bills: ReadonlyMap<string, number>, planted: readonly Planted[]) {
   await lives.kill();
   // Of what a kill has cut some is set aside still: for a quarter of an hour at most.
-  await lives.begin(LONGEST_HELD);
-  for (const { id } of planted) await lives.get(`/conversations/${id}`);
+  await lives.start(LONGEST_HELD);
+  for (const { id } of planted) await lives.getJson(`/conversations/${id}`);
   await eventually(async () => {
-    const { running_requests, total } = await lives.get<QuotaReport>('/accounts/dev');
+    const { running_requests, total } = await lives.getJson<QuotaReport>('/accounts/dev');
     expect({ running_requests, held: total.held_usd }).toEqual({ running_requests: 0, held: 0 });
   });
-  const ledger = await lives.pages<LedgerRow>('/usage/requests?account=dev');
+  const ledger = await lives.getAllPages<LedgerRow>('/usage/requests?account=dev');
   const answers = ledger.flatMap(({ upstream_request_id }) => upstream_request_id ?? []);
   expect(new Set(answers).size, 'no answer is booked twice').toBe(answers.length);
   for (const row of ledger) {

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { readGuide, sectionIn } from '#test/support/guides.ts';
-import { sharedEdge } from '#test/support/shared-start.ts';
+import { readGuide, sectionOf } from '#test/support/guides.ts';
+import { openSharedEdge } from '#test/support/shared-start.ts';
 
 /** What the guide calls each recorded request. */
 const RECORDINGS: Readonly<Record<string, string>> = {
@@ -18,7 +18,7 @@ interface Recorded {
 }
 
 const rows = [
-  ...sectionIn(await readGuide('clients'), 'Claude Code').matchAll(
+  ...sectionOf(await readGuide('clients'), 'Claude Code').matchAll(
     /^\| (.+?) +\| (claude-\S+) +\| `(\w+)` +\| \$([\d.]+) +\| \$([\d.]+) +\|$/gm,
   ),
 ].map(([, what = '', model = '', served = '', least = '', whole = '']) => ({
@@ -32,7 +32,7 @@ const rows = [
 let url: string;
 let accounts = 0;
 
-const edge = sharedEdge();
+const edge = openSharedEdge();
 beforeAll(async () => {
   url = await edge();
 });
@@ -72,7 +72,7 @@ describe('the daily budget that Claude Code needs is as the guide has it', () =>
   });
 
   test('and so is what a dollar or two are enough for', async () => {
-    const guide = sectionIn(await readGuide('clients'), 'Claude Code').replace(/\s+/g, ' ');
+    const guide = sectionOf(await readGuide('clients'), 'Claude Code').replace(/\s+/g, ' ');
     for (const usd of [1, 2]) {
       const { lowered } = await ask('the first prompt', 'claude-opus-5-5', { usd_per_day: usd });
       expect(guide).toContain(Number(lowered).toLocaleString('en-US'));

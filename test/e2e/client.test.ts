@@ -3,17 +3,17 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import { type Client, createClient } from '#client/index.ts';
-import { launchBrowser, noBrowser } from '#test/support/browser.ts';
-import { bundle } from '#test/support/bundle.ts';
+import { isBrowserMissing, launchBrowser } from '#test/support/browser.ts';
+import { bundleForBrowser } from '#test/support/bundle.ts';
 import { type Edge, startEdge } from '#test/support/edge.ts';
-import { runs } from '#test/support/runs.ts';
+import { caseCount } from '#test/support/property-cases.ts';
 import { startSite } from '#test/support/site.ts';
 import { type FakeUpstream, startUpstream } from '#test/support/upstream.ts';
-import { apart, block, end, PING, start } from '#test/support/wire.ts';
+import { contentBlock, messageEnd, messageStart, PING, splitEvents } from '#test/support/wire.ts';
 import { type CuttingProxy, startCuttingProxy } from './cutting-proxy.ts';
 
 /** By day some: at night 200, of which each connection is cut. */
-const ANSWERS = runs(200, 0.3);
+const ANSWERS = caseCount(200, 0.3);
 const MOST_BYTES = 8_000;
 /** A browser opens six connections to one origin. */
 const PROXIES = 4;
@@ -34,7 +34,7 @@ beforeAll(async () => {
     asked.set(question, (asked.get(question) ?? 0) + 1);
     response.writeHead(200, { 'content-type': 'text/event-stream' });
     void (async () => {
-      for (const event of apart(answerTo(question))) {
+      for (const event of splitEvents(answerTo(question))) {
         response.write(event);
         await sleep(3);
       }
@@ -73,15 +73,15 @@ function answerTo(question: string): string {
   const tool = { type: 'tool_use', id: `toolu_${next(1e6)}`, name: 'save', input: {} };
   const input = parts.map((partial_json) => ({ type: 'input_json_delta', partial_json }));
   return [
-    start({ id, model: MODEL, usage: { input_tokens: 20, output_tokens: 1 } }),
-    block({ type: 'thinking', thinking: '', signature: '' }, [
+    messageStart({ id, model: MODEL, usage: { input_tokens: 20, output_tokens: 1 } }),
+    contentBlock({ type: 'thinking', thinking: '', signature: '' }, [
       ...thinking,
       { type: 'signature_delta', signature: 'c2lnbmVk' },
     ]),
     PING,
-    block({ type: 'text', text: '' }, said, 1),
-    block(tool, input, 2),
-    end({ output_tokens: 90 }, 'tool_use'),
+    contentBlock({ type: 'text', text: '' }, said, 1),
+    contentBlock(tool, input, 2),
+    messageEnd({ output_tokens: 90 }, 'tool_use'),
   ].join('');
 }
 
@@ -126,7 +126,7 @@ function expectWhole(answers: Answered[]): void {
   expect(answers).toHaveLength(ANSWERS);
   for (const { question, events, text, costUsd, fault } of answers) {
     expect(fault, question).toBeUndefined();
-    const whole = apart(answerTo(question))
+    const whole = splitEvents(answerTo(question))
       .map((event) => JSON.parse(event.slice(event.indexOf('data: ') + 6)) as { type: string })
       .filter(({ type }) => type !== 'ping');
     expect(events, question).toEqual(whole);
@@ -159,7 +159,7 @@ describe('through a proxy that cuts every connection', () => {
     PATIENCE_MS,
   );
 
-  test.skipIf(noBrowser())(
+  test.skipIf(isBrowserMissing())(
     `${ANSWERS} answers are those that were given, and none was asked for twice, in Chromium`,
     async () => {
       const before = cutsOf();
@@ -192,7 +192,7 @@ describe('through a proxy that cuts every connection', () => {
 
 /** Runs something in a page of another origin than the edge's, which has the client. */
 async function inPage<T>(work: (page: Page) => Promise<T>): Promise<T> {
-  const script = await bundle(`
+  const script = await bundleForBrowser(`
     import { createClient } from './src/client/index.ts';
     globalThis.createClient = createClient;`);
   const site = await startSite(script);

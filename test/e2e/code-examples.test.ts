@@ -15,8 +15,8 @@ import { type Client, createClient } from '#client/index.ts';
 import { bundleWorker } from '#test/support/bundle-worker.ts';
 import { type Edge, startEdge, startSimulatingEdge } from '#test/support/edge.ts';
 import { root } from '#test/support/root.ts';
-import { runExample, takesForGranted } from '#test/support/run-example.ts';
-import { SECRET, tokenOf } from '#test/support/tokens.ts';
+import { hasUndeclaredName, runExample } from '#test/support/run-example.ts';
+import { createToken, SECRET } from '#test/support/tokens.ts';
 
 const model = 'claude-haiku-5-5';
 const messages = [{ role: 'user' as const, content: 'What do I see in Bern? And how is get_weather?' }];
@@ -96,14 +96,14 @@ const ofNode = examples.filter((example) => !isOfWorker(example));
 
 /** @returns an example's module: with imports of what it uses of the package */
 function moduleOf({ code }: Example): string {
-  const names = [...imported].filter(([name]) => takesForGranted(code, name) && !code.startsWith('export {'));
+  const names = [...imported].filter(([name]) => hasUndeclaredName(code, name) && !code.startsWith('export {'));
   return names.map(([name, from]) => `import { ${name} } from '${from}';\n`).join('') + code;
 }
 
 /** @returns the same for a program outside the edge: its client is of the same classes as what it imports */
 function programOf(example: Example): string {
   const code = moduleOf(example);
-  if (!takesForGranted(code, 'sluice')) return code;
+  if (!hasUndeclaredName(code, 'sluice')) return code;
   const [imports = ''] = /^(?:import .*\n)*/.exec(code) ?? [];
   const client = `import { createClient as clientOf } from 'sluice/client';\n`;
   return `${client}${imports}const sluice = clientOf({ baseURL, token });\n${code.slice(imports.length)}`;
@@ -211,10 +211,10 @@ describe('in Node, over HTTP,', () => {
 
   /** Makes what an example may take for granted, as far as it names it, for an account of its own. */
   async function given(code: string, account: string): Promise<Record<string, unknown>> {
-    const token = await tokenOf(account, ['messages', 'prefixes', 'classify', 'tools']);
+    const token = await createToken(account, ['messages', 'prefixes', 'classify', 'tools']);
     const fetchToken = async () => token;
     const sluice: Client = createClient({ baseURL: edge.url, token });
-    const names = (name: string) => takesForGranted(code, name);
+    const names = (name: string) => hasUndeclaredName(code, name);
     if (/'trip'|conversations\.list|usage/.test(code)) {
       await sluice.messages.stream({ conversation: 'trip', model, max_tokens: 4_000, messages }).text();
     }

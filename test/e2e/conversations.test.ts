@@ -3,32 +3,51 @@ import { createServer, request as httpRequest, type Server } from 'node:http';
 import Anthropic from '@anthropic-ai/sdk';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import type { LedgerRow } from '#edge/money/account/usage-answers.schema.ts';
-import { body, get, json, MODEL, PACED, read, resume, rowsOf, say, settled } from '#test/support/conversing.ts';
+import {
+  createBody,
+  getJson,
+  JSON_HEADERS,
+  listMessages,
+  MODEL,
+  PACED_VARS,
+  postConversationMessage,
+  readStreamEvents,
+  resumeConversationStream,
+  waitUntilSettled,
+} from '#test/support/conversation-requests.ts';
 import { type Edge, startEdge } from '#test/support/edge.ts';
-import type { Event, Row } from '#test/support/lives.ts';
-import { bearer, tokenOf } from '#test/support/tokens.ts';
+import type { HistoryRow, ReceivedEvent } from '#test/support/restarting-edge.ts';
+import { bearerHeader, createToken } from '#test/support/tokens.ts';
 
 describe('over real HTTP', () => {
   let edge: Edge;
   beforeAll(async () => {
-    edge = await startEdge(inject('worker'), PACED);
+    edge = await startEdge(inject('worker'), PACED_VARS);
   });
   afterAll(async () => await edge.stop());
 
   test('a client that drops at any event and resumes sees the same stream', async () => {
-    const whole = await read(await say(edge, body('drops', 'Tell me about rivers')));
+    const whole = await readStreamEvents(
+      await postConversationMessage(edge, createBody('drops', 'Tell me about rivers')),
+    );
     expect(whole.at(-1)?.event).toBe('message_stop');
     let at = 0;
     const one = async () => {
       while (at < 24) {
         const place = at++;
         const id = `drops${place}`;
-        const first = await read(await say(edge, body(id, 'Tell me about rivers')), place + 1);
+        const first = await readStreamEvents(
+          await postConversationMessage(edge, createBody(id, 'Tell me about rivers')),
+          place + 1,
+        );
         const last = first.at(-1);
-        const rest = await read(await resume(edge, id, last?.id ?? ''));
-        const frames = (events: Event[]) => events.map(({ id, event }) => `${id.replace(/^turn_\w+-/, '')} ${event}`);
+        const rest = await readStreamEvents(await resumeConversationStream(edge, id, last?.id ?? ''));
+        const frames = (events: ReceivedEvent[]) =>
+          events.map(({ id, event }) => `${id.replace(/^turn_\w+-/, '')} ${event}`);
         expect(frames([...first, ...rest])).toEqual(frames(whole));
-        expect(await read(await resume(edge, id, `${last?.id.replace(/-\d+$/, '')}-0`))).toEqual([...first, ...rest]);
+        expect(
+          await readStreamEvents(await resumeConversationStream(edge, id, `${last?.id.replace(/-\d+$/, '')}-0`)),
+        ).toEqual([...first, ...rest]);
       }
     };
     await Promise.all(Array.from({ length: 6 }, one));
@@ -36,23 +55,28 @@ describe('over real HTTP', () => {
 
   test('after a drop that nobody follows, the answer is in the history and in the ledger', async () => {
     const left = new AbortController();
-    const response = await say(edge, body('left', 'Tell me about bridges'), { signal: left.signal });
-    await read(response, 3);
+    const response = await postConversationMessage(edge, createBody('left', 'Tell me about bridges'), {
+      signal: left.signal,
+    });
+    await readStreamEvents(response, 3);
     left.abort();
     // Nor does it matter that the caller does not stream.
-    const whole = body('unstreamed', 'Tell me about bridges', { stream: false });
+    const whole = createBody('unstreamed', 'Tell me about bridges', { stream: false });
     const alsoLeft = new AbortController();
-    const waiting = say(edge, whole, { signal: alsoLeft.signal, headers: { 'sluice-simulate': 'tps=20' } });
+    const waiting = postConversationMessage(edge, whole, {
+      signal: alsoLeft.signal,
+      headers: { 'sluice-simulate': 'tps=20' },
+    });
     const running = async () => await (await fetch(`${edge.url}/conversations/unstreamed`)).json();
     await expect.poll(running).toMatchObject({ state: 'running' });
     alsoLeft.abort();
     await expect(waiting).rejects.toThrow();
-    await settled(edge);
+    await waitUntilSettled(edge);
     for (const id of ['left', 'unstreamed']) {
-      const rows = await rowsOf(edge, id);
+      const rows = await listMessages(edge, id);
       expect(rows.map(({ status }) => status)).toEqual(['complete', 'complete']);
     }
-    const ledger = await get<{ data: LedgerRow[] }>(edge, '/usage/requests?limit=1000');
+    const ledger = await getJson<{ data: LedgerRow[] }>(edge, '/usage/requests?limit=1000');
     expect(ledger.data.find(({ conversation }) => conversation === 'left')).toMatchObject({
       status: 'complete',
       estimated: false,
@@ -86,10 +110,10 @@ describe('over real HTTP', () => {
     proxy.closeAllConnections();
     proxy.close();
     expect(cuts).toBe(2);
-    const rows = await rowsOf(edge, 'sdk');
+    const rows = await listMessages(edge, 'sdk');
     expect(rows).toHaveLength(2);
     expect(rows[1]?.content).toEqual(message.content);
-    const { data } = await get<{ data: LedgerRow[] }>(edge, '/usage/requests?limit=1000');
+    const { data } = await getJson<{ data: LedgerRow[] }>(edge, '/usage/requests?limit=1000');
     expect(data.filter(({ conversation }) => conversation === 'sdk')).toHaveLength(1);
   });
 
@@ -106,16 +130,20 @@ describe('over real HTTP', () => {
       const text = answer.content.map((block) => (block.type === 'text' ? block.text : '')).join('');
       messages.push({ role: 'assistant', content: text });
     }
-    const rows = await rowsOf(edge, 'all');
+    const rows = await listMessages(edge, 'all');
     expect(rows.map(({ role }) => role)).toEqual(['user', 'assistant', 'user', 'assistant', 'user', 'assistant']);
   });
 
   test('another account finds nothing by any id', async () => {
-    await read(await say(edge, body('mine', 'Hello'), { headers: bearer(await tokenOf('alice')) }));
-    const headers = { ...json, ...bearer(await tokenOf('mallory')) };
+    await readStreamEvents(
+      await postConversationMessage(edge, createBody('mine', 'Hello'), {
+        headers: bearerHeader(await createToken('alice')),
+      }),
+    );
+    const headers = { ...JSON_HEADERS, ...bearerHeader(await createToken('mallory')) };
     const rows = (await (
-      await fetch(`${edge.url}/conversations/mine/messages`, { headers: bearer(await tokenOf('alice')) })
-    ).json()) as { data: Row[] };
+      await fetch(`${edge.url}/conversations/mine/messages`, { headers: bearerHeader(await createToken('alice')) })
+    ).json()) as { data: HistoryRow[] };
     expect(rows.data).toHaveLength(2);
     const post = (text: string) => ({ method: 'POST', headers, body: text });
     const tries: [string, RequestInit][] = [
@@ -142,7 +170,7 @@ describe('over real HTTP', () => {
     expect([...told]).toEqual(['There is no such conversation.']);
     const list = (await (await fetch(`${edge.url}/conversations`, { headers })).json()) as { data: unknown[] };
     expect(list.data).toEqual([]);
-    await read(await say(edge, body('mine', 'Hello'), { headers }));
+    await readStreamEvents(await postConversationMessage(edge, createBody('mine', 'Hello'), { headers }));
     expect(rows.data).toHaveLength(2);
   });
 
@@ -150,9 +178,13 @@ describe('over real HTTP', () => {
     const png = pictureOf(3_000_000);
     const image = { type: 'image', source: { type: 'base64', media_type: 'image/png', data: png } };
     const content = [image, image, image, { type: 'text', text: 'What is this? 🖼' }];
-    expect((await read(await say(edge, body('images', content)))).at(-1)?.event).toBe('message_stop');
-    expect((await read(await say(edge, body('images', 'And now?')))).at(-1)?.event).toBe('message_stop');
-    const rows = await rowsOf(edge, 'images');
+    expect(
+      (await readStreamEvents(await postConversationMessage(edge, createBody('images', content)))).at(-1)?.event,
+    ).toBe('message_stop');
+    expect(
+      (await readStreamEvents(await postConversationMessage(edge, createBody('images', 'And now?')))).at(-1)?.event,
+    ).toBe('message_stop');
+    const rows = await listMessages(edge, 'images');
     expect(rows).toHaveLength(4);
     expect(JSON.stringify(rows[0]?.content) === JSON.stringify(content)).toBe(true);
   });

@@ -89,11 +89,11 @@ test.each([
   ['a batch', '/v1/messages/batches', { requests: [{ custom_id: 'a', params: ASK }] }, JSON_BODY, '"in_progress"'],
   ['a file', '/v1/files', LONG, ['--form', 'file=@-;filename=a.txt;type=text/plain'], '"id":"file_1"'],
 ])('%s of more than 1 MB by curl is answered, and what curl expects stays here', async (_, path, body, how, part) => {
-  upstream.received.length = 0;
+  upstream.receivedRequests.length = 0;
   const { text, sent } = await curl(path, typeof body === 'string' ? body : JSON.stringify(body), how);
   expect(sent).toMatch(/^> Expect: 100-continue/m);
   expect(text).toContain(part);
-  const received = upstream.received.filter((one) => one.method === 'POST' && one.path === path);
+  const received = upstream.receivedRequests.filter((one) => one.method === 'POST' && one.path === path);
   expect(received).toHaveLength(1);
   expect(received[0]?.headers).not.toHaveProperty('expect');
   expect(received[0]?.body.includes(LONG)).toBe(true);

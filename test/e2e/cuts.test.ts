@@ -5,7 +5,7 @@ import AnthropicOld from 'anthropic-sdk-0';
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
 import { TEXT_STREAM, TOOL_STREAM } from '#test/fixtures/streams.ts';
 import { type Edge, startEdge } from '#test/support/edge.ts';
-import { runs } from '#test/support/runs.ts';
+import { caseCount } from '#test/support/property-cases.ts';
 import { type FakeUpstream, startUpstream, streamBytes } from '#test/support/upstream.ts';
 
 let upstream: FakeUpstream;
@@ -76,7 +76,7 @@ const count = (length: number) => Array.from({ length }, (_, index) => index);
  * @param first the first place: tests that differ in it try others
  */
 function placesIn(source: Uint8Array, first: number): number[] {
-  const step = Math.ceil(source.length / runs(source.length, 0.05));
+  const step = Math.ceil(source.length / caseCount(source.length, 0.05));
   const text = new TextDecoder('latin1').decode(source);
   const ends = [0, ...[...text.matchAll(/\n\n/g)].map(({ index }) => index + 2), source.length];
   return count(source.length + 1).filter(
@@ -153,7 +153,7 @@ test.each(sdks)('the official SDK $version raises a typed error wherever a strea
   });
 });
 
-const CUTS = runs(300, 0.4);
+const CUTS = caseCount(300, 0.4);
 
 test('a cut is told by a runtime that stands still now and then', async () => {
   const ids = new Set<string | null>();
@@ -203,7 +203,7 @@ function saidIn(stream: string): string {
 }
 
 test('a turn keeps what was said before its stream was cut, wherever that is and in however many pieces it came', async () => {
-  const step = Math.ceil(bytes.length / runs(bytes.length / 5, 0.4));
+  const step = Math.ceil(bytes.length / caseCount(bytes.length / 5, 0.4));
   await forEach(count(Math.ceil(bytes.length / step)), async (index) => {
     const place = index * step;
     const pieces = [place / 3, (2 * place) / 3, place].map(Math.floor);

@@ -9,8 +9,8 @@ import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type Client, createClient } from '#client/index.ts';
 import { type Edge, startSimulatingEdge } from '#test/support/edge.ts';
-import { blocksOf, readGuide, sectionIn } from '#test/support/guides.ts';
-import { SECRET, tokenOf } from '#test/support/tokens.ts';
+import { codeBlocksOf, readGuide, sectionOf } from '#test/support/guides.ts';
+import { createToken, SECRET } from '#test/support/tokens.ts';
 
 const EXAMPLE = new URL('../../examples/difficulty/', import.meta.url);
 
@@ -79,7 +79,7 @@ describe('the script', () => {
 
   test('says of a budget that ends which questions were not asked, and counts only the others', async () => {
     await client.fetch('/accounts/poor/limits', { method: 'PUT', body: { usd_per_day: 0.003 } });
-    const token = await tokenOf('poor', ['classify', 'prefixes']);
+    const token = await createToken('poor', ['classify', 'prefixes']);
     const { result, spent } = await spentBy('poor', () => run({ token }));
     const { nanodollars, right, notAsked } = readingOf(result.stdout);
     expect(result.code).toBe(1);
@@ -107,8 +107,8 @@ describe('the script', () => {
 });
 
 test('the chain costs beside one large model what the guide says of handbooks of three lengths', async () => {
-  const section = sectionIn(await readGuide('cost'), 'A small model prepares, a large one writes');
-  const [commands = ''] = blocksOf(section, 'sh');
+  const section = sectionOf(await readGuide('cost'), 'A small model prepares, a large one writes');
+  const [commands = ''] = codeBlocksOf(section, 'sh');
   const told = [...section.matchAll(/^\| (\d+) +\| ([\d,]+) +\| \$(\S+) +\| \$(\S+) +\| \$(\S+) +\| \$(\S+) +\|$/gm)];
   expect(told).toHaveLength(3);
   for (const [, rules = '', tokens = '', ...figures] of told) {

@@ -1,11 +1,11 @@
 import { readFile } from 'node:fs/promises';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { sharedEdge } from '#test/support/shared-start.ts';
+import { openSharedEdge } from '#test/support/shared-start.ts';
 import { listGuides } from '../../scripts/guides.ts';
 
 let url: string;
 
-const edge = sharedEdge();
+const edge = openSharedEdge();
 beforeAll(async () => {
   url = await edge();
 });

@@ -6,18 +6,18 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createClient, SluiceError } from '#client/index.ts';
-import { STATUS } from '#edge/kit/http/errors.ts';
-import { sayError } from '#page/edge/sentences.ts';
-import { bundle } from '#test/support/bundle.ts';
+import { STATUS_BY_TYPE } from '#edge/kit/http/errors.ts';
+import { describeError } from '#page/edge/error-messages.ts';
+import { bundleForBrowser } from '#test/support/bundle.ts';
 import { type Edge, startSimulatingEdge } from '#test/support/edge.ts';
-import { blocksOf, readGuide } from '#test/support/guides.ts';
+import { codeBlocksOf, readGuide } from '#test/support/guides.ts';
 import { root } from '#test/support/root.ts';
-import { SECRET, tokenOf } from '#test/support/tokens.ts';
+import { createToken, SECRET } from '#test/support/tokens.ts';
 import tsconfig from '../../tsconfig.json' with { type: 'json' };
 
 const guide = await readGuide('errors');
-const [code = ''] = blocksOf(guide, 'ts');
-const script = await bundle(code, 'ts');
+const [code = ''] = codeBlocksOf(guide, 'ts');
+const script = await bundleForBrowser(code, 'ts');
 const { sentence } = (await import(
   /* @vite-ignore */ `data:text/javascript;base64,${Buffer.from(script).toString('base64')}`
 )) as { sentence: (error: SluiceError) => string };
@@ -33,10 +33,10 @@ const rows = [...guide.matchAll(/^\| `(\w+_\w+)` +\| ([^|]*?) *\| ([^|]*?) *\|/g
 );
 
 test('the table has every type of error, with its status', () => {
-  const known = Object.entries(STATUS).map(([type, status]) => `${type} ${status}`);
+  const known = Object.entries(STATUS_BY_TYPE).map(([type, status]) => `${type} ${status}`);
   const shown = rows.map(({ type, status }) => `${type} ${status}`);
   expect(known.filter((each) => !shown.includes(each))).toEqual([]);
-  const unknown = rows.filter(({ type }) => !Object.hasOwn(STATUS, type)).map(({ type }) => type);
+  const unknown = rows.filter(({ type }) => !Object.hasOwn(STATUS_BY_TYPE, type)).map(({ type }) => type);
   expect(unknown).toEqual(['connection_error']);
 });
 
@@ -52,7 +52,7 @@ test.each(
 )('the page says what the function says is left: $by, of which $used is used', ({ by = '', used }) => {
   const headers = new Headers({ 'sluice-limited-by': by, ...(used && { 'sluice-budget-used': used }) });
   const error = new SluiceError('billing_error', 'For developers.', { status: 429, headers });
-  expect(sentence(error).startsWith(`${sayError(error)} `)).toBe(true);
+  expect(sentence(error).startsWith(`${describeError(error)} `)).toBe(true);
 });
 
 test('the function is correct TypeScript', async () => {
@@ -90,7 +90,7 @@ describe('of a real error the function says', () => {
 
   /** Asks as an account, and by the simulator's fault. @returns the error, as the client throws it */
   async function errorOf(account: string, fault = '', baseURL = edge.url): Promise<SluiceError> {
-    const token = account === '' ? `${await tokenOf('somebody')}x` : await tokenOf(account);
+    const token = account === '' ? `${await createToken('somebody')}x` : await createToken(account);
     const send: typeof fetch = async (url, init) => {
       const headers = new Headers(init?.headers);
       if (fault !== '') headers.set('sluice-simulate', fault);
@@ -108,7 +108,7 @@ describe('of a real error the function says', () => {
   async function limit(account: string, limits: object): Promise<void> {
     const headers = {
       'content-type': 'application/json',
-      authorization: `Bearer ${await tokenOf('operator', ['admin'])}`,
+      authorization: `Bearer ${await createToken('operator', ['admin'])}`,
     };
     const path = `${edge.url}/accounts/${account}/limits`;
     const { status } = await fetch(path, { method: 'PUT', headers, body: JSON.stringify(limits) });
@@ -132,7 +132,7 @@ describe('of a real error the function says', () => {
 
   test('what is left of a budget, and that it is used up only where nothing is', async () => {
     await limit('spender', { usd_per_day: 0.0027 });
-    const sluice = createClient({ baseURL: edge.url, token: await tokenOf('spender') });
+    const sluice = createClient({ baseURL: edge.url, token: await createToken('spender') });
     let refused: SluiceError | undefined;
     for (let times = 0; times < 99 && !refused; times += 1)
       await sluice.messages
@@ -152,7 +152,7 @@ describe('of a real error the function says', () => {
 
   test('that there were many questions at once', async () => {
     await limit('hasty', { requests_per_minute: 1 });
-    const sluice = createClient({ baseURL: edge.url, token: await tokenOf('hasty') });
+    const sluice = createClient({ baseURL: edge.url, token: await createToken('hasty') });
     await sluice.messages.stream(asked).text();
     expect(sentence(await errorOf('hasty'))).toBe('Too many questions at once. Try again in a minute.');
   });

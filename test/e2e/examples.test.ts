@@ -8,12 +8,14 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { type Client, createClient } from '#client/index.ts';
-import { launchBrowser, noBrowser } from '#test/support/browser.ts';
-import { bundle } from '#test/support/bundle.ts';
+import { isBrowserMissing, launchBrowser } from '#test/support/browser.ts';
+import { bundleForBrowser } from '#test/support/bundle.ts';
 import { type Edge, startSimulatingEdge } from '#test/support/edge.ts';
 import { eventually } from '#test/support/eventually.ts';
 import { tryFirstApp } from '#test/support/first-app.ts';
-import { blocksOf, readGuide } from '#test/support/guides.ts';
+
+import { codeBlocksOf, readGuide } from '#test/support/guides.ts';
+
 import { root } from '#test/support/root.ts';
 import { startSite } from '#test/support/site.ts';
 import { SECRET } from '#test/support/tokens.ts';
@@ -146,10 +148,10 @@ test.concurrent('the writing assistant stops an answer at Ctrl+C, and goes on', 
 });
 
 test
-  .skipIf(noBrowser())
+  .skipIf(isBrowserMissing())
   .concurrent('the chat page shows an answer, finds it again after a reload in its middle, and stops one', async () => {
     const html = await readFile(join(root, 'examples/chat-page/index.html'), 'utf8');
-    const script = await bundle("import './examples/chat-page/chat.ts';");
+    const script = await bundleForBrowser("import './examples/chat-page/chat.ts';");
     const site = await startSite(script, html.replace('chat.js', '/page.js'));
     const browser = await launchBrowser();
     try {
@@ -203,7 +205,7 @@ test
   });
 
 test
-  .skipIf(noBrowser())
+  .skipIf(isBrowserMissing())
   .concurrent('the first app has a budget for each user: Bob’s ends, and Alice does not notice', async () => {
     await tryFirstApp(edge.url);
     const { day } = (await (await client.fetch('/accounts/bob')).json()) as { day: { settled_usd: number } };
@@ -214,7 +216,7 @@ test
 test('the first steps show lines of the first app unchanged', async () => {
   const files = ['server.mjs', 'index.html'].map((file) => readFile(join(root, 'examples/first-app', file), 'utf8'));
   const app = (await Promise.all(files)).join('');
-  const [shown = ''] = blocksOf(await readGuide('first-steps'), 'js');
+  const [shown = ''] = codeBlocksOf(await readGuide('first-steps'), 'js');
   const lines = shown.split('\n').filter((line) => line !== '' && !line.startsWith('//'));
   expect(lines.length).toBeGreaterThan(3);
   expect(lines.filter((line) => !app.includes(line))).toEqual([]);

@@ -4,10 +4,10 @@ import { afterAll, afterEach, beforeAll, beforeEach, expect, inject, test } from
 import { MODELS } from '#edge/claude/models/models.ts';
 import { computeCost } from '#edge/claude/pricing/cost.ts';
 import { type Edge, startEdge } from '#test/support/edge.ts';
-import { runs } from '#test/support/runs.ts';
-import { bearer, SECRET, tokenOf } from '#test/support/tokens.ts';
-import { type FakeUpstream, type Received, startUpstream } from '#test/support/upstream.ts';
-import { blockEnd, end, start as startOf, TEXT_BEGINS, textDelta } from '#test/support/wire.ts';
+import { caseCount } from '#test/support/property-cases.ts';
+import { bearerHeader, createToken, SECRET } from '#test/support/tokens.ts';
+import { type FakeUpstream, type ReceivedRequest, startUpstream } from '#test/support/upstream.ts';
+import { blockEnd, messageEnd, messageStart as startOf, TEXT_BLOCK_START, textDelta } from '#test/support/wire.ts';
 
 const MODEL = 'claude-haiku-5-5';
 const row = MODELS.find(({ id }) => id === MODEL);
@@ -44,13 +44,13 @@ const priceOf = (usage: typeof USAGE, factor: number) => {
 };
 
 const opening = (text: string) =>
-  startOf({ model: MODEL, usage: { ...USAGE, output_tokens: 1 } }) + TEXT_BEGINS + textDelta(text);
+  startOf({ model: MODEL, usage: { ...USAGE, output_tokens: 1 } }) + TEXT_BLOCK_START + textDelta(text);
 
-const ending = blockEnd() + end({ output_tokens: 20 });
+const ending = blockEnd() + messageEnd({ output_tokens: 20 });
 
 const wait = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
 
-async function answer(place: Place, { body, headers }: Received, response: ServerResponse): Promise<void> {
+async function answer(place: Place, { body, headers }: ReceivedRequest, response: ServerResponse): Promise<void> {
   expect(headers['x-api-key']).toBe(place.key);
   const { messages, stream } = JSON.parse(body.toString()) as { messages: { content: string }[]; stream?: boolean };
   const text = messages[0]?.content ?? '';
@@ -155,7 +155,10 @@ async function ask(
     messages: [{ role: 'user', content: said }],
     ...(path.endsWith('#') ? { conversation: `c${asked}` } : {}),
   });
-  const headers = { 'content-type': 'application/json', ...(as === undefined ? {} : bearer(await tokenOf(as))) };
+  const headers = {
+    'content-type': 'application/json',
+    ...(as === undefined ? {} : bearerHeader(await createToken(as))),
+  };
   for (let left = MOST_ASKED; ; left -= 1) {
     const response = await fetch(edge.url + path.replace('#', ''), { method: 'POST', headers, body });
     const text = await response.text();
@@ -267,7 +270,7 @@ test('whatever two of three upstreams do, fifty callers at once get their answer
 
 const ROUNDS = 4;
 /** At night more. */
-const CALLS = runs(10, 2.5);
+const CALLS = caseCount(10, 2.5);
 
 test('once a breaker is open, 99 of 100 requests do not ask that upstream first', async () => {
   const [first] = places;
@@ -279,9 +282,9 @@ test('once a breaker is open, 99 of 100 requests do not ask that upstream first'
     // One request now and then finds out whether it is well again: on a busy machine a round has time for more of them. A
     // breaker that does not open has each request ask.
     for (let round = 0; round < ROUNDS && least > 0.01; round += 1) {
-      const before = first.server.received.length;
+      const before = first.server.receivedRequests.length;
       expectAnswered(await askAll(CALLERS * CALLS, '/v1/messages', true, mood));
-      least = Math.min(least, (first.server.received.length - before) / (CALLERS * CALLS));
+      least = Math.min(least, (first.server.receivedRequests.length - before) / (CALLERS * CALLS));
     }
     expect(least).toBeLessThanOrEqual(0.01);
     // It comes back: whoever has no cache anywhere asks the first one first.

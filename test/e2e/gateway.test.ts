@@ -2,12 +2,12 @@
 import type { ServerResponse } from 'node:http';
 import type { Browser } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { launchBrowser, noBrowser } from '#test/support/browser.ts';
+import { isBrowserMissing, launchBrowser } from '#test/support/browser.ts';
 import { type Edge, startEdgeWithPage } from '#test/support/edge.ts';
-import { answered, ask, lastAnswer, openPage } from '#test/support/page.ts';
-import { runs } from '#test/support/runs.ts';
+import { askQuestion, lastAnswerOf, openPage, waitForAnswer } from '#test/support/page.ts';
+import { caseCount } from '#test/support/property-cases.ts';
 import { type FakeUpstream, startUpstream } from '#test/support/upstream.ts';
-import { end, start, textBlock } from '#test/support/wire.ts';
+import { messageEnd, messageStart, textBlock } from '#test/support/wire.ts';
 
 const WEB_PAGE = '<!doctype html><title>Welcome to the gateway</title>';
 const KEY = 'sk-of-the-gateway';
@@ -22,9 +22,9 @@ const UNKNOWN: Readonly<Record<string, (response: ServerResponse) => void>> = {
 };
 
 const STREAM =
-  start({ model: 'claude-haiku-5-5', usage: { input_tokens: 9, output_tokens: 1 } }) +
+  messageStart({ model: 'claude-haiku-5-5', usage: { input_tokens: 9, output_tokens: 1 } }) +
   textBlock(['Hello from the gateway.']) +
-  end({ output_tokens: 6 });
+  messageEnd({ output_tokens: 6 });
 
 function send(response: ServerResponse, status: number, type: string, body: string): void {
   response.writeHead(status, { 'content-type': type }).end(body);
@@ -41,29 +41,32 @@ beforeAll(async () => {
 });
 afterAll(async () => await gateway?.stop());
 
-describe.skipIf(noBrowser())('The page of an edge behind a gateway that has nothing but messages, in Chromium', () => {
-  let edge: Edge;
-  let browser: Browser;
+describe.skipIf(isBrowserMissing())(
+  'The page of an edge behind a gateway that has nothing but messages, in Chromium',
+  () => {
+    let edge: Edge;
+    let browser: Browser;
 
-  beforeAll(async () => {
-    const vars = { UPSTREAM: 'anthropic', ANTHROPIC_BASE_URL: gateway.url, ANTHROPIC_API_KEY: KEY };
-    [edge, browser] = await Promise.all([startEdgeWithPage(vars), launchBrowser()]);
-  });
-  afterAll(async () => {
-    await browser?.close();
-    await edge?.stop();
-  });
+    beforeAll(async () => {
+      const vars = { UPSTREAM: 'anthropic', ANTHROPIC_BASE_URL: gateway.url, ANTHROPIC_API_KEY: KEY };
+      [edge, browser] = await Promise.all([startEdgeWithPage(vars), launchBrowser()]);
+    });
+    afterAll(async () => {
+      await browser?.close();
+      await edge?.stop();
+    });
 
-  const KINDS = Object.keys(UNKNOWN);
-  // By day the first: to the page all of them are answers that are none.
-  test.each(KINDS.slice(0, runs(KINDS.length)))('opens and chats where everything else is %s', async (kind) => {
-    unknown = UNKNOWN[kind] ?? unknown;
-    const { page, close } = await openPage(browser, edge.url);
-    await ask(page, `Hello, by ${kind}`);
-    await answered(page);
-    expect(await lastAnswer(page).textContent()).toContain('Hello from the gateway.');
-    // It can be chosen who answers, by the edge's own table.
-    await page.getByText('Claude Haiku 5.5').first().waitFor();
-    await close();
-  });
-});
+    const KINDS = Object.keys(UNKNOWN);
+    // By day the first: to the page all of them are answers that are none.
+    test.each(KINDS.slice(0, caseCount(KINDS.length)))('opens and chats where everything else is %s', async (kind) => {
+      unknown = UNKNOWN[kind] ?? unknown;
+      const { page, close } = await openPage(browser, edge.url);
+      await askQuestion(page, `Hello, by ${kind}`);
+      await waitForAnswer(page);
+      expect(await lastAnswerOf(page).textContent()).toContain('Hello from the gateway.');
+      // It can be chosen who answers, by the edge's own table.
+      await page.getByText('Claude Haiku 5.5').first().waitFor();
+      await close();
+    });
+  },
+);

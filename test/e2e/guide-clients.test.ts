@@ -1,10 +1,10 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createClient } from '#client/index.ts';
 import { type Edge, startSimulatingEdge } from '#test/support/edge.ts';
-import { blocksOf, readGuide } from '#test/support/guides.ts';
+import { codeBlocksOf, readGuide } from '#test/support/guides.ts';
 import { runExample } from '#test/support/run-example.ts';
 
-const examples = blocksOf(await readGuide('clients'), 'js');
+const examples = codeBlocksOf(await readGuide('clients'), 'js');
 
 let edge: Edge;
 beforeAll(async () => {

@@ -6,7 +6,7 @@ import { descriptionOf } from '#edge/kit/http/zod.ts';
 import '../../scripts/all-plugins.mjs';
 import { readGuide, readGuides } from '#test/support/guides.ts';
 import { root } from '#test/support/root.ts';
-import { sharedEdge } from '#test/support/shared-start.ts';
+import { openSharedEdge } from '#test/support/shared-start.ts';
 
 const README_URL = 'http://localhost:8787';
 
@@ -48,7 +48,7 @@ function settle(text: string): string {
 
 let url: string;
 
-const edge = sharedEdge();
+const edge = openSharedEdge();
 beforeAll(async () => {
   url = await edge();
 });

@@ -1,10 +1,14 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { ModelTable } from '#edge/claude/models/models.ts';
-import { BEGINS, FILLED, KEEPS } from '#edge/conversations/history/shares.ts';
+import {
+  SUMMARY_KEEP_RATIO,
+  SUMMARY_START_RATIO,
+  TRUNCATED_FILL_RATIO,
+} from '#edge/conversations/history/history-ratios.ts';
 import type { LedgerRow, QuotaReport } from '#edge/money/account/usage-answers.schema.ts';
 import { type Edge, startSimulatingEdge } from '#test/support/edge.ts';
 import { eventually } from '#test/support/eventually.ts';
-import { post } from '#test/support/lives.ts';
+import { postInit } from '#test/support/restarting-edge.ts';
 import { costOfHistory, type HistoryStrategy } from '../bench/history-model.ts';
 
 // docs/cost.md computes what long conversations cost. Here one of each kind is held, and its ledger is compared with that.
@@ -32,10 +36,10 @@ async function get<T>(path: string): Promise<T> {
 /** Holds a conversation as people do who read each answer before they go on. @returns its ledger, oldest first */
 async function talk(id: string, history: object | null): Promise<LedgerRow[]> {
   const body = { id, model: MODEL, max_tokens: 300, system: SYSTEM, history };
-  expect((await fetch(`${edge.url}/conversations`, post(body))).status).toBeLessThan(300);
+  expect((await fetch(`${edge.url}/conversations`, postInit(body))).status).toBeLessThan(300);
   for (let turn = 0; turn < TURNS; turn += 1) {
     const content = `Box ${turn} has come. ${'And so on, as before. '.repeat(12)}Remember its number. What do you say of it?`;
-    const { headers, ...asked } = post({ conversation: id, messages: [{ role: 'user', content }] });
+    const { headers, ...asked } = postInit({ conversation: id, messages: [{ role: 'user', content }] });
     // Thinking is not in the model of the guide: it is paid once, and is in no later prompt.
     const unthinking = { ...headers, 'sluice-simulate': 'thinking=0' };
     const response = await fetch(`${edge.url}/v1/messages`, { ...asked, headers: unthinking });
@@ -71,10 +75,17 @@ test.each([
   const summary = mean(summaries.map(({ usage }) => usage.output_tokens));
   const strategies: Record<string, HistoryStrategy> = {
     never: { kind: 'never' },
-    truncate: { kind: 'truncate', most: MOST, filled: FILLED },
-    summarize: { kind: 'summarize', most: MOST, begins: BEGINS, keeps: KEEPS, summary, instruction: 50 },
+    truncate: { kind: 'truncate', most: MOST, filled: TRUNCATED_FILL_RATIO },
+    summarize: {
+      kind: 'summarize',
+      most: MOST,
+      begins: SUMMARY_START_RATIO,
+      keeps: SUMMARY_KEEP_RATIO,
+      summary,
+      instruction: 50,
+    },
   };
-  const lengths = { model: new ModelTable().price(MODEL).row, turns: TURNS, question, answer, system };
+  const lengths = { model: new ModelTable().findPriceRow(MODEL).row, turns: TURNS, question, answer, system };
   const cost = costOfHistory({ ...lengths, strategy: strategies[kind] as HistoryStrategy, isCached: true });
   const booked = ledger.reduce((sum, { cost_usd }) => sum + cost_usd, 0);
   const told = { question, answer, system, summary, summaries: summaries.length, booked, ...cost };

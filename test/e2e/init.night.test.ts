@@ -2,12 +2,12 @@
 import { mkdir, readFile, symlink } from 'node:fs/promises';
 import { delimiter, join } from 'node:path';
 import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest';
-import { noBrowser } from '#test/support/browser.ts';
+import { isBrowserMissing } from '#test/support/browser.ts';
 import { EXPLORER_OFF, statusesOfExplorer } from '#test/support/explorer.ts';
 import { tryFirstApp } from '#test/support/first-app.ts';
 import { PackedProject } from '#test/support/packed-project.ts';
 import { root } from '#test/support/root.ts';
-import { npmStart } from '#test/support/start.ts';
+import { runNpmStart } from '#test/support/start.ts';
 import { SECRET } from '#test/support/tokens.ts';
 
 const ASK = {
@@ -23,11 +23,11 @@ const ASK = {
 let project: PackedProject;
 
 beforeAll(async () => {
-  project = await PackedProject.make(false);
+  project = await PackedProject.create(false);
 });
 
 afterEach(() => vi.unstubAllEnvs());
-afterAll(() => project.end());
+afterAll(() => project.remove());
 
 test.each([
   ['none', 'the core alone', 3],
@@ -53,7 +53,7 @@ test.each([
     const deployed = await readFile(join(project.folder, name, 'out/index.js'), 'utf8');
     expect(deployed).toContain('/count-tokens');
     expect(deployed).not.toContain('built-in simulator, not Claude');
-    const edge = await npmStart([], undefined, { folder: join(project.folder, name) });
+    const edge = await runNpmStart([], undefined, { folder: join(project.folder, name) });
     try {
       expect(await (await fetch(`${edge.url}/messages`, ASK)).text()).toContain('event: message_stop');
       const titles = ['/', '/docs', '/docs/guides/toolkit'].map(
@@ -71,10 +71,10 @@ test.each([
   },
 );
 
-test.skipIf(noBrowser())('the first app works on an edge that has the plugins which it needs', async () => {
+test.skipIf(isBrowserMissing())('the first app works on an edge that has the plugins which it needs', async () => {
   await project.init('first-app', '--plugins', 'agents', '--no-page');
   const args = ['--var', `SIGNING_SECRET:${SECRET}`];
-  const edge = await npmStart(args, undefined, { folder: join(project.folder, 'first-app') });
+  const edge = await runNpmStart(args, undefined, { folder: join(project.folder, 'first-app') });
   try {
     await tryFirstApp(edge.url);
   } finally {

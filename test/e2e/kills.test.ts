@@ -10,26 +10,26 @@ import type { LedgerRow, QuotaReport } from '#edge/money/account/usage-answers.s
 import type { EventRow } from '#edge/plugins/webhooks/webhooks-answers.schema.ts';
 import { createSimulator } from '#edge/toolkit/simulator.ts';
 import { calendarLibrary, hasCompiler } from '#test/runner/calendar-library.ts';
-import { brokenRule } from '#test/support/api-rules.ts';
-import { billOf, priceOf } from '#test/support/bills.ts';
-import { type Draw, drawing } from '#test/support/draw.ts';
+import { findBrokenRule } from '#test/support/api-rules.ts';
+import { computePrice, readBill } from '#test/support/bills.ts';
+import { createDraw, type Draw } from '#test/support/create-draw.ts';
 import { type Edge, startEdge, startEdgeAhead } from '#test/support/edge.ts';
 import { eventually } from '#test/support/eventually.ts';
-import { bodyOf, listening, requestFrom } from '#test/support/listening.ts';
+import { readRequestBody, startLocalServer, toApiRequest } from '#test/support/local-server.ts';
 import {
   type Answer,
-  type Event,
-  expectSame,
-  isAccepted,
-  JSON_TYPE,
-  Lives,
-  post,
-  type Row,
-  type Seen,
-} from '#test/support/lives.ts';
+  areRowsAccepted,
+  expectSameRows,
+  type HistoryRow,
+  JSON_HEADERS,
+  type ObservedEvent,
+  postInit,
+  type ReceivedEvent,
+  RestartingEdge,
+} from '#test/support/restarting-edge.ts';
 import { root } from '#test/support/root.ts';
-import { SECRET, tokenOf } from '#test/support/tokens.ts';
-import { webhookVars } from '#test/support/webhook-vars.ts';
+import { createToken, SECRET } from '#test/support/tokens.ts';
+import { createWebhookVars } from '#test/support/webhook-vars.ts';
 import { signGithub } from '../../scripts/sign-webhook.ts';
 
 // Everything that the edge does is under way when it is killed, and whoever uses it notes what it was told. At the end all of
@@ -48,7 +48,7 @@ const LONGEST_LOST = 26 * 3_600;
 /** First it is told as unknown, then the list is read. */
 const MOST_LOOKS = 6;
 /** What a kill waits for, and how often at most. */
-const MOMENTS: readonly [Seen, number][] = [
+const MOMENTS: readonly [ObservedEvent, number][] = [
   ['event', 100],
   ['sent', 25],
   ['answer', 25],
@@ -64,12 +64,12 @@ function isSigned({ headers }: IncomingMessage, body: string): boolean {
 }
 
 /** The API: it lives on while the edge is dead, and keeps its own books. */
-async function startApi(lives: Lives) {
+async function startApi(lives: RestartingEdge) {
   const simulate = createSimulator({
     ttftMs: 5,
     tokensPerSecond: 400,
     batchMs: 400,
-    now: () => Date.now() + lives.ahead * 1_000,
+    now: () => Date.now() + lives.aheadSeconds * 1_000,
   });
   const api = {
     /** What each answer that has ended costs, by its `request-id`, in dollars. */
@@ -80,20 +80,20 @@ async function startApi(lives: Lives) {
     batches: new Map<string, string[]>(),
     errors: [] as string[],
   };
-  const server = await listening(async (request, response) => {
+  const server = await startLocalServer(async (request, response) => {
     const { method = '', url = '' } = request;
-    lives.note('asked');
+    lives.noteObserved('asked');
     const left = new AbortController();
     response.on('close', () => left.abort());
     const isMessage = method === 'POST' && url.startsWith('/v1/messages?') ? true : url === '/v1/messages';
     const isBatch = method === 'POST' && /^\/v1\/messages\/batches(\?|$)/.test(url);
-    const text = isMessage || isBatch ? await bodyOf(request) : undefined;
+    const text = isMessage || isBatch ? await readRequestBody(request) : undefined;
     if (isMessage && text !== undefined) {
-      const broken = brokenRule((JSON.parse(text) as { messages: never }).messages);
+      const broken = findBrokenRule((JSON.parse(text) as { messages: never }).messages);
       if (broken !== undefined) api.broken.push(`${broken} in ${text}`);
     }
     const body = text ?? (method === 'POST' ? (Readable.toWeb(request) as ReadableStream) : undefined);
-    const answer = await simulate(requestFrom(request, body, left.signal));
+    const answer = await simulate(toApiRequest(request, body, left.signal));
     const id = answer.headers.get('request-id') ?? '';
     // What a kill has cut on its way up is malformed, and nobody hears of it.
     if (answer.status >= 400 && answer.status !== 404 && request.complete)
@@ -111,7 +111,7 @@ async function startApi(lives: Lives) {
       response.write(piece);
     }
     response.end();
-    const bill = isMessage && answer.ok ? billOf(told) : undefined;
+    const bill = isMessage && answer.ok ? readBill(told) : undefined;
     if (bill !== undefined) api.bills.set(id, bill);
   });
   return { ...api, ...server, simulate };
@@ -127,33 +127,33 @@ interface Call {
 }
 
 /** Tools: each answer is another, so that one can tell which of them the edge has kept. */
-async function startTools(lives: Lives, draw: Draw) {
+async function startTools(lives: RestartingEdge, draw: Draw) {
   const calls: Call[] = [];
-  const server = await listening(async (request, response) => {
-    const text = await bodyOf(request);
+  const server = await startLocalServer(async (request, response) => {
+    const text = await readRequestBody(request);
     if (!isSigned(request, text)) throw new Error('not signed');
     const result = `result ${calls.length} of the tool`;
     calls.push({ webhookId: String(request.headers['webhook-id']), body: JSON.parse(text), result });
-    lives.note('called');
+    lives.noteObserved('called');
     // The edge may die while it waits.
-    await lives.later(draw(60));
+    await lives.waitForObserved(draw(60));
     response.writeHead(200, { 'content-type': 'text/plain' }).end(result);
   });
   return { calls, ...server };
 }
 
 /** Somebody to whom the edge delivers. */
-async function startReceiver(lives: Lives, draw: Draw) {
+async function startReceiver(lives: RestartingEdge, draw: Draw) {
   /** All that came under each id, refused ones too. */
   const told = new Map<string, Set<string>>();
   let unsigned = 0;
-  const server = await listening(async (request, response) => {
-    const text = await bodyOf(request);
+  const server = await startLocalServer(async (request, response) => {
+    const text = await readRequestBody(request);
     if (!isSigned(request, text)) unsigned += 1;
     const id = String(request.headers['webhook-id']);
     const isFirst = !told.has(id);
     told.set(id, (told.get(id) ?? new Set()).add(text));
-    lives.note('delivered');
+    lives.noteObserved('delivered');
     response.writeHead(isFirst && draw(8) === 0 ? 500 : 204).end();
   });
   return { told, unsigned: () => unsigned, ...server };
@@ -173,12 +173,12 @@ const MOST_TIMES = 10;
 
 /** Those who use the edge, what they know, and what each does again and again until the kills are over. */
 class Callers {
-  readonly #lives: Lives;
+  readonly #lives: RestartingEdge;
   readonly #draw: Draw;
   readonly #toolUrl: string;
   #number = 0;
   /** The history of each conversation, as it was last read when nothing ran. */
-  readonly rows = new Map<string, Row[]>();
+  readonly rows = new Map<string, HistoryRow[]>();
   readonly turns: { conversation: string; turn: string; retries: boolean }[] = [];
   readonly decisions: { conversation: string; turn: string; approval: string; call: string; decision: Decision }[] = [];
   readonly batches: { id: string; items: string[]; key: string }[] = [];
@@ -193,7 +193,7 @@ class Callers {
   interrupted = 0;
   resumed = 0;
 
-  constructor(lives: Lives, draw: Draw, toolUrl: string) {
+  constructor(lives: RestartingEdge, draw: Draw, toolUrl: string) {
     this.#lives = lives;
     this.#draw = draw;
     this.#toolUrl = toolUrl;
@@ -237,15 +237,18 @@ class Callers {
   /** Says something, and follows it through every kill until it has ended. @returns its turn */
   async #follow(conversation: string, content: string, more: object): Promise<{ turn: string; isWhole: boolean }> {
     const body = { model: MODEL, max_tokens: 400, conversation, messages: [{ role: 'user', content }], ...more };
-    const asking = { ...post(body), headers: { ...JSON_TYPE, 'idempotency-key': `${conversation}-${this.#next()}` } };
-    const shown: Event[] = [];
+    const asking = {
+      ...postInit(body),
+      headers: { ...JSON_HEADERS, 'idempotency-key': `${conversation}-${this.#next()}` },
+    };
+    const shown: ReceivedEvent[] = [];
     for (;;) {
       const last = shown.at(-1)?.id;
       const resuming = { headers: { 'last-event-id': last ?? '' } };
       const { status, events, text, isCut } =
         last === undefined
-          ? await this.#lives.stream('/messages', asking)
-          : await this.#lives.stream(`/conversations/${conversation}/stream`, resuming);
+          ? await this.#lives.readStream('/messages', asking)
+          : await this.#lives.readStream(`/conversations/${conversation}/stream`, resuming);
       if (status === 0) continue;
       if (last !== undefined) this.resumed += 1;
       if (last === undefined && status === 503 && !isCut) continue;
@@ -263,10 +266,10 @@ class Callers {
         continue;
       }
       if (end === 'message_stop' || end === 'error') break;
-      const { lastLines } = this.#lives;
+      const { lastLogLines: lastLines } = this.#lives;
       expect(isCut, `only a kill cuts a stream, here after ${shown.at(-1)?.id}: ${text}${lastLines}`).toBe(true);
     }
-    const { turn } = placeOf(shown[0] as Event);
+    const { turn } = placeOf(shown[0] as ReceivedEvent);
     const isWhole = shown.at(-1)?.event === 'message_stop';
     if (!isWhole) this.interrupted += 1;
     await this.#compare({ conversation, turn, content }, shown);
@@ -276,7 +279,7 @@ class Callers {
   /** Compares what was shown of a turn that has ended with what is kept of it. */
   async #compare(
     { conversation, turn, content }: { conversation: string; turn: string; content: string },
-    shown: readonly Event[],
+    shown: readonly ReceivedEvent[],
   ): Promise<void> {
     const log = await this.#whole(`/conversations/${conversation}/stream?after=${turn}-0`);
     const kept = new Map(log.map((event) => [event.id, event.frame]));
@@ -300,9 +303,9 @@ class Callers {
     expect(textOfRows(rows), JSON.stringify({ rows, log })).toBe(textOfEvents(log));
   }
 
-  async #whole(path: string): Promise<Event[]> {
+  async #whole(path: string): Promise<ReceivedEvent[]> {
     for (;;) {
-      const { status, events, text, isCut } = await this.#lives.stream(path);
+      const { status, events, text, isCut } = await this.#lives.readStream(path);
       if (isCut) continue;
       expect(status, text).toBe(200);
       return events;
@@ -310,22 +313,24 @@ class Callers {
   }
 
   /** @returns the history, which still begins as it did before */
-  async #readRows(conversation: string): Promise<Row[]> {
+  async #readRows(conversation: string): Promise<HistoryRow[]> {
     const path = `/conversations/${conversation}/messages?limit=1000`;
-    const { data } = await this.#lives.get<{ data: Row[] }>(path);
+    const { data } = await this.#lives.getJson<{ data: HistoryRow[] }>(path);
     const before = this.rows.get(conversation) ?? [];
-    expectSame(data.slice(0, before.length), before, conversation);
+    expectSameRows(data.slice(0, before.length), before, conversation);
     expect(new Set(data.map(({ id }) => id)).size, 'no message twice').toBe(data.length);
     // While calls wait for a person, they have no results, and nothing else goes up.
-    const { data: waiting } = await this.#lives.get<{ data: unknown[] }>(`/conversations/${conversation}/approvals`);
-    if (waiting.length === 0) expect(isAccepted(data), conversation).toBeUndefined();
+    const { data: waiting } = await this.#lives.getJson<{ data: unknown[] }>(
+      `/conversations/${conversation}/approvals`,
+    );
+    if (waiting.length === 0) expect(areRowsAccepted(data), conversation).toBeUndefined();
     this.rows.set(conversation, data);
     return data;
   }
 
   async #talk(kind: string, more: object): Promise<void> {
     const conversation = `${kind}-${this.#next()}`;
-    for (let turns = 0; turns < 4 && !this.#lives.isOver; turns += 1) {
+    for (let turns = 0; turns < 4 && !this.#lives.hasStoppedKilling; turns += 1) {
       await this.#follow(conversation, `Turn ${turns}: tell me about the sea`, more);
     }
   }
@@ -336,20 +341,20 @@ class Callers {
     const content = 'Tell me about rivers';
     const body = { model: MODEL, max_tokens: 300, conversation, messages: [{ role: 'user', content }] };
     const init = {
-      ...post({ ...body, background: true, ...(retries ? { retry: true } : {}) }),
-      headers: { ...JSON_TYPE, 'idempotency-key': conversation },
+      ...postInit({ ...body, background: true, ...(retries ? { retry: true } : {}) }),
+      headers: { ...JSON_HEADERS, 'idempotency-key': conversation },
     };
-    const { life } = this.#lives;
-    const { status, text } = await this.#lives.answered('/messages', init);
+    const { startCount: life } = this.#lives;
+    const { status, text } = await this.#lives.requestUntilAnswered('/messages', init);
     expect(status, text).toBe(202);
-    const again = await this.#lives.answered('/messages', init);
+    const again = await this.#lives.requestUntilAnswered('/messages', init);
     expect(again.status, again.text).toBe(202);
     const ids = new Set([text, again.text].map((answer) => (JSON.parse(answer) as { id: string }).id));
     const reports: Turn[] = [];
     for (const id of ids) reports.push(await this.#ended(conversation, id));
     const [last] = reports.slice(-1);
     // Its guide says that it goes on ten times at most.
-    if (retries && this.#lives.life - life < MOST_TIMES)
+    if (retries && this.#lives.startCount - life < MOST_TIMES)
       expect(last, JSON.stringify(last)).toMatchObject({ status: 'complete' });
     // One that goes up again after it was heard of goes on where it broke off, at the edge's word.
     const rows = await this.#readRows(conversation);
@@ -372,7 +377,7 @@ class Callers {
   async #ended(conversation: string, turn: string): Promise<Turn> {
     let report: Turn | undefined;
     await eventually(async () => {
-      report = await this.#lives.get<Turn>(`/conversations/${conversation}/turns/${turn}`);
+      report = await this.#lives.getJson<Turn>(`/conversations/${conversation}/turns/${turn}`);
       expect(report.status).not.toBe('running');
     });
     return report as Turn;
@@ -399,24 +404,24 @@ class Callers {
     const tools = [this.#tool('pay_once', { once: true, approval: 'always' })];
     const asked = `Call pay_once for the order ${conversation}`;
     const { turn } = await this.#follow(conversation, asked, { tools });
-    const { data } = await this.#lives.get<{ data: { id: string; tool_use_id: string }[] }>(
+    const { data } = await this.#lives.getJson<{ data: { id: string; tool_use_id: string }[] }>(
       `/conversations/${conversation}/approvals`,
     );
     // Where a kill came before its call, nothing waits.
     const [waiting] = data;
     if (!waiting) return;
     expect(data).toHaveLength(1);
-    await this.#lives.later(this.#draw(30));
+    await this.#lives.waitForObserved(this.#draw(30));
     const decision = DECISIONS[this.#draw(DECISIONS.length)] as Decision;
     const path = `/conversations/${conversation}/approvals/${waiting.id}`;
-    const { life } = this.#lives;
-    const { status, text } = await this.#lives.answered(path, post(decision));
+    const { startCount: life } = this.#lives;
+    const { status, text } = await this.#lives.requestUntilAnswered(path, postInit(decision));
     expect(status, text).toBeLessThan(300);
     this.decisions.push({ conversation, turn, approval: waiting.id, call: waiting.tool_use_id, decision });
     const next = JSON.parse(text) as { id: string; type: string };
     expect(next.type).toBe('turn');
     const report = await this.#ended(conversation, next.id);
-    const ends = this.#lives.life - life < MOST_TIMES ? /^complete$/ : /^(complete|interrupted)$/;
+    const ends = this.#lives.startCount - life < MOST_TIMES ? /^complete$/ : /^(complete|interrupted)$/;
     expect(report, JSON.stringify(report)).toMatchObject({ continues: turn, status: expect.stringMatching(ends) });
     await this.#readRows(conversation);
   }
@@ -424,7 +429,7 @@ class Callers {
   /** Sends what has a key until it is taken, or for the time being refused: then it waits for the end. */
   async #keyed(what: string, init: RequestInit, path: string, accept: (answer: Answer) => void): Promise<void> {
     const again = async () => {
-      const answer = await this.#lives.answered(path, init);
+      const answer = await this.#lives.requestUntilAnswered(path, init);
       const [id] = /msgbatch_\w{26}/.exec(answer.text) ?? [];
       // Nobody knows whether it was made: it ends all the same.
       if (answer.status !== 504 || id === undefined) return answer;
@@ -443,33 +448,36 @@ class Callers {
       custom_id,
       params: { model: MODEL, max_tokens: 20, messages: [{ role: 'user', content: `Say ${custom_id}` }] },
     }));
-    const init = { ...post({ requests }), headers: { ...JSON_TYPE, 'idempotency-key': key } };
+    const init = { ...postInit({ requests }), headers: { ...JSON_HEADERS, 'idempotency-key': key } };
     await this.#keyed(key, init, '/v1/messages/batches', ({ text }) => {
       const { id } = JSON.parse(text) as { id: string };
       this.batches.push({ id, items, key });
     });
-    await this.#lives.later(this.#draw(40));
+    await this.#lives.waitForObserved(this.#draw(40));
   }
 
   async #classifyMany(): Promise<void> {
     const key = `classify-${this.#next()}`;
     const inputs = Array.from({ length: 1 + this.#draw(3) }, (_, nth) => `${key}-${nth}`);
     const body = { labels: LABELS, batch: true, inputs: inputs.map((id) => ({ id, input: `A bug: ${id}` })) };
-    const init = { ...post(body), headers: { ...JSON_TYPE, 'idempotency-key': key } };
+    const init = { ...postInit(body), headers: { ...JSON_HEADERS, 'idempotency-key': key } };
     await this.#keyed(key, init, '/classify', ({ text }) => {
       const { id } = JSON.parse(text) as { id: string };
       this.classifications.push({ id, inputs });
     });
-    await this.#lives.later(this.#draw(40));
+    await this.#lives.waitForObserved(this.#draw(40));
   }
 
   async #classifyOne(): Promise<void> {
-    const answer = await this.#lives.ask('/classify', post({ labels: LABELS, input: `A bug: ${this.#next()}` }));
+    const answer = await this.#lives.request(
+      '/classify',
+      postInit({ labels: LABELS, input: `A bug: ${this.#next()}` }),
+    );
     if (answer) {
       expect(answer.status, answer.text).toBe(200);
       this.requests.push(answer.headers.get('sluice-request-id') ?? '');
     }
-    await this.#lives.later(this.#draw(40));
+    await this.#lives.waitForObserved(this.#draw(40));
   }
 
   async #file(): Promise<void> {
@@ -478,15 +486,15 @@ class Callers {
     form.append('file', new Blob([`The text of ${name}`.repeat(1 + this.#draw(2_000))], { type: 'text/plain' }), name);
     this.namesTried.push(name);
     // There is no key for it: who gets no answer looks whether it is there.
-    const answer = await this.#lives.ask('/v1/files', { method: 'POST', body: form });
+    const answer = await this.#lives.request('/v1/files', { method: 'POST', body: form });
     if (answer) {
       expect(answer.status, answer.text).toBe(200);
       this.files.set((JSON.parse(answer.text) as { id: string }).id, name);
     }
-    await this.#lives.later(this.#draw(40));
+    await this.#lives.waitForObserved(this.#draw(40));
     const [oldest] = [...this.files].filter(([, kept]) => kept !== undefined).map(([id]) => id);
     if (oldest === undefined || this.#draw(2) === 0) return;
-    const { status, text } = await this.#lives.answered(`/v1/files/${oldest}`, { method: 'DELETE' });
+    const { status, text } = await this.#lives.requestUntilAnswered(`/v1/files/${oldest}`, { method: 'DELETE' });
     // A deletion whose answer was cut has been made.
     expect([200, 404], text).toContain(status);
     this.files.set(oldest, undefined);
@@ -501,31 +509,33 @@ class Callers {
     const init = { method: 'POST', headers, body };
     // Sent again after its answer it is the same event.
     for (let times = this.#draw(2); times >= 0; times -= 1) {
-      const { status, text } = await this.#lives.answered('/webhooks/github', init);
+      const { status, text } = await this.#lives.requestUntilAnswered('/webhooks/github', init);
       expect(status, text).toBeLessThan(300);
       const { event_id } = JSON.parse(text) as { event_id: string };
       expect(event_id).toBe(`github_${id}`);
       this.events.add(event_id);
-      await this.#lives.later(this.#draw(30));
+      await this.#lives.waitForObserved(this.#draw(30));
     }
   }
 
   /** Makes a backup; one that a kill has cut is begun again. */
   async #backup(): Promise<void> {
     const before = new Map(this.rows);
-    const { life } = this.#lives;
+    const { startCount: life } = this.#lives;
     const { url } = this.#lives;
-    if (url === '') return await this.#lives.later(1);
+    if (url === '') return await this.#lives.waitForObserved(1);
     const { written: lines, said } = await backupOf(url);
     if (hasEnd(lines)) {
       this.backups.whole += 1;
       expectInBackup(lines, before);
     } else {
       this.backups.cut += 1;
-      expect(this.#lives.life !== life || this.#lives.url === '', `only a kill cuts a backup: ${said}`).toBe(true);
+      expect(this.#lives.startCount !== life || this.#lives.url === '', `only a kill cuts a backup: ${said}`).toBe(
+        true,
+      );
     }
     // By far the dearest of all callers.
-    while (!this.#lives.isOver && this.#lives.life < life + 3) await this.#lives.later(20);
+    while (!this.#lives.hasStoppedKilling && this.#lives.startCount < life + 3) await this.#lives.waitForObserved(20);
   }
 
   /** Reads again all that is known, and says in each conversation what is next. */
@@ -535,7 +545,7 @@ class Callers {
       for (let id = conversations.pop(); id !== undefined; id = conversations.pop()) {
         const rows = await this.#readRows(id);
         const body = { model: MODEL, max_tokens: 20, conversation: id, messages: [{ role: 'user', content: 'Next?' }] };
-        const { status, text } = await this.#lives.answered('/v1/messages', post(body));
+        const { status, text } = await this.#lives.requestUntilAnswered('/v1/messages', postInit(body));
         expect(status, `${id}: ${text}`).toBe(200);
         expect((await this.#readRows(id)).length).toBe(rows.length + 2);
       }
@@ -560,18 +570,18 @@ interface Turn {
   }[];
 }
 
-function placeOf({ id }: Event): { turn: string; number: number } {
+function placeOf({ id }: ReceivedEvent): { turn: string; number: number } {
   const [, turn = '', number = ''] = /^(.*)-(\d+)$/.exec(id) ?? [];
   return { turn, number: Number(number) };
 }
 
 /** The text of an answer, as its events have shown it. */
-function textOfEvents(events: readonly Event[]): string {
+function textOfEvents(events: readonly ReceivedEvent[]): string {
   const deltas = events.map(({ frame }) => JSON.parse(/^data: (.*)$/m.exec(frame)?.[1] ?? '{}').delta?.text ?? '');
   return deltas.join('').trimEnd();
 }
 
-function textOfRows(rows: readonly Row[]): string {
+function textOfRows(rows: readonly HistoryRow[]): string {
   const blocks = rows
     .filter(({ role }) => role === 'assistant')
     .flatMap(({ content }) => (typeof content === 'string' ? [{ type: 'text' as const, text: content }] : content));
@@ -583,7 +593,7 @@ function textOfRows(rows: readonly Row[]): string {
 
 /** Runs a script as an operator does. @returns what it has written, and said */
 async function script(name: string, url: string, input = ''): Promise<{ written: string; said: string }> {
-  const SLUICE_TOKEN = await tokenOf('dev', ['admin']);
+  const SLUICE_TOKEN = await createToken('dev', ['admin']);
   return new Promise((resolve) => {
     const options = { cwd: root, maxBuffer: 256_000_000, env: { ...process.env, SLUICE_URL: url, SLUICE_TOKEN } };
     const path = join(root, `scripts/${name}.ts`);
@@ -597,7 +607,7 @@ const backupOf = (url: string) => script('backup', url);
 const hasEnd = (lines: string) => /\{"type":"backup_end".*"missing":\[\]\}\n$/.test(lines);
 
 /** A backup has each message that was there before it was begun. */
-function expectInBackup(lines: string, rows: ReadonlyMap<string, readonly Row[]>): void {
+function expectInBackup(lines: string, rows: ReadonlyMap<string, readonly HistoryRow[]>): void {
   for (const [conversation, known] of rows) {
     const [, after = ''] = lines.split(`"id":"${conversation}"}\n`);
     const [own = ''] = after.split('{"type":"conversation_backup"', 1);
@@ -612,7 +622,7 @@ test.skipIf(!hasCompiler())(
   async () => {
     // It is shown where the test fails.
     process.stdout.write(`KILLS_SEED=${KILLS_SEED}\n`);
-    const draw = drawing(Number(KILLS_SEED));
+    const draw = createDraw(Number(KILLS_SEED));
     const state = await mkdtemp(join(tmpdir(), 'sluice-kills-'));
     const library = calendarLibrary(state);
     let vars: Record<string, string> = {};
@@ -621,7 +631,7 @@ test.skipIf(!hasCompiler())(
       if (seconds === 0) return await startEdge(inject('worker'), vars, disk);
       return await startEdgeAhead(vars, disk, { library, seconds });
     };
-    const lives = new Lives((ahead) => start('disk', ahead));
+    const lives = new RestartingEdge((ahead) => start('disk', ahead));
     const api = await startApi(lives);
     const tools = await startTools(lives, draw);
     const receiver = await startReceiver(lives, draw);
@@ -633,33 +643,33 @@ test.skipIf(!hasCompiler())(
       TOOL_SIGNING_SECRET: KEY,
       DELIVERY_SIGNING_SECRET: KEY,
       GITHUB_WEBHOOK_SECRET: GITHUB_SECRET,
-      ...webhookVars('github', { deliver_url: receiver.url }),
+      ...createWebhookVars('github', { deliver_url: receiver.url }),
       TURN_DELIVER_URL: receiver.url,
       BATCH_DELIVER_URL: receiver.url,
     };
     const callers = new Callers(lives, draw, tools.url);
     try {
-      await lives.begin();
+      await lives.start();
       const working = callers.all().map(async (work) => {
-        while (!lives.isOver) await work();
+        while (!lives.hasStoppedKilling) await work();
       });
       const killing = (async () => {
         // They are worth nothing before some have cut a stream, which a busy machine shows later.
         for (let kills = 0; kills < Number(KILLS) || callers.resumed <= Number(KILLS) / 10; kills += 1) {
-          const [what, most] = MOMENTS[draw(MOMENTS.length)] as [Seen, number];
+          const [what, most] = MOMENTS[draw(MOMENTS.length)] as [ObservedEvent, number];
           await lives.killAfter(what, 1 + draw(most));
-          await lives.begin();
+          await lives.start();
         }
         // A few kills in a row may have cut all that one of the callers had begun.
         await eventually(() => expect(callers.acknowledged()).not.toContain(0));
-        lives.over();
+        lives.stopKilling();
       })();
       await Promise.all([killing, ...working]);
       await callers.goOn();
       const refused = await refusedStill(callers.refused);
 
       await lives.kill();
-      await lives.begin(LONGEST_BUSY + 1);
+      await lives.start(LONGEST_BUSY + 1);
       for (const { what, again, accept } of refused) {
         const answer = await again();
         expect(answer.status, `${what}: ${answer.text}`).toBeLessThan(300);
@@ -671,12 +681,12 @@ test.skipIf(!hasCompiler())(
       await expectEnded(lives, callers, api);
       await expectTold(lives, callers, receiver);
       await expectPaid(lives, callers, api);
-      await expectMoved(lives, callers, () => start('other', lives.ahead));
+      await expectMoved(lives, callers, () => start('other', lives.aheadSeconds));
       expect(api.broken).toEqual([]);
       expect(api.errors).toEqual([]);
       expect(lives.faults).toEqual([]);
     } finally {
-      await lives.end();
+      await lives.stop();
       for (const { stop } of [api, tools, receiver]) stop();
       await rm(state, { recursive: true, force: true });
     }
@@ -704,12 +714,12 @@ async function refusedStill(all: readonly Refused[]): Promise<Refused[]> {
 }
 
 /** All that was acknowledged is there, once. */
-async function expectAll(lives: Lives, callers: Callers, calls: readonly Call[]): Promise<void> {
+async function expectAll(lives: RestartingEdge, callers: Callers, calls: readonly Call[]): Promise<void> {
   for (const { conversation, turn } of callers.turns) {
-    const { status } = await lives.get<Turn>(`/conversations/${conversation}/turns/${turn}`);
+    const { status } = await lives.getJson<Turn>(`/conversations/${conversation}/turns/${turn}`);
     expect(status, conversation).toMatch(/^(complete|interrupted)$/);
   }
-  const files = await lives.pages<{ id: string; filename: string }>('/v1/files');
+  const files = await lives.getAllPages<{ id: string; filename: string }>('/v1/files');
   expect(new Set(files.map(({ id }) => id)).size).toBe(files.length);
   for (const [id, name] of callers.files) {
     expect(files.filter((file) => file.id === id).map(({ filename }) => filename)).toEqual(name ? [name] : []);
@@ -722,7 +732,7 @@ async function expectAll(lives: Lives, callers: Callers, calls: readonly Call[])
 
   expectCalls(callers, calls);
   for (const { conversation, turn, call, decision } of callers.decisions) {
-    const { steps } = await lives.get<Turn>(`/conversations/${conversation}/turns/${turn}`);
+    const { steps } = await lives.getJson<Turn>(`/conversations/${conversation}/turns/${turn}`);
     const decided = steps.flatMap((step) => step.calls).find(({ id }) => id === call);
     expect(decided?.approval?.decision, conversation).toBe(decision.decision);
   }
@@ -751,12 +761,12 @@ function expectCalls(callers: Callers, calls: readonly Call[]): void {
 }
 
 /** Each event was labelled once, and whatever has ended was told. */
-async function expectTold(lives: Lives, callers: Callers, receiver: Told): Promise<void> {
+async function expectTold(lives: RestartingEdge, callers: Callers, receiver: Told): Promise<void> {
   await eventually(async () => {
-    const rows = await lives.pages<EventRow>('/webhooks/github/events');
+    const rows = await lives.getAllPages<EventRow>('/webhooks/github/events');
     expect(rows.filter(({ state }) => state !== 'delivered')).toEqual([]);
   });
-  const rows = await lives.pages<EventRow>('/webhooks/github/events');
+  const rows = await lives.getAllPages<EventRow>('/webhooks/github/events');
   expect(rows.map(({ event_id }) => event_id).sort()).toEqual([...callers.events].sort());
   expect(rows.filter(({ label }) => label !== 'bug')).toEqual([]);
   for (const id of callers.events) expect(receiver.told.has(id), id).toBe(true);
@@ -775,18 +785,18 @@ async function expectTold(lives: Lives, callers: Callers, receiver: Told): Promi
 }
 
 /** Has days and minutes pass, a life each, until all batches have ended, also those of which nobody knows whether they were made. */
-async function untilEnded(lives: Lives, callers: Callers): Promise<void> {
+async function untilEnded(lives: RestartingEdge, callers: Callers): Promise<void> {
   const all = [
     ...callers.batches.map(({ id }) => `/v1/messages/batches/${id}`),
     ...callers.classifications.map(({ id }) => `/classifications/${id}`),
   ];
   for (let nth = 0; ; nth += 1) {
     await lives.kill();
-    await lives.begin(LONGEST_LOST + nth * LONGEST_BUSY);
+    await lives.start(LONGEST_LOST + nth * LONGEST_BUSY);
     const ending = vi.waitFor(
       async () => {
         for (const path of all) {
-          const { processing_status } = await lives.get<{ processing_status: string }>(path);
+          const { processing_status } = await lives.getJson<{ processing_status: string }>(path);
           expect(processing_status, path).toBe('ended');
         }
       },
@@ -804,7 +814,7 @@ async function untilEnded(lives: Lives, callers: Callers): Promise<void> {
 }
 
 /** Batches have ended, and each was made once. */
-async function expectEnded(lives: Lives, callers: Callers, api: Api): Promise<void> {
+async function expectEnded(lives: RestartingEdge, callers: Callers, api: Api): Promise<void> {
   expect(new Set(callers.batches.map(({ id }) => id)).size).toBe(callers.batches.length);
   for (const [body, made] of api.batches) expect(made.length, body).toBe(1);
   const all = [
@@ -812,7 +822,7 @@ async function expectEnded(lives: Lives, callers: Callers, api: Api): Promise<vo
     ...callers.classifications.map(({ id, inputs }) => ({ path: `/classifications/${id}`, items: inputs })),
   ];
   for (const { path, items } of all) {
-    const { request_counts, results_url } = await lives.get<{
+    const { request_counts, results_url } = await lives.getJson<{
       request_counts: Record<string, number>;
       results_url: string | null;
     }>(path);
@@ -823,7 +833,7 @@ async function expectEnded(lives: Lives, callers: Callers, api: Api): Promise<vo
       expect(expired + errored).toBe(items.length);
       continue;
     }
-    const { text } = await lives.answered(`${path}/results`);
+    const { text } = await lives.requestUntilAnswered(`${path}/results`);
     const lines = text
       .trimEnd()
       .split('\n')
@@ -834,19 +844,19 @@ async function expectEnded(lives: Lives, callers: Callers, api: Api): Promise<vo
 }
 
 /** Nothing is set aside any more, no request is booked twice, and none for less than the API has billed. */
-async function expectPaid(lives: Lives, callers: Callers, api: Api): Promise<void> {
+async function expectPaid(lives: RestartingEdge, callers: Callers, api: Api): Promise<void> {
   // Of what a kill has cut in the last lives some is set aside still: for a quarter of an hour at most.
   await lives.kill();
-  await lives.begin(lives.ahead + LONGEST_HELD);
+  await lives.start(lives.aheadSeconds + LONGEST_HELD);
   const accounts = ['dev', 'webhook-github'];
   for (const account of accounts) {
     await eventually(async () => {
-      const { running_requests, total } = await lives.get<QuotaReport>(`/accounts/${account}`);
+      const { running_requests, total } = await lives.getJson<QuotaReport>(`/accounts/${account}`);
       expect({ account, running_requests, held: total.held_usd }).toEqual({ account, running_requests: 0, held: 0 });
     });
   }
   const ledgers = await Promise.all(
-    accounts.map((account) => lives.pages<LedgerRow>(`/usage/requests?account=${account}`)),
+    accounts.map((account) => lives.getAllPages<LedgerRow>(`/usage/requests?account=${account}`)),
   );
   const ledger = ledgers.flat();
   expect(new Set(ledger.map(({ request_id }) => request_id)).size, 'no row twice').toBe(ledger.length);
@@ -873,11 +883,11 @@ async function billOfBatch({ simulate }: Api, id: string): Promise<number> {
     .trimEnd()
     .split('\n')
     .map((line) => JSON.parse(line));
-  return lines.reduce((sum, { result }) => sum + (result.message ? priceOf(result.message) / 2 : 0), 0);
+  return lines.reduce((sum, { result }) => sum + (result.message ? computePrice(result.message) / 2 : 0), 0);
 }
 
 /** A backup of all that has survived is whole, and another deployment takes it up as it is. */
-async function expectMoved(lives: Lives, callers: Callers, start: () => Promise<Edge>): Promise<void> {
+async function expectMoved(lives: RestartingEdge, callers: Callers, start: () => Promise<Edge>): Promise<void> {
   const { written: lines, said } = await backupOf(lives.url);
   expect(hasEnd(lines), said).toBe(true);
   expectInBackup(lines, callers.rows);
@@ -887,9 +897,9 @@ async function expectMoved(lives: Lives, callers: Callers, start: () => Promise<
     expect(restored.written, restored.said).toContain(`\nconversations: ${callers.rows.size}\n`);
     for (const [conversation, rows] of callers.rows) {
       const moved = (await (await fetch(`${other.url}/conversations/${conversation}/messages?limit=1000`)).json()) as {
-        data: Row[];
+        data: HistoryRow[];
       };
-      expectSame(moved.data, rows, conversation);
+      expectSameRows(moved.data, rows, conversation);
     }
   } finally {
     await other.stop();

@@ -4,9 +4,9 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { LedgerRow } from '#edge/money/account/usage-answers.schema.ts';
 import { type Edge, startEdgeWithHeap } from '#test/support/edge.ts';
 import { MODEL, SMALL_MESSAGE } from '#test/support/small-message.ts';
-import { bearer, SECRET, tokenOf } from '#test/support/tokens.ts';
+import { bearerHeader, createToken, SECRET } from '#test/support/tokens.ts';
 import { type FakeUpstream, startUpstream } from '#test/support/upstream.ts';
-import { blockEnd, end, start, TEXT_BEGINS, textDelta } from '#test/support/wire.ts';
+import { blockEnd, messageEnd, messageStart, TEXT_BLOCK_START, textDelta } from '#test/support/wire.ts';
 
 /** An isolate has 128 MB, of which buffers and the code take a part. */
 const HEAP_MB = 90;
@@ -52,9 +52,9 @@ async function send(response: ServerResponse): Promise<void> {
 }
 
 function* streamed(megabytes: number, perDelta: number): Iterable<string> {
-  yield start({ model: MODEL }) + TEXT_BEGINS;
+  yield messageStart({ model: MODEL }) + TEXT_BLOCK_START;
   for (let left = megabytes * 1_000_000; left > 0; left -= perDelta) yield textDelta('x'.repeat(perDelta));
-  yield blockEnd() + end({ output_tokens: OUTPUT });
+  yield blockEnd() + messageEnd({ output_tokens: OUTPUT });
 }
 
 const whole = (megabytes: number) => [
@@ -75,7 +75,7 @@ test.each([
 ])('an answer of %s leaves the runtime alive, and one that is too long says so', async (name, given, stream) => {
   pieces = given();
   const account = name.replaceAll(/\W+/g, '-');
-  const headers = { 'content-type': 'application/json', ...bearer(await tokenOf(account)) };
+  const headers = { 'content-type': 'application/json', ...bearerHeader(await createToken(account)) };
   const messages = [{ role: 'user', content: 'Hi' }];
   const body = JSON.stringify({ model: MODEL, max_tokens: 1_000, stream, conversation: 'long', messages });
   const response = await fetch(`${edge.url}/v1/messages`, { method: 'POST', headers, body });

@@ -6,9 +6,9 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Json } from '#edge/kit/json/object.ts';
 import { type Edge, startSimulatingEdge } from '#test/support/edge.ts';
 import { eventually } from '#test/support/eventually.ts';
-import { type ServedMcp, serveMcp } from '#test/support/mcp-server.ts';
+import { type McpTestServer, startMcpServer } from '#test/support/mcp-server.ts';
 
-let server: ServedMcp;
+let server: McpTestServer;
 let edge: Edge;
 let state: string;
 
@@ -16,7 +16,7 @@ const started = () =>
   startSimulatingEdge({ TOOL_HOSTS: server.host, SIMULATOR_TTFT_MS: '0', SIMULATOR_TOKENS_PER_SECOND: '0' }, state);
 
 beforeAll(async () => {
-  server = await serveMcp({ hasSessions: true, isJson: false });
+  server = await startMcpServer({ hasSessions: true, isJson: false });
   state = await mkdtemp(join(tmpdir(), 'sluice-mcp-'));
   edge = await started();
 });

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
-import { backupOf } from '#test/support/long-backup.ts';
-import { bearer, tokenOf } from '#test/support/tokens.ts';
+import { createLongBackup } from '#test/support/long-backup.ts';
+import { bearerHeader, createToken } from '#test/support/tokens.ts';
 import { type MeasuredEdge, startMeasuredEdge } from './repeats/edge.ts';
 import { type Ask, MODEL, times } from './repeats/rows.ts';
 
@@ -80,7 +80,7 @@ const TEN_THOUSAND = 'ten-thousand';
 const restoring = (turns: number, id: string): Ask => ({
   method: 'PUT',
   path: `/accounts/dev/conversations/${id}/backup`,
-  body: backupOf(turns),
+  body: createLongBackup(turns),
   headers: { 'content-type': 'application/jsonl' },
   status: 201,
 });
@@ -139,7 +139,7 @@ const ATTACKS: Record<string, () => Ask | Ask[] | Promise<Ask[]>> = {
 };
 let poor: Record<string, string>;
 beforeAll(async () => {
-  poor = bearer(await tokenOf('poor'));
+  poor = bearerHeader(await createToken('poor'));
   await edge.send({ path: '/accounts/poor/limits', method: 'PUT', body: POOR });
   await edge.send(asking({ ...ASKED, conversation: 'begun', messages: [HI] }));
   await edge.send(restoring(2_000, FORKED));

@@ -1,8 +1,8 @@
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
 import { type Edge, startSimulatingEdge } from '#test/support/edge.ts';
-import { bodyOf, listening } from '#test/support/listening.ts';
-import { freePort } from '#test/support/processes.ts';
+import { readRequestBody, startLocalServer } from '#test/support/local-server.ts';
+import { findFreePort } from '#test/support/processes.ts';
 import { root } from '#test/support/root.ts';
 import { SECRET } from '#test/support/tokens.ts';
 import { signStripe } from '../../scripts/sign-webhook.ts';
@@ -20,8 +20,8 @@ afterAll(async () => await edge.stop());
 /** Stripe, as far as the example knows it: it keeps what it was asked for, and sends events that it signs. */
 async function startStripe() {
   const asked: URLSearchParams[] = [];
-  const server = await listening(async (request, response) => {
-    asked.push(new URLSearchParams(await bodyOf(request)));
+  const server = await startLocalServer(async (request, response) => {
+    asked.push(new URLSearchParams(await readRequestBody(request)));
     response.writeHead(request.headers.authorization === 'Bearer sk_test_1' ? 200 : 401);
     response.end(JSON.stringify({ id: 'cs_1', url: 'https://checkout.stripe.com/c/pay/cs_1' }));
   });
@@ -35,7 +35,7 @@ async function startStripe() {
 
 test('who pays has what was paid: once for each event, less what was refunded, and nothing by a forged one', async () => {
   const stripe = await startStripe();
-  const app = `http://localhost:${await freePort()}`;
+  const app = `http://localhost:${await findFreePort()}`;
   const env = {
     ...{ ...process.env, SLUICE_URL: edge.url, PORT: new URL(app).port },
     ...{ STRIPE_SECRET_KEY: 'sk_test_1', STRIPE_WEBHOOK_SECRET: STRIPE_SECRET, STRIPE_URL: stripe.url },

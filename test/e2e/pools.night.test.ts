@@ -6,7 +6,7 @@ import { afterAll, beforeAll, expect, inject, test } from 'vitest';
 import type { QuotaReport, UsageReport } from '#edge/money/account/usage-answers.schema.ts';
 import type { PoolQuotaReport, SharedUsageReport } from '#edge/plugins/pools/pools-answers.schema.ts';
 import { type Edge, startEdge } from '#test/support/edge.ts';
-import { bearer, SECRET, tokenOf } from '#test/support/tokens.ts';
+import { bearerHeader, createToken, SECRET } from '#test/support/tokens.ts';
 import { type FakeUpstream, startUpstream } from '#test/support/upstream.ts';
 
 /** At night 1000 × 20: each of the accounts races all others, which so many show as well, in half the time of 200. */
@@ -77,7 +77,7 @@ afterAll(async () => {
 });
 
 async function api<T>(path: string): Promise<T> {
-  const response = await fetch(edge.url + path, { headers: bearer(await tokenOf('root', ['admin'])) });
+  const response = await fetch(edge.url + path, { headers: bearerHeader(await createToken('root', ['admin'])) });
   expect(response.ok, `${path}: ${response.status}`).toBe(true);
   return (await response.json()) as T;
 }
@@ -153,7 +153,7 @@ class Callers {
     try {
       const init = {
         method: 'POST',
-        headers: { ...json, ...bearer(token), 'sluice-tags': 'of=the-race' },
+        headers: { ...json, ...bearerHeader(token), 'sluice-tags': 'of=the-race' },
         body: JSON.stringify(ask),
       };
       response = await fetch(`${edge.url}/v1/messages`, init);
@@ -175,7 +175,7 @@ class Callers {
 
 test(`${accounts.length} accounts with ${RACE_CALLERS} callers each spend what they share, and nothing more, though the process is killed`, async () => {
   const callers = new Callers();
-  const tokens = await Promise.all(accounts.map((account) => tokenOf(account)));
+  const tokens = await Promise.all(accounts.map((account) => createToken(account)));
   const called = tokens.flatMap((token) => Array.from({ length: Number(RACE_CALLERS) }, () => callers.call(token)));
   await expect.poll(() => callers.answered, { interval: 20 }).toBeGreaterThan(accounts.length * 2);
   callers.close();

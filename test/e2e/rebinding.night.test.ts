@@ -7,18 +7,18 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Browser } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { noBrowser } from '#test/support/browser.ts';
+import { isBrowserMissing } from '#test/support/browser.ts';
 import { EXPLORER_OFF, EXPLORER_ON, statusesOfExplorer } from '#test/support/explorer.ts';
 import { PackedProject } from '#test/support/packed-project.ts';
 import {
-  EVIL,
+  ATTACKER_HOST,
+  callFromReboundPage,
   launchDeceivedBrowser,
-  openAttack,
-  routesOf,
-  statusesForReboundPage,
+  listRoutes,
+  openAttackPage,
 } from '#test/support/rebound-page.ts';
 import { root } from '#test/support/root.ts';
-import { npmStart, type Started } from '#test/support/start.ts';
+import { runNpmStart, type StartedProduct } from '#test/support/start.ts';
 
 const WRANGLER = ['npx', 'wrangler', 'dev'];
 const KEY = ['--var', 'ANTHROPIC_API_KEY:sk-none'];
@@ -36,29 +36,33 @@ beforeAll(async () => {
     if (file !== '' && !deleted.has(file)) await cp(join(root, file), join(clone, file));
   }
   await symlink(join(root, 'node_modules'), join(clone, 'node_modules'));
-  project = await PackedProject.make(false);
+  project = await PackedProject.create(false);
   await project.init('edge', '--plugins', 'all');
 });
 
 afterAll(async () => {
   await rm(clone, { recursive: true, force: true });
-  await project.end();
+  await project.remove();
 });
 
 /** @returns whether everybody may know what stands at a path */
 const isCommon = (path: string) => /^\/(health|(v1\/)?models(\/x)?)$/.test(path);
 
-describe.skipIf(noBrowser()).each([
-  ['npm start', EXPLORER_OFF, () => npmStart(KEY)],
+describe.skipIf(isBrowserMissing()).each([
+  ['npm start', EXPLORER_OFF, () => runNpmStart(KEY)],
   // Only this one has wrangler's explorer: it shows that the paths are still the explorer's.
-  ['wrangler dev in a fresh clone', EXPLORER_ON, () => npmStart(KEY, undefined, { folder: clone, command: WRANGLER })],
+  [
+    'wrangler dev in a fresh clone',
+    EXPLORER_ON,
+    () => runNpmStart(KEY, undefined, { folder: clone, command: WRANGLER }),
+  ],
   [
     'an edge that sluice init has made',
     EXPLORER_OFF,
-    () => npmStart(KEY, undefined, { folder: join(project.folder, 'edge') }),
+    () => runNpmStart(KEY, undefined, { folder: join(project.folder, 'edge') }),
   ],
 ])('with a key, %s', (_, explorer, start) => {
-  let edge: Started;
+  let edge: StartedProduct;
   let browser: Browser;
 
   beforeAll(async () => {
@@ -71,15 +75,15 @@ describe.skipIf(noBrowser()).each([
   });
 
   test('gives such a page nothing but what everybody may know, and spends nothing for it', async () => {
-    const routes = (await routesOf(edge.url)).filter(([, path]) => !isCommon(path));
+    const routes = (await listRoutes(edge.url)).filter(([, path]) => !isCommon(path));
     expect(routes.length).toBeGreaterThan(40);
-    const statuses = await statusesForReboundPage(browser, Number(new URL(edge.url).port), routes);
+    const statuses = await callFromReboundPage(browser, Number(new URL(edge.url).port), routes);
     expect(statuses).toEqual(routes.map((route) => [...route, route[0] === 'GET' ? 401 : 403]));
   });
 
   test('gives a page of another site nothing to read', async () => {
     const { port } = new URL(edge.url);
-    const page = await openAttack(browser, `other.${EVIL}`, Number(port));
+    const page = await openAttackPage(browser, `other.${ATTACKER_HOST}`, Number(port));
     const read = await page.evaluate(
       async (base) =>
         await Promise.all(
@@ -109,14 +113,14 @@ describe.skipIf(noBrowser()).each([
 /** What wrangler calls the Worker with instead of the host in the request. */
 const OTHER = 'localhost:9999';
 
-describe.skipIf(noBrowser()).each([
+describe.skipIf(isBrowserMissing()).each([
   ['--local-upstream', ['--local-upstream', OTHER]],
   ['--host', ['--host', OTHER]],
   ['--local-upstream over http', ['--local-upstream', OTHER, '--upstream-protocol', 'http']],
   ['--route', ['--route', 'localhost/*']],
   ['host in [dev]', ['--config', 'wrangler.host.toml']],
 ])('with a key and another host by %s, wrangler dev', (_, options) => {
-  let edge: Started;
+  let edge: StartedProduct;
   let browser: Browser;
 
   beforeAll(async () => {
@@ -126,7 +130,7 @@ describe.skipIf(noBrowser()).each([
     );
     await writeFile(join(clone, 'wrangler.host.toml'), configured);
     const where = { folder: clone, command: WRANGLER };
-    [edge, browser] = await Promise.all([npmStart([...KEY, ...options], undefined, where), launchDeceivedBrowser()]);
+    [edge, browser] = await Promise.all([runNpmStart([...KEY, ...options], undefined, where), launchDeceivedBrowser()]);
   });
 
   afterAll(async () => {
@@ -136,17 +140,17 @@ describe.skipIf(noBrowser()).each([
 
   test('rejects a page whose name was made to point here, by every route and however it names itself', async () => {
     const { port } = new URL(edge.url);
-    const routes = (await routesOf(edge.url)).filter(([, path]) => !isCommon(path));
+    const routes = (await listRoutes(edge.url)).filter(([, path]) => !isCommon(path));
     expect(routes.length).toBeGreaterThan(40);
-    for (const forged of [null, `http://localhost:${port}`, `http://${EVIL}:${port}`, `http://${OTHER}`]) {
-      const statuses = await statusesForReboundPage(browser, Number(port), routes, forged);
+    for (const forged of [null, `http://localhost:${port}`, `http://${ATTACKER_HOST}:${port}`, `http://${OTHER}`]) {
+      const statuses = await callFromReboundPage(browser, Number(port), routes, forged);
       expect(statuses, String(forged)).toEqual(routes.map((route) => [...route, route[0] === 'GET' ? 401 : 403]));
     }
   });
 
   test('rejects the same requests from a socket', async () => {
     const { port } = new URL(edge.url);
-    for (const name of [EVIL, 'localhost', '127.0.0.1', `localhost.${EVIL}`]) {
+    for (const name of [ATTACKER_HOST, 'localhost', '127.0.0.1', `localhost.${ATTACKER_HOST}`]) {
       for (const forged of [{}, { 'mf-original-url': `http://${name}:${port}/messages` }]) {
         const headers = { host: `${name}:${port}`, origin: `http://${name}:${port}`, ...forged };
         expect(await statusOfPost(port, headers), JSON.stringify(headers)).toBe(403);
@@ -172,7 +176,7 @@ async function statusOfPost(port: string, headers: Record<string, string>): Prom
 }
 
 test('wrangler dev in a fresh clone builds, and answers by the simulator', async () => {
-  const edge = await npmStart([], undefined, { folder: clone, command: WRANGLER });
+  const edge = await runNpmStart([], undefined, { folder: clone, command: WRANGLER });
   try {
     const body = JSON.stringify({
       model: 'claude-haiku-5-5',

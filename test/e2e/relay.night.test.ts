@@ -2,75 +2,75 @@
 import { describe, expect, test } from 'vitest';
 import { TEXT_STREAM } from '#test/fixtures/streams.ts';
 import { startSimulatingEdge } from '#test/support/edge.ts';
+import { streamBytes } from '#test/support/upstream.ts';
 import {
-  body,
   bytes,
-  errorOf,
-  half,
+  halfMessage,
   IDLE_MS,
-  json,
-  logged,
+  installRelay,
+  JSON_HEADERS,
   message,
-  PRICE,
-  post,
-  relaying,
+  messageBody,
+  PRICE_COMMENT,
+  postToMessages,
+  readError,
+  readLog,
+  readResponseText,
   sendRaw,
   TIMEOUT_MS,
-  textOf,
   upstream,
-} from '#test/support/relaying.ts';
-import { streamBytes } from '#test/support/upstream.ts';
+} from '#test/support/use-relay.ts';
 
-relaying();
+installRelay();
 
 test('during the wait before a retry a caller that leaves has nothing more sent up', async () => {
   upstream.answer = (_, response) => response.writeHead(529, { 'retry-after-ms': '2000' }).end('{}');
   const waiting = sendRaw('/v1/messages');
-  await expect.poll(() => upstream.received.length).toBe(1);
+  await expect.poll(() => upstream.receivedRequests.length).toBe(1);
   waiting.resetAndDestroy();
   // Its line is written when nothing goes on for it.
-  expect(await logged()).toMatchObject({ error_type: 'client_gone' });
-  expect(upstream.received).toHaveLength(1);
+  expect(await readLog()).toMatchObject({ error_type: 'client_gone' });
+  expect(upstream.receivedRequests).toHaveLength(1);
 });
 
 describe('an upstream that does not go on', () => {
   test('in a stream is told by an error event after the time of silence, never by a clean end', async () => {
     upstream.answer = (_, response) => {
       response.writeHead(200, { 'content-type': 'text/event-stream' });
-      response.write(half);
+      response.write(halfMessage);
     };
     const started = Date.now();
-    const text = await textOf(await post('/messages'));
+    const text = await readResponseText(await postToMessages('/messages'));
     expect(Date.now() - started).toBeGreaterThanOrEqual(IDLE_MS - 50);
     expect(Date.now() - started).toBeLessThan(60_000);
-    expect(text.startsWith(new TextDecoder().decode(half))).toBe(true);
+    expect(text.startsWith(new TextDecoder().decode(halfMessage))).toBe(true);
     expect(text).toMatch(/\nevent: error\ndata: \{"type":"error","error":\{"type":"api_error".*silent.*\n\n$/);
-    await expect.poll(() => upstream.cancelled).toBe(1);
-    expect(await logged()).toMatchObject({ error_type: 'upstream_silent', tokens: { input: 25 } });
+    await expect.poll(() => upstream.cancelledCount).toBe(1);
+    expect(await readLog()).toMatchObject({ error_type: 'upstream_silent', tokens: { input: 25 } });
   });
 
   test('before the first event of a stream is told as well', async () => {
     upstream.answer = (_, response) => {
       response.writeHead(200, { 'content-type': 'text/event-stream' }).flushHeaders();
     };
-    expect(await textOf(await post('/messages'))).toMatch(/^event: error\n/);
+    expect(await readResponseText(await postToMessages('/messages'))).toMatch(/^event: error\n/);
   });
 
   test('in a whole answer is a 500', async () => {
     upstream.answer = (_, response) => {
-      response.writeHead(200, json);
+      response.writeHead(200, JSON_HEADERS);
       response.write('{"type":"message"');
     };
-    expect(await errorOf(await post('/v1/messages'))).toEqual({ status: 500, type: 'api_error' });
-    expect(await logged()).toMatchObject({ error_type: 'upstream_silent' });
+    expect(await readError(await postToMessages('/v1/messages'))).toEqual({ status: 500, type: 'api_error' });
+    expect(await readLog()).toMatchObject({ error_type: 'upstream_silent' });
   });
 
   test('before its headers is a 504', async () => {
     upstream.answer = () => {};
     const started = Date.now();
-    expect(await errorOf(await post('/messages'))).toEqual({ status: 504, type: 'timeout_error' });
+    expect(await readError(await postToMessages('/messages'))).toEqual({ status: 504, type: 'timeout_error' });
     expect(Date.now() - started).toBeGreaterThanOrEqual(TIMEOUT_MS - 50);
-    await expect.poll(() => upstream.cancelled).toBeGreaterThan(0);
+    await expect.poll(() => upstream.cancelledCount).toBeGreaterThan(0);
   });
 
   test('but pings now and then may take as long as it likes', async () => {
@@ -86,7 +86,7 @@ describe('an upstream that does not go on', () => {
         }
       }, IDLE_MS / 8);
     };
-    expect((await textOf(await post('/messages'))).replace(PRICE, '')).toBe(
+    expect((await readResponseText(await postToMessages('/messages'))).replace(PRICE_COMMENT, '')).toBe(
       `${': still here\n\n'.repeat(11)}${TEXT_STREAM}`,
     );
   });
@@ -94,21 +94,21 @@ describe('an upstream that does not go on', () => {
 
 test('an upstream that fails and then succeeds has not failed, in a stream or whole', async () => {
   for (const path of ['/messages', '/v1/messages']) {
-    upstream.received.length = 0;
+    upstream.receivedRequests.length = 0;
     upstream.answer = (_, response) => {
-      const tries = upstream.received.length;
-      if (tries === 1) response.writeHead(529, { ...json, 'retry-after-ms': '1' }).end('{"type":"error"}');
+      const tries = upstream.receivedRequests.length;
+      if (tries === 1) response.writeHead(529, { ...JSON_HEADERS, 'retry-after-ms': '1' }).end('{"type":"error"}');
       else if (tries === 2 && path === '/messages') response.socket?.destroy();
       else if (path === '/messages') void streamBytes(response, [bytes], 'end');
-      else response.writeHead(200, json).end(JSON.stringify(message));
+      else response.writeHead(200, JSON_HEADERS).end(JSON.stringify(message));
     };
-    const response = await post(path);
+    const response = await postToMessages(path);
     expect(response.status).toBe(200);
-    expect((await textOf(response)).replace(PRICE, '')).toBe(
+    expect((await readResponseText(response)).replace(PRICE_COMMENT, '')).toBe(
       path === '/messages' ? TEXT_STREAM : JSON.stringify(message),
     );
-    expect(upstream.received).toHaveLength(path === '/messages' ? 3 : 2);
-    const asked = upstream.received.map(({ body }) => JSON.parse(body.toString()));
+    expect(upstream.receivedRequests).toHaveLength(path === '/messages' ? 3 : 2);
+    const asked = upstream.receivedRequests.map(({ body }) => JSON.parse(body.toString()));
     // Each try is a hold of its own.
     expect(new Set(asked.map((sent) => JSON.stringify(sent))).size).toBe(1);
   }
@@ -116,19 +116,19 @@ test('an upstream that fails and then succeeds has not failed, in a stream or wh
 
 test('a whole answer that broke is asked for again by the caller, not by the edge', async () => {
   upstream.answer = (_, response) => void response.socket?.destroy();
-  expect(await errorOf(await post('/v1/messages'))).toEqual({ status: 500, type: 'api_error' });
-  expect(upstream.received).toHaveLength(1);
+  expect(await readError(await postToMessages('/v1/messages'))).toEqual({ status: 500, type: 'api_error' });
+  expect(upstream.receivedRequests).toHaveLength(1);
 });
 
 test('a stream that was cut after its first byte is not sent up again', async () => {
-  upstream.answer = (_, response) => void streamBytes(response, [half], 'cut');
-  expect(await textOf(await post('/messages'))).toContain('event: error');
+  upstream.answer = (_, response) => void streamBytes(response, [halfMessage], 'cut');
+  expect(await readResponseText(await postToMessages('/messages'))).toContain('event: error');
   upstream.answer = (_, response) => {
-    response.writeHead(200, { ...json, 'content-length': '1000' });
+    response.writeHead(200, { ...JSON_HEADERS, 'content-length': '1000' });
     response.write('{"type":', () => response.socket?.destroy());
   };
-  expect(await errorOf(await post('/v1/messages'))).toEqual({ status: 500, type: 'api_error' });
-  expect(upstream.received).toHaveLength(2);
+  expect(await readError(await postToMessages('/v1/messages'))).toEqual({ status: 500, type: 'api_error' });
+  expect(upstream.receivedRequests).toHaveLength(2);
 });
 
 test('the simulator breaks and falls silent as an upstream does, and the same code tells of it', async () => {
@@ -140,7 +140,11 @@ test('the simulator breaks and falls silent as an upstream does, and the same co
     UPSTREAM_MAX_RETRIES: '1',
   });
   const ask = (path: string, fault: string) =>
-    fetch(simulated.url + path, { method: 'POST', headers: { ...json, 'sluice-simulate': fault }, body });
+    fetch(simulated.url + path, {
+      method: 'POST',
+      headers: { ...JSON_HEADERS, 'sluice-simulate': fault },
+      body: messageBody,
+    });
   try {
     for (const fault of ['silence-after=2', 'cut-bytes=300', 'end-bytes=300', 'cut-events=3', 'end-events=0']) {
       const response = await ask('/messages', fault);
@@ -150,18 +154,18 @@ test('the simulator breaks and falls silent as an upstream does, and the same co
       );
     }
     for (const fault of ['cut-bytes=40', 'end-bytes=40', 'network']) {
-      expect(await errorOf(await ask('/v1/messages', fault)), fault).toEqual({ status: 500, type: 'api_error' });
+      expect(await readError(await ask('/v1/messages', fault)), fault).toEqual({ status: 500, type: 'api_error' });
     }
     for (const [path, fault] of [
       ['/v1/messages', 'silence-after=0'],
       ['/messages', 'slow-start=10000'],
     ] as const) {
-      expect(await errorOf(await ask(path, fault)), fault).toEqual({ status: 504, type: 'timeout_error' });
+      expect(await readError(await ask(path, fault)), fault).toEqual({ status: 504, type: 'timeout_error' });
     }
     expect(await (await ask('/messages', 'status=529;times=1;key=a;retry-after-ms=1')).text()).toContain(
       'message_stop',
     );
-    expect(await errorOf(await ask('/messages', 'status=529;retry-after-ms=1'))).toEqual({
+    expect(await readError(await ask('/messages', 'status=529;retry-after-ms=1'))).toEqual({
       status: 529,
       type: 'overloaded_error',
     });

@@ -3,16 +3,16 @@ import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { root } from '#test/support/root.ts';
-import { npmStart, type Started } from '#test/support/start.ts';
+import { runNpmStart, type StartedProduct } from '#test/support/start.ts';
 
 const ACCOUNTS = 60;
 const GROUPS = 6;
 const VARS = ['SIMULATOR_TTFT_MS:0', 'SIMULATOR_TOKENS_PER_SECOND:0', 'DEPLOYMENT_LIMITS:{}'];
 const MODEL = 'claude-haiku-5-5';
 
-let here: Started;
-let there: Started;
-const start = () => npmStart(VARS.flatMap((one) => ['--var', one]));
+let here: StartedProduct;
+let there: StartedProduct;
+const start = () => runNpmStart(VARS.flatMap((one) => ['--var', one]));
 beforeAll(async () => {
   here = await start();
   there = await start();
@@ -23,7 +23,13 @@ afterAll(async () => {
 });
 
 /** Asks one of the two edges: as the developer, who is an admin, or with a token. */
-async function call(edge: Started, method: string, path: string, body?: unknown, token?: string): Promise<Response> {
+async function call(
+  edge: StartedProduct,
+  method: string,
+  path: string,
+  body?: unknown,
+  token?: string,
+): Promise<Response> {
   const send = () =>
     fetch(edge.url + path, {
       method,
@@ -40,7 +46,7 @@ async function json<T>(response: Response): Promise<T> {
   return (await response.json()) as T;
 }
 
-const ask = (edge: Started, token: string, more: object = {}) =>
+const ask = (edge: StartedProduct, token: string, more: object = {}) =>
   call(
     edge,
     'POST',
@@ -48,11 +54,11 @@ const ask = (edge: Started, token: string, more: object = {}) =>
     { model: MODEL, max_tokens: 64, messages: [{ role: 'user', content: 'Hello' }], ...more },
     token,
   );
-const mint = async (edge: Started, account: string) =>
+const mint = async (edge: StartedProduct, account: string) =>
   (await json<{ token: string }>(await call(edge, 'POST', '/tokens', { account, scopes: ['messages', 'prefixes'] })))
     .token;
 
-function npm(edge: Started, script: string, args: string[] = [], input = '') {
+function npm(edge: StartedProduct, script: string, args: string[] = [], input = '') {
   const running = promisify(execFile)('npm', ['run', '--silent', script, ...(args.length > 0 ? ['--', ...args] : [])], {
     cwd: root,
     maxBuffer: 64_000_000,
@@ -66,7 +72,7 @@ function npm(edge: Started, script: string, args: string[] = [], input = '') {
   }>;
 }
 
-async function erase(edge: Started, account: string): Promise<void> {
+async function erase(edge: StartedProduct, account: string): Promise<void> {
   await expect
     .poll(async () => (await json<{ done: boolean }>(await call(edge, 'DELETE', `/accounts/${account}`))).done, {
       timeout: 60_000,
@@ -87,7 +93,7 @@ interface Shared {
 }
 
 /** What an edge permits: of the deployment, each group, each account and each token. */
-async function permitted(edge: Started, tokens: ReadonlyMap<string, string>) {
+async function permitted(edge: StartedProduct, tokens: ReadonlyMap<string, string>) {
   const read = async <T>(path: string) => await json<T>(await call(edge, 'GET', path));
   const groups = await read<{ data: (Shared & { id: string })[] }>('/groups?limit=100');
   const accounts = new Map<string, Standing & { prefixes: unknown; credit: unknown }>();

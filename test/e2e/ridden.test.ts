@@ -6,7 +6,7 @@ import { afterAll, beforeAll, beforeEach, expect, inject, test } from 'vitest';
 import { TEXT_STREAM, TOOL_STREAM } from '#test/fixtures/streams.ts';
 import { type Edge, startEdge } from '#test/support/edge.ts';
 import { type FakeUpstream, startUpstream, streamBytes } from '#test/support/upstream.ts';
-import { blockEnd, end, start, TEXT_BEGINS, textDelta } from '#test/support/wire.ts';
+import { blockEnd, messageEnd, messageStart, TEXT_BLOCK_START, textDelta } from '#test/support/wire.ts';
 
 const MODEL = 'claude-opus-5-5';
 const INPUT_USD = 4e-6;
@@ -39,8 +39,8 @@ afterAll(async () => {
 });
 
 beforeEach(() => {
-  upstream.received.length = 0;
-  upstream.cancelled = 0;
+  upstream.receivedRequests.length = 0;
+  upstream.cancelledCount = 0;
 });
 
 const ask = (url: string) =>
@@ -50,9 +50,9 @@ const ask = (url: string) =>
     body: JSON.stringify(ASK),
   });
 
-const OPENING = [start({ model: MODEL, usage: { input_tokens: 50, output_tokens: 1 } }), TEXT_BEGINS];
+const OPENING = [messageStart({ model: MODEL, usage: { input_tokens: 50, output_tokens: 1 } }), TEXT_BLOCK_START];
 const TOKEN = textDelta(' word');
-const ENDING = [blockEnd(), end({ output_tokens: 40 })];
+const ENDING = [blockEnd(), messageEnd({ output_tokens: 40 })];
 
 /** Writes so many tokens, one an event, in their pace. @returns how many were written */
 async function writeTokens(response: ServerResponse, tokens: number): Promise<number> {
@@ -106,10 +106,10 @@ test('a caller who leaves ends it, and pays for what was written', async () => {
   const caller = connect(Number(new URL(edge.url).port), '127.0.0.1');
   const head = `host: localhost\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\n`;
   caller.write(`POST /v1/messages HTTP/1.1\r\n${head}\r\n${body}`);
-  await expect.poll(() => upstream.received.length).toBe(1);
+  await expect.poll(() => upstream.receivedRequests.length).toBe(1);
   // Before the first byte of an answer the local runtime notices a reset, and no other end.
   caller.resetAndDestroy();
-  await expect.poll(() => upstream.cancelled).toBe(1);
+  await expect.poll(() => upstream.cancelledCount).toBe(1);
   const row = await lastRow('client_gone');
   expect(row?.cost_usd).toBeGreaterThanOrEqual(50 * INPUT_USD + (await written) * OUTPUT_USD);
   expect(row?.cost_usd).toBeLessThanOrEqual(0.2);
@@ -139,10 +139,10 @@ test('the official client gets the message that it would put together itself', a
     const request = { ...ASK, max_tokens: 16_000 };
     const whole = await client.messages.create(request);
     const streamed = await client.messages.stream(request).finalMessage();
-    expect(upstream.received.map(({ body }) => body.includes('"stream":true'))).toEqual([true, true]);
+    expect(upstream.receivedRequests.map(({ body }) => body.includes('"stream":true'))).toEqual([true, true]);
     // The client adds what it has parsed.
     const { parsed_output: _, ...told } = streamed;
     expect(whole).toEqual(JSON.parse(JSON.stringify(told)));
-    upstream.received.length = 0;
+    upstream.receivedRequests.length = 0;
   }
 });

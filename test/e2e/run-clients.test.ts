@@ -8,10 +8,10 @@ import { afterAll, beforeAll, beforeEach, describe, expect, inject, onTestFinish
 import { eventsOf } from '#edge/conversations/turn/message-events.ts';
 import type { Json } from '#edge/kit/json/object.ts';
 import { AI_SDKS } from '#test/support/ai-sdks.ts';
-import { launchBrowser, noBrowser } from '#test/support/browser.ts';
-import { bundle } from '#test/support/bundle.ts';
+import { isBrowserMissing, launchBrowser } from '#test/support/browser.ts';
+import { bundleForBrowser } from '#test/support/bundle.ts';
 import { type Edge, startEdge } from '#test/support/edge.ts';
-import { alternatingRoles } from '#test/support/roles.ts';
+import { createAlternatingRoles } from '#test/support/roles.ts';
 import { SDKS } from '#test/support/sdks.ts';
 import { startSite } from '#test/support/site.ts';
 import { type FakeUpstream, startUpstream, streamBytes } from '#test/support/upstream.ts';
@@ -35,14 +35,14 @@ let made = 0;
 /** The API: it calls the tool once for each question, and then answers. */
 function answered(body: { messages: { role: string; content: unknown }[] }): Json {
   const hasResult = JSON.stringify(body.messages.at(-1)?.content).includes('tool_result');
-  const id = `msg_${upstream.received.length}`;
+  const id = `msg_${upstream.receivedRequests.length}`;
   const content = hasResult
     ? [{ type: 'text', text: 'Yes, 21 degrees.' }]
     : [
         { type: 'text', text: 'I look. ' },
         {
           type: 'tool_use',
-          id: `toolu_${conversation}_${upstream.received.length}`,
+          id: `toolu_${conversation}_${upstream.receivedRequests.length}`,
           name: 'get_weather',
           input: INPUT,
         },
@@ -91,7 +91,7 @@ afterAll(async () => {
 beforeEach(async () => {
   made += 1;
   conversation = `c${made}`;
-  upstream.received.length = 0;
+  upstream.receivedRequests.length = 0;
   const created = await fetch(`${edge.url}/conversations`, {
     method: 'POST',
     headers: { 'content-type': 'application/json' },
@@ -120,7 +120,7 @@ async function rows(): Promise<{ role: string; content: unknown }[]> {
 async function expectOneMore(before: number): Promise<void> {
   const all = await rows();
   expect(before).toBe(4);
-  expect(all.map(({ role }) => role)).toEqual(alternatingRoles(8));
+  expect(all.map(({ role }) => role)).toEqual(createAlternatingRoles(8));
   expect(JSON.stringify(all[4]?.content)).toContain(NEXT);
 }
 
@@ -282,8 +282,8 @@ describe('one message for a run', () => {
     expect(whole.usage_metadata).toMatchObject({ input_tokens: 210, output_tokens: 40, total_tokens: 250 });
   });
 
-  test.skipIf(noBrowser())('is what useChat makes of it, in a browser, and comes back as that', async () => {
-    const site = await startSite(await bundle("import './test/support/chat-page.ts';"));
+  test.skipIf(isBrowserMissing())('is what useChat makes of it, in a browser, and comes back as that', async () => {
+    const site = await startSite(await bundleForBrowser("import './test/support/chat-page.ts';"));
     const browser = await launchBrowser();
     onTestFinished(async () => {
       await browser.close();

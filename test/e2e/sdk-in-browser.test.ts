@@ -3,17 +3,17 @@ import type AnthropicSdk from '@anthropic-ai/sdk';
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import { TEXT_STREAM } from '#test/fixtures/streams.ts';
-import { launchBrowser, noBrowser } from '#test/support/browser.ts';
-import { bundle } from '#test/support/bundle.ts';
+import { isBrowserMissing, launchBrowser } from '#test/support/browser.ts';
+import { bundleForBrowser } from '#test/support/bundle.ts';
 import { type Edge, startEdge } from '#test/support/edge.ts';
 import { readGuide } from '#test/support/guides.ts';
 import { type Site, startSite } from '#test/support/site.ts';
-import { SECRET, tokenOf } from '#test/support/tokens.ts';
+import { createToken, SECRET } from '#test/support/tokens.ts';
 import { type FakeUpstream, startUpstream, streamBytes } from '#test/support/upstream.ts';
 
 const SHOWN_LINE = 'new Anthropic({ baseURL, authToken: token, dangerouslyAllowBrowser: true })';
 
-describe.skipIf(noBrowser())('the official SDK in a page', () => {
+describe.skipIf(isBrowserMissing())('the official SDK in a page', () => {
   let upstream: FakeUpstream;
   let edge: Edge;
   let site: Site;
@@ -24,7 +24,9 @@ describe.skipIf(noBrowser())('the official SDK in a page', () => {
     upstream = await startUpstream((_, response) => {
       void streamBytes(response, [new TextEncoder().encode(TEXT_STREAM)], 'end');
     });
-    const script = await bundle("import Anthropic from '@anthropic-ai/sdk'; globalThis.Anthropic = Anthropic;");
+    const script = await bundleForBrowser(
+      "import Anthropic from '@anthropic-ai/sdk'; globalThis.Anthropic = Anthropic;",
+    );
     site = await startSite(script);
     foreign = await startSite(script);
     edge = await startEdge(inject('deployed').code, {
@@ -65,21 +67,21 @@ describe.skipIf(noBrowser())('the official SDK in a page', () => {
   }
 
   test('streams with a short-lived token, and no key goes to it', async () => {
-    const token = await tokenOf('browser', ['messages'], { expiresIn: 60 });
+    const token = await createToken('browser', ['messages'], { expiresIn: 60 });
     expect(await ask(site, token)).toBe('Héllo, "wörld" 🌍\n');
-    expect(upstream.received.at(-1)?.headers).toMatchObject({ 'x-api-key': 'test-key' });
-    expect(upstream.received.at(-1)?.headers.origin).toBeUndefined();
+    expect(upstream.receivedRequests.at(-1)?.headers).toMatchObject({ 'x-api-key': 'test-key' });
+    expect(upstream.receivedRequests.at(-1)?.headers.origin).toBeUndefined();
   });
 
   test('is told in its own words that a token has expired', async () => {
-    const token = await tokenOf('browser', ['messages'], { expiresIn: 1 });
+    const token = await createToken('browser', ['messages'], { expiresIn: 1 });
     await expect.poll(() => ask(site, token), { interval: 500 }).toMatch(/^401: .*authentication_error/s);
   });
 
   test('gets nothing on a page of an origin that is not allowed', async () => {
-    const before = upstream.received.length;
-    expect(await ask(foreign, await tokenOf('browser', ['messages'], { expiresIn: 60 }))).toMatch(/^undefined: /);
-    expect(upstream.received.length).toBe(before);
+    const before = upstream.receivedRequests.length;
+    expect(await ask(foreign, await createToken('browser', ['messages'], { expiresIn: 60 }))).toMatch(/^undefined: /);
+    expect(upstream.receivedRequests.length).toBe(before);
   });
 
   test('is shown so in the guide', async () => {

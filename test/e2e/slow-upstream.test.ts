@@ -5,11 +5,11 @@ import { type Client, createClient } from '#client/index.ts';
 import { type Edge, startEdge } from '#test/support/edge.ts';
 import { eventually } from '#test/support/eventually.ts';
 import { type FakeUpstream, startUpstream } from '#test/support/upstream.ts';
-import { end, start, textBlock } from '#test/support/wire.ts';
-import { onFastClock } from '#test/support/worker-clock.ts';
+import { messageEnd, messageStart, textBlock } from '#test/support/wire.ts';
+import { withFastClock } from '#test/support/worker-clock.ts';
 
 const MODEL = 'claude-haiku-4-5';
-const ANSWER = start({ model: MODEL }) + textBlock(['So.']) + end();
+const ANSWER = messageStart({ model: MODEL }) + textBlock(['So.']) + messageEnd();
 const request = { model: MODEL, max_tokens: 100, messages: [{ role: 'user' as const, content: 'Hi' }] };
 
 let upstream: FakeUpstream;
@@ -22,14 +22,14 @@ beforeAll(async () => {
 
 beforeEach(() => {
   open = [];
-  upstream.received.length = 0;
+  upstream.receivedRequests.length = 0;
 });
 
 afterAll(async () => {
   await upstream.stop();
 });
 
-const asked = () => upstream.received.filter(({ path }) => path === '/v1/messages').length;
+const asked = () => upstream.receivedRequests.filter(({ path }) => path === '/v1/messages').length;
 
 async function edgeOf(vars: Record<string, string>, script = inject('worker')): Promise<Edge> {
   return await startEdge(script, { ANTHROPIC_API_KEY: 'test-key', ANTHROPIC_BASE_URL: upstream.url, ...vars });
@@ -75,7 +75,7 @@ describe('an upstream whose headers do not come within STREAM_HEADERS_MS', () =>
     const stream = createClient({ baseURL: several.url }).messages.stream(request);
     await expect(stream.text()).rejects.toMatchObject({ status: expect.any(Number) });
     expect(asked()).toBe(1);
-    expect(broken.received.length).toBeGreaterThan(1);
+    expect(broken.receivedRequests.length).toBeGreaterThan(1);
   });
 });
 
@@ -86,7 +86,7 @@ describe('a turn whose upstream is silent for 15 seconds', () => {
   beforeAll(async () => {
     edge = await edgeOf(
       { UPSTREAM_MAX_RETRIES: '0', DEFAULT_LIMITS: '{"usd_per_day":0.01,"on_shortfall":"refuse"}' },
-      onFastClock(inject('worker')),
+      withFastClock(inject('worker')),
     );
     // As the defaults are, by the clock of the edge.
     client = createClient({ baseURL: edge.url, patience: { silenceMs: 900, beginMs: 1_200, resumeMs: 12_000 } });

@@ -4,19 +4,19 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { root } from '#test/support/root.ts';
-import { npmStart, type Started } from '#test/support/start.ts';
+import { runNpmStart, type StartedProduct } from '#test/support/start.ts';
 
 const COPIED = ['package.json', 'tsconfig.json', 'wrangler.toml', 'README.md', 'src', 'scripts', 'docs', 'examples'];
 const REBUILT = { timeout: 120_000 };
 
 let folder: string;
-let edge: Started;
+let edge: StartedProduct;
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'sluice-broken-'));
   for (const name of COPIED) await cp(join(root, name), join(folder, name), { recursive: true });
   await symlink(join(root, 'node_modules'), join(folder, 'node_modules'));
-  edge = await npmStart([], join(folder, 'state'), { folder });
+  edge = await runNpmStart([], join(folder, 'state'), { folder });
 });
 
 afterAll(async () => {

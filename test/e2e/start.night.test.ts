@@ -3,14 +3,14 @@ import { once } from 'node:events';
 import { createServer, type IncomingMessage, request } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { failedStart, npmStart, type Started } from '#test/support/start.ts';
+import { expectFailedStart, runNpmStart, type StartedProduct } from '#test/support/start.ts';
 
 test('a port that is taken is told in a sentence that names it', async () => {
   const blocker = createServer();
   blocker.listen(0, '127.0.0.1');
   await once(blocker, 'listening');
   const { port } = blocker.address() as AddressInfo;
-  const { code, stderr } = await failedStart('--port', String(port));
+  const { code, stderr } = await expectFailedStart('--port', String(port));
   blocker.close();
   expect(code).toBe(1);
   expect(stderr).toContain(`Port ${port} is taken.`);
@@ -20,16 +20,16 @@ test.each([
   ['[{"name":"east","kind":"bedrock"}]', 'the entry "east": region must be'],
   ['[{"name":"east","kind":"anthropic"}]', 'The upstream "east" has no UPSTREAM_EAST_KEY'],
 ])('an upstream that is not right stops the start with its name: %s', async (upstreams, told) => {
-  const { code, stderr } = await failedStart('--var', `UPSTREAMS:${upstreams}`);
+  const { code, stderr } = await expectFailedStart('--var', `UPSTREAMS:${upstreams}`);
   expect(code).toBe(1);
   expect(stderr).toContain(told);
 });
 
 describe('with a key', () => {
-  let edge: Started;
+  let edge: StartedProduct;
 
   beforeAll(async () => {
-    edge = await npmStart(['--var', 'ANTHROPIC_API_KEY:sk-none', 'SINGING_SECRET:x']);
+    edge = await runNpmStart(['--var', 'ANTHROPIC_API_KEY:sk-none', 'SINGING_SECRET:x']);
   });
 
   afterAll(() => edge.stop());

@@ -5,14 +5,14 @@ import AnthropicCurrent from '@anthropic-ai/sdk';
 import AnthropicOld from 'anthropic-sdk-0';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { EXPLORER_OFF, statusesOfExplorer } from '#test/support/explorer.ts';
-import { sharedEdge } from '#test/support/shared-start.ts';
-import { failedStart } from '#test/support/start.ts';
+import { openSharedEdge } from '#test/support/shared-start.ts';
+import { expectFailedStart } from '#test/support/start.ts';
 
 // Not `spawnSync`: while it waits, this process does not see that the edge closes a connection that rests.
 const run = promisify(execFile);
 let url: string;
 
-const edge = sharedEdge();
+const edge = openSharedEdge();
 beforeAll(async () => {
   url = await edge();
 });
@@ -117,7 +117,7 @@ test('wrangler’s local explorer is off', async () => {
 });
 
 test('a malformed setting stops the start with its name', async () => {
-  const { code, stderr } = await failedStart('--var', 'MAX_BODY_BYTES:many');
+  const { code, stderr } = await expectFailedStart('--var', 'MAX_BODY_BYTES:many');
   expect(code).toBe(1);
   expect(stderr).toContain('MAX_BODY_BYTES');
   expect(stderr).not.toContain('many');

@@ -2,12 +2,12 @@
 import { expect, inject, test } from 'vitest';
 import type { LedgerRow, QuotaReport } from '#edge/money/account/usage-answers.schema.ts';
 import type { DeploymentReport } from '#edge/plugins/pools/pools-answers.schema.ts';
+import { createKinds, sendOnce } from '#test/support/conversation-driver.ts';
 import { startEdge } from '#test/support/edge.ts';
 import { eventually } from '#test/support/eventually.ts';
-import { listening } from '#test/support/listening.ts';
-import { Lives, post } from '#test/support/lives.ts';
-import { INSTRUCTIONS, settingsWith, startSummarizingApi } from '#test/support/summarizing-api.ts';
-import { kindsOf, say } from '#test/support/talks.ts';
+import { startLocalServer } from '#test/support/local-server.ts';
+import { postInit, RestartingEdge } from '#test/support/restarting-edge.ts';
+import { createSettings, INSTRUCTIONS, startSummarizingApi } from '#test/support/summarizing-api.ts';
 
 const LIMIT = 0.3;
 const HISTORY = { max_tokens: 2_500, strategy: 'summarize', summary_max_tokens: 900, instructions: INSTRUCTIONS };
@@ -16,12 +16,12 @@ const MOST_REFUSED = 4;
 const MOST_TURNS = 80;
 
 const standingOf = {
-  account: async (lives: Lives) => {
-    const { total } = await lives.get<QuotaReport>('/accounts/dev');
+  account: async (lives: RestartingEdge) => {
+    const { total } = await lives.getJson<QuotaReport>('/accounts/dev');
     return total.settled_usd + total.held_usd;
   },
-  deployment: async (lives: Lives) => {
-    const { total } = await lives.get<DeploymentReport>('/pools/deployment');
+  deployment: async (lives: RestartingEdge) => {
+    const { total } = await lives.getJson<DeploymentReport>('/pools/deployment');
     return total.spent_usd + total.leased_usd;
   },
 };
@@ -33,13 +33,13 @@ test.each([
   'summaries never take the budget of the $whose beyond its limit: turns go up without them, or are refused',
   async ({ whose, name }) => {
     let vars: Record<string, string> = {};
-    const lives = new Lives(() => startEdge(inject('worker'), vars));
-    const tools = await listening(async (_, response) => {
+    const lives = new RestartingEdge(() => startEdge(inject('worker'), vars));
+    const tools = await startLocalServer(async (_, response) => {
       response.writeHead(200, { 'content-type': 'text/plain' }).end('The box is on shelf 7.');
     });
     const api = await startSummarizingApi(lives);
     vars = {
-      ...settingsWith(api.url, tools.url),
+      ...createSettings(api.url, tools.url),
       HOLD_WAIT_MS: '50',
       [name]: JSON.stringify({ usd_total: LIMIT }),
     };
@@ -50,14 +50,17 @@ test.each([
       expect(taken).toBeLessThanOrEqual(LIMIT + 1e-9);
     };
     try {
-      await lives.begin();
-      const talking = kindsOf(tools.url).map(async ({ name: kind, created, more = {}, says }) => {
+      await lives.start();
+      const talking = createKinds(tools.url).map(async ({ name: kind, creationBody: created, more = {}, says }) => {
         const id = `${kind}-0`;
-        const { status } = await lives.answered('/conversations', post({ id, history: HISTORY, ...created }));
+        const { status } = await lives.requestUntilAnswered(
+          '/conversations',
+          postInit({ id, history: HISTORY, ...created }),
+        );
         expect(status).toBeLessThan(300);
         for (let turn = 0, refused = 0; turn < MOST_TURNS && refused < MOST_REFUSED; turn += 1) {
           const text = `[${id}#${turn}] Box ${turn} has come. ${says?.(turn) ?? ''} ${'And so on. '.repeat(40)}`;
-          const answer = await say(lives, id, text, { more });
+          const answer = await sendOnce(lives, id, text, { more });
           await look();
           if (answer.status === 200) {
             seen.answered += 1;
@@ -75,11 +78,11 @@ test.each([
       });
       await Promise.all(talking);
       await eventually(async () => {
-        const { running_requests, total } = await lives.get<QuotaReport>('/accounts/dev');
+        const { running_requests, total } = await lives.getJson<QuotaReport>('/accounts/dev');
         expect({ running_requests, held: total.held_usd }).toEqual({ running_requests: 0, held: 0 });
       });
       await look();
-      const ledger = await lives.pages<LedgerRow>('/usage/requests');
+      const ledger = await lives.getAllPages<LedgerRow>('/usage/requests');
       const booked = ledger.reduce((sum, { cost_usd }) => sum + cost_usd, 0);
       const billed = [...api.bills.values()].reduce((sum, bill) => sum + bill, 0);
       process.stdout.write(`${JSON.stringify({ whose, ...seen, made: api.made, booked, billed })}\n`);
@@ -89,7 +92,7 @@ test.each([
       expect(api.faults).toEqual([]);
       expect(lives.faults).toEqual([]);
     } finally {
-      await lives.end();
+      await lives.stop();
       for (const { stop } of [api, tools]) stop();
     }
   },

@@ -8,14 +8,14 @@ import { createServer } from 'vite';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { unstable_readConfig } from 'wrangler';
 import { createClient } from '#client/index.ts';
-import { barriersOn } from '#test/support/axe.ts';
-import { launchBrowser, noBrowser } from '#test/support/browser.ts';
+import { findBarriers } from '#test/support/axe.ts';
+import { isBrowserMissing, launchBrowser } from '#test/support/browser.ts';
 import { bundleWorker } from '#test/support/bundle-worker.ts';
 import { type Edge, startEdge, startSimulatingEdge } from '#test/support/edge.ts';
 import { eventually } from '#test/support/eventually.ts';
-import { blocksOf, filesIn, readGuide } from '#test/support/guides.ts';
+import { codeBlocksOf, filesOfSection, readGuide } from '#test/support/guides.ts';
 import { PackedProject } from '#test/support/packed-project.ts';
-import { freePort } from '#test/support/processes.ts';
+import { findFreePort } from '#test/support/processes.ts';
 import { root } from '#test/support/root.ts';
 import { SECRET } from '#test/support/tokens.ts';
 
@@ -25,10 +25,10 @@ const ASK = { model: 'claude-haiku-5-5', max_tokens: 50, messages: [{ role: 'use
 let project: PackedProject;
 
 beforeAll(async () => {
-  project = await PackedProject.make(true);
+  project = await PackedProject.create(true);
 });
 
-afterAll(() => project.end());
+afterAll(() => project.remove());
 
 /** Starts a Worker of the project, under its own wrangler.toml. */
 async function startOwn(
@@ -112,7 +112,7 @@ test('the guide’s Worker, the template and a test type-check without skipLibCh
     void [usd, new Anthropic({ fetch: createSimulator() })];
     export default edge;`,
   );
-  const [shown = ''] = blocksOf(await readGuide('toolkit'), 'ts');
+  const [shown = ''] = codeBlocksOf(await readGuide('toolkit'), 'ts');
   expect(shown).toContain('createApp');
   await mkdir(join(project.folder, 'guide'));
   await project.write('guide/index.ts', shown);
@@ -171,7 +171,7 @@ test('the example with tools calls its own and one at an address, in one run', a
   await cp(join(root, 'examples/tools'), join(project.folder, 'tools'), { recursive: true });
   await project.typeCheck(['tools/index.ts'], { lib: ['es2024'], types: ['@cloudflare/workers-types'] });
   const TOOL_SIGNING_SECRET = `whsec_${btoa('a secret that both of them know')}`;
-  const port = await freePort();
+  const port = await findFreePort();
   const env = { ...process.env, TOOL_SIGNING_SECRET, PORT: String(port) };
   const server = spawn(process.execPath, [join(root, 'examples/tools/server.mjs')], { env, stdio: 'inherit' });
   const TOOL_HOSTS = `localhost:${port}`;
@@ -280,17 +280,17 @@ test('the simulator is a fetch in plain Node, for the official SDK, and the same
   expect(outcomes[1]).toBe(outcomes[0]);
 });
 
-test.skipIf(noBrowser())(
+test.skipIf(isBrowserMissing())(
   'the React page of its guide chats, goes on after a reload, and says when it is offline',
   async () => {
     const folder = join(project.folder, 'chat');
     await mkdir(join(folder, 'src'), { recursive: true });
     const guide = await readGuide('react');
-    const files = filesIn(guide, 'Make the folder');
+    const files = filesOfSection(guide, 'Make the folder');
     const inSource = ['token.js', 'edge.js', 'words.js', 'main.jsx', 'style.css'].map((file) => `src/${file}`);
     expect([...files.keys()]).toEqual(['index.html', 'vite.config.js', ...inSource]);
-    for (const [file, code] of filesIn(guide, 'The server')) files.set(file, code);
-    const serverPort = await freePort();
+    for (const [file, code] of filesOfSection(guide, 'The server')) files.set(file, code);
+    const serverPort = await findFreePort();
     const placed = (code: string) =>
       code.replace("server = 'http://localhost:3000'", `server = 'http://localhost:${serverPort}'`);
     for (const [file, code] of files) await project.write(`chat/${file}`, placed(code));
@@ -302,7 +302,7 @@ test.skipIf(noBrowser())(
       await mkdir(dirname(join(project.folder, 'node_modules', name)), { recursive: true });
       await symlink(join(root, 'node_modules', name), join(project.folder, 'node_modules', name));
     }
-    const port = await freePort();
+    const port = await findFreePort();
     const site = `http://localhost:${port}`;
     const edge = await startSimulatingEdge({
       SIGNING_SECRET: SECRET,
@@ -343,7 +343,7 @@ test.skipIf(noBrowser())(
       await page.getByRole('button', { name: 'Stop' }).waitFor();
       await page.getByRole('button', { name: 'Send' }).waitFor();
       expect(await page.locator('article').count()).toBe(2);
-      expect(await barriersOn(page)).toEqual([]);
+      expect(await findBarriers(page)).toEqual([]);
       expect(faults).toEqual([]);
 
       await page.route(`${edge.url}/**`, (route) => route.abort());

@@ -6,7 +6,7 @@ import { build } from 'esbuild';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Plugin } from '#edge/kit/plugins/plugins.ts';
 import { startEdge } from '#test/support/edge.ts';
-import { blocksOf, readGuide, sectionIn } from '#test/support/guides.ts';
+import { codeBlocksOf, readGuide, sectionOf } from '#test/support/guides.ts';
 import { bundlePackage } from '#test/support/package-bundles.ts';
 import { PackedProject } from '#test/support/packed-project.ts';
 import { root } from '#test/support/root.ts';
@@ -25,7 +25,7 @@ let place: string;
 let said: string;
 
 beforeAll(async () => {
-  project = await PackedProject.make(false);
+  project = await PackedProject.create(false);
   const [, command = ''] = /sluice init (.*)/.exec(GUIDE) ?? [];
   const [beside = '', ...options] = command.split(' ');
   const name = basename(beside);
@@ -33,7 +33,7 @@ beforeAll(async () => {
   said = await project.init(name, ...options);
 });
 
-afterAll(() => project.end());
+afterAll(() => project.remove());
 
 /** @returns the bytes of a bundle of this code, compressed */
 async function bundledBytes(code: string): Promise<number> {
@@ -148,11 +148,11 @@ function edgeWith(plugins: readonly PluginWithBindings[]): string {
 }
 
 const GUIDE = await readGuide('toolkit');
-const [SHOWN = ''] = blocksOf(GUIDE, 'ts');
+const [SHOWN = ''] = codeBlocksOf(GUIDE, 'ts');
 const NAMED = PLUGINS.filter((plugin) => /plugins: \[(.*)\]/.exec(SHOWN)?.[1]?.split(', ').includes(exportOf(plugin)));
 /** The cells of its table of plugins, by the first one. */
 const TOLD = new Map(
-  [...sectionIn(GUIDE, 'Plugins').matchAll(/^\| (.*) \|$/gm)]
+  [...sectionOf(GUIDE, 'Plugins').matchAll(/^\| (.*) \|$/gm)]
     .map(([, row = '']) => row.split(' | ').map((cell) => cell.trim()))
     .map((cells) => [cells[0]?.replaceAll('`', ''), cells]),
 );

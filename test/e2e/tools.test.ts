@@ -6,19 +6,19 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Json } from '#edge/kit/json/object.ts';
 import { type Edge, startSimulatingEdge } from '#test/support/edge.ts';
 import { eventually } from '#test/support/eventually.ts';
-import { blocksOf, readGuide } from '#test/support/guides.ts';
-import { freePort } from '#test/support/processes.ts';
+import { codeBlocksOf, readGuide } from '#test/support/guides.ts';
+import { findFreePort } from '#test/support/processes.ts';
 import { root } from '#test/support/root.ts';
 
 const guide = await readGuide('runs');
-const [start = '', ask = ''] = blocksOf(guide, 'sh');
+const [start = '', ask = ''] = codeBlocksOf(guide, 'sh');
 
 let edge: Edge;
 let port: string;
 const stops: (() => unknown)[] = [];
 
 beforeAll(async () => {
-  port = String(await freePort());
+  port = String(await findFreePort());
   const own = start.replaceAll('localhost:3000', `localhost:${port}`);
   const secret = await promisify(execFile)('bash', ['-c', `${own.split('\n')[0]}; echo -n $TOOL_SIGNING_SECRET`]);
   const env = { ...process.env, TOOL_SIGNING_SECRET: secret.stdout, PORT: port };
@@ -49,7 +49,7 @@ async function asked(content: string, conversation: string): Promise<Json[]> {
 }
 
 test('the guide shows the example as it is', async () => {
-  expect(blocksOf(guide, 'javascript')).toEqual([await readFile(join(root, 'examples/tools/server.mjs'), 'utf8')]);
+  expect(codeBlocksOf(guide, 'javascript')).toEqual([await readFile(join(root, 'examples/tools/server.mjs'), 'utf8')]);
 });
 
 test('the example’s tool is called, signed, and its result is in the answer; an error of its is one to the model', async () => {

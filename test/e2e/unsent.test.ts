@@ -5,7 +5,7 @@ import { afterAll, beforeAll, expect, inject, test } from 'vitest';
 import type { LedgerRow } from '#edge/money/account/usage-answers.schema.ts';
 import { type Edge, startEdge } from '#test/support/edge.ts';
 import { MODEL } from '#test/support/small-message.ts';
-import { bearer, SECRET, tokenOf } from '#test/support/tokens.ts';
+import { bearerHeader, createToken, SECRET } from '#test/support/tokens.ts';
 
 /** Longer than a try may take that is taken for one that was never sent, where only the clock tells. */
 const LATE_MS = 120;
@@ -61,11 +61,11 @@ async function booked(edge: Edge, size = 10): Promise<LedgerRow> {
   const body = JSON.stringify({ model: MODEL, max_tokens: 1_000, messages });
   const answer = await fetch(`${edge.url}/v1/messages`, {
     method: 'POST',
-    headers: { ...headers, ...bearer(await tokenOf(account)) },
+    headers: { ...headers, ...bearerHeader(await createToken(account)) },
     body,
   });
   expect(answer.status).toBe(500);
-  const root = bearer(await tokenOf('root', ['admin']));
+  const root = bearerHeader(await createToken('root', ['admin']));
   const rows = async () => {
     const listed = await fetch(`${edge.url}/usage/requests?account=${account}`, { headers: root });
     return ((await listed.json()) as { data: LedgerRow[] }).data;

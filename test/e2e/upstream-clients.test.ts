@@ -68,7 +68,7 @@ describe.each(Object.keys(OUTAGES))('where the first upstream %s', (outage) => {
   afterAll(() => edge.stop());
 
   beforeEach(() => {
-    for (const one of [east, west]) one.received.length = 0;
+    for (const one of [east, west]) one.receivedRequests.length = 0;
     east.answer = (_, response) => OUTAGES[outage]?.(response);
     west.answer = ({ body }, response) => well(body, response);
   });
@@ -87,7 +87,7 @@ describe.each(Object.keys(OUTAGES))('where the first upstream %s', (outage) => {
     expect(whole.data.content).toEqual(message.content);
     expect(whole.response.headers.get('sluice-upstream')).toBe('west');
     // What does not stream, and may have run, only the client sends again. Then it comes to the other upstream.
-    const retries = outage === 'is overloaded' ? 0 : east.received.length;
+    const retries = outage === 'is overloaded' ? 0 : east.receivedRequests.length;
     expect(retries).toBeLessThanOrEqual(1);
     const final = await client.messages.stream(ask).finalMessage();
     expect(final.stop_reason).toBe('end_turn');
@@ -97,8 +97,8 @@ describe.each(Object.keys(OUTAGES))('where the first upstream %s', (outage) => {
     const turn = await client.messages.create(ask, conversation);
     expect(turn.content.length).toBeGreaterThan(0);
     expect(calls).toBe(4 + retries);
-    expect(west.received.length).toBe(4);
-    expect(west.received.every(({ headers }) => headers['x-api-key'] === 'key-of-west')).toBe(true);
+    expect(west.receivedRequests.length).toBe(4);
+    expect(west.receivedRequests.every(({ headers }) => headers['x-api-key'] === 'key-of-west')).toBe(true);
   });
 
   test('the AI SDK has its message, by the transport of the edge', async () => {
@@ -115,6 +115,6 @@ describe.each(Object.keys(OUTAGES))('where the first upstream %s', (outage) => {
     let last: UIMessage | undefined;
     for await (const one of readUIMessageStream({ stream: chunks })) last = one;
     expect(last?.parts.some((part) => part.type === 'text' && part.text !== '')).toBe(true);
-    expect(west.received.length).toBe(1);
+    expect(west.receivedRequests.length).toBe(1);
   });
 });

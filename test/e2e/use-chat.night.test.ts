@@ -2,12 +2,12 @@
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type Client, createClient } from '#client/index.ts';
-import { launchBrowser, noBrowser } from '#test/support/browser.ts';
-import { bundle } from '#test/support/bundle.ts';
+import { isBrowserMissing, launchBrowser } from '#test/support/browser.ts';
+import { bundleForBrowser } from '#test/support/bundle.ts';
 import { type Edge, startSimulatingEdge } from '#test/support/edge.ts';
 import { type Site, startSite } from '#test/support/site.ts';
 
-describe.skipIf(noBrowser())('useChat in a React tree', () => {
+describe.skipIf(isBrowserMissing())('useChat in a React tree', () => {
   let edge: Edge;
   let site: Site;
   let browser: Browser;
@@ -18,7 +18,7 @@ describe.skipIf(noBrowser())('useChat in a React tree', () => {
       SIMULATOR_TTFT_MS: '20',
       SIMULATOR_TOKENS_PER_SECOND: '400',
     });
-    site = await startSite(await bundle("import './test/support/chat-page.ts';"));
+    site = await startSite(await bundleForBrowser("import './test/support/chat-page.ts';"));
     browser = await launchBrowser();
     client = createClient({ baseURL: edge.url });
   });

@@ -1,4 +1,4 @@
-/** Crowds of visitors and kills: `test/edge/plugins/visitors/visitor-brake.test.ts` has one visitor. */
+/** Crowds of visitors and kills: `test/edge/plugins/visitors/limit-new-visitors.test.ts` has one visitor. */
 import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -7,7 +7,7 @@ import { afterAll, afterEach, beforeAll, expect, inject, test } from 'vitest';
 import type { PoolQuotaReport } from '#edge/plugins/pools/pools-answers.schema.ts';
 import { calendarLibrary, hasCompiler } from '#test/runner/calendar-library.ts';
 import { type Edge, startEdge, startEdgeAhead } from '#test/support/edge.ts';
-import { bearer, SECRET, tokenOf } from '#test/support/tokens.ts';
+import { bearerHeader, createToken, SECRET } from '#test/support/tokens.ts';
 import { type FakeUpstream, startUpstream } from '#test/support/upstream.ts';
 
 /** By day some; at night 1,000 visitors share five cents, and 10,000 go. */
@@ -82,7 +82,7 @@ async function asked(path: string, method: string, headers: Record<string, strin
   return { status: response.status, headers: response.headers, answer };
 }
 
-const root = async () => bearer(await tokenOf('root', ['admin']));
+const root = async () => bearerHeader(await createToken('root', ['admin']));
 
 async function storeAgent(): Promise<void> {
   const agent = { model: MODEL, max_tokens: 100, system: 'You are Sky.' };
@@ -102,7 +102,7 @@ async function visitor(): Promise<{ account: string; headers: Record<string, str
     {},
   );
   expect([status, answer.error]).toEqual([201, undefined]);
-  return { account: String(answer.account), headers: { ...bearer(String(answer.token)), origin: ORIGIN } };
+  return { account: String(answer.account), headers: { ...bearerHeader(String(answer.token)), origin: ORIGIN } };
 }
 
 const say = async ({ headers }: { headers: Record<string, string> }) =>

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
 import { type Edge, startEdge } from '#test/support/edge.ts';
 import { SECRET } from '#test/support/tokens.ts';
-import { webhookVars } from '#test/support/webhook-vars.ts';
+import { createWebhookVars } from '#test/support/webhook-vars.ts';
 
 const MOST_ROUNDS = 10;
 const ENTRIES = 2_000;
@@ -16,7 +16,7 @@ beforeAll(async () => {
   edge = await startEdge(inject('deployed').code, {
     SIGNING_SECRET: SECRET,
     ANTHROPIC_API_KEY: 'none',
-    ...webhookVars('stripe'),
+    ...createWebhookVars('stripe'),
     STRIPE_WEBHOOK_SECRET: 'whsec_of-the-tests-only',
   });
 });

@@ -10,9 +10,9 @@ import { afterAll, afterEach, beforeAll, expect, inject, test } from 'vitest';
 import type { LedgerRow } from '#edge/money/account/usage-answers.schema.ts';
 import type { EventReport, EventRow } from '#edge/plugins/webhooks/webhooks-answers.schema.ts';
 import { type Edge, startEdge } from '#test/support/edge.ts';
-import { runs } from '#test/support/runs.ts';
+import { caseCount } from '#test/support/property-cases.ts';
 import { SECRET } from '#test/support/tokens.ts';
-import { webhookVars } from '#test/support/webhook-vars.ts';
+import { createWebhookVars } from '#test/support/webhook-vars.ts';
 import { signGithub } from '../../scripts/sign-webhook.ts';
 
 const KEY = 'whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw';
@@ -25,7 +25,7 @@ const settings = {
   DELIVERY_SIGNING_SECRET: KEY,
 };
 /** By day fewer between two kills, of which there are as many. */
-const EVENTS = runs(500, 2);
+const EVENTS = caseCount(500, 2);
 const KILLS = 6;
 
 interface Page<T> {
@@ -108,7 +108,11 @@ let state: string;
 let running: Edge[] = [];
 
 const start = async (script: string) => {
-  const edge = await startEdge(script, { ...settings, ...webhookVars('github', { deliver_url: receiver.url }) }, state);
+  const edge = await startEdge(
+    script,
+    { ...settings, ...createWebhookVars('github', { deliver_url: receiver.url }) },
+    state,
+  );
   running.push(edge);
   return edge;
 };

@@ -2,10 +2,10 @@
 import '#test/support/without-layout.ts';
 import { h } from 'preact';
 import { beforeEach, expect, test } from 'vitest';
-import { Spent } from '#page/app.tsx';
+import { TodaySpend } from '#page/app.tsx';
 import { refreshSpent, spentToday } from '#page/edge/account.ts';
 import { actAs } from '#test/support/act-as.ts';
-import { fakeEdge, refusal, show, shows } from '#test/support/dom.ts';
+import { createErrorResponse, installFakeEdge, renderForTest, waitForText } from '#test/support/dom.ts';
 
 const OWN = 'Spent today by you, including what is set aside for running requests';
 const ALL = 'Spent today by everybody';
@@ -20,12 +20,12 @@ beforeEach(() => {
 function openHeader(scope: string, knows: typeof known): { pill: HTMLElement; paths: () => string[] } {
   actAs('ada', scope);
   known = knows;
-  const asked = fakeEdge(({ path }) => {
+  const asked = installFakeEdge(({ path }) => {
     const usd = path === '/pools/deployment' ? known.all : known.own;
-    if (usd === undefined) return refusal(503, 'api_error', 'No.');
+    if (usd === undefined) return createErrorResponse(503, 'api_error', 'No.');
     return { day: { spent_usd: usd, leased_usd: 7, settled_usd: usd - 0.25, held_usd: 0.25 } };
   });
-  return { pill: show(h(Spent, {})), paths: () => asked.map(({ path }) => path) };
+  return { pill: renderForTest(h(TodaySpend, {})), paths: () => asked.map(({ path }) => path) };
 }
 
 test.each([
@@ -45,7 +45,7 @@ test.each([
   const link = pill.querySelector('a');
   expect(link?.dataset.known).toBe('false');
   await refreshSpent();
-  await shows(pill, text);
+  await waitForText(pill, text);
   expect([link?.title, link?.dataset.known]).toEqual([title, 'true']);
   expect(paths().includes('/pools/deployment')).toBe(scope === 'admin');
 });
@@ -55,5 +55,5 @@ test.each(['admin', 'messages'])('the header keeps what it knew while nothing ca
   await refreshSpent();
   known = {};
   await expect(refreshSpent()).rejects.toThrow('No.');
-  await shows(pill, '$0.50 today');
+  await waitForText(pill, '$0.50 today');
 });

@@ -36,7 +36,7 @@ export const MISTAKES: readonly Mistake[] = [
     file: 'src/edge/money/admission/metered-exchange.ts',
     edits: [
       [
-        'return this.#goOnWith(await this.granted.again({ earlier: this.#earlier, waits: false }));',
+        'return this.#continueWith(await this.admission.admitRetry({ earlierCost: this.#earlierCost, canWait: false }));',
         'return this.body;',
       ],
     ],
@@ -50,9 +50,9 @@ export const MISTAKES: readonly Mistake[] = [
   },
   {
     name: 'money: a household may make visitors 256 times as fast',
-    file: 'src/edge/plugins/visitors/visitor-brake.ts',
+    file: 'src/edge/plugins/visitors/limit-new-visitors.ts',
     edits: [['first.slice(0, 14)', 'first.slice(0, 16)']],
-    foundBy: 'test/edge/plugins/visitors/visitor-brake.test.ts',
+    foundBy: 'test/edge/plugins/visitors/limit-new-visitors.test.ts',
   },
   {
     name: 'money: the hold of a batch that was never made stays for ever',
@@ -68,9 +68,9 @@ export const MISTAKES: readonly Mistake[] = [
   },
   {
     name: 'a list of all accounts ends before the account that has the newest',
-    file: 'src/edge/money/account/requests-of-all.ts',
-    edits: [['oldest > (some[0]?.at ?? 0) + AHEAD_MS', 'oldest > 0']],
-    foundBy: 'test/edge/money/account/requests-of-all.test.ts',
+    file: 'src/edge/money/account/list-requests-of-all.ts',
+    edits: [['oldest > (some[0]?.at ?? 0) + MAX_ID_CLOCK_SKEW_MS', 'oldest > 0']],
+    foundBy: 'test/edge/money/account/list-requests-of-all.test.ts',
   },
   {
     name: 'money: a list that was not read whole gives the hold of a batch back',
@@ -98,7 +98,7 @@ export const MISTAKES: readonly Mistake[] = [
   {
     name: 'money: what an answer of an agent may cost has no limit',
     file: 'src/edge/messages/stateless-message.ts',
-    edits: [['most: mostOf(memberTexts(laid)) }', 'most: undefined }']],
+    edits: [['most: readMaxCost(parseMemberTexts(laid)) }', 'most: undefined }']],
     foundBy: 'test/edge/messages/stateless-message.test.ts',
   },
   {
@@ -128,13 +128,13 @@ export const MISTAKES: readonly Mistake[] = [
   {
     name: 'money: a count of the prompt that comes last and says less wins',
     file: 'src/edge/claude/usage/reported-usage.ts',
-    edits: [['promptTokens(usage) < promptTokens(earlier)', 'promptTokens(usage) < 0']],
+    edits: [['promptTokensOf(usage) < promptTokensOf(earlier)', 'promptTokensOf(usage) < 0']],
     foundBy: 'test/edge/claude/usage/reported-usage.test.ts',
   },
   {
     name: 'money: a count of the answer that comes last and says less wins',
     file: 'src/edge/claude/usage/reported-usage.ts',
-    edits: [['return Math.max(earlier, wholeCount(later));', 'return wholeCount(later);']],
+    edits: [['return Math.max(earlier, toCount(later));', 'return toCount(later);']],
     foundBy: 'test/edge/claude/usage/reported-usage.test.ts',
   },
   {
@@ -146,7 +146,7 @@ export const MISTAKES: readonly Mistake[] = [
   {
     name: 'money: nothing wakes for a hold',
     file: 'src/edge/money/account/decide-admission.ts',
-    edits: [['  state.alarm.wakeFor(hold.deadline);\n', '']],
+    edits: [['  state.alarm.schedule(hold.deadline);\n', '']],
     foundBy: 'test/simulation/account.test.ts',
   },
   {
@@ -161,7 +161,7 @@ export const MISTAKES: readonly Mistake[] = [
     name: 'money: a request that comes overtakes those who wait',
     file: 'src/edge/money/account/decide-admission.ts',
     edits: [
-      ['const ahead = () => (waits ? line.countAhead(', 'const ahead = () => (waits && !canWait ? line.countAhead('],
+      ['const ahead = () => (waits ? line.findAhead(', 'const ahead = () => (waits && !canWait ? line.findAhead('],
     ],
     foundBy: 'test/simulation/account.test.ts',
   },
@@ -243,7 +243,7 @@ export const MISTAKES: readonly Mistake[] = [
     name: 'isolation: a token that should be bound is free',
     file: 'src/edge/auth/only-claim.ts',
     edits: [
-      ["  if (!otherwise) throw unboundable(name, 'is absent, and JWT_ONLY does not say what counts then');\n", ''],
+      ["  if (!otherwise) throw onlyClaimError(name, 'is absent, and JWT_ONLY does not say what counts then');\n", ''],
     ],
     foundBy: 'test/edge/auth/only-claim.test.ts',
   },
@@ -267,9 +267,9 @@ export const MISTAKES: readonly Mistake[] = [
   },
   {
     name: 'isolation: answers of another account are forgotten, too',
-    file: 'src/edge/kit/kv/kept-answers.ts',
+    file: 'src/edge/kit/kv/cached-answers.ts',
     edits: [['name.length === prefix.length + HASH_CHARACTERS', 'name.startsWith(prefix)']],
-    foundBy: 'test/edge/kit/kv/kept-answers.test.ts',
+    foundBy: 'test/edge/kit/kv/cached-answers.test.ts',
   },
   {
     name: 'isolation: links to javascript: are let through',
@@ -286,13 +286,13 @@ export const MISTAKES: readonly Mistake[] = [
   {
     name: 'isolation: an error that is cut shows the beginning of a secret',
     file: 'src/edge/claude/relay/error-mask.ts',
-    edits: [['return withoutBegunSecret(masked(text));', 'return masked(text);']],
+    edits: [['return trimPartialSecret(maskSecrets(text));', 'return maskSecrets(text);']],
     foundBy: 'test/edge/claude/relay/error-mask.test.ts',
   },
   {
     name: 'streams: the last event comes again after a reconnect',
     file: 'src/client/stream.ts',
-    edits: [['if (number <= this.#number) return;', 'if (number < this.#number) return;']],
+    edits: [['if (number <= this.#lastEventNumber) return;', 'if (number < this.#lastEventNumber) return;']],
     foundBy: 'test/client/stream.test.ts',
   },
   {
@@ -321,50 +321,55 @@ export const MISTAKES: readonly Mistake[] = [
   },
   {
     name: 'schemas: bounds of numbers are taken',
-    file: 'src/edge/claude/request/refused-schemas.ts',
-    edits: [["const OF_NUMBERS = ['minimum', 'maximum', ", 'const OF_NUMBERS = [']],
-    foundBy: 'test/edge/claude/request/refused-schemas.test.ts',
+    file: 'src/edge/claude/request/schema-faults.ts',
+    edits: [["const NUMBER_KEYWORDS = ['minimum', 'maximum', ", 'const NUMBER_KEYWORDS = [']],
+    foundBy: 'test/edge/claude/request/schema-faults.test.ts',
   },
   {
     name: 'schemas: an object may be open',
-    file: 'src/edge/claude/request/refused-schemas.ts',
+    file: 'src/edge/claude/request/schema-faults.ts',
     edits: [['&& additionalProperties !== false', '&& additionalProperties === true']],
-    foundBy: 'test/edge/claude/request/refused-schemas.test.ts',
+    foundBy: 'test/edge/claude/request/schema-faults.test.ts',
   },
   {
     name: 'schemas: a reference may lead back',
-    file: 'src/edge/claude/request/refused-schemas.ts',
+    file: 'src/edge/claude/request/schema-faults.ts',
     edits: [['if (open.has(schema)) return', 'if (done.has(schema)) return']],
-    foundBy: 'test/edge/claude/request/refused-schemas.test.ts',
+    foundBy: 'test/edge/claude/request/schema-faults.test.ts',
   },
   {
     name: 'schemas: each tool counts its optional members alone',
-    file: 'src/edge/claude/request/refused-schemas.ts',
-    edits: [["sum('optional') > MOST_OPTIONAL &&", 'strict.some(({ optional }) => optional > MOST_OPTIONAL + 1) &&']],
-    foundBy: 'test/edge/claude/request/refused-schemas.test.ts',
+    file: 'src/edge/claude/request/schema-faults.ts',
+    edits: [
+      [
+        "sum('optional') > MAX_OPTIONAL_PROPERTIES &&",
+        'strict.some(({ optional }) => optional > MAX_OPTIONAL_PROPERTIES + 1) &&',
+      ],
+    ],
+    foundBy: 'test/edge/claude/request/schema-faults.test.ts',
   },
   {
     name: 'schemas: a union at the top is refused of strict tools alone',
-    file: 'src/edge/claude/request/refused-schemas.ts',
-    edits: [['if (UNIONS.some(', 'if (tool.strict === true && UNIONS.some(']],
-    foundBy: 'test/edge/claude/request/refused-schemas.test.ts',
+    file: 'src/edge/claude/request/schema-faults.ts',
+    edits: [['if (UNION_KEYWORDS.some(', 'if (tool.strict === true && UNION_KEYWORDS.some(']],
+    foundBy: 'test/edge/claude/request/schema-faults.test.ts',
   },
   {
     name: 'schemas: what the SDK makes of a union is refused',
-    file: 'src/edge/claude/request/refused-schemas.ts',
+    file: 'src/edge/claude/request/schema-faults.ts',
     edits: [['anyOf !== undefined && type !== undefined', 'anyOf !== undefined']],
-    foundBy: 'test/edge/claude/request/refused-schemas.test.ts',
+    foundBy: 'test/edge/claude/request/schema-faults.test.ts',
   },
   {
     name: 'simulator: any name is a beta',
     file: 'src/simulator/request/betas.ts',
-    edits: [['!BETA_NAMES.includes(name) && !isNewer(name)', "name === ''"]],
+    edits: [['!BETA_NAMES.includes(name) && !isNewerBeta(name)', "name === ''"]],
     foundBy: 'test/simulator/api-rules.test.ts',
   },
   {
     name: 'simulator: what belongs to a newer beta is refused',
     file: 'src/simulator/request/betas.ts',
-    edits: [['return betas.some(isNewer);', 'return false;']],
+    edits: [['return betas.some(isNewerBeta);', 'return false;']],
     foundBy: 'test/simulator/api-rules.test.ts',
   },
   {
@@ -390,7 +395,12 @@ export const MISTAKES: readonly Mistake[] = [
   {
     name: 'money: a category that is missing is none',
     file: 'src/edge/claude/usage/reported-usage.ts',
-    edits: [["UNBILLED.has(memberOf(details, 'category'))", "UNBILLED.has(memberOf(details, 'category') ?? null)"]],
+    edits: [
+      [
+        "UNBILLED_REFUSALS.has(memberOf(details, 'category'))",
+        "UNBILLED_REFUSALS.has(memberOf(details, 'category') ?? null)",
+      ],
+    ],
     foundBy: 'test/edge/money/admission/unbilled-refusals.test.ts',
   },
   {
@@ -408,7 +418,7 @@ export const MISTAKES: readonly Mistake[] = [
   {
     name: 'money: a tool that a message defines is not read',
     file: 'src/edge/claude/pricing/prompt-features.ts',
-    edits: [['if (isObject(tool.definition)) readTool(tool.definition, found);', '']],
+    edits: [['if (isObject(tool.definition)) readTool(tool.definition, features);', '']],
     foundBy: 'test/edge/claude/pricing/maximum-cost.test.ts',
   },
   {
@@ -467,7 +477,7 @@ export const MISTAKES: readonly Mistake[] = [
   {
     name: 'money: what caching saves in a loop of tools is not counted',
     file: 'src/edge/claude/pricing/cost.ts',
-    edits: [['.map((step) => ({ ...step, ...withoutCache(step) }))', '']],
+    edits: [['.map((step) => ({ ...step, ...toUncached(step) }))', '']],
     foundBy: 'test/edge/claude/pricing/cost.test.ts',
   },
   {

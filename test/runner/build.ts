@@ -3,7 +3,7 @@ import { SHIPPED_SOURCES } from '#edge/plugins/webhooks/shipped-sources.ts';
 import { startBrowser } from '#test/support/browser.ts';
 import { bundleWorker } from '#test/support/bundle-worker.ts';
 import { startPageEdge } from '#test/support/page-edge.ts';
-import { offer, offerSharedStart } from '#test/support/shared-start.ts';
+import { offerSharedStart, offerStart } from '#test/support/shared-start.ts';
 import { type BuiltWorker, buildWorker } from '../../scripts/build-worker.ts';
 import { addSecrets } from '../../scripts/dev-vars.ts';
 
@@ -33,7 +33,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
     bundleWorker(),
     bundleWorker('test/fixtures/impatient-worker.ts'),
   ]);
-  const [shared, page] = await Promise.all([offerSharedStart(), offer(startPageEdge)]);
+  const [shared, page] = await Promise.all([offerSharedStart(), offerStart(startPageEdge)]);
   project.provide('sharedStart', shared.url);
   project.provide('pageEdge', page.url);
   project.provide('browser', browser?.wsEndpoint());

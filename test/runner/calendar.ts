@@ -1,7 +1,7 @@
 import { expect, inject } from 'vitest';
-import { beginAt } from '#test/support/calendar.ts';
+import { setClockForFile } from '#test/support/calendar.ts';
 import { fileName } from '#test/support/seed.ts';
 
 const { testPath = '' } = expect.getState();
 // Wherever the file is.
-beginAt(inject('calendar'), fileName(testPath));
+setClockForFile(inject('calendar'), fileName(testPath));

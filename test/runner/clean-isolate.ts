@@ -2,8 +2,8 @@ import { env } from 'cloudflare:workers';
 import { afterAll, afterEach, beforeAll, expect, vi } from 'vitest';
 import { BodyMemory, bodyMemory } from '#edge/kit/http/body-memory.ts';
 import type { Bindings } from '#edge/kit/plugins/bindings.ts';
-import { watchObjects } from '#test/support/in-flight.ts';
-import { keepObjects, resetAll, resetUsed } from '#test/support/reset.ts';
+import { watchObjects } from '#test/support/pending-work.ts';
+import { keepObjects, resetAfterTest, resetAll } from '#test/support/reset.ts';
 
 const { STORE } = env as unknown as Bindings;
 
@@ -44,9 +44,9 @@ afterEach(async ({ task }) => {
     await vi.waitFor(() => expect({ ...bodyMemory }).toEqual({ ...new BodyMemory() }), { timeout, interval: 1 });
   } finally {
     Object.assign(bodyMemory, { taken: 0, strange: 0 });
-    for (const left of [bodyMemory.byCaller, bodyMemory.waiting, bodyMemory.byObject]) left.clear();
+    for (const left of [bodyMemory.bytesByCaller, bodyMemory.waitingShares, bodyMemory.sharesByObject]) left.clear();
   }
 });
 
 // Hooks run in the reverse order: before a test's room is looked at, its objects are emptied.
-afterEach(resetUsed);
+afterEach(resetAfterTest);

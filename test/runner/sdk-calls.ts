@@ -1,13 +1,13 @@
 import type { Plugin } from 'vite';
 import type { CallForm, SdkCall } from '#test/support/sdk/calls.ts';
-import { SAMPLES, staged } from '#test/support/sdk/requests.ts';
+import { completeBody, SAMPLES } from '#test/support/sdk/requests.ts';
 import { type Method, membersOf, SdkTypes, type Shape } from '#test/support/sdk/types.ts';
-import { Values } from '#test/support/sdk/values.ts';
+import { ValueGenerator } from '#test/support/sdk/values.ts';
 
 /** Methods of the SDK's own, whose arguments are those of `create` and more. */
 const HELPERS = /^(?:parse|stream|toolRunner)$/;
 
-const values = new Values(SAMPLES);
+const values = new ValueGenerator(SAMPLES);
 
 /** @returns the object that a parameter takes, if it takes one */
 function objectIn(shape: Shape): Shape | undefined {
@@ -16,19 +16,22 @@ function objectIn(shape: Shape): Shape | undefined {
 
 function formsOf({ parameters }: Method): CallForm[] {
   const shapes = parameters.map(({ shape }) => objectIn(shape) ?? shape);
-  const ready = (value: unknown) => (Object.hasOwn(Object(value), 'messages') ? staged(value) : value);
-  const least = shapes.map((shape) => values.least(shape));
+  const ready = (value: unknown) => (Object.hasOwn(Object(value), 'messages') ? completeBody(value) : value);
+  const least = shapes.map((shape) => values.createLeast(shape));
   const last = shapes.at(-1);
   const more = last?.kind === 'object' ? membersOf(last).filter(({ optional }) => optional) : [];
   const forms = more.map(({ name, shape }) => {
-    const value = { ...(least.at(-1) as object), [name]: values.least(shape, name) };
-    return { having: name, args: [...least.slice(0, -1), value] };
+    const value = { ...(least.at(-1) as object), [name]: values.createLeast(shape, name) };
+    return { addedMember: name, args: [...least.slice(0, -1), value] };
   });
-  return [{ having: '', args: least }, ...forms].map(({ having, args }) => ({ having, args: args.map(ready) }));
+  return [{ addedMember: '', args: least }, ...forms].map(({ addedMember, args }) => ({
+    addedMember,
+    args: args.map(ready),
+  }));
 }
 
 function sdkCalls(): SdkCall[] {
-  return [...new SdkTypes().resources()].flatMap(([resource, methods]) =>
+  return [...new SdkTypes().listResources()].flatMap(([resource, methods]) =>
     methods.map((method) => {
       const create = HELPERS.test(method.name) ? methods.find(({ name }) => name === 'create') : undefined;
       const taken = (create ?? method).parameters.filter(({ name }) => name !== 'options');

@@ -4,8 +4,8 @@
  */
 import fc from 'fast-check';
 import { afterEach, beforeEach, inject } from 'vitest';
-import { drawing } from '#test/support/draw.ts';
-import { fileName, seedOf } from '#test/support/seed.ts';
+import { createDraw } from '#test/support/create-draw.ts';
+import { fileName, toSeed } from '#test/support/seed.ts';
 
 const { random } = Math;
 /** As many values as a double has between 0 and 1, for what is drawn here. */
@@ -13,9 +13,9 @@ const VALUES = 2 ** 32;
 
 beforeEach(({ task }) => {
   const night = inject('nightSeed');
-  const seed = seedOf(`${fileName(task.file.filepath)} ${task.fullTestName}${night === 0 ? '' : ` ${night}`}`);
+  const seed = toSeed(`${fileName(task.file.filepath)} ${task.fullTestName}${night === 0 ? '' : ` ${night}`}`);
   fc.configureGlobal({ ...fc.readConfigureGlobal(), seed });
-  const draw = drawing(seed);
+  const draw = createDraw(seed);
   Math.random = () => draw(VALUES) / VALUES;
 });
 

@@ -12,10 +12,10 @@ const { definedEnvironments = [] } = unstable_readConfig({ config: join(root, 'w
 let checkout: DeployCheckout;
 
 beforeAll(async () => {
-  checkout = await DeployCheckout.make();
+  checkout = await DeployCheckout.create();
 });
 
-afterAll(() => checkout.end());
+afterAll(() => checkout.remove());
 
 test('there are environments besides the first one', () => {
   expect(definedEnvironments.length).toBeGreaterThan(0);

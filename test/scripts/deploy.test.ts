@@ -19,12 +19,12 @@ const DEPLOY = ['deploy', '--env', ''];
 let checkout: DeployCheckout;
 
 beforeAll(async () => {
-  checkout = await DeployCheckout.make();
+  checkout = await DeployCheckout.create();
 });
 
-afterAll(() => checkout.end());
+afterAll(() => checkout.remove());
 
-beforeEach(() => checkout.configure());
+beforeEach(() => checkout.setExtraConfiguration());
 
 const deploy: DeployCheckout['deploy'] = (...given) => checkout.deploy(...given);
 
@@ -49,7 +49,7 @@ describe('npm run deploy', () => {
   });
 
   test('makes the queues that wrangler.toml names, once, before it deploys', async () => {
-    await checkout.configure(QUEUES);
+    await checkout.setExtraConfiguration(QUEUES);
     const first = await deploy();
     expect(first.status, first.output).toBe(0);
     const own = first.after.queues.filter((name) => name.startsWith('work'));
@@ -72,13 +72,13 @@ describe('npm run deploy', () => {
   });
 
   test('names a setting that is probably misspelt, and deploys', async () => {
-    await checkout.configure('[vars]\nDEFAULT_LIMTS = "{}"');
+    await checkout.setExtraConfiguration('[vars]\nDEFAULT_LIMTS = "{}"');
     const { status, output } = await deploy();
     expect([status, output]).toEqual([0, expect.stringContaining('Did you mean DEFAULT_LIMITS?')]);
   });
 
   test('stops at a class of objects that no migration names', async () => {
-    await checkout.configure('[[durable_objects.bindings]]\nname = "GATE"\nclass_name = "Gate"');
+    await checkout.setExtraConfiguration('[[durable_objects.bindings]]\nname = "GATE"\nclass_name = "Gate"');
     const { status, output, verbs } = await deploy();
     expect([status, verbs]).toEqual([1, []]);
     expect(output).toContain('GATE is bound to Gate, which no migration names.');
@@ -94,7 +94,7 @@ describe('npm run deploy', () => {
     ['a secret of webhooks for everybody to read', 'OUR_WEBHOOK_SECRET = "sk-ant-x"', 'secret put OUR_WEBHOOK_SECRET'],
     ['a key of an upstream for everybody to read', 'UPSTREAM_EAST_KEY = "sk-ant-x"', 'secret put UPSTREAM_EAST_KEY'],
   ])('stops at %s before anything is touched', async (_, line, named) => {
-    await checkout.configure(`[vars]\n${line}`);
+    await checkout.setExtraConfiguration(`[vars]\n${line}`);
     const { status, output, after } = await deploy();
     expect(status).toBe(1);
     expect(output).toContain(named);
@@ -124,7 +124,7 @@ VISITORS = '{"only":{"agents":["support"],"origins":["https://shop.example"]},"p
     ['alerts are delivered', 'ALERT_URL = "https://hooks.example.com/"', SECRETS, ['DELIVERY_SIGNING_SECRET']],
     ['visitors may come', visitors, ['ANTHROPIC_API_KEY'], ['SIGNING_SECRET', 'TURNSTILE_SECRET']],
   ])('says the command for each secret that is missing: %s', async (_, vars, there, missing) => {
-    await checkout.configure(`[vars]\n${vars}`);
+    await checkout.setExtraConfiguration(`[vars]\n${vars}`);
     const { status, output } = await deploy({ secrets: { '': [...there] } });
     expect(status, output).toBe(0);
     const named = [...output.matchAll(/^ {2}npx wrangler secret put (\w+)$/gm)].map(([, name]) => name);
@@ -133,7 +133,7 @@ VISITORS = '{"only":{"agents":["support"],"origins":["https://shop.example"]},"p
   });
 
   test('fails where wrangler does, and says how to log in', async () => {
-    await checkout.configure(QUEUES);
+    await checkout.setExtraConfiguration(QUEUES);
     const { status, output, verbs } = await deploy({ loggedIn: false });
     expect(status).toBe(1);
     expect(output).toContain('npx wrangler login');

@@ -2,12 +2,12 @@ import { readFile } from 'node:fs/promises';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { MODELS, ModelTable } from '#edge/claude/models/models.ts';
-import { FILLED } from '#edge/conversations/history/shares.ts';
-import { tryCases } from '#test/support/runs.ts';
+import { TRUNCATED_FILL_RATIO } from '#edge/conversations/history/history-ratios.ts';
+import { tryCases } from '#test/support/property-cases.ts';
 import { historyTable } from '../bench/history-cost.ts';
 import { costOfHistory, type HistoryStrategy, type LongConversation } from '../bench/history-model.ts';
 
-const rowOf = (name: string) => new ModelTable().price(name).row;
+const rowOf = (name: string) => new ModelTable().findPriceRow(name).row;
 const SONNET = rowOf('claude-sonnet-5-5');
 const HAIKU = rowOf('claude-haiku-4-5');
 const PLAIN: LongConversation = {
@@ -35,7 +35,7 @@ const part = fc.integer({ min: 30, max: 100 }).map((percent) => percent / 100);
 const most = fc.integer({ min: 4_000, max: 60_000 });
 const strategy = fc.oneof(
   fc.constant<HistoryStrategy>({ kind: 'never' }),
-  fc.record({ kind: fc.constant('truncate' as const), most, filled: fc.constant(FILLED) }),
+  fc.record({ kind: fc.constant('truncate' as const), most, filled: fc.constant(TRUNCATED_FILL_RATIO) }),
   fc.record({
     kind: fc.constant('summarize' as const),
     ...{ most, begins: part, keeps: part },
@@ -99,7 +99,8 @@ test('no history is longer than its limit, and one that was shortened goes on fr
     if (least > room) return;
     for (const { prompt, isShortened } of turnsOf(given)) {
       if (!isShortened) expect(prompt - system).toBeLessThanOrEqual(room);
-      else if (strategy.kind === 'truncate') expect(prompt - system).toBeLessThanOrEqual(strategy.most * FILLED);
+      else if (strategy.kind === 'truncate')
+        expect(prompt - system).toBeLessThanOrEqual(strategy.most * TRUNCATED_FILL_RATIO);
     }
   });
 });

@@ -1,14 +1,16 @@
 import { expect, test } from 'vitest';
 import { settingsShape } from '#edge/config/settings.ts';
-import { misspeltSettings } from '../../scripts/misspelt-settings.ts';
+import { findMisspeltSettings } from '../../scripts/misspelt-settings.ts';
 
 test('a misspelt setting is named with the one that was meant', () => {
-  expect(misspeltSettings(['ANTHROPIC_API_KEYS', 'SINGING_SECRET', 'MY_OWN_VARIABLE', 'UPSTREAM_ONE_KEY'])).toEqual([
-    'ANTHROPIC_API_KEYS is no setting. Did you mean ANTHROPIC_API_KEY?',
-    'SINGING_SECRET is no setting. Did you mean SIGNING_SECRET?',
-  ]);
+  expect(findMisspeltSettings(['ANTHROPIC_API_KEYS', 'SINGING_SECRET', 'MY_OWN_VARIABLE', 'UPSTREAM_ONE_KEY'])).toEqual(
+    [
+      'ANTHROPIC_API_KEYS is no setting. Did you mean ANTHROPIC_API_KEY?',
+      'SINGING_SECRET is no setting. Did you mean SIGNING_SECRET?',
+    ],
+  );
 });
 
 test('no setting is taken for a misspelt one', () => {
-  expect(misspeltSettings(Object.keys(settingsShape()))).toEqual([]);
+  expect(findMisspeltSettings(Object.keys(settingsShape()))).toEqual([]);
 });

@@ -10,7 +10,7 @@ import { settingsShape } from '#edge/config/settings.ts';
 import manifest from '../../package.json' with { type: 'json' };
 import '../../scripts/all-plugins.mjs';
 import { DeployCheckout, SECRETS } from '#test/support/deploy-checkout.ts';
-import { blocksOf, readGuide, sectionIn } from '#test/support/guides.ts';
+import { codeBlocksOf, readGuide, sectionOf } from '#test/support/guides.ts';
 import { root } from '#test/support/root.ts';
 
 interface Step {
@@ -27,18 +27,18 @@ interface Workflow {
 const DOMAIN = 'claude.example.org';
 
 const guide = await readGuide('production');
-const [file = ''] = blocksOf(guide, 'yaml');
+const [file = ''] = codeBlocksOf(guide, 'yaml');
 const workflow = parse(file) as Workflow;
 const steps = Object.values(workflow.jobs).flatMap((job) => job.steps);
 
 let checkout: DeployCheckout;
 
 beforeAll(async () => {
-  checkout = await DeployCheckout.make();
+  checkout = await DeployCheckout.create();
   await checkout.addProduction();
 });
 
-afterAll(() => checkout.end());
+afterAll(() => checkout.remove());
 
 test('the environment has the domain, the settings, and all else that staging has', () => {
   const path = join(checkout.folder, 'wrangler.toml');
@@ -56,11 +56,11 @@ test('the environment has the domain, the settings, and all else that staging ha
 
 test('the workflow deploys it, and the deploy prints what the guide shows', async () => {
   const [, words = ''] = /^npm run deploy -- (.+)$/.exec(workflow.jobs.deploy?.steps.at(-1)?.run ?? '') ?? [];
-  expect(sectionIn(guide, '3. Deploy')).toContain(`npm run deploy -- ${words}\n`);
+  expect(sectionOf(guide, '3. Deploy')).toContain(`npm run deploy -- ${words}\n`);
   const secrets = { production: [...SECRETS, 'DELIVERY_SIGNING_SECRET'] };
   const { status, output } = await checkout.deploy({ secrets }, words.split(' '));
   expect(status, output).toBe(0);
-  const [shown = ''] = blocksOf(sectionIn(guide, '3. Deploy'), 'text');
+  const [shown = ''] = codeBlocksOf(sectionOf(guide, '3. Deploy'), 'text');
   expect(output.trim().endsWith(shown.trim()), output).toBe(true);
 });
 
@@ -80,11 +80,11 @@ test('the workflow runs what there is, with secrets that the guide explains', as
 test('the secrets that the guide makes are such as the edge takes, and the first one signs its token', async () => {
   const bash = (commands: string, input = '') =>
     execFileSync('bash', ['-ec', commands], { cwd: root, encoding: 'utf8', input });
-  const [make = ''] = blocksOf(sectionIn(guide, '3. Deploy'), 'sh');
+  const [make = ''] = codeBlocksOf(sectionOf(guide, '3. Deploy'), 'sh');
   const [signing = '', delivery] = bash(make).split('\n');
   const { SIGNING_SECRET, DELIVERY_SIGNING_SECRET } = settingsShape();
   expect([SIGNING_SECRET?.parse(signing), DELIVERY_SIGNING_SECRET?.parse(delivery)]).toEqual([signing, delivery]);
-  const [paste = '', mint = ''] = blocksOf(sectionIn(guide, '4. Check it'), 'sh');
+  const [paste = '', mint = ''] = codeBlocksOf(sectionOf(guide, '4. Check it'), 'sh');
   const token = bash(`${paste}${mint}echo "$SLUICE_TOKEN"`, `${signing}\n`).trim();
   const { payload } = await jwtVerify(token, new TextEncoder().encode(signing));
   expect(payload).toMatchObject({ sub: 'you', scope: 'admin' });

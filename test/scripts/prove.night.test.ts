@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createSimulator } from '#edge/toolkit/simulator.ts';
 import { root } from '#test/support/root.ts';
-import { type FakeUpstream, type Received, startUpstream } from '#test/support/upstream.ts';
+import { type FakeUpstream, type ReceivedRequest, startUpstream } from '#test/support/upstream.ts';
 import { proveCalls } from '../../scripts/prove-calls.ts';
 
 const KEY = 'sk-ant-a-key-that-must-not-be-seen';
@@ -15,7 +15,7 @@ const KEY = 'sk-ant-a-key-that-must-not-be-seen';
 let checkout = '';
 let upstream: FakeUpstream;
 /** What the upstream says in place of the simulator. */
-let instead: (request: Received, answer: Response) => Promise<Response>;
+let instead: (request: ReceivedRequest, answer: Response) => Promise<Response>;
 
 beforeAll(async () => {
   checkout = await mkdtemp(join(tmpdir(), 'sluice-prove-'));
@@ -70,7 +70,7 @@ test('it writes what came as expected, and what differs elsewhere, and tells nob
   const written = await textsIn('proved');
   expect([...written.keys()]).toEqual(names.sort());
   expect(written.get('stream.json')).toContain('[secret]');
-  expect(upstream.received[0]?.headers['x-api-key']).toBe(KEY);
+  expect(upstream.receivedRequests[0]?.headers['x-api-key']).toBe(KEY);
 
   instead = async ({ body }, answer) =>
     body.includes('opus')
@@ -98,7 +98,8 @@ test('it goes on with a batch that another run has begun', async () => {
   };
   const begun = await run('--batch', '--into', 'proved');
   expect(begun.said).toContain('The batch goes on. Run the same command again, within a day.');
-  const created = () => upstream.received.filter(({ method, path }) => method === 'POST' && path.endsWith('/batches'));
+  const created = () =>
+    upstream.receivedRequests.filter(({ method, path }) => method === 'POST' && path.endsWith('/batches'));
   expect(created()).toHaveLength(1);
   isOver = true;
   const ended = await run('--batch', '--into', 'proved');

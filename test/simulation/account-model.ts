@@ -1,6 +1,6 @@
 /** What must hold of an account after every step, and once everything is at rest. */
 import type { Account } from '#edge/money/account/account.ts';
-import { type Host, Violation } from './host.ts';
+import { type Host, InvariantViolation } from './host.ts';
 import type { World } from './world.ts';
 
 interface Row {
@@ -16,22 +16,22 @@ interface Row {
 export class LedgerModel {
   readonly #account: Host;
   readonly #settled = new Map<string, string>();
-  #seen = 0;
+  #lastCheckedChanges = 0;
 
   constructor(account: Host) {
     this.#account = account;
   }
 
-  look(): void {
-    if (this.#seen === this.#account.storage.changes) return;
-    this.#seen = this.#account.storage.changes;
+  check(): void {
+    if (this.#lastCheckedChanges === this.#account.storage.changes) return;
+    this.#lastCheckedChanges = this.#account.storage.changes;
     const rows = this.rows();
     for (const { id, status, cost, late } of rows) {
       if (status === 'held') continue;
       const now = `${status} ${cost}${late === 1 ? ' late' : ''}`;
       const before = this.#settled.get(id);
       if (before !== undefined && before !== now && !before.startsWith('orphaned')) {
-        throw new Violation(`${id} was settled twice: ${before}, then ${now}`);
+        throw new InvariantViolation(`${id} was settled twice: ${before}, then ${now}`);
       }
       this.#settled.set(id, now);
     }
@@ -39,12 +39,13 @@ export class LedgerModel {
     const known = new Set(rows.map(({ id }) => id));
     for (const id of this.#settled.keys()) if (!known.has(id)) this.#settled.delete(id);
     const isHeld = rows.some(({ status }) => status === 'held');
-    if (isHeld && this.#account.storage.armed === null) throw new Violation('something is held, and there is no alarm');
+    if (isHeld && this.#account.storage.armedAlarm === null)
+      throw new InvariantViolation('something is held, and there is no alarm');
   }
 
-  lookAtRest(): void {
+  checkAtRest(): void {
     const held = this.rows().filter(({ status }) => status === 'held');
-    if (held.length > 0) throw new Violation(`held in the end: ${JSON.stringify(held)}`);
+    if (held.length > 0) throw new InvariantViolation(`held in the end: ${JSON.stringify(held)}`);
   }
 
   rows(): Row[] {
@@ -64,8 +65,8 @@ export class AccountModel {
   readonly #world: World;
   readonly #store: ReadonlyMap<string, string>;
   readonly #ledger: LedgerModel;
-  #allowed = 0;
-  #seen = 0;
+  #allowedExcess = 0;
+  #lastCheckedChanges = 0;
 
   constructor(account: Host, world: World, store: ReadonlyMap<string, string>) {
     this.#account = account;
@@ -80,26 +81,26 @@ export class AccountModel {
   }
 
   /** Something was billed beyond what was held for it. */
-  allow(nanodollars: number): void {
-    this.#allowed += nanodollars;
+  allowExcess(nanodollars: number): void {
+    this.#allowedExcess += nanodollars;
   }
 
-  look(): void {
-    this.#ledger.look();
-    if (this.#seen === this.#account.storage.changes || !this.#isThere) return;
-    this.#seen = this.#account.storage.changes;
+  check(): void {
+    this.#ledger.check();
+    if (this.#lastCheckedChanges === this.#account.storage.changes || !this.#hasTables) return;
+    this.#lastCheckedChanges = this.#account.storage.changes;
     this.#checkBudget();
     this.#checkAlarm();
   }
 
-  lookAtRest(): void {
-    if (!this.#isThere) return;
-    this.#ledger.lookAtRest();
-    const erased = this.#erasedUntil;
+  checkAtRest(): void {
+    if (!this.#hasTables) return;
+    this.#ledger.checkAtRest();
+    const erased = this.#getErasedUntil;
     const left = this.#ledger.rows().filter(({ at }) => at <= erased);
     const conversations = this.#read('select id from conversations where created_at <= ?', erased);
-    if (this.#meta('erasing') !== undefined || left.length > 0 || conversations.length > 0) {
-      throw new Violation(`not erased in the end: ${JSON.stringify([left, conversations])}`);
+    if (this.#readMeta('erasing') !== undefined || left.length > 0 || conversations.length > 0) {
+      throw new InvariantViolation(`not erased in the end: ${JSON.stringify([left, conversations])}`);
     }
     const pointers = this.#read("select 'prefix:' || name || ':alice' as key, hash as value from names");
     const values = this.#read("select 'prefix@' || hash || ':' || name || ':alice' as key from versions");
@@ -107,7 +108,7 @@ export class AccountModel {
     const stored = [...this.#store.keys()].filter((key) => key.startsWith('prefix')).sort();
     const isSame = JSON.stringify(expected) === JSON.stringify(stored);
     if (!isSame || pointers.some(({ key, value }) => this.#store.get(String(key)) !== value)) {
-      throw new Violation(
+      throw new InvariantViolation(
         `the store has ${JSON.stringify([...this.#store])} in the place of ${JSON.stringify(expected)}`,
       );
     }
@@ -116,7 +117,7 @@ export class AccountModel {
   /** What is decided by, in memory, is what the rows say, and within the limit. */
   #checkBudget(): void {
     const day = Math.floor(this.#world.clock.now / DAY_MS) * DAY_MS;
-    const erased = this.#erasedUntil;
+    const erased = this.#getErasedUntil;
     const [sums] = this.#read(
       "select coalesce(sum(cost), 0) as cost from rollups where model = '(erased)' and day = ?",
       day / DAY_MS,
@@ -128,39 +129,43 @@ export class AccountModel {
       if (status === 'held') held += hold;
       else if (at > erased) settled += cost;
     }
-    if (settled + held > LIMIT + this.#allowed)
-      throw new Violation(`overspent: ${settled} settled, ${held} held: ${JSON.stringify(this.#ledger.rows())}`);
+    if (settled + held > LIMIT + this.#allowedExcess)
+      throw new InvariantViolation(
+        `overspent: ${settled} settled, ${held} held: ${JSON.stringify(this.#ledger.rows())}`,
+      );
     const object = this.#account.object as Account | undefined;
     if (!object) return;
     const { day: known } = object.quota();
     const [knownSettled, knownHeld] = [known.settled_usd, known.held_usd].map((usd) => Math.round(usd * 1e9));
     if (knownSettled !== settled || knownHeld !== held) {
-      throw new Violation(`decided by ${knownSettled} settled, ${knownHeld} held; stored are ${settled}, ${held}`);
+      throw new InvariantViolation(
+        `decided by ${knownSettled} settled, ${knownHeld} held; stored are ${settled}, ${held}`,
+      );
     }
   }
 
   #checkAlarm(): void {
-    if (this.#account.storage.armed !== null) return;
-    const doomed = this.#read('select 1 from conversations where created_at <= ?', this.#erasedUntil);
+    if (this.#account.storage.armedAlarm !== null) return;
+    const doomed = this.#read('select 1 from conversations where created_at <= ?', this.#getErasedUntil);
     const untold = this.#read(
       "select name from names where told = 0 union select name from versions where state != 'told'",
     );
-    if (this.#meta('erasing') !== undefined || doomed.length > 0 || this.#meta('answers_kept') !== undefined) {
-      throw new Violation('something is to be erased, and there is no alarm');
+    if (this.#readMeta('erasing') !== undefined || doomed.length > 0 || this.#readMeta('answers_kept') !== undefined) {
+      throw new InvariantViolation('something is to be erased, and there is no alarm');
     }
-    if (untold.length > 0) throw new Violation('the store is to be told something, and there is no alarm');
+    if (untold.length > 0) throw new InvariantViolation('the store is to be told something, and there is no alarm');
   }
 
-  get #erasedUntil(): number {
-    return Math.max(Number(this.#meta('erasing') ?? 0), Number(this.#meta('erased_at') ?? 0));
+  get #getErasedUntil(): number {
+    return Math.max(Number(this.#readMeta('erasing') ?? 0), Number(this.#readMeta('erased_at') ?? 0));
   }
 
-  #meta(key: string): string | undefined {
+  #readMeta(key: string): string | undefined {
     const [row] = this.#read('select value from meta where key = ?', key);
     return row && String(row.value);
   }
 
-  get #isThere(): boolean {
+  get #hasTables(): boolean {
     return this.#read("select 1 from sqlite_master where name = 'version_holds'").length > 0;
   }
 

@@ -1,12 +1,12 @@
 import { expect, test } from 'vitest';
-import { find } from './account.ts';
-import { PATIENCE_MS, RUNS } from './property.ts';
+import { findFailingSchedule } from './account.ts';
+import { MAX_DURATION_MS, RUNS } from './property.ts';
 
 test(
   `an account holds what it promises in ${RUNS} schedules`,
   async () => {
-    const failure = await find();
+    const failure = await findFailingSchedule();
     expect(failure?.report).toBeUndefined();
   },
-  PATIENCE_MS,
+  MAX_DURATION_MS,
 );

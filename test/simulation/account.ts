@@ -3,16 +3,16 @@ import fc from 'fast-check';
 import { settingsOf } from '#edge/config/settings.ts';
 import type { Remote } from '#edge/durable/call-object.ts';
 import { Account } from '#edge/money/account/account.ts';
-import { askForAdmission } from '#edge/money/admission/ask-account.ts';
+import { requestAdmission } from '#edge/money/admission/request-admission.ts';
 import type { AccountObject } from '#edge/money/contracts/account.ts';
 import type { AdmissionRequest } from '#edge/money/contracts/admission.ts';
 import { callAccount } from '#edge/money/contracts/call-account.ts';
 import type { ConversationReport, Settlement } from '#edge/money/contracts/settlement.ts';
 import { worstCaseWith } from '../edge/money/account/admission-requests.ts';
 import { AccountModel, LIMIT } from './account-model.ts';
-import { env, hostOf, inWorld } from './bindings.ts';
-import type { Make } from './host.ts';
-import { LineModel } from './line-model.ts';
+import { AdmissionQueueModel } from './admission-queue-model.ts';
+import { env, findHost, runInWorld } from './bindings.ts';
+import type { CreateObject } from './host.ts';
 import { mishaps } from './mishaps.ts';
 import { findFailure } from './property.ts';
 import { type Mishaps, type Scheduler, World } from './world.ts';
@@ -48,7 +48,7 @@ type Size = keyof typeof SIZES;
 const DEFAULTS = { usd_per_day: LIMIT / 1e9, on_shortfall: 'refuse' as const };
 
 /** Conversations that erase themselves at once: theirs is another simulation. */
-const MAKERS = { CONVERSATION: () => ({ erase: async () => true }) };
+const OBJECT_FACTORIES = { CONVERSATION: () => ({ erase: async () => true }) };
 
 /** Milliseconds for which a request can wait. */
 const WAIT_MS = 20_000;
@@ -82,50 +82,50 @@ const scenarios: fc.Arbitrary<Scenario> = fc.record({
 });
 
 /** Looks for a schedule under which something does not hold. */
-export const find = () => findFailure(scenarios, simulate);
+export const findFailingSchedule = () => findFailure(scenarios, runScenario);
 
 /** Runs a scenario in the order that a scheduler chooses, and looks at the invariants after every step. */
-async function simulate(scheduler: Scheduler, scenario: Scenario): Promise<void> {
+async function runScenario(scheduler: Scheduler, scenario: Scenario): Promise<void> {
   const world = new World(scheduler, scenario);
   const store = new Map<string, string>();
-  const line = new LineModel(world);
-  const watched: Make = (ctx) => new WatchedAccount(ctx, line);
-  const makers = { ...MAKERS, ACCOUNT: watched };
-  await inWorld(world, { store, makers }, async () => {
-    const model = new AccountModel(hostOf('ACCOUNT', ACCOUNT), world, store);
-    const look = () => model.look();
+  const line = new AdmissionQueueModel(world);
+  const createWatchedAccount: CreateObject = (ctx) => new WatchedAccount(ctx, line);
+  const makers = { ...OBJECT_FACTORIES, ACCOUNT: createWatchedAccount };
+  await runInWorld(world, { store, factories: makers }, async () => {
+    const model = new AccountModel(findHost('ACCOUNT', ACCOUNT), world, store);
+    const checkInvariants = () => model.check();
     new Users(world, model).issue(scenario.commands);
-    await world.run(STEPS, look);
-    await world.rest(REST_MS, look);
-    model.lookAtRest();
-    line.lookAtRest();
+    await world.runSteps(STEPS, checkInvariants);
+    await world.runToRest(REST_MS, checkInvariants);
+    model.checkAtRest();
+    line.checkAtRest();
   });
 }
 
 /** An account that tells who comes into its line, and who is let out of it. */
 class WatchedAccount extends Account {
-  readonly #line: LineModel;
+  readonly #queueModel: AdmissionQueueModel;
 
-  constructor(ctx: DurableObjectState, line: LineModel) {
+  constructor(ctx: DurableObjectState, line: AdmissionQueueModel) {
     super(ctx, env);
-    this.#line = line;
-    line.begin();
+    this.#queueModel = line;
+    line.reset();
   }
 
   override admitJson(request: string): string | Promise<string> {
     const { requestId, waitMs = 0, bound } = JSON.parse(request) as AdmissionRequest;
     const decided = super.admitJson(request);
     const needed = bound ? bound.inputCost + bound.outputTokens * bound.outputPrice : 0;
-    const unspent = (part: 'settled' | 'held') => {
+    const unspentOf = (part: 'settled' | 'held') => {
       const { limit_usd = 0, settled_usd, held_usd } = this.quota().day;
       return Math.round(((limit_usd ?? 0) - settled_usd - (part === 'held' ? held_usd : 0)) * 1e9);
     };
-    return this.#line.decided({ id: requestId, waits: waitMs > 0, needed, unspent }, decided);
+    return this.#queueModel.checkDecision({ id: requestId, canWait: waitMs > 0, needed, unspentOf }, decided);
   }
 
   override settleJson(settlement: string): string {
     const { requestId, cost } = JSON.parse(settlement) as Settlement;
-    this.#line.settled(requestId, cost);
+    this.#queueModel.noteSettled(requestId, cost);
     return super.settleJson(settlement);
   }
 }
@@ -134,8 +134,8 @@ class WatchedAccount extends Account {
 class Users {
   readonly #world: World;
   readonly #model: AccountModel;
-  readonly #request = { identity: { account: ACCOUNT }, accounts: env, settings: settingsOf(env) };
-  #requests = 0;
+  readonly #requestContext = { identity: { account: ACCOUNT }, accounts: env, settings: settingsOf(env) };
+  #requestCount = 0;
 
   constructor(world: World, model: AccountModel) {
     this.#world = world;
@@ -146,49 +146,51 @@ class Users {
   issue(commands: readonly Command[]): void {
     void (async () => {
       for (const command of commands) {
-        await this.#world.wait(`client: ${command.kind}`);
+        await this.#world.waitForTurn(`client: ${command.kind}`);
         // What an account that cannot be reached leaves undone is its own to see to.
-        this.#do(command).catch(() => {});
+        this.#perform(command).catch(() => {});
       }
     })();
   }
 
-  async #do(command: Command): Promise<void> {
+  async #perform(command: Command): Promise<void> {
     switch (command.kind) {
       case 'request':
-        return await this.#ask(command);
+        return await this.#admitAndSettle(command);
       case 'lost':
         return void (await this.#admit(undefined));
       case 'left':
-        return await this.#leave();
+        return await this.#waitAndLeave();
       case 'unheld':
-        this.#model.allow(5_000);
+        this.#model.allowExcess(5_000);
         return await this.#settle(this.#newId(), 5_000);
       case 'erase':
-        return void (await this.#call((account) => account.erase()));
+        return void (await this.#callAccount((account) => account.erase()));
       case 'put': {
         const { name, hash } = command;
         const version = { kind: 'prefix', name, hash, bytes: new Uint8Array([1]), description: null };
-        return void (await this.#call((account) => account.putVersion(version)));
+        return void (await this.#callAccount((account) => account.putVersion(version)));
       }
       case 'remove':
-        return void (await this.#call((account) => account.removeName('prefix', command.name)));
+        return void (await this.#callAccount((account) => account.removeName('prefix', command.name)));
       case 'point':
-        await this.#call((account) => account.pointVersion({ kind: 'prefix', name: command.name, hash: command.hash }));
+        await this.#callAccount((account) =>
+          account.pointVersion({ kind: 'prefix', name: command.name, hash: command.hash }),
+        );
     }
   }
 
-  async #ask({ share, conversation, waitMs, size }: Extract<Command, { kind: 'request' }>): Promise<void> {
+  async #admitAndSettle({ share, conversation, waitMs, size }: Extract<Command, { kind: 'request' }>): Promise<void> {
     const startedAt = this.#world.clock.now;
     const { id, hold } = await this.#admit(conversation, { waitMs, size });
     if (hold === undefined) return;
     const cost = Math.floor(hold * share);
-    if (cost > hold) this.#model.allow(cost);
+    if (cost > hold) this.#model.allowExcess(cost);
     await this.#settle(id, cost, conversation, startedAt);
   }
 
   /** Waits in the line, and leaves it: what it was granted meanwhile costs nothing. */
-  async #leave(): Promise<void> {
+  async #waitAndLeave(): Promise<void> {
     const id = this.#newId();
     const startedAt = this.#world.clock.now;
     const admitting = this.#admit(undefined, { waitMs: WAIT_MS, id }).catch(() => {});
@@ -209,7 +211,7 @@ class Users {
       conversation,
       waitMs,
     };
-    const answer = await askForAdmission({ ...this.#request }, { ...ask, defaults: DEFAULTS });
+    const answer = await requestAdmission({ ...this.#requestContext }, { ...ask, defaults: DEFAULTS });
     return { id, hold: answer.outcome === 'admitted' ? answer.hold : undefined };
   }
 
@@ -242,19 +244,19 @@ class Users {
     };
     for (let tries = 0; tries < 3; tries += 1) {
       try {
-        return void (await this.#call((account) => account.settleJson(JSON.stringify(settlement))));
+        return void (await this.#callAccount((account) => account.settleJson(JSON.stringify(settlement))));
       } catch {
         await this.#world.hop(`client settles ${requestId} again`);
       }
     }
   }
 
-  async #call<T>(call: (account: Remote<AccountObject>) => Promise<T>): Promise<T> {
-    return await callAccount({ ...this.#request }, call);
+  async #callAccount<T>(call: (account: Remote<AccountObject>) => Promise<T>): Promise<T> {
+    return await callAccount({ ...this.#requestContext }, call);
   }
 
   #newId(): string {
-    this.#requests += 1;
-    return `req_${String(this.#requests).padStart(24, '0')}`;
+    this.#requestCount += 1;
+    return `req_${String(this.#requestCount).padStart(24, '0')}`;
   }
 }

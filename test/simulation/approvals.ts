@@ -3,16 +3,16 @@
  * the same time, while objects die and calls are lost or come twice. Each call comes to one outcome.
  */
 import fc from 'fast-check';
-import type { CalledDecision, DecisionAnswer, Result } from '#edge/conversations/object/contract.ts';
+import type { DecisionAnswer, DecisionRequest, Result } from '#edge/conversations/object/contract.ts';
 import { callObject } from '#edge/durable/call-object.ts';
 import { ApprovalsModel } from './approvals-model.ts';
-import { hostOf, inWorld } from './bindings.ts';
-import { ACCOUNT, Caller, ID } from './caller.ts';
-import { Violation } from './host.ts';
+import { findHost, runInWorld } from './bindings.ts';
+import { ACCOUNT, Caller, CONVERSATION_ID } from './caller.ts';
+import { InvariantViolation } from './host.ts';
 import { failingWrites, mishaps } from './mishaps.ts';
-import { OUTCOMES, type Outcome, PAYMENTS, payingScript, Till, TOOLS } from './payments.ts';
 import { findFailure } from './property.ts';
-import { ANSWERS, type Answer, apiOf } from './upstream.ts';
+import { callToolsScript, OUTCOMES, type Outcome, PAYMENTS, SimulatedTools, TOOLS } from './simulated-tools.ts';
+import { ANSWER_KINDS, type AnswerPlan, createSimulatedApi } from './upstream.ts';
 import { type Mishaps, type Scheduler, World } from './world.ts';
 
 type Command =
@@ -25,16 +25,16 @@ interface Scenario extends Mishaps {
   /** What begins, and has calls that wait. */
   question: string;
   commands: readonly Command[];
-  answers: readonly Answer[];
+  answers: readonly AnswerPlan[];
   outcomes: readonly Outcome[];
 }
 
-const COPY = 'c2';
+const COPY_ID = 'c2';
 const STEPS = 600;
 /** Long enough for every retry, hold, log and limit of a tool. */
 const REST_MS = 60 * 60_000;
 /** Shorter than calls wait, and than conversations are kept. */
-const ALL_MS = 20 * 24 * 60 * 60_000;
+const DEADLINE_MS = 20 * 24 * 60 * 60_000;
 
 const decision = fc.record({
   kind: fc.constantFrom('approve', 'approve', 'deny', 'change'),
@@ -54,7 +54,7 @@ const scenarios: fc.Arbitrary<Scenario> = fc.record({
     { minLength: 1, maxLength: 8 },
   ),
   answers: fc.array(
-    fc.record({ kind: fc.constantFrom('whole' as const, ...ANSWERS), pieces: fc.integer({ min: 1, max: 3 }) }),
+    fc.record({ kind: fc.constantFrom('whole' as const, ...ANSWER_KINDS), pieces: fc.integer({ min: 1, max: 3 }) }),
     { maxLength: 4 },
   ),
   outcomes: fc.array(fc.constantFrom(...OUTCOMES), { maxLength: 3 }),
@@ -65,47 +65,47 @@ const scenarios: fc.Arbitrary<Scenario> = fc.record({
 });
 
 /** Looks for a schedule under which something does not hold. */
-export const find = () => findFailure(scenarios, simulate);
+export const findFailingSchedule = () => findFailure(scenarios, runScenario);
 
 /** What has become of the calls of all schedules until now: how often each outcome came. */
 export const outcomes: Record<string, number> = {};
 
 /** Runs a scenario in the order that a scheduler chooses, and looks at the invariants after every step. */
-async function simulate(scheduler: Scheduler, scenario: Scenario): Promise<void> {
+async function runScenario(scheduler: Scheduler, scenario: Scenario): Promise<void> {
   const world = new World(scheduler, scenario);
-  world.endAfter(ALL_MS);
+  world.stopTimeAfter(DEADLINE_MS);
   const model: { is?: ApprovalsModel } = {};
-  const till = new Till(world, scenario.outcomes, (made) => model.is?.lookAtCall(made));
-  await inWorld(world, { upstream: apiOf(world, scenario.answers, payingScript) }, async () => {
-    const persons = new Persons(world, till);
+  const till = new SimulatedTools(world, scenario.outcomes, (executed) => model.is?.checkCall(executed));
+  await runInWorld(world, { upstream: createSimulatedApi(world, scenario.answers, callToolsScript) }, async () => {
+    const persons = new ApprovalUsers(world, till);
     model.is = persons.model;
-    const look = () => persons.model.look();
-    persons.do({ kind: 'ask', question: scenario.question });
-    for (let steps = 0; steps < STEPS && !persons.model.waits; steps += 1) {
+    const checkInvariants = () => persons.model.check();
+    persons.start({ kind: 'ask', question: scenario.question });
+    for (let steps = 0; steps < STEPS && !persons.model.isWaiting; steps += 1) {
       if (!(await world.step())) break;
-      look();
+      checkInvariants();
     }
     persons.issue(scenario.commands);
-    await world.run(STEPS, look);
-    await world.rest(REST_MS, look);
-    persons.model.lookAtRest();
-    await persons.endWaiting(look);
-    for (const outcome of persons.model.lookAtRest()) outcomes[outcome] = (outcomes[outcome] ?? 0) + 1;
-    await persons.checkAnswers(look);
+    await world.runSteps(STEPS, checkInvariants);
+    await world.runToRest(REST_MS, checkInvariants);
+    persons.model.checkAtRest();
+    await persons.denyWaiting(checkInvariants);
+    for (const outcome of persons.model.checkAtRest()) outcomes[outcome] = (outcomes[outcome] ?? 0) + 1;
+    await persons.checkAnswers(checkInvariants);
   });
 }
 
 /** Those who decide and write in one conversation at the same time. */
-class Persons {
+class ApprovalUsers {
   readonly model: ApprovalsModel;
   readonly #world: World;
   readonly #caller: Caller;
 
-  constructor(world: World, till: Till) {
+  constructor(world: World, till: SimulatedTools) {
     this.#world = world;
-    const conversation = hostOf('CONVERSATION', JSON.stringify([ACCOUNT, ID]));
-    const account = hostOf('ACCOUNT', ACCOUNT);
-    const copy = hostOf('CONVERSATION', JSON.stringify([ACCOUNT, COPY]));
+    const conversation = findHost('CONVERSATION', JSON.stringify([ACCOUNT, CONVERSATION_ID]));
+    const account = findHost('ACCOUNT', ACCOUNT);
+    const copy = findHost('CONVERSATION', JSON.stringify([ACCOUNT, COPY_ID]));
     this.model = new ApprovalsModel({ conversation, account, copy }, world, till);
     this.#caller = new Caller(world, conversation, this.model, (method) => method !== 'turn');
   }
@@ -114,38 +114,39 @@ class Persons {
   issue(commands: readonly Command[]): void {
     void (async () => {
       for (const command of commands) {
-        await this.#world.wait(`person: ${command.kind}`);
-        this.do(command);
+        await this.#world.waitForTurn(`person: ${command.kind}`);
+        this.start(command);
       }
     })();
   }
 
   /** Does one thing; what comes of it is heard later. */
-  do(command: Command): void {
-    this.#do(command).catch((thrown: unknown) => {
-      if (thrown instanceof Violation) this.#world.fail(thrown.message);
+  start(command: Command): void {
+    this.#perform(command).catch((thrown: unknown) => {
+      if (thrown instanceof InvariantViolation) this.#world.fail(thrown.message);
     });
   }
 
   /** What still waits is denied, and its run goes on to its end. */
-  async endWaiting(look: () => void): Promise<void> {
-    for (let rounds = 0; this.model.waits; rounds += 1) {
-      if (rounds > 5) throw new Violation('a conversation waits again and again');
-      for (const id of this.model.open) this.do({ kind: 'deny', call: this.model.seen.indexOf(id) });
-      await this.#world.rest(REST_MS, look);
+  async denyWaiting(look: () => void): Promise<void> {
+    for (let rounds = 0; this.model.isWaiting; rounds += 1) {
+      if (rounds > 5) throw new InvariantViolation('a conversation waits again and again');
+      for (const id of this.model.openCallIds) this.start({ kind: 'deny', call: this.model.seenCallIds.indexOf(id) });
+      await this.#world.runToRest(REST_MS, look);
     }
   }
 
   /** Once nothing waits the next question must be answered. */
   async checkAnswers(look: () => void): Promise<void> {
     const listeners = this.model.listeners.length;
-    this.do({ kind: 'message' });
-    await this.#world.rest(REST_MS, look);
+    this.start({ kind: 'message' });
+    await this.#world.runToRest(REST_MS, look);
     const [last] = this.model.listeners.slice(listeners);
-    if (last?.end !== 'message_stop') throw new Violation(`the next turn is not answered: ${this.model.lastError}`);
+    if (last?.end !== 'message_stop')
+      throw new InvariantViolation(`the next turn is not answered: ${this.model.lastError}`);
   }
 
-  async #do(command: Command): Promise<void> {
+  async #perform(command: Command): Promise<void> {
     switch (command.kind) {
       case 'approve':
       case 'change':
@@ -154,28 +155,28 @@ class Persons {
       case 'ask':
         return await this.#caller.ask(command.question, { stream: true, tools: TOOLS });
       case 'message':
-        return await this.#caller.ask(`question ${this.#caller.requests + 1}`, { stream: true, tools: TOOLS });
+        return await this.#caller.ask(`question ${this.#caller.requestCount + 1}`, { stream: true, tools: TOOLS });
       case 'listen':
-        return await this.#caller.resume(undefined);
+        return await this.#caller.resumeTurn(undefined);
       case 'stop':
         this.model.hasStopped = true;
         return void (await this.#caller.call('stop', {}));
       case 'cancel': {
         this.model.hasStopped = true;
-        const turn = this.model.newestRun();
+        const turn = this.model.findNewestRun();
         if (turn !== undefined) await this.#caller.call('cancel', turn);
         return;
       }
       case 'rewind':
       case 'rewindAll': {
-        const message = this.model.anyMessage(command.kind === 'rewind' ? 'last' : 'first');
+        const message = this.model.findMessageId(command.kind === 'rewind' ? 'last' : 'first');
         if (message === undefined) return;
         this.model.losesHistory = true;
         await this.#caller.call('rewind', message);
         return;
       }
       case 'fork':
-        return void (await this.#caller.call('fork', COPY, undefined));
+        return void (await this.#caller.call('fork', COPY_ID, undefined));
       case 'erase':
         this.model.losesHistory = true;
         this.model.isErased = true;
@@ -184,22 +185,22 @@ class Persons {
   }
 
   async #decide(kind: 'approve' | 'change' | 'deny', call: number): Promise<void> {
-    const id = this.model.seen[call % Math.max(1, this.model.seen.length)];
+    const id = this.model.seenCallIds[call % Math.max(1, this.model.seenCallIds.length)];
     if (id === undefined) return;
     const given = { approve: {}, deny: { reason: 'No.' }, change: { input: '{"amount":5}' } }[kind];
     const requestId = this.#caller.newId();
     const decided = { decision: kind === 'deny' ? 'deny' : 'approve', ...given } as const;
-    this.model.ask(id, decided);
-    const decision: CalledDecision = { id, ...decided, isAdmin: false, requestId };
+    this.model.noteDecisionRequest(id, decided);
+    const decision: DecisionRequest = { id, ...decided, isAdmin: false, requestId };
     const result = (await callObject('conversation', () =>
       this.#caller.call('part', 'runs', 'decideApproval', decision),
     )) as Result<DecisionAnswer>;
     if (!result.ok) return;
-    this.model.hear(id, decided, result.value);
+    this.model.noteDecisionResult(id, decided, result.value);
     if (result.value.status !== 202) return;
-    const listener = this.model.listener(result.value.turn);
+    const listener = this.model.getListener(result.value.turn);
     // Whose call is lost may call again, or never.
-    await this.#caller.resume(listener).catch(() => {
+    await this.#caller.resumeTurn(listener).catch(() => {
       listener.wasBroken = true;
     });
   }

@@ -2,16 +2,16 @@
 import { expect, test } from 'vitest';
 import { settingsOf } from '#edge/config/settings.ts';
 import type { Remote } from '#edge/durable/call-object.ts';
-import { askForAdmission } from '#edge/money/admission/ask-account.ts';
+import { requestAdmission } from '#edge/money/admission/request-admission.ts';
 import { spanAt, spanId } from '#edge/money/budget/windows.ts';
 import type { AccountObject } from '#edge/money/contracts/account.ts';
 import { callAccount } from '#edge/money/contracts/call-account.ts';
 import type { BatchDecision, BatchOrder } from '#edge/plugins/batches/contracts/batch.ts';
 import { worstCaseWith } from '../edge/money/account/admission-requests.ts';
-import { env, hostOf, inWorld } from './bindings.ts';
-import { type Clock, settle } from './clock.ts';
-import { type Host, Violation } from './host.ts';
-import { PATIENCE_MS } from './property.ts';
+import { env, findHost, runInWorld } from './bindings.ts';
+import { type Clock, settleTasks } from './clock.ts';
+import { type Host, InvariantViolation } from './host.ts';
+import { MAX_DURATION_MS } from './property.ts';
 import { FAULTS, type Mishaps, type Scheduler, World, WRITE_FAILURES } from './world.ts';
 
 // By day a tenth of the accounts that it has at night, with as much for each.
@@ -131,13 +131,14 @@ class Books {
     }
     if (!hasChanged) return;
     this.most = Math.max(this.most, this.#total);
-    if (this.#total > POOL_LIMIT) throw new Violation(`${this.#total} settled and held of ${POOL_LIMIT}`);
+    if (this.#total > POOL_LIMIT) throw new InvariantViolation(`${this.#total} settled and held of ${POOL_LIMIT}`);
     const granted = [...this.#rows.values()].reduce((sum, row) => sum + row.granted, 0);
-    if (granted > POOL_LIMIT) throw new Violation(`${granted} granted of ${POOL_LIMIT}`);
+    if (granted > POOL_LIMIT) throw new InvariantViolation(`${granted} granted of ${POOL_LIMIT}`);
     for (const [account, used] of this.#used) {
-      if (used > ACCOUNT_LIMIT) throw new Violation(`${account} has used ${used} of its ${ACCOUNT_LIMIT}`);
+      if (used > ACCOUNT_LIMIT) throw new InvariantViolation(`${account} has used ${used} of its ${ACCOUNT_LIMIT}`);
       const lease = this.#rows.get(this.#leaseIds.get(account) ?? '');
-      if (used > (lease?.granted ?? 0)) throw new Violation(`${account} has used ${used} of ${lease?.granted} granted`);
+      if (used > (lease?.granted ?? 0))
+        throw new InvariantViolation(`${account} has used ${used} of ${lease?.granted} granted`);
     }
   }
 
@@ -182,7 +183,7 @@ class Books {
 }
 
 function read(host: Host, table: string, query: string) {
-  return host.storage.has(table) ? host.storage.exec(query, []).toArray() : [];
+  return host.storage.hasTable(table) ? host.storage.exec(query, []).toArray() : [];
 }
 
 /** How often what was asked for was admitted. */
@@ -203,7 +204,7 @@ class Caller {
 
   async run(): Promise<void> {
     for (let round = 0; round < ROUNDS; round += 1) {
-      await this.#world.wait(`${this.#name} begins`);
+      await this.#world.waitForTurn(`${this.#name} begins`);
       await Promise.all([this.#message(), this.#batch()]);
       await new Promise((resolve) => setTimeout(resolve, PAUSE_MS * (0.5 + this.#dice())));
     }
@@ -214,7 +215,7 @@ class Caller {
     const startedAt = this.#world.clock.now;
     const bound = worstCaseWith({ outputTokens: 900 });
     // Who gets no answer does not know whether something is held: it has cost nothing, and that is said.
-    const answer = await askForAdmission(this.#request, {
+    const answer = await requestAdmission(this.#request, {
       requestId,
       route: 'messages',
       model: 'claude-opus-5-5',
@@ -312,13 +313,13 @@ test(
   async () => {
     const dice = diceOf(7);
     const world = new World(new Shuffled(dice), mishapsOf(dice));
-    await inWorld(world, {}, async () => {
-      const pool = hostOf('POOL', 'deployment');
+    await runInWorld(world, {}, async () => {
+      const pool = findHost('POOL', 'deployment');
       void pool.invoke('setLimits', [{ usd_per_day: POOL_LIMIT / 1e9 }]);
-      await settle();
-      pool.flush();
+      await settleTasks();
+      pool.commitStep();
       const names = Array.from({ length: ACCOUNTS }, (_, nth) => `a${nth}`);
-      const accounts = new Map(names.map((name) => [name, hostOf('ACCOUNT', name)]));
+      const accounts = new Map(names.map((name) => [name, findHost('ACCOUNT', name)]));
       const books = new Books(pool, accounts, world.clock);
       const look = () => books.look();
       let running = ACCOUNTS;
@@ -329,11 +330,11 @@ test(
       }
       let steps = 0;
       for (; running > 0; steps += 1) {
-        if (steps > 200_000 || !(await world.step())) throw new Violation('callers wait for ever');
+        if (steps > 200_000 || !(await world.step())) throw new InvariantViolation('callers wait for ever');
         look();
       }
-      const deaths = world.hosts.reduce((sum, host) => sum + host.deaths, 0);
-      world.calm(REST_MS);
+      const deaths = world.hosts.reduce((sum, host) => sum + host.deathCount, 0);
+      world.suspendMishaps(REST_MS);
       for (let left = 20_000; left > 0 && (await world.step()); left -= 1) look();
       const settled = books.atRest();
       console.info({ steps, deaths, ...admitted, limit: POOL_LIMIT, most: books.most, settled });
@@ -344,5 +345,5 @@ test(
       expect(books.most).toBeGreaterThan(POOL_LIMIT * 0.8);
     });
   },
-  PATIENCE_MS,
+  MAX_DURATION_MS,
 );

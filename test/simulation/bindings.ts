@@ -7,91 +7,92 @@ import type { Bindings } from '#edge/kit/plugins/bindings.ts';
 import { Account } from '#edge/money/account/account.ts';
 import { Pool } from '#edge/plugins/pools/pool.ts';
 import { Inbox } from '#edge/plugins/webhooks/inbox/inbox.ts';
-import { alive, type Host, type Make } from './host.ts';
+import { type CreateObject, createAliveCheck, type Host } from './host.ts';
 import type { World } from './world.ts';
 
 /** Makes what stands behind a binding, by the name of the object. */
-export type Makers = Partial<Record<'ACCOUNT' | 'CONVERSATION' | 'INBOX' | 'POOL', Make>>;
+export type ObjectFactories = Partial<Record<'ACCOUNT' | 'CONVERSATION' | 'INBOX' | 'POOL', CreateObject>>;
 
 /** What the objects of the world that runs now are made of. */
-interface Running {
+interface WorldBindings {
   world: World;
-  makers: Makers;
+  factories: ObjectFactories;
   upstream: Upstream | undefined;
   store: Map<string, string>;
   enqueue: (ids: readonly string[]) => Promise<void>;
 }
 
-let running: Running | undefined;
+let running: WorldBindings | undefined;
 
-function now(): Running {
+function currentBindings(): WorldBindings {
   if (!running) throw new Error('No world runs.');
   return running;
 }
 
 class SimulatedConversation extends Conversation {
   protected override upstream(): Upstream {
-    const { upstream } = now();
+    const { upstream } = currentBindings();
     if (!upstream) throw new Error('This world has no upstream.');
     return upstream;
   }
 }
 
-const REAL: Required<Makers> = {
+const REAL_NAMESPACES: Required<ObjectFactories> = {
   ACCOUNT: (ctx) => new Account(ctx, env),
   CONVERSATION: (ctx) => new SimulatedConversation(ctx, env),
   INBOX: (ctx) => new Inbox(ctx, env),
   POOL: (ctx) => new Pool(ctx, env),
 };
 
-function namespace(binding: keyof Makers) {
-  const stub = (name: string) => {
-    const { world } = now();
+function createNamespace(binding: keyof ObjectFactories) {
+  const createStub = (name: string) => {
+    const { world } = currentBindings();
     return new Proxy(
       {},
       {
         get: (_, method) => {
           // A stub may be returned by an async function, which asks whether it is a promise.
           if (typeof method !== 'string' || method === 'then') return undefined;
-          return (...args: unknown[]) => world.call(hostOf(binding, name), method, args, method !== 'turn');
+          return (...args: unknown[]) => world.call(findHost(binding, name), method, args, method !== 'turn');
         },
       },
     );
   };
-  return { idFromName: (name: string) => ({ name }), get: ({ name }: { name: string }) => stub(name) };
+  return { idFromName: (name: string) => ({ name }), get: ({ name }: { name: string }) => createStub(name) };
 }
 
 /** @returns the object behind a binding and a name. */
-export function hostOf(binding: keyof Makers, name: string): Host {
-  const { world, makers } = now();
-  return world.host(binding.toLowerCase(), name, makers[binding] ?? REAL[binding]);
+export function findHost(binding: keyof ObjectFactories, name: string): Host {
+  const { world, factories: makers } = currentBindings();
+  return world.getHost(binding.toLowerCase(), name, makers[binding] ?? REAL_NAMESPACES[binding]);
 }
 
 /** @returns the key-value store, whose answers come in any order, and fail. */
-function keyValueStore() {
-  const reach = async (label: string) => {
-    const { world } = now();
-    const isAlive = alive();
-    const fault = world.fault();
+function createKeyValueStore() {
+  const delayOrFail = async (label: string) => {
+    const { world } = currentBindings();
+    const isAlive = createAliveCheck();
+    const fault = world.nextFault();
     await world.hop(`store ${label}${fault === undefined ? '' : ` (${fault})`}`);
     // A write that is under way when its object dies arrives at once or never: not behind the writes of the next one.
     if (!isAlive()) await new Promise(() => {});
     return fault;
   };
-  const done = async <T>(label: string, work: () => T): Promise<T> => {
-    const fault = await reach(label);
+  const performThenFail = async <T>(label: string, work: () => T): Promise<T> => {
+    const fault = await delayOrFail(label);
     if (fault !== undefined && fault !== 'unanswered' && fault !== 'doubled') throw new Error('store unavailable');
     const result = work();
     if (fault === 'unanswered') throw new Error('store timed out');
     return result;
   };
   return {
-    get: (key: string) => done(`get ${key}`, () => now().store.get(key) ?? null),
-    put: (key: string, value: string) => done(`put ${key}`, () => void now().store.set(key, value)),
-    delete: (key: string) => done(`delete ${key}`, () => void now().store.delete(key)),
+    get: (key: string) => performThenFail(`get ${key}`, () => currentBindings().store.get(key) ?? null),
+    put: (key: string, value: string) =>
+      performThenFail(`put ${key}`, () => void currentBindings().store.set(key, value)),
+    delete: (key: string) => performThenFail(`delete ${key}`, () => void currentBindings().store.delete(key)),
     list: ({ prefix = '' }: { prefix?: string }) =>
-      done(`list ${prefix}`, () => {
-        const names = [...now().store.keys()].filter((key) => key.startsWith(prefix)).sort();
+      performThenFail(`list ${prefix}`, () => {
+        const names = [...currentBindings().store.keys()].filter((key) => key.startsWith(prefix)).sort();
         return { keys: names.map((name) => ({ name })), list_complete: true };
       }),
   };
@@ -103,32 +104,32 @@ export const env = {
   ANTHROPIC_API_KEY: 'sk-ant-simulated',
   UPSTREAM_MAX_RETRIES: '1',
   DEFAULT_LIMITS: '{"usd_per_day":1}',
-  STORE: keyValueStore(),
-  ACCOUNT: namespace('ACCOUNT'),
-  CONVERSATION: namespace('CONVERSATION'),
-  INBOX: namespace('INBOX'),
-  POOL: namespace('POOL'),
-  QUEUE: { sendBatch: (messages: { body: string }[]) => now().enqueue(messages.map(({ body }) => body)) },
+  STORE: createKeyValueStore(),
+  ACCOUNT: createNamespace('ACCOUNT'),
+  CONVERSATION: createNamespace('CONVERSATION'),
+  INBOX: createNamespace('INBOX'),
+  POOL: createNamespace('POOL'),
+  QUEUE: { sendBatch: (messages: { body: string }[]) => currentBindings().enqueue(messages.map(({ body }) => body)) },
 } as unknown as Bindings;
 
 /** @returns the accounts as another isolate is bound to them: what it remembers is its own */
-export function accountsOfIsolate(): Pick<Bindings, 'ACCOUNT'> {
-  return { ACCOUNT: namespace('ACCOUNT') as unknown as Bindings['ACCOUNT'] };
+export function createIsolateAccounts(): Pick<Bindings, 'ACCOUNT'> {
+  return { ACCOUNT: createNamespace('ACCOUNT') as unknown as Bindings['ACCOUNT'] };
 }
 
 /** Puts a world behind the bindings until the work has ended. */
-export async function inWorld<T>(
+export async function runInWorld<T>(
   world: World,
-  given: Partial<Omit<Running, 'world'>>,
+  overrides: Partial<Omit<WorldBindings, 'world'>>,
   work: () => Promise<T>,
 ): Promise<T> {
   // What was remembered before is of another world.
-  Object.assign(env, accountsOfIsolate());
-  running = { world, makers: {}, upstream: undefined, store: new Map(), enqueue: async () => {}, ...given };
+  Object.assign(env, createIsolateAccounts());
+  running = { world, factories: {}, upstream: undefined, store: new Map(), enqueue: async () => {}, ...overrides };
   try {
     return await work();
   } finally {
-    world.end();
+    world.dispose();
     running = undefined;
   }
 }

@@ -7,23 +7,23 @@ interface Timer {
   run: () => void;
 }
 
-const BEGIN = Date.parse('2026-11-20T12:00:00Z');
+const START_MS = Date.parse('2026-11-20T12:00:00Z');
 
 export class Clock {
-  now = BEGIN;
+  now = START_MS;
   #timers: Timer[] = [];
-  #count = 0;
+  #timerCount = 0;
   #seed = 1;
-  #ids = 0;
+  #idCount = 0;
 
   /** When the next timer runs out. */
-  get next(): number | undefined {
+  get nextTimerAt(): number | undefined {
     return this.#timers[0]?.at;
   }
 
-  set(run: () => void, milliseconds: number): Timer {
-    this.#count += 1;
-    const timer = { at: this.now + Math.max(1, Math.ceil(milliseconds)), order: this.#count, run };
+  addTimer(run: () => void, milliseconds: number): Timer {
+    this.#timerCount += 1;
+    const timer = { at: this.now + Math.max(1, Math.ceil(milliseconds)), order: this.#timerCount, run };
     const place = this.#timers.findIndex(({ at }) => at > timer.at);
     this.#timers.splice(place < 0 ? this.#timers.length : place, 0, timer);
     return timer;
@@ -35,7 +35,7 @@ export class Clock {
   }
 
   /** Moves to when the next timer runs out, and runs it. */
-  fire(): void {
+  runNextTimer(): void {
     const timer = this.#timers.shift();
     if (!timer) return;
     this.now = Math.max(this.now, timer.at);
@@ -49,13 +49,13 @@ export class Clock {
   }
 
   /** @returns an id of the form that the machine gives, the same ones in each run */
-  id(): ReturnType<typeof crypto.randomUUID> {
-    this.#ids += 1;
-    return `00000000-0000-4000-8000-${String(this.#ids).padStart(12, '0')}`;
+  createId(): ReturnType<typeof crypto.randomUUID> {
+    this.#idCount += 1;
+    return `00000000-0000-4000-8000-${String(this.#idCount).padStart(12, '0')}`;
   }
 }
 
-const real = {
+const realFunctions = {
   ...{
     setTimeout,
     clearTimeout,
@@ -70,66 +70,66 @@ const real = {
   randomUUID: crypto.randomUUID,
   ...{ importKey: crypto.subtle.importKey, sign: crypto.subtle.sign },
 };
-const nextTurn = setImmediate;
+const realSetImmediate = setImmediate;
 
 /** Waits until all that can go on without another event has done so. */
-export function settle(): Promise<void> {
+export function settleTasks(): Promise<void> {
   return new Promise((resolve) => {
-    nextTurn(resolve);
+    realSetImmediate(resolve);
   });
 }
 
 /** Puts a clock in the place of the machine's. @param bind has a timer run as whoever has set it */
-export function install(clock: Clock, bind: (run: () => void) => () => void): void {
-  const set = (run: () => void, milliseconds = 0) => clock.set(bind(run), milliseconds);
-  globalThis.setTimeout = set as unknown as typeof setTimeout;
+export function installClock(clock: Clock, bind: (run: () => void) => () => void): void {
+  const setSimulatedTimeout = (run: () => void, milliseconds = 0) => clock.addTimer(bind(run), milliseconds);
+  globalThis.setTimeout = setSimulatedTimeout as unknown as typeof setTimeout;
   globalThis.clearTimeout = ((timer: Timer | undefined) => clock.clear(timer)) as unknown as typeof clearTimeout;
   globalThis.setInterval = ((run: () => void, milliseconds = 0) => {
     const interval: { next: Timer | undefined } = { next: undefined };
-    const again = () => {
-      interval.next = set(again, milliseconds);
+    const runInterval = () => {
+      interval.next = setSimulatedTimeout(runInterval, milliseconds);
       run();
     };
-    interval.next = set(again, milliseconds);
+    interval.next = setSimulatedTimeout(runInterval, milliseconds);
     return interval;
   }) as unknown as typeof setInterval;
   globalThis.clearInterval = ((interval: { next: Timer | undefined } | undefined) =>
     clock.clear(interval?.next)) as unknown as typeof clearInterval;
   AbortSignal.timeout = (milliseconds) => {
     const late = new AbortController();
-    set(() => late.abort(new DOMException('The operation timed out.', 'TimeoutError')), milliseconds);
+    setSimulatedTimeout(() => late.abort(new DOMException('The operation timed out.', 'TimeoutError')), milliseconds);
     return late.signal;
   };
   Date.now = () => clock.now;
   Math.random = () => clock.random();
-  crypto.randomUUID = () => clock.id();
+  crypto.randomUUID = () => clock.createId();
   // The machine signs in a thread of its own, which is done whenever it is: here it is at once.
   crypto.subtle.importKey = (async (_: string, secret: Uint8Array, { hash }: { hash: string }) => ({
     secret,
     hash: hash.replace('-', ''),
-  })) as unknown as typeof real.importKey;
+  })) as unknown as typeof realFunctions.importKey;
   crypto.subtle.sign = (async (
     _: string,
     { hash, secret }: { hash: string; secret: Uint8Array },
     content: Uint8Array,
-  ) => createHmac(hash, secret).update(content).digest()) as unknown as typeof real.sign;
+  ) => createHmac(hash, secret).update(content).digest()) as unknown as typeof realFunctions.sign;
   // What objects log is not what is looked at here.
   console.log = () => {};
   console.error = () => {};
 }
 
 /** Gives the machine its own clock back. */
-export function uninstall(): void {
-  globalThis.setTimeout = real.setTimeout;
-  globalThis.clearTimeout = real.clearTimeout;
-  globalThis.setInterval = real.setInterval;
-  globalThis.clearInterval = real.clearInterval;
-  AbortSignal.timeout = real.timeout;
-  Date.now = real.now;
-  Math.random = real.random;
-  crypto.randomUUID = real.randomUUID;
-  crypto.subtle.importKey = real.importKey;
-  crypto.subtle.sign = real.sign;
-  console.log = real.log;
-  console.error = real.error;
+export function uninstallClock(): void {
+  globalThis.setTimeout = realFunctions.setTimeout;
+  globalThis.clearTimeout = realFunctions.clearTimeout;
+  globalThis.setInterval = realFunctions.setInterval;
+  globalThis.clearInterval = realFunctions.clearInterval;
+  AbortSignal.timeout = realFunctions.timeout;
+  Date.now = realFunctions.now;
+  Math.random = realFunctions.random;
+  crypto.randomUUID = realFunctions.randomUUID;
+  crypto.subtle.importKey = realFunctions.importKey;
+  crypto.subtle.sign = realFunctions.sign;
+  console.log = realFunctions.log;
+  console.error = realFunctions.error;
 }

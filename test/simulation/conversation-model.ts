@@ -1,19 +1,19 @@
 /** What must hold of a conversation and its account after every step, and once everything is at rest. */
 import type Anthropic from '@anthropic-ai/sdk';
 import { NO_ANSWER } from '#edge/conversations/history/storage/tables.ts';
-import { brokenRule } from '#test/support/api-rules.ts';
+import { findBrokenRule } from '#test/support/api-rules.ts';
 import { LedgerModel } from './account-model.ts';
-import { type Host, Violation } from './host.ts';
-import { type Heard, Listener } from './listener.ts';
-import { wordsFor } from './upstream.ts';
+import { type Host, InvariantViolation } from './host.ts';
+import { Listener, type ReceivedEvents } from './listener.ts';
+import { answerWordsFor } from './upstream.ts';
 import type { World } from './world.ts';
 
 /** What is owed is seen to within this time. */
-export const SOON_MS = 60_000;
+export const DUE_WITHIN_MS = 60_000;
 /** The statuses of turns whose messages stay, as SQL. */
-export const COMMITTED = "('complete', 'interrupted', 'stopped', 'refused', 'empty')";
+export const COMMITTED_STATUSES_SQL = "('complete', 'interrupted', 'stopped', 'refused', 'empty')";
 
-interface Said {
+interface StoredMessageRow {
   turn: string;
   status: string;
   role: string;
@@ -28,11 +28,11 @@ export class ConversationModel {
   losesHistory = false;
   /** What the last turn that was not begun was told. */
   lastError: string | undefined;
-  readonly #heard: Heard = new Map();
+  readonly #receivedEvents: ReceivedEvents = new Map();
   readonly #host: Host;
   readonly #ledger: LedgerModel;
   readonly #world: World;
-  #seen = 0;
+  #lastCheckedChanges = 0;
 
   constructor(host: Host, account: Host, world: World) {
     this.#host = host;
@@ -40,92 +40,96 @@ export class ConversationModel {
     this.#world = world;
   }
 
-  listener(turn: string): Listener {
-    const listener = new Listener(turn, this.#heard, this.#host);
+  getListener(turn: string): Listener {
+    const listener = new Listener(turn, this.#receivedEvents, this.#host);
     this.listeners.push(listener);
     return listener;
   }
 
   /** @returns the id of a message of the history, if it has one. */
-  anyMessage(): string | undefined {
-    return this.#isThere
+  findMessageId(): string | undefined {
+    return this.#hasTables
       ? this.#read('select id from messages order by seq desc limit 1').map(({ id }) => String(id))[0]
       : undefined;
   }
 
   /** Looks at what is stored. */
-  look(): void {
-    this.#ledger.look();
-    if (this.#seen === this.#host.storage.changes || !this.#isThere) return;
-    this.#seen = this.#host.storage.changes;
+  check(): void {
+    this.#ledger.check();
+    if (this.#lastCheckedChanges === this.#host.storage.changes || !this.#hasTables) return;
+    this.#lastCheckedChanges = this.#host.storage.changes;
     const open = this.#read("select id from turns where status = 'running'");
-    if (open.length > 1) throw new Violation(`two turns run: ${JSON.stringify(open)}`);
+    if (open.length > 1) throw new InvariantViolation(`two turns run: ${JSON.stringify(open)}`);
     this.#checkHistory();
     this.#checkAlarm();
   }
 
   /** Looks at what must have been seen to. */
-  lookAtRest(): void {
-    if (this.#isThere) {
+  checkAtRest(): void {
+    if (this.#hasTables) {
       const owed = this.#read("select id, status, settled from turns where settled = 0 or status = 'running'");
-      if (owed.length > 0) throw new Violation(`not settled in the end: ${JSON.stringify(owed)}`);
-      const { unreported = false, deleted = false } = this.#profile ?? {};
-      if (unreported || deleted) throw new Violation(`not told in the end: ${JSON.stringify(this.#profile)}`);
-      if (this.#read('select 1 from log').length > 0) throw new Violation('a log is kept for ever');
+      if (owed.length > 0) throw new InvariantViolation(`not settled in the end: ${JSON.stringify(owed)}`);
+      const { unreported = false, deleted = false } = this.#readProfile ?? {};
+      if (unreported || deleted)
+        throw new InvariantViolation(`not told in the end: ${JSON.stringify(this.#readProfile)}`);
+      if (this.#read('select 1 from log').length > 0) throw new InvariantViolation('a log is kept for ever');
     }
-    this.#ledger.lookAtRest();
-    const asked = this.#isThere ? this.#read("select text from messages where role = 'user'") : [];
+    this.#ledger.checkAtRest();
+    const asked = this.#hasTables ? this.#read("select text from messages where role = 'user'") : [];
     const kept = new Set(asked.map(({ text }) => String((JSON.parse(String(text)) as { content: unknown }).content)));
-    for (const question of this.losesHistory || !this.#isThere ? [] : this.acknowledged) {
-      if (!kept.has(question)) throw new Violation(`${question} was acknowledged, and is not in the history`);
+    for (const question of this.losesHistory || !this.#hasTables ? [] : this.acknowledged) {
+      if (!kept.has(question)) throw new InvariantViolation(`${question} was acknowledged, and is not in the history`);
     }
     for (const { turn, isOver, end, wasBroken } of this.listeners) {
-      if (!isOver && !end && !wasBroken) throw new Violation(`whoever hears ${turn} waits for ever`);
-      if (end !== 'message_stop' || this.losesHistory || !this.#isThere) continue;
-      const kept = this.#read(`select status from turns where id = ? and status in ${COMMITTED}`, turn);
-      if (kept.length === 0) throw new Violation(`${turn} was told to its end, and is not in the history`);
+      if (!isOver && !end && !wasBroken) throw new InvariantViolation(`whoever hears ${turn} waits for ever`);
+      if (end !== 'message_stop' || this.losesHistory || !this.#hasTables) continue;
+      const kept = this.#read(`select status from turns where id = ? and status in ${COMMITTED_STATUSES_SQL}`, turn);
+      if (kept.length === 0) throw new InvariantViolation(`${turn} was told to its end, and is not in the history`);
     }
   }
 
   #checkHistory(): void {
     const rows = this.#read(
       `select t.id as turn, t.status, m.role, m.text from messages m join turns t on t.seq = m.turn
-       where t.status in ${COMMITTED} order by m.seq`,
-    ) as unknown as Said[];
+       where t.status in ${COMMITTED_STATUSES_SQL} order by m.seq`,
+    ) as unknown as StoredMessageRow[];
     const sent = rows.filter(({ status, text }) => status !== 'refused' && text !== NO_ANSWER);
-    const broken = brokenRule(sent.map(({ text }) => JSON.parse(text) as Anthropic.MessageParam));
-    if (broken !== undefined) throw new Violation(`the history is not valid: ${broken}: ${JSON.stringify(rows)}`);
+    const broken = findBrokenRule(sent.map(({ text }) => JSON.parse(text) as Anthropic.MessageParam));
+    if (broken !== undefined)
+      throw new InvariantViolation(`the history is not valid: ${broken}: ${JSON.stringify(rows)}`);
     let question = '';
     for (const [turn, said] of Map.groupBy(rows, ({ turn }) => turn)) {
       const [answered, ...asked] = said.map(({ text }) => JSON.parse(text) as { content: unknown }).reverse();
       // Where a question is asked again, its row is the first turn's.
       if (asked.length > 0) question = String(asked[0]?.content);
-      const whole = wordsFor(question).join('');
+      const whole = answerWordsFor(question).join('');
       const answer = ((answered?.content ?? []) as { text: string }[]).map(({ text }) => text).join('');
       const isWhole = said[0]?.status === 'complete' ? answer === whole : whole.startsWith(answer);
       if (said.at(-1)?.role !== 'assistant' || asked.length > 1 || !isWhole) {
-        throw new Violation(`${turn} is not whole: ${JSON.stringify(said)}`);
+        throw new InvariantViolation(`${turn} is not whole: ${JSON.stringify(said)}`);
       }
     }
   }
 
   #checkAlarm(): void {
-    const profile = this.#profile;
+    const profile = this.#readProfile;
     if (!profile) return;
-    const at = this.#host.storage.armed;
-    if (at === null) throw new Violation('there is a conversation, and no alarm');
+    const at = this.#host.storage.armedAlarm;
+    if (at === null) throw new InvariantViolation('there is a conversation, and no alarm');
     const owed = this.#read("select id from turns where settled = 0 or status = 'running'").length > 0;
-    if ((owed || profile.unreported) && at > this.#world.clock.now + SOON_MS) {
-      throw new Violation(`something is owed, and the alarm comes in ${(at - this.#world.clock.now) / 1_000} s`);
+    if ((owed || profile.unreported) && at > this.#world.clock.now + DUE_WITHIN_MS) {
+      throw new InvariantViolation(
+        `something is owed, and the alarm comes in ${(at - this.#world.clock.now) / 1_000} s`,
+      );
     }
   }
 
-  get #profile(): { unreported: boolean; deleted: boolean } | undefined {
+  get #readProfile(): { unreported: boolean; deleted: boolean } | undefined {
     const [row] = this.#read("select value from meta where key = 'profile'");
     return row && (JSON.parse(String(row.value)) as { unreported: boolean; deleted: boolean });
   }
 
-  get #isThere(): boolean {
+  get #hasTables(): boolean {
     return this.#read("select 1 from sqlite_master where name = 'turns'").length > 0;
   }
 

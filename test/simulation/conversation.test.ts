@@ -1,12 +1,12 @@
 import { expect, test } from 'vitest';
-import { find } from './conversation.ts';
-import { PATIENCE_MS, RUNS } from './property.ts';
+import { findFailingSchedule } from './conversation.ts';
+import { MAX_DURATION_MS, RUNS } from './property.ts';
 
 test(
   `a conversation holds what it promises in ${RUNS} schedules`,
   async () => {
-    const failure = await find();
+    const failure = await findFailingSchedule();
     expect(failure?.report).toBeUndefined();
   },
-  PATIENCE_MS,
+  MAX_DURATION_MS,
 );

@@ -1,12 +1,12 @@
 /** Conversations under any schedule: their account is a real one, their upstream answers as it is told to. */
 import fc from 'fast-check';
-import { hostOf, inWorld } from './bindings.ts';
-import { ACCOUNT, Caller, ID } from './caller.ts';
+import { findHost, runInWorld } from './bindings.ts';
+import { ACCOUNT, Caller, CONVERSATION_ID } from './caller.ts';
 import { ConversationModel } from './conversation-model.ts';
-import { type Host, Violation } from './host.ts';
+import { type Host, InvariantViolation } from './host.ts';
 import { mishaps } from './mishaps.ts';
 import { findFailure } from './property.ts';
-import { ANSWERS, type Answer, apiOf } from './upstream.ts';
+import { ANSWER_KINDS, type AnswerPlan, createSimulatedApi } from './upstream.ts';
 import { type Mishaps, type Scheduler, World } from './world.ts';
 
 export type Command =
@@ -15,7 +15,7 @@ export type Command =
 
 interface Scenario extends Mishaps {
   commands: readonly Command[];
-  answers: readonly Answer[];
+  answers: readonly AnswerPlan[];
 }
 
 const STEPS = 400;
@@ -40,26 +40,26 @@ const scenarios: fc.Arbitrary<Scenario> = fc.record({
     fc.oneof({ arbitrary: turn, weight: 3 }, { arbitrary: keyedTurn, weight: 2 }, { arbitrary: other, weight: 4 }),
     { minLength: 1, maxLength: 7 },
   ),
-  answers: fc.array(fc.record({ kind: fc.constantFrom(...ANSWERS), pieces: fc.integer({ min: 1, max: 4 }) }), {
+  answers: fc.array(fc.record({ kind: fc.constantFrom(...ANSWER_KINDS), pieces: fc.integer({ min: 1, max: 4 }) }), {
     maxLength: 4,
   }),
   ...mishaps,
 });
 
 /** Looks for a schedule under which something does not hold. */
-export const find = () => findFailure(scenarios, simulate);
+export const findFailingSchedule = () => findFailure(scenarios, runScenario);
 
 /** Runs a scenario in the order that a scheduler chooses, and looks at the invariants after every step. */
-async function simulate(scheduler: Scheduler, scenario: Scenario): Promise<void> {
+async function runScenario(scheduler: Scheduler, scenario: Scenario): Promise<void> {
   const world = new World(scheduler, scenario);
-  await inWorld(world, { upstream: apiOf(world, scenario.answers) }, async () => {
+  await runInWorld(world, { upstream: createSimulatedApi(world, scenario.answers) }, async () => {
     const clients = new Clients(world);
-    const look = () => clients.model.look();
+    const checkInvariants = () => clients.model.check();
     clients.issue(scenario.commands);
-    await world.run(STEPS, look);
-    await world.rest(REST_MS, look);
-    clients.model.lookAtRest();
-    await clients.checkAnswers(look);
+    await world.runSteps(STEPS, checkInvariants);
+    await world.runToRest(REST_MS, checkInvariants);
+    clients.model.checkAtRest();
+    await clients.checkAnswers(checkInvariants);
   });
 }
 
@@ -72,8 +72,8 @@ export class Clients {
 
   constructor(world: World) {
     this.#world = world;
-    this.#account = hostOf('ACCOUNT', ACCOUNT);
-    const conversation = hostOf('CONVERSATION', JSON.stringify([ACCOUNT, ID]));
+    this.#account = findHost('ACCOUNT', ACCOUNT);
+    const conversation = findHost('CONVERSATION', JSON.stringify([ACCOUNT, CONVERSATION_ID]));
     this.model = new ConversationModel(conversation, this.#account, world);
     this.#caller = new Caller(world, conversation, this.model, () => false);
   }
@@ -82,48 +82,48 @@ export class Clients {
   issue(commands: readonly Command[]): void {
     void (async () => {
       for (const command of commands) {
-        await this.#world.wait(`client: ${command.kind}`);
-        this.do(command);
+        await this.#world.waitForTurn(`client: ${command.kind}`);
+        this.start(command);
       }
     })();
   }
 
   /** Does one thing; what comes of it is heard later. */
-  do(command: Command): void {
-    this.#do(command).catch((thrown: unknown) => {
-      if (thrown instanceof Violation) this.#world.fail(thrown.message);
+  start(command: Command): void {
+    this.#perform(command).catch((thrown: unknown) => {
+      if (thrown instanceof InvariantViolation) this.#world.fail(thrown.message);
     });
   }
 
   /** Once everything is at rest the next question must be answered. */
   async checkAnswers(look: () => void): Promise<void> {
     const listeners = this.model.listeners.length;
-    this.do({ kind: 'turn', stream: true });
-    await this.#world.rest(60_000, look);
+    this.start({ kind: 'turn', stream: true });
+    await this.#world.runToRest(60_000, look);
     const [last] = this.model.listeners.slice(listeners);
     if (last?.end === 'message_stop') return;
-    const heard = last ? `${last.turn} was heard up to ${last.last}` : this.model.lastError;
-    throw new Violation(`the next turn is not answered: ${heard}`);
+    const heard = last ? `${last.turn} was heard up to ${last.lastNumber}` : this.model.lastError;
+    throw new InvariantViolation(`the next turn is not answered: ${heard}`);
   }
 
-  async #do(command: Command): Promise<void> {
+  async #perform(command: Command): Promise<void> {
     switch (command.kind) {
       case 'turn':
         return await this.#ask(command);
       case 'resume':
-        return await this.#caller.resume(undefined);
+        return await this.#caller.resumeTurn(undefined);
       case 'stop':
         return void (await this.#caller.call('stop', {}));
       case 'rename':
-        return void (await this.#caller.call('patch', { title: `title ${this.#caller.requests}` }));
+        return void (await this.#caller.call('patch', { title: `title ${this.#caller.requestCount}` }));
       case 'create':
-        return void (await this.#caller.call('create', { account: ACCOUNT, id: ID }, {}, {}));
+        return void (await this.#caller.call('create', { account: ACCOUNT, id: CONVERSATION_ID }, {}, {}));
       case 'erase':
         this.model.losesHistory = true;
         return void (await this.#caller.call('erase'));
       case 'rewind': {
         this.model.losesHistory = true;
-        const first = this.model.anyMessage();
+        const first = this.model.findMessageId();
         if (first !== undefined) await this.#caller.call('rewind', first);
         return;
       }
@@ -134,7 +134,7 @@ export class Clients {
   }
 
   async #ask({ key, stream }: Extract<Command, { kind: 'turn' }>): Promise<void> {
-    const question = key === undefined ? `question ${this.#caller.requests + 1}` : `question of ${key}`;
+    const question = key === undefined ? `question ${this.#caller.requestCount + 1}` : `question of ${key}`;
     await this.#caller.ask(question, { key: key === undefined ? undefined : `${key} ${stream}`, stream });
   }
 }

@@ -2,13 +2,13 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { settingsOf } from '#edge/config/settings.ts';
-import { askForAdmission } from '#edge/money/admission/ask-account.ts';
+import { requestAdmission } from '#edge/money/admission/request-admission.ts';
 import { sendSettlement } from '#edge/money/contracts/call-account.ts';
 import { worstCaseWith } from '../edge/money/account/admission-requests.ts';
-import { env, hostOf, inWorld } from './bindings.ts';
-import { settle } from './clock.ts';
-import { Violation } from './host.ts';
-import { PATIENCE_MS, RUNS, SEED } from './property.ts';
+import { env, findHost, runInWorld } from './bindings.ts';
+import { settleTasks } from './clock.ts';
+import { InvariantViolation } from './host.ts';
+import { MAX_DURATION_MS, RUNS, SEED } from './property.ts';
 import { NO_MISHAPS, type Scheduler, World } from './world.ts';
 
 const USD = 1_000_000_000;
@@ -29,12 +29,12 @@ async function race(scheduler: Scheduler): Promise<{ most: number; admitted: num
   const settings = settingsOf(env);
   let most = 0;
   let admitted = 0;
-  await inWorld(world, {}, async () => {
-    const pools = POOLS.map((name) => hostOf('POOL', name));
+  await runInWorld(world, {}, async () => {
+    const pools = POOLS.map((name) => findHost('POOL', name));
     for (const pool of pools) {
       void pool.invoke('setLimits', [{ usd_per_day: 10 }]);
-      await settle();
-      pool.flush();
+      await settleTasks();
+      pool.commitStep();
     }
     const look = () => {
       for (const { name, storage } of pools) {
@@ -42,7 +42,7 @@ async function race(scheduler: Scheduler): Promise<{ most: number; admitted: num
         for (const { account, windows } of storage.exec('select account, windows from leases', []).toArray()) {
           const { windows: leased } = JSON.parse(String(windows)) as { windows: Record<string, { granted: number }> };
           const granted = Math.max(...Object.values(leased).map((window) => window.granted));
-          if (granted > USD) throw new Violation(`${account} of $1 has $${granted / USD} of ${name}`);
+          if (granted > USD) throw new InvariantViolation(`${account} of $1 has $${granted / USD} of ${name}`);
           all += granted;
         }
         most = Math.max(most, all);
@@ -53,7 +53,7 @@ async function race(scheduler: Scheduler): Promise<{ most: number; admitted: num
       requests += 1;
       const requestId = `req_${String(requests).padStart(24, '0')}`;
       const who = { identity: { account }, accounts: env, settings };
-      const { outcome } = await askForAdmission(who, {
+      const { outcome } = await requestAdmission(who, {
         ...{ requestId, route: 'messages', model: 'claude-opus-5-5', bound: BOUND, waitMs: 20_000 },
         defaults: { usd_per_day: 1 },
         pools: { deployment: true, group: 'red' },
@@ -63,7 +63,7 @@ async function race(scheduler: Scheduler): Promise<{ most: number; admitted: num
       await new Promise((resolve) => setTimeout(resolve, ANSWER_MS));
       await sendSettlement(who, JSON.stringify({ requestId, status: 'complete', cost: COST }));
     };
-    world.calm(REST_MS);
+    world.suspendMishaps(REST_MS);
     let running = ACCOUNTS.length * CALLERS;
     for (let nth = 0; nth < ACCOUNTS.length * CALLERS; nth += 1)
       void (async () => {
@@ -90,5 +90,5 @@ test(
     });
     await fc.assert(schedules, { numRuns: Math.ceil(RUNS / 10), seed: SEED });
   },
-  PATIENCE_MS,
+  MAX_DURATION_MS,
 );

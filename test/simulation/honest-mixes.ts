@@ -4,10 +4,10 @@
  */
 
 import { ModelTable } from '#edge/claude/models/models.ts';
-import type { WorstCase } from '#edge/claude/pricing/hold-terms.ts';
-import { maximumCost } from '#edge/claude/pricing/maximum-cost.ts';
+import type { MaximumCost } from '#edge/claude/pricing/hold-terms.ts';
+import { computeMaximumCost } from '#edge/claude/pricing/maximum-cost.ts';
 import { settingsOf } from '#edge/config/settings.ts';
-import { getOrMake } from '#edge/kit/cache/get-or-make.ts';
+import { getOrCreate } from '#edge/kit/cache/get-or-create.ts';
 import type { JsonBody } from '#edge/kit/http/body/json-body.ts';
 import { ApiError } from '#edge/kit/http/errors.ts';
 import type { Json } from '#edge/kit/json/object.ts';
@@ -15,19 +15,19 @@ import { admit } from '#edge/money/admission/admission.ts';
 import { shareUsed } from '#edge/money/admission/budget-left.ts';
 import type { MeterRequest } from '#edge/money/admission/metered-request.ts';
 import { AnswerLengths } from '#edge/money/budget/answer-lengths.ts';
-import { rangeOf } from '#edge/money/budget/cost-range.ts';
+import { costRangeOf } from '#edge/money/budget/cost-range.ts';
 import type { Limits } from '#edge/money/budget/limits.schema.ts';
 import { rulesOf } from '#edge/money/budget/rules.ts';
-import { env, hostOf, inWorld } from './bindings.ts';
-import { settle } from './clock.ts';
-import { Violation } from './host.ts';
+import { env, findHost, runInWorld } from './bindings.ts';
+import { settleTasks } from './clock.ts';
+import { InvariantViolation } from './host.ts';
 import { NO_MISHAPS, World } from './world.ts';
 
 /** From and to how many: each number in between is as likely. */
 type Range = readonly [from: number, to: number];
 
 /** One kind of request. */
-interface Asking {
+interface RequestProfile {
   model: 'claude-opus-5-5' | 'claude-sonnet-5-5' | 'claude-haiku-5-5';
   maxTokens: number;
   /** Tokens of the prompt. */
@@ -50,10 +50,10 @@ export interface Mix {
   limits: Limits;
   /** The limit in USD a day of all, where each is an account of its own. */
   shared?: number;
-  people: readonly { asks: Asking; count: number; each: number }[];
+  people: readonly { asks: RequestProfile; count: number; each: number }[];
 }
 
-const CODE: Omit<Asking, 'maxTokens'> = {
+const CODE_PROFILE: Omit<RequestProfile, 'maxTokens'> = {
   model: 'claude-opus-5-5',
   input: [15_000, 60_000],
   cached: 0.9,
@@ -61,7 +61,7 @@ const CODE: Omit<Asking, 'maxTokens'> = {
   says: [50, 1_500],
   pause: [1, 20],
 };
-const TITLES: Asking = {
+const TITLE_PROFILE: RequestProfile = {
   model: 'claude-haiku-5-5',
   maxTokens: 512,
   input: [300, 900],
@@ -69,7 +69,7 @@ const TITLES: Asking = {
   says: [5, 60],
   pause: [5, 30],
 };
-const SEARCHES: Omit<Asking, 'model'> = {
+const SEARCH_PROFILE: Omit<RequestProfile, 'model'> = {
   maxTokens: 8_192,
   input: [500, 4_000],
   searches: 2,
@@ -77,14 +77,14 @@ const SEARCHES: Omit<Asking, 'model'> = {
   says: [100, 900],
   pause: [5, 40],
 };
-const THINKERS: Omit<Asking, 'maxTokens'> = {
+const THINKING_PROFILE: Omit<RequestProfile, 'maxTokens'> = {
   model: 'claude-sonnet-5-5',
   input: [500, 4_000],
   thinks: [100, 2_000, 3_900],
   says: [100, 1_500],
   pause: [0, 2],
 };
-const VISITORS: Asking = {
+const VISITOR_PROFILE: RequestProfile = {
   model: 'claude-haiku-5-5',
   maxTokens: 2_048,
   input: [500, 3_000],
@@ -93,8 +93,8 @@ const VISITORS: Asking = {
   pause: [5, 40],
 };
 /** None of their answers is longer than 900 tokens. */
-const SONNET: Asking = {
-  ...VISITORS,
+const SONNET_PROFILE: RequestProfile = {
+  ...VISITOR_PROFILE,
   model: 'claude-sonnet-5-5',
   maxTokens: 8_192,
   input: [500, 1_500],
@@ -103,74 +103,75 @@ const SONNET: Asking = {
 };
 
 /** A chat whose history grows to some 50,000 tokens. */
-const LONG_SEARCHES: Omit<Asking, 'model'> = { ...SEARCHES, searches: 3, grows: [500, 2_000] };
+const LONG_SEARCH_PROFILE: Omit<RequestProfile, 'model'> = { ...SEARCH_PROFILE, searches: 3, grows: [500, 2_000] };
 
-const coding = (maxTokens: number, usd: number): Mix => ({
+const createCodingMix = (maxTokens: number, usd: number): Mix => ({
   name: `Claude Code, ${maxTokens / 1_000}k, $${usd} a day`,
   limits: { usd_per_day: usd },
   people: [
-    { asks: { ...CODE, maxTokens }, count: 3, each: 40 },
-    { asks: TITLES, count: 1, each: 40 },
+    { asks: { ...CODE_PROFILE, maxTokens }, count: 3, each: 40 },
+    { asks: TITLE_PROFILE, count: 1, each: 40 },
   ],
 });
-const nameOf = (model: Asking['model']) => (/opus/.test(model) ? 'Opus' : /sonnet/.test(model) ? 'Sonnet' : 'Haiku');
-const searching = (model: Asking['model'], usd: number, served_tools: 'exact' | 'estimate'): Mix => ({
-  name: `Search chat, ${nameOf(model)}, \`${served_tools}\`, $${usd} a day`,
+const modelLabelOf = (model: RequestProfile['model']) =>
+  /opus/.test(model) ? 'Opus' : /sonnet/.test(model) ? 'Sonnet' : 'Haiku';
+const createSearchMix = (model: RequestProfile['model'], usd: number, served_tools: 'exact' | 'estimate'): Mix => ({
+  name: `Search chat, ${modelLabelOf(model)}, \`${served_tools}\`, $${usd} a day`,
   limits: { usd_per_day: usd, served_tools },
-  people: [{ asks: { ...SEARCHES, model }, count: 2, each: 60 }],
+  people: [{ asks: { ...SEARCH_PROFILE, model }, count: 2, each: 60 }],
 });
-const searchingLong = (model: Asking['model'], usd: number): Mix => ({
-  name: `Long search chat, ${nameOf(model)}, \`estimate\`, $${usd} a day`,
+const createLongSearchMix = (model: RequestProfile['model'], usd: number): Mix => ({
+  name: `Long search chat, ${modelLabelOf(model)}, \`estimate\`, $${usd} a day`,
   limits: { usd_per_day: usd, served_tools: 'estimate' },
-  people: [{ asks: { ...LONG_SEARCHES, model }, count: 2, each: 50 }],
+  people: [{ asks: { ...LONG_SEARCH_PROFILE, model }, count: 2, each: 50 }],
 });
-const thinking = (maxTokens: number, usd: number): Mix => ({
+const createThinkingMix = (maxTokens: number, usd: number): Mix => ({
   name: `20 at once, ${maxTokens / 1_000}k, $${usd} a day`,
   limits: { usd_per_day: usd },
-  people: [{ asks: { ...THINKERS, maxTokens }, count: 20, each: 8 }],
+  people: [{ asks: { ...THINKING_PROFILE, maxTokens }, count: 20, each: 8 }],
 });
 
 export const MIXES: readonly Mix[] = [
-  coding(32_000, 10),
-  coding(128_000, 10),
-  coding(32_000, 2),
-  coding(128_000, 2),
-  searching('claude-sonnet-5-5', 20, 'exact'),
-  searching('claude-sonnet-5-5', 2, 'estimate'),
-  searching('claude-opus-5-5', 40, 'exact'),
-  searching('claude-opus-5-5', 5, 'estimate'),
-  searchingLong('claude-sonnet-5-5', 12),
-  searchingLong('claude-haiku-5-5', 3),
-  thinking(16_000, 10),
-  thinking(128_000, 10),
-  thinking(16_000, 2),
-  thinking(128_000, 2),
+  createCodingMix(32_000, 10),
+  createCodingMix(128_000, 10),
+  createCodingMix(32_000, 2),
+  createCodingMix(128_000, 2),
+  createSearchMix('claude-sonnet-5-5', 20, 'exact'),
+  createSearchMix('claude-sonnet-5-5', 2, 'estimate'),
+  createSearchMix('claude-opus-5-5', 40, 'exact'),
+  createSearchMix('claude-opus-5-5', 5, 'estimate'),
+  createLongSearchMix('claude-sonnet-5-5', 12),
+  createLongSearchMix('claude-haiku-5-5', 3),
+  createThinkingMix(16_000, 10),
+  createThinkingMix(128_000, 10),
+  createThinkingMix(16_000, 2),
+  createThinkingMix(128_000, 2),
   {
     name: '30 visitors, $0.02 each, $0.25 a day for all',
     limits: { usd_per_day: 0.02 },
     shared: 0.25,
-    people: [{ asks: VISITORS, count: 30, each: 20 }],
+    people: [{ asks: VISITOR_PROFILE, count: 30, each: 20 }],
   },
   {
     name: '10 visitors of Sonnet, $0.05 each',
     limits: { usd_per_day: 0.05 },
     shared: 0.5,
-    people: [{ asks: SONNET, count: 10, each: 20 }],
+    people: [{ asks: SONNET_PROFILE, count: 10, each: 20 }],
   },
 ];
 
-const LABELS: Asking = { ...TITLES, maxTokens: 256, says: [5, 30], pause: [0, 1] };
+const LABEL_PROFILE: RequestProfile = { ...TITLE_PROFILE, maxTokens: 256, says: [5, 30], pause: [0, 1] };
 /** Three of them fit into $10. */
-const LARGE: Asking = { ...CODE, maxTokens: 128_000, says: [15_000, 20_000], pause: [0, 0] };
+const LARGE_PROFILE: RequestProfile = { ...CODE_PROFILE, maxTokens: 128_000, says: [15_000, 20_000], pause: [0, 0] };
 
 /** Small requests, alone or beside so many large ones, each of which comes a while after its last one was answered. */
-export function labelsBeside(large: number, pause: Range = [0, 0]): Mix {
+export function createLabelMix(large: number, pause: Range = [0, 0]): Mix {
   return {
     name: `labels beside ${large}`,
     limits: { usd_per_day: 10, on_shortfall: 'refuse' },
     people: [
-      { asks: LABELS, count: 5, each: 120 },
-      { asks: { ...LARGE, pause }, count: large, each: 2 },
+      { asks: LABEL_PROFILE, count: 5, each: 120 },
+      { asks: { ...LARGE_PROFILE, pause }, count: large, each: 2 },
     ],
   };
 }
@@ -180,24 +181,24 @@ export const SPENDERS: Mix = {
   name: '40 people, $0.006 each',
   limits: { usd_per_day: 0.006 },
   shared: 10,
-  people: [{ asks: { ...VISITORS, input: [900, 900] }, count: 40, each: 40 }],
+  people: [{ asks: { ...VISITOR_PROFILE, input: [900, 900] }, count: 40, each: 40 }],
 };
 
-const NO_UPSTREAM = { baseURL: 'https://upstream.example', apiKey: 'sk-key', simulated: false };
+const FAKE_UPSTREAM = { baseURL: 'https://upstream.example', apiKey: 'sk-key', isSimulated: false };
 /** Tokens that a model writes in a second; milliseconds before the first one, and of each search. */
 const TOKENS_PER_SECOND = 80;
-const FIRST_MS = 800;
+const FIRST_TOKEN_MS = 800;
 const SEARCH_MS = 2_000;
 const SEARCH_TOKENS = 6_000;
 /** Who is told to ask again does so as the official SDKs do: twice. */
-const TRIES = 3;
+const MAX_TRIES = 3;
 const STEPS = 200_000;
 const REST_MS = 24 * 60 * 60_000;
 /** Money counts as good as gone where no more is left than this part. */
-const NEAR_THE_END = 0.1;
+const NEAR_END_SHARE = 0.1;
 
 /** What has become of those who have asked. */
-export interface Honest {
+export interface MixResult {
   answered: number;
   /** How many were refused, how many of them while two of their kind had room, and how many before the end was near. */
   refused: number;
@@ -219,14 +220,14 @@ export interface Honest {
   /** How many answers have said that the question does not fit once more. */
   saidNot: number;
   /** Milliseconds from the question to the first byte, by the model that was asked. */
-  waits: { model: Asking['model']; ms: number }[];
+  waits: { model: RequestProfile['model']; ms: number }[];
   spent: number;
 }
 
 /** Lets everybody ask until they have had their answers, or their money is spent. */
-export async function live(mix: Mix, seed: number): Promise<Honest> {
-  const random = dice(seed);
-  const world = new World(inOrder(), NO_MISHAPS);
+export async function simulateMix(mix: Mix, seed: number): Promise<MixResult> {
+  const random = createRandom(seed);
+  const world = new World(createFifoScheduler(), NO_MISHAPS);
   const { limits, shared } = mix;
   const vars = {
     DEFAULT_LIMITS: JSON.stringify(limits),
@@ -234,7 +235,7 @@ export async function live(mix: Mix, seed: number): Promise<Honest> {
   };
   const settings = settingsOf({ ...env, ...vars });
   const models = new ModelTable();
-  const told: Honest = {
+  const told: MixResult = {
     ...{
       answered: 0,
       refused: 0,
@@ -254,25 +255,25 @@ export async function live(mix: Mix, seed: number): Promise<Honest> {
     waits: [],
   };
   let asked = 0;
-  await inWorld(world, {}, async () => {
+  await runInWorld(world, {}, async () => {
     if (shared !== undefined) {
-      const pool = hostOf('POOL', 'deployment');
+      const pool = findHost('POOL', 'deployment');
       void pool.invoke('setLimits', [{ usd_per_day: shared }]);
-      await settle();
-      pool.flush();
+      await settleTasks();
+      pool.commitStep();
     }
     const people = mix.people.flatMap(({ count, ...one }) => Array.from({ length: count }, () => one));
     const accounts = people.map((_, nth) => (shared === undefined ? 'alice' : `person-${nth}`));
     /** What is not settled of the tightest limit, and what of that is not held either; nanodollars. */
-    const left = (account: string) => {
-      const one = usedIn([account]);
+    const remainingBudgetOf = (account: string) => {
+      const one = sumLedgers([account]);
       const own = (limits.usd_per_day ?? 0) * 1e9;
-      const all = shared === undefined ? one : usedIn([...new Set(accounts)]);
+      const all = shared === undefined ? one : sumLedgers([...new Set(accounts)]);
       const most = shared === undefined ? own : shared * 1e9;
       const part = Math.min((own - one.settled) / own, (most - all.settled) / most);
       return {
         part,
-        isNearEnd: part <= NEAR_THE_END,
+        isNearEnd: part <= NEAR_END_SHARE,
         free: Math.min(own - one.settled - one.held, most - all.settled - all.held),
       };
     };
@@ -281,17 +282,17 @@ export async function live(mix: Mix, seed: number): Promise<Honest> {
     const changes = new Map<string, number>();
     /** How long the answers to each account were. */
     const lengths = new Map<string, AnswerLengths>();
-    const change = (account: string) => {
+    const noteChange = (account: string) => {
       const count = (changes.get(account) ?? 0) + 1;
       changes.set(account, count);
       return count;
     };
-    const ask = async (asks: Asking, account: string, history: number): Promise<boolean> => {
+    const sendRequest = async (asks: RequestProfile, account: string, history: number): Promise<boolean> => {
       const { model, maxTokens, searches = 0, cached = 0 } = asks;
-      const input = history + within(asks.input, random);
+      const input = history + drawWithin(asks.input, random);
       const [from, to, rarely] = asks.thinks;
-      const thought = random() < 1 / 40 ? rarely : within([from, to], random);
-      const wanted = thought + within(asks.says, random);
+      const thought = random() < 1 / 40 ? rarely : drawWithin([from, to], random);
+      const wanted = thought + drawWithin(asks.says, random);
       const tools = [{ type: 'web_search_20260209', name: 'web_search', max_uses: searches }];
       const json = {
         model,
@@ -301,17 +302,17 @@ export async function live(mix: Mix, seed: number): Promise<Honest> {
         ...(thought === 0 && to === 0 && { thinking: { type: 'disabled' } }),
         ...(cached > 0 && { cache_control: { type: 'ephemeral' } }),
       };
-      const body = bodyOf(json);
-      const known = getOrMake(lengths, account, () => new AnswerLengths(() => []));
-      const leastOf = (bound: WorstCase, by: 'enoughForText' | 'worthTrying' = 'worthTrying') => {
-        const usefulOutput = known[by](model, bound.usefulOutput ?? 0);
-        return rangeOf({ ...bound, usefulOutput }, rulesOf(limits)).least;
+      const body = createBody(json);
+      const known = getOrCreate(lengths, account, () => new AnswerLengths(() => []));
+      const leastCostOf = (bound: MaximumCost, field: 'enoughForText' | 'tokensWorthTrying' = 'tokensWorthTrying') => {
+        const usefulOutput = known[field](model, bound.usefulOutput ?? 0);
+        return costRangeOf({ ...bound, usefulOutput }, rulesOf(limits)).least;
       };
-      const { worstCase } = maximumCost(json, { bytes: body.bytes.length, models, count: input });
-      const least = leastOf(worstCase);
+      const { maximumCost: worstCase } = computeMaximumCost(json, { bytes: body.bytes.length, models, count: input });
+      const least = leastCostOf(worstCase);
       // Who waits for others does not wait for less than that.
-      const leastToWait = leastOf(worstCase, 'enoughForText');
-      const leastUncounted = leastOf(maximumCost(json, { bytes: body.bytes.length, models }).worstCase);
+      const leastToWait = leastCostOf(worstCase, 'enoughForText');
+      const leastUncounted = leastCostOf(computeMaximumCost(json, { bytes: body.bytes.length, models }).maximumCost);
       const inputCost = (limits.served_tools === 'estimate' && worstCase.served?.inputCost) || worstCase.inputCost;
       const beganAt = world.clock.now;
       for (let tries = 1; ; tries += 1) {
@@ -321,16 +322,16 @@ export async function live(mix: Mix, seed: number): Promise<Honest> {
           identity: { account, scopes: new Set() } as unknown as MeterRequest['identity'],
           ...{ accounts: env, store: env.STORE, settings, route: 'messages', body, model, headers: {} },
           waitUntil: (work) => void work.catch((thrown: unknown) => world.fail(String(thrown))),
-          upstream: counting(input),
+          upstream: createCountingUpstream(input),
           streams: true,
         };
-        const askedAs = change(account);
+        const askedAs = noteChange(account);
         let admitted: Awaited<ReturnType<typeof admit>>;
         try {
           admitted = await admit(request);
         } catch (thrown) {
           if (!(thrown instanceof ApiError)) throw thrown;
-          const { free, part, isNearEnd } = left(account);
+          const { free, part, isNearEnd } = remainingBudgetOf(account);
           told.refused += 1;
           if (free >= 2 * leastToWait) told.refusedWithRoom += 1;
           if (!isNearEnd) told.refusedEarly += 1;
@@ -346,12 +347,12 @@ export async function live(mix: Mix, seed: number): Promise<Honest> {
           )
             told.misled += 1;
           if (isOver) told.leftWhenRefused ||= part;
-          if (isOver || tries === TRIES) return !(isOver && isNearEnd);
+          if (isOver || tries === MAX_TRIES) return !(isOver && isNearEnd);
           await sleep(Number(thrown.headers['retry-after'] ?? 1) * 1_000);
           continue;
         }
-        const { free, isNearEnd } = left(account);
-        const begun = change(account);
+        const { free, isNearEnd } = remainingBudgetOf(account);
+        const begun = noteChange(account);
         const may = admitted.maxTokens ?? maxTokens;
         const output = Math.min(wanted, may);
         const isCut = output < Math.min(wanted, maxTokens);
@@ -365,9 +366,9 @@ export async function live(mix: Mix, seed: number): Promise<Honest> {
         }
         if (may <= thought && thought < maxTokens) told.wordless += 1;
         const startedAt = world.clock.now;
-        told.waits.push({ model, ms: startedAt - beganAt + FIRST_MS });
+        told.waits.push({ model, ms: startedAt - beganAt + FIRST_TOKEN_MS });
         const used = searches > 0 ? Math.floor(random() * (searches + 1)) : 0;
-        await sleep(FIRST_MS + used * SEARCH_MS + (output / TOKENS_PER_SECOND) * 1_000);
+        await sleep(FIRST_TOKEN_MS + used * SEARCH_MS + (output / TOKENS_PER_SECOND) * 1_000);
         const prompt = input * (1 + used) + ((used * (used + 1)) / 2) * SEARCH_TOKENS;
         const read = Math.floor(prompt * cached);
         const usage = {
@@ -378,17 +379,17 @@ export async function live(mix: Mix, seed: number): Promise<Honest> {
         };
         const ended = { model, usage, stop_reason: isCut ? 'max_tokens' : 'end_turn', bytes: 1 } as const;
         const how = { status: 200, end: 'complete', upstream_request_id: 'req_up', sent: true } as const;
-        const outcome = { ...ended, ...how, completed: true, error_type: undefined, ttft_ms: FIRST_MS } as const;
+        const outcome = { ...ended, ...how, completed: true, error_type: undefined, ttft_ms: FIRST_TOKEN_MS } as const;
         const { budget, done } = admitted.settle(outcome);
         const isAlone = begun === askedAs + 1 && changes.get(account) === begun;
         await done;
         known.note({ model, tokens: output });
         const isStillAlone = isAlone && changes.get(account) === begun;
-        const changed = change(account);
-        if (!budget) throw new Violation('An answer has not said what is left.');
+        const changed = noteChange(account);
+        if (!budget) throw new InvariantViolation('An answer has not said what is left.');
         if (!isStillAlone) return true;
         said.set(account, { fits: budget.fits, least, changes: changed });
-        const { settled, held } = usedIn([account]);
+        const { settled, held } = sumLedgers([account]);
         const own = (limits.usd_per_day ?? 0) * 1e9;
         const rest = own - settled - held;
         told.compared += 1;
@@ -398,16 +399,16 @@ export async function live(mix: Mix, seed: number): Promise<Honest> {
         return true;
       }
     };
-    world.calm(REST_MS);
+    world.suspendMishaps(REST_MS);
     let running = people.length;
     for (const [nth, { asks, each }] of people.entries()) {
       void (async () => {
         await sleep(random() * 3_000);
         let history = 0;
         for (let times = 0; times < each; times += 1) {
-          if (!(await ask(asks, accounts[nth] ?? '', history))) return;
-          if (asks.grows) history += within(asks.grows, random);
-          await sleep(within(asks.pause, random) * 1_000);
+          if (!(await sendRequest(asks, accounts[nth] ?? '', history))) return;
+          if (asks.grows) history += drawWithin(asks.grows, random);
+          await sleep(drawWithin(asks.pause, random) * 1_000);
         }
       })()
         .catch((thrown: unknown) => world.fail(String(thrown instanceof Error ? thrown.stack : thrown)))
@@ -417,30 +418,30 @@ export async function live(mix: Mix, seed: number): Promise<Honest> {
     }
     const most = (shared ?? limits.usd_per_day ?? 0) * 1e9;
     for (let steps = 0; running > 0; steps += 1) {
-      if (steps > STEPS || !(await world.step())) throw new Violation(`${running} people wait for ever`);
+      if (steps > STEPS || !(await world.step())) throw new InvariantViolation(`${running} people wait for ever`);
       // To look at many accounts takes long.
       const all = [...new Set(accounts)];
       if (steps % all.length > 0) continue;
-      const { settled, held } = usedIn(all);
+      const { settled, held } = sumLedgers(all);
       if (settled + held > most && limits.served_tools !== 'estimate')
-        throw new Violation(`${settled + held} of ${most}`);
+        throw new InvariantViolation(`${settled + held} of ${most}`);
     }
-    told.spent = usedIn([...new Set(accounts)]).settled / most;
+    told.spent = sumLedgers([...new Set(accounts)]).settled / most;
   });
   return told;
 }
 
 /** @returns the milliseconds within which 95 of 100 have had their first byte */
-export function p95(waits: Honest['waits']): number {
+export function p95OfWaits(waits: MixResult['waits']): number {
   const sorted = waits.map(({ ms }) => ms).sort((one, other) => one - other);
   return sorted[Math.ceil(sorted.length * 0.95) - 1] ?? 0;
 }
 
-function usedIn(accounts: readonly string[]): { settled: number; held: number } {
+function sumLedgers(accounts: readonly string[]): { settled: number; held: number } {
   const sum = { settled: 0, held: 0 };
   for (const name of accounts) {
-    const { storage } = hostOf('ACCOUNT', name);
-    if (!storage.has('ledger')) continue;
+    const { storage } = findHost('ACCOUNT', name);
+    if (!storage.hasTable('ledger')) continue;
     const query = `select coalesce(sum(iif(status = 'held', hold, 0)), 0) as held,
       coalesce(sum(iif(status = 'held', 0, cost)), 0) as settled from ledger`;
     const [row] = storage.exec(query, []).toArray();
@@ -451,11 +452,11 @@ function usedIn(accounts: readonly string[]): { settled: number; held: number } 
 }
 
 /** @returns an upstream that counts each prompt as so many tokens, and answers nothing else */
-function counting(input_tokens: number): MeterRequest['upstream'] {
-  return { ...NO_UPSTREAM, fetch: async () => Response.json({ input_tokens }) };
+function createCountingUpstream(input_tokens: number): MeterRequest['upstream'] {
+  return { ...FAKE_UPSTREAM, fetch: async () => Response.json({ input_tokens }) };
 }
 
-function bodyOf(json: Json): JsonBody {
+function createBody(json: Json): JsonBody {
   const text = JSON.stringify(json);
   return { bytes: new TextEncoder().encode(text), text, json };
 }
@@ -464,12 +465,12 @@ function sleep(milliseconds: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, milliseconds));
 }
 
-function within([from, to]: Range, random: () => number): number {
+function drawWithin([from, to]: Range, random: () => number): number {
   return from + Math.floor(random() * (to - from + 1));
 }
 
 /** @returns numbers from 0 to 1, the same ones for the same seed */
-function dice(seed: number): () => number {
+function createRandom(seed: number): () => number {
   let state = (seed * 7_919 + 1) % 2_147_483_647;
   return () => {
     state = (state * 48_271) % 2_147_483_647;
@@ -478,7 +479,7 @@ function dice(seed: number): () => number {
 }
 
 /** Lets everything happen in the order in which it was sent. */
-export function inOrder() {
+export function createFifoScheduler() {
   const waiting: (() => void)[] = [];
   return {
     schedule: <T>(task: Promise<T>) => new Promise<T>((resolve) => waiting.push(() => resolve(task))),

@@ -1,7 +1,7 @@
 /** Honest people are neither refused nor cut while there is money, and small requests do not wait for large ones. */
 import { expect, test } from 'vitest';
-import { labelsBeside, live, MIXES, type Mix, p95, SPENDERS } from './honest-mixes.ts';
-import { PATIENCE_MS, RUNS } from './property.ts';
+import { createLabelMix, MIXES, type Mix, p95OfWaits, SPENDERS, simulateMix } from './honest-mixes.ts';
+import { MAX_DURATION_MS, RUNS } from './property.ts';
 
 /** By day those whose money is short; by night all, from as many seeds as the table in docs/holds.md. */
 const isNight = RUNS > 100;
@@ -26,7 +26,7 @@ test.each(mixes)(
       misled: 0,
     };
     for (const seed of SEEDS) {
-      const told = await live(mix, seed);
+      const told = await simulateMix(mix, seed);
       const { answered, refused, refusedWithRoom, refusedEarly, early, cutWithMoney, wordless } = told;
       sum.asked += answered + refused;
       sum.answered += answered;
@@ -50,11 +50,11 @@ test.each(mixes)(
     // A limit pays for some fifteen of its longest requests.
     if (mix.name.startsWith('Long')) expect(sum.refusedEarly / sum.asked).toBeLessThanOrEqual(0.01);
   },
-  PATIENCE_MS,
+  MAX_DURATION_MS,
 );
 
 test('who has a budget alone is told what the ledger says, and asks as long as the last question is said to fit', async () => {
-  const { answered, compared, saidWrong, misled, saidNot } = await live(SPENDERS, 1);
+  const { answered, compared, saidWrong, misled, saidNot } = await simulateMix(SPENDERS, 1);
   expect(answered).toBeGreaterThan(40);
   expect([compared, saidWrong, misled]).toEqual([answered, 0, 0]);
   // Each hears once, with the last answer, that no other fits: but for those whose last answer was so long that the next needs more.
@@ -67,12 +67,12 @@ const COUNT_MS = 50;
 
 test('small ones wait at most a second longer beside one large request that waits, and beside one that comes every 4 s', async () => {
   const timesOf = async (mix: Mix) => {
-    const { waits, refused } = await live(mix, 1);
-    return { ms: p95(waits.filter(({ model }) => model === 'claude-haiku-5-5')), refused };
+    const { waits, refused } = await simulateMix(mix, 1);
+    return { ms: p95OfWaits(waits.filter(({ model }) => model === 'claude-haiku-5-5')), refused };
   };
-  const alone = await timesOf(labelsBeside(0));
+  const alone = await timesOf(createLabelMix(0));
   // Three have plugin, and each of the others waits for 30 s.
-  for (const mix of [labelsBeside(4), labelsBeside(12, [4, 4])]) {
+  for (const mix of [createLabelMix(4), createLabelMix(12, [4, 4])]) {
     const beside = await timesOf(mix);
     expect(beside.refused).toBeGreaterThan(5);
     expect(beside.ms).toBeLessThanOrEqual(alone.ms + 1_000 + COUNT_MS);

@@ -1,76 +1,76 @@
 /** A Durable Object as it runs here: its storage lasts, its instance dies and is made anew. */
 import { AsyncLocalStorage } from 'node:async_hooks';
 import type { Clock } from './clock.ts';
-import { Storage } from './storage.ts';
+import { SimulatedStorage } from './storage.ts';
 import type { WriteFailure } from './world.ts';
 
 /** What an object needs of its world. */
-export interface Surroundings {
+export interface HostWorld {
   clock: Clock;
   hop(label: string): Promise<void>;
   fail(failure: string): void;
-  writeFailure(): WriteFailure | undefined;
+  nextWriteFailure(): WriteFailure | undefined;
 }
 
-const READS = /^\s*(?:select|pragma)\b/i;
+const READ_QUERY = /^\s*(?:select|pragma)\b/i;
 
 /** The error of a write that fails in a schedule. */
 export class FailedWrite extends Error {}
 
 /** Times that an alarm may come in one millisecond. */
-const MOST_RINGS = 3;
+const MAX_ALARMS_PER_MS = 3;
 
 /** What whoever is dead still tries to do: it comes to nothing. */
-export class Dead extends Error {}
+export class DeadInstanceError extends Error {}
 
 /** Says that an invariant does not hold. */
-export class Violation extends Error {}
+export class InvariantViolation extends Error {}
 
 interface Instance {
   host: Host;
-  dead: boolean;
+  isDead: boolean;
   object: Record<string, (...args: unknown[]) => unknown>;
   ready: Promise<unknown>;
   /** Told when it dies: calls that wait, streams that are read. */
-  mourners: Set<() => void>;
+  deathListeners: Set<() => void>;
 }
 
 /** Storage of objects whose world has ended, by their kind. */
-const spares = new Map<string, Storage[]>();
+const spareStorages = new Map<string, SimulatedStorage[]>();
 
-export const current = new AsyncLocalStorage<Instance>();
+export const currentInstance = new AsyncLocalStorage<Instance>();
 
-export type Make = (ctx: DurableObjectState) => object;
+export type CreateObject = (ctx: DurableObjectState) => object;
 
 /** One object: its storage, which lasts, and the instance that runs. */
 export class Host {
-  readonly storage: Storage;
+  readonly storage: SimulatedStorage;
   /** For labels. */
   readonly name: string;
   readonly #kind: string;
   readonly #id: string;
-  readonly #world: Surroundings;
-  readonly #make: Make;
+  readonly #world: HostWorld;
+  readonly #createObject: CreateObject;
   #instance: Instance | undefined;
   /** Who has handed out a stream. */
-  readonly #streams = new WeakMap<ReadableStream, Instance>();
+  readonly #streamOwners = new WeakMap<ReadableStream, Instance>();
   /** How often an instance has died. */
-  deaths = 0;
+  deathCount = 0;
   #outbox: (() => void)[] = [];
-  #broken = false;
-  #isRinging = false;
-  #rangAt = 0;
-  #rings = 0;
+  #isMarkedBroken = false;
+  #isAlarmRunning = false;
+  #lastAlarmAt = 0;
+  #alarmCount = 0;
   #alarmFailures = 0;
-  #notBefore = 0;
+  #retryAlarmAt = 0;
 
-  constructor(world: Surroundings, kind: string, id: string, make: Make) {
+  constructor(world: HostWorld, kind: string, id: string, make: CreateObject) {
     this.#world = world;
     this.#id = id;
     this.name = `${kind} ${id}`;
     this.#kind = kind;
-    this.storage = spares.get(kind)?.pop() ?? new Storage();
-    this.#make = make;
+    this.storage = spareStorages.get(kind)?.pop() ?? new SimulatedStorage();
+    this.#createObject = make;
   }
 
   /** The object as it runs, if it does: for what only its memory tells. */
@@ -80,80 +80,81 @@ export class Host {
 
   /** Whether it is reset at the end of this step. */
   get isBroken(): boolean {
-    return this.#broken;
+    return this.#isMarkedBroken;
   }
 
   /** Has something leave the object once what was written before it is stored. */
-  leave(send: () => void): void {
+  sendAfterCommit(send: () => void): void {
     this.#outbox.push(send);
   }
 
   /** Calls a method, as a call arrives. Rejects when the object dies meanwhile. */
   invoke(method: string, args: unknown[]): Promise<unknown> {
-    const instance = this.#wake();
+    const instance = this.#getInstance();
     return new Promise((resolve, reject) => {
-      const mourn = () => reject(lost());
-      instance.mourners.add(mourn);
-      const end = (tell: () => void) => {
-        if (instance.dead) return;
-        this.leave(() => {
-          instance.mourners.delete(mourn);
+      const onDeathOf = () => reject(connectionLostError());
+      instance.deathListeners.add(onDeathOf);
+      const dispose = (tell: () => void) => {
+        if (instance.isDead) return;
+        this.sendAfterCommit(() => {
+          instance.deathListeners.delete(onDeathOf);
           tell();
         });
       };
-      this.#during(instance, method, args).then(
+      this.#runAs(instance, method, args).then(
         (value) => {
           const { body } = (typeof value === 'object' && value !== null ? value : {}) as { body?: unknown };
-          if (body instanceof ReadableStream) this.#streams.set(body, instance);
-          end(() => resolve(value));
+          if (body instanceof ReadableStream) this.#streamOwners.set(body, instance);
+          dispose(() => resolve(value));
         },
         (thrown: unknown) => {
-          if (!instance.dead && isMistake(thrown)) this.#world.fail(`${this.name}.${method}: ${stackOf(thrown)}`);
-          end(() => reject(thrown));
+          if (!instance.isDead && isProgramError(thrown))
+            this.#world.fail(`${this.name}.${method}: ${stackOf(thrown)}`);
+          dispose(() => reject(thrown));
         },
       );
     });
   }
 
   /** @returns when the alarm is due; undefined while its handler runs, which never runs twice at a time */
-  get alarmAt(): number | undefined {
-    const { armed } = this.storage;
-    return armed === null || this.#isRinging ? undefined : Math.max(armed, this.#notBefore);
+  get nextAlarmAt(): number | undefined {
+    const { armedAlarm: armed } = this.storage;
+    return armed === null || this.#isAlarmRunning ? undefined : Math.max(armed, this.#retryAlarmAt);
   }
 
   /** The alarm has come. */
-  ring(): void {
-    this.#rings = this.#rangAt === this.#world.clock.now ? this.#rings + 1 : 1;
-    this.#rangAt = this.#world.clock.now;
-    if (this.#rings > MOST_RINGS) this.#world.fail(`the alarm of ${this.name} comes again and again`);
+  fireAlarm(): void {
+    this.#alarmCount = this.#lastAlarmAt === this.#world.clock.now ? this.#alarmCount + 1 : 1;
+    this.#lastAlarmAt = this.#world.clock.now;
+    if (this.#alarmCount > MAX_ALARMS_PER_MS) this.#world.fail(`the alarm of ${this.name} comes again and again`);
     this.storage.beginAlarm();
-    this.#isRinging = true;
-    const instance = this.#wake();
-    this.#during(instance, 'alarm', []).then(
+    this.#isAlarmRunning = true;
+    const instance = this.#getInstance();
+    this.#runAs(instance, 'alarm', []).then(
       () => {
-        if (instance.dead) return;
+        if (instance.isDead) return;
         // An object that is reset in its handler's last step has its alarm again.
-        this.leave(() => {
-          this.#isRinging = false;
+        this.sendAfterCommit(() => {
+          this.#isAlarmRunning = false;
           this.#alarmFailures = 0;
-          this.#notBefore = 0;
+          this.#retryAlarmAt = 0;
           this.storage.endAlarm(true);
         });
       },
       (thrown: unknown) => {
-        if (instance.dead) return;
-        this.#isRinging = false;
+        if (instance.isDead) return;
+        this.#isAlarmRunning = false;
         this.#alarmFailures += 1;
         if (this.#alarmFailures > 6) this.#world.fail(`the alarm of ${this.name} has failed too often: ${thrown}`);
-        this.#notBefore = this.#world.clock.now + 1_000 * 2 ** this.#alarmFailures;
+        this.#retryAlarmAt = this.#world.clock.now + 1_000 * 2 ** this.#alarmFailures;
         this.storage.endAlarm(false);
       },
     );
   }
 
   /** Ends a step: what was written is stored, and what was said leaves. */
-  flush(): void {
-    if (this.#broken) {
+  commitStep(): void {
+    if (this.#isMarkedBroken) {
       this.crash(false);
       return;
     }
@@ -166,85 +167,85 @@ export class Host {
   /** Ends a step by death. */
   crash(keeps: boolean): void {
     // A step in which the object was reset keeps nothing.
-    const isKept = keeps && !this.#broken;
-    this.#broken = false;
-    if (isKept) this.flush();
+    const isKept = keeps && !this.#isMarkedBroken;
+    this.#isMarkedBroken = false;
+    if (isKept) this.commitStep();
     this.storage.rollback();
     this.#outbox = [];
     const instance = this.#instance;
     this.#instance = undefined;
-    this.#isRinging = false;
+    this.#isAlarmRunning = false;
     this.storage.endAlarm(false);
     this.storage.commit();
     if (!instance) return;
-    instance.dead = true;
-    this.deaths += 1;
+    instance.isDead = true;
+    this.deathCount += 1;
     // It takes a moment until another one is there.
     this.#world.clock.now += 50;
-    for (const mourn of instance.mourners) mourn();
+    for (const mourn of instance.deathListeners) mourn();
   }
 
   /** Is told when the instance dies that has handed out a stream, or has died already. */
   mourn(body: ReadableStream, tell: () => void): void {
-    const instance = this.#streams.get(body);
-    if (!instance || instance.dead) tell();
-    else instance.mourners.add(tell);
+    const instance = this.#streamOwners.get(body);
+    if (!instance || instance.isDead) tell();
+    else instance.deathListeners.add(tell);
   }
 
   /** Ends it with its world. */
   end(): void {
     this.crash(false);
-    const kept = spares.get(this.#kind) ?? [];
-    spares.set(this.#kind, kept);
-    if (this.storage.reset()) kept.push(this.storage);
+    const kept = spareStorages.get(this.#kind) ?? [];
+    spareStorages.set(this.#kind, kept);
+    if (this.storage.clearTables()) kept.push(this.storage);
   }
 
-  async #during(instance: Instance, method: string, args: unknown[]): Promise<unknown> {
-    return await current.run(instance, async () => {
+  async #runAs(instance: Instance, method: string, args: unknown[]): Promise<unknown> {
+    return await currentInstance.run(instance, async () => {
       await instance.ready;
       return await instance.object[method]?.(...args);
     });
   }
 
-  #wake(): Instance {
+  #getInstance(): Instance {
     if (this.#instance) return this.#instance;
     const instance: Instance = {
       host: this,
-      dead: false,
+      isDead: false,
       object: {},
       ready: Promise.resolve(),
-      mourners: new Set(),
+      deathListeners: new Set(),
     };
     this.#instance = instance;
-    const object = current.run(instance, () => this.#make(this.#context(instance)));
+    const object = currentInstance.run(instance, () => this.#createObject(this.#createContext(instance)));
     instance.object = object as Instance['object'];
     return instance;
   }
 
-  #context(instance: Instance): DurableObjectState {
+  #createContext(instance: Instance): DurableObjectState {
     const { storage, name } = this;
     const id = this.#id;
-    const alive = () => {
-      if (instance.dead) throw new Dead(name);
+    const checkAlive = () => {
+      if (instance.isDead) throw new DeadInstanceError(name);
     };
-    const afterwards = async (what: string) => {
-      await this.#world.hop(`${name}: ${what} is done`);
-      if (instance.dead) await new Promise(() => {});
+    const failAfterwards = async (operation: string) => {
+      await this.#world.hop(`${name}: ${operation} is done`);
+      if (instance.isDead) await new Promise(() => {});
     };
     const abort = () => {
-      if (!instance.dead) this.#broken = true;
+      if (!instance.isDead) this.#isMarkedBroken = true;
     };
     /** @returns how a write fails that can only fail before it takes effect */
-    const failWrite = (what: string): WriteFailure | undefined => {
-      const failure = this.#world.writeFailure();
+    const failWriteBefore = (operation: string): WriteFailure | undefined => {
+      const failure = this.#world.nextWriteFailure();
       if (failure === 'fatal') abort();
-      if (failure === 'after' && what === 'alarm') return failure;
-      if (failure !== undefined) throw new FailedWrite(`${name}: the ${what} failed (${failure})`);
+      if (failure === 'after' && operation === 'alarm') return failure;
+      if (failure !== undefined) throw new FailedWrite(`${name}: the ${operation} failed (${failure})`);
       return undefined;
     };
     /** Changes the alarm, or everything. */
     const changeAlarm = (change: () => void) => {
-      const failure = failWrite('alarm');
+      const failure = failWriteBefore('alarm');
       change();
       if (failure !== undefined) throw new FailedWrite(`${name}: the alarm failed (${failure})`);
     };
@@ -253,47 +254,47 @@ export class Host {
       storage: {
         sql: {
           exec: (query: string, ...bindings: SqlStorageValue[]) => {
-            alive();
-            if (!READS.test(query)) failWrite('statement');
+            checkAlive();
+            if (!READ_QUERY.test(query)) failWriteBefore('statement');
             return storage.exec(query, bindings);
           },
           get databaseSize() {
-            alive();
+            checkAlive();
             return storage.databaseSize;
           },
         },
         transactionSync: <T>(work: () => T) => {
-          alive();
+          checkAlive();
           return storage.transactionSync(() => {
             const result = work();
-            failWrite('transaction');
+            failWriteBefore('transaction');
             return result;
           });
         },
         getAlarm: async () => storage.alarm,
         setAlarm: async (time: number) => {
-          if (instance.dead) return;
+          if (instance.isDead) return;
           changeAlarm(() => {
             storage.alarm = time;
           });
         },
         deleteAlarm: async () => {
-          alive();
+          checkAlive();
           changeAlarm(() => {
             storage.alarm = null;
           });
-          await afterwards('deleteAlarm');
+          await failAfterwards('deleteAlarm');
         },
         deleteAll: async () => {
-          alive();
-          failWrite('deletion');
+          checkAlive();
+          failWriteBefore('deletion');
           storage.deleteAll();
-          await afterwards('deleteAll');
+          await failAfterwards('deleteAll');
         },
       },
       waitUntil: (work: Promise<unknown>) => {
         work.catch((thrown: unknown) => {
-          if (!instance.dead && isMistake(thrown)) this.#world.fail(`${name}: ${stackOf(thrown)}`);
+          if (!instance.isDead && isProgramError(thrown)) this.#world.fail(`${name}: ${stackOf(thrown)}`);
         });
       },
       blockConcurrencyWhile: async <T>(work: () => Promise<T>): Promise<T> => {
@@ -308,37 +309,37 @@ export class Host {
 }
 
 /** @returns the host of whoever runs now, unless it is a client; undefined is a dead one. */
-export function caller(): Host | undefined {
-  const instance = current.getStore();
-  return instance && !instance.dead ? instance.host : undefined;
+export function callingHost(): Host | undefined {
+  const instance = currentInstance.getStore();
+  return instance && !instance.isDead ? instance.host : undefined;
 }
 
 /** @returns what tells whether whoever runs now still does */
-export function alive(): () => boolean {
-  const instance = current.getStore();
-  return () => !instance?.dead;
+export function createAliveCheck(): () => boolean {
+  const instance = currentInstance.getStore();
+  return () => !instance?.isDead;
 }
 
 /** Does something that is no object's doing, whoever runs now. */
-export function outside(work: () => void): void {
-  current.exit(work);
+export function runOutside(work: () => void): void {
+  currentInstance.exit(work);
 }
 
 /** @returns a timer's work as its setter does it; the dead do nothing */
-export function bound(run: () => void): () => void {
-  const instance = current.getStore();
+export function bindToCaller(run: () => void): () => void {
+  const instance = currentInstance.getStore();
   if (!instance) return run;
   return () => {
-    if (!instance.dead) current.run(instance, run);
+    if (!instance.isDead) currentInstance.run(instance, run);
   };
 }
 
-export function lost(): Error {
+export function connectionLostError(): Error {
   return Object.assign(new Error('the connection was lost'), { retryable: true });
 }
 
 /** Whether something was thrown that only a mistake in the program throws. */
-function isMistake(thrown: unknown): boolean {
+function isProgramError(thrown: unknown): boolean {
   if (thrown instanceof TypeError || thrown instanceof ReferenceError || thrown instanceof RangeError) return true;
   if (!(thrown instanceof Error && 'code' in thrown && thrown.code === 'ERR_SQLITE_ERROR')) return false;
   // A row that is there already is how an account refuses what comes twice.

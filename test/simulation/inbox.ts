@@ -2,13 +2,13 @@
 import fc from 'fast-check';
 import { settingsOf } from '#edge/config/settings.ts';
 import type { Remote } from '#edge/durable/call-object.ts';
-import { leaseOf, SCHEDULE } from '#edge/kit/delivery/schedule.ts';
+import { leaseMsOf, SCHEDULE } from '#edge/kit/delivery/schedule.ts';
 import { callAccount } from '#edge/money/contracts/call-account.ts';
 import type { Conclusion, InboxObject } from '#edge/plugins/webhooks/contracts/inbox.ts';
 import { callInbox } from '#edge/plugins/webhooks/inbox/call-inbox.ts';
 import type { Classification } from '#edge/plugins/webhooks/webhooks-answers.schema.ts';
-import { env, hostOf, inWorld } from './bindings.ts';
-import { outside } from './host.ts';
+import { env, findHost, runInWorld } from './bindings.ts';
+import { runOutside } from './host.ts';
 import { InboxModel } from './inbox-model.ts';
 import { mishaps } from './mishaps.ts';
 import { findFailure } from './property.ts';
@@ -31,7 +31,7 @@ const SOURCE = 'tickets';
 const ACCOUNT = 'webhook-tickets';
 const STEPS = 400;
 const REST_MS = 3 * 60 * 60_000;
-const LEASE_MS = leaseOf(SCHEDULE);
+const LEASE_MS = leaseMsOf(SCHEDULE);
 const WELL: Fate = { classify: 'well', deliver: 'well' };
 const ids = fc.constantFrom('tickets_1', 'tickets_2', 'tickets_3');
 
@@ -55,63 +55,63 @@ const scenarios: fc.Arbitrary<Scenario> = fc.record({
 });
 
 /** Looks for a schedule under which something does not hold. */
-export const find = () => findFailure(scenarios, simulate);
+export const findFailingSchedule = () => findFailure(scenarios, runScenario);
 
 /** Runs a scenario in the order that a scheduler chooses, and looks at the invariants after every step. */
-async function simulate(scheduler: Scheduler, scenario: Scenario): Promise<void> {
+async function runScenario(scheduler: Scheduler, scenario: Scenario): Promise<void> {
   const world = new World(scheduler, scenario);
-  let queue: Queue | undefined;
+  let queue: SimulatedQueue | undefined;
   const enqueue = async (events: readonly string[]) => await queue?.send(events);
-  await inWorld(world, { enqueue }, async () => {
-    const model = new InboxModel(hostOf('INBOX', SOURCE), hostOf('ACCOUNT', ACCOUNT), world);
-    queue = new Queue(world, model, scenario.fates);
-    const look = () => model.look();
-    issue(world, model, queue, scenario.commands);
-    await world.run(STEPS, look);
-    await world.rest(REST_MS, look);
-    model.lookAtRest();
+  await runInWorld(world, { enqueue }, async () => {
+    const model = new InboxModel(findHost('INBOX', SOURCE), findHost('ACCOUNT', ACCOUNT), world);
+    queue = new SimulatedQueue(world, model, scenario.fates);
+    const checkInvariants = () => model.check();
+    issueCommands(world, model, queue, scenario.commands);
+    await world.runSteps(STEPS, checkInvariants);
+    await world.runToRest(REST_MS, checkInvariants);
+    model.checkAtRest();
   });
 }
 
-const place = { inboxes: env, settings: settingsOf(env), source: SOURCE };
+const inboxKey = { inboxes: env, settings: settingsOf(env), source: SOURCE };
 
-async function onInbox<T>(call: (inbox: Remote<InboxObject>) => Promise<T>): Promise<T> {
-  return await callInbox(place, call);
+async function callInboxObject<T>(call: (inbox: Remote<InboxObject>) => Promise<T>): Promise<T> {
+  return await callInbox(inboxKey, call);
 }
 
 /** Issues commands one after the other, without waiting for what comes of them. */
-function issue(world: World, model: InboxModel, queue: Queue, commands: readonly Command[]): void {
-  const run = async (command: Command): Promise<void> => {
+function issueCommands(world: World, model: InboxModel, queue: SimulatedQueue, commands: readonly Command[]): void {
+  const runCommand = async (command: Command): Promise<void> => {
     if (command.kind === 'erase') {
       const request = { identity: { account: ACCOUNT }, accounts: env, settings: settingsOf(env) };
       return void (await callAccount(request, (account) => account.erase()));
     }
     const { id } = command;
     if (command.kind === 'replay') {
-      if (await onInbox((inbox) => inbox.replay(id))) await queue.send([id]);
+      if (await callInboxObject((inbox) => inbox.replay(id))) await queue.send([id]);
       return;
     }
     const event = { id, account: ACCOUNT, text: 'text', subject: null, digest: id };
-    const answer = await onInbox((inbox) => inbox.accept(event));
+    const answer = await callInboxObject((inbox) => inbox.accept(event));
     // From here on the sender will not send it again.
-    model.accepted(id);
+    model.noteAccepted(id);
     if (answer.queue) await queue.send([id]);
   };
   void (async () => {
     for (const command of commands) {
-      await world.wait(`client: ${command.kind}`);
+      await world.waitForTurn(`client: ${command.kind}`);
       // What does not come through is sent again by its sender, or has been taken.
-      run(command).catch(() => {});
+      runCommand(command).catch(() => {});
     }
   })();
 }
 
 /** The queue, and whoever works on what it brings. */
-class Queue {
+class SimulatedQueue {
   readonly #world: World;
   readonly #model: InboxModel;
   readonly #fates: readonly Fate[];
-  #runs = 0;
+  #runCount = 0;
 
   constructor(world: World, model: InboxModel, fates: readonly Fate[]) {
     this.#world = world;
@@ -120,59 +120,59 @@ class Queue {
   }
 
   async send(events: readonly string[]): Promise<void> {
-    const fault = this.#world.fault();
+    const fault = this.#world.nextFault();
     await this.#world.hop(`queue takes ${events.join(', ')}${fault === undefined ? '' : ` (${fault})`}`);
     const isTaken = fault === undefined || fault === 'doubled' || fault === 'unanswered';
-    if (isTaken) for (const id of events) this.#bring(id);
-    if (fault === 'doubled') for (const id of events) this.#bring(id);
+    if (isTaken) for (const id of events) this.#deliver(id);
+    if (fault === 'doubled') for (const id of events) this.#deliver(id);
     if (fault !== undefined && fault !== 'doubled') throw new Error('the queue could not be reached');
   }
 
-  #bring(id: string): void {
-    outside(() => {
+  #deliver(id: string): void {
+    runOutside(() => {
       void (async () => {
         await this.#world.hop(`queue brings ${id}`);
         // A run that cannot reach the inbox is over: the alarm has it done again.
-        await this.#work(id).catch(() => {});
+        await this.#processEvent(id).catch(() => {});
       })();
     });
   }
 
-  async #work(id: string): Promise<void> {
-    const { isCalm, clock } = this.#world;
-    const fate = (isCalm ? undefined : this.#fates[this.#runs]) ?? WELL;
-    this.#runs += 1;
-    const run = this.#runs;
-    const work = await onInbox((inbox) => inbox.begin(id, LEASE_MS));
+  async #processEvent(id: string): Promise<void> {
+    const { isFreeOfMishaps: isCalm, clock } = this.#world;
+    const fate = (isCalm ? undefined : this.#fates[this.#runCount]) ?? WELL;
+    this.#runCount += 1;
+    const run = this.#runCount;
+    const work = await callInboxObject((inbox) => inbox.begin(id, LEASE_MS));
     if (work.kind === 'none') return;
-    const conclude = async (to: Conclusion['to'], error: string | null) => {
+    const concludeRun = async (to: Conclusion['to'], error: string | null) => {
       const attempt = {
         at: new Date(clock.now).toISOString(),
         ms: 0,
         error: error === null ? null : { type: 'api_error', message: error },
       };
-      await onInbox((inbox) => inbox.conclude(id, { lease: work.lease, attempt, to }));
+      await callInboxObject((inbox) => inbox.conclude(id, { lease: work.lease, attempt, to }));
     };
     let { result } = work;
     if (result === null) {
       await this.#world.hop(`run ${run} classifies ${id}: ${fate.classify}`);
       if (fate.classify === 'dies') return;
       if (fate.classify === 'fails') {
-        return await conclude({ state: 'again', pause: 30_000, notBefore: null }, 'not classified');
+        return await concludeRun({ state: 'again', pause: 30_000, notBefore: null }, 'not classified');
       }
-      if (fate.classify === 'waits') return await conclude({ state: 'waiting', at: clock.now + 60_000 }, 'no money');
-      result = await onInbox((inbox) => inbox.record(id, classificationOf(run, clock.now)));
+      if (fate.classify === 'waits') return await concludeRun({ state: 'waiting', at: clock.now + 60_000 }, 'no money');
+      result = await callInboxObject((inbox) => inbox.record(id, classificationOf(run, clock.now)));
       if (result === null) return;
     }
     await this.#world.hop(`run ${run} delivers ${id}: ${fate.deliver}`);
     if (fate.deliver === 'dies') return;
     if (fate.deliver === 'fails') {
-      return await conclude({ state: 'again', pause: 30_000, notBefore: null }, 'not delivered');
+      return await concludeRun({ state: 'again', pause: 30_000, notBefore: null }, 'not delivered');
     }
     // No source of this world names an agent.
-    this.#model.delivered(id, result as Classification);
+    this.#model.noteDelivered(id, result as Classification);
     if (fate.deliver === 'forgets') return;
-    await conclude({ state: 'delivered' }, null);
+    await concludeRun({ state: 'delivered' }, null);
   }
 }
 

@@ -1,13 +1,13 @@
 /** Who has waited long enough asks the pool once more before it is refused. */
 import { expect, test } from 'vitest';
 import { settingsOf } from '#edge/config/settings.ts';
-import { askForAdmission } from '#edge/money/admission/ask-account.ts';
 import { refusalError } from '#edge/money/admission/limit-headers.ts';
+import { requestAdmission } from '#edge/money/admission/request-admission.ts';
 import type { AdmissionDecision } from '#edge/money/contracts/admission.ts';
 import { worstCaseWith } from '../edge/money/account/admission-requests.ts';
-import { env, hostOf, inWorld } from './bindings.ts';
-import { settle } from './clock.ts';
-import { inOrder } from './honest-mixes.ts';
+import { env, findHost, runInWorld } from './bindings.ts';
+import { settleTasks } from './clock.ts';
+import { createFifoScheduler } from './honest-mixes.ts';
 import { NO_MISHAPS, World } from './world.ts';
 
 /** Nanodollars that a pool has for all who ask it at once, and how many ask: more than there are rounds. */
@@ -18,18 +18,18 @@ const WAIT_MS = 500;
 
 /** @returns what alice is told, who needs 12,000 of a deployment's 20,000 of which bob holds 11,000 */
 async function askOne(raisedTo: number | undefined) {
-  const world = new World(inOrder(), NO_MISHAPS);
+  const world = new World(createFifoScheduler(), NO_MISHAPS);
   const settings = settingsOf(env);
-  return await inWorld(world, {}, async () => {
-    const pool = hostOf('POOL', 'deployment');
+  return await runInWorld(world, {}, async () => {
+    const pool = findHost('POOL', 'deployment');
     const limit = async (nanodollars: number) => {
       void pool.invoke('setLimits', [{ usd_per_day: nanodollars / 1e9 }]);
-      await settle();
-      pool.flush();
+      await settleTasks();
+      pool.commitStep();
     };
     await limit(20_000);
     const ask = (account: string, outputTokens: number) =>
-      askForAdmission(
+      requestAdmission(
         { identity: { account }, accounts: env, settings },
         {
           requestId: `req_${account.padStart(24, '0')}`,
@@ -38,7 +38,7 @@ async function askOne(raisedTo: number | undefined) {
           defaults: { on_shortfall: 'refuse' },
         },
       );
-    world.calm(60_000);
+    world.suspendMishaps(60_000);
     const answers: Awaited<ReturnType<typeof ask>>[] = [];
     void ask('bob', 1_000).then(async (bob) => {
       answers.push(bob);
@@ -62,16 +62,16 @@ test('the refusal names the pool whose figures say so', async () => {
 });
 
 test('who loses the race for each round of a pool that has room names no payer', async () => {
-  const world = new World(inOrder(), NO_MISHAPS);
-  const answers = await inWorld(world, {}, async () => {
-    const pool = hostOf('POOL', 'deployment');
+  const world = new World(createFifoScheduler(), NO_MISHAPS);
+  const answers = await runInWorld(world, {}, async () => {
+    const pool = findHost('POOL', 'deployment');
     void pool.invoke('setLimits', [{ usd_per_day: AMPLE / 1e9 }]);
-    await settle();
-    pool.flush();
-    world.calm(60_000);
+    await settleTasks();
+    pool.commitStep();
+    world.suspendMishaps(60_000);
     const told: AdmissionDecision[] = [];
     for (let nth = 0; nth < CROWD; nth += 1)
-      void askForAdmission(
+      void requestAdmission(
         { identity: { account: 'alice' }, accounts: env, settings: settingsOf(env) },
         {
           requestId: `req_${String(nth).padStart(24, '0')}`,

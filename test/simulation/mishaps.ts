@@ -2,11 +2,14 @@
 import fc from 'fast-check';
 import { FAULTS, WRITE_FAILURES } from './world.ts';
 
-/** @param most the number of the last write that may fail @param least that of the first, behind those that set the world up */
-export const failingWrites = (most: number, least = 1) =>
-  fc.array(fc.record({ write: fc.integer({ min: least, max: most }), failure: fc.constantFrom(...WRITE_FAILURES) }), {
-    maxLength: 2,
-  });
+/** @param maxWrite the number of the last write that may fail @param minWrite that of the first, behind those that set the world up */
+export const failingWrites = (maxWrite: number, minWrite = 1) =>
+  fc.array(
+    fc.record({ write: fc.integer({ min: minWrite, max: maxWrite }), failure: fc.constantFrom(...WRITE_FAILURES) }),
+    {
+      maxLength: 2,
+    },
+  );
 
 export const mishaps = {
   faults: fc.array(fc.record({ call: fc.integer({ min: 1, max: 30 }), fault: fc.constantFrom(...FAULTS) }), {

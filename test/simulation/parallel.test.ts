@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { ask, CROWDS, type Outcome } from './parallel.ts';
-import { PATIENCE_MS, RUNS, SEED } from './property.ts';
+import { CROWDS, type Outcome, runCrowd } from './parallel.ts';
+import { MAX_DURATION_MS, RUNS, SEED } from './property.ts';
 
 /** How often each crowd asks: by day twice, at night forty times from each of five seeds. */
 const TIMES = Math.ceil(RUNS / 50);
@@ -12,7 +12,7 @@ test(
     for (const crowd of CROWDS) {
       const sum: Outcome = { asked: 0, refused: 0, clipped: 0 };
       const one = fc.asyncProperty(fc.scheduler(), async (scheduler) => {
-        const { asked, refused, clipped } = await ask(scheduler, crowd);
+        const { asked, refused, clipped } = await runCrowd(scheduler, crowd);
         sum.asked += asked;
         sum.refused += refused;
         sum.clipped += clipped;
@@ -21,5 +21,5 @@ test(
       expect.soft(sum.refused + sum.clipped, JSON.stringify(crowd)).toBeLessThanOrEqual(sum.asked / 100);
     }
   },
-  PATIENCE_MS,
+  MAX_DURATION_MS,
 );

@@ -5,9 +5,9 @@ import type { JsonBody } from '#edge/kit/http/body/json-body.ts';
 import { ApiError } from '#edge/kit/http/errors.ts';
 import { admit } from '#edge/money/admission/admission.ts';
 import type { MeterRequest } from '#edge/money/admission/metered-request.ts';
-import { env, hostOf, inWorld } from './bindings.ts';
-import { settle } from './clock.ts';
-import { Violation } from './host.ts';
+import { env, findHost, runInWorld } from './bindings.ts';
+import { settleTasks } from './clock.ts';
+import { InvariantViolation } from './host.ts';
 import { NO_MISHAPS, type Scheduler, World } from './world.ts';
 
 /** The budgets, in USD. */
@@ -30,7 +30,7 @@ export const CROWDS: readonly Crowd[] = LIMITS.flatMap((limits) =>
 );
 
 const CALLERS = 20;
-const SHARERS = 4;
+const SHARING_ACCOUNTS = 4;
 const ANSWER_TOKENS = 400;
 const ANSWER_MS = 2_500;
 const STEPS = 20_000;
@@ -44,27 +44,30 @@ export interface Outcome {
 }
 
 /** Lets twenty ask at once, in the order that a scheduler chooses. @throws Violation if more than the budget is used */
-export async function ask(scheduler: Scheduler, { limits, model, maxTokens, isShared }: Crowd): Promise<Outcome> {
+export async function runCrowd(scheduler: Scheduler, { limits, model, maxTokens, isShared }: Crowd): Promise<Outcome> {
   const world = new World(scheduler, NO_MISHAPS);
   const vars = isShared ? { DEPLOYMENT_LIMITS: JSON.stringify(limits) } : { DEFAULT_LIMITS: JSON.stringify(limits) };
   const settings = settingsOf({ ...env, ...vars });
   const outcome: Outcome = { asked: CALLERS, refused: 0, clipped: 0 };
   const most = Math.round(Math.min(...Object.values(limits)) * 1e9);
-  await inWorld(world, {}, async () => {
-    const pool = isShared ? hostOf('POOL', 'deployment') : undefined;
+  await runInWorld(world, {}, async () => {
+    const pool = isShared ? findHost('POOL', 'deployment') : undefined;
     void pool?.invoke('setLimits', [limits]);
-    await settle();
-    pool?.flush();
-    const names = Array.from({ length: isShared ? SHARERS : 1 }, (_, nth) => `a${nth}`);
-    const accounts = names.map((name) => hostOf('ACCOUNT', name));
-    const look = () => {
-      const used = accounts.reduce((sum, { storage }) => sum + (storage.has('ledger') ? usedIn(storage) : 0), 0);
-      if (used > most) throw new Violation(`${used} settled and held of ${most}`);
+    await settleTasks();
+    pool?.commitStep();
+    const names = Array.from({ length: isShared ? SHARING_ACCOUNTS : 1 }, (_, nth) => `a${nth}`);
+    const accounts = names.map((name) => findHost('ACCOUNT', name));
+    const checkInvariants = () => {
+      const used = accounts.reduce(
+        (sum, { storage }) => sum + (storage.hasTable('ledger') ? sumLedger(storage) : 0),
+        0,
+      );
+      if (used > most) throw new InvariantViolation(`${used} settled and held of ${most}`);
     };
     const json = { model, max_tokens: maxTokens, messages: [{ role: 'user', content: 'Hello there' }] };
     const text = JSON.stringify(json);
     const body: JsonBody = { bytes: new TextEncoder().encode(text), text, json };
-    const one = async (nth: number) => {
+    const sendOne = async (nth: number) => {
       const request: MeterRequest = {
         requestId: `req_${String(nth).padStart(26, '0')}`,
         identity: {
@@ -106,24 +109,24 @@ export async function ask(scheduler: Scheduler, { limits, model, maxTokens, isSh
       const how = { status: 200, end: 'complete', upstream_request_id: 'req_up', sent: true } as const;
       await admitted.settle({ ...ended, ...how, ttft_ms: world.clock.now - startedAt }).done;
     };
-    world.calm(REST_MS);
+    world.suspendMishaps(REST_MS);
     let running = CALLERS;
     for (let nth = 0; nth < CALLERS; nth += 1) {
-      void one(nth)
+      void sendOne(nth)
         .catch((thrown: unknown) => world.fail(String(thrown)))
         .finally(() => {
           running -= 1;
         });
     }
     for (let steps = 0; running > 0; steps += 1) {
-      if (steps > STEPS || !(await world.step())) throw new Violation(`${running} callers wait for ever`);
-      look();
+      if (steps > STEPS || !(await world.step())) throw new InvariantViolation(`${running} callers wait for ever`);
+      checkInvariants();
     }
   });
   return outcome;
 }
 
-function usedIn(storage: ReturnType<typeof hostOf>['storage']): number {
+function sumLedger(storage: ReturnType<typeof findHost>['storage']): number {
   const query = "select coalesce(sum(case status when 'held' then hold else cost end), 0) as used from ledger";
   return Number(storage.exec(query, []).toArray()[0]?.used ?? 0);
 }

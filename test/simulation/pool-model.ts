@@ -1,17 +1,17 @@
 /** What must hold of pools and the accounts that share them, after every step, and once everything is at rest. */
 import { PERIODS, type Period, spanAt, spanId } from '#edge/money/budget/windows.ts';
 import type { LeaseCall } from '#edge/plugins/pools/contracts/pool.ts';
-import { type Host, Violation } from './host.ts';
+import { type Host, InvariantViolation } from './host.ts';
 import type { World } from './world.ts';
 
 /** The limits of a pool's windows, in shares of a day's. */
-export const SHARES = { hour: 0.8, day: 1, week: 1.2, month: 1.2, total: 1.4 };
+export const WINDOW_SHARES = { hour: 0.8, day: 1, week: 1.2, month: 1.2, total: 1.4 };
 const USABLE_MS = 60_000;
 const DEPLOYMENT = 'deployment';
 /** The pool that has no limit at first where the deployment has none. */
 export const UNLIMITED = 'group:red';
 
-interface Spent {
+interface SpentAmount {
   account: string;
   group: string | null;
   at: number;
@@ -23,7 +23,7 @@ interface Total {
   sum: number;
   limit: number;
   /** The least since the limit was lowered: what was there before stays, and is no reason to admit more. */
-  least: number;
+  minimum: number;
 }
 
 /** One pool, with the limits that it has had. */
@@ -38,17 +38,17 @@ export class PoolModel {
   readonly #world: World;
   readonly #accounts: ReadonlyMap<string, Host>;
   readonly #pools: Watched[];
-  readonly #spent = new Map<string, Spent>();
-  readonly #costs = new Map<string, number>();
+  readonly #spentAmounts = new Map<string, SpentAmount>();
+  readonly #expectedCosts = new Map<string, number>();
   readonly #totals = new Map<string, Total>();
   readonly #spanIds = new Map<string, string>();
   readonly #isLimited: boolean;
   /** The accounts whose rows are not all there any more. */
-  readonly #forgot = new Set<string>();
-  #allowed = 0;
-  #usedAt = 0;
-  #returnsWithin: number | undefined;
-  #seen = -1;
+  readonly #forgottenLeases = new Set<string>();
+  #allowedExcess = 0;
+  #lastUsedAt = 0;
+  #maxReturnMs: number | undefined;
+  #lastCheckedChanges = -1;
 
   constructor(
     world: World,
@@ -67,35 +67,35 @@ export class PoolModel {
   }
 
   /** Something was billed beyond what was held for it. */
-  allow(nanodollars: number): void {
-    this.#allowed += nanodollars;
+  allowExcess(nanodollars: number): void {
+    this.#allowedExcess += nanodollars;
   }
 
   /** A request is going to be settled at this. */
-  costs(id: string, nanodollars: number): void {
-    this.#costs.set(id, nanodollars);
+  noteCost(id: string, nanodollars: number): void {
+    this.#expectedCosts.set(id, nanodollars);
   }
 
   /** Somebody has asked for something, or settled it. */
-  used(): void {
-    this.#usedAt = this.#world.clock.now;
+  noteUse(): void {
+    this.#lastUsedAt = this.#world.clock.now;
   }
 
   /** From now on nothing fails: what is not held is returned so many milliseconds after the last request. */
   expectReturns(milliseconds: number): void {
-    this.used();
-    this.#returnsWithin = milliseconds;
+    this.noteUse();
+    this.#maxReturnMs = milliseconds;
   }
 
-  look(): void {
+  check(): void {
     this.#checkReturns();
     const hosts = [...this.#accounts.values(), ...this.#pools.map(({ host }) => host)];
     const changes = hosts.reduce((sum, { storage }) => sum + storage.changes, 0);
-    if (changes === this.#seen) return;
-    this.#seen = changes;
+    if (changes === this.#lastCheckedChanges) return;
+    this.#lastCheckedChanges = changes;
     const leaseIds = this.#readRows();
     for (const pool of this.#pools) {
-      const leases = this.#leases(pool);
+      const leases = this.#readLeases(pool);
       this.#readLimit(pool);
       // Nothing is held from a pool without limits.
       if (this.#isLimited || pool.name !== DEPLOYMENT) {
@@ -103,60 +103,62 @@ export class PoolModel {
         // From a pool without a limit an account may hold what it likes, without a word.
         if (pool.limits[0]?.limit !== Number.POSITIVE_INFINITY) this.#checkGrants(pool, leases, leaseIds);
       }
-      if (leases.some(({ open, account }) => open === 1 && account !== null) && pool.host.storage.armed === null) {
-        throw new Violation(`${pool.name} has leases open, and no alarm`);
+      if (leases.some(({ open, account }) => open === 1 && account !== null) && pool.host.storage.armedAlarm === null) {
+        throw new InvariantViolation(`${pool.name} has leases open, and no alarm`);
       }
     }
   }
 
-  lookAtRest(): void {
+  checkAtRest(): void {
     for (const pool of this.#pools) {
-      const open = this.#leases(pool).filter((lease) => lease.open === 1);
-      if (open.length > 0) throw new Violation(`leased in the end: ${pool.name} ${JSON.stringify(open)}`);
-      this.#checkNameless(pool);
-      this.#checkCounted(pool);
+      const open = this.#readLeases(pool).filter((lease) => lease.open === 1);
+      if (open.length > 0) throw new InvariantViolation(`leased in the end: ${pool.name} ${JSON.stringify(open)}`);
+      this.#checkErasedNames(pool);
+      this.#checkPoolTotals(pool);
     }
     this.#checkSums();
-    for (const pool of this.#pools) this.#checkCounts(pool);
+    for (const pool of this.#pools) this.#checkAccountCounts(pool);
   }
 
   /** A pool counts for each account what its ledger says, in the windows of now. */
-  #checkCounts(pool: Watched): void {
+  #checkAccountCounts(pool: Watched): void {
     const leaseIds = this.#readRows();
-    const leases = new Map(this.#leases(pool).map((lease) => [String(lease.id), lease]));
+    const leases = new Map(this.#readLeases(pool).map((lease) => [String(lease.id), lease]));
     for (const [account, host] of this.#accounts) {
-      if (this.#forgot.has(account)) continue;
-      const lease = leases.get(leaseIds.get(account) ?? NONE);
+      if (this.#forgottenLeases.has(account)) continue;
+      const lease = leases.get(leaseIds.get(account) ?? NO_LEASE_ID);
       const { windows } = (lease ? JSON.parse(String(lease.windows)) : { windows: {} }) as {
         windows: Record<string, Figures>;
       };
       for (const period of PERIODS) {
         const { start } = spanAt(period, this.#world.clock.now);
-        const id = this.#spanId(period, start);
-        const spent = this.#sum(pool.name, period, start, account);
+        const id = this.#getSpanId(period, start);
+        const spent = this.#sumWindow(pool.name, period, start, account);
         const counted = (windows[id]?.spent ?? 0) + (basesOf(host)[pool.name]?.[id] ?? 0);
         if (spent !== counted) {
-          throw new Violation(`${account} has spent ${spent} in ${pool.name} ${id}, and ${counted} is counted`);
+          throw new InvariantViolation(
+            `${account} has spent ${spent} in ${pool.name} ${id}, and ${counted} is counted`,
+          );
         }
       }
     }
   }
 
   /** No pool knows the name of an account that was erased and not used since. */
-  #checkNameless(pool: Watched): void {
+  #checkErasedNames(pool: Watched): void {
     const named = [...this.#accounts.values()].filter((host) => {
-      const [used] = read(host, 'ledger', "select value from meta where key = 'used_since_erasure'");
-      const [erased] = read(host, 'ledger', "select value from meta where key = 'erased_at'");
+      const [used] = readRows(host, 'ledger', "select value from meta where key = 'used_since_erasure'");
+      const [erased] = readRows(host, 'ledger', "select value from meta where key = 'erased_at'");
       return used !== undefined || erased === undefined;
     });
     const living = new Set(named.map(leaseIdOf));
-    const kept = this.#leases(pool).find(({ id, account }) => account !== null && !living.has(String(id)));
-    if (kept) throw new Violation(`an erased account keeps its name: ${pool.name} ${JSON.stringify(kept)}`);
+    const kept = this.#readLeases(pool).find(({ id, account }) => account !== null && !living.has(String(id)));
+    if (kept) throw new InvariantViolation(`an erased account keeps its name: ${pool.name} ${JSON.stringify(kept)}`);
   }
 
   /** What a pool counts in all is what was spent, erased or not. */
-  #checkCounted(pool: Watched): void {
-    const counted = this.#leases(pool).reduce((sum, { windows }) => {
+  #checkPoolTotals(pool: Watched): void {
+    const counted = this.#readLeases(pool).reduce((sum, { windows }) => {
       const figures = (JSON.parse(String(windows)) as { windows: Record<string, Figures> }).windows;
       return sum + (figures.total?.spent ?? 0);
     }, 0);
@@ -164,11 +166,12 @@ export class PoolModel {
       pool.name === DEPLOYMENT ? ['rollups', ''] : ['group_rollups', `and pool_group = '${pool.name.slice(6)}'`];
     let spent = 0;
     for (const host of this.#accounts.values()) {
-      const [folded] = read(host, 'ledger', `select coalesce(sum(cost), 0) as cost from ${table} where true ${by}`);
+      const [folded] = readRows(host, 'ledger', `select coalesce(sum(cost), 0) as cost from ${table} where true ${by}`);
       const query = `select cost from ledger where status != 'held' and id > '${markerOf(host)}' ${by}`;
-      for (const { cost } of [...(folded ? [folded] : []), ...read(host, 'ledger', query)]) spent += Number(cost);
+      for (const { cost } of [...(folded ? [folded] : []), ...readRows(host, 'ledger', query)]) spent += Number(cost);
     }
-    if (counted !== spent) throw new Violation(`${spent} was spent in ${pool.name} in all, and ${counted} is counted`);
+    if (counted !== spent)
+      throw new InvariantViolation(`${spent} was spent in ${pool.name} in all, and ${counted} is counted`);
   }
 
   /** @returns the ids of the leases by the accounts that have one */
@@ -178,24 +181,24 @@ export class PoolModel {
       const id = leaseIdOf(host);
       if (id !== undefined) leaseIds.set(account, id);
       const known = new Set<string>();
-      for (const row of read(host, 'ledger', 'select id, at, status, hold, cost, pool_group from ledger')) {
+      for (const row of readRows(host, 'ledger', 'select id, at, status, hold, cost, pool_group from ledger')) {
         const id = String(row.id);
         known.add(id);
         const amount = Number(row.status === 'held' ? row.hold : row.cost);
-        this.#spent.set(id, { account, group: row.pool_group as string | null, at: Number(row.at), amount });
+        this.#spentAmounts.set(id, { account, group: row.pool_group as string | null, at: Number(row.at), amount });
       }
-      for (const [id, spent] of this.#spent) {
+      for (const [id, spent] of this.#spentAmounts) {
         // It was erased: what it has cost stays, and is no more than what was told.
         if (spent.account !== account || known.has(id)) continue;
-        this.#forgot.add(account);
-        spent.amount = Math.min(spent.amount, this.#costs.get(id) ?? spent.amount);
+        this.#forgottenLeases.add(account);
+        spent.amount = Math.min(spent.amount, this.#expectedCosts.get(id) ?? spent.amount);
       }
     }
     return leaseIds;
   }
 
   #readLimit({ host, limits }: Watched): void {
-    const [row] = read(host, 'leases', "select value from meta where key = 'limits'");
+    const [row] = readRows(host, 'leases', "select value from meta where key = 'limits'");
     if (!row) return;
     const { usd_per_day } = JSON.parse(String(row.value)) as { usd_per_day: number };
     const limit = Math.round(usd_per_day * 1e9);
@@ -203,10 +206,10 @@ export class PoolModel {
   }
 
   /** What is settled and held in a window, by all accounts or by one. */
-  #sum(pool: string, period: Period, start: number, account?: string): number {
+  #sumWindow(pool: string, period: Period, start: number, account?: string): number {
     const end = spanAt(period, start).end;
     let sum = 0;
-    for (const spent of this.#spent.values()) {
+    for (const spent of this.#spentAmounts.values()) {
       if (account !== undefined && spent.account !== account) continue;
       if (pool !== DEPLOYMENT && pool !== `group:${spent.group}`) continue;
       if (spent.at >= start && spent.at < end) sum += spent.amount;
@@ -222,15 +225,15 @@ export class PoolModel {
     for (const period of PERIODS) {
       for (const time of [now, now - 30 * 60_000]) {
         const { start } = spanAt(period, time);
-        const key = `${name} ${this.#spanId(period, start)}`;
-        const sum = this.#sum(name, period, start);
-        const limit = most * SHARES[period];
-        const before = this.#totals.get(key) ?? { sum: 0, limit, least: 0 };
-        const least = limit < before.limit ? before.sum : Math.min(before.least, sum);
-        this.#totals.set(key, { sum, limit, least });
-        if (sum > before.sum && sum > Math.max(limit, least) + this.#allowed) {
-          throw new Violation(
-            `${key}: ${sum} settled and held, and ${limit} is the limit, with ${this.#allowed} of debt`,
+        const key = `${name} ${this.#getSpanId(period, start)}`;
+        const sum = this.#sumWindow(name, period, start);
+        const limit = most * WINDOW_SHARES[period];
+        const before = this.#totals.get(key) ?? { sum: 0, limit, minimum: 0 };
+        const least = limit < before.limit ? before.sum : Math.min(before.minimum, sum);
+        this.#totals.set(key, { sum, limit, minimum: least });
+        if (sum > before.sum && sum > Math.max(limit, least) + this.#allowedExcess) {
+          throw new InvariantViolation(
+            `${key}: ${sum} settled and held, and ${limit} is the limit, with ${this.#allowedExcess} of debt`,
           );
         }
       }
@@ -240,19 +243,19 @@ export class PoolModel {
   /** Nothing is leased but what is held, some time after the last request. */
   #checkReturns(): void {
     const { now } = this.#world.clock;
-    if (this.#returnsWithin === undefined || now <= this.#usedAt + this.#returnsWithin) return;
+    if (this.#maxReturnMs === undefined || now <= this.#lastUsedAt + this.#maxReturnMs) return;
     // All of it was so before this step too: time has passed since.
     for (const pool of this.#pools) {
-      for (const { id, account, windows } of this.#leases(pool)) {
+      for (const { id, account, windows } of this.#readLeases(pool)) {
         const [host] = [...this.#accounts.values()].filter((one) => leaseIdOf(one) === id);
         if (!host) continue;
         // A hold that nobody has settled is used until its deadline, and told of then.
-        const isHeld = `status = 'held' or status = 'orphaned' and deadline > ${now - this.#returnsWithin}`;
-        const held = read(host, 'ledger', `select at, hold, pool_group from ledger where ${isHeld}`);
+        const isHeld = `status = 'held' or status = 'orphaned' and deadline > ${now - this.#maxReturnMs}`;
+        const held = readRows(host, 'ledger', `select at, hold, pool_group from ledger where ${isHeld}`);
         const figures = (JSON.parse(String(windows)) as { windows: Record<string, Figures> }).windows;
         for (const period of PERIODS) {
           const { start, end } = spanAt(period, now);
-          const figure = figures[this.#spanId(period, start)];
+          const figure = figures[this.#getSpanId(period, start)];
           if (!figure) continue;
           const kept = held
             .filter(({ at, pool_group }) => {
@@ -262,8 +265,8 @@ export class PoolModel {
             .reduce((sum, { hold }) => sum + Number(hold), 0);
           const unused = figure.granted - figure.spent - kept;
           if (unused > 0) {
-            const since = (now - this.#usedAt) / 1_000;
-            throw new Violation(
+            const since = (now - this.#lastUsedAt) / 1_000;
+            throw new InvariantViolation(
               `${account} has ${unused} leased from ${pool.name} ${period} ${since} s after the last use`,
             );
           }
@@ -276,14 +279,14 @@ export class PoolModel {
   #checkGrants(pool: Watched, rows: LeaseRows, leaseIds: ReadonlyMap<string, string>): void {
     const leases = new Map(rows.map((lease) => [String(lease.id), lease]));
     for (const [account, host] of this.#accounts) {
-      const lease = leases.get(leaseIds.get(account) ?? NONE);
+      const lease = leases.get(leaseIds.get(account) ?? NO_LEASE_ID);
       const { windows } = (lease ? JSON.parse(String(lease.windows)) : { windows: {} }) as {
         windows: Record<string, { granted: number }>;
       };
       for (const period of PERIODS) {
         const { start } = spanAt(period, this.#world.clock.now);
-        const used = this.#sum(pool.name, period, start, account);
-        const id = this.#spanId(period, start);
+        const used = this.#sumWindow(pool.name, period, start, account);
+        const id = this.#getSpanId(period, start);
         let granted = (windows[id]?.granted ?? 0) + (basesOf(host)[pool.name]?.[id] ?? 0);
         // Until the last call of an old lease has come, what is held may be counted there.
         for (const { call } of lastCallsOf(host, pool.name)) {
@@ -292,8 +295,8 @@ export class PoolModel {
           const told = call.windows.find((window) => window.id === id)?.spent ?? 0;
           granted += Math.max(0, (figures[id]?.granted ?? 0) - told);
         }
-        if (used > granted + this.#allowed) {
-          throw new Violation(`${account} has used ${used} of ${granted} in ${pool.name} ${id}`);
+        if (used > granted + this.#allowedExcess) {
+          throw new InvariantViolation(`${account} has used ${used} of ${granted} in ${pool.name} ${id}`);
         }
       }
     }
@@ -305,7 +308,7 @@ export class PoolModel {
     if (!pool) return;
     const reported = new Map<string, number>();
     const sums = "select lease, sum(cost) as cost from used where dimension = 'model' group by lease";
-    for (const row of read(pool.host, 'used', sums)) {
+    for (const row of readRows(pool.host, 'used', sums)) {
       reported.set(String(row.lease), Number(row.cost));
     }
     const told = [...reported.values()].reduce((sum, cost) => sum + cost, 0);
@@ -313,17 +316,17 @@ export class PoolModel {
     for (const [account, host] of this.#accounts) {
       const id = leaseIdOf(host);
       const folded = 'select coalesce(sum(cost), 0) as cost from rollups where model';
-      const [row] = read(host, 'ledger', `${folded} != '(erased)'`);
-      const [erased] = read(host, 'ledger', `${folded} = '(erased)'`);
+      const [row] = readRows(host, 'ledger', `${folded} != '(erased)'`);
+      const [erased] = readRows(host, 'ledger', `${folded} = '(erased)'`);
       const marker = markerOf(host);
-      const rest = read(host, 'ledger', `select cost from ledger where status != 'held' and id > '${marker}'`);
+      const rest = readRows(host, 'ledger', `select cost from ledger where status != 'held' and id > '${marker}'`);
       const named = Number(row?.cost ?? 0) + rest.reduce((sum, { cost }) => sum + Number(cost), 0);
       const own = reported.get(id ?? '') ?? 0;
-      if (own !== named) throw new Violation(`${account} has spent ${named}, and ${own} is reported`);
+      if (own !== named) throw new InvariantViolation(`${account} has spent ${named}, and ${own} is reported`);
       if (id !== undefined) this.#checkTags(account, host, pool, id);
       all += named + Number(erased?.cost ?? 0);
     }
-    if (all !== told) throw new Violation(`${all} was spent in all, erased or not, and ${told} is reported`);
+    if (all !== told) throw new InvariantViolation(`${all} was spent in all, erased or not, and ${told} is reported`);
   }
 
   /** What was spent by tag, and by tag and group, is what the ledger says; each request has one tag here. */
@@ -340,52 +343,53 @@ export class PoolModel {
       const told = `select value, ${by} as grouped, sum(cost) as cost from used
         where lease = '${lease}' and dimension = 'tag' and value != '' ${group && "and pool_group != ''"}
         group by 1, 2 having sum(cost) != 0 order by 1, 2`;
-      const [spent, known] = [read(host, 'ledger', own), read(pool.host, 'used', told)].map((rows) =>
+      const [spent, known] = [readRows(host, 'ledger', own), readRows(pool.host, 'used', told)].map((rows) =>
         JSON.stringify(rows.map(({ value, grouped, cost }) => [value, grouped, cost])),
       );
-      if (spent !== known) throw new Violation(`${account} has spent ${spent} by tag, and ${known} is reported`);
+      if (spent !== known)
+        throw new InvariantViolation(`${account} has spent ${spent} by tag, and ${known} is reported`);
     }
   }
 
   /** They are asked for after every step: to write a date takes longer than to find it. */
-  #spanId(period: Period, start: number): string {
+  #getSpanId(period: Period, start: number): string {
     const key = `${period} ${start}`;
     const id = this.#spanIds.get(key) ?? spanId(period, start);
     this.#spanIds.set(key, id);
     return id;
   }
 
-  #leases({ host }: Watched): LeaseRows {
-    return read(host, 'leases', 'select id, account, open, windows from leases');
+  #readLeases({ host }: Watched): LeaseRows {
+    return readRows(host, 'leases', 'select id, account, open, windows from leases');
   }
 }
 
 /** No lease has this id. */
-const NONE = 'none';
+const NO_LEASE_ID = 'none';
 
-type LeaseRows = ReturnType<typeof read>;
+type LeaseRows = ReturnType<typeof readRows>;
 
 /** @returns the id of an account's lease; undefined where it has none */
 function leaseIdOf(host: Host): string | undefined {
-  const [identity] = read(host, 'ledger', "select value from meta where key = 'lease'");
+  const [identity] = readRows(host, 'ledger', "select value from meta where key = 'lease'");
   return identity && (JSON.parse(String(identity.value)) as { id: string }).id;
 }
 
 /** @returns the marker: rows of the ledger after this id are not in its rollups yet */
 function markerOf(host: Host): string {
-  const [fold] = read(host, 'ledger', "select value from meta where key = 'fold'");
+  const [fold] = readRows(host, 'ledger', "select value from meta where key = 'fold'");
   return fold ? (JSON.parse(String(fold.value)) as { marker: string }).marker : '';
 }
 
 /** @returns by pool and window: what pools count under ids that the account has had before */
 function basesOf(host: Host): Record<string, Record<string, number>> {
-  const [identity] = read(host, 'ledger', "select value from meta where key = 'lease'");
+  const [identity] = readRows(host, 'ledger', "select value from meta where key = 'lease'");
   return identity ? (JSON.parse(String(identity.value)) as { base: Record<string, Record<string, number>> }).base : {};
 }
 
 /** @returns the last calls of an erased account's leases of which it does not know that the pool has taken them */
 function lastCallsOf(host: Host, name: string): { call: LeaseCall }[] {
-  const [left] = read(host, 'ledger', "select value from meta where key = 'last_calls'");
+  const [left] = readRows(host, 'ledger', "select value from meta where key = 'last_calls'");
   const calls = left ? (JSON.parse(String(left.value)) as { pool: string; call: LeaseCall }[]) : [];
   return calls.filter(({ pool }) => pool === name);
 }
@@ -395,7 +399,7 @@ interface Figures {
   granted: number;
 }
 
-function read(host: Host, table: string, query: string) {
-  if (!host.storage.has(table)) return [];
+function readRows(host: Host, table: string, query: string) {
+  if (!host.storage.hasTable(table)) return [];
   return host.storage.exec(query, []).toArray();
 }

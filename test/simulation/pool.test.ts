@@ -1,12 +1,12 @@
 import { expect, test } from 'vitest';
-import { find } from './pool.ts';
-import { PATIENCE_MS, RUNS } from './property.ts';
+import { findFailingSchedule } from './pool.ts';
+import { MAX_DURATION_MS, RUNS } from './property.ts';
 
 test(
   `a pool and its accounts hold what they promise in ${RUNS} schedules`,
   async () => {
-    const failure = await find();
+    const failure = await findFailingSchedule();
     expect(failure?.report).toBeUndefined();
   },
-  PATIENCE_MS,
+  MAX_DURATION_MS,
 );

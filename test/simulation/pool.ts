@@ -2,18 +2,18 @@
 import fc from 'fast-check';
 import { settingsOf } from '#edge/config/settings.ts';
 import type { Remote } from '#edge/durable/call-object.ts';
-import { askForAdmission } from '#edge/money/admission/ask-account.ts';
+import { requestAdmission } from '#edge/money/admission/request-admission.ts';
 import type { PoolLimits } from '#edge/money/budget/limits.schema.ts';
 import { limitName, PERIODS } from '#edge/money/budget/windows.ts';
 import type { AccountObject } from '#edge/money/contracts/account.ts';
 import { callAccount } from '#edge/money/contracts/call-account.ts';
 import { callPool } from '#edge/plugins/pools/call-pool.ts';
 import { worstCaseWith } from '../edge/money/account/admission-requests.ts';
-import { env, hostOf, inWorld } from './bindings.ts';
-import { settle } from './clock.ts';
+import { env, findHost, runInWorld } from './bindings.ts';
+import { settleTasks } from './clock.ts';
 import type { Host } from './host.ts';
 import { failingWrites } from './mishaps.ts';
-import { PoolModel, SHARES, UNLIMITED } from './pool-model.ts';
+import { PoolModel, UNLIMITED, WINDOW_SHARES } from './pool-model.ts';
 import { findFailure } from './property.ts';
 import { FAULTS, type Mishaps, type Scheduler, World } from './world.ts';
 
@@ -38,11 +38,11 @@ const POOLS = ['deployment', 'group:red', 'group:blue'];
 const STEPS = 500;
 const REST_MS = 3 * 60 * 60_000;
 /** How long a request runs that is renewed all the while, as a batch is held: beyond the window's end that it was admitted in. */
-const LONG_MS = 2 * 60 * 60_000;
+const LONG_REQUEST_MS = 2 * 60 * 60_000;
 const RENEW_MS = 5 * 60_000;
 /** Nothing unused is leased so long after the last request. An account that dies with a long one is asked at last after this. */
-const RETURNED_MS = 90_000;
-const ASKED_AT_LAST_MS = 16 * 60_000;
+const RETURN_WITHIN_MS = 90_000;
+const FINAL_REQUEST_MS = 16 * 60_000;
 /** In nanodollars. Two whole requests of each account, and some more. */
 const LIMIT = 25_000;
 const WORST_CASE = worstCaseWith({ outputTokens: 800 });
@@ -97,57 +97,57 @@ const scenarios: fc.Arbitrary<Scenario> = fc.record({
 });
 
 /** Looks for a schedule under which something does not hold. */
-export const find = () => findFailure(scenarios, simulate);
+export const findFailingSchedule = () => findFailure(scenarios, runScenario);
 
 /** Runs a scenario in the order that a scheduler chooses, and looks at the invariants after every step. */
-async function simulate(scheduler: Scheduler, scenario: Scenario): Promise<void> {
+async function runScenario(scheduler: Scheduler, scenario: Scenario): Promise<void> {
   const world = new World(scheduler, scenario);
   world.clock.now = Date.parse(scenario.begins);
-  await inWorld(world, {}, async () => {
-    const pools = new Map(POOLS.map((name) => [name, hostOf('POOL', name)]));
-    const accounts = new Map(ACCOUNTS.map((name) => [name, hostOf('ACCOUNT', name)]));
+  await runInWorld(world, {}, async () => {
+    const pools = new Map(POOLS.map((name) => [name, findHost('POOL', name)]));
+    const accounts = new Map(ACCOUNTS.map((name) => [name, findHost('ACCOUNT', name)]));
     const { isLimited } = scenario;
     const model = new PoolModel(world, accounts, pools, { limit: LIMIT, isLimited });
-    await limitAll([...pools].filter(([name]) => isLimited || name !== UNLIMITED).map(([, host]) => host));
-    const look = () => model.look();
-    const sharers = new Sharers(world, model, isLimited);
+    await setAllLimits([...pools].filter(([name]) => isLimited || name !== UNLIMITED).map(([, host]) => host));
+    const checkInvariants = () => model.check();
+    const sharers = new PoolUsers(world, model, isLimited);
     sharers.issue(scenario.commands);
-    await world.run(STEPS, look);
-    world.calm(REST_MS);
+    await world.runSteps(STEPS, checkInvariants);
+    world.suspendMishaps(REST_MS);
     const { asking, step, dying } = scenario.lastly;
     const isLong = scenario.commands.some(({ kind }) => kind === 'long') && scenario.crashes.length + dying.length > 0;
-    model.expectReturns(isLong ? ASKED_AT_LAST_MS : RETURNED_MS);
+    model.expectReturns(isLong ? FINAL_REQUEST_MS : RETURN_WITHIN_MS);
     sharers.issue(asking.map((one) => ({ kind: 'request', account: one, share: 0.5, clamps: true })));
-    if (asking.length > 0) await world.run(step, look);
+    if (asking.length > 0) await world.runSteps(step, checkInvariants);
     for (const one of dying) accounts.get(one)?.crash(true);
-    await world.rest(REST_MS, look);
-    model.lookAtRest();
+    await world.runToRest(REST_MS, checkInvariants);
+    model.checkAtRest();
   });
 }
 
 const settings = settingsOf(env);
 
 /** Gives pools their limits, before anything else happens. */
-async function limitAll(pools: readonly Host[]): Promise<void> {
+async function setAllLimits(pools: readonly Host[]): Promise<void> {
   for (const host of pools) {
-    void host.invoke('setLimits', [limitsOf(LIMIT)]);
-    await settle();
-    host.flush();
+    void host.invoke('setLimits', [toPoolLimits(LIMIT)]);
+    await settleTasks();
+    host.commitStep();
   }
 }
 
-function limitsOf(nanodollars: number): PoolLimits {
+function toPoolLimits(nanodollars: number): PoolLimits {
   return Object.fromEntries(
-    PERIODS.map((period) => [limitName(period), (nanodollars * SHARES[period]) / 1e9]),
+    PERIODS.map((period) => [limitName(period), (nanodollars * WINDOW_SHARES[period]) / 1e9]),
   ) as PoolLimits;
 }
 
 /** Those who use the accounts at the same time. */
-class Sharers {
+class PoolUsers {
   readonly #world: World;
   readonly #model: PoolModel;
   readonly #isLimited: boolean;
-  #requests = 0;
+  #requestCount = 0;
 
   constructor(world: World, model: PoolModel, isLimited: boolean) {
     this.#isLimited = isLimited;
@@ -159,53 +159,53 @@ class Sharers {
   issue(commands: readonly Command[]): void {
     void (async () => {
       for (const command of commands) {
-        await this.#world.wait(`client: ${command.kind} ${command.account}`);
-        this.#do(command).catch(() => {});
+        await this.#world.waitForTurn(`client: ${command.kind} ${command.account}`);
+        this.#perform(command).catch(() => {});
       }
     })();
   }
 
-  async #do(command: Command): Promise<void> {
+  async #perform(command: Command): Promise<void> {
     switch (command.kind) {
       case 'request':
-        return await this.#ask(command.account, command.share, command.clamps);
+        return await this.#admitAndSettle(command.account, command.share, command.clamps);
       case 'long':
-        return await this.#ask(command.account, command.share, command.clamps, LONG_MS);
+        return await this.#admitAndSettle(command.account, command.share, command.clamps, LONG_REQUEST_MS);
       case 'lost':
         return void (await this.#admit(command.account, false));
       case 'unheld':
-        this.#model.allow(5_000);
+        this.#model.allowExcess(5_000);
         return await this.#settle(command.account, this.#newId(), 5_000, this.#world.clock.now);
       case 'erase':
-        return void (await this.#call(command.account, (object) => object.erase()));
+        return void (await this.#callAccount(command.account, (object) => object.erase()));
       case 'move':
-        return void (await this.#call(command.account, (object) => object.setGroup(command.group)));
+        return void (await this.#callAccount(command.account, (object) => object.setGroup(command.group)));
       case 'limit':
-        return await this.#limit(command.pool, LIMIT * command.factor);
+        return await this.#setLimit(command.pool, LIMIT * command.factor);
     }
   }
 
-  async #limit(name: string, nanodollars: number): Promise<void> {
-    await callPool({ pools: env, settings, name }, (pool) => pool.setLimits(limitsOf(nanodollars)));
+  async #setLimit(name: string, nanodollars: number): Promise<void> {
+    await callPool({ pools: env, settings, name }, (pool) => pool.setLimits(toPoolLimits(nanodollars)));
   }
 
-  async #ask(name: string, share: number, clamps: boolean, lasts = 0): Promise<void> {
+  async #admitAndSettle(name: string, share: number, clamps: boolean, lasts = 0): Promise<void> {
     const startedAt = this.#world.clock.now;
     const { id, hold } = await this.#admit(name, clamps);
     if (hold === undefined) return;
     while (this.#world.clock.now < startedAt + lasts) {
       await new Promise((resolve) => setTimeout(resolve, RENEW_MS));
-      await this.#call(name, (object) => object.renew(id)).catch(() => {});
+      await this.#callAccount(name, (object) => object.renew(id)).catch(() => {});
     }
     const cost = Math.floor(hold * share);
-    if (cost > hold) this.#model.allow(cost);
+    if (cost > hold) this.#model.allowExcess(cost);
     await this.#settle(name, id, cost, startedAt);
   }
 
   async #admit(name: string, clamps: boolean): Promise<{ id: string; hold: number | undefined }> {
     const id = this.#newId();
-    this.#model.used();
-    const answer = await askForAdmission(this.#requestOf(name), {
+    this.#model.noteUse();
+    const answer = await requestAdmission(this.#createRequestContext(name), {
       requestId: id,
       route: 'messages',
       model: 'claude-opus-5-5',
@@ -214,34 +214,36 @@ class Sharers {
       waitMs: clamps ? 20_000 : 0,
       defaults: { on_shortfall: clamps ? 'clamp' : 'refuse' },
       // Without a group either, some requests are held from no lease at all.
-      ...(this.#isLimited || this.#requests % 2 === 0 ? { pools: { deployment: this.#isLimited, group: 'red' } } : {}),
+      ...(this.#isLimited || this.#requestCount % 2 === 0
+        ? { pools: { deployment: this.#isLimited, group: 'red' } }
+        : {}),
     });
     return { id, hold: answer.outcome === 'admitted' ? answer.hold : undefined };
   }
 
   async #settle(name: string, requestId: string, cost: number, startedAt: number): Promise<void> {
-    this.#model.costs(requestId, cost);
-    this.#model.used();
+    this.#model.noteCost(requestId, cost);
+    this.#model.noteUse();
     const text = JSON.stringify({ requestId, status: 'complete', cost, startedAt });
     for (let tries = 0; tries < 3; tries += 1) {
       try {
-        return void (await this.#call(name, (object) => object.settleJson(text)));
+        return void (await this.#callAccount(name, (object) => object.settleJson(text)));
       } catch {
         await this.#world.hop(`client settles ${requestId} again`);
       }
     }
   }
 
-  async #call<T>(name: string, call: (object: Remote<AccountObject>) => Promise<T>): Promise<T> {
-    return await callAccount(this.#requestOf(name), call);
+  async #callAccount<T>(name: string, call: (object: Remote<AccountObject>) => Promise<T>): Promise<T> {
+    return await callAccount(this.#createRequestContext(name), call);
   }
 
-  #requestOf(name: string) {
+  #createRequestContext(name: string) {
     return { identity: { account: name }, accounts: env, settings };
   }
 
   #newId(): string {
-    this.#requests += 1;
-    return `req_${String(this.#requests).padStart(24, '0')}`;
+    this.#requestCount += 1;
+    return `req_${String(this.#requestCount).padStart(24, '0')}`;
   }
 }

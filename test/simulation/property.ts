@@ -13,7 +13,7 @@ export const RUNS = Number(SCHEDULES);
 export const SEED = Number(SCHEDULE_SEED);
 
 /** How long all of them may take, in milliseconds, on a machine that has other things to do. */
-export const PATIENCE_MS = Math.max(600_000, RUNS * 600);
+export const MAX_DURATION_MS = Math.max(600_000, RUNS * 600);
 
 /** A schedule under which something does not hold: what that is, and the schedule with its seed and its path. */
 export interface Failure {

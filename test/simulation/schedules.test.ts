@@ -3,15 +3,15 @@
 import { expect, test } from 'vitest';
 import { settingsOf } from '#edge/config/settings.ts';
 import type { Remote } from '#edge/durable/call-object.ts';
-import { askForAdmission } from '#edge/money/admission/ask-account.ts';
+import { requestAdmission } from '#edge/money/admission/request-admission.ts';
 import { callAccount } from '#edge/money/contracts/call-account.ts';
 import type { InboxObject } from '#edge/plugins/webhooks/contracts/inbox.ts';
 import { callInbox } from '#edge/plugins/webhooks/inbox/call-inbox.ts';
 import { worstCaseWith } from '../edge/money/account/admission-requests.ts';
-import { env, hostOf, inWorld } from './bindings.ts';
-import { ByName } from './by-name.ts';
+import { env, findHost, runInWorld } from './bindings.ts';
 import { Clients } from './conversation.ts';
-import { apiOf } from './upstream.ts';
+import { LabelScheduler } from './label-scheduler.ts';
+import { createSimulatedApi } from './upstream.ts';
 import { NO_MISHAPS, World } from './world.ts';
 
 const HOUR_MS = 3_600_000;
@@ -19,7 +19,7 @@ const nothing = () => {};
 
 /** A world that is led step by step. */
 class Led {
-  readonly names = new ByName();
+  readonly names = new LabelScheduler();
   readonly world = new World(this.names, NO_MISHAPS);
 
   /** Has something come next that is under way. */
@@ -51,9 +51,9 @@ class Led {
 /** Leads a conversation that has had one turn, and is at rest. */
 async function withConversation(work: (led: Led, clients: Clients) => Promise<void>): Promise<void> {
   const led = new Led();
-  await inWorld(led.world, { upstream: apiOf(led.world, []) }, async () => {
+  await runInWorld(led.world, { upstream: createSimulatedApi(led.world, []) }, async () => {
     const clients = new Clients(led.world);
-    clients.do({ kind: 'turn', stream: true });
+    clients.start({ kind: 'turn', stream: true });
     await led.until('settleJson answered');
     await led.come('settleJson answered');
     await led.quiet();
@@ -61,30 +61,30 @@ async function withConversation(work: (led: Led, clients: Clients) => Promise<vo
   });
 }
 
-const conversation = () => hostOf('CONVERSATION', JSON.stringify(['alice', 'c1']));
+const conversation = () => findHost('CONVERSATION', JSON.stringify(['alice', 'c1']));
 
 test('an object that dies while a conversation is cleared away leaves no row without an alarm', async () => {
   await withConversation(async (led, clients) => {
-    clients.do({ kind: 'erase' });
+    clients.start({ kind: 'erase' });
     await led.until('deleteAlarm is done');
     conversation().crash(true);
-    clients.model.look();
-    await led.world.rest(HOUR_MS, () => clients.model.look());
-    clients.model.lookAtRest();
+    clients.model.check();
+    await led.world.runToRest(HOUR_MS, () => clients.model.check());
+    clients.model.checkAtRest();
     await clients.checkAnswers(nothing);
   });
 });
 
 test('a turn that begins while a conversation is cleared away keeps its rows', async () => {
   await withConversation(async (led, clients) => {
-    clients.do({ kind: 'erase' });
+    clients.start({ kind: 'erase' });
     await led.until('deleteAlarm is done');
-    clients.do({ kind: 'turn', stream: true });
+    clients.start({ kind: 'turn', stream: true });
     await led.come('client → conversation');
     expect(conversation().storage.exec("select status from turns where status = 'running'", []).toArray()).toHaveLength(
       1,
     );
-    await led.world.rest(HOUR_MS, () => clients.model.look());
+    await led.world.runToRest(HOUR_MS, () => clients.model.check());
     expect(clients.model.listeners.at(-1)?.end).toBe('message_stop');
     expect(conversation().storage.exec('select status from turns', []).toArray()).toEqual([{ status: 'complete' }]);
   });
@@ -94,26 +94,26 @@ test('an erased conversation whose account was not told has its alarm soon', asy
   await withConversation(async (led, clients) => {
     const { storage } = conversation();
     // Once its log has gone the next alarm is that of its retention, in a month.
-    while ((storage.armed ?? 0) < led.world.clock.now + HOUR_MS) await led.world.step();
-    clients.do({ kind: 'erase' });
+    while ((storage.armedAlarm ?? 0) < led.world.clock.now + HOUR_MS) await led.world.step();
+    clients.start({ kind: 'erase' });
     await led.come('conversation ["alice","c1"].erase');
     conversation().crash(true);
-    clients.model.look();
-    expect(storage.armed).toBeLessThanOrEqual(led.world.clock.now + 60_000);
+    clients.model.check();
+    expect(storage.armedAlarm).toBeLessThanOrEqual(led.world.clock.now + 60_000);
   });
 });
 
 test('what the store was not told before a crash is told by the alarm', async () => {
   const led = new Led();
   const store = new Map<string, string>();
-  await inWorld(led.world, { store }, async () => {
+  await runInWorld(led.world, { store }, async () => {
     const version = { kind: 'prefix', name: 'a', hash: '1', bytes: new Uint8Array([1]), description: null };
-    const account = hostOf('ACCOUNT', 'alice');
+    const account = findHost('ACCOUNT', 'alice');
     // Whoever has called does not call again.
     void led.world.call(account, 'putVersion', [version]).catch(nothing);
     await led.until('store put');
     account.crash(true);
-    await led.world.rest(HOUR_MS, nothing);
+    await led.world.runToRest(HOUR_MS, nothing);
     expect(store.get('prefix:a:alice')).toBe('1');
   });
 });
@@ -124,7 +124,7 @@ async function withInbox(
   work: (led: Led, call: <T>(call: (inbox: Remote<InboxObject>) => Promise<T>) => Promise<T>) => Promise<void>,
 ): Promise<void> {
   const led = new Led();
-  await inWorld(led.world, { enqueue }, async () => {
+  await runInWorld(led.world, { enqueue }, async () => {
     await work(led, async (call) => {
       const called = callInbox({ inboxes: env, settings: settingsOf(env), source: 'tickets' }, call);
       let isAnswered = false;
@@ -157,7 +157,7 @@ test('an event that is worked on does not come due when another one shows that t
     const facts = { usage: {}, cost_usd: 0, classified_at: attempt.at };
     await call((inbox) => inbox.record('tickets_2', { ...label, ...facts }));
     enqueued = 0;
-    await led.world.rest(100_000, nothing);
+    await led.world.runToRest(100_000, nothing);
     expect(enqueued).toBe(0);
   });
 });
@@ -170,7 +170,7 @@ test('a queue that takes nothing is asked again after a pause', async () => {
   };
   await withInbox(refuse, async (led, call) => {
     await call((inbox) => inbox.accept(eventOf('tickets_1')));
-    await led.world.rest(10 * 60_000, nothing);
+    await led.world.runToRest(10 * 60_000, nothing);
     // Every fifteen seconds, once it is due after four minutes.
     expect(asked).toBeGreaterThan(10);
     expect(asked).toBeLessThan(40);
@@ -180,7 +180,7 @@ test('a queue that takes nothing is asked again after a pause', async () => {
 /** Leads the account of Alice, who shares the deployment's budget. */
 async function withSharedBudget(work: (led: Led, alice: Sharer) => Promise<void>): Promise<void> {
   const led = new Led();
-  await inWorld(led.world, {}, () => work(led, new Sharer(led)));
+  await runInWorld(led.world, {}, () => work(led, new Sharer(led)));
 }
 
 class Sharer {
@@ -194,7 +194,7 @@ class Sharer {
   admit(requestId: string) {
     const bound = worstCaseWith({ outputTokens: 800 });
     const asked = { requestId, route: 'messages', model: 'claude-opus-5-5', bound, defaults: {} };
-    return askForAdmission(this.#place, { ...asked, pools: { deployment: true } });
+    return requestAdmission(this.#place, { ...asked, pools: { deployment: true } });
   }
 
   erase() {
@@ -212,7 +212,7 @@ class Sharer {
   get reported() {
     const sums =
       "select account, cost from used left join leases on leases.id = lease where dimension = 'model' order by cost";
-    return hostOf('POOL', 'deployment').storage.exec(sums, []).toArray();
+    return findHost('POOL', 'deployment').storage.exec(sums, []).toArray();
   }
 }
 
@@ -225,9 +225,9 @@ test('what is spent while an erasure goes on is reported by name, also if the ob
     await led.quiet();
     expect((await admission).outcome).toBe('admitted');
     expect((await erasure).done).toBe(true);
-    hostOf('ACCOUNT', 'alice').crash(true);
+    findHost('ACCOUNT', 'alice').crash(true);
     expect(await alice.settle('req_1', 9_000)).toBe('settled');
-    await led.world.rest(HOUR_MS, nothing);
+    await led.world.runToRest(HOUR_MS, nothing);
     expect(alice.reported).toEqual([{ account: 'alice', cost: 9_000 }]);
   });
 });
@@ -245,7 +245,7 @@ test('a request that outlives an erasure takes no name from what was spent since
     await led.pass(60_000);
     expect(alice.reported).toEqual([{ account: 'alice', cost: 5_000 }]);
     expect(await alice.settle('req_1', 700)).toBe('erased');
-    await led.world.rest(HOUR_MS, nothing);
+    await led.world.runToRest(HOUR_MS, nothing);
     expect(alice.reported).toEqual([
       { account: null, cost: 700 },
       { account: 'alice', cost: 5_000 },

@@ -1,12 +1,12 @@
 /** Settlements on their way from their isolates: requests and isolates die, calls are lost and come twice. */
 import fc from 'fast-check';
 import { settingsOf } from '#edge/config/settings.ts';
-import { askForAdmission } from '#edge/money/admission/ask-account.ts';
+import { requestAdmission } from '#edge/money/admission/request-admission.ts';
 import { type AccountRequest, callAccount, sendSettlement } from '#edge/money/contracts/call-account.ts';
 import { worstCaseWith } from '../edge/money/account/admission-requests.ts';
 import { AccountModel, LIMIT } from './account-model.ts';
-import { accountsOfIsolate, env, hostOf, inWorld } from './bindings.ts';
-import { type Host, Violation } from './host.ts';
+import { createIsolateAccounts, env, findHost, runInWorld } from './bindings.ts';
+import { type Host, InvariantViolation } from './host.ts';
 import { mishaps } from './mishaps.ts';
 import { findFailure } from './property.ts';
 import { type Mishaps, type Scheduler, World } from './world.ts';
@@ -47,30 +47,30 @@ const scenarios: fc.Arbitrary<Scenario> = fc.record({
 });
 
 /** Looks for a schedule under which something does not hold. */
-export const find = () => findFailure(scenarios, simulate);
+export const findFailingSchedule = () => findFailure(scenarios, runScenario);
 
 /** Runs a scenario in the order that a scheduler chooses, and looks at the invariants after every step. */
-async function simulate(scheduler: Scheduler, scenario: Scenario): Promise<void> {
+async function runScenario(scheduler: Scheduler, scenario: Scenario): Promise<void> {
   const world = new World(scheduler, scenario);
   const store = new Map<string, string>();
-  await inWorld(world, { store }, async () => {
-    const account = hostOf('ACCOUNT', ACCOUNT);
+  await runInWorld(world, { store }, async () => {
+    const account = findHost('ACCOUNT', ACCOUNT);
     const model = new AccountModel(account, world, store);
-    const requests = new Requests(world, account, model);
-    const look = () => {
-      model.look();
-      requests.look();
+    const requests = new IsolateRequests(world, account, model);
+    const checkInvariants = () => {
+      model.check();
+      requests.noteLedgerRows();
     };
     requests.issue(scenario.commands);
-    await world.run(STEPS, look);
-    await world.rest(REST_MS, look);
-    model.lookAtRest();
-    requests.lookAtRest();
+    await world.runSteps(STEPS, checkInvariants);
+    await world.runToRest(REST_MS, checkInvariants);
+    model.checkAtRest();
+    requests.checkAtRest();
   });
 }
 
 /** One of the requests. */
-interface Course {
+interface RequestProgress {
   hold: number | undefined;
   cost: number | undefined;
   /** Whether it has been told that the account has settled it. */
@@ -78,14 +78,14 @@ interface Course {
 }
 
 /** Requests of some isolates, each of which may die by itself. */
-class Requests {
+class IsolateRequests {
   readonly #world: World;
   readonly #model: AccountModel;
   readonly #account: Host;
   /** How the account has them, as was seen last. */
-  readonly #known = new Map<string, { status: string; cost: number }>();
-  #seen = 0;
-  readonly #courses = new Map<string, Course>();
+  readonly #ledgerRows = new Map<string, { status: string; cost: number }>();
+  #lastCheckedChanges = 0;
+  readonly #progressById = new Map<string, RequestProgress>();
   readonly #isolates = Array.from({ length: ISOLATES }, () => new Isolate());
 
   constructor(world: World, account: Host, model: AccountModel) {
@@ -98,30 +98,30 @@ class Requests {
   issue(commands: readonly Command[]): void {
     void (async () => {
       for (const command of commands) {
-        await this.#world.wait(`client: ${command.kind}`);
-        this.#do(command);
+        await this.#world.waitForTurn(`client: ${command.kind}`);
+        this.#perform(command);
       }
     })();
   }
 
   /** Notes what the account has of each request: in the end its rows are too old and are deleted. */
-  look(): void {
-    if (this.#seen === this.#account.storage.changes) return;
-    this.#seen = this.#account.storage.changes;
-    for (const { id, status, cost } of this.#model.rows()) this.#known.set(id, { status, cost });
+  noteLedgerRows(): void {
+    if (this.#lastCheckedChanges === this.#account.storage.changes) return;
+    this.#lastCheckedChanges = this.#account.storage.changes;
+    for (const { id, status, cost } of this.#model.rows()) this.#ledgerRows.set(id, { status, cost });
   }
 
   /** What was told to be settled is, at its cost; of those that died before, the account may know no more than the hold. */
-  lookAtRest(): void {
-    for (const [id, course] of this.#courses) {
-      const row = this.#known.get(id);
+  checkAtRest(): void {
+    for (const [id, course] of this.#progressById) {
+      const row = this.#ledgerRows.get(id);
       const isRight = row?.status === 'complete' && row.cost === course.cost;
       if (isRight || (!course.isSettled && (row === undefined || row.status === 'orphaned'))) continue;
-      throw new Violation(`${id} was ${JSON.stringify(course)}, and is ${JSON.stringify(row)}`);
+      throw new InvariantViolation(`${id} was ${JSON.stringify(course)}, and is ${JSON.stringify(row)}`);
     }
   }
 
-  #do({ kind, ...command }: Command): void {
+  #perform({ kind, ...command }: Command): void {
     const place = this.#isolates[command.isolate];
     if (!place) throw new Error('There is no such isolate.');
     if (kind === 'die') {
@@ -129,29 +129,34 @@ class Requests {
       this.#isolates[command.isolate] = new Isolate();
       return;
     }
-    const id = `req_${String(this.#courses.size + 1).padStart(24, '0')}`;
-    const course: Course = { hold: undefined, cost: undefined, isSettled: false };
-    if (kind === 'request') this.#courses.set(id, course);
+    const id = `req_${String(this.#progressById.size + 1).padStart(24, '0')}`;
+    const course: RequestProgress = { hold: undefined, cost: undefined, isSettled: false };
+    if (kind === 'request') this.#progressById.set(id, course);
     const run =
       'share' in command
-        ? () => this.#ask(id, course, command.share, place.request())
-        : () => callAccount(place.request(), (account) => account.quota());
-    const host = this.#world.host('request', `${kind} ${this.#world.hosts.length}`, () => ({ run }));
+        ? () => this.#admitAndSettle(id, course, command.share, place.createRequestContext())
+        : () => callAccount(place.createRequestContext(), (account) => account.quota());
+    const host = this.#world.getHost('request', `${kind} ${this.#world.hosts.length}`, () => ({ run }));
     place.hosts.push(host);
     // What an account that cannot be reached leaves undone is its own to see to.
     host.invoke('run', []).catch(() => {});
   }
 
-  async #ask(requestId: string, course: Course, share: number, place: AccountRequest): Promise<void> {
+  async #admitAndSettle(
+    requestId: string,
+    course: RequestProgress,
+    share: number,
+    place: AccountRequest,
+  ): Promise<void> {
     const startedAt = this.#world.clock.now;
     const asked = { requestId, route: 'messages', model: 'claude-opus-5-5', bound: WORST_CASE, defaults: DEFAULTS };
-    const decision = await askForAdmission(place, asked);
+    const decision = await requestAdmission(place, asked);
     if (decision.outcome !== 'admitted') return;
     await this.#world.hop(`${requestId} is answered`);
     const { hold } = decision;
     const cost = Math.floor(hold * share);
     Object.assign(course, { hold, cost });
-    if (cost > hold) this.#model.allow(cost);
+    if (cost > hold) this.#model.allowExcess(cost);
     const settlement = JSON.stringify({ requestId, status: 'complete', cost, startedAt });
     const { cost: told } = await sendSettlement(place, settlement);
     if (told !== cost) throw new TypeError(`${requestId} was told that it has cost ${told}, not ${cost}`);
@@ -162,10 +167,10 @@ class Requests {
 /** An isolate, which dies with all its requests. */
 class Isolate {
   readonly hosts: Host[] = [];
-  readonly #accounts = accountsOfIsolate();
+  readonly #accounts = createIsolateAccounts();
 
   /** @returns what one request calls the account by */
-  request(): AccountRequest {
+  createRequestContext(): AccountRequest {
     return { identity: { account: ACCOUNT }, accounts: this.#accounts, settings: settingsOf(env) };
   }
 }

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
-import { inWorld } from './bindings.ts';
-import { ByName } from './by-name.ts';
-import { ALARMS, COMMANDS } from './commands.ts';
+import { runInWorld } from './bindings.ts';
+import { LabelScheduler } from './label-scheduler.ts';
+import { ALARMS, COMMANDS } from './storage-commands.ts';
 import { NO_MISHAPS, World } from './world.ts';
 
 interface Tried {
@@ -24,24 +24,24 @@ async function onStorage(
   works: ((storage: DurableObjectStorage) => unknown)[],
   handle: (storage: DurableObjectStorage) => Promise<unknown> = async () => {},
 ): Promise<unknown[]> {
-  const world = new World(new ByName(), NO_MISHAPS);
+  const world = new World(new LabelScheduler(), NO_MISHAPS);
   const told: unknown[] = [];
-  await inWorld(world, {}, async () => {
-    const host = world.host('tried', 'one', (ctx) => triedOf(ctx, handle));
+  await runInWorld(world, {}, async () => {
+    const host = world.getHost('tried', 'one', (ctx) => triedOf(ctx, handle));
     for (const work of works) {
       const asked = world.call(host, 'ask', [work]).then((answer) => told.push(answer));
-      await world.rest(90_000, () => {});
+      await world.runToRest(90_000, () => {});
       await asked;
     }
   });
   return told;
 }
 
-test.each(COMMANDS)('what stands in for storage: $name', async ({ ask, answer }) => {
+test.each(COMMANDS)('what stands in for storage: $name', async ({ run: ask, expected: answer }) => {
   expect(await onStorage([ask])).toEqual([answer]);
 });
 
-test.each(ALARMS)('what stands in for alarms: $name', async ({ handle, answer, after }) => {
+test.each(ALARMS)('what stands in for alarms: $name', async ({ handle, expected: answer, alarmAfter: after }) => {
   let told: unknown;
   const handled = async (storage: DurableObjectStorage) => {
     told ??= await handle(storage);

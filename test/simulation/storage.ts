@@ -3,48 +3,48 @@ import { DatabaseSync, type SQLInputValue, type StatementSync } from 'node:sqlit
 
 type Row = Record<string, SqlStorageValue>;
 
-interface Prepared {
+interface PreparedStatement {
   statement: StatementSync;
   /** Whether it answers with rows. */
-  reads: boolean;
+  isRead: boolean;
   /** Its columns of bytes. */
-  bytes: readonly string[];
+  byteColumns: readonly string[];
   /** Whether its parameters are numbered, as `?1` is. */
   isNumbered: boolean;
 }
 
-const MAY_DROP = /^\s*(drop|alter)\b/i;
+const DROP_QUERY = /^\s*(drop|alter)\b/i;
 
 /** What is written between two waits is stored as one: it is kept back until `commit`, and `rollback` takes it out again. */
-export class Storage {
+export class SimulatedStorage {
   readonly #db = new DatabaseSync(':memory:');
-  readonly #prepared = new Map<string, Prepared>();
+  readonly #prepared = new Map<string, PreparedStatement>();
   /** Tables that are known to be there. */
-  readonly #there = new Set<string>();
+  readonly #knownTables = new Set<string>();
   #alarm: number | null = null;
   /** The alarm's handler runs: its time is forgotten once it has ended well. */
-  #handling = false;
-  #before: { alarm: number | null; handling: boolean } | undefined;
+  #isAlarmRunning = false;
+  #stateBeforeStep: { alarm: number | null; handling: boolean } | undefined;
   /** Grows with each change that was stored. */
   changes = 0;
 
   exec(query: string, bindings: readonly SqlStorageValue[]): Cursor {
     const prepared = this.#prepare(query);
-    if (!prepared || MAY_DROP.test(query)) this.#there.clear();
+    if (!prepared || DROP_QUERY.test(query)) this.#knownTables.clear();
     if (!prepared) {
-      this.#begin();
+      this.#beginTransaction();
       this.#db.exec(query);
       return new Cursor([], 0);
     }
-    const { statement, reads, bytes, isNumbered } = prepared;
+    const { statement, isRead: reads, byteColumns: bytes, isNumbered } = prepared;
     const values = bindings as SQLInputValue[];
     const named = isNumbered ? Object.fromEntries(values.map((value, index) => [`?${index + 1}`, value])) : undefined;
     if (reads) {
       const rows = (named ? statement.all(named) : statement.all(...values)) as Row[];
-      for (const name of bytes) for (const row of rows) row[name] = bufferOf(row[name]);
+      for (const name of bytes) for (const row of rows) row[name] = toArrayBuffer(row[name]);
       return new Cursor(rows, 0);
     }
-    this.#begin();
+    this.#beginTransaction();
     const { changes } = named ? statement.run(named) : statement.run(...values);
     return new Cursor([], Number(changes));
   }
@@ -55,79 +55,79 @@ export class Storage {
   }
 
   transactionSync<T>(work: () => T): T {
-    this.#begin();
+    this.#beginTransaction();
     this.#db.exec('savepoint part');
     try {
       const result = work();
       this.#db.exec('release part');
       return result;
     } catch (thrown) {
-      this.#there.clear();
+      this.#knownTables.clear();
       this.#db.exec('rollback to part; release part');
       throw thrown;
     }
   }
 
   get alarm(): number | null {
-    return this.#handling ? null : this.#alarm;
+    return this.#isAlarmRunning ? null : this.#alarm;
   }
 
   set alarm(time: number | null) {
-    this.#begin();
+    this.#beginTransaction();
     this.#alarm = time;
-    this.#handling = false;
+    this.#isAlarmRunning = false;
   }
 
   /** When the alarm comes, or comes again if its handler dies now. */
-  get armed(): number | null {
+  get armedAlarm(): number | null {
     return this.#alarm;
   }
 
   deleteAll(): void {
-    this.#begin();
-    this.#there.clear();
-    for (const table of this.#tables()) this.#db.exec(`drop table "${table}"`);
+    this.#beginTransaction();
+    this.#knownTables.clear();
+    for (const table of this.#listTables()) this.#db.exec(`drop table "${table}"`);
     this.alarm = null;
   }
 
   /** @returns whether there is a table of this name */
-  has(table: string): boolean {
-    if (this.#there.has(table)) return true;
-    if (!this.#tables().includes(table)) return false;
-    this.#there.add(table);
+  hasTable(table: string): boolean {
+    if (this.#knownTables.has(table)) return true;
+    if (!this.#listTables().includes(table)) return false;
+    this.#knownTables.add(table);
     return true;
   }
 
-  #tables(): string[] {
+  #listTables(): string[] {
     const tables = this.exec("select name from sqlite_master where type = 'table' and name not like 'sqlite_%'", []);
     return tables.toArray().map(({ name }) => String(name));
   }
 
   /** The alarm's handler begins. */
   beginAlarm(): void {
-    this.#handling = true;
+    this.#isAlarmRunning = true;
   }
 
   /** The alarm's handler has ended. @param well or its alarm stays */
   endAlarm(well: boolean): void {
-    if (!this.#handling) return;
-    this.#handling = false;
+    if (!this.#isAlarmRunning) return;
+    this.#isAlarmRunning = false;
     if (well) this.#alarm = null;
   }
 
   commit(): void {
-    if (!this.#before) return;
-    this.#before = undefined;
+    if (!this.#stateBeforeStep) return;
+    this.#stateBeforeStep = undefined;
     this.changes += 1;
     this.#db.exec('commit');
   }
 
   rollback(): void {
-    if (!this.#before) return;
-    this.#alarm = this.#before.alarm;
-    this.#handling = this.#before.handling;
-    this.#before = undefined;
-    this.#there.clear();
+    if (!this.#stateBeforeStep) return;
+    this.#alarm = this.#stateBeforeStep.alarm;
+    this.#isAlarmRunning = this.#stateBeforeStep.handling;
+    this.#stateBeforeStep = undefined;
+    this.#knownTables.clear();
     this.#db.exec('rollback');
   }
 
@@ -137,40 +137,40 @@ export class Storage {
    *
    * @returns false where that one has deleted them: it is closed
    */
-  reset(): boolean {
-    const isMade = this.#tables().includes('meta');
+  clearTables(): boolean {
+    const isMade = this.#listTables().includes('meta');
     if (!isMade) {
       this.#db.close();
       return false;
     }
-    for (const table of this.#tables()) this.exec(`delete from "${table}"`, []);
+    for (const table of this.#listTables()) this.exec(`delete from "${table}"`, []);
     this.alarm = null;
     this.commit();
     return true;
   }
 
-  #begin(): void {
-    if (this.#before) return;
-    this.#before = { alarm: this.#alarm, handling: this.#handling };
+  #beginTransaction(): void {
+    if (this.#stateBeforeStep) return;
+    this.#stateBeforeStep = { alarm: this.#alarm, handling: this.#isAlarmRunning };
     this.#db.exec('begin');
   }
 
   /** @returns undefined for several statements at once. */
-  #prepare(query: string): Prepared | undefined {
+  #prepare(query: string): PreparedStatement | undefined {
     const known = this.#prepared.get(query);
     if (known) return known;
     if (/;\s*\S/.test(query)) return undefined;
     const statement = this.#db.prepare(query);
     const columns = statement.columns();
     const bytes = columns.filter(({ type }) => type?.toLowerCase() === 'blob').map(({ name }) => name);
-    const prepared = { statement, reads: columns.length > 0, bytes, isNumbered: /\?\d/.test(query) };
+    const prepared = { statement, isRead: columns.length > 0, byteColumns: bytes, isNumbered: /\?\d/.test(query) };
     this.#prepared.set(query, prepared);
     return prepared;
   }
 }
 
 /** @returns bytes as the runtime gives them. */
-function bufferOf(value: unknown): ArrayBuffer | null {
+function toArrayBuffer(value: unknown): ArrayBuffer | null {
   return value instanceof Uint8Array ? value.slice().buffer : null;
 }
 

@@ -1,48 +1,48 @@
 /** Byte streams as the Workers runtime has them, as far as answers of the upstream are read; Node's have other ways. */
 
-type Piece = { value: Uint8Array; done: boolean };
+type ReadResult = { value: Uint8Array; done: boolean };
 
 /** What was written to it is read before the end, or the break, is told. */
 export class ByteStream {
   #pieces: Uint8Array[] = [];
   #end: 'open' | 'closed' | { reason: unknown } = 'open';
-  #changed: () => void = () => {};
+  #notifyReader: () => void = () => {};
   /** Where everything goes on to, once it is carried on or told twice. */
-  #onward: ByteStream[] = [];
-  #cancelled: () => void = () => {};
-  #piped: { resolve: () => void; reject: (reason: unknown) => void } | undefined;
+  #targets: ByteStream[] = [];
+  #onCancelled: () => void = () => {};
+  #pipePromise: { resolve: () => void; reject: (reason: unknown) => void } | undefined;
 
   /** Has somebody told when nobody reads it any more. */
   onCancel(tell: () => void): void {
-    this.#cancelled = tell;
+    this.#onCancelled = tell;
   }
 
   write(piece: Uint8Array): void {
     this.#pieces.push(piece);
-    this.#go();
+    this.#forwardPieces();
   }
 
   close(): void {
     if (this.#end === 'open') this.#end = 'closed';
-    this.#go();
+    this.#forwardPieces();
   }
 
   break(reason: unknown): void {
     if (this.#end === 'open') this.#end = { reason };
-    this.#go();
+    this.#forwardPieces();
   }
 
   async cancel(): Promise<void> {
     this.#pieces = [];
     this.#end = 'closed';
-    this.#cancelled();
-    this.#changed();
+    this.#onCancelled();
+    this.#notifyReader();
   }
 
   getReader() {
     return {
-      read: (view: Uint8Array) => this.#read(1, view),
-      readAtLeast: (least: number, view: Uint8Array) => this.#read(least, view),
+      read: (view: Uint8Array) => this.#readAtLeast(1, view),
+      readAtLeast: (minBytes: number, view: Uint8Array) => this.#readAtLeast(minBytes, view),
       releaseLock: () => {},
       cancel: () => this.cancel(),
     };
@@ -57,48 +57,48 @@ export class ByteStream {
         if (left === 0) void this.cancel();
       });
     }
-    this.#onward = both;
-    this.#go();
+    this.#targets = both;
+    this.#forwardPieces();
     return both;
   }
 
   pipeTo(to: ByteStream): Promise<void> {
-    this.#onward = [to];
+    this.#targets = [to];
     to.onCancel(() => void this.cancel());
     return new Promise((resolve, reject) => {
-      this.#piped = { resolve, reject };
-      this.#go();
+      this.#pipePromise = { resolve, reject };
+      this.#forwardPieces();
     });
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<Uint8Array> {
     for (;;) {
-      const { value, done } = await this.#read(1, new Uint8Array(65_536));
+      const { value, done } = await this.#readAtLeast(1, new Uint8Array(65_536));
       if (done) return;
       yield value;
     }
   }
 
-  #go(): void {
+  #forwardPieces(): void {
     const end = this.#end;
-    for (const onward of this.#onward) {
+    for (const onward of this.#targets) {
       for (const piece of this.#pieces) onward.write(piece);
       if (end === 'closed') onward.close();
       else if (end !== 'open') onward.break(end.reason);
     }
-    if (this.#onward.length > 0) this.#pieces = [];
-    if (end === 'closed') this.#piped?.resolve();
-    else if (end !== 'open') this.#piped?.reject(end.reason);
-    this.#changed();
+    if (this.#targets.length > 0) this.#pieces = [];
+    if (end === 'closed') this.#pipePromise?.resolve();
+    else if (end !== 'open') this.#pipePromise?.reject(end.reason);
+    this.#notifyReader();
   }
 
-  async #read(least: number, view: Uint8Array): Promise<Piece> {
-    while (this.#end === 'open' && this.#length < least) {
+  async #readAtLeast(minBytes: number, view: Uint8Array): Promise<ReadResult> {
+    while (this.#end === 'open' && this.#bufferedBytes < minBytes) {
       await new Promise<void>((resolve) => {
-        this.#changed = resolve;
+        this.#notifyReader = resolve;
       });
     }
-    if (this.#length === 0 && this.#end !== 'open' && this.#end !== 'closed') throw this.#end.reason;
+    if (this.#bufferedBytes === 0 && this.#end !== 'open' && this.#end !== 'closed') throw this.#end.reason;
     let length = 0;
     while (length < view.length) {
       const [piece] = this.#pieces;
@@ -112,7 +112,7 @@ export class ByteStream {
     return { value: view.subarray(0, length), done: length === 0 };
   }
 
-  get #length(): number {
+  get #bufferedBytes(): number {
     return this.#pieces.reduce((sum, { length }) => sum + length, 0);
   }
 }
@@ -123,11 +123,11 @@ class IdentityStream {
 }
 
 /** @returns an answer with such a stream as its body. */
-export function responseOf(body: ByteStream, headers: Record<string, string>): Response {
+export function createByteStreamResponse(body: ByteStream, headers: Record<string, string>): Response {
   return Object.defineProperty(new Response(null, { headers }), 'body', { value: body });
 }
 
 /** Gives Node what the runtime has of streams. */
-export function addStreams(): void {
+export function installStreams(): void {
   Object.assign(globalThis, { IdentityTransformStream: IdentityStream });
 }

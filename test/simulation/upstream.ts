@@ -1,80 +1,86 @@
 /** Stands in for the Claude API: it answers a question by its name, in pieces, and fails as it is told to. */
 import type Anthropic from '@anthropic-ai/sdk';
 import type { Upstream } from '#edge/claude/upstream.ts';
-import { brokenRule } from '#test/support/api-rules.ts';
-import { caller } from './host.ts';
-import { ByteStream, responseOf } from './streams.ts';
+import { findBrokenRule } from '#test/support/api-rules.ts';
+import { callingHost } from './host.ts';
+import { ByteStream, createByteStreamResponse } from './streams.ts';
 import type { World } from './world.ts';
 
 /** How a request is answered, and in how many pieces. */
-export interface Answer {
+export interface AnswerPlan {
   kind: 'whole' | 'declined' | 'broken' | 'silent' | 'unreachable' | 'overloaded' | 'invalid';
   pieces: number;
 }
 
-export const ANSWERS = ['whole', 'declined', 'broken', 'silent', 'unreachable', 'overloaded', 'invalid'] as const;
-const WHOLE: Answer = { kind: 'whole', pieces: 2 };
+export const ANSWER_KINDS = ['whole', 'declined', 'broken', 'silent', 'unreachable', 'overloaded', 'invalid'] as const;
+const WHOLE_ANSWER: AnswerPlan = { kind: 'whole', pieces: 2 };
 const USAGE = { input_tokens: 10, output_tokens: 1 };
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
 
 /** @returns what is said to a question, as it is said part by part. */
-export function wordsFor(question: string): string[] {
+export function answerWordsFor(question: string): string[] {
   return [`${question}:`, ' one', ' two', ' three'];
 }
 
 /** What an answer says: a text part by part, then calls of tools. */
-interface Said {
+interface AnswerContent {
   words: readonly string[];
   calls: readonly { id: string; name: string; input: object }[];
 }
 
 /** Decides what is said to the messages of a request, which has a number. */
-export type Script = (messages: readonly Anthropic.MessageParam[], number: number) => Said;
+export type Script = (messages: readonly Anthropic.MessageParam[], number: number) => AnswerContent;
 
 /** A question is answered by its name. */
-const BY_NAME: Script = (messages) => ({ words: wordsFor(String(messages.at(-1)?.content)), calls: [] });
+const answerByName: Script = (messages) => ({ words: answerWordsFor(String(messages.at(-1)?.content)), calls: [] });
 
 /** @returns an API; each of its requests takes the next answer, and after the last all are whole. */
-export function apiOf(world: World, answers: readonly Answer[], script = BY_NAME): Upstream {
+export function createSimulatedApi(world: World, answers: readonly AnswerPlan[], script = answerByName): Upstream {
   let requests = 0;
   const fetch: Upstream['fetch'] = (_, init) =>
     new Promise((resolve, reject) => {
       const { signal } = init;
-      const leave = () => reject(signal?.reason);
-      signal?.addEventListener('abort', leave, { once: true });
-      const answer = world.isCalm ? WHOLE : (answers[requests] ?? WHOLE);
+      const rejectOnAbort = () => reject(signal?.reason);
+      signal?.addEventListener('abort', rejectOnAbort, { once: true });
+      const answer = world.isFreeOfMishaps ? WHOLE_ANSWER : (answers[requests] ?? WHOLE_ANSWER);
       requests += 1;
       const number = requests;
       // The network has its own copy: whoever gives the request up frees the memory of its body.
       const text = typeof init.body === 'string' ? init.body : decoder.decode(init.body as Uint8Array);
-      caller()?.leave(() => {
+      callingHost()?.sendAfterCommit(() => {
         void world.hop(`upstream answers ${number} (${answer.kind})`).then(() => {
-          const said = script(messagesOf(world, text), number);
+          const said = script(parseMessages(world, text), number);
           if (answer.kind === 'unreachable') reject(new Error('network connection lost'));
-          else if (answer.kind === 'overloaded') resolve(refusal(529, 'overloaded_error'));
-          else if (answer.kind === 'invalid') resolve(refusal(400, 'invalid_request_error'));
-          else resolve(streamed(world, number, said, answer, signal ?? undefined));
+          else if (answer.kind === 'overloaded') resolve(createErrorResponse(529, 'overloaded_error'));
+          else if (answer.kind === 'invalid') resolve(createErrorResponse(400, 'invalid_request_error'));
+          else resolve(streamAnswer(world, number, said, answer, signal ?? undefined));
         });
       });
     });
-  return { baseURL: 'https://api.anthropic.com', apiKey: 'sk-ant-simulated', fetch, simulated: false };
+  return { baseURL: 'https://api.anthropic.com', apiKey: 'sk-ant-simulated', fetch, isSimulated: false };
 }
 
-function messagesOf(world: World, text: string): Anthropic.MessageParam[] {
+function parseMessages(world: World, text: string): Anthropic.MessageParam[] {
   const { messages } = JSON.parse(text) as { messages: Anthropic.MessageParam[] };
-  const broken = brokenRule(messages);
+  const broken = findBrokenRule(messages);
   if (broken !== undefined) world.fail(`this went up although ${broken}: ${text}`);
   return messages;
 }
 
-function refusal(status: number, type: string): Response {
+function createErrorResponse(status: number, type: string): Response {
   const body = JSON.stringify({ type: 'error', error: { type, message: type } });
   return new Response(body, { status, headers: { 'content-type': 'application/json' } });
 }
 
-function streamed(world: World, number: number, said: Said, answer: Answer, signal?: AbortSignal): Response {
-  const events = eventsOf(said, number, answer.kind);
+function streamAnswer(
+  world: World,
+  number: number,
+  content: AnswerContent,
+  answer: AnswerPlan,
+  signal?: AbortSignal,
+): Response {
+  const events = createEvents(content, number, answer.kind);
   const size = Math.ceil(events.length / answer.pieces);
   const body = new ByteStream();
   let isOver = false;
@@ -96,10 +102,10 @@ function streamed(world: World, number: number, said: Said, answer: Answer, sign
     if (answer.kind === 'broken') body.break(new Error('network connection lost'));
     else body.close();
   })();
-  return responseOf(body, { 'content-type': 'text/event-stream', 'request-id': `req_${number}` });
+  return createByteStreamResponse(body, { 'content-type': 'text/event-stream', 'request-id': `req_${number}` });
 }
 
-function eventsOf({ words, calls }: Said, number: number, kind: Answer['kind']): string[] {
+function createEvents({ words, calls }: AnswerContent, number: number, kind: AnswerPlan['kind']): string[] {
   const message = { id: `msg_${number}`, type: 'message', role: 'assistant', model: 'claude-opus-5-5', content: [] };
   const start = {
     type: 'message_start',

@@ -1,7 +1,17 @@
 /** A world of Durable Objects in one process: their calls, crashes and time, in the order that a scheduler chooses. */
-import { Clock, install, settle, uninstall } from './clock.ts';
-import { bound, current, Dead, FailedWrite, Host, lost, type Make, stackOf, Violation } from './host.ts';
-import { addStreams } from './streams.ts';
+import { Clock, installClock, settleTasks, uninstallClock } from './clock.ts';
+import {
+  bindToCaller,
+  type CreateObject,
+  connectionLostError,
+  currentInstance,
+  DeadInstanceError,
+  FailedWrite,
+  Host,
+  InvariantViolation,
+  stackOf,
+} from './host.ts';
+import { installStreams } from './streams.ts';
 
 /** Chooses what comes next; fast-check has one. */
 export interface Scheduler {
@@ -42,7 +52,7 @@ export interface Mishaps {
 export const NO_MISHAPS: Mishaps = { faults: [], crashes: [], writes: [] };
 
 /** No message is under way for longer. */
-const MOST_UNDERWAY_MS = 60 * 60_000;
+const MAX_TRANSIT_MS = 60 * 60_000;
 
 export class World {
   readonly clock = new Clock();
@@ -51,39 +61,39 @@ export class World {
   readonly #faults: Map<number, Fault>;
   readonly #crashes: Map<number, Crash>;
   readonly #writeFailures: Map<number, WriteFailure>;
-  readonly #byName = new Map<string, Host>();
-  #calls = 0;
-  #writes = 0;
-  #steps = 0;
+  readonly #hostsByName = new Map<string, Host>();
+  #callCount = 0;
+  #writeCount = 0;
+  #stepCount = 0;
   #isTimeOffered = false;
   /** What has been sent and has not come, the oldest first. */
-  readonly #underway = new Set<{ sentAt: number }>();
+  readonly #messagesInTransit = new Set<{ sentAt: number }>();
   /** From here on nothing fails any more, and time passes only when nothing else happens. */
-  #calmUntil: number | undefined;
+  #noMishapsUntil: number | undefined;
   #failure: string | undefined;
   /** How far time may pass: what comes later is not waited for. */
-  #latest = Number.POSITIVE_INFINITY;
+  #latestTime = Number.POSITIVE_INFINITY;
 
   constructor(scheduler: Scheduler, { faults, crashes, writes }: Mishaps) {
     this.#scheduler = scheduler;
     this.#faults = new Map(faults.map(({ call, fault }) => [call, fault]));
     this.#crashes = new Map(crashes.map((crash) => [crash.step, crash]));
     this.#writeFailures = new Map(writes.map(({ write, failure }) => [write, failure]));
-    addStreams();
-    install(this.clock, bound);
+    installStreams();
+    installClock(this.clock, bindToCaller);
   }
 
   /** Whether nothing fails any more. */
-  get isCalm(): boolean {
-    return this.#calmUntil !== undefined;
+  get isFreeOfMishaps(): boolean {
+    return this.#noMishapsUntil !== undefined;
   }
 
   /** @returns an object by its name, made at first. */
-  host(kind: string, id: string, make: Make): Host {
-    const known = this.#byName.get(`${kind} ${id}`);
+  getHost(kind: string, id: string, make: CreateObject): Host {
+    const known = this.#hostsByName.get(`${kind} ${id}`);
     if (known) return known;
     const host = new Host(this, kind, id, make);
-    this.#byName.set(host.name, host);
+    this.#hostsByName.set(host.name, host);
     this.hosts.push(host);
     return host;
   }
@@ -91,34 +101,34 @@ export class World {
   /** Waits until it is this one's turn: a message is under way. */
   async hop(label: string): Promise<void> {
     const message = { sentAt: this.clock.now };
-    this.#underway.add(message);
-    await this.wait(label);
-    this.#underway.delete(message);
+    this.#messagesInTransit.add(message);
+    await this.waitForTurn(label);
+    this.#messagesInTransit.delete(message);
   }
 
   /** Waits until it is this one's turn, for however long. */
-  async wait(label: string): Promise<void> {
-    await this.#scheduler.schedule(DONE, label);
+  async waitForTurn(label: string): Promise<void> {
+    await this.#scheduler.schedule(RESOLVED, label);
   }
 
   /** @returns what happens to the next call of those that can fail. */
-  fault(): Fault | undefined {
-    this.#calls += 1;
-    return this.isCalm ? undefined : this.#faults.get(this.#calls);
+  nextFault(): Fault | undefined {
+    this.#callCount += 1;
+    return this.isFreeOfMishaps ? undefined : this.#faults.get(this.#callCount);
   }
 
   /** Counts a write. @returns how it fails; undefined for one that succeeds */
-  writeFailure(): WriteFailure | undefined {
-    this.#writes += 1;
-    return this.isCalm ? undefined : this.#writeFailures.get(this.#writes);
+  nextWriteFailure(): WriteFailure | undefined {
+    this.#writeCount += 1;
+    return this.isFreeOfMishaps ? undefined : this.#writeFailures.get(this.#writeCount);
   }
 
   /** Calls an object over a network that may lose the call, or its answer, and says so in the end. */
   call(host: Host, method: string, args: unknown[], mayDouble = true): Promise<unknown> {
-    const from = current.getStore();
+    const from = currentInstance.getStore();
     return new Promise((resolve, reject) => {
       const send = () => {
-        const told = this.#carry(
+        const told = this.#deliver(
           `${from?.host.name ?? 'client'} → ${host.name}.${method}`,
           host,
           method,
@@ -126,32 +136,32 @@ export class World {
           mayDouble,
         );
         told.then(
-          (value) => from?.dead || resolve(value),
-          (thrown: unknown) => from?.dead || reject(thrown),
+          (value) => from?.isDead || resolve(value),
+          (thrown: unknown) => from?.isDead || reject(thrown),
         );
       };
       if (!from) send();
-      else if (!from.dead) from.host.leave(send);
+      else if (!from.isDead) from.host.sendAfterCommit(send);
     });
   }
 
-  async #carry(label: string, host: Host, method: string, args: unknown[], mayDouble: boolean): Promise<unknown> {
-    const fault = this.fault();
+  async #deliver(label: string, host: Host, method: string, args: unknown[], mayDouble: boolean): Promise<unknown> {
+    const fault = this.nextFault();
     await this.hop(fault === undefined ? label : `${label} (${fault})`);
-    if (fault === 'lost') throw lost();
+    if (fault === 'lost') throw connectionLostError();
     if (fault === 'failed') throw new Error('internal error');
     if (fault === 'busy') throw Object.assign(new Error('overloaded'), { retryable: true, overloaded: true });
-    if (fault === 'doubled' && mayDouble) void this.#again(label, host, method, args);
+    if (fault === 'doubled' && mayDouble) void this.#deliverAgain(label, host, method, args);
     try {
       return await host.invoke(method, args);
     } finally {
       await this.hop(`${label} answered`);
       // biome-ignore lint/correctness/noUnsafeFinally: the answer, or the error, is what is lost.
-      if (fault === 'unanswered') throw lost();
+      if (fault === 'unanswered') throw connectionLostError();
     }
   }
 
-  async #again(label: string, host: Host, method: string, args: unknown[]): Promise<void> {
+  async #deliverAgain(label: string, host: Host, method: string, args: unknown[]): Promise<void> {
     await this.hop(`${label} once more`);
     await host.invoke(method, args).catch(() => {});
   }
@@ -166,89 +176,91 @@ export class World {
     this.#offerTime();
     if (this.#scheduler.count() === 0) return false;
     await this.#scheduler.waitOne();
-    await settle();
-    this.#steps += 1;
-    const crash = this.isCalm ? undefined : this.#crashes.get(this.#steps);
+    await settleTasks();
+    this.#stepCount += 1;
+    const crash = this.isFreeOfMishaps ? undefined : this.#crashes.get(this.#stepCount);
     const dying = crash && this.hosts[crash.host % this.hosts.length];
     for (const host of this.hosts) {
       if (host === dying) host.crash(crash?.keeps === true);
-      else host.flush();
+      else host.commitStep();
     }
-    await settle();
-    if (this.#failure !== undefined) throw new Violation(this.#failure);
+    await settleTasks();
+    if (this.#failure !== undefined) throw new InvariantViolation(this.#failure);
     return true;
   }
 
   /** Goes on while it may, and looks after every step. */
-  async run(most: number, look: () => void): Promise<void> {
-    for (let steps = 0; steps < most; steps += 1) {
+  async runSteps(maxSteps: number, look: () => void): Promise<void> {
+    for (let steps = 0; steps < maxSteps; steps += 1) {
       if (!(await this.step())) return;
       look();
     }
   }
 
   /** Keeps what comes later than this from coming: the retention of what must still be there at the end, say. */
-  endAfter(milliseconds: number): void {
-    this.#latest = this.clock.now + milliseconds;
+  stopTimeAfter(milliseconds: number): void {
+    this.#latestTime = this.clock.now + milliseconds;
   }
 
   /** Lets nothing more fail for some time. */
-  calm(milliseconds: number): void {
-    this.#calmUntil = this.clock.now + milliseconds;
+  suspendMishaps(milliseconds: number): void {
+    this.#noMishapsUntil = this.clock.now + milliseconds;
   }
 
   /** Lets nothing more fail, and lets time pass until all that is owed must have been seen to. */
-  async rest(milliseconds: number, look: () => void): Promise<void> {
-    this.calm(milliseconds);
+  async runToRest(milliseconds: number, look: () => void): Promise<void> {
+    this.suspendMishaps(milliseconds);
     for (let steps = 0; steps < 5_000; steps += 1) {
       if (!(await this.step())) return;
       look();
     }
-    throw new Violation('it does not come to rest');
+    throw new InvariantViolation('it does not come to rest');
   }
 
   /** Ends it: what is still under way comes to nothing. */
-  end(): void {
+  dispose(): void {
     for (const host of this.hosts) host.end();
-    uninstall();
+    uninstallClock();
   }
 
   #offerTime(): void {
-    const next = this.#nextTime();
-    if (this.#isTimeOffered || next === undefined || next > this.#latest) return;
-    const calm = this.#calmUntil;
+    const next = this.#findNextTime();
+    if (this.#isTimeOffered || next === undefined || next > this.#latestTime) return;
+    const calm = this.#noMishapsUntil;
     if (calm !== undefined && (this.#scheduler.count() > 0 || next > calm)) return;
-    const [oldest] = this.#underway;
-    if (oldest && next > oldest.sentAt + MOST_UNDERWAY_MS) return;
+    const [oldest] = this.#messagesInTransit;
+    if (oldest && next > oldest.sentAt + MAX_TRANSIT_MS) return;
     this.#isTimeOffered = true;
-    void this.wait('time').then(() => {
+    void this.waitForTurn('time').then(() => {
       this.#isTimeOffered = false;
       this.#passTime();
     });
   }
 
-  #nextTime(): number | undefined {
-    const times = [this.clock.next, ...this.hosts.map(({ alarmAt }) => alarmAt)].filter((time) => time !== undefined);
+  #findNextTime(): number | undefined {
+    const times = [this.clock.nextTimerAt, ...this.hosts.map(({ nextAlarmAt: alarmAt }) => alarmAt)].filter(
+      (time) => time !== undefined,
+    );
     return times.length === 0 ? undefined : Math.min(...times);
   }
 
   #passTime(): void {
-    const next = this.#nextTime();
+    const next = this.#findNextTime();
     // What was to come next when time was offered may have been taken back.
-    if (next === undefined || next > this.#latest) return;
-    if (this.clock.next !== undefined && this.clock.next <= next) {
+    if (next === undefined || next > this.#latestTime) return;
+    if (this.clock.nextTimerAt !== undefined && this.clock.nextTimerAt <= next) {
       try {
-        this.clock.fire();
+        this.clock.runNextTimer();
       } catch (thrown) {
         // A timer of an object that is reset takes nothing with it.
         const isReset = thrown instanceof FailedWrite && this.hosts.some(({ isBroken }) => isBroken);
-        if (!(thrown instanceof Dead || isReset)) this.fail(`a timer: ${stackOf(thrown)}`);
+        if (!(thrown instanceof DeadInstanceError || isReset)) this.fail(`a timer: ${stackOf(thrown)}`);
       }
       return;
     }
     this.clock.now = Math.max(this.clock.now, next);
-    this.hosts.find(({ alarmAt }) => alarmAt === next)?.ring();
+    this.hosts.find(({ nextAlarmAt: alarmAt }) => alarmAt === next)?.fireAlarm();
   }
 }
 
-const DONE = Promise.resolve();
+const RESOLVED = Promise.resolve();

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test, vi } from 'vitest';
-import { readFaults } from '#simulator/faults.ts';
-import { tryAsyncCases } from '#test/support/runs.ts';
+import { parseFaults } from '#simulator/faults.ts';
+import { tryAsyncCases } from '#test/support/property-cases.ts';
 import { asking, clientOf, eventsOf, get, model, post, refusal, simulated } from './api.ts';
 
 const api = simulated({ faults: true });
@@ -241,7 +241,7 @@ describe('faults', () => {
   });
 
   test('are read in any order, with any space between', () => {
-    expect(readFaults(' status=429 ;retry-after=1;; flush')).toEqual({ status: 429, 'retry-after': '1', flush: true });
-    expect(readFaults('')).toEqual({});
+    expect(parseFaults(' status=429 ;retry-after=1;; flush')).toEqual({ status: 429, 'retry-after': '1', flush: true });
+    expect(parseFaults('')).toEqual({});
   });
 });

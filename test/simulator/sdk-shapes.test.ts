@@ -3,21 +3,21 @@
 import { describe, expect, test } from 'vitest';
 import { countRequest, defaultedRequest, messagesRequest } from '#edge/claude/messages.schema.ts';
 import { MODELS } from '#edge/claude/models/models.ts';
-import { simulatedModels } from '#edge/claude/simulated-models.ts';
+import { toSimulatedModels } from '#edge/claude/simulated-models.ts';
 import { createBatchRequest } from '#edge/plugins/batches/batches.schema.ts';
 import { createSimulator } from '#simulator/simulator.ts';
-import { HEADERS, requestsOf, type SdkRequest } from '#test/support/sdk/requests.ts';
-import { installedText, membersOf, SdkTypes } from '#test/support/sdk/types.ts';
+import { createRequests, HEADERS, type SdkRequest } from '#test/support/sdk/requests.ts';
+import { membersOf, readInstalledFile, SdkTypes } from '#test/support/sdk/types.ts';
 import { get, post, start } from './api.ts';
 import { BESIDE_BODIES, OLD_NAMES, OPEN, REFUSED, UNJUDGED } from './sdk-explained.ts';
 
 // A batch has ended at the next look at it.
 let clock = start;
 // This is about shapes: models of which nothing is known take all.
-const models = simulatedModels(MODELS.map((row) => ({ ...row, thinking: null })));
+const models = toSimulatedModels(MODELS.map((row) => ({ ...row, thinking: null })));
 const simulator = createSimulator({ models, now: () => clock++ });
 /** The names that the SDK has for betas: a type, so they are read as text. */
-const [, union = ''] = /export type AnthropicBeta = (.*?);/s.exec(installedText('resources/beta/beta.d.ts')) ?? [];
+const [, union = ''] = /export type AnthropicBeta = (.*?);/s.exec(readInstalledFile('resources/beta/beta.d.ts')) ?? [];
 const NAMES = [...union.matchAll(/'([^']+)'/g)].map(([, name = '']) => name);
 const BETAS = { 'anthropic-beta': NAMES.join() };
 
@@ -49,7 +49,7 @@ async function madeThinking(): Promise<Record<string, unknown>> {
 }
 
 const samples = await madeThinking();
-const installed = [...requestsOf(new SdkTypes(), samples)];
+const installed = [...createRequests(new SdkTypes(), samples)];
 
 /** What a table names, as cases are named: an owner's members and variants. */
 function namesIn(table: Readonly<Record<string, string>>): Set<string> {
@@ -86,7 +86,8 @@ async function judge(requests: readonly SdkRequest[]): Promise<Findings> {
     for (const said of [first, refusal]) if (said?.startsWith('5')) found.failed.push(`${name}: ${said}`);
     if (refusal !== undefined) found.refused.push(`${name}: ${refusal}`);
     else if (first !== undefined) found.brought.push(name);
-    else if (one.strange !== undefined && (await refusalOf(one, one.strange)) === undefined) found.unjudged.push(name);
+    else if (one.unknownVariant !== undefined && (await refusalOf(one, one.unknownVariant)) === undefined)
+      found.unjudged.push(name);
   }
   return found;
 }
@@ -111,7 +112,7 @@ describe('all that the installed SDK can send', () => {
     };
     const refused = installed.flatMap((one) =>
       schemas[one.path as keyof typeof schemas].flatMap((schema) =>
-        [one.body, one.strange ?? one.body].flatMap((body) => {
+        [one.body, one.unknownVariant ?? one.body].flatMap((body) => {
           const { error } = schema.safeParse(body);
           return error ? [`${one.name}: ${error.message}`] : [];
         }),
@@ -144,7 +145,7 @@ describe('all that the installed SDK can send', () => {
 const PLAIN = ['models', 'files', 'messages.batches', 'beta.models', 'beta.files', 'beta.messages.batches'];
 
 test('what the SDK sends beside bodies is what was looked at', () => {
-  const resources = new SdkTypes().resources();
+  const resources = new SdkTypes().listResources();
   const found = PLAIN.flatMap((path) =>
     (resources.get(path) ?? []).flatMap(({ name, parameters }) =>
       parameters
@@ -182,9 +183,9 @@ test('a member or a variant that comes with an update of the SDK is named', asyn
   const updated = UPDATE.reduce((before, [part, more]) => {
     expect(before.split(part).length, part).toBe(2);
     return before.replace(part, more);
-  }, installedText(file));
+  }, readInstalledFile(file));
   const known = new Set(installed.map(({ name }) => name));
-  const requests = [...requestsOf(new SdkTypes(new Map([[file, updated]])), samples)];
+  const requests = [...createRequests(new SdkTypes(new Map([[file, updated]])), samples)];
   const { refused, brought, unjudged } = await judge(requests.filter(({ name }) => !known.has(name)));
   expect(refused.map(caseOf)).toEqual([
     'MessageCreateParamsNonStreaming dream',

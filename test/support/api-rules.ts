@@ -20,18 +20,18 @@ interface Request {
   container?: unknown;
 }
 
-const blocksOf = ({ content }: Message): Block[] =>
+const toBlocks = ({ content }: Message): Block[] =>
   typeof content === 'string' ? (content === '' ? [] : [{ type: 'text', text: content }]) : content;
 
 const isRecord = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null;
 
 /** Consecutive messages of one role are one turn to the API. */
-function turnsOf(messages: readonly Message[]): Turn[] {
+function groupTurns(messages: readonly Message[]): Turn[] {
   const turns: Turn[] = [];
   for (const message of messages) {
     const last = turns.at(-1);
-    if (last?.role === message.role) last.blocks.push(...blocksOf(message));
-    else turns.push({ role: message.role, blocks: [...blocksOf(message)] });
+    if (last?.role === message.role) last.blocks.push(...toBlocks(message));
+    else turns.push({ role: message.role, blocks: [...toBlocks(message)] });
   }
   return turns;
 }
@@ -46,9 +46,9 @@ const SUMMARY_KEYS = new Set(['type', 'content', 'encrypted_content', 'signature
 type Summary = Anthropic.Beta.Messages.BetaCompactionBlockParam;
 
 /** Where summaries with content stand. One without content failed, and is nothing to the API. */
-function summariesIn(messages: readonly Message[]): { summary: Summary; role: string; at: string }[] {
+function findSummaries(messages: readonly Message[]): { summary: Summary; role: string; at: string }[] {
   return messages.flatMap((message, index) =>
-    (blocksOf(message) as (Block | Summary)[]).flatMap((block, within) =>
+    (toBlocks(message) as (Block | Summary)[]).flatMap((block, within) =>
       block.type === 'compaction' && (block.content ?? null) !== null
         ? [{ summary: block, role: message.role, at: `${index}.${within}` }]
         : [],
@@ -61,23 +61,24 @@ function summariesIn(messages: readonly Message[]): { summary: Summary; role: st
  *
  * @param returned the blocks of the API's answers
  */
-export function isVerbatim(messages: readonly unknown[], returned: readonly object[]): boolean {
-  const written = (block: object) => JSON.stringify(Object.entries({ ...block, cache_control: undefined }).sort());
-  const known = new Set(returned.map(written));
-  return summariesIn(messages as Message[]).every(({ summary }) => known.has(written(summary)));
+export function areSummariesVerbatim(messages: readonly unknown[], returned: readonly object[]): boolean {
+  const serializeBlock = (block: object) =>
+    JSON.stringify(Object.entries({ ...block, cache_control: undefined }).sort());
+  const known = new Set(returned.map(serializeBlock));
+  return findSummaries(messages as Message[]).every(({ summary }) => known.has(serializeBlock(summary)));
 }
 
 const RULES: Readonly<Record<string, Rule>> = {
   'the first message is the user’s, or begins with a summary': (messages) =>
-    messages[0]?.role === 'assistant' && summariesIn(messages)[0]?.at !== '0.0' ? 'assistant first' : undefined,
+    messages[0]?.role === 'assistant' && findSummaries(messages)[0]?.at !== '0.0' ? 'assistant first' : undefined,
   'there is at most one summary with content, first of all, and not in a system message': (messages) => {
-    const [first, ...others] = summariesIn(messages);
+    const [first, ...others] = findSummaries(messages);
     if (others.length > 0) return `summaries at ${first?.at} and ${others.map(({ at }) => at).join()}`;
     if (first?.role === 'system') return 'a summary in a system message';
     return first === undefined || first.at === '0.0' ? undefined : `a summary at ${first.at}`;
   },
   'a summary has its text, its signature, and no more than the API sent': (messages) => {
-    for (const { summary, at } of summariesIn(messages)) {
+    for (const { summary, at } of findSummaries(messages)) {
       if (summary.content === '') return `an empty summary at ${at}`;
       if (!summary.signature) return `a summary without a signature at ${at}`;
       const extra = Object.keys(summary).find((name) => !SUMMARY_KEYS.has(name));
@@ -88,7 +89,7 @@ const RULES: Readonly<Record<string, Rule>> = {
   'no message but a last assistant one is empty': (messages) => {
     const at = messages.findIndex(
       (message, index) =>
-        blocksOf(message).length === 0 && !(message.role === 'assistant' && index === messages.length - 1),
+        toBlocks(message).length === 0 && !(message.role === 'assistant' && index === messages.length - 1),
     );
     return at < 0 ? undefined : `message ${at} is empty`;
   },
@@ -109,7 +110,7 @@ const RULES: Readonly<Record<string, Rule>> = {
   },
   'thinking does not end an assistant message': (messages) =>
     messages.some(
-      (message) => message.role === 'assistant' && /^(redacted_)?thinking$/.test(blocksOf(message).at(-1)?.type ?? ''),
+      (message) => message.role === 'assistant' && /^(redacted_)?thinking$/.test(toBlocks(message).at(-1)?.type ?? ''),
     )
       ? 'thinking at the end'
       : undefined,
@@ -206,8 +207,8 @@ const RULES: Readonly<Record<string, Rule>> = {
 };
 
 /** @returns the first rule that messages break, and how; undefined for messages that the API accepts. */
-export function brokenRule(messages: readonly Message[], request: Request = {}): string | undefined {
-  const turns = turnsOf(messages);
+export function findBrokenRule(messages: readonly Message[], request: Request = {}): string | undefined {
+  const turns = groupTurns(messages);
   for (const [name, rule] of Object.entries(RULES)) {
     const fault = rule(messages, turns, request);
     if (fault !== undefined) return `${name}: ${fault}`;

@@ -6,11 +6,11 @@ import { type AppOptions, createApp } from '#edge/app.ts';
 import type { AppEnv } from '#edge/auth/context.ts';
 import { settingsOf } from '#edge/config/settings.ts';
 import { ApiError } from '#edge/kit/http/errors.ts';
-import { inFlight, settling, trackedContext } from './in-flight.ts';
-import { rounds } from './rounds.ts';
+import { appSettlers, createTrackedContext, trackRequest } from './pending-work.ts';
+import { yieldToEventLoop } from './yield-to-event-loop.ts';
 
 /** A request that has reached the upstream. */
-export interface Sent {
+export interface SentRequest {
   method: string;
   url: URL;
   headers: Headers;
@@ -22,7 +22,7 @@ export interface Sent {
 
 /** The app in development mode, with a `fetch` of the test's own in place of the upstream. */
 export interface TestApp {
-  sent: Sent[];
+  sent: SentRequest[];
   /** The log lines, once everything that a request started has ended. */
   log: Record<string, unknown>[];
   /** @param path or a whole URL, where the host matters */
@@ -30,12 +30,12 @@ export interface TestApp {
   /** Sends JSON; a string or bytes go as they are. */
   post(path: string, body: unknown, headers?: Record<string, string>): Promise<Response>;
   /** Waits for what goes on behind the answers. */
-  settled(): Promise<void>;
+  waitUntilSettled(): Promise<void>;
 }
 
 /** Waits for what goes on behind the answers of every app of this test: what is settled there would come to the next one. */
-export async function settledApps(): Promise<void> {
-  for (const settled of settling) await settled();
+export async function waitForAllApps(): Promise<void> {
+  for (const settled of appSettlers) await settled();
 }
 
 export const TEST_KEY = 'sk-ant-the-key-of-the-deployment';
@@ -44,14 +44,14 @@ export const TEST_KEY = 'sk-ant-the-key-of-the-deployment';
  * @param answer what the upstream says
  * @param vars settings besides those of development with a key, or bindings in place of the test's own. With an empty MODE the
  *   app is as it is deployed
- * @param own what a Worker that is built on the edge decides: its options, and what is around the edge
+ * @param overrides what a Worker that is built on the edge decides: its options, and what is around the edge
  */
-export function testApp(
-  answer: (sent: Sent) => Response | Promise<Response>,
+export function createTestApp(
+  answer: (request: SentRequest) => Response | Promise<Response>,
   vars: Record<string, unknown> = {},
-  own: { options?: AppOptions; around?: (edge: Hono<AppEnv>) => Hono<AppEnv> } = {},
+  overrides: { options?: AppOptions; around?: (edge: Hono<AppEnv>) => Hono<AppEnv> } = {},
 ): TestApp {
-  const sent: Sent[] = [];
+  const sent: SentRequest[] = [];
   const log: Record<string, unknown>[] = [];
   const console = vi.spyOn(globalThis.console, 'log').mockImplementation((line: string) => {
     // What an earlier test has put on the queue finds that its objects were emptied: none of this test's lines.
@@ -60,7 +60,7 @@ export function testApp(
   });
   onTestFinished(() => console.mockRestore());
   const edge = createApp({
-    ...own.options,
+    ...overrides.options,
     fetch: async (url, init) => {
       init.signal?.throwIfAborted();
       const body = new Uint8Array(await new Response(init.body ?? '').arrayBuffer());
@@ -74,10 +74,10 @@ export function testApp(
         signal: init.signal ?? undefined,
       };
       sent.push(one);
-      return await Promise.race([answer(one), whenAborted(init.signal)]);
+      return await Promise.race([answer(one), rejectOnAbort(init.signal)]);
     },
   });
-  const app = own.around?.(edge) ?? edge;
+  const app = overrides.around?.(edge) ?? edge;
   // What a developer has in .dev.vars is none of a test's business.
   const bindings = Object.fromEntries(Object.entries(env).filter(([, value]) => typeof value !== 'string'));
   const { MODE = 'development', ...others } = vars;
@@ -85,7 +85,7 @@ export function testApp(
   let contexts: ExecutionContext[] = [];
   const fetch = async (path: string, init?: RequestInit) => {
     const what = `${init?.method ?? 'GET'} ${path}`;
-    const context = trackedContext(what);
+    const context = createTrackedContext(what);
     contexts.push(context);
     const url = path.startsWith('http') ? path : `http://localhost:8787${path}`;
     const request = new Request(url, init);
@@ -99,7 +99,7 @@ export function testApp(
       // The app says so by itself.
       if (!(thrown instanceof ApiError)) throw thrown;
     }
-    return await inFlight(Promise.resolve(app.fetch(request, settings, context)), what);
+    return await trackRequest(Promise.resolve(app.fetch(request, settings, context)), what);
   };
   const made: TestApp = {
     sent,
@@ -111,27 +111,27 @@ export function testApp(
         headers: { 'content-type': 'application/json', ...headers },
         body: typeof body === 'string' || body instanceof Uint8Array ? body : JSON.stringify(body),
       }),
-    settled: async () => {
+    waitUntilSettled: async () => {
       const waiting = contexts;
       contexts = [];
       for (const context of waiting) await waitOnExecutionContext(context);
     },
   };
-  settling.add(made.settled);
-  onTestFinished(() => void settling.delete(made.settled));
+  appSettlers.add(made.waitUntilSettled);
+  onTestFinished(() => void appSettlers.delete(made.waitUntilSettled));
   return made;
 }
 
 /** As the network's fetch does, a caller's abort ends the wait for headers. */
-function whenAborted(signal: AbortSignal | null | undefined): Promise<never> {
+function rejectOnAbort(signal: AbortSignal | null | undefined): Promise<never> {
   return new Promise((_, reject) => signal?.addEventListener('abort', () => reject(signal.reason), { once: true }));
 }
 
 /** In so many rounds of the loop the readers of a stream have taken what has come. */
-const BREAK_ROUNDS = 50;
+const ROUNDS_BEFORE_BREAK = 50;
 
 /** A body that comes in these pieces and then ends, breaks or falls silent, as one from the network would. */
-export function bodyOf(
+export function createBody(
   pieces: readonly (string | Uint8Array)[],
   end: 'end' | 'cut' | 'silence' = 'end',
 ): ReadableStream<Uint8Array> {
@@ -144,7 +144,7 @@ export function bodyOf(
         if (piece) return controller.enqueue(piece);
         if (end === 'silence') return await new Promise(() => {});
         // A break comes behind the bytes, which the stream would drop if its readers had not taken them yet.
-        if (end === 'cut') await rounds(BREAK_ROUNDS);
+        if (end === 'cut') await yieldToEventLoop(ROUNDS_BEFORE_BREAK);
         if (end === 'cut') return controller.error(new Error('connection reset'));
         controller.close();
         controller.byobRequest?.respond(0);
@@ -155,7 +155,7 @@ export function bodyOf(
 }
 
 /** The `error` of a response in Anthropic's envelope; anything else fails the test. */
-export async function errorOf(response: Response): Promise<{ type: string; message: string; request_id: string }> {
+export async function readError(response: Response): Promise<{ type: string; message: string; request_id: string }> {
   const text = await response.text();
   const { type, error, request_id } = JSON.parse(text) as {
     type?: unknown;

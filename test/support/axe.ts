@@ -15,19 +15,19 @@ export interface Barrier {
  *
  * @param within selects a part of the page; absent for all of it
  */
-export async function barriersOn(page: Page, within?: string): Promise<Barrier[]> {
+export async function findBarriers(page: Page, within?: string): Promise<Barrier[]> {
   if (!(await page.evaluate(() => 'axe' in globalThis))) await page.evaluate(axe.source);
   return await page.evaluate(async (selector) => {
     const { run } = (globalThis as unknown as { axe: typeof axe }).axe;
-    const look = async () => {
+    const runAxe = async () => {
       // The page learns with a frame what has no room: a box that scrolls is reached by the keyboard from then on.
       await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
       const options = { resultTypes: ['violations' as const] };
       return (await run(selector === undefined ? document : { include: [selector] }, options)).violations;
     };
-    let violations = await look();
+    let violations = await runAxe();
     // What came while it looked has had no frame yet: a barrier is what is still there.
-    if (violations.length > 0) violations = await look();
+    if (violations.length > 0) violations = await runAxe();
     return violations.map(({ id, impact, nodes }) => ({ id, impact, html: nodes.map(({ html }) => html) }));
   }, within);
 }

@@ -9,7 +9,7 @@ interface FakeBatch {
   status: 'in_progress' | 'canceling' | 'ended';
   /** The ids of its items, in their order, with the model that each asks for. */
   items: { id: string; model: string; params: Record<string, unknown> }[];
-  canceled: boolean;
+  isCanceled: boolean;
   endsAt: number;
 }
 
@@ -18,14 +18,14 @@ export interface FakeBatchApi {
   /** Milliseconds that a batch takes. */
   takesMs: number;
   /** How many complete creates have come. */
-  creates: number;
+  createCount: number;
   /** How often results were asked for. */
-  reads: number;
+  readCount: number;
   handle(method: string, path: string, body: string): Response;
   /** Has a batch end now; without an id, all of them. */
   end(id?: string): void;
   /** What the items of a batch have used: only those that have succeeded. */
-  usages(id: string): { model: string; usage: Usage }[];
+  usagesOf(id: string): { model: string; usage: Usage }[];
 }
 
 interface FakeBatchOptions {
@@ -39,7 +39,7 @@ interface FakeBatchOptions {
 }
 
 /** @returns a stand-in with no batches */
-export function fakeBatchApi({
+export function createFakeBatchApi({
   takesMs = 0,
   keeps = true,
   now = () => Date.now(),
@@ -50,8 +50,8 @@ export function fakeBatchApi({
   const api: FakeBatchApi = {
     batches,
     takesMs,
-    creates: 0,
-    reads: 0,
+    createCount: 0,
+    readCount: 0,
     handle(method, path, body) {
       const { pathname, searchParams } = new URL(path, 'http://upstream.test');
       const [, id, what] = /^\/v1\/messages\/batches(?:\/([^/]+)(?:\/(\w+))?)?$/.exec(pathname) ?? [];
@@ -59,41 +59,43 @@ export function fakeBatchApi({
         if (batch.status !== 'ended' && now() >= batch.endsAt) batch.status = 'ended';
       if (id === undefined) return method === 'POST' ? create(body) : list(searchParams);
       const batch = batches.get(id);
-      if (!batch) return errorOf(404, 'not_found_error', 'No such batch.');
+      if (!batch) return createErrorResponse(404, 'not_found_error', 'No such batch.');
       if (what === 'results') {
-        api.reads += 1;
-        return results(batch, answer);
+        api.readCount += 1;
+        return streamResults(batch, answer);
       }
       if (what === 'cancel') {
-        if (batch.status === 'ended') return errorOf(400, 'invalid_request_error', 'It has ended.');
+        if (batch.status === 'ended') return createErrorResponse(400, 'invalid_request_error', 'It has ended.');
         batch.status = 'canceling';
-        batch.canceled = true;
-        return Response.json(rowOf(batch));
+        batch.isCanceled = true;
+        return Response.json(toBatchRow(batch));
       }
       if (method === 'DELETE') {
-        if (batch.status !== 'ended') return errorOf(400, 'invalid_request_error', 'It has not ended.');
+        if (batch.status !== 'ended') return createErrorResponse(400, 'invalid_request_error', 'It has not ended.');
         batches.delete(id);
         return Response.json({ id, type: 'message_batch_deleted' });
       }
-      return Response.json(rowOf(batch));
+      return Response.json(toBatchRow(batch));
     },
     end(id) {
       for (const batch of batches.values()) if (id === undefined || batch.id === id) batch.status = 'ended';
     },
-    usages(id) {
+    usagesOf(id) {
       const batch = batches.get(id);
-      const ended = (batch?.items ?? []).filter((item) => outcomeOf(item.id, batch?.canceled ?? false) === 'succeeded');
+      const ended = (batch?.items ?? []).filter(
+        (item) => outcomeOfItem(item.id, batch?.isCanceled ?? false) === 'succeeded',
+      );
       return ended.map(({ id: item, model }) => ({ model, usage: usageOf(item) }));
     },
   };
 
   function create(text: string): Response {
-    api.creates += 1;
+    api.createCount += 1;
     let body: { requests: { custom_id: string; params: Record<string, unknown> }[] };
     try {
       body = JSON.parse(text);
     } catch {
-      return errorOf(400, 'invalid_request_error', 'The body is not valid JSON.');
+      return createErrorResponse(400, 'invalid_request_error', 'The body is not valid JSON.');
     }
     made += 1;
     const batch: FakeBatch = {
@@ -105,11 +107,11 @@ export function fakeBatchApi({
         model: String(params.model),
         params: keeps ? params : {},
       })),
-      canceled: false,
+      isCanceled: false,
       endsAt: api.takesMs > 0 ? now() + api.takesMs : Number.POSITIVE_INFINITY,
     };
     batches.set(batch.id, batch);
-    return Response.json(rowOf(batch));
+    return Response.json(toBatchRow(batch));
   }
 
   function list(query: URLSearchParams): Response {
@@ -119,7 +121,7 @@ export function fakeBatchApi({
     const from = after === null ? 0 : all.findIndex(({ id }) => id === after) + 1;
     const page = all.slice(from, from + limit);
     return Response.json({
-      data: page.map(rowOf),
+      data: page.map(toBatchRow),
       has_more: from + limit < all.length,
       first_id: page[0]?.id ?? null,
       last_id: page.at(-1)?.id ?? null,
@@ -130,7 +132,7 @@ export function fakeBatchApi({
 }
 
 /** @returns how an item ends: its id says so. */
-function outcomeOf(id: string, canceled: boolean): 'succeeded' | 'errored' | 'canceled' | 'expired' {
+function outcomeOfItem(id: string, canceled: boolean): 'succeeded' | 'errored' | 'canceled' | 'expired' {
   if (id.startsWith('err')) return 'errored';
   if (id.startsWith('exp')) return 'expired';
   return canceled && !id.startsWith('fast') ? 'canceled' : 'succeeded';
@@ -151,8 +153,8 @@ function usageOf(id: string): Usage {
 }
 
 /** @returns one line of the results. */
-function resultLine(item: FakeBatch['items'][number], canceled: boolean): string {
-  const type = outcomeOf(item.id, canceled);
+function createResultLine(item: FakeBatch['items'][number], canceled: boolean): string {
+  const type = outcomeOfItem(item.id, canceled);
   const result =
     type === 'succeeded'
       ? {
@@ -162,8 +164,8 @@ function resultLine(item: FakeBatch['items'][number], canceled: boolean): string
             type: 'message',
             role: 'assistant',
             model: item.model,
-            content: [{ type: 'text', text: `Answer to ${item.id}` }, ...filesMadeBy(item)],
-            ...(runsCode(item)
+            content: [{ type: 'text', text: `Answer to ${item.id}` }, ...createFileBlocks(item)],
+            ...(hasCodeExecution(item)
               ? { container: { id: `container_${item.id}`, expires_at: '2026-11-21T00:00:00Z' } }
               : {}),
             stop_reason: 'end_turn',
@@ -177,26 +179,26 @@ function resultLine(item: FakeBatch['items'][number], canceled: boolean): string
   return `${JSON.stringify({ custom_id: item.id, result })}\n`;
 }
 
-function answeredLine({ id }: FakeBatch['items'][number], answered: { type: string }): string {
+function createAnsweredLine({ id }: FakeBatch['items'][number], answered: { type: string }): string {
   const result =
     answered.type === 'error' ? { type: 'errored', error: answered } : { type: 'succeeded', message: answered };
   return `${JSON.stringify({ custom_id: id, result })}\n`;
 }
 
-function runsCode({ params }: FakeBatch['items'][number]): boolean {
+function hasCodeExecution({ params }: FakeBatch['items'][number]): boolean {
   return JSON.stringify(params.tools ?? []).includes('code_execution');
 }
 
 /** An item whose tool runs code makes a file. */
-function filesMadeBy(item: FakeBatch['items'][number]): object[] {
-  if (!runsCode(item)) return [];
+function createFileBlocks(item: FakeBatch['items'][number]): object[] {
+  if (!hasCodeExecution(item)) return [];
   const content = [{ type: 'bash_code_execution_output', file_id: `file_${item.id}` }];
   const result = { type: 'bash_code_execution_result', stdout: '', stderr: '', return_code: 0, content };
   return [{ type: 'bash_code_execution_tool_result', tool_use_id: `srvtoolu_${item.id}`, content: result }];
 }
 
-function results(batch: FakeBatch, answer: FakeBatchOptions['answer']): Response {
-  if (batch.status !== 'ended') return errorOf(400, 'invalid_request_error', 'It has not ended.');
+function streamResults(batch: FakeBatch, answer: FakeBatchOptions['answer']): Response {
+  if (batch.status !== 'ended') return createErrorResponse(400, 'invalid_request_error', 'It has not ended.');
   // In another order than they were sent in.
   const items = [...batch.items].reverse();
   const encoder = new TextEncoder();
@@ -206,7 +208,9 @@ function results(batch: FakeBatch, answer: FakeBatchOptions['answer']): Response
       if (at >= items.length) return controller.close();
       const some = items
         .slice(at, at + 500)
-        .map((item) => (answer ? answeredLine(item, answer(item.params)) : resultLine(item, batch.canceled)));
+        .map((item) =>
+          answer ? createAnsweredLine(item, answer(item.params)) : createResultLine(item, batch.isCanceled),
+        );
       at += 500;
       controller.enqueue(encoder.encode(some.join('')));
     },
@@ -215,10 +219,10 @@ function results(batch: FakeBatch, answer: FakeBatchOptions['answer']): Response
   return new Response(body, { headers: { 'content-type': 'text/html' } });
 }
 
-function rowOf(batch: FakeBatch) {
+function toBatchRow(batch: FakeBatch) {
   const counts = { processing: 0, succeeded: 0, errored: 0, canceled: 0, expired: 0 };
   if (batch.status !== 'ended') counts.processing = batch.items.length;
-  else for (const { id } of batch.items) counts[outcomeOf(id, batch.canceled)] += 1;
+  else for (const { id } of batch.items) counts[outcomeOfItem(id, batch.isCanceled)] += 1;
   const time = (milliseconds: number) => new Date(milliseconds).toISOString();
   return {
     id: batch.id,
@@ -228,12 +232,12 @@ function rowOf(batch: FakeBatch) {
     created_at: time(batch.createdAt),
     expires_at: time(batch.createdAt + 86_400_000),
     ended_at: batch.status === 'ended' ? time(Date.now()) : null,
-    cancel_initiated_at: batch.canceled ? time(Date.now()) : null,
+    cancel_initiated_at: batch.isCanceled ? time(Date.now()) : null,
     archived_at: null,
     results_url: batch.status === 'ended' ? `https://api.anthropic.com/v1/messages/batches/${batch.id}/results` : null,
   };
 }
 
-function errorOf(status: number, type: string, message: string): Response {
+function createErrorResponse(status: number, type: string, message: string): Response {
   return Response.json({ type: 'error', error: { type, message }, request_id: 'req_upstream' }, { status });
 }

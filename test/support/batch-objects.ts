@@ -3,7 +3,7 @@ import { env } from 'cloudflare:workers';
 import { expect, onTestFinished, vi } from 'vitest';
 import type { Fetch, Upstream } from '#edge/claude/upstream.ts';
 import { parseSettings, type Settings } from '#edge/config/settings.ts';
-import { accountStub, batchStub } from '#edge/durable/stubs.ts';
+import { getAccountStub, getBatchStub } from '#edge/durable/stubs.ts';
 import type { Bindings } from '#edge/kit/plugins/bindings.ts';
 import { Batch } from '#edge/plugins/batches/batch.ts';
 import { TEST_KEY } from './app.ts';
@@ -17,7 +17,7 @@ interface Inside {
 }
 
 /** Has every batch's object reach its upstream by this function, until the test ends; `vars` are further settings. */
-export function batchesReach(fetchUpstream: Fetch, vars: Record<string, string> = {}): void {
+export function setBatchUpstream(fetchUpstream: Fetch, vars: Record<string, string> = {}): void {
   const settings = parseSettings({
     ANTHROPIC_API_KEY: TEST_KEY,
     UPSTREAM: 'anthropic',
@@ -27,7 +27,7 @@ export function batchesReach(fetchUpstream: Fetch, vars: Record<string, string> 
   const upstream: Upstream = {
     baseURL: 'https://api.anthropic.com',
     apiKey: TEST_KEY,
-    simulated: false,
+    isSimulated: false,
     fetch: fetchUpstream,
   };
   const inside = Batch.prototype as unknown as Inside;
@@ -46,12 +46,12 @@ export async function endBatch(api: FakeBatchApi, id: string, account: string): 
   // The runtime may be at its alarm just now.
   await eventually(async () => {
     await wakeBatch(id, account);
-    const { day } = await accountStub(env as unknown as Bindings, {}, account).quota({});
+    const { day } = await getAccountStub(env as unknown as Bindings, {}, account).quota({});
     expect(day.held_usd).toBe(0);
   });
 }
 
 /** Has a batch's object do what is due. */
 export async function wakeBatch(id: string, account = 'dev'): Promise<void> {
-  await runDurableObjectAlarm(batchStub(env as unknown as Bindings, {}, { account, id }));
+  await runDurableObjectAlarm(getBatchStub(env as unknown as Bindings, {}, { account, id }));
 }

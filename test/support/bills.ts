@@ -1,5 +1,5 @@
 /** What the API bills for an answer, reckoned apart from the edge: by its price list, from what the answer itself says. */
-import { eventsIn } from './lives.ts';
+import { parseEvents } from './restarting-edge.ts';
 
 /** Dollars for a million tokens: of input, output, written to the cache for five minutes, read from it. */
 const PRICES: Readonly<Record<string, readonly [number, number, number, number]>> = {
@@ -11,20 +11,20 @@ const PRICES: Readonly<Record<string, readonly [number, number, number, number]>
   'claude-sonnet-4-6': [3, 15, 3.75, 0.3],
 };
 
-interface Counts {
+interface BilledTokens {
   input_tokens: number;
   output_tokens: number;
   cache_read_input_tokens?: number | null;
   cache_creation_input_tokens?: number | null;
 }
 
-interface Billed {
+interface BilledMessage {
   model: string;
-  usage: Counts & { iterations?: ({ type: string } & Counts)[] | null };
+  usage: BilledTokens & { iterations?: ({ type: string } & BilledTokens)[] | null };
 }
 
 /** @returns what a message costs, in dollars. A summary is in its iterations alone, and not in the totals */
-export function priceOf({ model, usage }: Billed): number {
+export function computePrice({ model, usage }: BilledMessage): number {
   const [input, output, written, read] = PRICES[model] ?? [Number.NaN, Number.NaN, Number.NaN, Number.NaN];
   const summaries = usage.iterations?.filter(({ type }) => type === 'compaction') ?? [];
   return [usage, ...summaries].reduce(
@@ -40,10 +40,10 @@ export function priceOf({ model, usage }: Billed): number {
 }
 
 /** @param text the whole answer, a stream or not @returns what it costs, in dollars; undefined where it does not say so */
-export function billOf(text: string): number | undefined {
-  if (!text.startsWith('event:')) return priceOf(JSON.parse(text) as Billed);
-  const datas = eventsIn(text).map(({ frame }) => JSON.parse(/^data: (.*)$/m.exec(frame)?.[1] ?? '{}'));
+export function readBill(text: string): number | undefined {
+  if (!text.startsWith('event:')) return computePrice(JSON.parse(text) as BilledMessage);
+  const datas = parseEvents(text).map(({ frame }) => JSON.parse(/^data: (.*)$/m.exec(frame)?.[1] ?? '{}'));
   const { message } = datas.find(({ type }) => type === 'message_start') ?? {};
   const { usage } = datas.findLast(({ type }) => type === 'message_delta') ?? {};
-  return message && usage ? priceOf({ model: message.model, usage: { ...message.usage, ...usage } }) : undefined;
+  return message && usage ? computePrice({ model: message.model, usage: { ...message.usage, ...usage } }) : undefined;
 }

@@ -13,7 +13,7 @@ declare module 'vitest' {
 /** The first has no windows, and computes a quarter less for the same tests. */
 const NAMES = ['chromium-headless-shell', 'chromium', 'chromium-browser', 'google-chrome'];
 /** Of two such lists the last counts, so this has what playwright turns off in its own as well. */
-const WITHOUT = [
+const DISABLED_FEATURES = [
   'AimEnabled',
   'AvoidCorsURLLoaderRestartOnRedirect',
   'AvoidUnnecessaryBeforeUnloadCheckSync',
@@ -32,7 +32,7 @@ const WITHOUT = [
   'WebUIOmniboxPopup',
 ];
 const ARGS = [
-  `--disable-features=${WITHOUT.join()}`,
+  `--disable-features=${DISABLED_FEATURES.join()}`,
   '--headless',
   '--no-sandbox',
   '--disable-gpu',
@@ -51,7 +51,7 @@ const browserPath: string | undefined = await findBrowser();
  *
  * @throws Error in CI without a browser
  */
-export function noBrowser(): boolean {
+export function isBrowserMissing(): boolean {
   if (browserPath !== undefined) return false;
   const reason = 'no browser: install chromium, or set CHROMIUM_PATH';
   if (process.env.CI) throw new Error(`CI has ${reason}.`);

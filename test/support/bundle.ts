@@ -6,7 +6,7 @@ import { root } from './root.ts';
  *
  * @param source the code of the module; it imports from the repository's root
  */
-export async function bundle(source: string, loader: 'js' | 'ts' = 'ts'): Promise<string> {
+export async function bundleForBrowser(source: string, loader: 'js' | 'ts' = 'ts'): Promise<string> {
   const { outputFiles } = await build({
     stdin: { contents: source, resolveDir: root, loader },
     bundle: true,

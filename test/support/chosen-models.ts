@@ -1,13 +1,13 @@
 /** An edge with an agent that chooses its model, and an API that labels questions by what stands in them. */
 import { expect } from 'vitest';
-import { accountStub } from '#edge/durable/stubs.ts';
+import { getAccountStub } from '#edge/durable/stubs.ts';
 import type { Json } from '#edge/kit/json/object.ts';
 import type { LedgerRow } from '#edge/money/account/usage-answers.schema.ts';
-import { ask } from './agents.ts';
-import { labelled } from './classification.ts';
+import { requestEdge } from './agents.ts';
+import { labelMessage } from './classification.ts';
 import { bindings } from './conversations.ts';
-import { as, type SimulatedEdge, simulatedEdge } from './prefixes.ts';
-import { type Asked, answeringBy, type Scripted, says, TOOL_VARS } from './scripted-runs.ts';
+import { authorizationFor, createSimulatedEdge, type SimulatedEdge } from './prefixes.ts';
+import { type AskedBody, answerByScript, type ScriptedAnswer, TOOL_VARS, textAnswer } from './scripted-runs.ts';
 
 export const SMALL = 'claude-haiku-5-5';
 export const MIDDLE = 'claude-sonnet-5-5';
@@ -17,10 +17,10 @@ export type Level = (typeof LEVELS)[number];
 export const CHOICE = { by: 'difficulty', models: { easy: SMALL, middling: MIDDLE, hard: LARGE }, otherwise: LARGE };
 
 /** @returns whether what went up asks for a label */
-export const isLabelling = ({ output_config }: Asked) => Object.hasOwn((output_config ?? {}) as Json, 'format');
+export const isLabelRequest = ({ output_config }: AskedBody) => Object.hasOwn((output_config ?? {}) as Json, 'format');
 
 /** @returns the text that is to be labelled, or that was asked last */
-export const lastText = ({ messages }: Asked) => {
+export const lastTextOf = ({ messages }: AskedBody) => {
   const { content = '' } = messages.at(-1) ?? {};
   return typeof content === 'string' ? content : content.map(({ text }) => text).join('\n');
 };
@@ -32,53 +32,53 @@ interface Scripts {
   classifier?: object;
   vars?: Record<string, string>;
   /** Default: the level whose name stands in the text. */
-  label?(body: Asked): Response | Promise<Response>;
+  label?(body: AskedBody): Response | Promise<Response>;
   /** Called before anything is answered. */
-  before?(body: Asked): Promise<void>;
-  answer?(body: Asked, number: number): Scripted | Response;
+  before?(body: AskedBody): Promise<void>;
+  answer?(body: AskedBody, number: number): ScriptedAnswer | Response;
 }
 
-export const labelIn = (body: Asked) =>
-  Response.json(labelled(LEVELS.find((level) => lastText(body).includes(level)) ?? 'easy'));
+export const labelByLevelName = (body: AskedBody) =>
+  Response.json(labelMessage(LEVELS.find((level) => lastTextOf(body).includes(level)) ?? 'easy'));
 
 /** The edge with its agent `router`, that bob may ask; `up` are the bodies of answers, `labels` those of classifications. */
-export async function edgeWithRouter({
+export async function createRouterEdge({
   agent = {},
   choice = {},
   classifier = {},
   vars = {},
-  label = labelIn,
+  label = labelByLevelName,
   before,
   answer,
 }: Scripts = {}) {
-  const app = simulatedEdge({ ...TOOL_VARS, ...vars });
-  const root = await as('root', 'admin');
-  const bob = await as('bob', 'messages', 'classify');
-  await store(app, root, '/classifiers/difficulty', { labels: LEVELS, cache_seconds: 0, ...classifier });
+  const app = createSimulatedEdge({ ...TOOL_VARS, ...vars });
+  const root = await authorizationFor('root', 'admin');
+  const bob = await authorizationFor('bob', 'messages', 'classify');
+  await putJson(app, root, '/classifiers/difficulty', { labels: LEVELS, cache_seconds: 0, ...classifier });
   const model = { ...CHOICE, ...choice };
-  const router = await store(app, root, '/agents/router', { max_tokens: 64, system: 'router', ...agent, model });
-  const labels: Asked[] = [];
-  const up: Asked[] = [];
-  answeringBy(
+  const router = await putJson(app, root, '/agents/router', { max_tokens: 64, system: 'router', ...agent, model });
+  const labels: AskedBody[] = [];
+  const up: AskedBody[] = [];
+  answerByScript(
     async (body, number) => {
       await before?.(body);
-      (isLabelling(body) ? labels : up).push(body);
-      if (isLabelling(body)) return label(body);
-      return answer?.(body, number) ?? says('So.');
+      (isLabelRequest(body) ? labels : up).push(body);
+      if (isLabelRequest(body)) return label(body);
+      return answer?.(body, number) ?? textAnswer('So.');
     },
     { vars },
   );
   return { app, root, bob, up, labels, version: String(router.version) };
 }
 
-export async function store(app: SimulatedEdge, headers: Record<string, string>, path: string, body: object) {
-  const { status, body: stored } = await ask(app, 'PUT', path, headers, body);
+export async function putJson(app: SimulatedEdge, headers: Record<string, string>, path: string, body: object) {
+  const { status, body: stored } = await requestEdge(app, 'PUT', path, headers, body);
   expect({ path, status, error: stored.error }).toEqual({ path, status: 200, error: undefined });
   return stored;
 }
 
 /** Sends a question, and reads all of its answer. */
-export async function question(
+export async function askWhole(
   app: SimulatedEdge,
   headers: Record<string, string>,
   text: string,
@@ -88,7 +88,7 @@ export async function question(
   const asked = { agent: 'router', conversation: 'c1', messages, ...more };
   const response = await app.post(path, asked, headers);
   const body = await response.text();
-  await app.settled();
+  await app.waitUntilSettled();
   return {
     status: response.status,
     chosen: response.headers.get('sluice-model-chosen') ?? '',
@@ -98,7 +98,7 @@ export async function question(
 }
 
 /** The ledger of an account at rest, oldest first. */
-export async function ledgerOf(account = 'bob'): Promise<LedgerRow[]> {
-  const { data } = (await accountStub(bindings, {}, account).requests({ limit: 1_000 })) as { data: LedgerRow[] };
+export async function readLedger(account = 'bob'): Promise<LedgerRow[]> {
+  const { data } = (await getAccountStub(bindings, {}, account).requests({ limit: 1_000 })) as { data: LedgerRow[] };
   return data.toReversed();
 }

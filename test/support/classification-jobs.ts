@@ -6,12 +6,12 @@ import { expect, onTestFinished, vi } from 'vitest';
 import type { ClassifyResult, ClassifyUsage } from '#edge/classify/classify-answers.schema.ts';
 import { type Fetch, type Upstream, upstreamOf } from '#edge/claude/upstream.ts';
 import { settingsOf } from '#edge/config/settings.ts';
-import { accountStub, batchStub } from '#edge/durable/stubs.ts';
+import { getAccountStub, getBatchStub } from '#edge/durable/stubs.ts';
 import type { Bindings } from '#edge/kit/plugins/bindings.ts';
 import type { MessageBatch } from '#edge/money/lists/batches-answers.schema.ts';
 import { Batch } from '#edge/plugins/batches/batch.ts';
-import { bodyOf, type Sent, TEST_KEY, type TestApp, testApp } from './app.ts';
-import { bearer, DEPLOYED, tokenOf } from './tokens.ts';
+import { createBody, createTestApp, type SentRequest, TEST_KEY, type TestApp } from './app.ts';
+import { bearerHeader, createToken, DEPLOYED_VARS } from './tokens.ts';
 
 const bindings = env as unknown as Bindings;
 
@@ -27,16 +27,16 @@ const TEXTS = [
 ];
 /** The tag of each prompt is random, and its tokens are not always as many. */
 const TAG = /input-[0-9a-f]{32}/g;
-const ONE_TAG = `input-${'0'.repeat(32)}`;
+const FIXED_TAG = `input-${'0'.repeat(32)}`;
 
-export const ticket = (index: number) => `${TEXTS[index % TEXTS.length]} ${index}.`;
-export const inputsOf = (count: number) =>
-  Array.from({ length: count }, (_, index) => ({ id: `t${index}`, input: ticket(index) }));
+export const createTicket = (index: number) => `${TEXTS[index % TEXTS.length]} ${index}.`;
+export const createInputs = (count: number) =>
+  Array.from({ length: count }, (_, index) => ({ id: `t${index}`, input: createTicket(index) }));
 
 type ResultRow = ClassifyResult & { type: string };
 type Summary = { usage: ClassifyUsage; cost_usd: number };
 
-interface Question {
+interface LabelRequest {
   max_tokens: number;
   thinking?: { type: string };
   messages: { content: { text: string }[] }[];
@@ -46,35 +46,35 @@ interface Question {
 export interface JobEdge {
   app: TestApp;
   /** What the upstream says in place of the simulator, if anything. */
-  instead: ((sent: Sent) => Response | undefined) | undefined;
+  instead: ((sent: SentRequest) => Response | undefined) | undefined;
   /** How many times results break off before they come whole. */
-  breaks: number;
+  interruptionCount: number;
   /** The batches of this edge whose making has begun: their ids with their accounts. */
   readonly batches: ReadonlyMap<string, string>;
   /** Moves the clock of all objects. */
-  pass(milliseconds: number): void;
-  ask(body: object, account?: string, headers?: Record<string, string>): Promise<Response>;
-  begin(body: object, account?: string, headers?: Record<string, string>): Promise<MessageBatch>;
-  read(id: string, account?: string): Promise<MessageBatch>;
+  advanceClock(milliseconds: number): void;
+  requestJob(body: object, account?: string, headers?: Record<string, string>): Promise<Response>;
+  createJob(body: object, account?: string, headers?: Record<string, string>): Promise<MessageBatch>;
+  readJob(id: string, account?: string): Promise<MessageBatch>;
   /** Has the account's batches do what is due. */
-  wake(account?: string): Promise<void>;
+  wakeBatches(account?: string): Promise<void>;
   /** Has the batch settle. */
-  finish(report: MessageBatch, account?: string): Promise<MessageBatch>;
+  settleJob(report: MessageBatch, account?: string): Promise<MessageBatch>;
   /** Its results, in the order of their ids. */
-  resultsOf(report: MessageBatch, account?: string): Promise<{ rows: ResultRow[]; summary: Summary }>;
+  readResults(report: MessageBatch, account?: string): Promise<{ rows: ResultRow[]; summary: Summary }>;
   /** The same by `/classify`, as many at a time as that takes. */
-  classified(
+  classifyDirectly(
     body: object & { inputs: readonly object[] },
     account: string,
   ): Promise<{ rows: ResultRow[]; usage: ClassifyUsage; cost: number }>;
   /** What the upstream was asked, in batches and by messages: how often each text. */
-  asked(): Map<string, number>;
-  requestsUp(): { custom_id: string; params: Question }[];
+  countAskedTexts(): Map<string, number>;
+  listUpstreamRequests(): { custom_id: string; params: LabelRequest }[];
 }
 
-const credential = async (account: string) => bearer(await tokenOf(account, ['classify']));
+const createCredential = async (account: string) => bearerHeader(await createToken(account, ['classify']));
 
-const simulator = () =>
+const createJobSimulator = () =>
   upstreamOf(
     settingsOf(
       {
@@ -89,9 +89,9 @@ const simulator = () =>
   ).fetch;
 
 /** @param vars settings besides those of a deployment with a key @param simulate the API, in place of the simulator */
-export function jobEdge(vars: Record<string, string> = {}, simulate: Fetch = simulator()): JobEdge {
+export function createJobEdge(vars: Record<string, string> = {}, simulate: Fetch = createJobSimulator()): JobEdge {
   const settings = {
-    ...DEPLOYED,
+    ...DEPLOYED_VARS,
     MODE: 'development',
     ANTHROPIC_API_KEY: TEST_KEY,
     UPSTREAM: 'anthropic',
@@ -100,21 +100,21 @@ export function jobEdge(vars: Record<string, string> = {}, simulate: Fetch = sim
   };
   const batches = new Map<string, string>();
   let passed = 0;
-  const app = testApp(async (sent) => {
-    const { method, url, headers, text } = sent;
-    const body = method === 'POST' ? { body: text.replaceAll(TAG, ONE_TAG) } : {};
-    return edge.instead?.(sent) ?? (await simulate(url.href, { method, headers, ...body }));
+  const app = createTestApp(async (request) => {
+    const { method, url, headers, text } = request;
+    const body = method === 'POST' ? { body: text.replaceAll(TAG, FIXED_TAG) } : {};
+    return edge.instead?.(request) ?? (await simulate(url.href, { method, headers, ...body }));
   }, settings);
   const upstream: Upstream = {
     baseURL: 'https://api.anthropic.com',
     apiKey: TEST_KEY,
-    simulated: false,
+    isSimulated: false,
     fetch: async (url, init) => {
       const response = await simulate(url, init);
-      if (!url.endsWith('/results') || edge.breaks === 0) return response;
-      edge.breaks -= 1;
+      if (!url.endsWith('/results') || edge.interruptionCount === 0) return response;
+      edge.interruptionCount -= 1;
       const text = await response.text();
-      return new Response(bodyOf([text.slice(0, text.length * 0.7)], 'cut'));
+      return new Response(createBody([text.slice(0, text.length * 0.7)], 'cut'));
     },
   };
   const inside = Batch.prototype as unknown as { now(): number; settings(): unknown; upstream(): Upstream };
@@ -126,48 +126,49 @@ export function jobEdge(vars: Record<string, string> = {}, simulate: Fetch = sim
   onTestFinished(() => {
     for (const spy of spies) spy.mockRestore();
   });
-  around(Batch, 'prepare', (whole, { id, account }) => {
+  wrapMethod(Batch, 'prepare', (callOriginal, { id, account }) => {
     batches.set(String(id), String(account));
-    return whole();
+    return callOriginal();
   });
 
-  const ask: JobEdge['ask'] = async (body, account = 'ada', headers = {}) =>
+  const ask: JobEdge['requestJob'] = async (body, account = 'ada', headers = {}) =>
     await app.post(
       '/classify',
       { batch: true, labels: LABELS, ...body },
-      { ...(await credential(account)), ...headers },
+      { ...(await createCredential(account)), ...headers },
     );
-  const read: JobEdge['read'] = async (id, account = 'ada') =>
-    await (await app.fetch(`/classifications/${id}`, { headers: await credential(account) })).json();
-  const wake: JobEdge['wake'] = async (account = 'ada') => {
+  const read: JobEdge['readJob'] = async (id, account = 'ada') =>
+    await (await app.fetch(`/classifications/${id}`, { headers: await createCredential(account) })).json();
+  const wake: JobEdge['wakeBatches'] = async (account = 'ada') => {
     for (const [batch, owner] of batches) {
-      if (owner === account) await runDurableObjectAlarm(batchStub(bindings, {}, { account, id: batch }));
+      if (owner === account) await runDurableObjectAlarm(getBatchStub(bindings, {}, { account, id: batch }));
     }
   };
-  const questions = (path: string) =>
+  const readQuestions = (path: string) =>
     app.sent
       .filter(({ method, url }) => method === 'POST' && url.pathname === path)
       .map(({ text }) => JSON.parse(text));
-  const requestsUp: JobEdge['requestsUp'] = () => questions('/v1/messages/batches').flatMap(({ requests }) => requests);
+  const requestsUp: JobEdge['listUpstreamRequests'] = () =>
+    readQuestions('/v1/messages/batches').flatMap(({ requests }) => requests);
 
   const edge: JobEdge = {
     app,
     instead: undefined,
-    breaks: 0,
+    interruptionCount: 0,
     batches,
-    pass: (milliseconds) => {
+    advanceClock: (milliseconds) => {
       passed += milliseconds;
     },
-    ask,
-    async begin(body, account, headers) {
+    requestJob: ask,
+    async createJob(body, account, headers) {
       const response = await ask(body, account, headers);
       const text = await response.text();
       expect(response.status, text).toBe(202);
       return JSON.parse(text) as MessageBatch;
     },
-    read,
-    wake,
-    async finish({ id }, account) {
+    readJob: read,
+    wakeBatches: wake,
+    async settleJob({ id }, account) {
       for (let alarms = 0; alarms < 50; alarms += 1) {
         await wake(account);
         const now = await read(id, account);
@@ -175,33 +176,33 @@ export function jobEdge(vars: Record<string, string> = {}, simulate: Fetch = sim
       }
       throw new Error('It did not end.');
     },
-    async resultsOf({ id }, account = 'ada') {
-      const response = await app.fetch(`/classifications/${id}/results`, { headers: await credential(account) });
+    async readResults({ id }, account = 'ada') {
+      const response = await app.fetch(`/classifications/${id}/results`, { headers: await createCredential(account) });
       expect(response.headers.get('content-type')).toBe('application/jsonl');
       const lines = (await response.text()).trimEnd().split('\n');
       const rows = lines.map((line) => JSON.parse(line));
       const summary = rows.pop();
       expect(summary.type).toBe('summary');
-      return { rows: rows.sort(byId), summary };
+      return { rows: rows.sort(compareById), summary };
     },
-    async classified(body, account) {
+    async classifyDirectly(body, account) {
       const rows: ResultRow[] = [];
       const usage = { input_tokens: 0, output_tokens: 0, cache_read_input_tokens: 0, cache_creation_input_tokens: 0 };
       let cost = 0;
       for (let from = 0; from < body.inputs.length; from += 256) {
         const part = { labels: LABELS, ...body, inputs: body.inputs.slice(from, from + 256) };
-        const response = await app.post('/classify', part, await credential(account));
+        const response = await app.post('/classify', part, await createCredential(account));
         const text = await response.text();
         expect(response.status, text).toBe(200);
         const answer = JSON.parse(text) as { results: ClassifyResult[] } & Summary;
         rows.push(...answer.results.map((row) => ({ type: 'result', ...row })));
         for (const kind of Object.keys(usage) as (keyof ClassifyUsage)[]) usage[kind] += answer.usage[kind];
-        cost += nanodollarsOf(answer.cost_usd);
+        cost += toNanodollars(answer.cost_usd);
       }
-      return { rows: rows.sort(byId), usage, cost };
+      return { rows: rows.sort(compareById), usage, cost };
     },
-    asked() {
-      const all = [...requestsUp().map(({ params }) => params), ...(questions('/v1/messages') as Question[])];
+    countAskedTexts() {
+      const all = [...requestsUp().map(({ params }) => params), ...(readQuestions('/v1/messages') as LabelRequest[])];
       const times = new Map<string, number>();
       for (const { messages } of all) {
         const lines = messages[0]?.content[0]?.text.split('\n') ?? [];
@@ -210,14 +211,14 @@ export function jobEdge(vars: Record<string, string> = {}, simulate: Fetch = sim
       }
       return times;
     },
-    requestsUp,
+    listUpstreamRequests: requestsUp,
   };
   return edge;
 }
 
 /** Compares two rows by their ids: a batch has its results in the upstream's order. */
-export function byId(left: { id?: string | undefined }, right: { id?: string | undefined }): number {
-  return String(left.id) < String(right.id) ? -1 : 1;
+export function compareById(first: { id?: string | undefined }, right: { id?: string | undefined }): number {
+  return String(first.id) < String(right.id) ? -1 : 1;
 }
 
 /**
@@ -225,10 +226,10 @@ export function byId(left: { id?: string | undefined }, right: { id?: string | u
  *
  * @param does calls `whole`, or does not; its other argument is the method's first
  */
-export function around(
+export function wrapMethod(
   { prototype }: { prototype: object },
   method: string,
-  does: (whole: () => unknown, first: Record<string, unknown>) => unknown,
+  does: (callOriginal: () => unknown, first: Record<string, unknown>) => unknown,
 ): void {
   const methods = prototype as Record<string, (...args: never[]) => unknown>;
   const before = methods[method];
@@ -242,18 +243,18 @@ export function around(
 }
 
 /** @returns an amount without a fraction, so that sums are exact */
-export function nanodollarsOf(usd: number | null): number {
+export function toNanodollars(usd: number | null): number {
   return Math.round((usd ?? Number.NaN) * 1e9);
 }
 
 /** @returns what an account holds, and has paid today, in nanodollars; and what its ledger has of batches and all else */
-export async function paidBy(
+export async function readPayments(
   account: string,
 ): Promise<{ held: number; settled: number; rows: number; booked: number }> {
-  const stub = accountStub(bindings, {}, account);
+  const stub = getAccountStub(bindings, {}, account);
   // Since the first request: a day may end in the middle.
   const { total } = await stub.quota();
   const { data } = await stub.requests({ limit: 1_000 });
-  const booked = data.reduce((sum, { cost_usd }) => sum + nanodollarsOf(cost_usd), 0);
-  return { held: nanodollarsOf(total.held_usd), settled: nanodollarsOf(total.settled_usd), rows: data.length, booked };
+  const booked = data.reduce((sum, { cost_usd }) => sum + toNanodollars(cost_usd), 0);
+  return { held: toNanodollars(total.held_usd), settled: toNanodollars(total.settled_usd), rows: data.length, booked };
 }

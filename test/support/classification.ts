@@ -1,24 +1,24 @@
 import { env } from 'cloudflare:workers';
-import { accountStub } from '#edge/durable/stubs.ts';
+import { getAccountStub } from '#edge/durable/stubs.ts';
 import type { Json } from '#edge/kit/json/object.ts';
 import type { Bindings } from '#edge/kit/plugins/bindings.ts';
 import type { Account } from '#edge/money/account/account.ts';
 import type { LedgerRow } from '#edge/money/account/usage-answers.schema.ts';
 import type { Limits } from '#edge/money/budget/limits.schema.ts';
-import { type Sent, type TestApp, testApp } from './app.ts';
-import { bearer, DEPLOYED, tokenOf } from './tokens.ts';
+import { createTestApp, type SentRequest, type TestApp } from './app.ts';
+import { bearerHeader, createToken, DEPLOYED_VARS } from './tokens.ts';
 
 export const bindings = env as unknown as Bindings;
 export const HAIKU = 'claude-haiku-5-5';
 export const LABELS = ['billing', 'bug', 'other'];
 /** $0.10 and $0.50 for a million tokens. */
-const PRICE = { input: 100, output: 500 };
+const HAIKU_PRICE = { input: 100, output: 500 };
 export const USAGE = { input_tokens: 200, output_tokens: 9 };
 /** What one answer of the stand-in costs, in nanodollars. */
-export const COST = USAGE.input_tokens * PRICE.input + USAGE.output_tokens * PRICE.output;
+export const COST_NANODOLLARS = USAGE.input_tokens * HAIKU_PRICE.input + USAGE.output_tokens * HAIKU_PRICE.output;
 
 /** A message of the upstream's with this text. */
-export const said = (text: string, more: object = {}) => ({
+export const textMessage = (text: string, more: object = {}) => ({
   id: 'msg_01',
   type: 'message',
   role: 'assistant',
@@ -30,7 +30,7 @@ export const said = (text: string, more: object = {}) => ({
   ...more,
 });
 
-export const labelled = (label: unknown, more: object = {}) => said(JSON.stringify({ label, ...more }));
+export const labelMessage = (label: unknown, more: object = {}) => textMessage(JSON.stringify({ label, ...more }));
 
 /** A schema as Pydantic 2 generates it: each enum is a definition of its own. */
 const PYDANTIC = {
@@ -85,7 +85,7 @@ export const FIRST_SCHEMAS: Readonly<Record<FirstSchema, { schema: Json; output:
 };
 
 /** The text between the tags of a request that has gone up. */
-export function inputIn({ text }: Pick<Sent, 'text'>): string {
+export function inputTextOf({ text }: Pick<SentRequest, 'text'>): string {
   const { messages } = JSON.parse(text) as { messages: { content: { text: string }[] }[] };
   const block = messages.at(-1)?.content[0]?.text ?? '';
   return /^<(input-\w+)>\n([\s\S]*)\n<\/\1>$/.exec(block)?.[2] ?? '';
@@ -96,48 +96,48 @@ export interface Caller {
   app: TestApp;
   headers: Record<string, string>;
   /** Sends to /classify, or to another path. */
-  ask(
+  request(
     body: unknown,
     init?: { path?: string; method?: string; headers?: object; signal?: AbortSignal },
   ): Promise<Response>;
-  object: () => DurableObjectStub<Account>;
+  getObject: () => DurableObjectStub<Account>;
   /** The ledger at rest, oldest first. */
-  rows(): Promise<LedgerRow[]>;
+  readLedgerRows(): Promise<LedgerRow[]>;
 }
 
-let callers = 0;
+let callerCount = 0;
 
 /** An account of its own that asks a deployed edge. Counts are answered, as far as `answer` leaves them. */
-export async function caller(
-  answer: (sent: Sent, nth: number) => object | Response | Promise<object | Response>,
+export async function createClassifyCaller(
+  answer: (request: SentRequest, nth: number) => object | Response | Promise<object | Response>,
   { limits = {}, vars = {}, scopes = ['classify', 'prefixes'] }: CallerOptions = {},
 ): Promise<Caller> {
-  const account = `labels-${++callers}-${crypto.randomUUID()}`;
+  const account = `labels-${++callerCount}-${crypto.randomUUID()}`;
   let nth = 0;
-  const app = testApp(
+  const app = createTestApp(
     async (sent) => {
       if (sent.url.pathname.endsWith('/count_tokens')) return Response.json({ input_tokens: 200 });
       const given = await answer(sent, nth++);
       return given instanceof Response ? given : Response.json(given);
     },
-    { ...DEPLOYED, UPSTREAM_MAX_RETRIES: '0', DEFAULT_LIMITS: JSON.stringify(limits), ...vars },
+    { ...DEPLOYED_VARS, UPSTREAM_MAX_RETRIES: '0', DEFAULT_LIMITS: JSON.stringify(limits), ...vars },
   );
-  const headers = bearer(await tokenOf(account, scopes));
-  const object = () => accountStub(bindings, {}, account) as unknown as DurableObjectStub<Account>;
+  const headers = bearerHeader(await createToken(account, scopes));
+  const object = () => getAccountStub(bindings, {}, account) as unknown as DurableObjectStub<Account>;
   return {
     account,
     app,
     headers,
-    object,
-    ask: (body, { path = '/classify', method = 'POST', headers: more = {}, signal } = {}) =>
+    getObject: object,
+    request: (body, { path = '/classify', method = 'POST', headers: more = {}, signal } = {}) =>
       app.fetch(path, {
         method,
         headers: { 'content-type': 'application/json', ...headers, ...more },
         ...(body === undefined ? {} : { body: typeof body === 'string' ? body : JSON.stringify(body) }),
         ...(signal ? { signal } : {}),
       }),
-    rows: async () => {
-      await app.settled();
+    readLedgerRows: async () => {
+      await app.waitUntilSettled();
       const { data } = (await object().requests({ limit: 1_000 })) as unknown as { data: LedgerRow[] };
       return data.reverse();
     },
@@ -147,5 +147,5 @@ export async function caller(
 interface CallerOptions {
   limits?: Limits;
   vars?: Record<string, unknown>;
-  scopes?: Parameters<typeof tokenOf>[1] & string[];
+  scopes?: Parameters<typeof createToken>[1] & string[];
 }

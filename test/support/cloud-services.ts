@@ -3,12 +3,12 @@
  * credentials, and where a request names the model. Their requests are changed into the form of the Claude API.
  */
 
-import { ApiError, invalid } from '#simulator/request/errors.ts';
+import { ApiError, invalidRequestError } from '#simulator/request/errors.ts';
 import type { JsonObject } from '#simulator/request/json.ts';
 import { readJsonObject } from '#simulator/request/request-body.ts';
 
 /** A refusal in the form of Amazon or Google, to be thrown before the simulated Claude API is reached. */
-class ServiceRefusal extends Error {
+class ServiceRejection extends Error {
   readonly response: Response;
 
   constructor(status: number, body: Record<string, unknown>, headers: Record<string, string> = {}) {
@@ -17,12 +17,12 @@ class ServiceRefusal extends Error {
   }
 }
 
-function ofAmazon(type: string, message: string): ServiceRefusal {
-  return new ServiceRefusal(403, { message }, { 'x-amzn-errortype': type });
+function amazonRejection(type: string, message: string): ServiceRejection {
+  return new ServiceRejection(403, { message }, { 'x-amzn-errortype': type });
 }
 
-function ofGoogle(code: number, status: string, message: string): ServiceRefusal {
-  return new ServiceRefusal(code, { error: { code, message, status } });
+function googleRejection(code: number, status: string, message: string): ServiceRejection {
+  return new ServiceRejection(code, { error: { code, message, status } });
 }
 
 /** A service, and the parts of a request's URL that belong to it. */
@@ -31,14 +31,14 @@ type Service =
   | { name: 'foundry'; path: string }
   | { name: 'vertex'; model: string; method: string };
 
-const VERTEX = /\/projects\/[^/]+\/locations\/[^/]+\/publishers\/anthropic\/models\/([^/:]+):(\w+)$/;
-const AMAZON = /^(aws-external-anthropic|bedrock-mantle)\.([a-z0-9-]+)\./;
+const VERTEX_PATH = /\/projects\/[^/]+\/locations\/[^/]+\/publishers\/anthropic\/models\/([^/:]+):(\w+)$/;
+const AMAZON_HOST = /^(aws-external-anthropic|bedrock-mantle)\.([a-z0-9-]+)\./;
 
 /** @returns the service of a URL; undefined for the Claude API and any gateway before it */
-function serviceOf({ hostname, pathname }: URL): Service | undefined {
-  const [, model, method] = VERTEX.exec(pathname) ?? [];
+function findService({ hostname, pathname }: URL): Service | undefined {
+  const [, model, method] = VERTEX_PATH.exec(pathname) ?? [];
   if (model !== undefined && method !== undefined) return { name: 'vertex', model: decodeURIComponent(model), method };
-  const [, amazon, region = ''] = AMAZON.exec(hostname) ?? [];
+  const [, amazon, region = ''] = AMAZON_HOST.exec(hostname) ?? [];
   if (amazon === 'aws-external-anthropic') return { name: 'aws', region, path: pathname };
   const within = /^\/anthropic(\/.*)$/.exec(pathname)?.[1] ?? '/';
   if (amazon !== undefined) return { name: 'bedrock', region, path: within };
@@ -55,65 +55,65 @@ export async function answerAsService(
   answer: (request: Request) => Promise<Response>,
 ): Promise<Response> {
   const url = new URL(request.url);
-  const service = serviceOf(url);
+  const service = findService(url);
   if (!service) return await answer(request);
   let asked: Request;
   try {
-    asked = await canonical(request, url, service);
+    asked = await toClaudeRequest(request, url, service);
   } catch (thrown) {
-    if (thrown instanceof ServiceRefusal) return thrown.response;
+    if (thrown instanceof ServiceRejection) return thrown.response;
     if (!(thrown instanceof ApiError)) throw thrown;
     const headers = { 'content-type': 'application/json', 'sluice-upstream': 'simulator', ...thrown.headers };
-    return new Response(thrown.envelope('req_simulator'), { status: thrown.status, headers });
+    return new Response(thrown.toEnvelope('req_simulator'), { status: thrown.status, headers });
   }
   const answered = await answer(asked);
   if (answered.status !== 404) return answered;
   // Beside the model, their requests name nothing that may be missing.
   if (service.name === 'vertex') {
-    return ofGoogle(404, 'NOT_FOUND', `Publisher Model \`${url.pathname.slice(4)}\` was not found.`).response;
+    return googleRejection(404, 'NOT_FOUND', `Publisher Model \`${url.pathname.slice(4)}\` was not found.`).response;
   }
   // For a missing batch or file, the answer is the Claude API's own 404.
-  if (service.name !== 'foundry' || !isMessages(service.path)) return answered;
+  if (service.name !== 'foundry' || !isMessagesPath(service.path)) return answered;
   const error = { code: 'DeploymentNotFound', message: 'The API deployment for this resource does not exist.' };
-  return new ServiceRefusal(404, { error }).response;
+  return new ServiceRejection(404, { error }).response;
 }
 
-async function canonical(request: Request, url: URL, service: Service): Promise<Request> {
+async function toClaudeRequest(request: Request, url: URL, service: Service): Promise<Request> {
   const headers = new Headers(request.headers);
   if (service.name === 'vertex') return await fromVertex(request, url, service, headers);
   const { path } = service;
   if (service.name === 'aws' && !headers.get('anthropic-workspace-id')) {
-    throw invalid('anthropic-workspace-id: header is required');
+    throw invalidRequestError('anthropic-workspace-id: header is required');
   }
-  if (service.name !== 'foundry') await checkAmazon(request, url, service, headers);
-  const asksMessages = isMessages(path);
-  if (!asksMessages && !hasBeside(service)) throw new ApiError(404, 'Not found');
+  if (service.name !== 'foundry') await checkAmazonCredentials(request, url, service, headers);
+  const asksMessages = isMessagesPath(path);
+  if (!asksMessages && !supportsPath(service)) throw new ApiError(404, 'Not found');
   const target = new URL(path + url.search, url);
   if (!asksMessages) return new Request(target, request);
   const body = await readJsonObject(request);
   if (service.name === 'bedrock') {
-    body.model = modelOfBedrock(body.model);
+    body.model = modelFromBedrock(body.model);
     delete body.user_profile_id;
   }
-  return posted(target, headers, body, request.signal);
+  return createPost(target, headers, body, request.signal);
 }
 
-function isMessages(path: string): boolean {
+function isMessagesPath(path: string): boolean {
   return /^\/v1\/messages(\/count_tokens)?$/.test(path);
 }
 
 /** @returns whether a service supports a path that is neither for messages nor for their counts. */
-function hasBeside({ name, path }: Exclude<Service, { name: 'vertex' }>): boolean {
+function supportsPath({ name, path }: Exclude<Service, { name: 'vertex' }>): boolean {
   return name === 'aws' || (name === 'foundry' && path.startsWith('/v1/files'));
 }
 
-function posted(url: URL, headers: Headers, body: JsonObject, signal: AbortSignal): Request {
+function createPost(url: URL, headers: Headers, body: JsonObject, signal: AbortSignal): Request {
   // The body has changed, so its length has, too.
   headers.delete('content-length');
   return new Request(url, { method: 'POST', headers, body: JSON.stringify(body), signal });
 }
 
-function modelOfBedrock(model: unknown): string {
+function modelFromBedrock(model: unknown): string {
   const [, id] = /^(?:[a-z]+\.)?anthropic\.(claude-.+)$/.exec(String(model)) ?? [];
   if (id === undefined) throw new ApiError(404, `model: ${String(model)}`);
   return id;
@@ -126,34 +126,35 @@ async function fromVertex(
   headers: Headers,
 ): Promise<Request> {
   if (!/^bearer\s+\S/i.test(headers.get('authorization') ?? '')) {
-    throw ofGoogle(401, 'UNAUTHENTICATED', 'Request is missing required authentication credential.');
+    throw googleRejection(401, 'UNAUTHENTICATED', 'Request is missing required authentication credential.');
   }
   const counts = model === 'count-tokens';
   if (request.method !== 'POST' || !(method === 'rawPredict' || (method === 'streamRawPredict' && !counts))) {
-    throw ofGoogle(404, 'NOT_FOUND', `The method ${method} was not found.`);
+    throw googleRejection(404, 'NOT_FOUND', `The method ${method} was not found.`);
   }
   const { anthropic_version: version, ...body } = await readJsonObject(request);
-  if (typeof version !== 'string') throw invalid('anthropic_version: Field required');
+  if (typeof version !== 'string') throw invalidRequestError('anthropic_version: Field required');
   if (!counts) {
-    if (body.model !== undefined) throw invalid('model: Extra inputs are not permitted');
-    if ((body.stream ?? false) !== (method === 'streamRawPredict')) throw invalid(`stream: not allowed with ${method}`);
+    if (body.model !== undefined) throw invalidRequestError('model: Extra inputs are not permitted');
+    if ((body.stream ?? false) !== (method === 'streamRawPredict'))
+      throw invalidRequestError(`stream: not allowed with ${method}`);
     body.model = model;
   }
   // There a snapshot's date comes after an @.
   if (typeof body.model === 'string') body.model = body.model.replace('@', '-');
   headers.set('anthropic-version', version === 'vertex-2023-10-16' ? '2023-06-01' : version);
   const target = new URL(counts ? '/v1/messages/count_tokens' : '/v1/messages', url);
-  return posted(target, headers, body, request.signal);
+  return createPost(target, headers, body, request.signal);
 }
 
 const SERVICE_NAMES = { aws: 'aws-external-anthropic', bedrock: 'bedrock-mantle' };
 /** Milliseconds before and after its date in which a signature is valid. */
-const SKEW_MS = 15 * 60_000;
+const SIGNATURE_SKEW_MS = 15 * 60_000;
 
 /**
  * Checks an API key, or everything in a signature that can be checked without its secret. The access key becomes the account.
  */
-async function checkAmazon(
+async function checkAmazonCredentials(
   request: Request,
   { host }: URL,
   { name, region }: Extract<Service, { name: 'aws' | 'bedrock' }>,
@@ -162,7 +163,7 @@ async function checkAmazon(
   const given = headers.get('authorization') ?? '';
   if (!given.startsWith('AWS4-HMAC-SHA256')) {
     if (name === 'bedrock' && !/^bearer\s+\S/i.test(given)) {
-      throw ofAmazon('MissingAuthenticationTokenException', 'Missing Authentication Token');
+      throw amazonRejection('MissingAuthenticationTokenException', 'Missing Authentication Token');
     }
     return;
   }
@@ -181,18 +182,18 @@ async function checkAmazon(
       ? 'Authorization header is not well-formed.'
       : scope !== expected
         ? `Credential should be scoped to a valid region and service: ${expected}.`
-        : !date.startsWith(day ?? '-') || !(Math.abs(Date.now() - at) < SKEW_MS)
+        : !date.startsWith(day ?? '-') || !(Math.abs(Date.now() - at) < SIGNATURE_SKEW_MS)
           ? `Signature expired, or not yet current: ${date}.`
           : !signed.has('host') || own.some((header) => !signed.has(header))
             ? `These must be signed: host, ${own.join(', ')} (${host}).`
-            : content !== null && content !== (await hashOf(request.clone()))
+            : content !== null && content !== (await hashBody(request.clone()))
               ? 'The request signature we calculated does not match the signature you provided.'
               : undefined;
-  if (fault !== undefined) throw ofAmazon('InvalidSignatureException', fault);
+  if (fault !== undefined) throw amazonRejection('InvalidSignatureException', fault);
   headers.set('authorization', `Bearer ${accessKeyId}`);
 }
 
-async function hashOf(request: Request): Promise<string> {
+async function hashBody(request: Request): Promise<string> {
   const hash = new Uint8Array(await crypto.subtle.digest('SHA-256', await request.arrayBuffer()));
   return [...hash].map((byte) => byte.toString(16).padStart(2, '0')).join('');
 }

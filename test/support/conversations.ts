@@ -1,26 +1,26 @@
 import { runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { expect, onTestFinished, vi } from 'vitest';
-import { simulatorUpstream } from '#edge/claude/simulator-upstream.ts';
+import { createSimulatorUpstream } from '#edge/claude/simulator-upstream.ts';
 import type { Upstream } from '#edge/claude/upstream.ts';
 import { parseSettings, type Settings } from '#edge/config/settings.ts';
 import { Transcript } from '#edge/conversations/history/storage/transcript.ts';
 import type { DecisionAnswer, Result, RpcText } from '#edge/conversations/object/contract.ts';
 import { Conversation } from '#edge/conversations/object/conversation.ts';
-import { receivedText as crossedText } from '#edge/conversations/object/rpc-response.ts';
-import { accountStub, conversationStub } from '#edge/durable/stubs.ts';
+import { readRpcText as crossedText } from '#edge/conversations/object/rpc-response.ts';
+import { getAccountStub, getConversationStub } from '#edge/durable/stubs.ts';
 import type { Json } from '#edge/kit/json/object.ts';
 import type { Bindings } from '#edge/kit/plugins/bindings.ts';
 import type { Account } from '#edge/money/account/account.ts';
 import { eventually } from './eventually.ts';
-import { objectAtRest } from './in-flight.ts';
+import { waitForObject } from './pending-work.ts';
 import { SECRET } from './tokens.ts';
-import { withoutThinking } from './without-thinking.ts';
+import { disableThinking } from './without-thinking.ts';
 
 export const bindings = env as unknown as Bindings;
 
 /** The protected methods of the object that a test may replace: they are the same for every instance, also after a crash. */
-interface Inside {
+interface ProtectedMethods {
   settings(): Settings;
   now(): number;
   upstream(): Upstream;
@@ -32,7 +32,7 @@ interface Inside {
  * @param vars further settings
  * @param thinks whether its models think
  */
-export function simulate(vars: Record<string, string> = {}, thinks = false): Settings {
+export function installSimulator(vars: Record<string, string> = {}, thinks = false): Settings {
   const settings = parseSettings(
     {
       UPSTREAM: 'simulator',
@@ -44,24 +44,24 @@ export function simulate(vars: Record<string, string> = {}, thinks = false): Set
     },
     true,
   );
-  const spy = vi.spyOn(Conversation.prototype as unknown as Inside, 'settings').mockReturnValue(settings);
+  const spy = vi.spyOn(Conversation.prototype as unknown as ProtectedMethods, 'settings').mockReturnValue(settings);
   onTestFinished(() => spy.mockRestore());
   if (settings.UPSTREAM !== 'simulator' || thinks) return settings;
-  const { fetch, ...more } = simulatorUpstream(settings);
-  const unthinking = withoutThinking(async (request) => await fetch(request.url, request));
-  conversationsReach(async (url, init) => await unthinking(url, init), more);
+  const { fetch, ...more } = createSimulatorUpstream(settings);
+  const unthinking = disableThinking(async (request) => await fetch(request.url, request));
+  setConversationUpstream(async (url, init) => await unthinking(url, init), more);
   return settings;
 }
 
 /** Has every conversation ask this upstream, until the test ends. */
-export function conversationsReach(fetch: Upstream['fetch'], more: Partial<Upstream> = {}): Upstream {
-  const upstream = { baseURL: 'https://upstream.invalid', apiKey: 'key', simulated: false, ...more, fetch };
-  const spy = vi.spyOn(Conversation.prototype as unknown as Inside, 'upstream').mockReturnValue(upstream);
+export function setConversationUpstream(fetch: Upstream['fetch'], more: Partial<Upstream> = {}): Upstream {
+  const upstream = { baseURL: 'https://upstream.invalid', apiKey: 'key', isSimulated: false, ...more, fetch };
+  const spy = vi.spyOn(Conversation.prototype as unknown as ProtectedMethods, 'upstream').mockReturnValue(upstream);
   onTestFinished(() => spy.mockRestore());
   return upstream;
 }
 
-export const stubOf = (id = 'c1', account = 'alice') => conversationStub(bindings, {}, { account, id });
+export const stubOf = (id = 'c1', account = 'alice') => getConversationStub(bindings, {}, { account, id });
 
 export interface Row {
   id: string;
@@ -75,55 +75,55 @@ export interface Row {
 }
 
 /** All messages of a conversation, as `GET …/messages` gives them. */
-export async function rowsOf(id = 'c1', account = 'alice'): Promise<Row[]> {
+export async function listMessages(id = 'c1', account = 'alice'): Promise<Row[]> {
   const result = await stubOf(id, account).messages({ limit: 1_000 });
   if (!result.ok) return [];
   const text = await new Response(result.value as ReadableStream).text();
   return (JSON.parse(text) as { data: Row[] }).data;
 }
 
-/** @param given what an object's method returns that gives a text @throws Error with what was refused, where something was */
-export async function jsonOf(given: Result<unknown>): Promise<Json> {
-  if (!given.ok) throw new Error(JSON.stringify(given.error));
-  return JSON.parse(await crossedText(given.value as RpcText)) as Json;
+/** @param result what an object's method returns that gives a text @throws Error with what was refused, where something was */
+export async function parseResult(result: Result<unknown>): Promise<Json> {
+  if (!result.ok) throw new Error(JSON.stringify(result.error));
+  return JSON.parse(await crossedText(result.value as RpcText)) as Json;
 }
 
 /** The conversation by itself; undefined where there is none. */
-export async function readOf(id = 'c1', account = 'alice'): Promise<Json | undefined> {
+export async function readConversation(id = 'c1', account = 'alice'): Promise<Json | undefined> {
   const given = await stubOf(id, account).read();
-  return given.ok ? await jsonOf(given) : undefined;
+  return given.ok ? await parseResult(given) : undefined;
 }
 
 /** The turn as it is now. */
-export async function turnNow(turn: unknown, id = 'c1'): Promise<Json> {
-  return await jsonOf(await stubOf(id).turnReport(String(turn)));
+export async function fetchTurn(turn: unknown, id = 'c1'): Promise<Json> {
+  return await parseResult(await stubOf(id).turnReport(String(turn)));
 }
 
 /** What can be called of a conversation's object, directly or by its stub. */
-interface Reached {
-  part(plugin: string, method: string, ...args: unknown[]): PromiseLike<unknown>;
+interface ConversationParts {
+  callPlugin(plugin: string, method: string, ...args: unknown[]): PromiseLike<unknown>;
 }
 
 /** Lists what waits for approval, as the route does. */
-export async function listApprovals(object: Reached): Promise<Result<RpcText>> {
-  return (await object.part('runs', 'listApprovals')) as Result<RpcText>;
+export async function listApprovals(object: ConversationParts): Promise<Result<RpcText>> {
+  return (await object.callPlugin('runs', 'listApprovals')) as Result<RpcText>;
 }
 
 /** Decides on a call that waits for approval, as the route does. */
-export async function decideOn(object: Reached, decision: object): Promise<Result<DecisionAnswer>> {
-  return (await object.part('runs', 'decideApproval', decision)) as Result<DecisionAnswer>;
+export async function sendDecision(object: ConversationParts, decision: object): Promise<Result<DecisionAnswer>> {
+  return (await object.callPlugin('runs', 'decideApproval', decision)) as Result<DecisionAnswer>;
 }
 
 /** The calls that wait for approval. */
-export async function approvalsOf(id = 'c1', account = 'alice'): Promise<Json[]> {
-  return (await jsonOf(await listApprovals(stubOf(id, account)))).data as Json[];
+export async function fetchApprovals(id = 'c1', account = 'alice'): Promise<Json[]> {
+  return (await parseResult(await listApprovals(stubOf(id, account)))).data as Json[];
 }
 
 /** Has time pass for conversations, until the test ends. @returns what lets so many milliseconds pass at once */
-export function passingTime(): (ms: number) => void {
+export function createTimeAdvancer(): (ms: number) => void {
   let passed = 0;
   const spy = vi
-    .spyOn(Conversation.prototype as unknown as Inside, 'now')
+    .spyOn(Conversation.prototype as unknown as ProtectedMethods, 'now')
     .mockImplementation(() => Date.now() + passed);
   onTestFinished(() => spy.mockRestore());
   return (ms) => {
@@ -132,18 +132,18 @@ export function passingTime(): (ms: number) => void {
 }
 
 /** @returns the log of the newest turn as far as it is stored: what a listener gets if the object dies now */
-export async function storedLog(id = 'c1', account = 'alice'): Promise<string> {
+export async function readStoredLog(id = 'c1', account = 'alice'): Promise<string> {
   return await runInDurableObject(stubOf(id, account), (_, { storage }) => {
     const transcript = new Transcript(storage);
     const newest = transcript.turns().at(-1);
     // The log of a run is not with its steps.
     const turn = transcript.turns('seq = ?', newest?.run ?? newest?.seq ?? 0).at(0);
-    return turn ? transcript.log.of(turn).text : '';
+    return turn ? transcript.log.readLog(turn).text : '';
   });
 }
 
 /** Counts the rows that an object writes from now on, and alarms that it sets, each a row too. */
-export async function countRows(
+export async function countWrittenRows(
   stub: DurableObjectStub<Conversation> | DurableObjectStub<Account>,
 ): Promise<() => number> {
   let rows = 0;
@@ -151,8 +151,8 @@ export async function countRows(
     const { exec } = storage.sql;
     const { setAlarm } = storage;
     Object.assign(storage.sql, {
-      exec(...of: Parameters<SqlStorage['exec']>) {
-        const cursor = exec.apply(storage.sql, of);
+      exec(...args: Parameters<SqlStorage['exec']>) {
+        const cursor = exec.apply(storage.sql, args);
         rows += cursor.rowsWritten;
         return cursor;
       },
@@ -168,13 +168,13 @@ export async function countRows(
 }
 
 /** Waits until all turns of alice's conversation `c1` are settled, and both objects know it: nothing more is written. */
-export async function atRest(): Promise<void> {
+export async function waitUntilAtRest(): Promise<void> {
   await eventually(async () => {
-    const { running_requests } = await accountStub(bindings, {}, 'alice').quota();
+    const { running_requests } = await getAccountStub(bindings, {}, 'alice').quota();
     const settled = await runInDurableObject(stubOf(), (_, { storage }) =>
       new Transcript(storage).turns().every((row) => row.settled),
     );
     expect({ running_requests, settled }).toEqual({ running_requests: 0, settled: true });
   });
-  await objectAtRest(stubOf());
+  await waitForObject(stubOf());
 }

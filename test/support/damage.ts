@@ -1,7 +1,7 @@
 /** Stored rows that are taken from one conversation, damaged, and put into another. */
 import { runInDurableObject } from 'cloudflare:test';
 import { CONVERSATION_TABLES } from '#edge/conversations/history/storage/tables.ts';
-import { makeTables } from '#edge/durable/schema.ts';
+import { createTables } from '#edge/durable/schema.ts';
 import { RUN_ROWS } from '#edge/plugins/runs/run-rows.ts';
 import { stubOf } from './conversations.ts';
 
@@ -20,7 +20,7 @@ export function changeProfile(sql: SqlStorage, change: (profile: Record<string, 
 }
 
 /** @returns all rows of a conversation, as they are stored now */
-export async function storedRows(id: string): Promise<Rows> {
+export async function readStoredRows(id: string): Promise<Rows> {
   return await runInDurableObject(stubOf(id), (_, { storage }) =>
     Object.fromEntries(
       TABLES.filter((table) => hasTable(storage.sql, table)).map((table) => [
@@ -36,9 +36,9 @@ function hasTable(sql: SqlStorage, table: string): boolean {
 }
 
 /** Makes a conversation of rows, with an alarm that is due soon. @param damage changes what is stored */
-export async function placeRows(id: string, rows: Rows, damage: (sql: SqlStorage) => void): Promise<void> {
+export async function insertRows(id: string, rows: Rows, damage: (sql: SqlStorage) => void): Promise<void> {
   await runInDurableObject(stubOf(id), async (_, { storage }) => {
-    makeTables(storage, CONVERSATION_TABLES + (rows.calls ? RUN_ROWS.tables : ''));
+    createTables(storage, CONVERSATION_TABLES + (rows.calls ? RUN_ROWS.tables : ''));
     for (const [table, all] of Object.entries(rows)) {
       for (const row of all) {
         const names = Object.keys(row);
@@ -63,7 +63,7 @@ export interface Cell {
 }
 
 /** @returns all stored texts that are not empty */
-export function textsIn(rows: Rows): Cell[] {
+export function listTextCells(rows: Rows): Cell[] {
   return Object.entries(rows).flatMap(([table, all]) =>
     all.flatMap((row, at) =>
       Object.entries(row).flatMap(([column, text]) =>

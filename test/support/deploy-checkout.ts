@@ -4,7 +4,7 @@ import { appendFile, cp, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { expect } from 'vitest';
-import { blocksOf, readGuide, sectionIn } from './guides.ts';
+import { codeBlocksOf, readGuide, sectionOf } from './guides.ts';
 import { root } from './root.ts';
 import { runScript } from './run-script.ts';
 
@@ -33,7 +33,7 @@ export class DeployCheckout {
     this.configuration = configuration;
   }
 
-  static async make(): Promise<DeployCheckout> {
+  static async create(): Promise<DeployCheckout> {
     const folder = await mkdtemp(join(tmpdir(), 'sluice-deploy-test-'));
     for (const name of ['scripts', 'README.md', 'package.json', 'tsconfig.json', 'wrangler.toml']) {
       await cp(join(root, name), join(folder, name), { recursive: true });
@@ -44,20 +44,20 @@ export class DeployCheckout {
     return new DeployCheckout(folder, await readFile(join(root, 'wrangler.toml'), 'utf8'));
   }
 
-  async end(): Promise<void> {
+  async remove(): Promise<void> {
     await rm(this.folder, { recursive: true, force: true });
   }
 
   /** Puts lines into wrangler.toml, or takes them out again. */
-  async configure(lines = ''): Promise<void> {
+  async setExtraConfiguration(lines = ''): Promise<void> {
     const text = this.configuration.replace('[observability]', `${lines}\n\n[observability]`);
     await writeFile(join(this.folder, 'wrangler.toml'), lines === '' ? this.configuration : text);
   }
 
   /** Adds the environment `production` as the guide to the first day does. */
   async addProduction(): Promise<void> {
-    const section = sectionIn(await readGuide('production'), '2. Name the deployment and its domain');
-    const [[commands = ''], [settings = '']] = [blocksOf(section, 'sh'), blocksOf(section, 'toml')];
+    const section = sectionOf(await readGuide('production'), '2. Name the deployment and its domain');
+    const [[commands = ''], [settings = '']] = [codeBlocksOf(section, 'sh'), codeBlocksOf(section, 'toml')];
     const { status, stderr } = spawnSync('bash', ['-ec', commands], { cwd: this.folder, encoding: 'utf8' });
     expect(status, stderr).toBe(0);
     await appendFile(join(this.folder, 'wrangler.toml'), settings);

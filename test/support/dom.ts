@@ -1,7 +1,7 @@
 /** Renders parts of the page without a browser, in a file that begins with `@vitest-environment jsdom`. */
 import { type ComponentChild, options, render } from 'preact';
 import { expect, onTestFinished, vi } from 'vitest';
-import { type PluginName, plugins } from '#page/edge/plugins.ts';
+import { includedPlugins, type PluginName } from '#page/edge/plugins.ts';
 
 /** The plugins on which the page depends. A name that is missing here is a type error. */
 const ALL_PLUGINS: Record<PluginName, true> = {
@@ -13,7 +13,7 @@ const ALL_PLUGINS: Record<PluginName, true> = {
   operator: true,
 };
 const includeAllPlugins = () => {
-  plugins.value = new Set(Object.keys(ALL_PLUGINS));
+  includedPlugins.value = new Set(Object.keys(ALL_PLUGINS));
 };
 includeAllPlugins();
 
@@ -21,7 +21,7 @@ includeAllPlugins();
 options.requestAnimationFrame = queueMicrotask;
 
 /** A request of the page. */
-export interface Asked {
+export interface PageRequest {
   method: string;
   /** With its query. */
   path: string;
@@ -35,8 +35,8 @@ export interface Asked {
  * @param answer gives a response, or what is answered as JSON
  * @returns what the page has asked so far
  */
-export function fakeEdge(answer: (asked: Asked, headers: Headers) => unknown): Asked[] {
-  const all: Asked[] = [];
+export function installFakeEdge(answer: (request: PageRequest, headers: Headers) => unknown): PageRequest[] {
+  const all: PageRequest[] = [];
   includeAllPlugins();
   vi.stubGlobal('fetch', async (url: string, { method = 'GET', body, headers }: RequestInit = {}) => {
     const { pathname, search } = new URL(url, location.origin);
@@ -53,12 +53,12 @@ export function fakeEdge(answer: (asked: Asked, headers: Headers) => unknown): A
 }
 
 /** @returns an answer as the edge refuses */
-export function refusal(status: number, type: string, message: string): Response {
+export function createErrorResponse(status: number, type: string, message: string): Response {
   return Response.json({ type: 'error', error: { type, message } }, { status });
 }
 
 /** Shows something for as long as a test runs. @returns the element in which it stands */
-export function show(children: ComponentChild): HTMLElement {
+export function renderForTest(children: ComponentChild): HTMLElement {
   const root = document.body.appendChild(document.createElement('main'));
   render(children, root);
   onTestFinished(() => {
@@ -69,21 +69,24 @@ export function show(children: ComponentChild): HTMLElement {
 }
 
 /** Finds what can be pressed or filled in by its name, as a person does. @throws Error where there is none */
-export function named<E extends HTMLElement = HTMLInputElement>(root: HTMLElement, name: string | RegExp): E {
-  const says = (text = '') => (typeof name === 'string' ? text === name : name.test(text));
+export function getElementByName<E extends HTMLElement = HTMLInputElement>(
+  root: HTMLElement,
+  name: string | RegExp,
+): E {
+  const matchesName = (text = '') => (typeof name === 'string' ? text === name : name.test(text));
   const byLabel = [...root.querySelectorAll('label')].find(
-    ({ textContent, firstChild }) => says(textContent ?? '') || says(firstChild?.textContent ?? ''),
+    ({ textContent, firstChild }) => matchesName(textContent ?? '') || matchesName(firstChild?.textContent ?? ''),
   );
   const all = [...root.querySelectorAll<E>('a, button, input, textarea, select, summary')];
-  const found = all.find((one) => says(one.ariaLabel ?? one.textContent ?? '') || one === byLabel?.control);
+  const found = all.find((one) => matchesName(one.ariaLabel ?? one.textContent ?? '') || one === byLabel?.control);
   if (!found) throw new Error(`There is no ${name} in ${root.innerHTML}`);
   return found;
 }
 
 /** Presses a button as soon as it can be pressed. */
 export async function click(root: HTMLElement, name: string | RegExp): Promise<void> {
-  await expect.poll(() => named<HTMLButtonElement>(root, name).disabled ?? false).toBe(false);
-  named(root, name).click();
+  await expect.poll(() => getElementByName<HTMLButtonElement>(root, name).disabled ?? false).toBe(false);
+  getElementByName(root, name).click();
 }
 
 /** Replaces what stands in a field. */
@@ -93,18 +96,18 @@ export function fill(field: HTMLInputElement | HTMLTextAreaElement, text: string
 }
 
 /** Chooses a value. Where Preact plays React, as the chat has it do, a field's change is an input. */
-export function choose(field: HTMLSelectElement | HTMLInputElement, value: string): void {
+export function chooseValue(field: HTMLSelectElement | HTMLInputElement, value: string): void {
   field.value = value;
   for (const name of ['input', 'change']) field.dispatchEvent(new Event(name, { bubbles: true }));
 }
 
 /** Waits for words in what is shown. */
-export async function shows(root: HTMLElement, text: string | RegExp): Promise<void> {
+export async function waitForText(root: HTMLElement, text: string | RegExp): Promise<void> {
   await expect.poll(() => root.textContent).toMatch(text);
 }
 
 /** Goes to a place of the page. */
-export function goTo(hash: string): void {
+export function navigateTo(hash: string): void {
   history.replaceState(null, '', hash);
   dispatchEvent(new HashChangeEvent('hashchange'));
 }

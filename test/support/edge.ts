@@ -5,7 +5,7 @@ import { convertV4MiniflareOptions, Miniflare, type V4WorkerOptions } from 'mini
 import { inject } from 'vitest';
 import { unstable_getMiniflareWorkerOptions, unstable_readConfig } from 'wrangler';
 
-import { cpuMsOfThread } from './processes.ts';
+import { readThreadCpuMs } from './processes.ts';
 import { root } from './root.ts';
 import { SECRET } from './tokens.ts';
 
@@ -47,20 +47,20 @@ export async function startEdgeAhead(
   persist: string,
   { library, seconds }: { library: string; seconds: number },
 ): Promise<Edge> {
-  return await withEnvironment({ LD_PRELOAD: library, CLOCK_AHEAD: String(seconds) }, () =>
+  return await startWithEnvironment({ LD_PRELOAD: library, CLOCK_AHEAD: String(seconds) }, () =>
     startEdge(inject('worker'), vars, persist),
   );
 }
 
 /** Starts workerd with the deployed Worker and a heap of so many MB. What needs more ends the runtime. */
 export async function startEdgeWithHeap(megabytes: number, vars: Record<string, string>): Promise<Edge> {
-  return await withEnvironment({ MINIFLARE_WORKERD_V8_FLAGS: `--max-heap-size=${megabytes}` }, () =>
+  return await startWithEnvironment({ MINIFLARE_WORKERD_V8_FLAGS: `--max-heap-size=${megabytes}` }, () =>
     startEdge(inject('deployed').code, vars),
   );
 }
 
 /** Starts a runtime with an environment of its own, which it takes from this process. */
-async function withEnvironment(environment: Record<string, string>, start: () => Promise<Edge>): Promise<Edge> {
+async function startWithEnvironment(environment: Record<string, string>, start: () => Promise<Edge>): Promise<Edge> {
   const before = Object.keys(environment).map((name) => [name, process.env[name]] as const);
   Object.assign(process.env, environment);
   try {
@@ -94,7 +94,7 @@ export async function startEdgeWithPage(vars: Record<string, string>, script = i
   return await startRuntime(script, settings, { withAssets: true });
 }
 
-function configuredIn(folder = root) {
+function readConfiguration(folder = root) {
   const config = unstable_readConfig({ config: join(folder, 'wrangler.toml') });
   const { modulesRules: _, assets, ...configured } = unstable_getMiniflareWorkerOptions(config).workerOptions;
   return { config, assets, configured };
@@ -106,9 +106,9 @@ async function startRuntime(
   vars: Record<string, string>,
   { persist, folder, withAssets = false }: { persist?: string | undefined; folder?: string; withAssets?: boolean },
 ): Promise<Edge> {
-  const { config, assets, configured } = configuredIn(folder);
+  const { config, assets, configured } = readConfiguration(folder);
   const log: Record<string, unknown>[] = [];
-  const others = new Set(await runtimes());
+  const others = new Set(await listRuntimes());
   const miniflare = new Miniflare({
     ...convertV4MiniflareOptions({
       ...configured,
@@ -128,7 +128,7 @@ async function startRuntime(
     ...(persist === undefined ? {} : { resourcePersistencePath: persist }),
   });
   const { origin } = withAssets ? await miniflare.ready : await miniflare.unsafeGetDirectURL();
-  const started = (await runtimes()).filter((pid) => !others.has(pid));
+  const started = (await listRuntimes()).filter((pid) => !others.has(pid));
   return {
     url: origin,
     log,
@@ -138,7 +138,7 @@ async function startRuntime(
       await new Promise((resolve) => setTimeout(resolve, milliseconds));
       for (const pid of started) process.kill(pid, 'SIGCONT');
     },
-    cpuMs: () => started.reduce((sum, pid) => sum + cpuMsOfThread(pid), 0),
+    cpuMs: () => started.reduce((sum, pid) => sum + readThreadCpuMs(pid), 0),
     kill: async () => {
       for (const pid of started) process.kill(pid, 'SIGKILL');
       await miniflare.dispose();
@@ -147,7 +147,7 @@ async function startRuntime(
 }
 
 /** The runtimes that this very process has started. */
-async function runtimes(): Promise<number[]> {
+async function listRuntimes(): Promise<number[]> {
   // It fails where there is none.
   const found = await promisify(execFile)('pgrep', ['-P', String(process.pid), 'workerd']).catch(() => undefined);
   return found?.stdout.trim().split('\n').map(Number) ?? [];

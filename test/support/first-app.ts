@@ -2,12 +2,12 @@ import type { Page } from 'playwright-core';
 import { expect } from 'vitest';
 import { startTerminal } from '../e2e/terminal.ts';
 import { launchBrowser } from './browser.ts';
-import { freePort } from './processes.ts';
+import { findFreePort } from './processes.ts';
 import { root } from './root.ts';
 
 /** Uses `examples/first-app` on an edge as its two users, until Bob's budget pays for no more answer, and Alice has not noticed. */
 export async function tryFirstApp(edge: string): Promise<void> {
-  const url = `http://localhost:${await freePort()}`;
+  const url = `http://localhost:${await findFreePort()}`;
   const env = { ...process.env, SLUICE_URL: edge, PORT: new URL(url).port };
   const app = startTerminal(`"${process.execPath}" examples/first-app/server.mjs`, { cwd: root, env });
   const browser = await launchBrowser();
@@ -21,21 +21,21 @@ export async function tryFirstApp(edge: string): Promise<void> {
       await page.goto(url);
       return page;
     };
-    const answers = (page: Page) => page.locator('main p').filter({ hasText: /simulator|tomorrow/ });
-    const ask = async (page: Page, question: string): Promise<string> => {
-      const before = await answers(page).count();
+    const listAnswers = (page: Page) => page.locator('main p').filter({ hasText: /simulator|tomorrow/ });
+    const askQuestion = async (page: Page, question: string): Promise<string> => {
+      const before = await listAnswers(page).count();
       const ended = page.waitForEvent('requestfinished', (one) => one.method() === 'POST');
       await page.getByRole('textbox').fill(question);
       await page.getByRole('button', { name: 'Send' }).click();
       await ended;
-      return (await answers(page).nth(before).textContent()) ?? '';
+      return (await listAnswers(page).nth(before).textContent()) ?? '';
     };
     const [alice, bob] = [await logIn('alice', 'white-rabbit'), await logIn('bob', 'yes-we-can')];
-    expect(await ask(bob, 'Hello')).toContain('simulator');
+    expect(await askQuestion(bob, 'Hello')).toContain('simulator');
     let told = '';
-    for (let asked = 0; asked < 9 && !told.includes('tomorrow'); asked += 1) told = await ask(bob, 'And then?');
+    for (let asked = 0; asked < 9 && !told.includes('tomorrow'); asked += 1) told = await askQuestion(bob, 'And then?');
     expect(told).toMatch(/^Not enough of your budget for today is left: about \d+ %\. It is full again tomorrow\.$/);
-    expect(await ask(alice, 'Hello')).toContain('simulator');
+    expect(await askQuestion(alice, 'Hello')).toContain('simulator');
   } finally {
     await browser.close();
     app.type('\u0003');

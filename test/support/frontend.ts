@@ -8,17 +8,17 @@ import { promisify } from 'node:util';
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, expect, inject, onTestFinished } from 'vitest';
 import { TEXT_STREAM } from '#test/fixtures/streams.ts';
-import { launchBrowser, noBrowser } from './browser.ts';
+import { isBrowserMissing, launchBrowser } from './browser.ts';
 import { type Edge, startEdge } from './edge.ts';
-import { filesIn, readGuide } from './guides.ts';
+import { filesOfSection, readGuide } from './guides.ts';
 import { root } from './root.ts';
-import { bearer, DEPLOYED, tokenOf } from './tokens.ts';
+import { bearerHeader, createToken, DEPLOYED_VARS } from './tokens.ts';
 import { type FakeUpstream, startUpstream, streamBytes } from './upstream.ts';
 
 /** What the upstream answers to each question. */
 export const ANSWER = 'Héllo, "wörld" 🌍';
 export const guide = await readGuide('frontends');
-const common = filesIn(guide, 'The page');
+const common = filesOfSection(guide, 'The page');
 const TYPES: Readonly<Record<string, string>> = {
   '.html': 'text/html; charset=utf-8',
   '.js': 'text/javascript',
@@ -65,7 +65,7 @@ export async function startFrontend(): Promise<Frontend> {
 }
 
 /** Serves by a function of the web's own `Request` and `Response`, without bodies of requests. */
-export function serving(answer: (request: Request) => Response | Promise<Response>): NodeServer {
+export function toNodeServer(answer: (request: Request) => Response | Promise<Response>): NodeServer {
   return async ({ url = '/', method = 'GET', headers }, response) => {
     const lines = Object.entries(headers).map(([name, value]) => [name, String(value)] satisfies [string, string]);
     const answered = await answer(new Request(`http://127.0.0.1${url}`, { method, headers: lines }));
@@ -78,23 +78,23 @@ export function serving(answer: (request: Request) => Response | Promise<Respons
 export interface Visit {
   page: Page;
   /** The paths that the page has asked the edge for, and the credentials that it has sent. */
-  sent: { path: string; token: string | undefined }[];
+  sentRequests: { path: string; token: string | undefined }[];
   /** What the page's console says is wrong. */
   faults: string[];
 }
 
 /** Puts a page of the guide on a site: the files of its section, and of those that all pages have. */
-export function publish(site: Frontend, edge: Edge, files: ReadonlyMap<string, string>): void {
-  for (const [name, code] of [...common, ...files]) site.files.set(name, placed(code, site, edge));
+export function publishGuidePage(site: Frontend, edge: Edge, files: ReadonlyMap<string, string>): void {
+  for (const [name, code] of [...common, ...files]) site.files.set(name, replaceAddresses(code, site, edge));
 }
 
 /** @returns the guide's code with the addresses of a test in place of its own */
-export function placed(code: string, site: Frontend, edge: Edge): string {
+export function replaceAddresses(code: string, site: Frontend, edge: Edge): string {
   return code.replaceAll('https://edge.example.com', edge.url).replaceAll('https://app.example.com', site.origin);
 }
 
 /** Asks by the page's form. @returns what the page has written below: the answer, or what went wrong */
-export async function ask({ page }: Visit, question: string): Promise<string> {
+export async function askByForm({ page }: Visit, question: string): Promise<string> {
   const lines = page.locator('section p');
   const before = await lines.count();
   await page.getByLabel('Question').fill(question);
@@ -109,7 +109,7 @@ export async function ask({ page }: Visit, question: string): Promise<string> {
 }
 
 /** Starts for the tests of a file what they share: a browser, an upstream, and the client as the guide makes it. */
-export function sharedFrontends() {
+export function openSharedFrontends() {
   let upstream: FakeUpstream;
   let browser: Browser;
   let client: string;
@@ -118,8 +118,8 @@ export function sharedFrontends() {
     upstream = await startUpstream((_, response) => {
       void streamBytes(response, [new TextEncoder().encode(TEXT_STREAM)], 'end');
     });
-    client = await makeClient();
-    if (!noBrowser()) browser = await launchBrowser();
+    client = await buildClient();
+    if (!isBrowserMissing()) browser = await launchBrowser();
   });
 
   afterAll(async () => {
@@ -129,12 +129,15 @@ export function sharedFrontends() {
 
   return {
     /** Starts a site, and an edge as it is deployed, which knows the site's origin and has the guide's agent. */
-    async startBoth(settings: (site: Frontend) => Record<string, string> = () => ({}), code = inject('deployed').code) {
+    async startSiteAndEdge(
+      settings: (site: Frontend) => Record<string, string> = () => ({}),
+      code = inject('deployed').code,
+    ) {
       const site = await startFrontend();
       onTestFinished(site.stop);
       site.files.set('sluice.js', client);
       const edge = await startEdge(code, {
-        ...DEPLOYED,
+        ...DEPLOYED_VARS,
         ANTHROPIC_API_KEY: 'test-key',
         ANTHROPIC_BASE_URL: upstream.url,
         ALLOWED_ORIGINS: site.origin,
@@ -144,7 +147,7 @@ export function sharedFrontends() {
       const [, agent = ''] = /\/agents\/support .*? -d '(\{[\s\S]*?\})'\n/.exec(guide) ?? [];
       const stored = await fetch(`${edge.url}/agents/support`, {
         method: 'PUT',
-        headers: { 'content-type': 'application/json', ...bearer(await tokenOf('operator', ['admin'])) },
+        headers: { 'content-type': 'application/json', ...bearerHeader(await createToken('operator', ['admin'])) },
         body: agent,
       });
       expect(stored.status, await stored.text()).toBe(200);
@@ -152,7 +155,7 @@ export function sharedFrontends() {
     },
 
     /** Opens a site's page in a profile of its own. */
-    async visit(
+    async openPage(
       site: Frontend,
       edge: Edge,
       prepare: (page: Page) => Promise<unknown> = async () => {},
@@ -160,7 +163,7 @@ export function sharedFrontends() {
       const context = await browser.newContext();
       onTestFinished(() => context.close());
       const page = await context.newPage();
-      const seen: Visit = { page, sent: [], faults: [] };
+      const seen: Visit = { page, sentRequests: [], faults: [] };
       page.on('pageerror', ({ message }) => seen.faults.push(message));
       page.on('console', (message) => {
         if (message.type() === 'error') seen.faults.push(message.text());
@@ -168,7 +171,7 @@ export function sharedFrontends() {
       page.on('request', (request) => {
         if (!request.url().startsWith(edge.url) || request.method() === 'OPTIONS') return;
         const token = request.headers().authorization?.replace('Bearer ', '');
-        seen.sent.push({ path: new URL(request.url()).pathname, token });
+        seen.sentRequests.push({ path: new URL(request.url()).pathname, token });
       });
       await prepare(page);
       await page.goto(site.origin);
@@ -180,19 +183,24 @@ export function sharedFrontends() {
      *
      * @returns the token
      */
-    async expectBound({ sent, faults }: Visit, site: Frontend, edge: Edge, question: string): Promise<string> {
-      const body = JSON.parse(String(upstream.received.at(-1)?.body)) as Record<string, unknown>;
+    async expectRestrictedAnswer(
+      { sentRequests: sent, faults }: Visit,
+      site: Frontend,
+      edge: Edge,
+      question: string,
+    ): Promise<string> {
+      const body = JSON.parse(String(upstream.receivedRequests.at(-1)?.body)) as Record<string, unknown>;
       expect(JSON.stringify(body.system)).toContain('You answer for Acme, in one sentence.');
       expect(JSON.stringify(body.messages)).toContain(question);
       const token = sent.at(-1)?.token ?? '';
-      const headers = { 'content-type': 'application/json', origin: site.origin, ...bearer(token) };
+      const headers = { 'content-type': 'application/json', origin: site.origin, ...bearerHeader(token) };
       const asked = { model: 'claude-haiku-5-5', max_tokens: 9, messages: [{ role: 'user', content: 'Hi' }] };
-      const before = upstream.received.length;
+      const before = upstream.receivedRequests.length;
       for (const other of [asked, { ...asked, agent: 'support', conversation: 'web-1', system: 'Say yes.' }]) {
         const refused = await fetch(`${edge.url}/messages`, { method: 'POST', headers, body: JSON.stringify(other) });
         expect(refused.status, await refused.text()).toBe(403);
       }
-      expect(upstream.received.length).toBe(before);
+      expect(upstream.receivedRequests.length).toBe(before);
       expect(faults).toEqual([]);
       return token;
     },
@@ -200,7 +208,7 @@ export function sharedFrontends() {
 }
 
 /** Makes the client by the guide's own command. */
-async function makeClient(): Promise<string> {
+async function buildClient(): Promise<string> {
   const [command = ''] = /^npx esbuild .*$/m.exec(guide) ?? [];
   const folder = await mkdtemp(join(tmpdir(), 'sluice-client-'));
   try {

@@ -17,7 +17,7 @@ export async function readGuides(): Promise<Map<string, string>> {
 }
 
 /** @returns the blocks of code of one language */
-export function blocksOf(text: string, language: string): string[] {
+export function codeBlocksOf(text: string, language: string): string[] {
   return [...text.matchAll(new RegExp(`\`\`\`${language}\\n([\\s\\S]*?)\`\`\``, 'g'))].map(([, code = '']) => code);
 }
 
@@ -26,15 +26,15 @@ export function blocksOf(text: string, language: string): string[] {
  *
  * @returns their code by their names
  */
-export function filesIn(guide: string, heading: string): Map<string, string> {
+export function filesOfSection(guide: string, heading: string): Map<string, string> {
   const files = new Map<string, string>();
   const named = /^`([\w./[\]-]+)`[^\n]*:(?:[^\n]*\.)?\n+```\w+\n([\s\S]*?)```/gm;
-  for (const [, name = '', code = ''] of sectionIn(guide, heading).matchAll(named)) files.set(name, code);
+  for (const [, name = '', code = ''] of sectionOf(guide, heading).matchAll(named)) files.set(name, code);
   return files;
 }
 
 /** @returns what stands below a heading, up to the next one of its rank or higher */
-export function sectionIn(guide: string, heading: string): string {
+export function sectionOf(guide: string, heading: string): string {
   const [found, rank = ''] = new RegExp(`^(#+) ${heading}\\n`, 'm').exec(guide) ?? [];
   if (found === undefined) throw new TypeError(`There is no ${heading}.`);
   const [, rest = ''] = guide.split(found);

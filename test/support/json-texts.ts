@@ -28,8 +28,8 @@ const { object, value } = fc.letrec<{ value: string; object: string; list: strin
 }));
 
 /** The text of an object that has a member: repeated keys at any depth, long numbers, escapes of any kind, white space. */
-export const objectTexts = object;
-export const valueTexts = value;
+export const arbitraryObjectTexts = object;
+export const arbitraryValueTexts = value;
 
 /** The same text on one line, as it stands in a stream. */
-export const onOneLine = (json: string) => json.replace(/[\n\r]/g, ' ');
+export const toOneLine = (json: string) => json.replace(/[\n\r]/g, ' ');

@@ -2,11 +2,11 @@
 
 import { abortAllDurableObjects, runInDurableObject } from 'cloudflare:test';
 import { stubOf } from './conversations.ts';
-import { rounds } from './rounds.ts';
-import { ask, listen, type Told } from './turns.ts';
+import { readStream, type StreamEvent, sendTurn } from './turns.ts';
+import { yieldToEventLoop } from './yield-to-event-loop.ts';
 
 /** When something dies: once a point was passed so many times. `one`: not all objects, but the one of that number. */
-export interface Kill<Point extends string> {
+export interface PlannedKill<Point extends string> {
   point: Point;
   after: number;
   one?: number | undefined;
@@ -15,36 +15,36 @@ export interface Kill<Point extends string> {
 /** Kills objects the next time that a planned point is reached: all of them, or one. */
 export class Killer<Point extends string> {
   /** How often something died at each point. */
-  readonly done: Map<Point, number>;
-  #planned: Kill<Point>[] = [];
-  #due: 'all' | number | undefined;
+  readonly killCounts: Map<Point, number>;
+  #plannedKills: PlannedKill<Point>[] = [];
+  #dueKill: 'all' | number | undefined;
   /** The conversations that may be killed by themselves, by their ids. */
-  victims: string[] = [];
+  victimIds: string[] = [];
 
   constructor(points: readonly Point[]) {
-    this.done = new Map(points.map((point) => [point, 0]));
+    this.killCounts = new Map(points.map((point) => [point, 0]));
   }
 
   /** @param planned one after the other */
-  plan(planned: readonly Kill<Point>[]): void {
-    this.#planned = planned.map((kill) => ({ ...kill }));
+  planKills(planned: readonly PlannedKill<Point>[]): void {
+    this.#plannedKills = planned.map((kill) => ({ ...kill }));
   }
 
   /** Where all objects die here, this never ends. */
-  async at(point: Point): Promise<void> {
-    const next = this.#planned[0];
+  async reachPoint(point: Point): Promise<void> {
+    const next = this.#plannedKills[0];
     if (next?.point !== point) return;
     next.after -= 1;
     if (next.after >= 0) return;
-    this.#planned.shift();
-    this.done.set(point, (this.done.get(point) ?? 0) + 1);
+    this.#plannedKills.shift();
+    this.killCounts.set(point, (this.killCounts.get(point) ?? 0) + 1);
     // What waits here for its end must get it.
-    if (this.#due !== 'all') this.#due = next.one ?? 'all';
+    if (this.#dueKill !== 'all') this.#dueKill = next.one ?? 'all';
     if (next.one === undefined) await new Promise(() => {});
   }
 
   /** Kills where that is due, until the work has ended. An object cannot be aborted from inside another one. */
-  async during<T>(work: Promise<T>): Promise<T> {
+  async runWithKills<T>(work: Promise<T>): Promise<T> {
     let hasEnded = false;
     const ended = work.finally(() => {
       hasEnded = true;
@@ -52,26 +52,26 @@ export class Killer<Point extends string> {
     ended.catch(() => {});
     while (!hasEnded) {
       // No promise of an object that dies wakes anybody.
-      await rounds();
-      const due = this.#due;
+      await yieldToEventLoop();
+      const due = this.#dueKill;
       if (due === undefined) continue;
-      this.#due = undefined;
+      this.#dueKill = undefined;
       if (due === 'all') await abortAllDurableObjects();
-      else await abortOne(this.victims[due % Math.max(1, this.victims.length)]);
+      else await killObject(this.victimIds[due % Math.max(1, this.victimIds.length)]);
     }
     return await ended;
   }
 }
 
-async function abortOne(id: string | undefined): Promise<void> {
+async function killObject(id: string | undefined): Promise<void> {
   if (id === undefined) return;
   // What is called when an object is aborted throws.
   await runInDurableObject(stubOf(id), (_, state) => state.abort('killed by the test')).catch(() => {});
 }
 
 /** Follows a run through every crash. @returns each event that a client got, and how many runs failed before they said anything */
-export async function followed(body: object, id: string): Promise<{ events: Told[]; failed: number }> {
-  const events: Told[] = [];
+export async function followRun(body: object, id: string): Promise<{ events: StreamEvent[]; failed: number }> {
+  const events: StreamEvent[] = [];
   let failed = 0;
   let turn: string | undefined;
   for (let tries = 0; tries < 40; tries += 1) {
@@ -79,7 +79,7 @@ export async function followed(body: object, id: string): Promise<{ events: Told
     let stream: ReadableStream<Uint8Array> | undefined;
     try {
       if (last === undefined) {
-        const answer = await ask(body, { id, key: `key-${id}` });
+        const answer = await sendTurn(body, { id, key: `key-${id}` });
         if (answer.kind !== 'stream') throw new Error(JSON.stringify(answer));
         if (turn !== answer.turn) events.length = 0;
         turn = answer.turn;
@@ -94,12 +94,12 @@ export async function followed(body: object, id: string): Promise<{ events: Told
       // The object died before it answered.
       continue;
     }
-    const told = await listen(stream);
+    const told = await readStream(stream);
     events.push(...told.events);
     const isUnsaid = events.every(({ event }) => event === 'error' || event === 'ping');
-    if (told.whole && !isUnsaid) return { events, failed };
+    if (told.isWhole && !isUnsaid) return { events, failed };
     // A turn that failed before it said anything is none: the request is sent again.
-    if (!told.whole) continue;
+    if (!told.isWhole) continue;
     events.length = 0;
     failed += 1;
   }
@@ -107,7 +107,7 @@ export async function followed(body: object, id: string): Promise<{ events: Told
 }
 
 /** A stream that stays open before its last event, where its reader dies there. */
-export function dyingIn(text: string, dies: () => Promise<void>): ReadableStream<Uint8Array> {
+export function createDyingStream(text: string, dies: () => Promise<void>): ReadableStream<Uint8Array> {
   const encoder = new TextEncoder();
   const end = text.indexOf('event: message_delta');
   const pieces = [text.slice(0, end), text.slice(end)];

@@ -10,9 +10,9 @@ export function countLargeBuffers(): () => number {
   let made = 0;
   const whole = globalThis.ArrayBuffer;
   globalThis.ArrayBuffer = new Proxy(whole, {
-    construct(target, given: [number], by) {
-      if (given[0] >= TEE_PIECE_BYTES) made += 1;
-      return Reflect.construct(target, given, by) as object;
+    construct(target, args: [number], newTarget) {
+      if (args[0] >= TEE_PIECE_BYTES) made += 1;
+      return Reflect.construct(target, args, newTarget) as object;
     },
   });
   onTestFinished(() => {

@@ -1,10 +1,10 @@
 /** Conversations of many turns, without having each turn answered. */
 
 const MODEL = 'claude-haiku-4-5';
-const AT = Date.parse('2026-11-20T12:00:00Z');
-const PROFILE = {
+const CREATED_AT = Date.parse('2026-11-20T12:00:00Z');
+const PROFILE_ROW = {
   ...{
-    createdAt: AT,
+    createdAt: CREATED_AT,
     title: null,
     metadata: null,
     model: MODEL,
@@ -15,33 +15,33 @@ const PROFILE = {
   },
   ...{ history: null, sentFrom: 0, cost: 0, inputTokens: 0, outputTokens: 0 },
 };
-const TURN = {
+const TURN_ROW = {
   ...{
     key: null,
     hash: '',
     status: 'complete',
     route: 'messages',
     model: MODEL,
-    beganAt: AT,
-    endedAt: AT + 1,
+    beganAt: CREATED_AT,
+    endedAt: CREATED_AT + 1,
   },
   ...{ grant: null, outcome: null, settled: true, cost: 0, tokens: null, frame: null, sentFrom: 0, follows: false },
   ...{ events: 1, run: null, notes: null },
 };
-const message = (turn: number, seq: number, role: string) => [
+const createMessageRow = (turn: number, seq: number, role: string) => [
   'message',
-  { seq, turn, id: `msg_${seq}`, role, createdAt: AT, origin: null },
+  { seq, turn, id: `msg_${seq}`, role, createdAt: CREATED_AT, origin: null },
   { role, content: 'word' },
 ];
 
 /** @returns the backup of a conversation of so many turns */
-export const backupOf = (turns: number): string =>
+export const createLongBackup = (turns: number): string =>
   [
-    ['profile', PROFILE],
+    ['profile', PROFILE_ROW],
     ...Array.from({ length: turns }, (_, nth) => [
-      ['turn', { ...TURN, seq: nth + 1, id: `turn_${nth + 1}`, requestId: `req_${nth + 1}` }],
-      message(nth + 1, nth * 2 + 1, 'user'),
-      message(nth + 1, nth * 2 + 2, 'assistant'),
+      ['turn', { ...TURN_ROW, seq: nth + 1, id: `turn_${nth + 1}`, requestId: `req_${nth + 1}` }],
+      createMessageRow(nth + 1, nth * 2 + 1, 'user'),
+      createMessageRow(nth + 1, nth * 2 + 2, 'assistant'),
     ]).flat(),
     ['end', null],
   ]

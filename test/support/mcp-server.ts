@@ -14,12 +14,12 @@ export interface McpMode {
   isJson: boolean;
 }
 
-export interface ServedMcp {
+export interface McpTestServer {
   url: string;
   /** `host:port`, as TOOL_HOSTS has it. */
   host: string;
   /** What has come, as `POST tools/call`. */
-  asked: string[];
+  requestedMethods: string[];
   headers: IncomingMessage['headers'][];
   /** The sessions that are open. */
   sessions: Map<string, unknown>;
@@ -33,7 +33,7 @@ export interface ServedMcp {
 export const PIXEL = 'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8DwHwAFBQIAX8jx0gAAAABJRU5ErkJggg==';
 
 /** Serves requests on a free port of this machine. */
-export async function serveHttp(answer: RequestListener) {
+export async function startHttpServer(answer: RequestListener) {
   const server = createServer({ keepAliveTimeout: 0 }, answer);
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const host = `127.0.0.1:${(server.address() as AddressInfo).port}`;
@@ -46,10 +46,10 @@ export async function serveHttp(answer: RequestListener) {
 }
 
 /** Serves MCP by the official SDK. */
-export async function serveMcp({ hasSessions, isJson }: McpMode): Promise<ServedMcp> {
+export async function startMcpServer({ hasSessions, isJson }: McpMode): Promise<McpTestServer> {
   const transports = new Map<string, StreamableHTTPServerTransport>();
-  const served: Omit<ServedMcp, 'url' | 'host' | 'close'> = {
-    asked: [],
+  const served: Omit<McpTestServer, 'url' | 'host' | 'close'> = {
+    requestedMethods: [],
     headers: [],
     sessions: transports,
     begun: [],
@@ -60,7 +60,7 @@ export async function serveMcp({ hasSessions, isJson }: McpMode): Promise<Served
     for await (const chunk of request) chunks.push(chunk as Buffer);
     const text = Buffer.concat(chunks).toString();
     const body = text === '' ? undefined : (JSON.parse(text) as { method?: string });
-    served.asked.push(`${request.method} ${body?.method ?? ''}`.trim());
+    served.requestedMethods.push(`${request.method} ${body?.method ?? ''}`.trim());
     served.headers.push(request.headers);
     const id = request.headers['mcp-session-id'];
     const known = typeof id === 'string' ? transports.get(id) : undefined;
@@ -68,10 +68,10 @@ export async function serveMcp({ hasSessions, isJson }: McpMode): Promise<Served
       response.writeHead(404).end('no such session');
       return;
     }
-    const transport = known ?? (await connected());
+    const transport = known ?? (await connectServer());
     await transport.handleRequest(request, response, body);
   };
-  const connected = async () => {
+  const connectServer = async () => {
     const transport = new StreamableHTTPServerTransport({
       enableJsonResponse: isJson,
       ...(hasSessions
@@ -83,16 +83,16 @@ export async function serveMcp({ hasSessions, isJson }: McpMode): Promise<Served
         : {}),
     });
     // The SDK's own types do not agree with `exactOptionalPropertyTypes`.
-    await serverWith(served).connect(transport as Parameters<McpServer['connect']>[0]);
+    await createMcpServer(served).connect(transport as Parameters<McpServer['connect']>[0]);
     return transport;
   };
-  const http = await serveHttp((request, response) => void answer(request, response));
+  const http = await startHttpServer((request, response) => void answer(request, response));
   return { ...http, ...served };
 }
 
-const text = (said: string): CallToolResult => ({ content: [{ type: 'text', text: said }] });
+const textContent = (content: string): CallToolResult => ({ content: [{ type: 'text', text: content }] });
 
-function serverWith({ begun, cancelled }: Pick<ServedMcp, 'begun' | 'cancelled'>): McpServer {
+function createMcpServer({ begun, cancelled }: Pick<McpTestServer, 'begun' | 'cancelled'>): McpServer {
   const server = new McpServer({ name: 'weather', version: '1.0.0' }, { capabilities: { logging: {} } });
   const city = z.object({ city: z.string() });
   server.registerTool(
@@ -100,12 +100,14 @@ function serverWith({ begun, cancelled }: Pick<ServedMcp, 'begun' | 'cancelled'>
     { description: 'Tells the weather.', inputSchema: city, annotations: { readOnlyHint: true } },
     ({ city }, { _meta }) => {
       begun.push(_meta?.['sluice/idempotency-key']);
-      return city === 'Lima' ? { ...text('No weather of Lima is known.'), isError: true } : text(`sun in ${city}`);
+      return city === 'Lima'
+        ? { ...textContent('No weather of Lima is known.'), isError: true }
+        : textContent(`sun in ${city}`);
     },
   );
   server.registerTool('book', { description: 'Books a trip.', inputSchema: city }, ({ city }, { _meta }) => {
     begun.push(_meta?.['sluice/idempotency-key']);
-    return text(`booked ${city}`);
+    return textContent(`booked ${city}`);
   });
   server.registerTool(
     'look',
@@ -135,7 +137,7 @@ function serverWith({ begun, cancelled }: Pick<ServedMcp, 'begun' | 'cancelled'>
     begun.push('wait');
     await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
     cancelled.push('wait');
-    return text('too late');
+    return textContent('too late');
   });
   server.registerTool('hold', { annotations: { idempotentHint: true } }, async ({ signal, _meta }) => {
     const key = _meta?.['sluice/idempotency-key'];
@@ -143,7 +145,7 @@ function serverWith({ begun, cancelled }: Pick<ServedMcp, 'begun' | 'cancelled'>
     begun.push(key);
     if (!isAgain)
       await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
-    return text('held at last');
+    return textContent('held at last');
   });
   server.registerTool('ask', {}, async ({ sendRequest, sendNotification }) => {
     await sendNotification({ method: 'notifications/message', params: { level: 'info', data: 'first' } });
@@ -151,14 +153,16 @@ function serverWith({ begun, cancelled }: Pick<ServedMcp, 'begun' | 'cancelled'>
     const refused = await sendRequest({ method: 'roots/list' }, z.looseObject({})).catch(
       (error: Error) => error.message,
     );
-    return text(`answered: ${String(refused)}`);
+    return textContent(`answered: ${String(refused)}`);
   });
-  server.registerTool('big', { inputSchema: z.object({ bytes: z.number() }) }, ({ bytes }) => text('a'.repeat(bytes)));
+  server.registerTool('big', { inputSchema: z.object({ bytes: z.number() }) }, ({ bytes }) =>
+    textContent('a'.repeat(bytes)),
+  );
   return server;
 }
 
 /** Serves MCP by the official SDK's second version, which refuses whoever begins a session. */
-export async function serveWithoutSessions() {
+export async function startSessionlessMcpServer() {
   const headers: Headers[] = [];
   const handler = createMcpHandler(
     () => {
@@ -171,7 +175,7 @@ export async function serveWithoutSessions() {
     },
     { legacy: 'reject' },
   );
-  const http = await serveHttp(async (request, response) => {
+  const http = await startHttpServer(async (request, response) => {
     const chunks: Uint8Array[] = [];
     for await (const chunk of request) chunks.push(chunk as Uint8Array);
     const sent = new Headers(request.headers as Record<string, string>);

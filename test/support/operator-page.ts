@@ -3,7 +3,7 @@ import type { Page } from 'playwright-core';
 const ACCOUNTS = 1_000;
 
 /** @returns the name of what has the focus. */
-export async function focused(page: Page): Promise<string> {
+export async function focusedNameOf(page: Page): Promise<string> {
   return await page.evaluate(() => {
     const { activeElement: active } = document;
     return active?.getAttribute('aria-label') ?? active?.textContent ?? '';
@@ -11,16 +11,16 @@ export async function focused(page: Page): Promise<string> {
 }
 
 /** Answers as a deployment with a shared budget, a group and a thousand accounts would. */
-export async function withAccounts(page: Page, url: string): Promise<void> {
-  const periods = <T>(value: T) => ({ day: value, week: value, month: value });
+export async function mockAccounts(page: Page, url: string): Promise<void> {
+  const createPeriods = <T>(value: T) => ({ day: value, week: value, month: value });
   const shared = { limit_usd: 200, spent_usd: 150.25, leased_usd: 3.5, resets_at: '2026-12-01T00:00:00.000Z' };
-  const windows = { hour: shared, ...periods(shared), total: shared };
+  const windows = { hour: shared, ...createPeriods(shared), total: shared };
   const data = Array.from({ length: ACCOUNTS }, (_, index) => ({
     type: 'account',
     id: `account-${String(index).padStart(4, '0')}`,
     group: index % 3 === 0 ? 'research' : null,
-    spent_usd: periods(((index * 7_919) % 1_000) / 10),
-    limit_usd: periods(index % 2 === 0 ? 100 : null),
+    spent_usd: createPeriods(((index * 7_919) % 1_000) / 10),
+    limit_usd: createPeriods(index % 2 === 0 ? 100 : null),
     tightest:
       index % 2 === 0
         ? {
@@ -32,7 +32,7 @@ export async function withAccounts(page: Page, url: string): Promise<void> {
     blocked_by: index === 7 ? 'requests_per_minute' : null,
     last_seen_at: new Date(Date.UTC(2026, 10, 20, 0, index)).toISOString(),
   }));
-  const list = (rows: { id: string }[]) => ({
+  const createList = (rows: { id: string }[]) => ({
     data: rows,
     has_more: false,
     first_id: rows[0]?.id ?? null,
@@ -75,7 +75,7 @@ export async function withAccounts(page: Page, url: string): Promise<void> {
       blocked_by: 'requests_per_minute',
       binds,
     },
-    ...{ own_limits: { requests_per_minute: 0 }, hour: own, ...periods(own), total: own, running_requests: 0 },
+    ...{ own_limits: { requests_per_minute: 0 }, hour: own, ...createPeriods(own), total: own, running_requests: 0 },
   };
   const overview = {
     ...{ type: 'overview', requests: { requests: 9, failed: 4, refused: 59 }, accounts: { blocked: 1, spent: 2 } },
@@ -88,13 +88,13 @@ export async function withAccounts(page: Page, url: string): Promise<void> {
     route.fulfill({ json: { limits: {}, binds: [], ...windows } }),
   );
   await page.route(`${url}/groups?*`, (route) => {
-    return route.fulfill({ json: list([research]) });
+    return route.fulfill({ json: createList([research]) });
   });
   await page.route(`${url}/accounts?*`, (route) => {
     const limit = Number(new URL(route.request().url()).searchParams.get('limit'));
-    return route.fulfill({ json: { ...list(data.slice(0, limit)), has_more: limit < ACCOUNTS } });
+    return route.fulfill({ json: { ...createList(data.slice(0, limit)), has_more: limit < ACCOUNTS } });
   });
   await page.route(`${url}/alerts?*`, (route) =>
-    route.fulfill({ json: list([{ ...alert, id: '1' } as { id: string }]) }),
+    route.fulfill({ json: createList([{ ...alert, id: '1' } as { id: string }]) }),
   );
 }

@@ -7,9 +7,9 @@ export interface PackageBundle {
   files: string[];
 }
 
-const RESOLVED = { conditions: ['workerd', 'worker', 'browser'], mainFields: ['browser', 'module', 'main'] };
-const OUTSIDE = ['cloudflare:*', 'node:*'];
-const ofPackage = (file: string) => /node_modules\/sluice\/dist\/(.*)/.exec(file)?.[1] ?? [];
+const RESOLVED_MODULES = { conditions: ['workerd', 'worker', 'browser'], mainFields: ['browser', 'module', 'main'] };
+const EXTERNAL_MODULES = ['cloudflare:*', 'node:*'];
+const isOfPackage = (file: string) => /node_modules\/sluice\/dist\/(.*)/.exec(file)?.[1] ?? [];
 
 /**
  * Bundles Workers, each by itself.
@@ -32,8 +32,8 @@ export async function bundlePackage(
     minify: true,
     format: 'esm',
     target: 'es2024',
-    ...RESOLVED,
-    external: OUTSIDE,
+    ...RESOLVED_MODULES,
+    external: EXTERNAL_MODULES,
     plugins: [
       {
         name: 'entries',
@@ -52,7 +52,7 @@ export async function bundlePackage(
   return new Map(
     [...sources.keys()].map((name) => {
       const inputs = Object.entries(metafile.outputs[`${name}.js`]?.inputs ?? {});
-      const files = inputs.flatMap(([file, { bytesInOutput }]) => (bytesInOutput > 0 ? ofPackage(file) : []));
+      const files = inputs.flatMap(([file, { bytesInOutput }]) => (bytesInOutput > 0 ? isOfPackage(file) : []));
       return [name, { code: texts.get(`${folder}/${name}.js`) ?? '', files }];
     }),
   );

@@ -21,7 +21,7 @@ export class PackedProject {
   }
 
   /** @param isInstalled whether npm installs it, as others do; else what it brings is that of this checkout, in a third of the time */
-  static async make(isInstalled: boolean): Promise<PackedProject> {
+  static async create(isInstalled: boolean): Promise<PackedProject> {
     const folder = await mkdtemp(join(tmpdir(), 'sluice-project-'));
     const packed = await runIn(root, 'npm', ['pack', '--json', '--pack-destination', folder]);
     const [, name = ''] = /"filename": "([^"]+\.tgz)"/.exec(packed) ?? [];
@@ -49,7 +49,7 @@ export class PackedProject {
     return made;
   }
 
-  async end(): Promise<void> {
+  async remove(): Promise<void> {
     await rm(this.folder, { recursive: true, force: true });
   }
 

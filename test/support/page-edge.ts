@@ -16,7 +16,7 @@ const TOOL_SIGNING_SECRET = `whsec_${btoa('0123456789abcdef0123456789abcdef')}`;
 export interface PageEdge {
   url: string;
   /** A shop whose addresses tools may call: it gives back what was ordered, and is closed at /closed. */
-  shop: string;
+  shopUrl: string;
 }
 
 /**
@@ -34,7 +34,7 @@ export async function startPageEdge(): Promise<PageEdge & { stop(): Promise<void
   const edge = await startEdgeWithPage({ ...quick, ...tools, GITHUB_WEBHOOK_SECRET: GITHUB_SECRET }, code);
   return {
     url: edge.url,
-    shop: shop.url,
+    shopUrl: shop.url,
     stop: async () => {
       await edge.stop();
       await shop.stop();

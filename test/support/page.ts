@@ -4,8 +4,8 @@ import { type Client, createClient } from '#client/index.ts';
 import type { Scope } from '#edge/auth/identity/identity.ts';
 import { launchBrowser } from './browser.ts';
 import type { PageEdge } from './page-edge.ts';
-import { offered } from './shared-start.ts';
-import { tokenOf } from './tokens.ts';
+import { requestShared } from './shared-start.ts';
+import { createToken } from './tokens.ts';
 
 /** What the account of a test may do: all but what is everybody's. */
 const SCOPES: readonly Scope[] = ['messages', 'classify', 'prefixes', 'tools'];
@@ -40,9 +40,9 @@ export interface ServedPage extends PageEdge {
    */
   open(path?: string, options?: BrowserContextOptions, before?: (page: Page) => Promise<void>): Promise<OpenPage>;
   /** Opens the page, and closes it after the work. It must never fail in silence, nor ask another host. */
-  inPage(work: (opened: OpenPage) => Promise<void>, path?: string, options?: BrowserContextOptions): Promise<void>;
+  runInPage(work: (opened: OpenPage) => Promise<void>, path?: string, options?: BrowserContextOptions): Promise<void>;
   /** The same where something fails that is meant to: the console may say so. */
-  inFailingPage: ServedPage['inPage'];
+  runInFailingPage: ServedPage['runInPage'];
 }
 
 /**
@@ -52,7 +52,7 @@ export interface ServedPage extends PageEdge {
  * @param scopes of that account
  * @param start starts an edge of the file's own, which is ended after its tests
  */
-export function servedPage(
+export function openServedPage(
   scopes: readonly Scope[] = SCOPES,
   start?: () => Promise<{ url: string; stop(): Promise<void> }>,
 ): ServedPage {
@@ -62,12 +62,14 @@ export function servedPage(
   let token = '';
   let client: Client;
   beforeAll(async () => {
-    const starting = start ? start().then((own) => ({ ...own, shop: '' })) : offered<PageEdge>(inject('pageEdge'));
+    const starting = start
+      ? start().then((started) => ({ ...started, shopUrl: '' }))
+      : requestShared<PageEdge>(inject('pageEdge'));
     [edge, browser] = await Promise.all([starting, launchBrowser()]);
   });
   beforeEach(async () => {
     account = `tester-${crypto.randomUUID().slice(0, 8)}`;
-    token = await tokenOf(account, scopes);
+    token = await createToken(account, scopes);
     client = createClient({ baseURL: edge.url, token });
   });
   afterAll(async () => {
@@ -79,19 +81,19 @@ export function servedPage(
   const open: ServedPage['open'] = async (path = '/', options, before) => {
     if (options !== undefined || isTaken) return await openPage(browser, edge.url + path, options, { token, before });
     isTaken = true;
-    tab ??= await newTab(await browser.newContext(ALONE));
+    tab ??= await newTab(await browser.newContext(ISOLATED_OPTIONS));
     const shown = tab;
-    await forget(shown, edge.url, token);
-    const opened = await watched(shown, edge.url + path, before);
+    await resetTab(shown, edge.url, token);
+    const opened = await loadWatchedPage(shown, edge.url + path, before);
     const close = async () => {
       await opened.close();
       // Of the same origin and without a script: what was shown has ended, and its process is used again.
-      await shown.goto(edge.url + STILL);
+      await shown.goto(edge.url + STILL_OPTIONS);
       isTaken = false;
     };
     return { ...opened, close };
   };
-  const inFailingPage: ServedPage['inPage'] = async (work, path, options) => {
+  const inFailingPage: ServedPage['runInPage'] = async (work, path, options) => {
     const opened = await open(path, options);
     try {
       await work(opened);
@@ -107,8 +109,8 @@ export function servedPage(
     get url() {
       return edge.url;
     },
-    get shop() {
-      return edge.shop;
+    get shopUrl() {
+      return edge.shopUrl;
     },
     get browser() {
       return browser;
@@ -123,8 +125,8 @@ export function servedPage(
       return client;
     },
     open,
-    inFailingPage,
-    inPage: (work, path, options) =>
+    runInFailingPage: inFailingPage,
+    runInPage: (work, path, options) =>
       inFailingPage(
         async (opened) => {
           await work(opened);
@@ -137,21 +139,21 @@ export function servedPage(
   };
 }
 
-const STILL = '/page/icon.svg';
+const STILL_OPTIONS = '/page/icon.svg';
 
 /** Of a session of a test's own: for what no other test may find in the tab, such as another clock. */
-export const ALONE = { viewport: { width: 1280, height: 640 } };
+export const ISOLATED_OPTIONS = { viewport: { width: 1280, height: 640 } };
 
 /** Opens the page in a session of its own. @param begins with a token, and with what is done before the page is loaded */
 export async function openPage(
   browser: Browser,
   url: string,
-  options: BrowserContextOptions = ALONE,
-  { token, before }: { token?: string; before?: Before } = {},
+  options: BrowserContextOptions = ISOLATED_OPTIONS,
+  { token, before }: { token?: string; before?: PreparePage } = {},
 ): Promise<OpenPage> {
   const context = await browser.newContext(options);
-  if (token !== undefined) await context.addInitScript(beginWith, [new URL(url).origin, token] as const);
-  const opened = await watched(await newTab(context), url, before);
+  if (token !== undefined) await context.addInitScript(initializeSession, [new URL(url).origin, token] as const);
+  const opened = await loadWatchedPage(await newTab(context), url, before);
   const close = async () => {
     await opened.close();
     await context.close();
@@ -159,7 +161,7 @@ export async function openPage(
   return { ...opened, close };
 }
 
-type Before = ((page: Page) => Promise<void>) | undefined;
+type PreparePage = ((page: Page) => Promise<void>) | undefined;
 
 async function newTab(context: BrowserContext): Promise<Page> {
   const page = await context.newPage();
@@ -169,23 +171,27 @@ async function newTab(context: BrowserContext): Promise<Page> {
 }
 
 /** Brings the tab of a file back to how it was, with another token. */
-async function forget(page: Page, url: string, token: string): Promise<void> {
+async function resetTab(page: Page, url: string, token: string): Promise<void> {
   const context = page.context();
-  await Promise.all([context.setOffline(false), context.clearPermissions(), page.setViewportSize(ALONE.viewport)]);
-  if (page.url() !== url + STILL) await page.goto(url + STILL);
-  await page.evaluate((own) => {
+  await Promise.all([
+    context.setOffline(false),
+    context.clearPermissions(),
+    page.setViewportSize(ISOLATED_OPTIONS.viewport),
+  ]);
+  if (page.url() !== url + STILL_OPTIONS) await page.goto(url + STILL_OPTIONS);
+  await page.evaluate((ownKeys) => {
     localStorage.clear();
     sessionStorage.clear();
-    sessionStorage.setItem('sluice-token', own);
+    sessionStorage.setItem('sluice-token', ownKeys);
   }, token);
 }
 
 /** Loads the page, and notes what goes wrong in it. */
-async function watched(page: Page, url: string, before: Before): Promise<OpenPage> {
+async function loadWatchedPage(page: Page, url: string, before: PreparePage): Promise<OpenPage> {
   const faults: string[] = [];
   const origins = new Set<string>();
   const pending = new Set<Request>();
-  const ended = (request: Request) => void pending.delete(request);
+  const noteEnded = (request: Request) => void pending.delete(request);
   page.on('pageerror', ({ message }) => faults.push(message));
   page.on('console', (message) => {
     // A browser asks for this one by itself, where it draws a tab before the page has named its icon.
@@ -196,7 +202,7 @@ async function watched(page: Page, url: string, before: Before): Promise<OpenPag
     pending.add(request);
     if (/^https?:/.test(request.url())) origins.add(new URL(request.url()).origin);
   });
-  page.on('requestfinished', ended).on('requestfailed', ended);
+  page.on('requestfinished', noteEnded).on('requestfailed', noteEnded);
   await before?.(page);
   await page.goto(url);
   return {
@@ -237,12 +243,12 @@ function watchShifts(): void {
 }
 
 /** Runs in each page of a session, before its own script. */
-function beginWith([origin, token]: readonly [string, string]): void {
+function initializeSession([origin, token]: readonly [string, string]): void {
   if (location.origin === origin) sessionStorage['sluice-token'] ??= token;
 }
 
 /** Says how the simulator answers the questions of a page from now on. @param faults as in docs/simulator.md; absent as it does */
-export async function simulate(page: Page, faults?: string): Promise<void> {
+export async function setSimulatorFaults(page: Page, faults?: string): Promise<void> {
   await page.unroute('**/messages');
   if (faults === undefined) return;
   await page.route('**/messages', (route) =>
@@ -251,28 +257,28 @@ export async function simulate(page: Page, faults?: string): Promise<void> {
 }
 
 /** Asks, and has the simulator answer with a text of the test. */
-export async function answerWith(page: Page, answer: string): Promise<void> {
-  await simulate(page, `answer=${encodeURIComponent(answer)}`);
+export async function askWithAnswer(page: Page, answer: string): Promise<void> {
+  await setSimulatorFaults(page, `answer=${encodeURIComponent(answer)}`);
   const articles = await page.getByRole('article').count();
-  await ask(page, 'Show me.');
+  await askQuestion(page, 'Show me.');
   await expect.poll(() => page.getByRole('article').count()).toBe(articles + 2);
-  await answered(page);
-  await simulate(page);
+  await waitForAnswer(page);
+  await setSimulatorFaults(page);
 }
 
 /** Asks something in the chat that is shown. */
-export async function ask(page: Page, question: string): Promise<void> {
+export async function askQuestion(page: Page, question: string): Promise<void> {
   await page.getByRole('textbox', { name: 'Message' }).fill(question);
   await page.getByRole('button', { name: 'Send' }).click();
 }
 
 /** @returns once no answer is coming any more */
-export async function answered(page: Page): Promise<void> {
+export async function waitForAnswer(page: Page): Promise<void> {
   await page.getByRole('log', { name: 'Messages' }).and(page.locator('[aria-busy="false"]')).waitFor();
   await page.getByRole('button', { name: 'Regenerate' }).last().waitFor();
 }
 
 /** @returns the last answer as far as it has come */
-export function lastAnswer(page: Page) {
+export function lastAnswerOf(page: Page) {
   return page.getByRole('article', { name: 'Answer' }).last();
 }

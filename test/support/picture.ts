@@ -4,14 +4,14 @@ import { chromium } from 'playwright-core';
 import { createClient } from '#client/index.ts';
 import { startBrowser } from './browser.ts';
 import { root } from './root.ts';
-import { npmStart } from './start.ts';
+import { runNpmStart } from './start.ts';
 
 const FILE = join(root, 'docs/page.png');
 const SIZE = { width: 1280, height: 900 };
 /** What stands in the list of conversations, the oldest first. */
 const BEFORE = ['Which bicycle for the way to work?', 'A speech for Anna’s wedding', 'Where shall I go in May?'];
 
-const started = await npmStart();
+const started = await runNpmStart();
 const server = await startBrowser();
 try {
   if (server === undefined) throw new Error('No browser: install chromium, or set CHROMIUM_PATH.');

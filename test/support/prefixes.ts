@@ -1,8 +1,8 @@
 import { env } from 'cloudflare:workers';
 import type { Bindings } from '#edge/kit/plugins/bindings.ts';
-import { bodyOf, type TestApp, testApp } from './app.ts';
-import { bearer, DEPLOYED, tokenOf } from './tokens.ts';
-import { simulatorWithoutThinking } from './without-thinking.ts';
+import { createBody, createTestApp, type TestApp } from './app.ts';
+import { bearerHeader, createToken, DEPLOYED_VARS } from './tokens.ts';
+import { createSimulatorWithoutThinking } from './without-thinking.ts';
 
 export const bindings = env as unknown as Bindings;
 
@@ -11,32 +11,32 @@ export interface SimulatedEdge extends TestApp {
   clock: { now: number };
 }
 
-export function simulatedUpstream(clock: { now: number }) {
-  return simulatorWithoutThinking({ ttftMs: 0, tokensPerSecond: 0, now: () => clock.now });
+export function createSimulatedUpstream(clock: { now: number }) {
+  return createSimulatorWithoutThinking({ ttftMs: 0, tokensPerSecond: 0, now: () => clock.now });
 }
 
 /** A deployed edge before a simulator; several of them made with one simulator are isolates of one deployment. */
-export function simulatedEdge(
+export function createSimulatedEdge(
   vars: Record<string, unknown> = {},
   clock = { now: Date.now() },
-  simulate = simulatedUpstream(clock),
+  simulate = createSimulatedUpstream(clock),
 ): SimulatedEdge {
-  const app = testApp(
+  const app = createTestApp(
     async ({ url, method, headers, text }) => {
       const answer = await simulate(new Request(url, { method, headers, ...(text && { body: text }) }));
-      return new Response(bodyOf([await answer.text()]), answer);
+      return new Response(createBody([await answer.text()]), answer);
     },
-    { ...DEPLOYED, ...vars },
+    { ...DEPLOYED_VARS, ...vars },
   );
   return { ...app, clock };
 }
 
 /** The headers of an account with these scopes. */
-export async function as(account: string, ...scopes: Parameters<typeof tokenOf>[1] & string[]) {
-  return bearer(await tokenOf(account, scopes.length === 0 ? ['messages', 'prefixes'] : scopes));
+export async function authorizationFor(account: string, ...scopes: Parameters<typeof createToken>[1] & string[]) {
+  return bearerHeader(await createToken(account, scopes.length === 0 ? ['messages', 'prefixes'] : scopes));
 }
 
-export interface PutAnswer {
+export interface PutPrefixResponse {
   name: string;
   version: string;
   model: string;
@@ -48,19 +48,24 @@ export interface PutAnswer {
 }
 
 /** Stores a prefix; anything but a success fails the test. */
-export async function put(
+export async function storePrefix(
   app: TestApp,
   name: string,
   body: unknown,
   headers: Record<string, string>,
-): Promise<PutAnswer> {
-  const response = await tryPut(app, name, body, headers);
+): Promise<PutPrefixResponse> {
+  const response = await tryStorePrefix(app, name, body, headers);
   const text = await response.text();
   if (response.status !== 200) throw new Error(`PUT ${name}: ${response.status} ${text}`);
-  return JSON.parse(text) as PutAnswer;
+  return JSON.parse(text) as PutPrefixResponse;
 }
 
-export function tryPut(app: TestApp, name: string, body: unknown, headers: Record<string, string>): Promise<Response> {
+export function tryStorePrefix(
+  app: TestApp,
+  name: string,
+  body: unknown,
+  headers: Record<string, string>,
+): Promise<Response> {
   return app.fetch(`/prefixes/${name}`, {
     method: 'PUT',
     headers: { 'content-type': 'application/json', ...headers },
@@ -77,7 +82,7 @@ export interface Usage {
 }
 
 /** Asks with a prefix and tells what the cache did. */
-export async function usageOf(app: TestApp, body: object, headers: Record<string, string>): Promise<Usage> {
+export async function requestUsage(app: TestApp, body: object, headers: Record<string, string>): Promise<Usage> {
   const response = await app.post(
     '/v1/messages',
     { model: 'claude-opus-5-5', max_tokens: 16, messages: [{ role: 'user', content: 'Hi' }], ...body },
@@ -85,22 +90,22 @@ export async function usageOf(app: TestApp, body: object, headers: Record<string
   );
   const answer = (await response.json()) as { usage: Usage };
   if (response.status !== 200) throw new Error(JSON.stringify(answer));
-  await app.settled();
+  await app.waitUntilSettled();
   return answer.usage;
 }
 
 /** Counts what is read from KV from now on. */
-export function countedStore(): { store: KVNamespace; reads: () => number; writes: () => number } {
+export function countStoreCalls(): { store: KVNamespace; reads: () => number; writes: () => number } {
   let reads = 0;
   let writes = 0;
   const store = new Proxy(bindings.STORE, {
     get(target, name) {
       const value: unknown = Reflect.get(target, name);
       if (typeof value !== 'function') return value;
-      return (...given: unknown[]) => {
+      return (...args: unknown[]) => {
         if (name === 'get') reads += 1;
         if (name === 'put') writes += 1;
-        return Reflect.apply(value, target, given) as unknown;
+        return Reflect.apply(value, target, args) as unknown;
       };
     },
   });
@@ -110,9 +115,9 @@ export function countedStore(): { store: KVNamespace; reads: () => number; write
 const WORDS = 'The answer is kind, short and true. Refunds take five days; parcels take two. ';
 
 /** Text of about so many tokens. */
-export const prose = (tokens: number) => WORDS.repeat(Math.ceil(tokens / 18));
+export const createProse = (tokens: number) => WORDS.repeat(Math.ceil(tokens / 18));
 
-export const toolOf = (name: string, description = 'x') => ({
+export const createTool = (name: string, description = 'x') => ({
   name,
   description,
   input_schema: { type: 'object', properties: { q: { type: 'string' } } },

@@ -6,7 +6,7 @@ import { createServer } from 'node:net';
 const [FIRST_PORT, MOST_PORTS] = [20_000, 12_000];
 
 /** @returns a port that nobody listens on, and that no connection is given. */
-export async function freePort(): Promise<number> {
+export async function findFreePort(): Promise<number> {
   for (;;) {
     const port = FIRST_PORT + Math.floor(Math.random() * MOST_PORTS);
     const server = createServer();
@@ -21,6 +21,6 @@ export async function freePort(): Promise<number> {
 }
 
 /** @returns the CPU that the first thread of a process has used, in milliseconds, as exactly as Linux counts it */
-export function cpuMsOfThread(pid: number): number {
+export function readThreadCpuMs(pid: number): number {
   return Number(readFileSync(`/proc/${pid}/task/${pid}/schedstat`, 'utf8').split(' ')[0]) / 1e6;
 }

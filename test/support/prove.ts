@@ -2,31 +2,31 @@
 
 import { createSimulator } from '#edge/toolkit/simulator.ts';
 import { type ProveCall, proveCalls } from '../../scripts/prove-calls.ts';
-import { type Proved, prove, type Send } from '../../scripts/prove-run.ts';
-import { testApp } from './app.ts';
+import { type ProvedCall, prove, type Send } from '../../scripts/prove-run.ts';
+import { createTestApp } from './app.ts';
 
 /** Changes the answer to the last of the calls. */
-export type Plant = (text: string, response: Response) => string | Response;
+export type AlterAnswer = (text: string, response: Response) => string | Response;
 
 /**
  * @param names of the calls that are sent, the changed one last; absent for all
  * @param thinking how many tokens are thought where a model may think; absent for what the simulator chooses
  * @param inLedger changes what the ledger says
  */
-export async function proveBy(
+export async function runProve(
   {
     names,
     seed = '',
     thinking,
     plant,
-  }: { names?: readonly string[]; seed?: string; thinking?: number | undefined; plant?: Plant },
+  }: { names?: readonly string[]; seed?: string; thinking?: number | undefined; plant?: AlterAnswer },
   inLedger = (text: string) => text,
-): Promise<Proved[]> {
+): Promise<ProvedCall[]> {
   const all = proveCalls();
   const calls = names?.map((name) => all.find((call) => call.name === name) as ProveCall) ?? all;
   const simulate = createSimulator({ seed });
   let sent = 0;
-  const app = testApp(async ({ method, url, headers, body, text }) => {
+  const app = createTestApp(async ({ method, url, headers, body, text }) => {
     sent += 1;
     if (thinking !== undefined && !text.includes('tool_choice')) headers.set('sluice-simulate', `thinking=${thinking}`);
     const response = await simulate(url.href, { method, headers, body: body.length > 0 ? (body as BodyInit) : null });
@@ -34,11 +34,12 @@ export async function proveBy(
     const planted = plant(await response.text(), response);
     return typeof planted === 'string' ? new Response(planted, response) : planted;
   });
-  const edge: Send = async (path, init) => {
+  const fetchFromEdge: Send = async (path, init) => {
     const response = await app.fetch(path, init);
     return path.startsWith('/usage/') ? new Response(inLedger(await response.text()), response) : response;
   };
-  const proved: Proved[] = [];
-  for await (const one of prove(calls, { edge, run: seed, pause: () => app.settled() })) proved.push(one);
+  const proved: ProvedCall[] = [];
+  for await (const one of prove(calls, { edge: fetchFromEdge, run: seed, pause: () => app.waitUntilSettled() }))
+    proved.push(one);
   return proved;
 }

@@ -2,14 +2,14 @@ import type { Browser } from 'playwright-core';
 import { launchBrowser } from './browser.ts';
 
 /** A name of somebody else's, which has been made to point to this machine. */
-export const EVIL = 'evil.test';
+export const ATTACKER_HOST = 'evil.test';
 
 export type Route = [method: string, path: string];
 
 const METHODS = ['get', 'post', 'put', 'patch', 'delete'];
 
 /** @returns every route of the edge at a URL, by its own reference. */
-export async function routesOf(url: string): Promise<Route[]> {
+export async function listRoutes(url: string): Promise<Route[]> {
   const said = await fetch(`${url}/openapi.json`);
   const { paths } = (await said.json()) as { paths: Record<string, object> };
   return Object.entries(paths).flatMap(([path, item]) =>
@@ -28,13 +28,13 @@ export async function launchDeceivedBrowser(): Promise<Browser> {
     'BlockInsecurePrivateNetworkRequests',
   ];
   return await launchBrowser([
-    `--host-resolver-rules=MAP *${EVIL} 127.0.0.1`,
+    `--host-resolver-rules=MAP *${ATTACKER_HOST} 127.0.0.1`,
     `--disable-features=${features.join(',')}`,
   ]);
 }
 
 /** Opens a page as the attacker's own server has served it, before its name pointed here. */
-export async function openAttack(browser: Browser, host: string, port: number) {
+export async function openAttackPage(browser: Browser, host: string, port: number) {
   const page = await browser.newPage();
   await page.route('**/attack', (route) => route.fulfill({ contentType: 'text/html', body: '<h1>Hello</h1>' }));
   await page.goto(`http://${host}:${port}/attack`);
@@ -47,13 +47,13 @@ export async function openAttack(browser: Browser, host: string, port: number) {
  * @param forged the beginning of that URL; null for no such header
  * @returns each route with the status that the page got
  */
-export async function statusesForReboundPage(
+export async function callFromReboundPage(
   browser: Browser,
   port: number,
   routes: readonly Route[],
   forged: string | null = `http://localhost:${port}`,
 ) {
-  const page = await openAttack(browser, EVIL, port);
+  const page = await openAttackPage(browser, ATTACKER_HOST, port);
   try {
     return await page.evaluate(
       async ({ all, base }) =>

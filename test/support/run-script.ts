@@ -3,14 +3,14 @@ import { pathToFileURL } from 'node:url';
 import { vi } from 'vitest';
 
 /** How a script has ended. */
-export interface Ended {
+export interface ScriptResult {
   status: number;
   stdout: string;
   stderr: string;
 }
 
 /** Thrown in place of the end of the process. */
-class Exit extends Error {
+class ProcessExit extends Error {
   readonly status: number;
   constructor(status: number) {
     super(`The script ends with ${status}.`);
@@ -18,7 +18,7 @@ class Exit extends Error {
   }
 }
 
-let times = 0;
+let runCount = 0;
 
 /**
  * Runs a script from its first line to its last, or to its `process.exit`. What it imports is loaded once for all.
@@ -31,27 +31,27 @@ export async function runScript(
   path: string,
   args: readonly string[],
   env: Readonly<Record<string, string | undefined>> = {},
-): Promise<Ended> {
-  const ended: Ended = { status: 0, stdout: '', stderr: '' };
-  const said = (to: 'stdout' | 'stderr') => (text: unknown) => {
+): Promise<ScriptResult> {
+  const ended: ScriptResult = { status: 0, stdout: '', stderr: '' };
+  const captureOutput = (to: 'stdout' | 'stderr') => (text: unknown) => {
     ended[to] += `${String(text)}\n`;
   };
   const spies = [
-    vi.spyOn(console, 'log').mockImplementation(said('stdout')),
-    vi.spyOn(console, 'error').mockImplementation(said('stderr')),
+    vi.spyOn(console, 'log').mockImplementation(captureOutput('stdout')),
+    vi.spyOn(console, 'error').mockImplementation(captureOutput('stderr')),
     vi.spyOn(process, 'exit').mockImplementation((code) => {
-      throw new Exit(Number(code ?? 0));
+      throw new ProcessExit(Number(code ?? 0));
     }),
   ];
   const { argv } = process;
   process.argv = [process.execPath, path, ...args];
   for (const [name, value] of Object.entries({ npm_lifecycle_event: undefined, ...env })) vi.stubEnv(name, value);
-  times += 1;
+  runCount += 1;
   try {
     // Another address each time, so that it is run again.
-    await import(/* @vite-ignore */ `${pathToFileURL(path).href}?run=${times}`);
+    await import(/* @vite-ignore */ `${pathToFileURL(path).href}?run=${runCount}`);
   } catch (thrown) {
-    if (!(thrown instanceof Exit)) throw thrown;
+    if (!(thrown instanceof ProcessExit)) throw thrown;
     ended.status = thrown.status;
   } finally {
     process.argv = argv;

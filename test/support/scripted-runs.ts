@@ -3,9 +3,9 @@ import { expect, onTestFinished, vi } from 'vitest';
 import { upstreamOf } from '#edge/claude/upstream.ts';
 import { eventsOf } from '#edge/conversations/turn/message-events.ts';
 import type { Json } from '#edge/kit/json/object.ts';
-import { brokenRule } from './api-rules.ts';
-import { conversationsReach, simulate } from './conversations.ts';
-import { refusal, sse } from './wire.ts';
+import { findBrokenRule } from './api-rules.ts';
+import { installSimulator, setConversationUpstream } from './conversations.ts';
+import { createErrorResponse, sseResponse } from './wire.ts';
 
 export const TOOL_SECRET = `whsec_${btoa('0123456789abcdef0123456789abcdef')}`;
 /** Settings with which tools can be called. */
@@ -17,20 +17,20 @@ export const TOOL_VARS = {
 export const TOOL_URL = 'https://tools.example.com/weather';
 
 /** The tool of most tests, with what else its `run` says. */
-export const weather = (run: object = {}, name = 'get_weather') => ({
+export const weatherTool = (run: object = {}, name = 'get_weather') => ({
   name,
   description: 'Tells the weather.',
   input_schema: { type: 'object', properties: { city: { type: 'string' } } },
   run: { url: TOOL_URL, ...run },
 });
 
-export interface Asked {
+export interface AskedBody {
   messages: { role: string; content: string | Json[] }[];
   [member: string]: unknown;
 }
 
 /** What the API answers with: blocks, and how it ends. */
-export interface Scripted {
+export interface ScriptedAnswer {
   content: Json[];
   stop_reason?: string;
   usage?: Json;
@@ -40,64 +40,64 @@ export interface Scripted {
   change?: (text: string) => string | ReadableStream<Uint8Array>;
 }
 
-export const says = (text: string): Scripted => ({ content: [{ type: 'text', text }] });
-export const call = (id: string, city: string, name = 'get_weather'): Json => ({
+export const textAnswer = (text: string): ScriptedAnswer => ({ content: [{ type: 'text', text }] });
+export const weatherCall = (id: string, city: string, name = 'get_weather'): Json => ({
   type: 'tool_use',
   id,
   name,
   input: { city },
 });
-export const calls = (...content: Json[]): Scripted => ({ content, stop_reason: 'tool_use' });
+export const callsAnswer = (...content: Json[]): ScriptedAnswer => ({ content, stop_reason: 'tool_use' });
 
 /** What happens around a request: before it is answered, and once all of it has come. */
-interface Around {
-  /** @param sent the request as it went up */
-  before?: (sent: RequestInit) => Promise<void>;
+interface RequestHooks {
+  /** @param request the request as it went up */
+  before?: (request: RequestInit) => Promise<void>;
   after?: () => Promise<void>;
 }
 
 /** Has conversations answered by a script. @returns the bodies that went up, which obey the API's rules */
-export function answeringBy(
-  script: (body: Asked, number: number) => Scripted | Response | Promise<Scripted | Response>,
-  { vars = {}, before, after }: Around & { vars?: Record<string, string> } = {},
-): Asked[] {
-  simulate({ ...TOOL_VARS, ...vars });
-  const bodies: Asked[] = [];
-  conversationsReach(async (url, init) => {
+export function answerByScript(
+  script: (body: AskedBody, number: number) => ScriptedAnswer | Response | Promise<ScriptedAnswer | Response>,
+  { vars = {}, before, after }: RequestHooks & { vars?: Record<string, string> } = {},
+): AskedBody[] {
+  installSimulator({ ...TOOL_VARS, ...vars });
+  const bodies: AskedBody[] = [];
+  setConversationUpstream(async (url, init) => {
     // A count costs nothing, and is no answer.
     if (String(url).includes('/count_tokens')) return Response.json({ input_tokens: 100 });
     await before?.(init);
-    const body = JSON.parse(await new Response(init.body as BodyInit).text()) as Asked;
+    const body = JSON.parse(await new Response(init.body as BodyInit).text()) as AskedBody;
     bodies.push(body);
     await after?.();
-    const broken = brokenRule(body.messages as never, { container: body.container });
-    if (broken !== undefined) return refusal(400, 'invalid_request_error', broken);
+    const broken = findBrokenRule(body.messages as never, { container: body.container });
+    if (broken !== undefined) return createErrorResponse(400, 'invalid_request_error', broken);
     const answer = await script(body, bodies.length);
     if (answer instanceof Response) return answer;
     const { content, stop_reason = 'end_turn', usage = { input_tokens: 100, output_tokens: 10 }, container } = answer;
     const message = { id: `msg_${bodies.length}`, type: 'message', role: 'assistant', model: body.model, container };
     const text = eventsOf({ ...message, content, stop_reason, usage });
-    return sse(answer.change?.(text) ?? text);
+    return sseResponse(answer.change?.(text) ?? text);
   });
   return bodies;
 }
 
 /** Has conversations ask two upstreams, `one` and `two`. @param answer what a host says to a body */
-export function askingTwo(answer: (host: string, body: Asked) => Response): void {
+export function installTwoUpstreams(answer: (host: string, body: AskedBody) => Response): void {
   const list = ['one', 'two'].map((name) => ({ name, kind: 'anthropic', base_url: `https://${name}.example.com` }));
-  const settings = simulate({
+  const settings = installSimulator({
     ...{ UPSTREAM: 'anthropic', UPSTREAMS: JSON.stringify(list), UPSTREAM_ONE_KEY: 'one', UPSTREAM_TWO_KEY: 'two' },
     ...TOOL_VARS,
   });
   const upstream = upstreamOf(settings, async (url, init) => {
-    const body = JSON.parse(await new Response(init.body as BodyInit).text()) as Asked;
+    const body = JSON.parse(await new Response(init.body as BodyInit).text()) as AskedBody;
     return answer(new URL(String(url)).host, body);
   });
-  conversationsReach(upstream.fetch, upstream);
+  setConversationUpstream(upstream.fetch, upstream);
 }
 
 /** A call as a tool's server gets it. */
-export interface Called {
+export interface ToolServerCall {
   url: string;
   headers: Headers;
   body: Json;
@@ -106,8 +106,10 @@ export interface Called {
 }
 
 /** Has tools answered. @returns the calls that have come */
-export function servingTools(answer: (called: Called, number: number) => Response | Promise<Response>): Called[] {
-  const calls: Called[] = [];
+export function answerTools(
+  answer: (called: ToolServerCall, number: number) => Response | Promise<Response>,
+): ToolServerCall[] {
+  const calls: ToolServerCall[] = [];
   const spy = vi.spyOn(globalThis, 'fetch').mockImplementation(async (url, init) => {
     const text = String(init?.body);
     const called = {

@@ -1,11 +1,11 @@
 import { expect, test } from 'vitest';
-import { offer } from './shared-start.ts';
+import { offerStart } from './shared-start.ts';
 
 test('the edge that tests share is started once, and says its last hundred lines to whoever asks', async () => {
   const url = 'http://127.0.0.1:1';
   let starts = 0;
   const lines = Array.from({ length: 150 }, (_, nth) => `line ${nth}`);
-  const shared = await offer(async () => {
+  const shared = await offerStart(async () => {
     starts += 1;
     return { url, pid: 0, output: () => lines.join('\n'), stop: async () => {} };
   });

@@ -1,7 +1,7 @@
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { beforeEach, inject } from 'vitest';
-import { npmStart, type Started } from './start.ts';
+import { runNpmStart, type StartedProduct } from './start.ts';
 
 declare module 'vitest' {
   interface ProvidedContext {
@@ -11,7 +11,7 @@ declare module 'vitest' {
 }
 
 /** The simulator answers at once: nobody who shares the edge looks at how an answer comes. */
-const QUICK = ['--var', 'SIMULATOR_TTFT_MS:0', '--var', 'SIMULATOR_TOKENS_PER_SECOND:0'];
+const QUICK_OPTIONS = ['--var', 'SIMULATOR_TTFT_MS:0', '--var', 'SIMULATOR_TOKENS_PER_SECOND:0'];
 
 /** What starts the edge that tests share, once the first of them asks for it. */
 export interface SharedStart {
@@ -21,17 +21,17 @@ export interface SharedStart {
 }
 
 /** Oftener than wrangler closes a connection inside of it that rests. On a busy machine a request would go into one. */
-const AWAKE_MS = 2_000;
+const KEEP_AWAKE_MS = 2_000;
 
 /** Keeps the connections inside of an edge from resting, until it is stopped. */
-function keptAwake(edge: Started): Started {
+function keepAwake(edge: StartedProduct): StartedProduct {
   const asking = setInterval(() => {
     // Whoever looks at the edge finds out what is wrong with it.
     fetch(`${edge.url}/health`).then(
       (response) => response.text(),
       () => undefined,
     );
-  }, AWAKE_MS);
+  }, KEEP_AWAKE_MS);
   return {
     ...edge,
     stop: async (signal) => {
@@ -42,26 +42,30 @@ function keptAwake(edge: Started): Started {
 }
 
 /** Listens on loopback, and runs `npm start` for whoever asks first. */
-export const offerSharedStart = () => offer(async () => keptAwake(await npmStart(QUICK)));
+export const offerSharedStart = () => offerStart(async () => keepAwake(await runNpmStart(QUICK_OPTIONS)));
 
 /** Where the last lines of the edge are. */
-const SAID = '/said';
+const OUTPUT_PATH = '/said';
 /** So many of them: what came in the test that failed, and somewhat before it. */
-const LAST_LINES = 100;
+const MAX_OUTPUT_LINES = 100;
 
 /**
  * Listens on loopback, and starts an edge for whoever asks first: a run of other tests does without it.
  *
  * @param start starts it
  */
-export async function offer(start: () => Promise<{ stop(): Promise<void>; output?(): string }>): Promise<SharedStart> {
+export async function offerStart(
+  start: () => Promise<{ stop(): Promise<void>; output?(): string }>,
+): Promise<SharedStart> {
   let starting: ReturnType<typeof start> | undefined;
   const server = createServer(({ url: path }, response) => {
     starting ??= start();
     starting.then(
       (started) =>
         response.end(
-          path === SAID ? started.output?.().split('\n').slice(-LAST_LINES).join('\n') : JSON.stringify(started),
+          path === OUTPUT_PATH
+            ? started.output?.().split('\n').slice(-MAX_OUTPUT_LINES).join('\n')
+            : JSON.stringify(started),
         ),
       (thrown: unknown) => response.writeHead(500).end(String(thrown)),
     );
@@ -84,26 +88,26 @@ export async function offer(start: () => Promise<{ stop(): Promise<void>; output
  *
  * @returns a function that gives its URL; it throws an error with the output of `npm start` where that does not start
  */
-export function sharedEdge(): () => Promise<string> {
+export function openSharedEdge(): () => Promise<string> {
   const by = inject('sharedStart');
   beforeEach(({ onTestFailed }) => {
     onTestFailed(async () => {
       // biome-ignore lint/suspicious/noConsole: a test has failed.
-      console.error(`The shared edge has said last:\n${await said(by + SAID)}`);
+      console.error(`The shared edge has said last:\n${await fetchText(by + OUTPUT_PATH)}`);
     });
   });
-  return async () => (await offered<{ url: string }>(by)).url;
+  return async () => (await requestShared<{ url: string }>(by)).url;
 }
 
 /**
  * Asks for what tests share.
  *
- * @param by whom to ask
+ * @param url whom to ask
  * @throws Error with what is said where it does not start
  */
-export const offered = async <T>(by: string): Promise<T> => JSON.parse(await said(by)) as T;
+export const requestShared = async <T>(url: string): Promise<T> => JSON.parse(await fetchText(url)) as T;
 
-async function said(url: string): Promise<string> {
+async function fetchText(url: string): Promise<string> {
   const response = await fetch(url);
   const text = await response.text();
   if (!response.ok) throw new Error(text);

@@ -5,14 +5,14 @@ import type { Result } from '#edge/conversations/object/contract.ts';
 import { Conversation } from '#edge/conversations/object/conversation.ts';
 import type { Json } from '#edge/kit/json/object.ts';
 import type { SubagentOutcome } from '#edge/plugins/runs/subagents/subagent-outcome.ts';
-import { as, simulatedEdge } from './prefixes.ts';
-import type { Asked } from './scripted-runs.ts';
+import { authorizationFor, createSimulatedEdge } from './prefixes.ts';
+import type { AskedBody } from './scripted-runs.ts';
 
 /** A tool that is an agent. */
-export const agentTool = (agent: string, run: object = {}, name = agent) => ({ name, run: { agent, ...run } });
+export const createAgentTool = (agent: string, run: object = {}, name = agent) => ({ name, run: { agent, ...run } });
 
 /** A call of it. */
-export const task = (id: string, name: string, text = `Do ${id}.`): Json => ({
+export const createTask = (id: string, name: string, text = `Do ${id}.`): Json => ({
   type: 'tool_use',
   id,
   name,
@@ -24,8 +24,8 @@ export async function storeAgents(
   agents: Record<string, { tools?: object[]; limits?: object; description?: string }>,
   vars: Record<string, unknown> = {},
 ): Promise<void> {
-  const app = simulatedEdge(vars);
-  const alice = await as('alice', 'admin');
+  const app = createSimulatedEdge(vars);
+  const alice = await authorizationFor('alice', 'admin');
   for (const [name, own] of Object.entries(agents)) {
     const response = await app.fetch(`/agents/${name}`, {
       method: 'PUT',
@@ -34,17 +34,17 @@ export async function storeAgents(
     });
     if (response.status !== 200) throw new Error(`PUT ${name}: ${response.status} ${await response.text()}`);
   }
-  await app.settled();
+  await app.waitUntilSettled();
 }
 
 /** @returns the agent that a request comes from; undefined for a run of a client's own */
-export function agentOf({ system }: Asked): string | undefined {
+export function agentNameOf({ system }: AskedBody): string | undefined {
   const blocks = Array.isArray(system) ? (system as Json[]).map(({ text }) => text) : [system];
   return blocks.length > 0 && blocks[0] !== undefined ? String(blocks[0]) : undefined;
 }
 
 /** @returns the contents of the results that a request's last message has, by the ids of their calls */
-export function resultsIn({ messages }: Asked): Map<string, Json> {
+export function toolResultsOf({ messages }: AskedBody): Map<string, Json> {
   const { content } = messages.at(-1) ?? {};
   const blocks = Array.isArray(content) ? content : [];
   return new Map(
@@ -55,10 +55,12 @@ export function resultsIn({ messages }: Asked): Map<string, Json> {
 type Outcome = Result<SubagentOutcome | undefined>;
 
 /** Puts something around each question of a run how its subagent has ended. @param does calls `ask`, or does not */
-export function aroundOutcomes(does: (subagent: Conversation, ask: () => Promise<Outcome>) => Promise<Outcome>): void {
-  const { part } = Conversation.prototype;
-  vi.spyOn(Conversation.prototype, 'part').mockImplementation(async function (this: Conversation, ...called) {
-    const ask = () => part.apply(this, called) as Promise<Outcome>;
+export function wrapOutcomes(
+  does: (subagent: Conversation, askOriginal: () => Promise<Outcome>) => Promise<Outcome>,
+): void {
+  const { callPlugin } = Conversation.prototype;
+  vi.spyOn(Conversation.prototype, 'callPlugin').mockImplementation(async function (this: Conversation, ...called) {
+    const ask = () => callPlugin.apply(this, called) as Promise<Outcome>;
     return (await (called[1] === 'subagentOutcome' ? does(this, ask) : ask())) as Result<never>;
   });
 }

@@ -2,49 +2,49 @@
 import { runInDurableObject } from 'cloudflare:test';
 import { expect } from 'vitest';
 import { Transcript } from '#edge/conversations/history/storage/transcript.ts';
-import { accountStub } from '#edge/durable/stubs.ts';
-import { summariesIn } from '#edge/plugins/summaries/summary-rows.ts';
-import { brokenRule } from './api-rules.ts';
-import { bodyOf } from './app.ts';
-import { bindings, conversationsReach, readOf, simulate, stubOf } from './conversations.ts';
+import { getAccountStub } from '#edge/durable/stubs.ts';
+import { summaryRowsOf as summariesOfTranscript } from '#edge/plugins/summaries/summary-rows.ts';
+import { findBrokenRule } from './api-rules.ts';
+import { createBody } from './app.ts';
+import { bindings, installSimulator, readConversation, setConversationUpstream, stubOf } from './conversations.ts';
 import { eventually } from './eventually.ts';
-import { type Asked, ask } from './turns.ts';
-import { sse } from './wire.ts';
-import { simulatorWithoutThinking } from './without-thinking.ts';
+import { sendTurn, type TurnRequestOptions } from './turns.ts';
+import { sseResponse } from './wire.ts';
+import { createSimulatorWithoutThinking } from './without-thinking.ts';
 
 /** A body as it came up. */
-export interface Up {
-  messages: Parameters<typeof brokenRule>[0];
+export interface UpstreamBody {
+  messages: Parameters<typeof findBrokenRule>[0];
   max_tokens: number;
   tools?: object[];
 }
 
 /** Answers a request; undefined leaves it to the simulator. */
-type Answering = (
-  body: Up,
+type AnswerOverride = (
+  body: UpstreamBody,
   init: { signal?: AbortSignal | null },
 ) => Response | undefined | Promise<Response | undefined>;
 
-export const isForSummary = ({ messages }: Up): boolean =>
+export const isSummaryRequest = ({ messages }: UpstreamBody): boolean =>
   JSON.stringify(messages.at(-1)).includes('Summarize this conversation');
 
 /** Has conversations answered by the simulator, but for what `answering` answers. @returns what came up */
-export function upstreamOf(answering: Answering = () => undefined, { vars = {} } = {}) {
-  const settings = simulate(vars);
-  const sent: Up[] = [];
-  const simulator = simulatorWithoutThinking({ ttftMs: 0, tokensPerSecond: 0 });
-  conversationsReach(
+export function installSimulatorUnless(answering: AnswerOverride = () => undefined, { vars = {} } = {}) {
+  const settings = installSimulator(vars);
+  const sent: UpstreamBody[] = [];
+  const simulator = createSimulatorWithoutThinking({ ttftMs: 0, tokensPerSecond: 0 });
+  setConversationUpstream(
     async (url, init) => {
       const text = await new Response(init.body ?? '').text();
-      const body = JSON.parse(text) as Up;
-      const toSimulator = () => simulator(new Request(url, { ...init, body: text }));
-      if (url.includes('count_tokens')) return await toSimulator();
+      const body = JSON.parse(text) as UpstreamBody;
+      const sendToSimulator = () => simulator(new Request(url, { ...init, body: text }));
+      if (url.includes('count_tokens')) return await sendToSimulator();
       sent.push(body);
-      expect(brokenRule(body.messages)).toBeUndefined();
+      expect(findBrokenRule(body.messages)).toBeUndefined();
       const own = await answering(body, init);
       if (own) return own;
-      const answer = await toSimulator();
-      return new Response(bodyOf([await answer.bytes()]), answer);
+      const answer = await sendToSimulator();
+      return new Response(createBody([await answer.bytes()]), answer);
     },
     { baseURL: 'https://api.test' },
   );
@@ -52,13 +52,13 @@ export function upstreamOf(answering: Answering = () => undefined, { vars = {} }
 }
 
 /** An error in the API's form. */
-export function refusal(status: number, message = 'No.', code?: string): Response {
+export function createErrorResponse(status: number, message = 'No.', code?: string): Response {
   const error = { type: 'invalid_request_error', message, ...(code && { details: { error_code: code } }) };
   return Response.json({ type: 'error', error }, { status });
 }
 
 /** A stream of these pieces, and then its end, a break, or silence until it is left. */
-export function streamOf(pieces: readonly string[], end: 'whole' | 'cut' | 'silent', signal?: AbortSignal | null) {
+export function createStream(pieces: readonly string[], end: 'whole' | 'cut' | 'silent', signal?: AbortSignal | null) {
   const rest = pieces.map((piece) => new TextEncoder().encode(piece));
   const body = new ReadableStream({
     type: 'bytes',
@@ -73,31 +73,38 @@ export function streamOf(pieces: readonly string[], end: 'whole' | 'cut' | 'sile
       await new Promise((_, reject) => signal?.addEventListener('abort', () => reject(signal.reason)));
     },
   });
-  return sse(body);
+  return sseResponse(body);
 }
 
-const place = { account: 'alice', id: 'c1' };
+const conversationKey = { account: 'alice', id: 'c1' };
 export const LIMIT = 2_000;
 
-export async function createWith(history: object = {}, more: object = {}): Promise<void> {
+export async function createConversationWith(history: object = {}, more: object = {}): Promise<void> {
   const fields = {
     model: 'claude-opus-5-5',
     max_tokens: 60,
     history: { max_tokens: LIMIT, strategy: 'summarize', ...history },
     ...more,
   };
-  await stubOf().create(place, fields as never, {});
+  await stubOf().create(conversationKey, fields as never, {});
 }
 
-export const question = (content: string, more: object = {}) => ({ messages: [{ role: 'user', content }], ...more });
-export const long = (n: number) =>
+export const questionBody = (content: string, more: object = {}) => ({
+  messages: [{ role: 'user', content }],
+  ...more,
+});
+export const createLongText = (n: number) =>
   `Box ${n} has come. ${'And so on, as before. '.repeat(30)}Remember: box ${n} is number ${1_000 + n}.`;
 
 /** Says something again and again. @returns what each turn has told of its history */
-export async function talk(turns: number, from = 0, asked: Asked = {}): Promise<(string | undefined)[]> {
+export async function sendManyTurns(
+  turns: number,
+  from = 0,
+  options: TurnRequestOptions = {},
+): Promise<(string | undefined)[]> {
   const told: (string | undefined)[] = [];
   for (let turn = from; turn < from + turns; turn += 1) {
-    const answer = await ask(question(long(turn)), asked);
+    const answer = await sendTurn(questionBody(createLongText(turn)), options);
     if (answer.kind !== 'stream') throw new Error(JSON.stringify(answer));
     told.push(answer.headers['sluice-history']);
     await new Response(answer.body).text();
@@ -111,36 +118,37 @@ export interface Summary {
   cost_usd: number;
 }
 
-export async function summariesOf(id = 'c1'): Promise<Summary[]> {
-  return ((await readOf(id))?.summaries ?? []) as Summary[];
+export async function readSummaries(id = 'c1'): Promise<Summary[]> {
+  return ((await readConversation(id))?.summaries ?? []) as Summary[];
 }
 
 /** The rows of a conversation's summaries, whatever has become of them. */
-export async function summaryRowsOf(id = 'c1') {
+export async function readSummaryRows(id = 'c1') {
   return await runInDurableObject(stubOf(id), (_, { storage }) => {
-    const summaries = summariesIn(new Transcript(storage));
-    return Array.from({ length: summaries.given }, (_, at) => summaries.get(at + 1)).flatMap((row) => row ?? []);
+    const summaries = summariesOfTranscript(new Transcript(storage));
+    return Array.from({ length: summaries.highestId }, (_, at) => summaries.get(at + 1)).flatMap((row) => row ?? []);
   });
 }
 
-const usd = (sum: number) => Math.round(sum * 1e9) / 1e9;
+const roundUsd = (sum: number) => Math.round(sum * 1e9) / 1e9;
 
 /** Waits until all has ended. @returns what was booked for it, once all books agree */
-export async function booked(id = 'c1'): Promise<{ summaries: number; rows: number }> {
-  const account = accountStub(bindings, {}, 'alice');
+export async function readBooked(id = 'c1'): Promise<{ summaries: number; rows: number }> {
+  const account = getAccountStub(bindings, {}, 'alice');
   await eventually(async () => {
     const { running_requests, day } = await account.quota();
     expect({ running_requests, held: day.held_usd }).toEqual({ running_requests: 0, held: 0 });
-    expect((await summaryRowsOf(id)).every(({ settled }) => settled)).toBe(true);
+    expect((await readSummaryRows(id)).every(({ settled }) => settled)).toBe(true);
   });
   const rows = (await account.requests({ limit: 500 })).data.filter(({ conversation }) => conversation === id);
-  const sum = (of: typeof rows) => usd(of.reduce((all, { cost_usd }) => all + (cost_usd ?? 0), 0));
-  const whole = sum(rows);
+  const sumCosts = (costRows: typeof rows) =>
+    roundUsd(costRows.reduce((all, { cost_usd }) => all + (cost_usd ?? 0), 0));
+  const whole = sumCosts(rows);
   await eventually(async () => {
-    expect(usd(Number((await readOf(id))?.cost_usd))).toBe(whole);
+    expect(roundUsd(Number((await readConversation(id))?.cost_usd))).toBe(whole);
     const listed = (await account.conversations({ limit: 100 })).data.find((one) => one.id === id);
-    expect(usd(Number(listed?.cost_usd))).toBe(whole);
+    expect(roundUsd(Number(listed?.cost_usd))).toBe(whole);
   });
   const own = rows.filter(({ route }) => route === 'summary');
-  return { summaries: sum(own), rows: own.length };
+  return { summaries: sumCosts(own), rows: own.length };
 }

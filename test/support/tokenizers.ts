@@ -6,16 +6,16 @@ import o200k from 'js-tiktoken/ranks/o200k_base';
 
 const { bpe_ranks, special_tokens, pat_str } = claude;
 
-const BY_NAME = {
+const TOKENIZERS_BY_NAME = {
   claude: new Tiktoken({ bpe_ranks, special_tokens, pat_str }),
   cl100k: new Tiktoken(cl100k),
   o200k: new Tiktoken(o200k),
 };
 
-export const TOKENIZERS: Readonly<Record<string, (text: string) => number>> = {
-  claude: counted(BY_NAME.claude),
-  cl100k: counted(BY_NAME.cl100k),
-  o200k: counted(BY_NAME.o200k),
+export const TOKEN_COUNTERS: Readonly<Record<string, (text: string) => number>> = {
+  claude: createCounter(TOKENIZERS_BY_NAME.claude),
+  cl100k: createCounter(TOKENIZERS_BY_NAME.cl100k),
+  o200k: createCounter(TOKENIZERS_BY_NAME.o200k),
 };
 
 /** A token, or the fewest of them that are whole characters. */
@@ -25,8 +25,8 @@ export interface Piece {
 }
 
 /** @returns a text as a model that has this tokenizer would write it. */
-export function piecesOf(text: string, by: keyof typeof BY_NAME): Piece[] {
-  const tokenizer = BY_NAME[by];
+export function splitIntoPieces(text: string, name: keyof typeof TOKENIZERS_BY_NAME): Piece[] {
+  const tokenizer = TOKENIZERS_BY_NAME[name];
   const pieces: Piece[] = [];
   let open: number[] = [];
   for (const token of tokenizer.encode(text, [], [])) {
@@ -39,7 +39,7 @@ export function piecesOf(text: string, by: keyof typeof BY_NAME): Piece[] {
   return pieces;
 }
 
-function counted(tokenizer: Tiktoken): (text: string) => number {
+function createCounter(tokenizer: Tiktoken): (text: string) => number {
   return (text) => tokenizer.encode(text, [], []).length;
 }
 

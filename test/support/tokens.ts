@@ -5,10 +5,10 @@ import { type MintOptions, mintToken } from '#edge/auth/mint.ts';
 export const SECRET = 'the-signing-secret-of-the-tests-only';
 
 /** An edge as it is deployed, for `testApp`: no development, and a secret of its own. */
-export const DEPLOYED = { MODE: '', SIGNING_SECRET: SECRET };
+export const DEPLOYED_VARS = { MODE: '', SIGNING_SECRET: SECRET };
 
 /** @returns a credential of the tests' edge. */
-export async function tokenOf(
+export async function createToken(
   account: string,
   scopes: readonly Scope[] = ['messages'],
   more: Partial<MintOptions> = {},
@@ -17,6 +17,6 @@ export async function tokenOf(
 }
 
 /** @returns the header that carries a credential as new official clients send it. */
-export function bearer(token: string): Record<string, string> {
+export function bearerHeader(token: string): Record<string, string> {
   return { authorization: `Bearer ${token}` };
 }

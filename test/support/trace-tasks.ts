@@ -2,8 +2,8 @@ import type { Page } from 'playwright-core';
 import { expect } from 'vitest';
 
 /** A trace with fewer tasks than this is not of what was done: each press of a key is some. */
-const LEAST_TASKS = 10;
-const OF_THE_TEST = /blink\.mojom\.DevTools/;
+const MIN_TASKS = 10;
+const TEST_TASKS = /blink\.mojom\.DevTools/;
 const CATEGORIES = ['toplevel', 'devtools.timeline', 'disabled-by-default-devtools.timeline', '__metadata'];
 
 /** An event of Chromium's trace; durations in microseconds. */
@@ -35,16 +35,16 @@ export async function traceTasks(page: Page, name: string, act: () => Promise<vo
   const isMain = ({ pid, tid }: TraceEvent) => mains.some((main) => main.pid === pid && main.tid === tid);
   // What the test asks of the page by the inspector is not the page's work.
   const asked = traceEvents.filter(
-    ({ name, args }) => /mojo message/.test(name) && OF_THE_TEST.test(JSON.stringify(args)),
+    ({ name, args }) => /mojo message/.test(name) && TEST_TASKS.test(JSON.stringify(args)),
   );
-  const isAsked = ({ pid, ts, dur = 0 }: TraceEvent) =>
+  const isInTrace = ({ pid, ts, dur = 0 }: TraceEvent) =>
     asked.some((one) => one.pid === pid && one.ts >= ts && one.ts <= ts + dur);
   const tasks = traceEvents.filter(
-    (event) => event.ph === 'X' && /RunTask$/.test(event.name) && isMain(event) && !isAsked(event),
+    (event) => event.ph === 'X' && /RunTask$/.test(event.name) && isMain(event) && !isInTrace(event),
   );
-  expect(tasks.length, 'tasks in the trace').toBeGreaterThan(LEAST_TASKS);
+  expect(tasks.length, 'tasks in the trace').toBeGreaterThan(MIN_TASKS);
   // Others use this machine: `dur` counts the time in which the thread waited for its turn as well.
-  const longest = tasks.reduce((most, { tdur = 0 }) => Math.max(most, tdur), 0) / 1_000;
+  const longest = tasks.reduce((maximum, { tdur = 0 }) => Math.max(maximum, tdur), 0) / 1_000;
   const wall = tasks.reduce((most, { dur = 0 }) => Math.max(most, dur), 0) / 1_000;
   const all = tasks.reduce((sum, { tdur = 0 }) => sum + tdur, 0) / 1_000;
   process.stdout.write(

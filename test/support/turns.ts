@@ -6,7 +6,7 @@ import type { PackedAnswer, TurnAnswer } from '#edge/conversations/views/turn-an
 import { createRequestId } from '#edge/kit/http/headers/request-id.ts';
 import { stubOf } from './conversations.ts';
 
-export interface Asked {
+export interface TurnRequestOptions {
   id?: string;
   account?: string;
   stream?: boolean;
@@ -19,8 +19,8 @@ export interface Asked {
 }
 
 /** A request as the edge makes it of `body`. */
-export function requestOf(body: object, asked: Asked = {}): TurnRequest {
-  const { id = 'c1', account = 'alice', stream = true, key, retried = false, hash, headers = {} } = asked;
+export function buildTurnRequest(body: object, options: TurnRequestOptions = {}): TurnRequest {
+  const { id = 'c1', account = 'alice', stream = true, key, retried = false, hash, headers = {} } = options;
   const text = JSON.stringify(body);
   const all = { 'content-type': 'application/json', 'anthropic-version': '2023-06-01', ...headers };
   return {
@@ -29,13 +29,13 @@ export function requestOf(body: object, asked: Asked = {}): TurnRequest {
     caller: { account, scopes: ['messages'], token: undefined },
     body: text,
     asked: {},
-    headers: asked.simulate === undefined ? all : { ...all, 'sluice-simulate': asked.simulate },
+    headers: options.simulate === undefined ? all : { ...all, 'sluice-simulate': options.simulate },
     query: '',
   };
 }
 
 /** A body with what every request needs. */
-export const bodyOf = (content: unknown, more: object = {}) => ({
+export const createBody = (content: unknown, more: object = {}) => ({
   model: 'claude-opus-5-5',
   max_tokens: 200,
   messages: [{ role: 'user', content }],
@@ -43,21 +43,27 @@ export const bodyOf = (content: unknown, more: object = {}) => ({
 });
 
 /** Has a conversation's object answer, as the edge does. */
-export async function turnOf({ body, ...request }: TurnRequest): Promise<Exclude<TurnAnswer, { kind: 'ended' }>> {
+export async function sendTurnRequest({
+  body,
+  ...request
+}: TurnRequest): Promise<Exclude<TurnAnswer, { kind: 'ended' }>> {
   const stub = stubOf(request.place.id, request.place.account);
-  return streaming(unpack((await stub.turn(JSON.stringify(request), body)) as PackedAnswer));
+  return toStreamAnswer(unpack((await stub.turn(JSON.stringify(request), body)) as PackedAnswer));
 }
 
-export async function ask(body: object, asked: Asked = {}): Promise<Exclude<TurnAnswer, { kind: 'ended' }>> {
-  return await turnOf(requestOf(body, asked));
+export async function sendTurn(
+  body: object,
+  options: TurnRequestOptions = {},
+): Promise<Exclude<TurnAnswer, { kind: 'ended' }>> {
+  return await sendTurnRequest(buildTurnRequest(body, options));
 }
 
 /** An answer that came whole, as one that came as a stream: a caller of the edge cannot tell them apart. */
-function streaming(answer: TurnAnswer): Exclude<TurnAnswer, { kind: 'ended' }> {
+function toStreamAnswer(answer: TurnAnswer): Exclude<TurnAnswer, { kind: 'ended' }> {
   if (answer.kind === 'stream') {
     // The result of an object's call must be disposed of once its stream has ended, or broken.
-    const carried = () => (answer as Partial<Disposable>)[Symbol.dispose]?.();
-    return { ...answer, body: joined(answer.first ?? '', answer.body, carried) };
+    const disposeResult = () => (answer as Partial<Disposable>)[Symbol.dispose]?.();
+    return { ...answer, body: prependText(answer.first ?? '', answer.body, disposeResult) };
   }
   if (answer.kind !== 'ended') return answer;
   const { turn, headers, events, trailer } = answer;
@@ -65,7 +71,7 @@ function streaming(answer: TurnAnswer): Exclude<TurnAnswer, { kind: 'ended' }> {
 }
 
 /** A text, and the stream that goes on from there. @param onEnd called at its end, however it ends */
-function joined(first: string, rest: ReadableStream<Uint8Array>, onEnd: () => void): ReadableStream<Uint8Array> {
+function prependText(first: string, rest: ReadableStream<Uint8Array>, onEnd: () => void): ReadableStream<Uint8Array> {
   const { readable, writable } = new IdentityTransformStream();
   const writer = writable.getWriter();
   writer.write(new TextEncoder().encode(first)).catch(() => {});
@@ -75,16 +81,16 @@ function joined(first: string, rest: ReadableStream<Uint8Array>, onEnd: () => vo
 }
 
 /** An event of a conversation's stream. */
-export interface Told {
+export interface StreamEvent {
   id: string | undefined;
   event: string;
   data: Record<string, unknown>;
 }
 
 /** What a listener got: events up to where the stream ended, and whether it was told that this is the end. */
-export async function listen(
+export async function readStream(
   body: ReadableStream<Uint8Array>,
-): Promise<{ events: Told[]; text: string; whole: boolean }> {
+): Promise<{ events: StreamEvent[]; text: string; isWhole: boolean }> {
   const pieces: Uint8Array[] = [];
   try {
     for await (const piece of body) pieces.push(piece);
@@ -94,10 +100,10 @@ export async function listen(
   const bytes = new Uint8Array(await new Blob(pieces).arrayBuffer());
   const end = bytes.indexOf(0);
   const text = new TextDecoder().decode(end < 0 ? bytes : bytes.subarray(0, end));
-  return { events: eventsIn(text), text, whole: end >= 0 };
+  return { events: parseEvents(text), text, isWhole: end >= 0 };
 }
 
-export function eventsIn(text: string): Told[] {
+export function parseEvents(text: string): StreamEvent[] {
   return text
     .split('\n\n')
     .filter((frame) => frame.includes('data: '))
@@ -108,13 +114,13 @@ export function eventsIn(text: string): Told[] {
 }
 
 /** The text of all text deltas. */
-export function textOf(events: readonly Told[]): string {
+export function textOfDeltas(events: readonly StreamEvent[]): string {
   return events.map(({ data }) => String((data.delta as { text?: string } | undefined)?.text ?? '')).join('');
 }
 
 /** A turn with its whole stream. */
-export async function say(body: object, asked: Asked = {}) {
-  const answer = await ask(body, asked);
+export async function runTurn(body: object, options: TurnRequestOptions = {}) {
+  const answer = await sendTurn(body, options);
   if (answer.kind !== 'stream') throw new Error(`no stream: ${JSON.stringify(answer)}`);
-  return { turn: answer.turn, ...(await listen(answer.body)) };
+  return { turn: answer.turn, ...(await readStream(answer.body)) };
 }

@@ -1,7 +1,7 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 
 /** A request that has reached the upstream. */
-export interface Received {
+export interface ReceivedRequest {
   method: string;
   path: string;
   headers: IncomingMessage['headers'];
@@ -11,10 +11,10 @@ export interface Received {
 /** A stand-in for the Claude API on loopback, which answers as the test says. */
 export interface FakeUpstream {
   url: string;
-  received: Received[];
+  receivedRequests: ReceivedRequest[];
   /** How many answers were cut off by the caller's side before they ended. */
-  cancelled: number;
-  answer: (request: Received, response: ServerResponse) => void;
+  cancelledCount: number;
+  answer: (request: ReceivedRequest, response: ServerResponse) => void;
   stop(): Promise<void>;
 }
 
@@ -32,9 +32,9 @@ export async function startUpstream(answer: FakeUpstream['answer']): Promise<Fak
         headers: request.headers,
         body: Buffer.concat(pieces),
       };
-      upstream.received.push(received);
+      upstream.receivedRequests.push(received);
       response.on('close', () => {
-        if (!response.writableFinished) upstream.cancelled += 1;
+        if (!response.writableFinished) upstream.cancelledCount += 1;
       });
       upstream.answer(received, response);
     });
@@ -44,8 +44,8 @@ export async function startUpstream(answer: FakeUpstream['answer']): Promise<Fak
   const port = typeof address === 'object' && address ? address.port : 0;
   const upstream: FakeUpstream = {
     url: `http://127.0.0.1:${port}`,
-    received: [],
-    cancelled: 0,
+    receivedRequests: [],
+    cancelledCount: 0,
     answer,
     stop: () =>
       new Promise((resolve) => {

@@ -1,13 +1,13 @@
 import { env } from 'cloudflare:workers';
 import { vi } from 'vitest';
 import type { Json } from '#edge/kit/json/object.ts';
-import { DEPLOYED } from './tokens.ts';
+import { DEPLOYED_VARS } from './tokens.ts';
 
 export const SHOP = 'https://shop.example';
 const WIDGET_SECRET = 'the-secret-of-a-widget';
 
 /** What the deployment's visitors may do. */
-const VISITING = {
+const VISITOR_SETTINGS = {
   only: { agents: ['sky'], classifiers: ['mood'], origins: [SHOP] },
   limits: { usd_per_day: 0.01 },
   pool: { usd_per_day: 1 },
@@ -15,18 +15,23 @@ const VISITING = {
 };
 
 /** @returns the settings of a deployed edge with visitors. @param visiting members that differ */
-export const settingsWithVisitors = (visiting: object = {}, vars: Record<string, unknown> = {}) => ({
-  ...DEPLOYED,
+export const createVisitorSettings = (visiting: object = {}, vars: Record<string, unknown> = {}) => ({
+  ...DEPLOYED_VARS,
   ALLOWED_ORIGINS: SHOP,
   TURNSTILE_SECRET: WIDGET_SECRET,
-  VISITORS: JSON.stringify({ ...VISITING, ...visiting }),
+  VISITORS: JSON.stringify({ ...VISITOR_SETTINGS, ...visiting }),
   ...vars,
 });
 
-export const SOLVED = { success: true, hostname: 'shop.example', action: 'sluice', challenge_ts: undefined as unknown };
+export const SOLVED_CHALLENGE = {
+  success: true,
+  hostname: 'shop.example',
+  action: 'sluice',
+  challenge_ts: undefined as unknown,
+};
 
 /** Stands in for Turnstile. @returns what it was asked. @param answer what it says, or how it fails */
-export function turnstileSays(answer: (asked: Json) => unknown): Json[] {
+export function mockTurnstile(answer: (request: Json) => unknown): Json[] {
   const asked: Json[] = [];
   const outside = globalThis.fetch;
   vi.spyOn(globalThis, 'fetch').mockImplementation(async (input, init) => {
@@ -40,18 +45,18 @@ export function turnstileSays(answer: (asked: Json) => unknown): Json[] {
   return asked;
 }
 
-let last = 0;
+let lastAddress = 0;
 
 /** @returns the header with an address that no other test has: each has a brake of its own. */
-export function addressHeader(): Record<string, string> {
-  last += 1;
-  return { 'cf-connecting-ip': `203.0.${Math.floor(last / 250)}.${1 + (last % 250)}`, origin: SHOP };
+export function createAddressHeader(): Record<string, string> {
+  lastAddress += 1;
+  return { 'cf-connecting-ip': `203.0.${Math.floor(lastAddress / 250)}.${1 + (lastAddress % 250)}`, origin: SHOP };
 }
 
 /** Counts the calls of objects that a binding makes. */
-export function countedBindings(): { bindings: Record<string, unknown>; calls: () => number } {
+export function countBindingCalls(): { bindings: Record<string, unknown>; calls: () => number } {
   let calls = 0;
-  const counted = (namespace: unknown) =>
+  const countCallsOf = (namespace: unknown) =>
     new Proxy(namespace as DurableObjectNamespace, {
       get: (target, name) => {
         const member = Reflect.get(target, name) as unknown;
@@ -62,5 +67,5 @@ export function countedBindings(): { bindings: Record<string, unknown>; calls: (
     });
   const names = ['ACCOUNT', 'CONVERSATION', 'POOL', 'INBOX', 'BATCH'];
   const all = env as unknown as Record<string, unknown>;
-  return { bindings: Object.fromEntries(names.map((name) => [name, counted(all[name])])), calls: () => calls };
+  return { bindings: Object.fromEntries(names.map((name) => [name, countCallsOf(all[name])])), calls: () => calls };
 }

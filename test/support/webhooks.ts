@@ -2,14 +2,14 @@ import { createMessageBatch, getQueueResult, runDurableObjectAlarm } from 'cloud
 import { env } from 'cloudflare:workers';
 import { onTestFinished, vi } from 'vitest';
 import type { Remote } from '#edge/durable/call-object.ts';
-import { accountStub, inboxStub } from '#edge/durable/stubs.ts';
+import { getAccountStub, getInboxStub } from '#edge/durable/stubs.ts';
 import type { Bindings } from '#edge/kit/plugins/bindings.ts';
 import { Account } from '#edge/money/account/account.ts';
 import { Inbox } from '#edge/plugins/webhooks/inbox/inbox.ts';
 import { type ConsumerOptions, createConsumer } from '#edge/plugins/webhooks/webhook-job.ts';
 import type { EventReport } from '#edge/plugins/webhooks/webhooks-answers.schema.ts';
-import { trackedContext } from './in-flight.ts';
-import { simulatedUpstream } from './prefixes.ts';
+import { createTrackedContext } from './pending-work.ts';
+import { createSimulatedUpstream } from './prefixes.ts';
 import { SECRET } from './tokens.ts';
 
 const bindings = env as unknown as Bindings;
@@ -17,13 +17,13 @@ const bindings = env as unknown as Bindings;
 export const WEBHOOK_SECRET = 'whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw';
 
 /** The protected methods of the objects that a test may replace: they are the same for every instance. */
-interface Inside {
+interface ProtectedMethods {
   now(): number;
   enqueue(ids: readonly string[]): Promise<void>;
 }
 
-export const inboxOf = (source: string) => inboxStub(bindings, {}, source) as unknown as Remote<Inbox>;
-export const accountOf = (name: string) => accountStub(bindings, {}, name) as unknown as Remote<Account>;
+export const getInbox = (source: string) => getInboxStub(bindings, {}, source) as unknown as Remote<Inbox>;
+export const getTestAccount = (name: string) => getAccountStub(bindings, {}, name) as unknown as Remote<Account>;
 
 /** A queue that delivers when the test says so. */
 interface TestQueue {
@@ -32,7 +32,7 @@ interface TestQueue {
 }
 
 /** An edge's webhooks from the queue on, with a clock that the test moves. */
-export interface Works {
+export interface WebhookWorks {
   queue: TestQueue;
   clock: { now: number };
   /** Requests that have reached the upstream to be answered. */
@@ -48,7 +48,7 @@ export interface Works {
 }
 
 /** @param vars settings besides those of a deployed edge */
-export function worksOf(options: ConsumerOptions = {}, vars: Record<string, string> = {}): Works {
+export function createWebhookWorks(options: ConsumerOptions = {}, vars: Record<string, string> = {}): WebhookWorks {
   const clock = { now: Date.now() };
   const queue: TestQueue = {
     ids: [],
@@ -56,13 +56,13 @@ export function worksOf(options: ConsumerOptions = {}, vars: Record<string, stri
       queue.ids.push(id);
     },
   };
-  const upstream: Works['upstream'] = { requests: 0, answer: undefined };
+  const upstream: WebhookWorks['upstream'] = { requests: 0, answer: undefined };
   const log: Record<string, unknown>[] = [];
-  const simulate = simulatedUpstream(clock);
+  const simulate = createSimulatedUpstream(clock);
   const spies = [
-    vi.spyOn(Inbox.prototype as unknown as Inside, 'now').mockImplementation(() => clock.now),
-    vi.spyOn(Account.prototype as unknown as Inside, 'now').mockImplementation(() => clock.now),
-    vi.spyOn(Inbox.prototype as unknown as Inside, 'enqueue').mockImplementation(async (ids) => {
+    vi.spyOn(Inbox.prototype as unknown as ProtectedMethods, 'now').mockImplementation(() => clock.now),
+    vi.spyOn(Account.prototype as unknown as ProtectedMethods, 'now').mockImplementation(() => clock.now),
+    vi.spyOn(Inbox.prototype as unknown as ProtectedMethods, 'enqueue').mockImplementation(async (ids) => {
       queue.ids.push(...ids);
     }),
     vi.spyOn(globalThis.console, 'log').mockImplementation((line: string) => {
@@ -100,17 +100,17 @@ export function worksOf(options: ConsumerOptions = {}, vars: Record<string, stri
     consume: async (ids = queue.ids.splice(0)) => {
       const messages = ids.map((id, at) => ({ id: `m${at}`, timestamp: new Date(), attempts: 1, body: id }));
       const batch = createMessageBatch<string>('sluice-webhooks', messages);
-      const ctx = trackedContext('a batch of the queue');
+      const ctx = createTrackedContext('a batch of the queue');
       await consumer(batch, bound, ctx);
       const { retryMessages } = await getQueueResult(batch, ctx);
       return retryMessages.map(({ msgId }) => ids[Number(msgId.slice(1))] ?? '');
     },
     wakeAt: async (source, time) => {
       clock.now = time;
-      await runDurableObjectAlarm(inboxStub(bindings, {}, source) as unknown as DurableObjectStub);
+      await runDurableObjectAlarm(getInboxStub(bindings, {}, source) as unknown as DurableObjectStub);
     },
     report: async (id) => {
-      const report = await inboxOf(id.split('_')[0] ?? '').read(id);
+      const report = await getInbox(id.split('_')[0] ?? '').read(id);
       if (!report) throw new Error(`no event ${id}`);
       return report;
     },
@@ -118,7 +118,11 @@ export function worksOf(options: ConsumerOptions = {}, vars: Record<string, stri
 }
 
 /** An event as it comes out of a request. */
-export const eventOf = (id: string, text: string | null = 'It crashes: this is a bug', account = 'webhook-github') => ({
+export const createEvent = (
+  id: string,
+  text: string | null = 'It crashes: this is a bug',
+  account = 'webhook-github',
+) => ({
   id,
   account,
   text,
@@ -127,7 +131,7 @@ export const eventOf = (id: string, text: string | null = 'It crashes: this is a
 });
 
 /** A classification as it is recorded. */
-export const labelled = (label: string) => ({
+export const createClassification = (label: string) => ({
   label,
   confidence: null,
   fields: null,

@@ -1,7 +1,7 @@
 import { createSimulator, type SimulatedFetch, type SimulatorOptions } from '#edge/toolkit/simulator.ts';
 
 /** Has a simulator never think, unless a request asks for it: for what is not about thinking, and has no room for it. */
-export function withoutThinking(fetch: (request: Request) => Promise<Response>): SimulatedFetch {
+export function disableThinking(fetch: (request: Request) => Promise<Response>): SimulatedFetch {
   return async (input, init) => {
     const request = new Request(input, init);
     const asked = request.headers.get('sluice-simulate') ?? '';
@@ -11,6 +11,6 @@ export function withoutThinking(fetch: (request: Request) => Promise<Response>):
 }
 
 /** A simulator whose models never think. */
-export function simulatorWithoutThinking(options: SimulatorOptions = {}): SimulatedFetch {
-  return withoutThinking(createSimulator(options));
+export function createSimulatorWithoutThinking(options: SimulatorOptions = {}): SimulatedFetch {
+  return disableThinking(createSimulator(options));
 }

@@ -4,7 +4,7 @@
 const SPEED = 50;
 
 /** Returns a Worker's script on a fast clock: a timer of 15 s fires after 0.3 s, when its clock says that 15 s have passed. */
-export function onFastClock(script: string): string {
+export function withFastClock(script: string): string {
   return `
     const { now } = Date;
     const { setTimeout: set, setInterval: repeat } = globalThis;
@@ -17,7 +17,7 @@ export function onFastClock(script: string): string {
 }
 
 /** Returns a Worker's script whose clock is so many milliseconds ahead. */
-export function onLateClock(script: string, milliseconds: number): string {
+export function withClockAhead(script: string, milliseconds: number): string {
   return `
     const { now } = Date;
     Date.now = () => now() && now() + ${milliseconds};

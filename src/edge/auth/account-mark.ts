@@ -2,14 +2,14 @@
 
 import type { Settings } from '../config/settings.ts';
 import { LruCache } from '../kit/cache/lru.ts';
-import { hmacOf, utf8 } from '../kit/http/bytes.ts';
-import { createRequestId, markFromBytes, withMark } from '../kit/http/headers/request-id.ts';
+import { computeHmac, utf8 } from '../kit/http/bytes.ts';
+import { createRequestId, insertMark, markFromBytes } from '../kit/http/headers/request-id.ts';
 
 type Secrets = Pick<Settings, 'SIGNING_SECRET' | 'SIGNING_SECRET_PREVIOUS' | 'ANTHROPIC_API_KEY'>;
 
-const MOST_MARKS = 5_000;
+const MAX_CACHED_MARKS = 5_000;
 /** A cache of marks by secret and account, because computing one costs two calls of the runtime. */
-const marks = new LruCache<string, string>({ most: MOST_MARKS });
+const markCache = new LruCache<string, string>({ maxSize: MAX_CACHED_MARKS });
 
 /**
  * Computes the mark of an account: the beginning of an HMAC of its name with a secret of the deployment. So nobody else can
@@ -17,18 +17,18 @@ const marks = new LruCache<string, string>({ most: MOST_MARKS });
  *
  * @returns eight characters; undefined if the deployment has no secret
  */
-export function accountMark(account: string, settings: Secrets): string | undefined | Promise<string> {
+export function getAccountMark(account: string, settings: Secrets): string | undefined | Promise<string> {
   const secret = settings.SIGNING_SECRET ?? secretsOf(settings)[0];
-  return secret === undefined ? undefined : markBy(secret, account);
+  return secret === undefined ? undefined : getMark(secret, account);
 }
 
 /** @returns the marks that an account's ids may have. Before a rotation of the secret they had another one. */
-export async function accountMarks(account: string, settings: Secrets): Promise<string[]> {
-  return await Promise.all(secretsOf(settings).map(async (secret) => await markBy(secret, account)));
+export async function getAllAccountMarks(account: string, settings: Secrets): Promise<string[]> {
+  return await Promise.all(secretsOf(settings).map(async (secret) => await getMark(secret, account)));
 }
 
-export async function requestIdOf(account: string, settings: Secrets): Promise<string> {
-  return withMark(createRequestId(), await accountMark(account, settings));
+export async function createMarkedRequestId(account: string, settings: Secrets): Promise<string> {
+  return insertMark(createRequestId(), await getAccountMark(account, settings));
 }
 
 function secretsOf({ SIGNING_SECRET, SIGNING_SECRET_PREVIOUS, ANTHROPIC_API_KEY }: Secrets): string[] {
@@ -38,13 +38,13 @@ function secretsOf({ SIGNING_SECRET, SIGNING_SECRET_PREVIOUS, ANTHROPIC_API_KEY 
 }
 
 /** @returns the mark by one secret, or a promise of it if it must be computed. */
-export function markBy(secret: string, account: string): string | Promise<string> {
+export function getMark(secret: string, account: string): string | Promise<string> {
   const name = `${secret} ${account}`;
-  return marks.get(name) ?? computed(name, secret, account);
+  return markCache.get(name) ?? computeMark(name, secret, account);
 }
 
-async function computed(name: string, secret: string, account: string): Promise<string> {
-  const mark = markFromBytes(await hmacOf(utf8(`sluice request ${account}`), utf8(secret), 'SHA-256'));
-  marks.set(name, mark);
+async function computeMark(name: string, secret: string, account: string): Promise<string> {
+  const mark = markFromBytes(await computeHmac(utf8(`sluice request ${account}`), utf8(secret), 'SHA-256'));
+  markCache.set(name, mark);
   return mark;
 }

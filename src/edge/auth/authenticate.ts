@@ -1,30 +1,30 @@
 import type { Context } from 'hono';
 import { createMiddleware } from 'hono/factory';
 import type { Settings } from '../config/settings.ts';
-import { ApiError, closedToBound, finalError, invalidRequest, misconfigured } from '../kit/http/errors.ts';
-import { withMark } from '../kit/http/headers/request-id.ts';
-import { accountMark } from './account-mark.ts';
-import { comesFrom, isOpenToBound, takesBound } from './bound-routes.ts';
+import { ApiError, finalError, invalidRequest, misconfiguredError, restrictedTokenError } from '../kit/http/errors.ts';
+import { insertMark } from '../kit/http/headers/request-id.ts';
+import { getAccountMark } from './account-mark.ts';
 import type { AppEnv, Authenticate } from './context.ts';
 import { callerSchema, type Identity } from './identity/caller.ts';
 import { memoryGroup, SCOPES, type Scope } from './identity/identity.ts';
-import { type Only, scopesOfBound } from './identity/only.ts';
-import { parseTags, TAGS_FORM, tagsOfClaim } from './identity/tags.ts';
-import { mayBeRebound } from './loopback.ts';
-import { isJwt, refuseOwnAccount, unauthenticated, verifiedBefore, verifyToken } from './verify.ts';
+import { type Only, restrictScopes } from './identity/only.ts';
+import { INVALID_TAGS_MESSAGE, parseTagsHeader, tagsOfClaim } from './identity/tags.ts';
+import { mayBeDnsRebinding } from './loopback.ts';
+import { canUseRestrictedTokens, isFromAllowedOrigin, isOpenToRestrictedTokens } from './restricted-routes.ts';
+import { findVerified, isJwt, rejectReservedAccount, unauthenticatedError, verifyToken } from './verify.ts';
 
-const NO_ACCOUNT = 'This credential names no account: an account has 1 to 128 characters.';
+const INVALID_ACCOUNT_MESSAGE = 'This credential names no account: an account has 1 to 128 characters.';
 
 /** The account of development mode, which needs no credential. */
-const DEVELOPER: Identity = { account: 'dev', scopes: SCOPES, token: undefined };
+const DEVELOPER_IDENTITY: Identity = { account: 'dev', scopes: SCOPES, token: undefined };
 
 /**
  * The bearer that a development server takes as no credential. The official SDK 1.x cannot be created without a key, and
  * sends it as a bearer.
  */
-const PLACEHOLDER = 'any';
+const PLACEHOLDER_BEARER = 'any';
 
-const UNPROVEN =
+const UNPROVEN_ORIGIN_MESSAGE =
   'Nothing shows that this request comes from your machine, and not from a web page, and this edge has a key. Send the token that this prints: npm run token -- --account dev --scopes admin';
 
 /**
@@ -33,60 +33,61 @@ const UNPROVEN =
  *
  * @throws ApiError 401 if nobody is known
  */
-export async function signIn(c: Context<AppEnv>): Promise<void> {
+export async function authenticateRequest(c: Context<AppEnv>): Promise<void> {
   const own = c.get('app').authenticate;
-  const identity = (own && (await identifyBy(own, c))) ?? (await identifyCaller(c, own !== undefined));
+  const identity = (own && (await identifyByHook(own, c))) ?? (await identifyCaller(c, own !== undefined));
   const { line } = c.get('entry');
   line.account = identity.account;
-  const requestId = withMark(c.get('requestId'), await accountMark(identity.account, c.get('settings')));
+  const requestId = insertMark(c.get('requestId'), await getAccountMark(identity.account, c.get('settings')));
   c.set('requestId', requestId);
   line.request_id = requestId;
   const { account, token } = identity;
-  c.get('share').ofCaller({ account, token: token?.jti, group: memoryGroup(account) });
-  if (identity.only) checkBoundRoute(c, identity.only);
-  c.set('identity', tagged(identity, c.req.raw.headers.get('sluice-tags')));
+  c.get('share').setSender({ account, token: token?.jti, group: memoryGroup(account) });
+  if (identity.only) checkRestrictedRoute(c, identity.only);
+  c.set('identity', applyTagsHeader(identity, c.req.raw.headers.get('sluice-tags')));
 }
 
 /** @throws ApiError 403 for a restricted token on a route that is closed to it, or from an origin that it does not name */
-function checkBoundRoute(c: Context<AppEnv>, only: Only): void {
-  if (!takesBound())
-    throw closedToBound(
+function checkRestrictedRoute(c: Context<AppEnv>, only: Only): void {
+  if (!canUseRestrictedTokens())
+    throw restrictedTokenError(
       'Restricted tokens need the plugin `agents`, which this deployment does not include. Ask its operator.',
     );
-  if (!comesFrom(only, c.req.raw)) {
+  if (!isFromAllowedOrigin(only, c.req.raw)) {
     const origins = only.origins?.join(', ');
-    throw closedToBound(`This credential is for pages of ${origins} alone, and is sent by them.`);
+    throw restrictedTokenError(`This credential is for pages of ${origins} alone, and is sent by them.`);
   }
-  if (isOpenToBound(c)) return;
-  throw closedToBound(
+  if (isOpenToRestrictedTokens(c)) return;
+  throw restrictedTokenError(
     'This credential may only ask what its token names: POST /messages with an agent, POST /classify with a classifier. This route is closed to it.',
   );
 }
 
 /** @throws ApiError 400 for malformed tags in the header. If the token has tags or is bound, the header does not count */
-function tagged(identity: Identity, header: string | null): Identity {
+function applyTagsHeader(identity: Identity, header: string | null): Identity {
   if (header === null || identity.tags !== undefined || identity.only) return identity;
-  const tags = parseTags(header);
-  if (tags === undefined) throw invalidRequest(`sluice-tags: ${TAGS_FORM}.`);
+  const tags = parseTagsHeader(header);
+  if (tags === undefined) throw invalidRequest(`sluice-tags: ${INVALID_TAGS_MESSAGE}.`);
   return { ...identity, tags };
 }
 
-async function identifyBy(own: Authenticate, c: Context<AppEnv>): Promise<Identity | undefined> {
+async function identifyByHook(authenticate: Authenticate, c: Context<AppEnv>): Promise<Identity | undefined> {
   const request = c.req.raw;
-  const caller = await own(request, c);
-  if (request.bodyUsed) throw misconfigured('`authenticate` has read the body: it must read that of request.clone().');
+  const caller = await authenticate(request, c);
+  if (request.bodyUsed)
+    throw misconfiguredError('`authenticate` has read the body: it must read that of request.clone().');
   if (caller === undefined) return undefined;
   const { data, error } = callerSchema.safeParse(caller);
   if (error) {
     // The account's name may come from the request, so a bad name is a 401. Any other fault is the Worker's own.
-    if (error.issues.every(({ path }) => path[0] === 'account')) throw unauthenticated(NO_ACCOUNT);
+    if (error.issues.every(({ path }) => path[0] === 'account')) throw unauthenticatedError(INVALID_ACCOUNT_MESSAGE);
     const fields = error.issues.map(({ path, message }) => `${path.join('.')} (${message})`).join('; ');
-    throw misconfigured(`\`authenticate\` has named a caller that is none: ${fields}.`);
+    throw misconfiguredError(`\`authenticate\` has named a caller that is none: ${fields}.`);
   }
   const { account, token, group, only } = data;
-  const scopes = scopesOfBound(data.scopes, only);
+  const scopes = restrictScopes(data.scopes, only);
   const tags = data.tags && tagsOfClaim(data.tags);
-  refuseOwnAccount(account);
+  rejectReservedAccount(account);
   if (!token) return { account, scopes, token: undefined, tags, group, only };
   const { jti, issued_at, expires_at } = token;
   const verified = { jti, issued_at, expires_at, scopes, label: undefined, issuer: 'provider' as const };
@@ -101,15 +102,15 @@ function identifyCaller(c: Context<AppEnv>, hasOwn: boolean): Identity | Promise
   const [token] = tokens;
   if (settings.isOpen && token === undefined) {
     checkPlaceholder(sent);
-    if (settings.hasKey && mayBeRebound(c)) throw unauthenticated(UNPROVEN);
-    return DEVELOPER;
+    if (settings.hasKey && mayBeDnsRebinding(c)) throw unauthenticatedError(UNPROVEN_ORIGIN_MESSAGE);
+    return DEVELOPER_IDENTITY;
   }
   if (settings.SIGNING_SECRET === undefined && settings.JWKS_URL === undefined) {
-    if (hasOwn) throw unauthenticated('This edge does not know who is asking. Sign in first.');
-    throw misconfigured('This deployment cannot verify credentials: it has neither SIGNING_SECRET nor JWKS_URL.');
+    if (hasOwn) throw unauthenticatedError('This edge does not know who is asking. Sign in first.');
+    throw misconfiguredError('This deployment cannot verify credentials: it has neither SIGNING_SECRET nor JWKS_URL.');
   }
-  if (token !== undefined) return verifiedBefore(token, settings) ?? verifyFirst(tokens, settings);
-  throw unauthenticated(
+  if (token !== undefined) return findVerified(token, settings) ?? verifyFirstValid(tokens, settings);
+  throw unauthenticatedError(
     credentials.length === 0
       ? 'Send a credential of this edge as `Authorization: Bearer …` or `x-api-key`.'
       : 'This is no credential of this edge: it must be a token that its operator or your sign-in has issued.',
@@ -117,12 +118,12 @@ function identifyCaller(c: Context<AppEnv>, hasOwn: boolean): Identity | Promise
 }
 
 /** Verifies tokens in turn. A platform before the edge may set `authorization` to a JWT of its own. @throws the first's error */
-async function verifyFirst([token = '', ...others]: readonly string[], settings: Settings): Promise<Identity> {
+async function verifyFirstValid([token = '', ...others]: readonly string[], settings: Settings): Promise<Identity> {
   try {
     return await verifyToken(token, settings);
   } catch (thrown) {
     if (others.length === 0 || !(thrown instanceof ApiError)) throw thrown;
-    return await verifyFirst(others, settings).catch(() => Promise.reject(thrown));
+    return await verifyFirstValid(others, settings).catch(() => Promise.reject(thrown));
   }
 }
 
@@ -144,11 +145,11 @@ function credentialsOf(headers: Headers): SentCredentials {
  * @throws ApiError 401 unless it is the placeholder, or the same as `x-api-key`, as the key of a helper of Claude Code
  */
 function checkPlaceholder({ bearer, key }: SentCredentials): void {
-  if (bearer === undefined || bearer === PLACEHOLDER || (bearer !== '' && bearer === key)) return;
+  if (bearer === undefined || bearer === PLACEHOLDER_BEARER || (bearer !== '' && bearer === key)) return;
   const isUnset = bearer === 'undefined' || bearer === 'null';
   const what = isUnset ? `the text \`${bearer}\`, so your code has no token` : 'not a token of this edge';
-  throw unauthenticated(
-    `Authorization: the bearer is ${bearer === '' ? 'empty' : what}. Send a token, which this prints: npm run token -- --account dev --scopes admin. To be the account \`dev\` of this development server, leave the header out, or send \`Bearer ${PLACEHOLDER}\` where a client needs a key.`,
+  throw unauthenticatedError(
+    `Authorization: the bearer is ${bearer === '' ? 'empty' : what}. Send a token, which this prints: npm run token -- --account dev --scopes admin. To be the account \`dev\` of this development server, leave the header out, or send \`Bearer ${PLACEHOLDER_BEARER}\` where a client needs a key.`,
   );
 }
 

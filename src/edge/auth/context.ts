@@ -20,7 +20,7 @@ import type { Caller, Identity } from './identity/caller.ts';
 export type Authenticate = (request: Request, c: Context<AppEnv>) => Caller | undefined | Promise<Caller | undefined>;
 
 /** What a Worker decides for one of its apps. Routes are the same for every app: they find this in the context. */
-export interface AppChoices {
+export interface AppConfig {
   /**
    * Called instead of `fetch` for everything that goes to the Claude API: the binding of a gateway, or a simulator in a test.
    * It should end when `signal` is aborted. The key in its headers is the setting ANTHROPIC_API_KEY.
@@ -40,7 +40,7 @@ export interface AppChoices {
 export interface AppEnv {
   Bindings: Bindings;
   Variables: {
-    app: AppChoices;
+    app: AppConfig;
     requestId: string;
     settings: Settings;
     entry: LogEntry;
@@ -75,6 +75,6 @@ export function contextOf(c: Pick<Context<AppEnv>, 'get' | 'env'>): RequestConte
     accounts: c.env,
     store: c.env.STORE,
     settings: c.get('settings'),
-    waitUntil: (work) => entry.during(work),
+    waitUntil: (work) => entry.trackWork(work),
   };
 }

@@ -22,25 +22,25 @@ export function groupOfClaims(
   if (name === undefined) return undefined;
   const claim = claims[name] ?? [];
   if (issuer === 'edge') return isGroup(claim) ? claim : undefined;
-  if (isLeftOut(claims, name)) throw unreadable(name, 'is not in the token itself');
+  if (isOmittedClaim(claims, name)) throw groupClaimError(name, 'is not in the token itself');
   const groups: readonly unknown[] = [...new Set(Array.isArray(claim) ? claim : [claim])];
   if (groups.length === 0) return otherwise;
-  if (!groups.every(isGroup)) throw unreadable(name, 'must have names of 1 to 128 characters');
+  if (!groups.every(isGroup)) throw groupClaimError(name, 'must have names of 1 to 128 characters');
   const [first, ...more] = groups;
   if (more.length === 0) return first;
   if (order.length === 0)
-    throw unreadable(name, 'names several groups, and JWT_GROUP_ORDER does not say which one counts');
+    throw groupClaimError(name, 'names several groups, and JWT_GROUP_ORDER does not say which one counts');
   const wins = order.find((group) => groups.includes(group));
-  if (wins === undefined) throw unreadable(name, 'names several groups, and none that JWT_GROUP_ORDER has');
+  if (wins === undefined) throw groupClaimError(name, 'names several groups, and none that JWT_GROUP_ORDER has');
   return wins;
 }
 
 /** @returns whether a claim is not in the token itself: Microsoft Entra leaves out a list that is too long, and says so. */
-export function isLeftOut({ _claim_names: elsewhere }: JWTPayload, name: string): boolean {
+export function isOmittedClaim({ _claim_names: elsewhere }: JWTPayload, name: string): boolean {
   return isObject(elsewhere) && Object.hasOwn(elsewhere, name);
 }
 
-function unreadable(claim: string, why: string): ApiError {
+function groupClaimError(claim: string, why: string): ApiError {
   return finalError(
     'authentication_error',
     `This credential names no group that can pay: its claim \`${claim}\` ${why}.`,

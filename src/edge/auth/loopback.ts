@@ -3,7 +3,7 @@ import { createMiddleware } from 'hono/factory';
 import { finalError } from '../kit/http/errors.ts';
 import { isLoopback } from '../kit/http/headers/hosts.ts';
 import type { AppEnv } from './context.ts';
-import { MarkedRoutes } from './marked-routes.ts';
+import { RouteSet } from './route-set.ts';
 
 /**
  * Restricts a development server to its own machine. Otherwise any web page (by its `Origin`) or any name that points here
@@ -13,29 +13,29 @@ import { MarkedRoutes } from './marked-routes.ts';
  * and rewrites the host in every header, `Origin` too. A page under a rebound name then looks like a page of localhost. But its
  * URL is not trustworthy, so the browser sends no `Sec-Fetch-Site` with its requests, and no page can set that header.
  */
-export const loopbackOnly = createMiddleware<AppEnv>((c, next) => {
+export const restrictToLoopback = createMiddleware<AppEnv>((c, next) => {
   const { development, isOpen } = c.get('settings');
   if (!development) return next();
-  if (!isLoopback(c.req.url)) throw finalError('permission_error', FOREIGN);
+  if (!isLoopback(c.req.url)) throw finalError('permission_error', NOT_LOOPBACK_MESSAGE);
   const origin = c.req.header('origin');
   // Where credentials are required, ALLOWED_ORIGINS decides on pages, as in a deployment.
   if (origin === undefined || !isOpen) return next();
-  if (!isLoopback(origin)) throw finalError('permission_error', FOREIGN);
-  if (!c.req.header(FETCH_SITE)) throw finalError('permission_error', UNKNOWN_PAGE);
+  if (!isLoopback(origin)) throw finalError('permission_error', NOT_LOOPBACK_MESSAGE);
+  if (!c.req.header(FETCH_SITE)) throw finalError('permission_error', UNKNOWN_PAGE_MESSAGE);
   return next();
 });
 
 const FETCH_SITE = 'sec-fetch-site';
-const FOREIGN =
+const NOT_LOOPBACK_MESSAGE =
   'A development server accepts requests from its own machine only. Call it as http://localhost, from a page on this machine.';
-const UNKNOWN_PAGE =
+const UNKNOWN_PAGE_MESSAGE =
   'This request has an `Origin` but no `Sec-Fetch-Site`, so it may come from a page whose name was made to point to this machine. Use a current browser (Chrome 76, Edge 79, Firefox 90, Safari 16.4 or newer). From a program, leave out `Origin`.';
 
 const OWN_SITES: readonly (string | null)[] = ['same-origin', 'same-site', 'none'];
-const publicRoutes = new MarkedRoutes();
+const publicRoutes = new RouteSet();
 
 /** Marks a route by its function: what it answers is no secret, so that in development any page may read it. */
-export function openToPages(handler: Handler<AppEnv>): void {
+export function openToAnyPage(handler: Handler<AppEnv>): void {
   publicRoutes.add(handler);
 }
 
@@ -44,8 +44,8 @@ export function openToPages(handler: Handler<AppEnv>): void {
  * request's URL from a header that such a page can set. But browsers add an `Origin` to all that is not GET or HEAD, and only
  * to pages of this machine they say by `sec-fetch-site` where a request comes from. No page can change either.
  */
-export function mayBeRebound(c: Context<AppEnv>): boolean {
+export function mayBeDnsRebinding(c: Context<AppEnv>): boolean {
   const { method, headers } = c.req.raw;
   if ((method !== 'GET' && method !== 'HEAD') || headers.has('origin')) return false;
-  return !OWN_SITES.includes(headers.get(FETCH_SITE)) && !publicRoutes.answers(c);
+  return !OWN_SITES.includes(headers.get(FETCH_SITE)) && !publicRoutes.matches(c);
 }

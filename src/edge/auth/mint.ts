@@ -33,7 +33,7 @@ export interface MintedCredential {
 }
 
 /** How long a token for everything is valid if nobody says how long. */
-const ADMIN_SECONDS = 30 * 86_400;
+const DEFAULT_ADMIN_TOKEN_SECONDS = 30 * 86_400;
 /** The only algorithm of this edge's own tokens. */
 export const TOKEN_ALGORITHM = 'HS256';
 
@@ -45,7 +45,7 @@ export const TOKEN_ALGORITHM = 'HS256';
 export async function mintToken(secret: string, options: MintOptions, now = Date.now()): Promise<MintedCredential> {
   const second = Math.floor(now / 1_000);
   const { jti, issuedAt } = options.renews ?? { jti: crypto.randomUUID(), issuedAt: second };
-  const expiresIn = options.expiresIn ?? (options.scopes.includes('admin') ? ADMIN_SECONDS : undefined);
+  const expiresIn = options.expiresIn ?? (options.scopes.includes('admin') ? DEFAULT_ADMIN_TOKEN_SECONDS : undefined);
   const expiresAt = expiresIn === undefined ? undefined : second + expiresIn;
   const claims: JWTPayload = { scope: options.scopes.join(' ') };
   if (options.label !== undefined) claims.label = options.label;

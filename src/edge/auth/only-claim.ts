@@ -1,7 +1,7 @@
 import type { JWTPayload } from 'jose';
 import type { Settings } from '../config/settings.ts';
 import { type ApiError, finalError } from '../kit/http/errors.ts';
-import { isLeftOut } from './group-claim.ts';
+import { isOmittedClaim } from './group-claim.ts';
 import type { VerifiedToken } from './identity/caller.ts';
 import { type Only, onlySchema } from './identity/only.ts';
 
@@ -17,23 +17,25 @@ export function onlyOfClaims(
   issuer: VerifiedToken['issuer'],
   { JWT_ONLY_CLAIM: name, JWT_ONLY: otherwise }: Pick<Settings, 'JWT_ONLY_CLAIM' | 'JWT_ONLY'>,
 ): Only | undefined {
-  if (issuer === 'edge') return claims.only === undefined ? undefined : readOnly('only', claims.only);
+  if (issuer === 'edge') return claims.only === undefined ? undefined : parseOnly('only', claims.only);
   if (name === undefined) return otherwise;
-  if (isLeftOut(claims, name)) throw unboundable(name, 'is not in the token itself');
+  if (isOmittedClaim(claims, name)) throw onlyClaimError(name, 'is not in the token itself');
   const claim = claims[name];
   if (claim !== undefined) {
-    return readOnly(name, { agents: typeof claim === 'string' ? claim.split(' ').filter((one) => one !== '') : claim });
+    return parseOnly(name, {
+      agents: typeof claim === 'string' ? claim.split(' ').filter((one) => one !== '') : claim,
+    });
   }
-  if (!otherwise) throw unboundable(name, 'is absent, and JWT_ONLY does not say what counts then');
+  if (!otherwise) throw onlyClaimError(name, 'is absent, and JWT_ONLY does not say what counts then');
   return otherwise;
 }
 
-function readOnly(name: string, only: unknown): Only {
+function parseOnly(name: string, only: unknown): Only {
   const { data } = onlySchema.safeParse(only);
-  if (!data) throw unboundable(name, 'cannot be read');
+  if (!data) throw onlyClaimError(name, 'cannot be read');
   return data;
 }
 
-function unboundable(claim: string, why: string): ApiError {
+function onlyClaimError(claim: string, why: string): ApiError {
   return finalError('authentication_error', `This credential may ask nothing: its claim \`${claim}\` ${why}.`);
 }

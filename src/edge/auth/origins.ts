@@ -1,7 +1,7 @@
 import { cors } from 'hono/cors';
 import { createMiddleware } from 'hono/factory';
-import { CORE_HEADERS } from '../kit/http/headers/answer-headers.ts';
 import { isLoopback } from '../kit/http/headers/hosts.ts';
+import { CORE_HEADERS } from '../kit/http/headers/response-headers.ts';
 import { contributions, memoizeByPlugins } from '../kit/plugins/plugins.ts';
 import type { AppEnv } from './context.ts';
 
@@ -15,7 +15,7 @@ const EXPOSED_HEADERS = [
   'x-should-retry',
   'location',
   ...['requests', 'tokens', 'input-tokens', 'output-tokens'].flatMap((counted) =>
-    ['limit', 'remaining', 'reset'].map((what) => `anthropic-ratelimit-${counted}-${what}`),
+    ['limit', 'remaining', 'reset'].map((suffix) => `anthropic-ratelimit-${counted}-${suffix}`),
   ),
   ...[
     ...['status', 'reset', 'representative-claim', 'overage-status', 'overage-reset', 'overage-utilization'],
@@ -24,7 +24,7 @@ const EXPOSED_HEADERS = [
   ...CORE_HEADERS,
 ];
 
-const answerCors = memoizeByPlugins(() =>
+const createCorsHandler = memoizeByPlugins(() =>
   cors({
     origin: (origin, c) => {
       const { isOpen, ALLOWED_ORIGINS } = c.get('settings') as AppEnv['Variables']['settings'];
@@ -38,6 +38,6 @@ const answerCors = memoizeByPlugins(() =>
 );
 
 /** Adds CORS headers for the origins of ALLOWED_ORIGINS. A request without an `Origin` is not from a page, and needs none. */
-export const allowOrigins = createMiddleware<AppEnv>((c, next) =>
-  c.req.raw.headers.has('origin') ? answerCors()(c, next) : next(),
+export const addCorsHeaders = createMiddleware<AppEnv>((c, next) =>
+  c.req.raw.headers.has('origin') ? createCorsHandler()(c, next) : next(),
 );

@@ -5,21 +5,21 @@ import { findTargetHandler } from 'hono/utils/handler';
 import type { AppEnv } from './context.ts';
 
 /** The functions that come after the check for a credential. */
-interface Behind {
+interface ProtectedHandlers {
   /** The app's own routes. No Worker can open them. */
-  own: ReadonlySet<unknown>;
+  ownHandlers: ReadonlySet<unknown>;
   /** Middleware of all paths. If only these functions match a path, the path does not exist. */
-  passing: ReadonlySet<unknown>;
+  globalMiddleware: ReadonlySet<unknown>;
 }
 
 /** Opens paths of routes that a Worker adds to the app, so that they need no credential. */
-export const open = createMiddleware<AppEnv>((c, next) => {
+export const openPath = createMiddleware<AppEnv>((c, next) => {
   c.set('opened', true);
   return next();
 });
 
 /** Closes paths, so that they need a credential even if the app has no routes there. */
-export const close = createMiddleware<AppEnv>((c, next) => {
+export const closePath = createMiddleware<AppEnv>((c, next) => {
   c.set('closed', true);
   return next();
 });
@@ -32,15 +32,15 @@ export const close = createMiddleware<AppEnv>((c, next) => {
  * @param identify finds out who asks, or throws
  * @param behind returns the app's own routes. It is called when all of them exist
  */
-export function closedUnlessOpened(
+export function requireCredential(
   app: Hono<AppEnv>,
   identify: (c: Context<AppEnv>) => Promise<void>,
-  behind: () => Behind,
+  behind: () => ProtectedHandlers,
 ) {
   let all: ReadonlySet<unknown> | undefined;
   const isClosed = (c: Context<AppEnv>): boolean => {
     if (c.get('closed')) return true;
-    const { own, passing } = behind();
+    const { ownHandlers: own, globalMiddleware: passing } = behind();
     // The functions that will run decide, not the path: a path could be written so that it is read differently here and
     // in the router. `all` can be remembered, since no route can be added after the first request.
     all ??= handlersOf(app);

@@ -2,10 +2,10 @@ import type { Context, Handler, MiddlewareHandler } from 'hono';
 import type { Hono } from '../kit/http/hono.ts';
 import type * as z from '../kit/http/zod.ts';
 import { checkScope } from './authenticate.ts';
-import { openToBound } from './bound-routes.ts';
-import type { AppChoices, AppEnv } from './context.ts';
+import type { AppConfig, AppEnv } from './context.ts';
 import type { Scope } from './identity/identity.ts';
-import { openToPages } from './loopback.ts';
+import { openToAnyPage } from './loopback.ts';
+import { openToRestrictedTokens } from './restricted-routes.ts';
 
 type Method = 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
 
@@ -15,7 +15,7 @@ export type RouteName = `${Method} /${string}`;
 type PathOf<Name> = Name extends `${string} ${infer Path}` ? Path : never;
 
 /** What must hold before a route's handler is called, and what it reads. */
-interface RouteTerms<Body, Query> {
+interface RouteOptions<Body, Query> {
   /** The scope that it needs. `credential`: any scope will do; `signature`: the body must be signed; `nothing`: it is public. */
   needs: Scope | 'credential' | 'signature' | 'nothing';
   /** By these the handler checks what is sent, and from these the reference describes it. */
@@ -25,7 +25,7 @@ interface RouteTerms<Body, Query> {
   /** Whether its query also says which page of a list is asked for: `readPage` reads that. */
   pages?: true;
   /** Whether restricted tokens may use it. Then the handler must see what they may ask there. */
-  bound?: true;
+  restrictedClassifier?: true;
   /** Whether its answer is no secret: in development any page may read it. */
   common?: true;
   /** Whether its admission asks the account if the credential is revoked. Of all others it is asked before them. */
@@ -35,10 +35,10 @@ interface RouteTerms<Body, Query> {
 }
 
 /** One route: all that the core, its plugins and the reference know of it. */
-export interface Route<Name extends RouteName, Body, Query> extends RouteTerms<Body, Query> {
+export interface Route<Name extends RouteName, Body, Query> extends RouteOptions<Body, Query> {
   readonly name: Name;
   // A method, so that routes of different paths stand in one list.
-  answer(c: Context<AppEnv, PathOf<Name>>, request: { body: Body; query: Query }): Response | Promise<Response>;
+  handle(c: Context<AppEnv, PathOf<Name>>, request: { body: Body; query: Query }): Response | Promise<Response>;
 }
 
 export type AnyRoute = Route<RouteName, z.ZodMiniType | undefined, z.ZodMiniObject | undefined>;
@@ -53,7 +53,7 @@ declare module '../kit/plugins/plugins.ts' {
 declare module '../kit/plugins/plugins.ts' {
   interface Plugin {
     /** Reads the options that the plugin adds to `createApp`. Called once for each app. @throws Error for a malformed option */
-    readonly options?: (app: AppChoices) => void;
+    readonly options?: (app: AppConfig) => void;
   }
 }
 
@@ -66,12 +66,12 @@ export function route<
   const Name extends RouteName,
   Body extends z.ZodMiniType | undefined = undefined,
   Query extends z.ZodMiniObject | undefined = undefined,
->(name: Name, terms: RouteTerms<Body, Query>, answer: Route<Name, Body, Query>['answer']): Route<Name, Body, Query> {
-  return { ...terms, name, answer };
+>(name: Name, terms: RouteOptions<Body, Query>, answer: Route<Name, Body, Query>['handle']): Route<Name, Body, Query> {
+  return { ...terms, name, handle: answer };
 }
 
 /** Middleware of routes. */
-interface Before {
+interface RouteMiddleware {
   /** Before each of them. */
   first?: readonly MiddlewareHandler<AppEnv>[];
   /** Before the body of a request that spends money is read. */
@@ -79,34 +79,34 @@ interface Before {
 }
 
 /** Adds routes to an app. The first function of each also asks for the scope. */
-export function mount(
+export function mountRoutes(
   app: Hono<AppEnv>,
   routes: readonly AnyRoute[],
-  { first = [], beforeSpending }: Before = {},
+  { first = [], beforeSpending }: RouteMiddleware = {},
 ): void {
-  for (const { name, needs, bound, common, spends, body, query, answer } of routes) {
+  for (const { name, needs, restrictedClassifier, common, spends, body, query, handle: answer } of routes) {
     const [method = '', path = ''] = name.split(' ');
     const request = {
       body,
       get query() {
-        return querySchema(query);
+        return querySchemaOf(query);
       },
     };
-    const answering: Handler<AppEnv> = (c) => answer(c, request);
-    const [head = answering, ...others] = [...(spends && beforeSpending ? [beforeSpending] : []), answering];
+    const handler: Handler<AppEnv> = (c) => answer(c, request);
+    const [head = handler, ...others] = [...(spends && beforeSpending ? [beforeSpending] : []), handler];
     const scope = scopeOf(needs);
     // New for every app, so that it knows its own from those of another one.
-    const checked: Handler<AppEnv> = (c, next) => {
+    const guardedHandler: Handler<AppEnv> = (c, next) => {
       if (scope) checkScope(c.get('identity'), scope);
       return head(c, next);
     };
-    if (bound) openToBound(checked);
-    if (common) openToPages(checked);
-    app.on(method, [path], ...first, checked, ...others);
+    if (restrictedClassifier) openToRestrictedTokens(guardedHandler);
+    if (common) openToAnyPage(guardedHandler);
+    app.on(method, [path], ...first, guardedHandler, ...others);
   }
 }
 
-export function querySchema(query: AnyRoute['query']): z.ZodMiniObject | undefined {
+export function querySchemaOf(query: AnyRoute['query']): z.ZodMiniObject | undefined {
   return typeof query === 'function' ? query() : query;
 }
 

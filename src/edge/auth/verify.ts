@@ -8,16 +8,16 @@ import {
   jwtVerify,
 } from 'jose';
 import type { Settings } from '../config/settings.ts';
-import { getOrMake } from '../kit/cache/get-or-make.ts';
+import { getOrCreate } from '../kit/cache/get-or-create.ts';
 import { LruCache } from '../kit/cache/lru.ts';
 import { sha256Hex, utf8 } from '../kit/http/bytes.ts';
-import { ApiError, finalError, tryAgain } from '../kit/http/errors.ts';
+import { ApiError, finalError, retryableError } from '../kit/http/errors.ts';
 import { isObject } from '../kit/json/object.ts';
-import { markBy } from './account-mark.ts';
+import { getMark } from './account-mark.ts';
 import { groupOfClaims } from './group-claim.ts';
 import { type Identity, LEEWAY_S, type Session, type VerifiedToken } from './identity/caller.ts';
 import { isAccount, isSourceAccount, isVisitor, PROVIDER_DEFAULT, parseScopes } from './identity/identity.ts';
-import { scopesOfBound } from './identity/only.ts';
+import { restrictScopes } from './identity/only.ts';
 import { tagsOfClaim } from './identity/tags.ts';
 import { TOKEN_ALGORITHM } from './mint.ts';
 import { onlyOfClaims } from './only-claim.ts';
@@ -26,17 +26,17 @@ import { onlyOfClaims } from './only-claim.ts';
 const PROVIDER_ALGORITHMS = ['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512', 'ES256', 'ES384', 'ES512', 'EdDSA'];
 
 /** How many verified tokens an isolate remembers. */
-const MOST_VERIFIED = 5_000;
+const MAX_VERIFIED_TOKENS = 5_000;
 /** How many keys without an id are tried for one token. */
-const MOST_KEYS_TRIED = 4;
+const MAX_KEYS_TRIED = 4;
 /** Milliseconds for which it is remembered that the provider's keys could not be read. */
-const UNREAD_KEYS_MS = 2_000;
+const KEYS_FAILURE_MS = 2_000;
 /** The longest id of a token that an account keeps. */
-const LONGEST_JTI = 256;
+const MAX_JTI_CHARACTERS = 256;
 
 /** What an isolate remembers for its settings. Verifying a token costs more than relaying a request. */
 interface Verifier {
-  remembered: LruCache<string, Identity>;
+  verifiedTokens: LruCache<string, Identity>;
   provider: JWTVerifyGetKey | undefined;
 }
 
@@ -49,17 +49,17 @@ const verifiers = new WeakMap<Settings, Verifier>();
  * @throws ApiError 401 for a credential that is not valid; 503 while the provider's keys cannot be read
  */
 export async function verifyToken(token: string, settings: Settings, now = Date.now()): Promise<Identity> {
-  const earlier = verifiedBefore(token, settings, now);
+  const earlier = findVerified(token, settings, now);
   if (earlier) return earlier;
-  const verifier = verifierOf(settings);
+  const verifier = getVerifier(settings);
   const identity = await verify(token, settings, verifier, now);
-  verifier.remembered.set(token, identity);
+  verifier.verifiedTokens.set(token, identity);
   return identity;
 }
 
 /** @returns the owner of a credential, if this isolate has verified it before and it has not expired. */
-export function verifiedBefore(token: string, settings: Settings, now = Date.now()): Identity | undefined {
-  const { remembered } = verifierOf(settings);
+export function findVerified(token: string, settings: Settings, now = Date.now()): Identity | undefined {
+  const { verifiedTokens: remembered } = getVerifier(settings);
   const earlier = remembered.get(token);
   const leeway = earlier?.token?.issuer === 'provider' ? LEEWAY_S : 0;
   if (!earlier || ((earlier.token?.expires_at ?? Number.POSITIVE_INFINITY) + leeway) * 1_000 > now) return earlier;
@@ -73,7 +73,7 @@ export function isJwt(credential: string): boolean {
 }
 
 /** @returns the 401 for a credential that is absent or not valid. */
-export function unauthenticated(message: string): ApiError {
+export function unauthenticatedError(message: string): ApiError {
   return finalError('authentication_error', message);
 }
 
@@ -82,21 +82,24 @@ export function unauthenticated(message: string): ApiError {
  *
  * @throws ApiError 401 for such an account
  */
-export function refuseOwnAccount(account: string): void {
-  if (isVisitor(account)) throw unauthenticated('This deployment has no visitors, or this account is not one of them.');
+export function rejectReservedAccount(account: string): void {
+  if (isVisitor(account))
+    throw unauthenticatedError('This deployment has no visitors, or this account is not one of them.');
   if (!isSourceAccount(account)) return;
-  throw unauthenticated('Accounts named `webhook-…` pay for webhooks, and nobody logs in as one. Use another account.');
+  throw unauthenticatedError(
+    'Accounts named `webhook-…` pay for webhooks, and nobody logs in as one. Use another account.',
+  );
 }
 
-function verifierOf(settings: Settings): Verifier {
-  return getOrMake(verifiers, settings, () => {
+function getVerifier(settings: Settings): Verifier {
+  return getOrCreate(verifiers, settings, () => {
     const { JWKS_URL: url } = settings;
-    const provider = url === undefined ? undefined : providerKeys(new URL(url));
-    return { remembered: new LruCache({ most: MOST_VERIFIED }), provider };
+    const provider = url === undefined ? undefined : createProviderKeys(new URL(url));
+    return { verifiedTokens: new LruCache({ maxSize: MAX_VERIFIED_TOKENS }), provider };
   });
 }
 
-function providerKeys(url: URL): JWTVerifyGetKey {
+function createProviderKeys(url: URL): JWTVerifyGetKey {
   const keys = createRemoteJWKSet(url);
   /** The last failure to read them, and until when it is remembered: not every request waits for a provider that is down. */
   let failed: { thrown: unknown; until: number } | undefined;
@@ -106,10 +109,10 @@ function providerKeys(url: URL): JWTVerifyGetKey {
       return await keys(header, token);
     } catch (thrown) {
       if (thrown instanceof errors.JWKSNoMatchingKey || thrown instanceof errors.JWKSMultipleMatchingKeys) throw thrown;
-      if (failed?.thrown !== thrown) failed = { thrown, until: Date.now() + UNREAD_KEYS_MS };
+      if (failed?.thrown !== thrown) failed = { thrown, until: Date.now() + KEYS_FAILURE_MS };
       // The credential may be valid, so the caller may try again.
       const message = 'The identity provider’s keys could not be read. Try again in a moment.';
-      throw tryAgain(message, 'jwks_unavailable', { seconds: 5, cause: thrown });
+      throw retryableError(message, 'jwks_unavailable', { seconds: 5, cause: thrown });
     }
   };
 }
@@ -122,12 +125,12 @@ async function verify(token: string, settings: Settings, verifier: Verifier, now
     if (decodeProtectedHeader(token).alg === TOKEN_ALGORITHM) {
       const { payload, secret } = await verifyWithSecrets(token, secrets, currentDate);
       rejectFutureToken(payload, now);
-      const identity = await identityOf(token, payload, 'edge', true, settings);
-      if (identity.token) identity.token.mark = await markBy(secret, identity.account);
+      const identity = await createIdentity(token, payload, 'edge', true, settings);
+      if (identity.token) identity.token.mark = await getMark(secret, identity.account);
       return identity;
     }
     if (!verifier.provider)
-      throw unauthenticated('This credential was not issued by this edge. Ask its operator for one.');
+      throw unauthenticatedError('This credential was not issued by this edge. Ask its operator for one.');
     const payload = await verifyWithProvider(token, verifier.provider, {
       algorithms: PROVIDER_ALGORITHMS,
       issuer: settings.JWT_ISSUER ?? [],
@@ -137,9 +140,9 @@ async function verify(token: string, settings: Settings, verifier: Verifier, now
       currentDate,
     });
     rejectFutureToken(payload, now);
-    return await identityOf(token, payload, 'provider', settings.JWT_ADMIN === 'true', settings);
+    return await createIdentity(token, payload, 'provider', settings.JWT_ADMIN === 'true', settings);
   } catch (thrown) {
-    throw asUnauthenticated(thrown);
+    throw toUnauthenticatedError(thrown);
   }
 }
 
@@ -150,7 +153,7 @@ async function verify(token: string, settings: Settings, verifier: Verifier, now
  */
 function rejectFutureToken({ iat }: JWTPayload, now: number): void {
   if (iat === undefined || iat * 1_000 <= now + LEEWAY_S * 1_000) return;
-  throw unauthenticated(
+  throw unauthenticatedError(
     `This credential is dated more than ${LEEWAY_S} seconds ahead (its claim \`iat\`). Whoever issues it must set their clock. Then get a new one.`,
   );
 }
@@ -172,7 +175,7 @@ async function verifyWithProvider(
         return (await jwtVerify(token, key, options)).payload;
       } catch (failure) {
         const isOtherKey = failure instanceof errors.JWSSignatureVerificationFailed;
-        if (!isOtherKey || tried >= MOST_KEYS_TRIED) throw failure;
+        if (!isOtherKey || tried >= MAX_KEYS_TRIED) throw failure;
       }
     }
     throw new errors.JWSSignatureVerificationFailed();
@@ -185,7 +188,7 @@ async function verifyWithSecrets(
   secrets: readonly string[],
   currentDate: Date,
 ): Promise<{ payload: JWTPayload; secret: string }> {
-  let failure: unknown = unauthenticated('This credential was not issued by this edge. Ask its operator for one.');
+  let failure: unknown = unauthenticatedError('This credential was not issued by this edge. Ask its operator for one.');
   for (const secret of secrets) {
     try {
       const key = utf8(secret);
@@ -203,7 +206,7 @@ async function verifyWithSecrets(
  * @param mayBeAdmin whether the scope `admin` counts. A person who writes a provider's claims need not be an admin of this
  * edge
  */
-async function identityOf(
+async function createIdentity(
   token: string,
   claims: JWTPayload,
   issuer: VerifiedToken['issuer'],
@@ -211,14 +214,14 @@ async function identityOf(
   settings: Settings,
 ): Promise<Identity> {
   if (!isAccount(claims.sub)) {
-    throw unauthenticated('This credential names no account: its `sub` must have 1 to 128 characters.');
+    throw unauthenticatedError('This credential names no account: its `sub` must have 1 to 128 characters.');
   }
   // The edge mints such an account for nobody but visitors.
   const visitors = issuer === 'edge' && isVisitor(claims.sub) ? settings.VISITORS : undefined;
-  if (!visitors) refuseOwnAccount(claims.sub);
+  if (!visitors) rejectReservedAccount(claims.sub);
   const named = parseScopes(claims.scope).filter((scope) => mayBeAdmin || scope !== 'admin');
   const only = onlyOfClaims(claims, issuer, settings);
-  const scopes = scopesOfBound(issuer === 'provider' && named.length === 0 ? PROVIDER_DEFAULT : named, only);
+  const scopes = restrictScopes(issuer === 'provider' && named.length === 0 ? PROVIDER_DEFAULT : named, only);
   const group = visitors?.group ?? groupOfClaims(claims, issuer, settings);
   return {
     account: claims.sub,
@@ -227,7 +230,7 @@ async function identityOf(
     tags: tagsOfClaim(claims.tags),
     ...(only && { only }),
     token: {
-      jti: isTokenId(claims.jti) ? claims.jti : await idFromHash(token),
+      jti: isTokenId(claims.jti) ? claims.jti : await hashToTokenId(token),
       issued_at: claims.iat,
       expires_at: claims.exp,
       scopes,
@@ -246,7 +249,7 @@ function sessionOf(claim: unknown): Session | undefined {
 
 /** @returns whether a claim can be an id by which a token is listed and revoked. In a provider's token it may be anything. */
 function isTokenId(claim: unknown): claim is string {
-  return typeof claim === 'string' && claim.length >= 1 && claim.length <= LONGEST_JTI && claim.isWellFormed();
+  return typeof claim === 'string' && claim.length >= 1 && claim.length <= MAX_JTI_CHARACTERS && claim.isWellFormed();
 }
 
 /**
@@ -254,16 +257,16 @@ function isTokenId(claim: unknown): claim is string {
  * written in several ways (unused bits of its last character, an elliptic curve's other half), so that a revoked token would
  * get a new id.
  */
-async function idFromHash(token: string): Promise<string> {
+async function hashToTokenId(token: string): Promise<string> {
   const signed = token.slice(0, token.lastIndexOf('.'));
   return `sha256-${(await sha256Hex(utf8(signed))).slice(0, 32)}`;
 }
 
-function asUnauthenticated(thrown: unknown): ApiError {
+function toUnauthenticatedError(thrown: unknown): ApiError {
   if (thrown instanceof ApiError) return thrown;
-  if (thrown instanceof errors.JWTExpired) return unauthenticated('This credential has expired. Get a new one.');
+  if (thrown instanceof errors.JWTExpired) return unauthenticatedError('This credential has expired. Get a new one.');
   if (thrown instanceof errors.JWTClaimValidationFailed) {
-    return unauthenticated(`This credential does not hold here: its claim \`${thrown.claim}\` is not accepted.`);
+    return unauthenticatedError(`This credential does not hold here: its claim \`${thrown.claim}\` is not accepted.`);
   }
-  return unauthenticated('This credential does not hold: it is malformed, altered, or signed with another key.');
+  return unauthenticatedError('This credential does not hold: it is malformed, altered, or signed with another key.');
 }

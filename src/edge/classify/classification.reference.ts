@@ -1,8 +1,8 @@
 import * as z from '../kit/http/zod.ts';
 import { messageBatch } from '../money/lists/batches-answers.schema.ts';
-import { jsonAnswer, linesContent } from '../openapi/answers.ts';
-import { type Content, type Resource, words } from '../openapi/resource.ts';
-import { storedParameters, storedRoutes } from '../registry/versions/versions.reference.ts';
+import { type Content, describeRoutes, type Resource } from '../openapi/resource.ts';
+import { jsonLinesContent, jsonResponse } from '../openapi/responses.ts';
+import { describeParameters, describeVersionedRoutes } from '../registry/versions/versions.reference.ts';
 import { CLASSIFIER_ROUTES } from './classifiers.route.ts';
 import { putClassifier } from './classifiers.schema.ts';
 import { classifierContent, classifierDeleted } from './classifiers-answers.schema.ts';
@@ -23,12 +23,12 @@ const schema = {
 const named = { type: 'classifier', name: 'tickets', version, owner: 'account' };
 const stored = { ...named, labels, multi: false, allow_none: false };
 const usage = { input_tokens: 259, output_tokens: 9, cache_read_input_tokens: 0, cache_creation_input_tokens: 0 };
-const askOnce = { label: 'billing', confidence: null, fields: null, cached: false };
+const singleRequest = { label: 'billing', confidence: null, fields: null, cached: false };
 const spent = { usage, cost_usd: 0.0000304, model: 'claude-haiku-5-5' };
-export const shownBatch = z.withMeta(messageBatch, { id: 'MessageBatch' });
+export const batchExample = z.withMeta(messageBatch, { id: 'MessageBatch' });
 
 /** A batch that runs; the answer to `POST /classify` with `batch`. */
-export const runningBatch = {
+export const runningBatchExample = {
   id: 'msgbatch_01m7w6qgcqbcyj201bk2gjctdn',
   type: 'message_batch',
   processing_status: 'in_progress',
@@ -44,10 +44,10 @@ export const runningBatch = {
 const headers = ['sluice-cost-usd', 'sluice-upstream', 'anthropic-ratelimit-requests-remaining'] as const;
 
 const lines = [
-  { type: 'result', id: 'a', ...askOnce, error: null },
+  { type: 'result', id: 'a', ...singleRequest, error: null },
   { type: 'summary', ...spent },
 ];
-const jsonLines = linesContent(lines);
+const jsonLines = jsonLinesContent(lines);
 const events: Content = {
   type: 'text/event-stream',
   schema: z.string(),
@@ -75,9 +75,9 @@ export const severalLabels = { version, usage, headers, streams: STREAMS, conten
 export const classification: Resource = {
   tag: 'Classification',
   description: 'Labels for texts, always of those that were given, and how good they are.',
-  parameters: storedParameters('tickets'),
+  parameters: describeParameters('tickets'),
   routes: {
-    ...words(CLASSIFY_ROUTES, {
+    ...describeRoutes(CLASSIFY_ROUTES, {
       'POST /classify': {
         operation: 'classify',
         summary: 'Label a text, or up to 256 of them',
@@ -92,12 +92,12 @@ export const classification: Resource = {
             content: [evaluationContent, ...severalLabels.contents],
             headers,
           },
-          202: jsonAnswer('With `batch`: the batch.', shownBatch, runningBatch),
+          202: jsonResponse('With `batch`: the batch.', batchExample, runningBatchExample),
         },
         errors: [404, 429, 503, 504, 529],
       },
     }),
-    ...storedRoutes(CLASSIFIER_ROUTES, {
+    ...describeVersionedRoutes(CLASSIFIER_ROUTES, {
       kind: 'classifier',
       title: 'Classifier',
       plural: 'classifiers',
@@ -105,7 +105,7 @@ export const classification: Resource = {
       put: {
         schemas: putClassifier,
         example: { labels },
-        answer: jsonAnswer('The version that the name points to now.', classifier, stored),
+        answer: jsonResponse('The version that the name points to now.', classifier, stored),
         errors: [429, 503],
       },
       content: { schema: classifier, example: stored },

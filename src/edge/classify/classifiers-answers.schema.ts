@@ -6,7 +6,7 @@ import { labels, putClassifier } from './classifiers.schema.ts';
 export const classifierContent = z.object({
   ...storedVersion('classifier'),
   ...putClassifier.fields.shape,
-  labels: z.described(labels, 'As they were stored; with a `schema`, those that were read from it.'),
+  labels: z.withDescription(labels, 'As they were stored; with a `schema`, those that were read from it.'),
   multi: z.boolean(),
   allow_none: z.boolean(),
 });

@@ -1,24 +1,24 @@
 import { encoder } from '../kit/http/bytes.ts';
-import { admitStoring } from '../money/admission/admit-free.ts';
-import { readToStore } from '../money/admission/read-body.ts';
-import type { Found } from '../money/versions/kv-copies.ts';
-import { namedRoutes, ownerName } from '../registry/versions/named-routes.ts';
+import { admitVersionStorage } from '../money/admission/admit-free.ts';
+import { readJsonToStore } from '../money/admission/read-body.ts';
+import type { FoundVersion } from '../money/versions/kv-copies.ts';
+import { createVersionedRoutes, toOwner } from '../registry/versions/versioned-routes.ts';
 import { MAX_CLASSIFIER_BYTES, putClassifier } from './classifiers.schema.ts';
 import { CLASSIFIERS, type StoredClassifier, storedClassifier } from './task/classifier.ts';
 
 /** The routes of classifiers. An admin stores the deployment's, everybody else those of their account. */
-export const CLASSIFIER_ROUTES = namedRoutes({
+export const CLASSIFIER_ROUTES = createVersionedRoutes({
   stored: CLASSIFIERS,
   scope: 'classify',
   schemas: putClassifier,
   maxBytes: MAX_CLASSIFIER_BYTES,
-  readBody: async (c) => (await readToStore(c, 'free')).json,
+  readBody: async (c) => (await readJsonToStore(c, 'free')).json,
   write: (fields) => encoder.encode(JSON.stringify(storedClassifier(fields))),
-  show: (c, found) => c.json(classifierAnswerOf(found)),
-  answerPut: (_, version) => classifierAnswerOf(version),
-  admit: admitStoring,
+  respond: (c, found) => c.json(toClassifierResponse(found)),
+  createPutResponse: (_, version) => toClassifierResponse(version),
+  admit: admitVersionStorage,
 });
 
-function classifierAnswerOf({ name, hash, owner, value }: Found<StoredClassifier>) {
-  return { type: CLASSIFIERS.kind, name, version: `${name}@${hash}`, owner: ownerName(owner), ...value };
+function toClassifierResponse({ name, hash, owner, value }: FoundVersion<StoredClassifier>) {
+  return { type: CLASSIFIERS.kind, name, version: `${name}@${hash}`, owner: toOwner(owner), ...value };
 }

@@ -1,29 +1,29 @@
 import { messagesRequest } from '../claude/messages.schema.ts';
-import { fieldError } from '../kit/http/validate.ts';
+import { createFieldError } from '../kit/http/validate.ts';
 import * as z from '../kit/http/zod.ts';
-import { putBodies, refSchema } from '../registry/versions/versions.schema.ts';
+import { createPutSchemas, createRefSchema } from '../registry/versions/versions.schema.ts';
 
 /** The largest version of a classifier, in the bytes of its stored form. */
 export const MAX_CLASSIFIER_BYTES = 256 * 1024;
-export const MOST_VOTES = 15;
+export const MAX_VOTES = 15;
 /** KV does not take a shorter lifetime. */
-const LEAST_CACHE_SECONDS = 60;
-const MOST_CACHE_SECONDS = 30 * 24 * 60 * 60;
+const MIN_CACHE_SECONDS = 60;
+const MAX_CACHE_SECONDS = 30 * 24 * 60 * 60;
 
-export const classifierRef = refSchema('classifier');
+export const classifierRef = createRefSchema('classifier');
 
-const name = z.string({ error: fieldError('Input should be a valid string') }).check(
+const name = z.string({ error: createFieldError('Input should be a valid string') }).check(
   z.minLength(1, 'Input should be a non-empty string: the name of a label'),
   z.maxLength(256),
   z.refine((value) => value.trim() === value && value.isWellFormed(), {
     error: 'Input should be well-formed text without white space at its ends',
   }),
 );
-const text = z.string({ error: fieldError('Input should be a valid string') });
+const text = z.string({ error: createFieldError('Input should be a valid string') });
 const label = z.strictObject({
   name,
   description: z.optional(text.check(z.maxLength(2_000))),
-  examples: z.optionally(
+  examples: z.optionalField(
     z.array(text.check(z.minLength(1), z.maxLength(4_000))).check(z.maxLength(20)),
     'Texts that have this label.',
   ),
@@ -33,10 +33,10 @@ const jsonSchema = z.looseObject({}, { error: 'Input should be a JSON schema: an
 /** An example of the whole task: a text and its result. */
 const classifierExample = z.strictObject({
   input: text.check(z.minLength(1), z.maxLength(16_000)),
-  label: z.optionally(z.nullable(name), 'null: none of them.'),
-  labels: z.optionally(z.array(name), 'In place of `label`, with `multi`.'),
+  label: z.optionalField(z.nullable(name), 'null: none of them.'),
+  labels: z.optionalField(z.array(name), 'In place of `label`, with `multi`.'),
   fields: z.optional(z.looseObject({})),
-  output: z.optionally(z.looseObject({}), 'With a `schema`, in place of the others: the whole object.'),
+  output: z.optionalField(z.looseObject({}), 'With a `schema`, in place of the others: the whole object.'),
 });
 
 export const labels = z
@@ -51,26 +51,26 @@ export const labels = z
 /** The parts of a classifier, stored or in a request. It has either `labels` or `schema`. */
 export const classifierParts = {
   labels: z.optional(labels),
-  schema: z.optionally(
+  schema: z.optionalField(
     jsonSchema,
     'In place of `labels`: a JSON schema of the whole answer, an object. At least one property is an enum of two or more strings, or an array of one. The result has the object as `output`. An enum by itself is a list of labels.',
   ),
-  label_property: z.optionally(
+  label_property: z.optionalField(
     text.check(z.minLength(1), z.maxLength(256)),
     'The property of `schema` that is the label. Default: `label` or `labels`, the only enum, the first one in `required`, the first one.',
   ),
-  multi: z.optionally(z.boolean(), 'Any number of labels in place of one.'),
-  allow_none: z.optionally(z.boolean(), 'Whether none of the labels is an answer.'),
+  multi: z.optionalField(z.boolean(), 'Any number of labels in place of one.'),
+  allow_none: z.optionalField(z.boolean(), 'Whether none of the labels is an answer.'),
   instructions: z.optional(text.check(z.maxLength(20_000))),
   examples: z.optional(z.array(classifierExample).check(z.maxLength(100))),
-  fields: z.optionally(jsonSchema, 'A JSON schema of an object: what to extract beside the label.'),
-  model: z.optionally(messagesRequest.shape.model.check(z.maxLength(256)), 'Default: the cheapest current Haiku.'),
-  votes: z.optionally(z.int().check(z.gte(1), z.lte(MOST_VOTES)), 'Independent answers for each input. Default 1.'),
-  cache_seconds: z.optionally(
+  fields: z.optionalField(jsonSchema, 'A JSON schema of an object: what to extract beside the label.'),
+  model: z.optionalField(messagesRequest.shape.model.check(z.maxLength(256)), 'Default: the cheapest current Haiku.'),
+  votes: z.optionalField(z.int().check(z.gte(1), z.lte(MAX_VOTES)), 'Independent answers for each input. Default 1.'),
+  cache_seconds: z.optionalField(
     z.int().check(
-      z.lte(MOST_CACHE_SECONDS),
-      z.refine((value) => value === 0 || value >= LEAST_CACHE_SECONDS, {
-        error: `Input should be 0, or from ${LEAST_CACHE_SECONDS} to ${MOST_CACHE_SECONDS}`,
+      z.lte(MAX_CACHE_SECONDS),
+      z.refine((value) => value === 0 || value >= MIN_CACHE_SECONDS, {
+        error: `Input should be 0, or from ${MIN_CACHE_SECONDS} to ${MAX_CACHE_SECONDS}`,
       }),
     ),
     'How long an answer is kept for the same input. Default 3600, by batch 0; 0 keeps none.',
@@ -82,7 +82,7 @@ const classifierFields = z.strictObject({
   description: z.optional(text.check(z.maxLength(1_000))),
 });
 
-export const putClassifier = putBodies(classifierFields, classifierRef);
+export const putClassifier = createPutSchemas(classifierFields, classifierRef);
 
 export type ClassifierFields = z.output<typeof classifierFields>;
 export type Label = z.output<typeof label>;

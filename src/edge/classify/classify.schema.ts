@@ -2,19 +2,19 @@ import * as z from '../kit/http/zod.ts';
 import { prefixRef } from '../registry/prefixes/prefixes.schema.ts';
 import { classifierParts, classifierRef } from './classifiers.schema.ts';
 
-const MOST_INPUTS = 256;
-const MOST_BATCH_INPUTS = 100_000;
+const MAX_INPUTS = 256;
+const MAX_BATCH_INPUTS = 100_000;
 /** The longest input, in UTF-8 bytes. */
 export const MAX_INPUT_BYTES = 1_048_576;
 
 /** How to label: a stored classifier, or the parts of one. */
 const taskFields = {
-  classifier: z.optionally(classifierRef, 'A stored classifier: its name, or name@version.'),
+  classifier: z.optionalField(classifierRef, 'A stored classifier: its name, or name@version.'),
   ...classifierParts,
-  prefix: z.optionally(prefixRef, 'A stored beginning of the prompt, in front of the labels.'),
+  prefix: z.optionalField(prefixRef, 'A stored beginning of the prompt, in front of the labels.'),
 };
 
-export const taskAsked = z.strictObject(taskFields);
+export const taskRequest = z.strictObject(taskFields);
 
 /** The `input` is not checked here: a wrong one gets its own error, and the others are still labelled. */
 const item = z.strictObject({ id: z.string().check(z.minLength(1), z.maxLength(256)), input: z.optional(z.unknown()) });
@@ -22,7 +22,7 @@ const item = z.strictObject({ id: z.string().check(z.minLength(1), z.maxLength(2
 type Item = z.output<typeof item>;
 
 /** @returns inputs as objects: the id of a plain text is its index in the list */
-export function withIds(inputs: readonly (string | Item)[]): Item[] {
+export function assignIds(inputs: readonly (string | Item)[]): Item[] {
   return inputs.map((input, index) => (typeof input === 'string' ? { id: String(index), input } : input));
 }
 
@@ -35,22 +35,22 @@ export const classifyRequest = z
         .array(z.union([z.string(), item], { error: 'Input should be a text, or an object with an id and an input' }))
         .check(
           z.minLength(1, 'Input should have at least one input'),
-          z.maxLength(MOST_BATCH_INPUTS, `Input should have at most ${MOST_BATCH_INPUTS} inputs`),
+          z.maxLength(MAX_BATCH_INPUTS, `Input should have at most ${MAX_BATCH_INPUTS} inputs`),
         ),
     ),
-    stream: z.optionally(z.boolean({ error: 'Input should be a valid boolean' }), 'Server-sent events.'),
-    batch: z.optionally(
+    stream: z.optionalField(z.boolean({ error: 'Input should be a valid boolean' }), 'Server-sent events.'),
+    batch: z.optionalField(
       z.boolean({ error: 'Input should be a valid boolean' }),
       'Whether all `inputs`, up to 100,000, are labelled by a batch: at half price, within a day.',
     ),
-    deliver_url: z.optionally(
+    deliver_url: z.optionalField(
       z.string({ error: 'Input should be a valid string' }).check(z.maxLength(2_048)),
       'With `batch`: where `batch.ended` goes, signed; its host must be in DELIVER_HOSTS. Default: BATCH_DELIVER_URL.',
     ),
   })
   .check(
-    z.refine(({ inputs = [], batch }) => batch || inputs.length <= MOST_INPUTS, {
-      error: `inputs: Input should have at most ${MOST_INPUTS} inputs; with \`batch\` it may have ${MOST_BATCH_INPUTS}`,
+    z.refine(({ inputs = [], batch }) => batch || inputs.length <= MAX_INPUTS, {
+      error: `inputs: Input should have at most ${MAX_INPUTS} inputs; with \`batch\` it may have ${MAX_BATCH_INPUTS}`,
     }),
     z.refine(({ inputs, batch, stream }) => !batch || (inputs !== undefined && !stream), {
       error: 'batch: it takes `inputs`, and its results are read later. Leave `input` and `stream` out.',
@@ -64,9 +64,9 @@ export const classifyRequest = z
     z.refine(({ input, inputs }) => (input === undefined) !== (inputs === undefined), {
       error: 'Send `input`, or `inputs`, a list of texts: one of them.',
     }),
-    z.refine(({ inputs = [] }) => new Set(withIds(inputs).map(({ id }) => id)).size === inputs.length, {
+    z.refine(({ inputs = [] }) => new Set(assignIds(inputs).map(({ id }) => id)).size === inputs.length, {
       error: 'inputs: two of them have the same id. The id of a plain text is its index',
     }),
   );
 
-export type TaskAsked = z.output<typeof taskAsked>;
+export type TaskRequest = z.output<typeof taskRequest>;

@@ -13,10 +13,10 @@ const MEDIA_TYPES: Record<StreamFormat, string> = { sse: 'text/event-stream', js
 /**
  * After this many milliseconds without an event a comment is sent, because a proxy on the way would close an idle connection.
  */
-const SILENCE_MS = 15_000;
+const COMMENT_AFTER_MS = 15_000;
 
 /** @returns the format to stream in, if any: the field `stream` asks for events, the header `accept` for lines */
-export function formatAsked(c: Context<AppEnv>, stream: boolean | undefined): StreamFormat | undefined {
+export function negotiateFormat(c: Context<AppEnv>, stream: boolean | undefined): StreamFormat | undefined {
   if (stream) return 'sse';
   const accept = c.req.header('accept') ?? '';
   return stream === undefined && /application\/(jsonl|x-ndjson)/.test(accept) ? 'jsonl' : undefined;
@@ -51,7 +51,7 @@ export function streamResults(
       async pull(controller) {
         try {
           waiting ??= results.next();
-          const next = await (format === 'sse' ? Promise.race([waiting, pause(SILENCE_MS)]) : waiting);
+          const next = await (format === 'sse' ? Promise.race([waiting, pause(COMMENT_AFTER_MS)]) : waiting);
           if (next === undefined) {
             controller.enqueue(encoder.encode(': working\n\n'));
             return;
@@ -76,7 +76,7 @@ export function streamResults(
     for (let next = await results.next(); !next.done; next = await results.next());
   };
   // When the caller has left, `pull` is no longer called.
-  signal.addEventListener('abort', () => c.get('entry').during(drain().finally(end)), { once: true });
+  signal.addEventListener('abort', () => c.get('entry').trackWork(drain().finally(end)), { once: true });
   return new Response(body, {
     headers: {
       'content-type': MEDIA_TYPES[format],

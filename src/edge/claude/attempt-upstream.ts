@@ -1,35 +1,40 @@
 /** One try at one of several upstreams: from the call to the first bytes of its answer. */
 
 import { decoder } from '../kit/http/bytes.ts';
-import { classifyFailure, missingModel, type UpstreamRefusal, type UpstreamVerdict } from './classify-failure.ts';
+import {
+  type ClassifiedFailure,
+  type ClassifiedResponse,
+  classifyFailure,
+  toMissingModel,
+} from './classify-failure.ts';
 import { isEventStream } from './content-type.ts';
 import {
   abortReason,
-  headersWithin,
-  interrupted,
+  callWithHeadersTimeout,
+  headersTimeoutError,
+  interruptedError,
   isTimeout,
-  notTheApi,
-  refuseProvisional,
-  timedOut,
+  notApiError,
+  rejectProvisional,
 } from './failure.ts';
 import type { OpenUpstream } from './providers/entry.ts';
-import type { BodyMaker } from './providers/kind.ts';
-import { continued, readStart } from './relay/read-start.ts';
-import { keepBuffer, takeBuffer } from './relay/tee-reader.ts';
+import type { BodyMaker } from './providers/provider.ts';
+import { prependBytes, readStart } from './relay/read-start.ts';
+import { returnBuffer, takeBuffer } from './relay/tee-reader.ts';
 import type { SendOptions, SendRequest } from './send-request.ts';
-import { AS_STREAM, isStreamRefusal, noteOnlyWhole, streamsInternally } from './stream-internally.ts';
-import type { Leave } from './upstreams/breaker.ts';
+import { isStreamRejection, noteNoStream, STREAM_CHANGES, shouldStreamInternally } from './stream-internally.ts';
+import type { BreakerPermit } from './upstreams/breaker.ts';
 import type { TryChoice } from './upstreams/order.ts';
-import { noteHome, type Routing, type UpstreamPool } from './upstreams/pool.ts';
+import { type Routing, recordLastUpstream, type UpstreamPool } from './upstreams/pool.ts';
 
 /** Milliseconds to wait for a quick answer, such as a count: it comes at once, or not at all. */
-const QUICK_MS = 5_000;
+const QUICK_RESPONSE_MS = 5_000;
 /** Milliseconds to wait for the text of an error. */
 const ERROR_BODY_MS = 5_000;
 
 /** A failed try. Its response, or the error for the caller, is the answer if no other try succeeds. */
 export interface FailedAttempt {
-  verdict: UpstreamRefusal;
+  failure: ClassifiedFailure;
   response?: Response;
   opening?: Uint8Array;
   /** Whether its breaker has noted the failure already. */
@@ -61,75 +66,79 @@ export interface AttemptContext {
  * @returns the answer, or how the try has failed
  * @throws the reason of the controller when it was aborted
  */
-export async function attemptAt(
+export async function attemptUpstream(
   choice: TryChoice,
-  leave: Leave,
+  leave: BreakerPermit,
   context: AttemptContext,
 ): Promise<Response | FailedAttempt> {
   const { upstream, breaker } = choice;
   const { pool, options, routing, isOneOfSeveral, hasOther } = context;
-  const { controller, course, streamHeadersMs, waitUntil = () => {} } = options;
-  const rides = streamsInternally(pool, context.request, upstream.name);
+  const { controller, progress: course, streamHeadersMs, waitUntil = () => {} } = options;
+  const rides = shouldStreamInternally(pool, context.request, upstream.name);
   course.rides = rides;
   // If there is only one upstream, nothing ends this try except what ends the whole request.
   const own = isOneOfSeveral ? new AbortController() : undefined;
   const signal = own ? AbortSignal.any([controller.signal, own.signal]) : controller.signal;
   const { isQuick = false } = routing;
   const streams = routing.streams || rides;
-  const limit = isQuick ? Math.min(upstream.entry.first_byte_ms, QUICK_MS) : upstream.entry.first_byte_ms;
+  const limit = isQuick ? Math.min(upstream.entry.first_byte_ms, QUICK_RESPONSE_MS) : upstream.entry.first_byte_ms;
   let isNoted = false;
   /** The time is up: the next upstream is tried, if there is one. If not, a late answer is better than none. */
   const onLate = () => {
     isNoted = true;
     breaker.fail(leave, Date.now());
-    if (hasOther) own?.abort(timedOut());
+    if (hasOther) own?.abort(headersTimeoutError());
   };
   let timer = isOneOfSeveral && (streams || isQuick) ? setTimeout(onLate, limit) : undefined;
   let sentAt = Date.now();
   let hasBegun = false;
   try {
     const fetchIt = pool.fetchOf(upstream);
-    const call = await upstream.prepare(callOf(upstream, context, rides), { signal, waitUntil, fetch: fetchIt });
+    const call = await upstream.prepare(createUpstreamCall(upstream, context, rides), {
+      signal,
+      waitUntil,
+      fetch: fetchIt,
+    });
     const { method, url, headers } = call;
     const body = typeof call.body === 'function' ? call.body() : (call.body ?? null);
     // A caller who left before anything went up pays nothing.
     signal.throwIfAborted();
     sentAt = Date.now();
     course.sentAt = sentAt;
-    const response = await headersWithin(streams ? streamHeadersMs : undefined, signal, (signal) =>
+    const response = await callWithHeadersTimeout(streams ? streamHeadersMs : undefined, signal, (signal) =>
       fetchIt(url, { method, headers, body, redirect: 'manual', signal }),
     );
     course.elapsedMs = Date.now() - sentAt;
     if (response.status >= 300) {
-      const refused = await judgeRefused(response, upstream, context, own);
+      const refused = await classifyRejection(response, upstream, context, own);
       if (refused === 'takes no stream') {
         // Nothing has run: the same upstream gets the same body as the caller sent it.
         clearTimeout(timer);
         timer = undefined;
-        const whole = await attemptAt(choice, leave, {
+        const whole = await attemptUpstream(choice, leave, {
           ...context,
           request: { ...context.request, streamInternally: false },
         });
-        if (whole instanceof Response && whole.ok) noteOnlyWhole(pool, context.request, upstream.name);
+        if (whole instanceof Response && whole.ok) noteNoStream(pool, context.request, upstream.name);
         return whole;
       }
       return refused instanceof Response ? refused : { ...refused, isNoted };
     }
     hasBegun = true;
-    refuseProvisional(response);
+    rejectProvisional(response);
     // For an answer that does not stream, the headers come at its end. So only now the time for its bytes begins.
     if (isOneOfSeveral && !timer) timer = setTimeout(onLate, limit);
     const { opening, answer } = isOneOfSeveral
-      ? await openedAnswer(response)
+      ? await awaitFirstBytes(response)
       : { opening: undefined, answer: response };
-    const judged = isOneOfSeveral ? openingVerdict(answer, opening, course.elapsedMs) : undefined;
+    const judged = isOneOfSeveral ? classifyOpening(answer, opening, course.elapsedMs) : undefined;
     if (judged && judged.kind !== 'answer') {
       // An error or a page instead of a message: nothing has run.
       if (!judged.mayHaveRun) course.sentAt = undefined;
-      return { verdict: judged, response: answer, isNoted, ...(opening && { opening }) };
+      return { failure: judged, response: answer, isNoted, ...(opening && { opening }) };
     }
     if (!isNoted) breaker.succeed(leave, Date.now());
-    if (isOneOfSeveral) noteHome(pool, routing, upstream.name);
+    if (isOneOfSeveral) recordLastUpstream(pool, routing, upstream.name);
     course.opening = isEventStream(answer) ? opening : undefined;
     return answer;
   } catch (thrown) {
@@ -141,20 +150,24 @@ export async function attemptAt(
     const cause = own ? abortReason(own.signal, thrown) : thrown;
     const judged = classifyFailure({ thrown: cause }, { text: '', elapsedMs });
     if (!isThere && !judged.mayHaveRun) course.sentAt = undefined;
-    return { verdict: judged, isNoted, isLate: isTimeout(cause) };
+    return { failure: judged, isNoted, isLate: isTimeout(cause) };
   } finally {
     if (timer !== undefined) clearTimeout(timer);
   }
 }
 
-function callOf(upstream: OpenUpstream, { request, routing, body: makeBody }: AttemptContext, rides: boolean) {
+function createUpstreamCall(
+  upstream: OpenUpstream,
+  { request, routing, body: makeBody }: AttemptContext,
+  rides: boolean,
+) {
   const { method, path, headers } = request;
   const { model } = routing;
   const streams = routing.streams || rides;
   const body: BodyMaker | undefined =
-    rides && makeBody ? (changes) => makeBody({ ...AS_STREAM, ...changes }) : makeBody;
+    rides && makeBody ? (changes) => makeBody({ ...STREAM_CHANGES, ...changes }) : makeBody;
   const { 'x-api-key': _, 'sluice-simulate': simulate, ...others } = headers;
-  const own = upstream.simulated && simulate !== undefined ? { ...others, 'sluice-simulate': simulate } : others;
+  const own = upstream.isSimulated && simulate !== undefined ? { ...others, 'sluice-simulate': simulate } : others;
   return { method, path, headers: own, model, streams, body };
 }
 
@@ -163,19 +176,19 @@ function callOf(upstream: OpenUpstream, { request, routing, body: makeBody }: At
  *
  * @returns that the upstream takes no stream; otherwise how the try has failed
  */
-async function judgeRefused(
+async function classifyRejection(
   response: Response,
   upstream: OpenUpstream,
   context: AttemptContext,
-  own: AbortController | undefined,
+  attemptController: AbortController | undefined,
 ): Promise<Response | FailedAttempt | 'takes no stream'> {
-  const { course } = context.options;
+  const { progress: course } = context.options;
   const { model } = context.routing;
-  const timer = setTimeout(() => own?.abort(timedOut()), ERROR_BODY_MS);
+  const timer = setTimeout(() => attemptController?.abort(headersTimeoutError()), ERROR_BODY_MS);
   const { text, response: whole } = await readStart(response);
   clearTimeout(timer);
   const judged = classifyFailure(response, { text, elapsedMs: course.elapsedMs ?? 0 });
-  if (course.rides === true && isStreamRefusal(response, judged, text)) {
+  if (course.rides === true && isStreamRejection(response, judged, text)) {
     await whole.body?.cancel();
     return 'takes no stream';
   }
@@ -185,7 +198,7 @@ async function judgeRefused(
   if (judged.kind === 'answer') return whole;
   if (!judged.mayHaveRun) course.sentAt = undefined;
   if (judged.kind === 'refused' || judged.kind === 'unclear') upstream.forgetCredential();
-  return { verdict: isMissed ? missingModel(judged) : judged, response: whole };
+  return { failure: isMissed ? toMissingModel(judged) : judged, response: whole };
 }
 
 /**
@@ -194,25 +207,25 @@ async function judgeRefused(
  * @returns the bytes, and the answer. The body of a stream goes on after these bytes
  * @throws UpstreamFailure if no bytes came
  */
-async function openedAnswer(response: Response): Promise<{ opening: Uint8Array | undefined; answer: Response }> {
+async function awaitFirstBytes(response: Response): Promise<{ opening: Uint8Array | undefined; answer: Response }> {
   const { body } = response;
   if (!body) return { opening: undefined, answer: response };
   const streams = isEventStream(response);
   const reader = body.getReader({ mode: 'byob' });
   const { value, done } = await reader.read(new Uint8Array(takeBuffer()));
-  if (done || !value || value.length === 0) throw interrupted(false);
+  if (done || !value || value.length === 0) throw interruptedError(false);
   if (streams) {
     reader.releaseLock();
     // A copy, because the first bytes of a slow stream are few, and are kept as long as it is open.
     const opening = value.slice();
-    keepBuffer(value);
+    returnBuffer(value);
     return { opening, answer: response };
   }
-  return { opening: value, answer: new Response(continued(value, reader), response) };
+  return { opening: value, answer: new Response(prependBytes(value, reader), response) };
 }
 
-function openingVerdict(answer: Response, opening: Uint8Array | undefined, elapsedMs: number): UpstreamVerdict {
+function classifyOpening(answer: Response, opening: Uint8Array | undefined, elapsedMs: number): ClassifiedResponse {
   // Every call that goes up should get a body.
-  if (!opening) return classifyFailure({ thrown: notTheApi() }, { text: '', elapsedMs });
+  if (!opening) return classifyFailure({ thrown: notApiError() }, { text: '', elapsedMs });
   return classifyFailure(answer, { text: decoder.decode(opening), elapsedMs: 0 });
 }

@@ -6,35 +6,35 @@
 import { DAY_MS } from '../kit/async/durations.ts';
 import {
   ApiError,
-  comeAgain,
   type ErrorType,
   finalError,
   isErrorType,
-  tryAgain,
-  upstreamRefusedKey,
+  retryAfterHeader,
+  retryableError,
+  upstreamKeyRejectedError,
 } from '../kit/http/errors.ts';
-import { masked } from '../kit/http/secrets.ts';
+import { maskSecrets } from '../kit/http/secrets.ts';
 import { memberOf } from '../kit/json/object.ts';
 import { parseOrUndefined } from '../kit/json/parse.ts';
 import { NetworkFailure } from './call-network.ts';
 import { isEventStream } from './content-type.ts';
-import { stopsDeployment } from './explain-refused-key.ts';
-import { interrupted, notTheApi, redirected, upstreamUnreachable } from './failure.ts';
-import { isWaitable, waitOf } from './headers.ts';
+import { isBlockingDeployment } from './explain-rejected-key.ts';
+import { interruptedError, notApiError, redirectError, upstreamUnreachableError } from './failure.ts';
+import { isWaitable, parseWaitMs } from './headers.ts';
 import {
   causeOf,
-  endOfLimit,
+  findMessage,
   isAboutThinking,
   isPublished,
-  type StatedError,
-  statedErrorIn,
-  statusOfStated,
-  wordsIn,
-} from './stated-error.ts';
-import { isNothingButError } from './usage/usage-report.ts';
+  limitEndOf,
+  parseUpstreamError,
+  statusOfError,
+  type UpstreamError,
+} from './upstream-error.ts';
+import { isErrorOnly } from './usage/usage-report.ts';
 
 /** What the upstream's refusal, or the failure of a call, means. */
-export interface UpstreamRefusal {
+export interface ClassifiedFailure {
   /**
    * `request`: the caller can correct it. `overloaded`: the upstream takes no more requests at the moment. `down`: it is
    * broken. `again`: it works, and asks to get the same request again. `missing`: it does not have the model. `refused`: it
@@ -61,9 +61,9 @@ export interface UpstreamRefusal {
 }
 
 /** `answer`: the upstream works. Whether the answer is complete is not judged here. */
-export type UpstreamVerdict = UpstreamRefusal | { kind: 'answer'; mayHaveRun: true; waitMs?: undefined };
+export type ClassifiedResponse = ClassifiedFailure | { kind: 'answer'; mayHaveRun: true; waitMs?: undefined };
 
-type AnswerHead = Pick<Response, 'status' | 'headers'>;
+type ResponseHead = Pick<Response, 'status' | 'headers'>;
 
 interface Evidence {
   /** The body, or its beginning; empty if it was not read. Only an error in it is read, and it may be the first of a stream. */
@@ -73,20 +73,20 @@ interface Evidence {
 }
 
 /** Milliseconds for which an upstream that refuses this deployment is not tried. A refusal does not change by itself. */
-const REFUSED_MS = 30_000;
+const REJECTED_MS = 30_000;
 /** About the milliseconds that a connection takes. A try that fails sooner has failed before the request was sent. */
 const CONNECT_MS = 50;
 /** Statuses of a proxy that could not reach the upstream. */
-const NOT_REACHED: ReadonlySet<number> = new Set([521, 523, 525, 526, 530]);
+const UNREACHABLE_STATUSES: ReadonlySet<number> = new Set([521, 523, 525, 526, 530]);
 /** Statuses of a proxy that has stopped waiting. The upstream may still be working on the request. */
-const GAVE_UP: ReadonlySet<number> = new Set([408, 499]);
+const GATEWAY_TIMEOUT_STATUSES: ReadonlySet<number> = new Set([408, 499]);
 /** An error that a stream begins with, behind comments and pings. Behind some gateways it has no name. */
 const ERROR_EVENT = /^(?:(?::.*|event: ?ping[\r\n]+data:.*)[\r\n]+)*(?:event: ?error[\r\n]+)?data: ?(.*)/;
-const MOST_QUOTED = 300;
+const MAX_QUOTED_CHARACTERS = 300;
 /** A month, which no spend limit is longer than. */
-const LONGEST_LIMIT_MS = 31 * DAY_MS;
+const MAX_SPEND_LIMIT_MS = 31 * DAY_MS;
 /** What codes mean that status and type do not say, but for those that stop the whole deployment. */
-const KIND_OF_CODE: ReadonlyMap<string, UpstreamRefusal['kind']> = new Map([
+const KIND_BY_CODE: ReadonlyMap<string, ClassifiedFailure['kind']> = new Map([
   ['cmek_key_unreachable', 'overloaded'],
   ['cmek_context_unavailable', 'overloaded'],
   ['workspace_human_review_disabled', 'unclear'],
@@ -102,12 +102,12 @@ const KIND_OF_CODE: ReadonlyMap<string, UpstreamRefusal['kind']> = new Map([
  * Words of a 403 that is about this deployment: its key, who may use it, or an id of the operator. The API has one error type
  * for both kinds, so only the words distinguish them. If it is not clear, the caller gets no details.
  */
-const OF_THE_DEPLOYMENT =
+const DEPLOYMENT_WORDS =
   /\b(key|oauth|bearer|credentials?|access token|authenticat\w*|authori[sz]\w*|billing|credits?|subscription|disabled|suspended|workspace|ip address|countr(y|ies)|region|iam|arn)\b|sk-ant-|\b[0-9a-f]{8}-[0-9a-f]{4}-/i;
 /** Further words of gateways by which a refusal is about their operator. */
-const OF_ITS_OPERATOR = /budget(?!_tokens)|quota|organi[sz]ation|\borg[-_]|api.?key|_key\b/i;
+const OPERATOR_WORDS = /budget(?!_tokens)|quota|organi[sz]ation|\borg[-_]|api.?key|_key\b/i;
 /** The types of errors that come without one. Other statuses have `api_error`, or `invalid_request_error` if it is the caller's. */
-const TYPES: ReadonlyMap<number, ErrorType> = new Map([
+const TYPE_BY_STATUS: ReadonlyMap<number, ErrorType> = new Map([
   [404, 'not_found_error'],
   [409, 'conflict_error'],
   [413, 'request_too_large'],
@@ -115,31 +115,36 @@ const TYPES: ReadonlyMap<number, ErrorType> = new Map([
   [529, 'overloaded_error'],
 ]);
 /** The headers of the upstream that the caller gets with an error of this edge. */
-const PASSED_ON = ['retry-after', 'retry-after-ms', 'x-should-retry', 'request-id'];
+const FORWARDED_HEADERS = ['retry-after', 'retry-after-ms', 'x-should-retry', 'request-id'];
 
 /** Judges what a call has thrown, or an answer of the upstream. */
-export function classifyFailure(head: { thrown: unknown }, evidence: Evidence): UpstreamRefusal;
-export function classifyFailure(head: AnswerHead, evidence: Evidence): UpstreamVerdict;
+export function classifyFailure(head: { thrown: unknown }, evidence: Evidence): ClassifiedFailure;
+export function classifyFailure(head: ResponseHead, evidence: Evidence): ClassifiedResponse;
 export function classifyFailure(
-  head: AnswerHead | { thrown: unknown },
+  head: ResponseHead | { thrown: unknown },
   { text, elapsedMs }: Evidence,
-): UpstreamVerdict {
+): ClassifiedResponse {
   if ('thrown' in head) {
     const mayHaveRun = wasSent(head.thrown, elapsedMs);
-    return down(head.thrown instanceof ApiError ? head.thrown : upstreamUnreachable(head.thrown), mayHaveRun);
+    return createDownFailure(
+      head.thrown instanceof ApiError ? head.thrown : upstreamUnreachableError(head.thrown),
+      mayHaveRun,
+    );
   }
   const { headers } = head;
   const isSuccess = head.status < 300;
-  const body = errorBodyIn(text, isSuccess);
+  const body = parseErrorBody(text, isSuccess);
   if (isSuccess && body === undefined)
-    return isPage(head, text) ? down(notTheApi(), false) : { kind: 'answer', mayHaveRun: true };
-  const error = memberOf(body, 'type') === 'error' ? statedErrorIn(body) : undefined;
+    return isHtmlPage(head, text) ? createDownFailure(notApiError(), false) : { kind: 'answer', mayHaveRun: true };
+  const error = memberOf(body, 'type') === 'error' ? parseUpstreamError(body) : undefined;
   // An error may come with the status of a success. Then it says itself which status is right.
-  const status = isSuccess ? statusOfStated(body) : head.status;
+  const status = isSuccess ? statusOfError(body) : head.status;
   const kind = kindOf(status, headers, error);
   const isOfOperator = kind === 'refused' || kind === 'unclear';
-  const words = kind === 'request' ? wordsIn(body) : '';
-  const forCaller = isOfOperator ? ofOperator(status, error, text) : ofUpstream(kind, status, headers, error, words);
+  const words = kind === 'request' ? findMessage(body) : '';
+  const forCaller = isOfOperator
+    ? createOperatorError(status, error, text)
+    : createCallerError(kind, status, headers, error, words);
   const isHidden = isOfOperator || forCaller.upstreamSaid !== undefined;
   return {
     kind,
@@ -147,50 +152,50 @@ export function classifyFailure(
     forOperator: forCaller.logged,
     // What is not whole, or came with the status of a success, is told in the API's form.
     isVerbatim: error !== undefined && error.message !== '' && !isSuccess && !isHidden && status !== 429,
-    isOfOperator: isOfOperator || OF_ITS_OPERATOR.test(words) || (error === undefined && OF_THE_DEPLOYMENT.test(words)),
+    isOfOperator: isOfOperator || OPERATOR_WORDS.test(words) || (error === undefined && DEPLOYMENT_WORDS.test(words)),
     isAboutThinking: isAboutThinking(words),
     isPublished: isPublished(words) || (error?.code.startsWith('compaction_') ?? false),
-    waitMs: isOfOperator ? REFUSED_MS : retryAfterMs(headers),
+    waitMs: isOfOperator ? REJECTED_MS : parseRetryAfterMs(headers),
     mayHaveRun: mayHaveRun(head, error !== undefined, elapsedMs),
   };
 }
 
 /** @returns what an answer means that is a refusal; undefined for any other. @param elapsedMs as in `Evidence` */
-export function refusalIn(head: AnswerHead, text: string, elapsedMs = 0): UpstreamRefusal | undefined {
+export function classifyIfFailed(head: ResponseHead, text: string, elapsedMs = 0): ClassifiedFailure | undefined {
   const judged = classifyFailure(head, { text, elapsedMs });
   return judged.kind === 'answer' ? undefined : judged;
 }
 
 /** @returns the error of an event in a stream, as its caller may see it. */
-export function errorOfEvent(data: string): ApiError {
-  return refusalIn(new Response(), data)?.forCaller ?? interrupted(false);
+export function callerErrorOfEvent(data: string): ApiError {
+  return classifyIfFailed(new Response(), data)?.forCaller ?? interruptedError(false);
 }
 
 /** @returns whether there is no answer, or only that of a proxy that could not reach the upstream. */
-export function reachedNobody(answer: Pick<Response, 'status'> | undefined): boolean {
-  return answer === undefined || NOT_REACHED.has(answer.status);
+export function isUnreached(answer: Pick<Response, 'status'> | undefined): boolean {
+  return answer === undefined || UNREACHABLE_STATUSES.has(answer.status);
 }
 
-export function missingModel(refusal: UpstreamRefusal): UpstreamRefusal {
-  return { ...refusal, kind: 'missing', waitMs: REFUSED_MS };
+export function toMissingModel(refusal: ClassifiedFailure): ClassifiedFailure {
+  return { ...refusal, kind: 'missing', waitMs: REJECTED_MS };
 }
 
-function down(forCaller: ApiError, mayHaveRun: boolean): UpstreamRefusal {
+function createDownFailure(forCaller: ApiError, mayHaveRun: boolean): ClassifiedFailure {
   return { kind: 'down', forCaller, forOperator: forCaller.logged, isVerbatim: false, waitMs: undefined, mayHaveRun };
 }
 
-function kindOf(status: number, headers: Headers, error: StatedError | undefined): UpstreamRefusal['kind'] {
+function kindOf(status: number, headers: Headers, error: UpstreamError | undefined): ClassifiedFailure['kind'] {
   // A code says more than any status and word.
   const cause = error ? causeOf(error) : '';
-  if (stopsDeployment(cause)) return 'refused';
-  const kind = KIND_OF_CODE.get(cause);
+  if (isBlockingDeployment(cause)) return 'refused';
+  const kind = KIND_BY_CODE.get(cause);
   if (kind) return kind;
   if (status === 429 || status === 529 || status === 503) return 'overloaded';
   if (status === 408 || status >= 500) return 'down';
   if (status === 402) return 'refused';
   if (status === 401 || status === 403 || status < 400) {
     const { type, message = '' } = error ?? {};
-    const isAboutKey = message.trim() === '' || OF_THE_DEPLOYMENT.test(message);
+    const isAboutKey = message.trim() === '' || DEPLOYMENT_WORDS.test(message);
     if (status === 403 && type === 'permission_error' && !isAboutKey) return 'request';
     return type === 'authentication_error' || type === 'permission_error' ? 'refused' : 'unclear';
   }
@@ -198,50 +203,50 @@ function kindOf(status: number, headers: Headers, error: StatedError | undefined
 }
 
 /** @returns a refusal's body, or the error that a body or a stream is and nothing else; undefined if there is none. */
-function errorBodyIn(text: string, isSuccess: boolean): unknown {
+function parseErrorBody(text: string, isSuccess: boolean): unknown {
   const [, data = text] = ERROR_EVENT.exec(text) ?? [];
   // Most bodies with the status of a success are answers, which need not be parsed.
   if (isSuccess && !/"error"/.test(data)) return undefined;
   const body = parseOrUndefined(data);
-  return !isSuccess || isNothingButError(body) ? body : undefined;
+  return !isSuccess || isErrorOnly(body) ? body : undefined;
 }
 
 /** @returns whether something between here and the API has answered with a page. */
-function isPage(answer: AnswerHead, text: string): boolean {
+function isHtmlPage(answer: ResponseHead, text: string): boolean {
   return !isEventStream(answer) && !/^\s*(?:\{|$)/.test(text);
 }
 
 /** @returns the error that hides a refusal which only the operator can correct. Its log line has the upstream's words. */
-function ofOperator(status: number, error: StatedError | undefined, body: string): ApiError {
-  if (status >= 300 && status < 400) return redirected();
-  const upstreamSaid = wordsForOperator(status, error, body);
+function createOperatorError(status: number, error: UpstreamError | undefined, body: string): ApiError {
+  if (status >= 300 && status < 400) return redirectError();
+  const upstreamSaid = describeForOperator(status, error, body);
   const now = Date.now();
-  const end = (error && endOfLimit(error, now)) ?? 0;
-  if (!(end > now && end - now <= LONGEST_LIMIT_MS)) return upstreamRefusedKey(upstreamSaid);
-  const headers = { ...comeAgain(Math.ceil((end - now) / 1_000)), 'sluice-limited-by': 'upstream' };
+  const end = (error && limitEndOf(error, now)) ?? 0;
+  if (!(end > now && end - now <= MAX_SPEND_LIMIT_MS)) return upstreamKeyRejectedError(upstreamSaid);
+  const headers = { ...retryAfterHeader(Math.ceil((end - now) / 1_000)), 'sluice-limited-by': 'upstream' };
   const until = new Date(end).toISOString();
   const message = `The upstream takes nothing from this deployment until ${until}. Its operator finds the reason in the log.`;
   return finalError('billing_error', message, { headers, logged: 'upstream_auth', upstreamSaid });
 }
 
 /** @returns what only the operator gets: status, type, code, and the upstream's words. */
-function wordsForOperator(status: number, error: StatedError | undefined, body = ''): string {
-  const words = error ? `${[error.type, error.code].join(' ').trim()}: ${error.message}` : masked(body);
-  return `${status} ${words}`.slice(0, MOST_QUOTED);
+function describeForOperator(status: number, error: UpstreamError | undefined, body = ''): string {
+  const words = error ? `${[error.type, error.code].join(' ').trim()}: ${error.message}` : maskSecrets(body);
+  return `${status} ${words}`.slice(0, MAX_QUOTED_CHARACTERS);
 }
 
 /** @returns the error of a refusal that the caller may see, in the API's own words if there are any. */
-function ofUpstream(
-  kind: UpstreamRefusal['kind'],
+function createCallerError(
+  kind: ClassifiedFailure['kind'],
   status: number,
   headers: Headers,
-  error: StatedError | undefined,
+  error: UpstreamError | undefined,
   words: string,
 ): ApiError {
   const passed: Record<string, string> = {};
-  for (const name of PASSED_ON) {
+  for (const name of FORWARDED_HEADERS) {
     const value = headers.get(name);
-    if (value !== null && isWaitable(name, value)) passed[name] = masked(value);
+    if (value !== null && isWaitable(name, value)) passed[name] = maskSecrets(value);
   }
   if (status === 429) {
     // The upstream's words name the operator's organization and limits, which callers must not see.
@@ -250,14 +255,17 @@ function ofUpstream(
     const message = `The upstream takes no more from this deployment at the moment. Try again ${when}.`;
     return new ApiError('rate_limit_error', message, { headers: { ...passed, 'sluice-limited-by': 'upstream' } });
   }
-  if (error && KIND_OF_CODE.get(error.code) === 'overloaded') {
+  if (error && KIND_BY_CODE.get(error.code) === 'overloaded') {
     const message = 'The upstream cannot work for this deployment at the moment. Try again in a moment.';
-    return tryAgain(message, `upstream_${status}`, { headers: passed, upstreamSaid: wordsForOperator(status, error) });
+    return retryableError(message, `upstream_${status}`, {
+      headers: passed,
+      upstreamSaid: describeForOperator(status, error),
+    });
   }
-  const byStatus = TYPES.get(status) ?? (kind === 'request' ? 'invalid_request_error' : 'api_error');
+  const byStatus = TYPE_BY_STATUS.get(status) ?? (kind === 'request' ? 'invalid_request_error' : 'api_error');
   // Whoever answers may put anything where the API has a type, also what it was sent.
   const type = error && isErrorType(error.type) ? error.type : undefined;
-  const isOpen = !(OF_THE_DEPLOYMENT.test(words) || OF_ITS_OPERATOR.test(words));
+  const isOpen = !(DEPLOYMENT_WORDS.test(words) || OPERATOR_WORDS.test(words));
   const message = error?.message || (isOpen && words) || `The upstream answered ${status} without an explanation.`;
   return new ApiError(type ?? byStatus, message, { status, headers: passed, logged: type ?? `upstream_${status}` });
 }
@@ -274,13 +282,13 @@ function wasSent(failure: unknown, elapsedMs: number): boolean {
 }
 
 /** Decides whether a request that was answered with an error may have run. The API itself bills no errors. */
-function mayHaveRun({ status, headers }: AnswerHead, isOfApi: boolean, elapsedMs: number): boolean {
+function mayHaveRun({ status, headers }: ResponseHead, isOfApi: boolean, elapsedMs: number): boolean {
   if (elapsedMs <= CONNECT_MS || isOfApi || headers.has('request-id')) return false;
-  return GAVE_UP.has(status) || (status >= 500 && !NOT_REACHED.has(status));
+  return GATEWAY_TIMEOUT_STATUSES.has(status) || (status >= 500 && !UNREACHABLE_STATUSES.has(status));
 }
 
 /** @returns the milliseconds that an upstream asks to wait; undefined if it does not ask, or for no time that can be waited. */
-function retryAfterMs(headers: Headers): number | undefined {
-  const waits = [waitOf(headers.get('retry-after-ms'), 1), waitOf(headers.get('retry-after'), 1_000)];
+function parseRetryAfterMs(headers: Headers): number | undefined {
+  const waits = [parseWaitMs(headers.get('retry-after-ms'), 1), parseWaitMs(headers.get('retry-after'), 1_000)];
   return waits.find((wait) => wait !== undefined);
 }

@@ -7,15 +7,15 @@
  * Matches clients that retry by themselves without saying so: the Vercel AI SDK, as `ai/…` or by the name of its provider.
  * (The official SDKs, which Claude Code and LangChain use, count their tries in a header.)
  */
-const RETRYING_AGENTS = /(^|\s)(ai|ai-sdk[/-][\w.-]+)\/\d/i;
+const RETRYING_CLIENTS = /(^|\s)(ai|ai-sdk[/-][\w.-]+)\/\d/i;
 
 /**
  * @param headers the caller's: a `Headers`, or a plain object by names in lower case
  * @returns whether the client sends a failed request again. (A client that was configured not to retry looks the same.)
  */
-export function retriesByItself(headers: Headers | Readonly<Record<string, string>>): boolean {
+export function isSelfRetryingClient(headers: Headers | Readonly<Record<string, string>>): boolean {
   const read = (name: string) => (headers instanceof Headers ? headers.get(name) : headers[name]) ?? '';
-  return /^\d+$/.test(read('x-stainless-retry-count').trim()) || RETRYING_AGENTS.test(read('user-agent'));
+  return /^\d+$/.test(read('x-stainless-retry-count').trim()) || RETRYING_CLIENTS.test(read('user-agent'));
 }
 
 /**
@@ -26,6 +26,6 @@ export function retriesByItself(headers: Headers | Readonly<Record<string, strin
  * @returns true for a client that does not retry, and if nobody was reached: then another try costs nothing, and the client
  *   would wait longer before its own retry
  */
-export function mayRepeat(caller: Headers | Readonly<Record<string, string>> | undefined, isReached: boolean): boolean {
-  return !isReached || caller === undefined || !retriesByItself(caller);
+export function mayResend(caller: Headers | Readonly<Record<string, string>> | undefined, isReached: boolean): boolean {
+  return !isReached || caller === undefined || !isSelfRetryingClient(caller);
 }

@@ -5,7 +5,7 @@ import { finalError } from '../kit/http/errors.ts';
 export const EVENT_STREAM = 'text/event-stream';
 
 /** Values of `content-encoding` that can be read here: the runtime decodes gzip and br by itself. */
-const READABLE: ReadonlySet<string> = new Set(['', 'identity', 'gzip', 'br']);
+const READABLE_ENCODINGS: ReadonlySet<string> = new Set(['', 'identity', 'gzip', 'br']);
 
 /** @returns whether a response is a stream of events. A media type may be in upper or lower case. */
 export function isEventStream({ headers }: Pick<Response, 'headers'>): boolean {
@@ -20,9 +20,9 @@ export function isEventStream({ headers }: Pick<Response, 'headers'>): boolean {
  *
  * @throws ApiError for such an answer. Its body is cancelled
  */
-export function refuseEncoding(response: Response): void {
+export function rejectEncoding(response: Response): void {
   const encoding = response.headers.get('content-encoding')?.trim().toLowerCase() ?? '';
-  if (!response.ok || READABLE.has(encoding)) return;
+  if (!response.ok || READABLE_ENCODINGS.has(encoding)) return;
   // The body is not needed. A cancelled body may fail, which does not matter.
   response.body?.cancel().catch(() => undefined);
   throw finalError(

@@ -1,13 +1,13 @@
 import type { Settings } from '../config/settings.ts';
 import { ApiError } from '../kit/http/errors.ts';
-import { readAnswer } from './buffered-answer.ts';
+import { readBufferedResponse } from './buffered-response.ts';
 import { Exchange } from './exchange.ts';
-import { interrupted, notTheApi } from './failure.ts';
-import { headersUp, type PlainHeaders } from './headers.ts';
+import { interruptedError, notApiError } from './failure.ts';
+import { type PlainHeaders, toUpstreamHeaders } from './headers.ts';
 import { isCount } from './pricing/cost.ts';
-import type { BodyMaker } from './providers/kind.ts';
+import type { BodyMaker } from './providers/provider.ts';
 import { keyHealths, type Upstream } from './upstream.ts';
-import { NoUpstream } from './upstreams/pool.ts';
+import { NoUpstreamError } from './upstreams/pool.ts';
 
 export interface CountOptions {
   upstream: Upstream;
@@ -28,22 +28,22 @@ export interface CountOptions {
 export const COUNT_TIMEOUT_MS = 20_000;
 const ADMISSION_COUNT_MS = 3_000;
 /** Milliseconds for which an upstream that has failed to count is not asked for an admission. */
-const UNCOUNTED_MS = 60_000;
+const COUNT_FAILURE_MS = 60_000;
 /** Statuses by which a gateway, or a proxy before the API, refuses a prompt. Without the path it answers another one. */
-const OF_A_PROMPT: ReadonlySet<number> = new Set([400, 413, 422]);
+const PROMPT_REJECTION_STATUSES: ReadonlySet<number> = new Set([400, 413, 422]);
 
 type CountedModel = Pick<CountOptions, 'upstream' | 'settings' | 'model'>;
 
 /** @returns whether any upstream may count the tokens of a model now, for an admission */
 export function mayCount(counting: CountedModel): boolean {
   const names = [...keyHealths(counting.upstream).keys()];
-  return names.length === 0 || !names.every(uncountedAt(counting));
+  return names.length === 0 || !names.every(createCountFailureCheck(counting));
 }
 
 /** @returns a function that says of an upstream, by its name, whether it has just failed to count the tokens of a model */
-function uncountedAt({ upstream, settings, model }: CountedModel): (name: string) => boolean {
+function createCountFailureCheck({ upstream, settings, model }: CountedModel): (name: string) => boolean {
   const healths = keyHealths(upstream);
-  return (name) => Date.now() < (healths.get(name)?.uncounted.get(tableIdOf(model, settings)) ?? 0);
+  return (name) => Date.now() < (healths.get(name)?.countFailures.get(tableIdOf(model, settings)) ?? 0);
 }
 
 /** @returns the name by which it is remembered that a model is not counted. Models that no table has share one */
@@ -59,11 +59,11 @@ function tableIdOf(model: string, { models }: Settings): string {
  */
 export async function countTokens(body: BodyMaker, counting: CountOptions): Promise<number> {
   const { upstream, settings, model, headers, only, admits = false, signal } = counting;
-  const up = headersUp(new Headers(headers), upstream.apiKey, settings.FORWARD_HEADERS);
+  const up = toUpstreamHeaders(new Headers(headers), upstream.apiKey, settings.FORWARD_HEADERS);
   up['content-type'] = 'application/json';
   const timeoutMs = Math.min(admits ? ADMISSION_COUNT_MS : COUNT_TIMEOUT_MS, settings.UPSTREAM_TIMEOUT_MS);
   const exchange = new Exchange({ upstream, settings, signal, timeoutMs, wholeMs: timeoutMs });
-  const avoids = admits ? uncountedAt(counting) : undefined;
+  const avoids = admits ? createCountFailureCheck(counting) : undefined;
   const routing = { model, streams: false, isQuick: true, only, avoids };
   let isOfPrompt = false;
   try {
@@ -71,17 +71,18 @@ export async function countTokens(body: BodyMaker, counting: CountOptions): Prom
       { method: 'POST', path: '/v1/messages/count_tokens', headers: up, body, routing },
       { payment: 'free' },
     );
-    const { kind, json, refusal } = await readAnswer(response, exchange, 'anything');
+    const { kind, json, refusal } = await readBufferedResponse(response, exchange, 'anything');
     const { input_tokens: tokens } = json ?? {};
     if (!refusal && isCount(tokens)) return tokens;
     // What is said of a prompt, in whichever form, says nothing of the next one.
-    isOfPrompt = refusal?.kind === 'request' && (refusal.isVerbatim || OF_A_PROMPT.has(refusal.forCaller.status));
-    throw kind === 'interrupted' ? interrupted(false) : (refusal?.forCaller ?? notTheApi());
+    isOfPrompt =
+      refusal?.kind === 'request' && (refusal.isVerbatim || PROMPT_REJECTION_STATUSES.has(refusal.forCaller.status));
+    throw kind === 'interrupted' ? interruptedError(false) : (refusal?.forCaller ?? notApiError());
   } catch (thrown) {
     isOfPrompt ||=
-      signal?.aborted || thrown instanceof NoUpstream || (thrown instanceof ApiError && thrown.status === 429);
-    const health = keyHealths(upstream).get(exchange.course.upstream ?? '');
-    if (!isOfPrompt) health?.uncounted.set(tableIdOf(model, settings), Date.now() + UNCOUNTED_MS);
+      signal?.aborted || thrown instanceof NoUpstreamError || (thrown instanceof ApiError && thrown.status === 429);
+    const health = keyHealths(upstream).get(exchange.progress.upstream ?? '');
+    if (!isOfPrompt) health?.countFailures.set(tableIdOf(model, settings), Date.now() + COUNT_FAILURE_MS);
     throw thrown;
   } finally {
     exchange.close();

@@ -3,14 +3,14 @@
 import type { Settings } from '../config/settings.ts';
 import { IdleTimeout } from '../kit/async/idle-timeout.ts';
 import { PieceReader } from '../kit/http/body/piece-reader.ts';
-import { refusalIn, type UpstreamRefusal } from './classify-failure.ts';
-import { callerLeft, interrupted, refuseProvisional, timedOut } from './failure.ts';
-import { headersUp, upstreamRequestId } from './headers.ts';
+import { type ClassifiedFailure, classifyIfFailed } from './classify-failure.ts';
+import { callerLeftError, headersTimeoutError, interruptedError, rejectProvisional } from './failure.ts';
+import { toUpstreamHeaders, upstreamRequestIdOf } from './headers.ts';
 import type { RequestOutcome } from './outcome.ts';
 import { send } from './send.ts';
 import type { SendOptions, SendProgress, SendRequest } from './send-request.ts';
 import type { Upstream } from './upstream.ts';
-import { nothingSeen, type Report, reportOf } from './usage/usage-report.ts';
+import { createResponseReport, createUnobserved, type ResponseReport } from './usage/usage-report.ts';
 
 /** What a call of the upstream needs. */
 export interface ExchangeOptions {
@@ -23,21 +23,21 @@ export interface ExchangeOptions {
   /** Milliseconds to the end of the answer. Default: as long as it goes on. */
   wholeMs?: number;
   /** Has the call read on when its caller leaves. Default: it is aborted at once. */
-  readsOn?: ReadingOn | undefined;
+  readsOn?: DrainOptions | undefined;
 }
 
 /** A call that is read on when its caller leaves, so that what it has cost is seen. */
-interface ReadingOn {
+interface DrainOptions {
   /** Whether its answer comes as a stream: others come only at their end. */
   streams: boolean;
   /** Called when the caller has left and the call goes on. @param over settles when it does not any more; never rejects */
-  onLeft(over: Promise<void>): void;
+  onCallerLeft(over: Promise<void>): void;
 }
 
 /** The most milliseconds to wait for the headers of a stream that nobody wants any more, to learn what it costs. */
-export const UNWANTED_HEADERS_MS = 60_000;
+export const ABANDONED_HEADERS_MS = 60_000;
 /** Milliseconds for which a stream is read on that nobody wants any more: what was on its way until then is seen. */
-export const READ_ON_MS = 250;
+export const DRAIN_CHECK_MS = 250;
 /** The most milliseconds that its first event is waited for: what runs behind an answer may take 30 seconds in all. */
 const FIRST_EVENT_MS = 25_000;
 
@@ -48,7 +48,7 @@ export interface AnsweredCall {
 }
 
 /** What somebody has who watches a call by a timer of his own. */
-export interface OwnWatch {
+export interface ExternalWatch {
   /** Aborted when the time is up, or nobody waits any more. */
   controller: AbortController;
   /** How far the call has gone. */
@@ -61,37 +61,38 @@ export interface OwnWatch {
  */
 export class Exchange {
   readonly controller: AbortController;
-  readonly course: SendProgress;
+  readonly progress: SendProgress;
   /** When the call began; milliseconds since 1970. */
   readonly startedAt = Date.now();
   /** The HTTP status of the answer, and the upstream's name for it, as soon as its headers have come. */
   status: number | undefined;
   upstreamRequestId: string | undefined;
   /** Tells what has been seen of an answer that is read as a stream. Without it, nothing has been seen. */
-  seen: (() => Report) | undefined;
+  reportSoFar: (() => ResponseReport) | undefined;
   readonly #options: ExchangeOptions;
   readonly #timeoutMs: number;
   readonly #isWatched: boolean;
-  readonly #left = Promise.withResolvers<never>();
+  readonly #callerLeaving = Promise.withResolvers<never>();
   /** Settles when nothing is read on any more. */
-  readonly #over = Promise.withResolvers<void>();
-  #readingOn: ReturnType<typeof setInterval> | undefined;
+  readonly #finished = Promise.withResolvers<void>();
+  #drainTimer: ReturnType<typeof setInterval> | undefined;
   #payment: SendOptions['payment'];
   #watchdog: IdleTimeout | undefined;
   #wholeTimer: ReturnType<typeof setTimeout> | undefined;
 
-  /** @param own if somebody else watches the call until its headers have come */
-  constructor(options: ExchangeOptions, own?: OwnWatch) {
+  /** @param watch if somebody else watches the call until its headers have come */
+  constructor(options: ExchangeOptions, watch?: ExternalWatch) {
     const { signal, settings, timeoutMs = settings.UPSTREAM_TIMEOUT_MS, wholeMs } = options;
     this.#options = options;
     this.#timeoutMs = timeoutMs;
-    this.#isWatched = own !== undefined;
-    this.controller = own?.controller ?? new AbortController();
-    this.course = own?.progress ?? { sentAt: undefined };
-    this.#left.promise.catch(() => {});
+    this.#isWatched = watch !== undefined;
+    this.controller = watch?.controller ?? new AbortController();
+    this.progress = watch?.progress ?? { sentAt: undefined };
+    this.#callerLeaving.promise.catch(() => {});
     if (signal?.aborted) void this.leave();
     signal?.addEventListener('abort', this.leave, { once: true });
-    if (wholeMs !== undefined) this.#wholeTimer = setTimeout(() => this.controller.abort(timedOut()), wholeMs);
+    if (wholeMs !== undefined)
+      this.#wholeTimer = setTimeout(() => this.controller.abort(headersTimeoutError()), wholeMs);
   }
 
   /**
@@ -102,49 +103,49 @@ export class Exchange {
    */
   readonly leave = (): Promise<void> => {
     const { readsOn } = this.#options;
-    const { course, controller } = this;
-    const { promise: over, resolve: end } = this.#over;
-    if (course.isAbandoned) return over;
+    const { progress: course, controller } = this;
+    const { promise: finished, resolve: end } = this.#finished;
+    if (course.isAbandoned) return finished;
     course.isAbandoned = true;
     if (!readsOn || course.sentAt === undefined || !(readsOn.streams || course.rides)) {
-      controller.abort(callerLeft());
+      controller.abort(callerLeftError());
       end();
-      return over;
+      return finished;
     }
     const since = Date.now();
-    this.#readingOn = setInterval(() => {
+    this.#drainTimer = setInterval(() => {
       // What has come until the end is still read.
       if (controller.signal.aborted) end();
-      else if (this.seen?.().usage || Date.now() - since >= FIRST_EVENT_MS) controller.abort(callerLeft());
-    }, READ_ON_MS);
-    readsOn.onLeft(over);
-    this.#left.reject(callerLeft());
-    return over;
+      else if (this.reportSoFar?.().usage || Date.now() - since >= FIRST_EVENT_MS) controller.abort(callerLeftError());
+    }, DRAIN_CHECK_MS);
+    readsOn.onCallerLeft(finished);
+    this.#callerLeaving.reject(callerLeftError());
+    return finished;
   };
 
   /** Settles when the call is closed, or is read on no more after its caller has left. Never rejects. */
-  get over(): Promise<void> {
-    return this.#over.promise;
+  get finished(): Promise<void> {
+    return this.#finished.promise;
   }
 
   /** Waits for work on the answer, but not for what is read on. @throws UpstreamFailure when the caller has left */
-  async unlessLeft<T>(work: Promise<T>): Promise<T> {
-    return await Promise.race([work, this.#left.promise]);
+  async untilCallerLeaves<T>(work: Promise<T>): Promise<T> {
+    return await Promise.race([work, this.#callerLeaving.promise]);
   }
 
   /** Aborts the call when nothing has happened for too long: at first, until the headers have come. */
   get watchdog(): IdleTimeout {
     const { STREAM_IDLE_MS: idleMs } = this.#options.settings;
     const limitMs = this.#timeoutMs;
-    this.#watchdog ??= new IdleTimeout(this.controller, Math.min(idleMs, limitMs), limitMs, timedOut);
+    this.#watchdog ??= new IdleTimeout(this.controller, Math.min(idleMs, limitMs), limitMs, headersTimeoutError);
     return this.#watchdog;
   }
 
   /** @returns the headers of a caller's own request, as they go up. Only a simulator gets the faults that it should make */
   headersOf(caller: Headers): Record<string, string> {
     const { upstream, settings } = this.#options;
-    const headers = headersUp(caller, upstream.apiKey, settings.FORWARD_HEADERS);
-    const simulate = upstream.simulated ? caller.get('sluice-simulate') : null;
+    const headers = toUpstreamHeaders(caller, upstream.apiKey, settings.FORWARD_HEADERS);
+    const simulate = upstream.isSimulated ? caller.get('sluice-simulate') : null;
     if (simulate !== null) headers['sluice-simulate'] = simulate;
     return headers;
   }
@@ -155,68 +156,78 @@ export class Exchange {
    * @returns the upstream's last response, whatever its status from 200 on
    * @throws as `send`, and for a status below 200
    */
-  async send(request: SendRequest, how: Partial<Omit<SendOptions, 'controller' | 'course'>> = {}): Promise<Response> {
+  async send(
+    request: SendRequest,
+    options: Partial<Omit<SendOptions, 'controller' | 'course'>> = {},
+  ): Promise<Response> {
     const { upstream, settings } = this.#options;
     const { STREAM_HEADERS_MS } = settings;
-    this.#payment = how.payment;
-    if (!this.#isWatched) this.watchdog.expect(this.#timeoutMs, timedOut);
+    this.#payment = options.payment;
+    if (!this.#isWatched) this.watchdog.setLimit(this.#timeoutMs, headersTimeoutError);
     const response = await send(upstream, request, {
       maxRetries: settings.UPSTREAM_MAX_RETRIES,
       timeoutMs: this.#timeoutMs,
       streamHeadersMs: STREAM_HEADERS_MS < this.#timeoutMs ? STREAM_HEADERS_MS : undefined,
       controller: this.controller,
-      course: this.course,
-      ...how,
+      progress: this.progress,
+      ...options,
     });
     this.status = response.status;
-    this.upstreamRequestId = upstreamRequestId(response.headers);
-    refuseProvisional(response);
+    this.upstreamRequestId = upstreamRequestIdOf(response.headers);
+    rejectProvisional(response);
     if (!this.#isWatched) this.expectBody();
     return response;
   }
 
   /** @returns the outcome of the call. @param firstByte when its answer began; milliseconds since 1970 */
-  outcome(report: Report, end: RequestOutcome['end'], firstByte = Date.now()): RequestOutcome {
+  createOutcome(report: ResponseReport, end: RequestOutcome['end'], firstByte = Date.now()): RequestOutcome {
     const { status, upstreamRequestId: upstream_request_id } = this;
-    const { sentAt, upstream, failedUpstreams: failed_upstreams, rides } = this.course;
+    const { sentAt, upstream, failedUpstreams: failed_upstreams, rides } = this.progress;
     const times = { ttft_ms: firstByte - this.startedAt, after_first_ms: Date.now() - firstByte };
     const from = { status, upstream_request_id, upstream, ...(failed_upstreams && { failed_upstreams }) };
     return { ...report, ...from, streamInternally: rides, sent: sentAt !== undefined, end, ...times };
   }
 
   /** @returns the report of an answer that cannot be used. It is settled by what was seen, or by how long the call ran */
-  unusable(error_type: string | undefined, report = this.seen?.() ?? reportOf(undefined, 0)): Report {
+  createUnusableReport(
+    error_type: string | undefined,
+    report = this.reportSoFar?.() ?? createResponseReport(undefined, 0),
+  ): ResponseReport {
     const now = Date.now();
-    return { ...report, error_type, seen: report.seen ?? nothingSeen(now - (this.course.sentAt ?? now)) };
+    return { ...report, error_type, seen: report.seen ?? createUnobserved(now - (this.progress.sentAt ?? now)) };
   }
 
   /** @returns the outcome of a call that ended without an answer that can be used */
-  failed(why: string | undefined, end: RequestOutcome['end'] = 'cut', report?: Report): RequestOutcome {
-    return this.outcome(this.unusable(why, report), end);
+  createFailedOutcome(
+    why: string | undefined,
+    end: RequestOutcome['end'] = 'cut',
+    report?: ResponseReport,
+  ): RequestOutcome {
+    return this.createOutcome(this.createUnusableReport(why, report), end);
   }
 
   /** Notes how the upstream has answered: what a refusal means, or undefined for an answer. */
-  judged(refusal: UpstreamRefusal | undefined): void {
+  recordHealth(refusal: ClassifiedFailure | undefined): void {
     const { key, pool } = this.#options.upstream;
-    const { upstream } = this.course;
-    (upstream === undefined ? key : pool?.health.key(upstream))?.note(refusal, Date.now());
+    const { upstream } = this.progress;
+    (upstream === undefined ? key : pool?.health.key(upstream))?.record(refusal, Date.now());
     if (refusal && this.#payment !== 'free') this.#payment?.refused?.(refusal);
   }
 
   /** Judges how a stream begins. @returns what it means if it is nothing but an error: then it is free, and the call aborted */
-  refusedIn(head: Pick<Response, 'status' | 'headers'>, text: string): UpstreamRefusal | undefined {
+  classifyStart(head: Pick<Response, 'status' | 'headers'>, text: string): ClassifiedFailure | undefined {
     if (text === '') return undefined;
-    const refusal = refusalIn(head, text);
-    this.judged(refusal);
+    const refusal = classifyIfFailed(head, text);
+    this.recordHealth(refusal);
     if (!refusal) return undefined;
-    this.course.sentAt = undefined;
+    this.progress.sentAt = undefined;
     this.controller.abort(refusal.forCaller);
     return refusal;
   }
 
   /** Watches the silences of the body from now on. */
   expectBody(): void {
-    this.watchdog.expect(this.#options.settings.STREAM_IDLE_MS, () => interrupted(true));
+    this.watchdog.setLimit(this.#options.settings.STREAM_IDLE_MS, () => interruptedError(true));
   }
 
   /** Yields a body as it comes. Only the upstream's silence counts, not the time of the work on a piece. */
@@ -239,10 +250,10 @@ export class Exchange {
   /** Ends the call. More than one call does no harm. */
   close(end: RequestOutcome['end'] = 'complete'): void {
     this.#options.signal?.removeEventListener('abort', this.leave);
-    clearInterval(this.#readingOn);
-    this.#over.resolve();
+    clearInterval(this.#drainTimer);
+    this.#finished.resolve();
     this.#watchdog?.stop();
     clearTimeout(this.#wholeTimer);
-    this.course.leave?.(end === 'cut' || end === 'silent');
+    this.progress.leave?.(end === 'cut' || end === 'silent');
   }
 }

@@ -3,29 +3,29 @@
  */
 
 import { pause } from '../kit/async/pause.ts';
-import { type ApiError, tryAgain } from '../kit/http/errors.ts';
+import { type ApiError, retryableError } from '../kit/http/errors.ts';
 import { isolateCounts } from '../kit/http/isolate-counts.ts';
-import { type AttemptContext, attemptAt, type FailedAttempt } from './attempt-upstream.ts';
-import { reachedNobody, type UpstreamRefusal } from './classify-failure.ts';
-import { mayRepeat } from './client-retries.ts';
+import { type AttemptContext, attemptUpstream, type FailedAttempt } from './attempt-upstream.ts';
+import { type ClassifiedFailure, isUnreached } from './classify-failure.ts';
+import { mayResend } from './client-retries.ts';
 import { UpstreamFailure } from './failure.ts';
 import type { OpenUpstream } from './providers/entry.ts';
-import type { BodyMaker } from './providers/kind.ts';
-import { LONGEST_WAIT_MS, waitBeforeRetry } from './retry.ts';
-import { mayRunAgain, type SendOptions, type SendProgress, type SendRequest } from './send-request.ts';
-import { candidatesOf, orderOfTries, type TryChoice } from './upstreams/order.ts';
-import { cachedAt, type Routing, type UpstreamPool, upstreamsFor } from './upstreams/pool.ts';
+import type { BodyMaker } from './providers/provider.ts';
+import { MAX_RETRY_WAIT_MS, retryWaitMsOf } from './retry.ts';
+import { canSendAgain, type SendOptions, type SendProgress, type SendRequest } from './send-request.ts';
+import { createCandidates, orderUpstreams, type TryChoice } from './upstreams/order.ts';
+import { cachedAt, findUpstreams, type Routing, type UpstreamPool } from './upstreams/pool.ts';
 
 /** If an upstream asks for a shorter wait than this, waiting is better than another upstream without the prompt cache. */
 const SHORT_WAIT_MS = 2_000;
 /** How much a failure tells the caller; the highest is answered. */
-const TELLING = { request: 0, refused: 0, unclear: 0, missing: 1, down: 2, overloaded: 2, again: 2 } as const;
+const INFORMATIVENESS = { request: 0, refused: 0, unclear: 0, missing: 1, down: 2, overloaded: 2, again: 2 } as const;
 
 /** Whether a failure is the upstream's own, and counts to it: it is not about the request, nor about a model that it lacks. */
-const IS_FAILURE = {
+const COUNTS_AS_FAILURE = {
   ...{ request: false, missing: false, again: false },
   ...{ refused: true, unclear: true, down: true, overloaded: true },
-} as const satisfies Record<UpstreamRefusal['kind'], boolean>;
+} as const satisfies Record<ClassifiedFailure['kind'], boolean>;
 
 /** Sends a request to the upstreams that can take it, one after the other, until one of them answers. */
 export class Failover {
@@ -33,16 +33,16 @@ export class Failover {
   readonly #request: SendRequest;
   readonly #options: SendOptions;
   readonly #deadline: number;
-  readonly #course: SendProgress;
+  readonly #progress: SendProgress;
   #routing: Routing;
   #body: BodyMaker | undefined;
-  #able: readonly OpenUpstream[];
+  #capableUpstreams: readonly OpenUpstream[];
   /** The names of the upstreams that were tried in this round. */
-  readonly #tried = new Set<string>();
+  readonly #triedNames = new Set<string>();
   /** The names of the upstreams that have already asked for a wait once. */
-  readonly #waitedFor = new Set<string>();
+  readonly #waitedNames = new Set<string>();
   /** The names of the upstreams that took too long. They would again, and each try may be billed. */
-  readonly #late = new Set<string>();
+  readonly #lateNames = new Set<string>();
   #rounds = 0;
   #hasTried = false;
   /** Whether upstreams with open breakers are tried, too. */
@@ -51,12 +51,12 @@ export class Failover {
    * Whether another model may step in. `refused`: the account has admitted none, so no hold exists, and another try must be admitted
    * first; then there is `none`.
    */
-  #otherModels: 'perhaps' | 'none' | 'refused' = 'perhaps';
-  #best: FailedAttempt | undefined;
+  #fallbackState: 'perhaps' | 'none' | 'refused' = 'perhaps';
+  #bestFailure: FailedAttempt | undefined;
   /** What an upstream next door refuses. It is the answer where all others lack the model. */
-  #nextDoor: FailedAttempt | undefined;
+  #otherServiceFailure: FailedAttempt | undefined;
   /** The first failure, its upstream, and the model that it was asked for. An upstream that is passed over counts as busy. */
-  #first: { kind: UpstreamRefusal['kind']; name: string; model: string | undefined } | undefined;
+  #firstFailure: { kind: ClassifiedFailure['kind']; name: string; model: string | undefined } | undefined;
   /** Whether an upstream that failed in this round may soon work again. */
   #isWorthWaiting = false;
 
@@ -69,10 +69,10 @@ export class Failover {
     this.#request = request;
     this.#options = options;
     this.#deadline = deadline;
-    this.#course = options.course;
+    this.#progress = options.progress;
     this.#routing = request.routing ?? { streams: false };
     this.#body = request.body;
-    this.#able = upstreamsFor(pool, request, this.#routing);
+    this.#capableUpstreams = findUpstreams(pool, request, this.#routing);
   }
 
   /**
@@ -80,82 +80,82 @@ export class Failover {
    * @throws ApiError if no upstream could be reached
    */
   async run(): Promise<Response> {
-    const [own] = this.#able;
+    const [own] = this.#capableUpstreams;
     for (;;) {
-      if (this.#course.isAbandoned && this.#hasTried) return this.#endWithoutAnswer();
-      const { well, open } = this.#order();
+      if (this.#progress.isAbandoned && this.#hasTried) return this.#endWithoutAnswer();
+      const { available: well, open } = this.#orderChoices();
       if (own && well[0]?.name !== own.name)
-        this.#first ??= { kind: 'overloaded', name: own.name, model: this.#routing.model };
+        this.#firstFailure ??= { kind: 'overloaded', name: own.name, model: this.#routing.model };
       const [next] = this.#isLastResort ? [...well, ...open] : well;
       if (next) {
-        if (!(await this.#pay())) return this.#endWithoutAnswer();
+        if (!(await this.#payForTry())) return this.#endWithoutAnswer();
         // A try that is given up since it is late may have run: then another one needs somebody who pays for both.
         const hasOther =
-          mayRunAgain(this.#options.payment) && (well.length + open.length > 1 || this.#mayRetry(next.name));
-        const answer = await this.#try(next, hasOther);
+          canSendAgain(this.#options.payment) && (well.length + open.length > 1 || this.#mayRetry(next.name));
+        const answer = await this.#tryUpstream(next, hasOther);
         if (answer) return answer;
         continue;
       }
-      if (await this.#fallBack()) continue;
+      if (await this.#switchToFallback()) continue;
       if (!this.#isLastResort && open.length > 0) this.#isLastResort = true;
       else if (!(await this.#waitForNextRound())) return this.#endWithoutAnswer();
     }
   }
 
   /** @returns the upstreams that are left in this round. */
-  #order(): ReturnType<typeof orderOfTries<TryChoice>> {
+  #orderChoices(): ReturnType<typeof orderUpstreams<TryChoice>> {
     const now = Date.now();
-    const left = this.#able.filter(({ name }) => !this.#tried.has(name) && !this.#late.has(name));
-    const choices = candidatesOf(this.#pool, left, this.#routing.model, now);
-    const cached = this.#able.length > 1 ? cachedAt(this.#pool, this.#routing, now) : [];
-    return orderOfTries(choices, cached, !mayRunAgain(this.#options.payment));
+    const left = this.#capableUpstreams.filter(({ name }) => !this.#triedNames.has(name) && !this.#lateNames.has(name));
+    const choices = createCandidates(this.#pool, left, this.#routing.model, now);
+    const cached = this.#capableUpstreams.length > 1 ? cachedAt(this.#pool, this.#routing, now) : [];
+    return orderUpstreams(choices, cached, !canSendAgain(this.#options.payment));
   }
 
   /** Pays for another try if the one before may have run. @returns false if nobody pays for it */
-  async #pay(): Promise<boolean> {
+  async #payForTry(): Promise<boolean> {
     const { payment } = this.#options;
-    const isHeld = this.#otherModels !== 'refused';
-    if (this.#course.sentAt === undefined && isHeld) return true;
-    if (payment === undefined || !this.#mayGoOn()) return false;
+    const isHeld = this.#fallbackState !== 'refused';
+    if (this.#progress.sentAt === undefined && isHeld) return true;
+    if (payment === undefined || !this.#mayTryAgain()) return false;
     if (payment !== 'free' && isHeld) await payment.settle();
-    Object.assign(this.#course, { sentAt: undefined, upstream: undefined, failedUpstreams: undefined });
+    Object.assign(this.#progress, { sentAt: undefined, upstream: undefined, failedUpstreams: undefined });
     if (payment === 'free') return true;
     try {
       this.#body = await payment.admit();
     } catch (thrown) {
       // The caller did not ask for this try. If it is not admitted, the failed one is the answer.
-      if (this.#best) return false;
+      if (this.#bestFailure) return false;
       throw thrown;
     }
-    if (!isHeld) this.#otherModels = 'none';
+    if (!isHeld) this.#fallbackState = 'none';
     return true;
   }
 
   /** Tries one upstream. @returns the answer; undefined if the next upstream must be tried */
-  async #try(choice: TryChoice, hasOther: boolean): Promise<Response | undefined> {
+  async #tryUpstream(choice: TryChoice, hasOther: boolean): Promise<Response | undefined> {
     const { name, breaker, state } = choice;
     const now = Date.now();
     const leave = breaker.enter(now) ?? (state === 'open' ? breaker.force() : undefined);
     // Another request has become the breaker's probe meanwhile. For this request the breaker is open from now on.
     if (!leave) return undefined;
-    this.#tried.add(name);
+    this.#triedNames.add(name);
     if (this.#hasTried) isolateCounts.retries += 1;
     this.#hasTried = true;
     const end = this.#pool.health.begin(name, now);
-    this.#course.upstream = name;
+    this.#progress.upstream = name;
     let failed: FailedAttempt;
     try {
-      const attempt = await attemptAt(choice, leave, this.#attempt(hasOther));
+      const attempt = await attemptUpstream(choice, leave, this.#createAttemptContext(hasOther));
       // If the caller has left meanwhile, nobody would end the answer, so it must not be returned.
       this.#options.controller.signal.throwIfAborted();
-      const answer = attempt instanceof Response ? attempt : this.#answerIn(attempt, name);
+      const answer = attempt instanceof Response ? attempt : this.#findFinalRejection(attempt, name);
       // An upstream that refuses the caller's own fault works as it should.
-      if (!(attempt instanceof Response || attempt.isNoted) && attempt.verdict.kind === 'request')
+      if (!(attempt instanceof Response || attempt.isNoted) && attempt.failure.kind === 'request')
         breaker.succeed(leave, Date.now());
       if (answer) {
-        drop(this.#best);
-        drop(this.#nextDoor);
-        this.#course.leave = (isCut) => {
+        discardFailure(this.#bestFailure);
+        discardFailure(this.#otherServiceFailure);
+        this.#progress.leave = (isCut) => {
           end();
           if (!isCut) return;
           breaker.fail(leave, Date.now());
@@ -173,43 +173,45 @@ export class Failover {
       throw thrown;
     }
     end();
-    Object.assign(failed, { rides: this.#course.rides, upstream: name });
-    if (failed.isLate) this.#late.add(name);
-    const { kind, waitMs } = failed.verdict;
-    if (IS_FAILURE[kind]) this.#course.failedUpstreams = [...new Set([...(this.#course.failedUpstreams ?? []), name])];
-    this.#first ??= { kind, name, model: this.#routing.model };
-    this.#pool.health.key(name).note(failed.verdict, Date.now());
-    if (this.#course.sentAt !== undefined) breaker.doubt(Date.now());
-    const isShort = this.#able.length > 1 && kind === 'overloaded' && waitMs !== undefined && waitMs <= SHORT_WAIT_MS;
+    Object.assign(failed, { rides: this.#progress.rides, upstream: name });
+    if (failed.isLate) this.#lateNames.add(name);
+    const { kind, waitMs } = failed.failure;
+    if (COUNTS_AS_FAILURE[kind])
+      this.#progress.failedUpstreams = [...new Set([...(this.#progress.failedUpstreams ?? []), name])];
+    this.#firstFailure ??= { kind, name, model: this.#routing.model };
+    this.#pool.health.key(name).record(failed.failure, Date.now());
+    if (this.#progress.sentAt !== undefined) breaker.doubt(Date.now());
+    const isShort =
+      this.#capableUpstreams.length > 1 && kind === 'overloaded' && waitMs !== undefined && waitMs <= SHORT_WAIT_MS;
     // Waits only once: an upstream that asks for a wait again and again would delay every request.
-    const waits = isShort && !leave.isProbe && !this.#waitedFor.has(name) && Date.now() + waitMs < this.#deadline;
+    const waits = isShort && !leave.isProbe && !this.#waitedNames.has(name) && Date.now() + waitMs < this.#deadline;
     if (kind === 'again') breaker.succeed(leave, Date.now());
-    else if (waits || failed.isNoted || kind === 'request' || (kind === 'missing' && !this.#isListed()))
+    else if (waits || failed.isNoted || kind === 'request' || (kind === 'missing' && !this.#isListedModel()))
       breaker.leave(leave);
     else if (kind === 'unclear') breaker.suspect(leave, Date.now(), this.#routing.account, waitMs);
     else breaker.fail(leave, Date.now(), waitMs !== undefined && waitMs > SHORT_WAIT_MS ? waitMs : undefined);
     this.#keepFailure(failed);
     if (waits) {
-      this.#waitedFor.add(name);
+      this.#waitedNames.add(name);
       await this.#wait(waitMs);
-      this.#tried.delete(name);
+      this.#triedNames.delete(name);
     }
     return undefined;
   }
 
   /** @returns a refusal of the caller's own fault, unless it is of an upstream next door, and may be about what that one takes. */
-  #answerIn({ verdict, response, opening }: FailedAttempt, name: string): Response | undefined {
-    const { kind = 'request', name: first = name, model } = this.#first ?? {};
-    const isNextDoor = first !== name || (this.#first && model !== this.#routing.model);
+  #findFinalRejection({ failure: verdict, response, opening }: FailedAttempt, name: string): Response | undefined {
+    const { kind = 'request', name: first = name, model } = this.#firstFailure ?? {};
+    const isNextDoor = first !== name || (this.#firstFailure && model !== this.#routing.model);
     const isForeign = verdict.isAboutThinking && !this.#options.repairsThinking;
     const saysMore = kind === 'missing' || (verdict.isPublished && !isForeign);
     if (verdict.kind !== 'request' || (isNextDoor && !saysMore)) return undefined;
-    Object.assign(this.#course, { opening });
+    Object.assign(this.#progress, { opening });
     return response;
   }
 
-  #attempt(hasOther: boolean): AttemptContext {
-    const isOneOfSeveral = this.#able.length > 1;
+  #createAttemptContext(hasOther: boolean): AttemptContext {
+    const isOneOfSeveral = this.#capableUpstreams.length > 1;
     return {
       pool: this.#pool,
       request: this.#request,
@@ -222,7 +224,7 @@ export class Failover {
   }
 
   /** @returns whether the table has the model's name. A name that a caller has invented must not open a breaker. */
-  #isListed(): boolean {
+  #isListedModel(): boolean {
     const { model = '' } = this.#routing;
     const row = this.#pool.models.find(model);
     return row !== undefined && [row.id, ...row.aliases].includes(model);
@@ -231,51 +233,54 @@ export class Failover {
   /** Keeps the failure that tells the caller most. (A refused key, for example, tells only the operator something.) */
   #keepFailure(failed: FailedAttempt): void {
     // If a try may have run, its own answer is kept, because it is settled by that.
-    const { kind, waitMs = 0 } = failed.verdict;
+    const { kind, waitMs = 0 } = failed.failure;
     if (kind === 'request') {
-      drop(this.#nextDoor);
-      this.#nextDoor = failed;
+      discardFailure(this.#otherServiceFailure);
+      this.#otherServiceFailure = failed;
       return;
     }
     this.#isWorthWaiting ||=
-      !failed.isLate && TELLING[kind] > TELLING.missing && waitMs <= (this.#options.patienceMs ?? LONGEST_WAIT_MS);
-    const best = this.#best?.verdict;
-    const least = best && this.#course.sentAt === undefined ? TELLING[best.kind] : 0;
-    if (TELLING[kind] < least) {
-      drop(failed);
+      !failed.isLate &&
+      INFORMATIVENESS[kind] > INFORMATIVENESS.missing &&
+      waitMs <= (this.#options.patienceMs ?? MAX_RETRY_WAIT_MS);
+    const best = this.#bestFailure?.failure;
+    const least = best && this.#progress.sentAt === undefined ? INFORMATIVENESS[best.kind] : 0;
+    if (INFORMATIVENESS[kind] < least) {
+      discardFailure(failed);
       return;
     }
     // If all are overloaded, the caller may come back as soon as the first one takes requests again.
     const isLater =
       kind === 'overloaded' && best?.kind === kind && best.waitMs !== undefined && !(waitMs < best.waitMs);
-    drop(isLater ? failed : this.#best);
-    if (!isLater) this.#best = failed;
+    discardFailure(isLater ? failed : this.#bestFailure);
+    if (!isLater) this.#bestFailure = failed;
   }
 
   /** Asks whether another model may step in, and prepares its tries. @returns whether one does */
-  async #fallBack(): Promise<boolean> {
+  async #switchToFallback(): Promise<boolean> {
     const { payment } = this.#options;
-    if (this.#otherModels !== 'perhaps' || payment === undefined || payment === 'free' || !payment.fallBack)
+    if (this.#fallbackState !== 'perhaps' || payment === undefined || payment === 'free' || !payment.fallBack)
       return false;
-    if (!this.#mayGoOn()) return false;
+    if (!this.#mayTryAgain()) return false;
     // If only one upstream can take the request, that one is asked before any other model.
     const { owned, only } = this.#routing;
-    if ((owned ?? only) !== undefined && this.#best === undefined) return false;
-    const isBusy = this.#best === undefined || ['overloaded', 'missing'].includes(this.#best.verdict.kind);
+    if ((owned ?? only) !== undefined && this.#bestFailure === undefined) return false;
+    const isBusy =
+      this.#bestFailure === undefined || ['overloaded', 'missing'].includes(this.#bestFailure.failure.kind);
     if (!isBusy && this.#mayRetry()) return false;
     const stepsIn = await payment.fallBack();
     if (stepsIn === 'none' || stepsIn === 'refused') {
-      this.#otherModels = stepsIn;
+      this.#fallbackState = stepsIn;
       return false;
     }
     const { model, body } = stepsIn;
-    Object.assign(this.#course, { sentAt: undefined, upstream: undefined, failedUpstreams: undefined });
+    Object.assign(this.#progress, { sentAt: undefined, upstream: undefined, failedUpstreams: undefined });
     this.#routing = { ...this.#routing, model };
     this.#body = body;
-    this.#able = upstreamsFor(this.#pool, this.#request, this.#routing);
-    this.#tried.clear();
-    this.#waitedFor.clear();
-    this.#late.clear();
+    this.#capableUpstreams = findUpstreams(this.#pool, this.#request, this.#routing);
+    this.#triedNames.clear();
+    this.#waitedNames.clear();
+    this.#lateNames.clear();
     this.#rounds = 0;
     this.#isLastResort = false;
     return true;
@@ -284,26 +289,27 @@ export class Failover {
   /** @param late an upstream that the next round leaves out */
   #mayRetry(late?: string): boolean {
     const { caller, maxRetries } = this.#options;
-    const isReached = this.#course.sentAt !== undefined || !this.#best || !reachedNobody(this.#best.response);
-    const hasAble = this.#able.some(({ name }) => name !== late && !this.#late.has(name));
-    return hasAble && this.#rounds < maxRetries && mayRepeat(caller, isReached) && this.#mayGoOn();
+    const isReached =
+      this.#progress.sentAt !== undefined || !this.#bestFailure || !isUnreached(this.#bestFailure.response);
+    const hasAble = this.#capableUpstreams.some(({ name }) => name !== late && !this.#lateNames.has(name));
+    return hasAble && this.#rounds < maxRetries && mayResend(caller, isReached) && this.#mayTryAgain();
   }
 
   /** @returns whether another try may follow the latest one, which may have run. */
-  #mayGoOn(): boolean {
-    return this.#course.sentAt === undefined || mayRunAgain(this.#options.payment);
+  #mayTryAgain(): boolean {
+    return this.#progress.sentAt === undefined || canSendAgain(this.#options.payment);
   }
 
   /** Waits, and begins another round over all upstreams. @returns false if there is no other round */
   async #waitForNextRound(): Promise<boolean> {
     if (!this.#isWorthWaiting || !this.#mayRetry()) return false;
     // What one of several upstreams asks for need not be right for the others.
-    const asking = this.#able.length > 1 ? undefined : this.#best?.response;
-    const wait = waitBeforeRetry(asking, this.#rounds, this.#options.patienceMs);
+    const asking = this.#capableUpstreams.length > 1 ? undefined : this.#bestFailure?.response;
+    const wait = retryWaitMsOf(asking, this.#rounds, this.#options.patienceMs);
     if (wait === undefined || Date.now() + wait >= this.#deadline) return false;
     await this.#wait(wait);
     this.#rounds += 1;
-    this.#tried.clear();
+    this.#triedNames.clear();
     this.#isLastResort = false;
     this.#isWorthWaiting = false;
     return true;
@@ -315,34 +321,34 @@ export class Failover {
     try {
       await pause(milliseconds, this.#options.controller.signal);
     } finally {
-      if (this.#course.sentAt !== undefined) this.#course.sentAt += Date.now() - began;
+      if (this.#progress.sentAt !== undefined) this.#progress.sentAt += Date.now() - began;
     }
   }
 
   /** Ends without a success. @returns the best refusal. @throws ApiError if there is no response to return */
   #endWithoutAnswer(): Response {
-    if (this.#nextDoor && this.#best?.verdict.kind === 'missing') {
-      drop(this.#best);
-      this.#best = this.#nextDoor;
-    } else drop(this.#nextDoor);
-    if (this.#best?.response) {
-      const { opening, rides = false, upstream } = this.#best;
-      Object.assign(this.#course, { opening, rides, upstream });
-      return this.#best.response;
+    if (this.#otherServiceFailure && this.#bestFailure?.failure.kind === 'missing') {
+      discardFailure(this.#bestFailure);
+      this.#bestFailure = this.#otherServiceFailure;
+    } else discardFailure(this.#otherServiceFailure);
+    if (this.#bestFailure?.response) {
+      const { opening, rides = false, upstream } = this.#bestFailure;
+      Object.assign(this.#progress, { opening, rides, upstream });
+      return this.#bestFailure.response;
     }
-    throw this.#best?.verdict.forCaller ?? allBusy();
+    throw this.#bestFailure?.failure.forCaller ?? allBusyError();
   }
 }
 
 /** Lets go of a refusal that is not answered: its body may be unread, and would keep its connection. */
-function drop(failed: FailedAttempt | undefined): void {
+function discardFailure(failed: FailedAttempt | undefined): void {
   // A body that broke off cannot be cancelled any more, and need not be.
   failed?.response?.body?.cancel().catch(() => {});
 }
 
 /** @returns the error for a request whose upstreams are all full, or not tried because they are down. */
-function allBusy(): ApiError {
+function allBusyError(): ApiError {
   const message =
     'Every upstream that could take this request is overloaded at the moment. Try again in a few seconds.';
-  return tryAgain(message, 'upstreams_busy', { type: 'overloaded_error', seconds: 2 });
+  return retryableError(message, 'upstreams_busy', { type: 'overloaded_error', seconds: 2 });
 }

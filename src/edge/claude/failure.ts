@@ -1,10 +1,10 @@
 /** The errors of an answer that does not come, or does not come to its end. */
 import { ApiError, type ErrorType, finalError } from '../kit/http/errors.ts';
-import { masked } from '../kit/http/secrets.ts';
-import { LONGEST_ANSWER_BYTES } from './relay/tee-reader.ts';
+import { maskSecrets } from '../kit/http/secrets.ts';
+import { MAX_BUFFERED_RESPONSE_BYTES } from './relay/tee-reader.ts';
 
 /** Where an operator writes the address of an upstream. */
-const ITS_ADDRESS = 'ANTHROPIC_BASE_URL, or `base_url` in UPSTREAMS';
+const ADDRESS_HINT = 'ANTHROPIC_BASE_URL, or `base_url` in UPSTREAMS';
 
 interface FailureOptions {
   end: 'cut' | 'silent' | 'client_gone';
@@ -23,7 +23,7 @@ export class UpstreamFailure extends ApiError {
 }
 
 /** @returns the error for an answer that broke off, or fell silent, before its end. */
-export function interrupted(silent: boolean, cause?: unknown): UpstreamFailure {
+export function interruptedError(silent: boolean, cause?: unknown): UpstreamFailure {
   const message = silent
     ? 'The upstream fell silent in the middle of its answer. What came before stands; send the request again for a whole one.'
     : 'The connection to the upstream broke in the middle of its answer. Send the request again for a whole one.';
@@ -32,7 +32,7 @@ export function interrupted(silent: boolean, cause?: unknown): UpstreamFailure {
 }
 
 /** An answer of which more came than is kept. It ends there, as one that broke off. */
-class AnswerTooLong extends UpstreamFailure {
+class ResponseTooLong extends UpstreamFailure {
   constructor() {
     const message =
       'The answer is longer than 16 MB, and its rest was not read. What came before stands; ask for less, or stream it without a conversation.';
@@ -41,36 +41,36 @@ class AnswerTooLong extends UpstreamFailure {
 }
 
 /** @returns the error for an answer that broke off, or was too long. @param thrown what its reading has thrown */
-export function interruptedBy(thrown: unknown): UpstreamFailure {
-  return thrown instanceof AnswerTooLong ? thrown : interrupted(false, thrown);
+export function toInterruptedError(thrown: unknown): UpstreamFailure {
+  return thrown instanceof ResponseTooLong ? thrown : interruptedError(false, thrown);
 }
 
 /** @returns a function that takes each piece of an answer, and throws where it is too long: there it ends, as one that broke off */
-export function sizeGuard(): (piece: Uint8Array) => void {
-  let left = LONGEST_ANSWER_BYTES;
+export function createSizeGuard(): (piece: Uint8Array) => void {
+  let left = MAX_BUFFERED_RESPONSE_BYTES;
   return ({ length }) => {
     left -= length;
-    if (left < 0) throw new AnswerTooLong();
+    if (left < 0) throw new ResponseTooLong();
   };
 }
 
 /** @returns the reason for aborting a call whose caller has left. */
-export function callerLeft(): UpstreamFailure {
+export function callerLeftError(): UpstreamFailure {
   const message = 'The caller left before the answer ended.';
   return new UpstreamFailure('api_error', message, { end: 'client_gone', logged: 'client_gone' });
 }
 
 /** @returns the error for an upstream whose headers did not come in time. */
-export function timedOut(): UpstreamFailure {
+export function headersTimeoutError(): UpstreamFailure {
   const message = 'The upstream did not answer in time. Try again, or stream the answer.';
   return new UpstreamFailure('timeout_error', message, { end: 'cut', logged: 'upstream_timeout' });
 }
 
 /** @returns the error for an upstream that could not be reached, or whose connection broke. */
-export function upstreamUnreachable(cause: unknown): UpstreamFailure {
+export function upstreamUnreachableError(cause: unknown): UpstreamFailure {
   const message = 'The upstream could not be reached. Try again in a moment.';
   // The text is masked because it is also in the ledger, where the caller can see it.
-  const logged = masked(`upstream_unreachable: ${cause instanceof Error ? cause.message : 'unknown'}`);
+  const logged = maskSecrets(`upstream_unreachable: ${cause instanceof Error ? cause.message : 'unknown'}`);
   return new UpstreamFailure('api_error', message, { end: 'cut', logged, cause });
 }
 
@@ -93,10 +93,10 @@ export function endOf(thrown: unknown): FailureOptions['end'] {
 }
 
 /** @returns the error for an upstream that answers with a redirect. Following it would send the key to another host. */
-export function redirected(): ApiError {
+export function redirectError(): ApiError {
   return finalError(
     'api_error',
-    `The upstream answered with a redirect. Its operator must set ${ITS_ADDRESS}, to the final address.`,
+    `The upstream answered with a redirect. Its operator must set ${ADDRESS_HINT}, to the final address.`,
     { logged: 'upstream_redirect' },
   );
 }
@@ -107,17 +107,17 @@ export function redirected(): ApiError {
  *
  * @throws UpstreamFailure for such a status. The request may have run
  */
-export function refuseProvisional({ status, body }: Response): void {
+export function rejectProvisional({ status, body }: Response): void {
   if (status >= 200) return;
   body?.cancel().catch(() => undefined);
-  throw notTheApi();
+  throw notApiError();
 }
 
 /** @returns the error for the status of a success without a message: something other than the API has answered. */
-export function notTheApi(): UpstreamFailure {
+export function notApiError(): UpstreamFailure {
   return new UpstreamFailure(
     'api_error',
-    `What answered in the place of the upstream is not the Claude API. Its operator must check ${ITS_ADDRESS}.`,
+    `What answered in the place of the upstream is not the Claude API. Its operator must check ${ADDRESS_HINT}.`,
     { end: 'cut', logged: 'upstream_no_answer' },
   );
 }
@@ -128,14 +128,14 @@ export function notTheApi(): UpstreamFailure {
  * @param ms undefined if only `signal` ends the try
  * @throws UpstreamFailure 504 when they come too late
  */
-export async function headersWithin(
+export async function callWithHeadersTimeout(
   ms: number | undefined,
   signal: AbortSignal,
   call: (signal: AbortSignal) => Promise<Response>,
 ): Promise<Response> {
   if (ms === undefined) return await call(signal);
   const own = new AbortController();
-  const timer = setTimeout(() => own.abort(timedOut()), ms);
+  const timer = setTimeout(() => own.abort(headersTimeoutError()), ms);
   try {
     return await call(AbortSignal.any([signal, own.signal]));
   } catch (thrown) {

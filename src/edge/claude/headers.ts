@@ -1,15 +1,15 @@
 import { DAY_MS } from '../kit/async/durations.ts';
 import { invalidRequest } from '../kit/http/errors.ts';
-import { commaSeparated } from '../kit/http/headers/comma-list.ts';
-import { rememberingMatcher, staysHere } from '../kit/http/headers/not-forwarded.ts';
-import { masked } from '../kit/http/secrets.ts';
-import { CHOOSING_PREFIXES } from './providers/service-headers.ts';
+import { parseCommaList } from '../kit/http/headers/comma-list.ts';
+import { createMemoizedMatcher, isNeverForwarded } from '../kit/http/headers/not-forwarded.ts';
+import { maskSecrets } from '../kit/http/secrets.ts';
+import { CONTROL_HEADER_PREFIXES } from './providers/service-headers.ts';
 
 /**
  * Headers that are not sent up unless FORWARD_HEADERS names them. With them a caller could choose a provider, a key or a rule
  * of a gateway before the upstream, or another workspace of the operator.
  */
-const WITHHELD: ReadonlySet<string> = new Set([
+const WITHHELD_HEADERS: ReadonlySet<string> = new Set([
   'anthropic-workspace-id',
   'anthropic-user-profile-id',
   'anthropic-organization-id',
@@ -20,7 +20,7 @@ const WITHHELD: ReadonlySet<string> = new Set([
  * Headers that are never sent down. They belong to the connection, or are about the operator's account or the upstream's
  * origin.
  */
-const NOT_DOWN: ReadonlySet<string> = new Set([
+const HIDDEN_RESPONSE_HEADERS: ReadonlySet<string> = new Set([
   'connection',
   'keep-alive',
   'proxy-authenticate',
@@ -38,16 +38,16 @@ const NOT_DOWN: ReadonlySet<string> = new Set([
   'server',
 ]);
 // Only the operator may see what a gateway says about itself.
-const NOT_DOWN_PREFIXES = [
+const HIDDEN_RESPONSE_PREFIXES = [
   'anthropic-ratelimit-',
   'anthropic-priority-',
   'access-control-',
   'cf-',
-  ...CHOOSING_PREFIXES,
+  ...CONTROL_HEADER_PREFIXES,
 ];
 
-const isWithheld = rememberingMatcher(WITHHELD, CHOOSING_PREFIXES);
-const staysAbove = rememberingMatcher(NOT_DOWN, NOT_DOWN_PREFIXES);
+const isWithheld = createMemoizedMatcher(WITHHELD_HEADERS, CONTROL_HEADER_PREFIXES);
+const isHiddenFromCaller = createMemoizedMatcher(HIDDEN_RESPONSE_HEADERS, HIDDEN_RESPONSE_PREFIXES);
 
 /** The version of a request without `anthropic-version`. */
 const DEFAULT_VERSION = '2023-06-01';
@@ -56,30 +56,30 @@ const DEFAULT_VERSION = '2023-06-01';
  * How many characters of a caller's headers go up. Those that do not fit stay here: a connection that breaks because of them
  * would look like an upstream that fails.
  */
-const MOST_UP = 8_192;
+const MAX_FORWARDED_CHARACTERS = 8_192;
 
 /**
  * How many headers of a caller's own a request may have. Clients send about thirty. A server closes the connection at some
  * number (Node at a thousand), which would look like an upstream that fails.
  */
-const MOST_OWN_HEADERS = 64;
+const MAX_CALLER_HEADERS = 64;
 
 /** Counts a caller's headers, without those that never go up. @throws ApiError 400 for too many */
-export function refuseManyHeaders(caller: Headers): void {
+export function rejectTooManyHeaders(caller: Headers): void {
   let own = 0;
   caller.forEach((_, name) => {
-    if (!staysHere(name)) own += 1;
+    if (!isNeverForwarded(name)) own += 1;
   });
-  if (own > MOST_OWN_HEADERS) {
+  if (own > MAX_CALLER_HEADERS) {
     throw invalidRequest(
-      `This request has ${own} headers that would go up, and may have ${MOST_OWN_HEADERS}. Leave some out.`,
+      `This request has ${own} headers that would go up, and may have ${MAX_CALLER_HEADERS}. Leave some out.`,
     );
   }
 }
 
-/** @returns the value of `anthropic-beta` with the names that an agent needs, each once. @param own the caller's value */
-export function joinedBetas(own: string | null | undefined, betas: readonly string[]): string {
-  return [...new Set([...commaSeparated(own ?? ''), ...betas])].join();
+/** @returns the value of `anthropic-beta` with the names that an agent needs, each once. @param callerValue the caller's value */
+export function joinBetas(callerValue: string | null | undefined, betas: readonly string[]): string {
+  return [...new Set([...parseCommaList(callerValue ?? ''), ...betas])].join();
 }
 
 /** Headers by their names in lower case. A plain object costs much less than the runtime's `Headers`. */
@@ -94,10 +94,10 @@ export type PlainHeaders = Record<string, string>;
  * @param forwarded the setting FORWARD_HEADERS: names, or beginnings of names with a `*` at the end
  * @returns the headers that go up
  */
-export function headersUp(caller: Headers, apiKey: string, forwarded: readonly string[]): PlainHeaders {
-  let left = MOST_UP;
-  const up = copied(caller, (name, value) => {
-    if (staysHere(name) || (isWithheld(name) && !isForwarded(name, forwarded))) return true;
+export function toUpstreamHeaders(caller: Headers, apiKey: string, forwarded: readonly string[]): PlainHeaders {
+  let left = MAX_FORWARDED_CHARACTERS;
+  const up = copyHeaders(caller, (name, value) => {
+    if (isNeverForwarded(name) || (isWithheld(name) && !isForwarded(name, forwarded))) return true;
     const length = name.length + value.length;
     if (length > left) return true;
     left -= length;
@@ -115,9 +115,9 @@ export function headersUp(caller: Headers, apiKey: string, forwarded: readonly s
  * @param upstream the upstream's response headers
  * @returns the headers that go down
  */
-export function headersDown(upstream: Headers): PlainHeaders {
-  const down = copied(upstream, staysAbove, masked);
-  for (const name of WAITS) {
+export function toCallerHeaders(upstream: Headers): PlainHeaders {
+  const down = copyHeaders(upstream, isHiddenFromCaller, maskSecrets);
+  for (const name of WAIT_HEADERS) {
     const value = down[name];
     if (value !== undefined && !isWaitable(name, value)) delete down[name];
   }
@@ -126,28 +126,28 @@ export function headersDown(upstream: Headers): PlainHeaders {
 
 /** Headers that say how long to wait, with their units in milliseconds. */
 const WAIT_UNITS_MS: Readonly<Record<string, number>> = { 'retry-after': 1_000, 'retry-after-ms': 1 };
-const WAITS = Object.keys(WAIT_UNITS_MS);
+const WAIT_HEADERS = Object.keys(WAIT_UNITS_MS);
 /** No time that an upstream asks for is longer. Milliseconds. */
-const LONGEST_ASKED_MS = 7 * DAY_MS;
+const MAX_UPSTREAM_WAIT_MS = 7 * DAY_MS;
 
 /** @returns whether a header names no time, or one that a client can wait for. Some would wait for ever, or not at all. */
 export function isWaitable(name: string, value: string): boolean {
   const unit = WAIT_UNITS_MS[name];
-  return unit === undefined || waitOf(value, unit) !== undefined;
+  return unit === undefined || parseWaitMs(value, unit) !== undefined;
 }
 
 /** @returns the milliseconds that a header names, as a number of units or a date; undefined if nobody can wait for that */
-export function waitOf(value: string | null, unitMs: number): number | undefined {
+export function parseWaitMs(value: string | null, unitMs: number): number | undefined {
   if (value === null || value.trim() === '') return undefined;
   // Numbers come before dates, because `Date.parse` accepts even "-5" as a date.
   const wait = Number.isNaN(Number(value)) ? Math.max(0, Date.parse(value) - Date.now()) : Number(value) * unitMs;
-  return wait >= 0 && wait <= LONGEST_ASKED_MS ? wait : undefined;
+  return wait >= 0 && wait <= MAX_UPSTREAM_WAIT_MS ? wait : undefined;
 }
 
 /** @returns the id that the upstream has given to a request. */
-export function upstreamRequestId(upstream: Headers): string | undefined {
+export function upstreamRequestIdOf(upstream: Headers): string | undefined {
   const id = upstream.get('request-id');
-  return id === null ? undefined : masked(id);
+  return id === null ? undefined : maskSecrets(id);
 }
 
 /** @param forwarded names, or beginnings of names with a `*` at the end */
@@ -157,7 +157,7 @@ export function isForwarded(name: string, forwarded: readonly string[]): boolean
   );
 }
 
-function copied(
+function copyHeaders(
   headers: Headers,
   isLeftOut: (name: string, value: string) => boolean,
   as: (value: string) => string = (value) => value,

@@ -1,26 +1,26 @@
 /** Reads an answer that rides: a stream, of which the caller gets the whole message, or its error. */
 
-import { inSteps, type Steps } from '../kit/async/in-steps.ts';
-import { joinedPieces } from '../kit/http/body-pieces.ts';
+import { runInSteps, type Steps } from '../kit/async/run-in-steps.ts';
+import { joinPieces } from '../kit/http/body-pieces.ts';
 import { encoder, utf8 } from '../kit/http/bytes.ts';
-import { maskedBytes } from '../kit/http/secrets.ts';
+import { maskBytes } from '../kit/http/secrets.ts';
 import { parseObject } from '../kit/json/object.ts';
-import type { BufferedAnswer } from './buffered-answer.ts';
-import { refusalIn } from './classify-failure.ts';
+import type { BufferedResult } from './buffered-response.ts';
+import { classifyIfFailed } from './classify-failure.ts';
 import type { Exchange } from './exchange.ts';
-import { endOf, interrupted, interruptedBy, sizeGuard, timedOut } from './failure.ts';
-import { givenUpAt } from './keep-alive.ts';
-import { LAZY_WAIT_MS } from './relay/carry.ts';
-import { keepBuffer, type Piece, pumpStream, readTee, SMALL_PIECE_BYTES } from './relay/tee-reader.ts';
-import { MOMENT_MS, withinMoment } from './stream.ts';
+import { createSizeGuard, endOf, headersTimeoutError, interruptedError, toInterruptedError } from './failure.ts';
+import { createOutputDeadline } from './keep-alive.ts';
+import { COPY_READ_INTERVAL_MS } from './relay/forward-stream.ts';
+import { type Piece, pumpStream, readTee, returnBuffer, SMALL_PIECE_BYTES } from './relay/tee-reader.ts';
+import { CLOSE_WAIT_MS, resolveWithin } from './stream.ts';
 import { UsageReader, type UsageReaderOptions } from './usage/usage-reader.ts';
-import { hasSaid, type Report } from './usage/usage-report.ts';
+import { hasOutput, type ResponseReport } from './usage/usage-report.ts';
 import { WholeMessage } from './whole-message.ts';
 
 /** The characters of a message that are encoded without a break. */
 const STEP_LENGTH = 1_048_576;
 /** The headers of a stream that a whole answer does not have. */
-const OF_STREAMS = ['cache-control', 'x-accel-buffering'];
+const STREAM_ONLY_HEADERS = ['cache-control', 'x-accel-buffering'];
 
 /**
  * Reads a stream to its end, and puts its message together.
@@ -28,46 +28,47 @@ const OF_STREAMS = ['cache-control', 'x-accel-buffering'];
  * @param exchange its `seen` tells what has come, by which an answer is settled that did not come whole
  * @throws UpstreamFailure when the stream breaks off, falls silent or is malformed; the controller's reason when it was aborted
  */
-export async function readRidden(
+export async function readInternalStream(
   response: Response,
   body: ReadableStream<Uint8Array>,
   exchange: Exchange,
   reading: UsageReaderOptions,
-): Promise<BufferedAnswer> {
-  const { controller, course, watchdog } = exchange;
+): Promise<BufferedResult> {
+  const { controller, progress: course, watchdog } = exchange;
   const usage = new UsageReader(reading);
   const message = new WholeMessage();
-  exchange.seen = () => usage.report;
+  exchange.reportSoFar = () => usage.report;
   exchange.expectBody();
-  watchdog.endAt(givenUpAt(reading.sentAt ?? exchange.startedAt, () => usage.saidAt));
-  const takeSize = sizeGuard();
-  const take = (piece: Uint8Array, _isAll = true, since = Date.now()) => {
+  watchdog.setDeadline(createOutputDeadline(reading.sentAt ?? exchange.startedAt, () => usage.lastOutputAt));
+  const takeSize = createSizeGuard();
+  const handlePiece = (piece: Uint8Array, _isAll = true, since = Date.now()) => {
     watchdog.touch();
     takeSize(piece);
     usage.push(piece, false, Date.now(), since);
     message.push(piece);
-    return message.ended;
+    return message.hasEnded;
   };
   try {
     // The first piece is read at once: it counts the prompt.
-    const opening = course.opening ?? (await firstPiece(body));
-    if (opening && !take(opening)) await readLate(body, Math.min(LAZY_WAIT_MS, watchdog.limitMs / 4), take);
-    if (course.opening) keepBuffer(course.opening);
+    const opening = course.opening ?? (await readFirstSmallPiece(body));
+    if (opening && !handlePiece(opening))
+      await readLazily(body, Math.min(COPY_READ_INTERVAL_MS, watchdog.limitMs / 4), handlePiece);
+    if (course.opening) returnBuffer(course.opening);
     message.end();
   } catch (thrown) {
     const { aborted, reason } = controller.signal;
     // A malformed or endless stream goes on, and would have to be paid.
-    if (!aborted) controller.abort(interrupted(false));
+    if (!aborted) controller.abort(interruptedError(false));
     // A caller that has got nothing yet is told so, as with an answer that does not ride.
-    if (aborted && endOf(reason) === 'silent' && usage.saidAt === undefined) throw timedOut();
-    throw aborted ? reason : interruptedBy(thrown);
+    if (aborted && endOf(reason) === 'silent' && usage.lastOutputAt === undefined) throw headersTimeoutError();
+    throw aborted ? reason : toInterruptedError(thrown);
   } finally {
     watchdog.stop();
   }
-  if (message.error !== undefined) return refusedAnswer(response, message.error, usage.report, exchange);
-  if (!message.isWhole) throw interrupted(false);
-  exchange.judged(undefined);
-  const written = await inSteps(encoded(message.parts()));
+  if (message.error !== undefined) return toErrorResult(response, message.error, usage.report, exchange);
+  if (!message.isWhole) throw interruptedError(false);
+  exchange.recordHealth(undefined);
+  const written = await runInSteps(encodeParts(message.parts()));
   return {
     kind: 'answer',
     body: written,
@@ -78,7 +79,7 @@ export async function readRidden(
 }
 
 /** @returns the first piece of a stream; undefined if it has none */
-async function firstPiece(body: ReadableStream<Uint8Array>): Promise<Uint8Array | undefined> {
+async function readFirstSmallPiece(body: ReadableStream<Uint8Array>): Promise<Uint8Array | undefined> {
   const reader = body.getReader({ mode: 'byob' });
   const { value }: Piece = await reader.read(new Uint8Array(new ArrayBuffer(SMALL_PIECE_BYTES)));
   reader.releaseLock();
@@ -89,7 +90,7 @@ async function firstPiece(body: ReadableStream<Uint8Array>): Promise<Uint8Array 
  * Reads a stream in large pieces. The runtime itself fetches the pieces as they come, and JavaScript reads a copy, late: to read
  * each event as it comes would cost several times as much, and to wait for many bytes would hide a silence.
  */
-async function readLate(
+async function readLazily(
   body: ReadableStream<Uint8Array>,
   waitMs: number,
   take: (piece: Uint8Array, isAll: boolean, since: number) => boolean,
@@ -98,7 +99,7 @@ async function readLate(
   const { reader, whole } = pumpStream(stream);
   const late = copy.getReader({ mode: 'byob' });
   await readTee(late, whole, waitMs, take);
-  if ((await withinMoment(whole, MOMENT_MS)) === undefined)
+  if ((await resolveWithin(whole, CLOSE_WAIT_MS)) === undefined)
     for (const one of [late, reader]) one.cancel().catch(ignoreEnd);
 }
 
@@ -106,7 +107,7 @@ async function readLate(
 function ignoreEnd(): void {}
 
 /** Encodes parts of a text together. */
-function* encoded(parts: Iterable<string>): Steps<Uint8Array> {
+function* encodeParts(parts: Iterable<string>): Steps<Uint8Array> {
   const pieces: Uint8Array[] = [];
   let text = '';
   for (const part of parts) {
@@ -117,17 +118,17 @@ function* encoded(parts: Iterable<string>): Steps<Uint8Array> {
     yield STEP_LENGTH;
   }
   pieces.push(encoder.encode(text));
-  return joinedPieces(pieces);
+  return joinPieces(pieces);
 }
 
 /** @returns the answer for an `error` event. What came before it is settled as that of a stream */
-function refusedAnswer(response: Response, error: string, report: Report, exchange: Exchange): BufferedAnswer {
-  const refusal = refusalIn(response, error);
-  if (!refusal) throw interrupted(false);
-  exchange.judged(refusal);
+function toErrorResult(response: Response, error: string, report: ResponseReport, exchange: Exchange): BufferedResult {
+  const refusal = classifyIfFailed(response, error);
+  if (!refusal) throw interruptedError(false);
+  exchange.recordHealth(refusal);
   // Of nothing but an error nothing has run.
-  if (!report.usage && !hasSaid(report.seen)) exchange.course.sentAt = undefined;
-  const body = maskedBytes(utf8(error));
+  if (!report.usage && !hasOutput(report.seen)) exchange.progress.sentAt = undefined;
+  const body = maskBytes(utf8(error));
   return {
     kind: 'error',
     body,
@@ -138,9 +139,9 @@ function refusedAnswer(response: Response, error: string, report: Report, exchan
 }
 
 /** @returns the head of the whole answer that a stream has become. */
-export function wholeHead({ status, headers }: Response): Pick<Response, 'status' | 'headers'> {
+export function toWholeHead({ status, headers }: Response): Pick<Response, 'status' | 'headers'> {
   const whole = new Headers(headers);
-  for (const name of OF_STREAMS) whole.delete(name);
+  for (const name of STREAM_ONLY_HEADERS) whole.delete(name);
   whole.set('content-type', 'application/json');
   return { status, headers: whole };
 }

@@ -4,19 +4,19 @@
  */
 
 /** Milliseconds after its request in which an answer must begin. Clients and proxies give up a whole answer by then. */
-export const BEGINS_WITHIN_MS = 600_000;
+export const FIRST_OUTPUT_MS = 600_000;
 /** Milliseconds in which an answer that has begun must say more. No step of a tool of the API takes so long. */
-const GOES_ON_WITHIN_MS = 3_600_000;
+const MAX_OUTPUT_GAP_MS = 3_600_000;
 
 /**
  * @param sentAt when the request was sent; milliseconds since 1970
  * @param lastSignAt returns when its answer has said something last; undefined before its beginning
  * @returns a function that says when the answer is given up. It asks `lastSignAt` only once that may matter
  */
-export function givenUpAt(sentAt: number, lastSignAt: () => number | undefined): () => number {
-  const beginsBy = sentAt + BEGINS_WITHIN_MS;
+export function createOutputDeadline(sentAt: number, lastSignAt: () => number | undefined): () => number {
+  const beginsBy = sentAt + FIRST_OUTPUT_MS;
   return () => {
     const signAt = Date.now() < beginsBy ? undefined : lastSignAt();
-    return signAt === undefined ? beginsBy : signAt + GOES_ON_WITHIN_MS;
+    return signAt === undefined ? beginsBy : signAt + MAX_OUTPUT_GAP_MS;
   };
 }

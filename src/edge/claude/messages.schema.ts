@@ -1,15 +1,15 @@
-import { fieldError, validate } from '../kit/http/validate.ts';
+import { createFieldError, validate } from '../kit/http/validate.ts';
 import * as z from '../kit/http/zod.ts';
 import { isObject, memberOf } from '../kit/json/object.ts';
 
-const contentError = fieldError('Input should be a valid string or a list of blocks');
+const contentError = createFieldError('Input should be a valid string or a list of blocks');
 
 /** A message of a request: only what this edge checks. */
 export const messageParam = z
   .looseObject(
     {
-      role: z.string({ error: fieldError('Input should be a valid string') }),
-      content: z.described(
+      role: z.string({ error: createFieldError('Input should be a valid string') }),
+      content: z.withDescription(
         z.optional(z.union([z.string(), z.array(z.unknown())], { error: contentError })),
         'Only a system message with `output_config` may have none.',
       ),
@@ -38,7 +38,7 @@ function isPlainMessage(value: unknown): boolean {
 
 /** Only the first fault is reported: a list may have millions of messages, each with a fault. */
 export const messageParams = z
-  .array(z.custom<Message>(), { error: fieldError('Input should be a valid list') })
+  .array(z.custom<Message>(), { error: createFieldError('Input should be a valid list') })
   .check(({ value, issues }) => {
     for (const [index, input] of value.entries()) {
       if (isPlainMessage(input)) continue;
@@ -50,11 +50,11 @@ export const messageParams = z
   });
 
 const model = z
-  .string({ error: fieldError('Input should be a valid string') })
+  .string({ error: createFieldError('Input should be a valid string') })
   .check(z.minLength(1, 'Input should be a non-empty string: the id of a model'));
 
 const maxTokens = z
-  .number({ error: fieldError('Input should be a valid integer') })
+  .number({ error: createFieldError('Input should be a valid integer') })
   .check(
     z.refine(Number.isInteger, 'Input should be a valid integer'),
     z.gte(0, 'Input should be greater than or equal to 0'),

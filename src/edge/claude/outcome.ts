@@ -2,11 +2,11 @@
 
 import type { SendProgress } from './send-request.ts';
 import type { StreamEnding } from './stream.ts';
-import { nothingSeen, type Report, reportOf } from './usage/usage-report.ts';
-import type { OpenOutput } from './usage/writing-speeds.ts';
+import { createResponseReport, createUnobserved, type ResponseReport } from './usage/usage-report.ts';
+import type { VisibleOutput } from './usage/writing-speeds.ts';
 
 /** How an answer ended, for the ledger and the log. */
-export interface RequestOutcome extends Report {
+export interface RequestOutcome extends ResponseReport {
   /** The upstream's HTTP status; undefined if it sent none. */
   status: number | undefined;
   end: StreamEnding;
@@ -32,20 +32,23 @@ export interface RequestOutcome extends Report {
   /** For an answer that did not end by itself: the output tokens that it was settled at. */
   estimated_output?: number | undefined;
   /** What was written in the open; absent if somebody may have made the upstream wait, so that it seemed slower than it is. */
-  written?: OpenOutput | undefined;
+  written?: VisibleOutput | undefined;
 }
 
 /** @returns what the log says of an answer that ended so, if the answer itself has not told it */
-export function loggedEnd(end: Exclude<StreamEnding, 'complete'>): string {
+export function logTypeOfEnd(end: Exclude<StreamEnding, 'complete'>): string {
   return end === 'client_gone' ? end : `upstream_${end}`;
 }
 
 /** @returns the outcome of a try that nobody has answered. Times are milliseconds since 1970. */
-export function unanswered({ sentAt, upstream, failedUpstreams }: SendProgress, now: number): RequestOutcome {
+export function createUnansweredOutcome(
+  { sentAt, upstream, failedUpstreams }: SendProgress,
+  now: number,
+): RequestOutcome {
   return {
-    ...reportOf(undefined, 0),
+    ...createResponseReport(undefined, 0),
     error_type: 'upstream_unreachable',
-    seen: nothingSeen(now - (sentAt ?? now)),
+    seen: createUnobserved(now - (sentAt ?? now)),
     status: undefined,
     sent: sentAt !== undefined,
     end: 'cut',

@@ -1,20 +1,20 @@
 import type { Settings } from '../config/settings.ts';
 import { decoder, NO_BYTES } from '../kit/http/bytes.ts';
 import { toApiError } from '../kit/http/errors.ts';
-import { maskedBytes } from '../kit/http/secrets.ts';
-import { type BufferedAnswer, bufferedResponse, readAnswer } from './buffered-answer.ts';
-import { isEventStream, refuseEncoding } from './content-type.ts';
+import { maskBytes } from '../kit/http/secrets.ts';
+import { type BufferedResult, readBufferedResponse, toCallerResponse } from './buffered-response.ts';
+import { isEventStream, rejectEncoding } from './content-type.ts';
 import { Exchange } from './exchange.ts';
 import { endOf } from './failure.ts';
-import { readRidden, wholeHead } from './internal-stream.ts';
+import { readInternalStream, toWholeHead } from './internal-stream.ts';
 import type { RequestOutcome } from './outcome.ts';
-import type { BodyMaker } from './providers/kind.ts';
+import type { BodyMaker } from './providers/provider.ts';
 import type { Payment } from './send-request.ts';
 import { relayStream } from './stream.ts';
 import type { Upstream } from './upstream.ts';
 import type { Routing } from './upstreams/pool.ts';
-import { createdIds } from './usage/created-ids.ts';
-import type { Report } from './usage/usage-report.ts';
+import { findCreatedIds } from './usage/created-ids.ts';
+import type { ResponseReport } from './usage/usage-report.ts';
 
 /** An error is searched for in this many bytes of a stream. */
 const ERROR_START_BYTES = 2_048;
@@ -55,7 +55,7 @@ export interface RelayOptions {
   /** Milliseconds to the end of the answer. Default: as long as it goes on. */
   wholeMs?: number;
   /** Pays for another try after a try that may have run. Default: the request costs nothing. */
-  payment?: ((tried: () => RequestOutcome) => Payment) | undefined;
+  payment?: ((getOutcome: () => RequestOutcome) => Payment) | undefined;
   /**
    * Called when the answer is made; for a buffered answer after `onEnd`.
    *
@@ -93,43 +93,50 @@ export async function relay(request: RelayRequest, options: RelayOptions): Promi
     ...{ upstream, settings, signal, ...(wholeMs !== undefined && { wholeMs }) },
     readsOn: payment && {
       streams: request.routing?.streams === true,
-      onLeft: (over) => {
+      onCallerLeft: (over) => {
         waitUntil(over);
         onLeft?.();
       },
     },
   });
-  const relayed = relayBy(exchange, request, options);
+  const relayed = relayThrough(exchange, request, options);
   try {
-    return await exchange.unlessLeft(relayed);
+    return await exchange.untilCallerLeaves(relayed);
   } finally {
     // Nobody takes what comes of it now.
-    if (exchange.course.isAbandoned) relayed.then(({ body }) => body?.cancel()).catch(() => undefined);
+    if (exchange.progress.isAbandoned) relayed.then(({ body }) => body?.cancel()).catch(() => undefined);
   }
 }
 
-async function relayBy(exchange: Exchange, request: RelayRequest, options: RelayOptions): Promise<Response> {
+async function relayThrough(exchange: Exchange, request: RelayRequest, options: RelayOptions): Promise<Response> {
   const { caller } = request;
   const { signal } = caller;
-  const { course, controller, watchdog, startedAt } = exchange;
+  const { progress: course, controller, watchdog, startedAt } = exchange;
   const headers = exchange.headersOf(caller.headers);
   if (request.idempotencyKey !== undefined) headers['idempotency-key'] = request.idempotencyKey;
 
   let hasEnded = false;
-  const finish = (report: Report, end: RequestOutcome['end'], firstByte: number) => {
+  const finish = (report: ResponseReport, end: RequestOutcome['end'], firstByte: number) => {
     hasEnded = true;
     exchange.close(end);
-    return options.onEnd?.(exchange.outcome(report, end, firstByte));
+    return options.onEnd?.(exchange.createOutcome(report, end, firstByte));
   };
 
-  const payment = options.payment?.(() => exchange.failed('upstream_unreachable')) ?? 'free';
+  const payment = options.payment?.(() => exchange.createFailedOutcome('upstream_unreachable')) ?? 'free';
   /** `error` as soon as the upstream has refused. Errors that are thrown later do not change it. */
   let failed: 'error' | undefined;
-  const answered = ({ report, ...read }: Omit<BufferedAnswer, 'json'>, head: Pick<Response, 'status' | 'headers'>) =>
-    bufferedResponse(head, read, {
+  const finishBuffered = (
+    { report, ...read }: Omit<BufferedResult, 'json'>,
+    head: Pick<Response, 'status' | 'headers'>,
+  ) =>
+    toCallerResponse(head, read, {
       requestId: options.requestId,
       ownHeaders: (ok) => {
-        finish(failed ? exchange.unusable(report.error_type, report) : report, failed ?? 'complete', Date.now());
+        finish(
+          failed ? exchange.createUnusableReport(report.error_type, report) : report,
+          failed ?? 'complete',
+          Date.now(),
+        );
         return options.ownHeaders?.({ ok });
       },
     });
@@ -139,18 +146,18 @@ async function relayBy(exchange: Exchange, request: RelayRequest, options: Relay
     const call = { method: caller.method, path, headers, body, routing, streamInternally: rides };
     const response = await exchange.send(call, { caller: caller.headers, payment, waitUntil: options.waitUntil });
     options.onHeaders?.(course.upstream);
-    refuseEncoding(response);
+    rejectEncoding(response);
     const isStream = response.ok && !request.isCount && isEventStream(response);
     const isRidden = isStream && course.rides === true;
     const { hasFallbacks: readsBlocks = false, readsIds = false, repeatsSecrets } = request;
     const reading = { sentAt: course.sentAt ?? startedAt, readsBlocks, readsIds };
     if (isStream && response.body && !isRidden) {
-      const opened = (bytes: Uint8Array) => {
-        const refusal = exchange.refusedIn(response, decoder.decode(bytes.subarray(0, ERROR_START_BYTES)));
+      const classifyOpening = (bytes: Uint8Array) => {
+        const refusal = exchange.classifyStart(response, decoder.decode(bytes.subarray(0, ERROR_START_BYTES)));
         if (!refusal) return undefined;
         failed = 'error';
-        const report = exchange.unusable(refusal.forOperator);
-        return answered({ kind: 'error', body: NO_BYTES, report, refusal }, response);
+        const report = exchange.createUnusableReport(refusal.forOperator);
+        return finishBuffered({ kind: 'error', body: NO_BYTES, report, refusal }, response);
       };
       const state = {
         exchange,
@@ -160,7 +167,7 @@ async function relayBy(exchange: Exchange, request: RelayRequest, options: Relay
         reading,
         opening: course.opening,
         repeatsSecrets,
-        opened,
+        opened: classifyOpening,
       };
       return await relayStream(response, response.body, state, options, finish);
     }
@@ -168,16 +175,16 @@ async function relayBy(exchange: Exchange, request: RelayRequest, options: Relay
     const expected = request.expectsMessage ? 'message' : 'anything';
     const read =
       isRidden && response.body
-        ? await readRidden(response, response.body, exchange, reading)
-        : await readAnswer(response, exchange, expected);
+        ? await readInternalStream(response, response.body, exchange, reading)
+        : await readBufferedResponse(response, exchange, expected);
     // What rides has its ids in its report.
-    const report = readsIds && !isRidden ? { ...read.report, made: createdIds(read.json) } : read.report;
+    const report = readsIds && !isRidden ? { ...read.report, made: findCreatedIds(read.json) } : read.report;
     if (read.kind === 'error' || read.kind === 'nothing') failed = 'error';
-    const shown = repeatsSecrets ? { ...read, body: maskedBytes(read.body) } : read;
-    return answered({ ...shown, report }, isRidden ? wholeHead(response) : response);
+    const shown = repeatsSecrets ? { ...read, body: maskBytes(read.body) } : read;
+    return finishBuffered({ ...shown, report }, isRidden ? toWholeHead(response) : response);
   } catch (thrown) {
     const end = signal.aborted ? 'client_gone' : (failed ?? endOf(thrown));
-    if (!hasEnded) finish(exchange.unusable(toApiError(thrown).logged), end, Date.now());
+    if (!hasEnded) finish(exchange.createUnusableReport(toApiError(thrown).logged), end, Date.now());
     throw thrown;
   }
 }

@@ -1,7 +1,7 @@
 /** The types of a request on its way up: how it is sent, how far it has gone, and how another try is paid for. */
 
-import type { UpstreamRefusal } from './classify-failure.ts';
-import type { BodyMaker } from './providers/kind.ts';
+import type { ClassifiedFailure } from './classify-failure.ts';
+import type { BodyMaker } from './providers/provider.ts';
 import type { Routing } from './upstreams/pool.ts';
 
 /** A request as it goes up. */
@@ -30,7 +30,7 @@ export interface SendOptions {
   /** The headers of the caller, if this is the caller's own request. If the client retries by itself, the edge does not. */
   caller?: Headers | Readonly<Record<string, string>>;
   /** Updated while the request goes up, so that others know what may have run. */
-  course: SendProgress;
+  progress: SendProgress;
   /** Whether the request is sent again without its thinking if an upstream rejects that. */
   repairsThinking?: boolean;
   /** Pays for another try after a try that may have run. Without it there is no other try. `free`: tries cost nothing. */
@@ -60,16 +60,16 @@ export interface SendProgress {
 }
 
 /** @returns whether a request may be sent again after a try that may have run. */
-export function mayRunAgain(payment: SendOptions['payment']): boolean {
-  return payment === 'free' || payment?.repeats() === true;
+export function canSendAgain(payment: SendOptions['payment']): boolean {
+  return payment === 'free' || payment?.canRepeat() === true;
 }
 
 /** Pays for sending a request again after a try that may have run, and may be billed. */
 export interface Payment {
   /** @returns whether the request may be sent again although its latest try may have run. */
-  repeats(): boolean;
+  canRepeat(): boolean;
   /** Learns of a refusal that is the answer. */
-  refused?(refusal: UpstreamRefusal): void;
+  refused?(refusal: ClassifiedFailure): void;
   /** Settles the failed try. */
   settle(): Promise<void>;
   /**

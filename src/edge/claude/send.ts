@@ -1,15 +1,15 @@
 import { pause } from '../kit/async/pause.ts';
 import { isolateCounts } from '../kit/http/isolate-counts.ts';
-import { classifyFailure, reachedNobody } from './classify-failure.ts';
-import { mayRepeat } from './client-retries.ts';
+import { classifyFailure, isUnreached } from './classify-failure.ts';
+import { mayResend } from './client-retries.ts';
 import { Failover } from './failover.ts';
-import { headersWithin, isTimeout } from './failure.ts';
+import { callWithHeadersTimeout, isTimeout } from './failure.ts';
 import { readStart } from './relay/read-start.ts';
-import { readRefusal, waitBeforeRetry } from './retry.ts';
-import { mayRunAgain, type SendOptions, type SendRequest } from './send-request.ts';
-import { AS_STREAM, isStreamRefusal, noteOnlyWhole, streamsInternally } from './stream-internally.ts';
+import { classifyRejectedResponse, retryWaitMsOf } from './retry.ts';
+import { canSendAgain, type SendOptions, type SendRequest } from './send-request.ts';
+import { isStreamRejection, noteNoStream, STREAM_CHANGES, shouldStreamInternally } from './stream-internally.ts';
 import type { Upstream } from './upstream.ts';
-import { upstreamRemoved } from './upstreams/pool.ts';
+import { upstreamRemovedError } from './upstreams/pool.ts';
 
 /**
  * Sends a request upstream. Before the first byte of an answer, it retries transient failures.
@@ -23,27 +23,27 @@ export async function send(upstream: Upstream, request: SendRequest, options: Se
     const deadline = Date.now() + options.timeoutMs;
     const { pool } = upstream;
     const only = request.routing?.only;
-    if (!pool && only !== undefined) throw upstreamRemoved(only);
+    if (!pool && only !== undefined) throw upstreamRemovedError(only);
     if (pool) return await new Failover(pool, request, options, deadline).run();
-    return await sendUntil(upstream, request, options, deadline);
+    return await sendWithRetries(upstream, request, options, deadline);
   } catch (thrown) {
     const { signal } = options.controller;
     throw signal.aborted ? signal.reason : thrown;
   }
 }
 
-async function sendUntil(
+async function sendWithRetries(
   upstream: Upstream,
   request: SendRequest,
-  { maxRetries, patienceMs, streamHeadersMs, controller: { signal }, caller, course, payment }: SendOptions,
+  { maxRetries, patienceMs, streamHeadersMs, controller: { signal }, caller, progress: course, payment }: SendOptions,
   deadline: number,
 ): Promise<Response> {
   const { method, path, headers, routing } = request;
   let maker = request.body;
   /** How the answer comes: as a stream, whole as the caller asked, or whole since the stream was refused. */
-  let form: 'stream' | 'whole' | 'no stream' = streamsInternally(upstream, request) ? 'stream' : 'whole';
-  const make = () => maker?.(form === 'stream' ? AS_STREAM : {}) ?? null;
-  let sendable = make();
+  let form: 'stream' | 'whole' | 'no stream' = shouldStreamInternally(upstream, request) ? 'stream' : 'whole';
+  const trySend = () => maker?.(form === 'stream' ? STREAM_CHANGES : {}) ?? null;
+  let sendable = trySend();
   for (let attempt = 0; ; attempt += 1) {
     const last = attempt >= maxRetries;
     let response: Response | undefined;
@@ -55,7 +55,7 @@ async function sendUntil(
     const headersMs = rides || routing?.streams ? streamHeadersMs : undefined;
     const body = typeof sendable === 'function' ? sendable() : sendable;
     try {
-      response = await headersWithin(headersMs, signal, (signal) =>
+      response = await callWithHeadersTimeout(headersMs, signal, (signal) =>
         upstream.fetch(upstream.baseURL + path, { method, headers, body, redirect: 'manual', signal }),
       );
     } catch (thrown) {
@@ -66,43 +66,43 @@ async function sendUntil(
     course.elapsedMs = elapsedMs;
     // A slow upstream would be as slow again, and each try may be billed.
     const isOver = last || course.isAbandoned || isTimeout(failure);
-    const wait = isOver ? undefined : waitBeforeRetry(response, attempt, patienceMs);
-    const again = wait !== undefined && Date.now() + wait < deadline && mayRepeat(caller, !reachedNobody(response));
+    const wait = isOver ? undefined : retryWaitMsOf(response, attempt, patienceMs);
+    const again = wait !== undefined && Date.now() + wait < deadline && mayResend(caller, !isUnreached(response));
     if (response && !again) {
-      if (response.ok && form === 'no stream') noteOnlyWhole(upstream, request);
+      if (response.ok && form === 'no stream') noteNoStream(upstream, request);
       if (!rides || response.ok) return response;
       const { text, response: refused } = await readStart(response);
-      if (!isStreamRefusal(refused, classifyFailure(refused, { text, elapsedMs }), text)) return refused;
+      if (!isStreamRejection(refused, classifyFailure(refused, { text, elapsedMs }), text)) return refused;
       await refused.body?.cancel();
       // Nothing has run: the same body goes up as the caller sent it.
       form = 'no stream';
-      sendable = make();
+      sendable = trySend();
       continue;
     }
     const failed = response
-      ? await readRefusal(response, elapsedMs)
+      ? await classifyRejectedResponse(response, elapsedMs)
       : classifyFailure({ thrown: failure }, { text: '', elapsedMs });
     const { mayHaveRun: sent } = failed;
     if (!sent) course.sentAt = undefined;
     /** Ends with this try: returns its answer, or throws its failure. */
-    const endHere = () => {
+    const finish = () => {
       if ('response' in failed) return failed.response;
       throw failed.forCaller;
     };
-    if (!again || (sent && !(mayRunAgain(payment) && mayRepeat(caller, sent)))) return endHere();
+    if (!again || (sent && !(canSendAgain(payment) && mayResend(caller, sent)))) return finish();
     const payer = sent && payment !== 'free' ? payment : undefined;
     await payer?.settle();
     course.sentAt = undefined;
     await pause(wait, signal);
-    if (course.isAbandoned) return endHere();
+    if (course.isAbandoned) return finish();
     isolateCounts.retries += 1;
     if (!payer) continue;
     try {
       maker = await payer.admit();
-      sendable = make();
+      sendable = trySend();
     } catch {
       // The failed try is settled, and the budget does not allow another one.
-      return endHere();
+      return finish();
     }
     if ('response' in failed) await failed.response.body?.cancel();
   }

@@ -2,7 +2,7 @@ import type { SimulatedModel } from '../../simulator/simulator.ts';
 import { type Model, simulatedColumns } from './models/models.ts';
 
 /** @returns the models of a table as the simulator knows them. One that nobody knows takes everything. */
-export function simulatedModels(rows: readonly Model[]): SimulatedModel[] {
+export function toSimulatedModels(rows: readonly Model[]): SimulatedModel[] {
   const further: Readonly<Record<string, Partial<SimulatedModel>>> = simulatedColumns();
   return rows.map(({ thinking, binds_thinking, prices, ...row }) => {
     const columns = further[row.id];

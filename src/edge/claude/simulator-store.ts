@@ -2,13 +2,13 @@ import type { SimulatorStore } from '../../simulator/simulator.ts';
 
 const SIMULATOR_KEYS = 'simulator:';
 /** The shortest time that KV accepts. */
-const LEAST_SECONDS = 60;
+const MIN_TTL_SECONDS = 60;
 
 /**
  * @param namespace a KV namespace. In development it is on this machine's disk
  * @returns a store there for the simulator's batches and files; undefined without a namespace
  */
-export function simulatorStoreIn(namespace: unknown): SimulatorStore | undefined {
+export function createSimulatorStore(namespace: unknown): SimulatorStore | undefined {
   if (namespace === undefined) return undefined;
   const store = namespace as KVNamespace;
   return {
@@ -17,7 +17,7 @@ export function simulatorStoreIn(namespace: unknown): SimulatorStore | undefined
       return value === null ? undefined : new Uint8Array(value);
     },
     put: async (key, value, seconds) => {
-      await store.put(SIMULATOR_KEYS + key, value, { expirationTtl: Math.max(LEAST_SECONDS, seconds) });
+      await store.put(SIMULATOR_KEYS + key, value, { expirationTtl: Math.max(MIN_TTL_SECONDS, seconds) });
     },
     delete: async (key) => await store.delete(SIMULATOR_KEYS + key),
     keys: async (prefix) => {

@@ -4,31 +4,31 @@
  */
 
 import { MINUTE_MS } from '../kit/async/durations.ts';
-import { getOrMake } from '../kit/cache/get-or-make.ts';
+import { getOrCreate } from '../kit/cache/get-or-create.ts';
 import { LruCache } from '../kit/cache/lru.ts';
 import { isObject } from '../kit/json/object.ts';
-import type { UpstreamVerdict } from './classify-failure.ts';
-import type { BodyChanges } from './providers/kind.ts';
-import { runsInContainer } from './request/named-ids.ts';
+import type { ClassifiedResponse } from './classify-failure.ts';
+import type { BodyChanges } from './providers/provider.ts';
+import { runsInContainer } from './request/referenced-ids.ts';
 import type { SendRequest } from './send-request.ts';
 
 /** What changes in the body of an answer that rides. */
-export const AS_STREAM: BodyChanges = { stream: 'true' };
+export const STREAM_CHANGES: BodyChanges = { stream: 'true' };
 
 /** With this beta the input of a tool may come as something that is not JSON. A whole answer cannot have it. */
 const LOOSE_INPUT = /\bfine-grained-tool-streaming-/;
 
 /** Statuses with which an upstream may refuse a stream. */
-const STREAM_REFUSALS: ReadonlySet<number> = new Set([400, 405, 415, 422]);
+const STREAM_REJECTION_STATUSES: ReadonlySet<number> = new Set([400, 405, 415, 422]);
 /** How long it is remembered that an upstream takes no streams, in milliseconds; and of how many accounts. */
-const ONLY_WHOLE_MS = 10 * MINUTE_MS;
-const MOST_ONLY_WHOLE = 1_000;
+const NO_STREAM_MS = 10 * MINUTE_MS;
+const MAX_NO_STREAM_ENTRIES = 1_000;
 
 /**
  * Until when the requests of an account go up whole, by the account and the upstream. A caller can make an upstream refuse what
  * it wants, so a refusal counts for its own account alone. Each isolate finds out by itself.
  */
-const onlyWhole = new WeakMap<object, LruCache<string, number>>();
+const noStreamUntil = new WeakMap<object, LruCache<string, number>>();
 
 /** @returns whether the answer to a request is the same, whether it comes as a stream or whole. */
 export function isSameAsStream(
@@ -43,29 +43,39 @@ export function isSameAsStream(
   return !tools.some((tool) => (isObject(tool) && Boolean(tool.eager_input_streaming)) || runsInContainer(tool));
 }
 
-/** @returns whether an answer rides at an upstream. @param owner the pool, or the only upstream @param where the upstream's name */
-export function streamsInternally(
+/** @returns whether an answer rides at an upstream. @param owner the pool, or the only upstream @param upstreamName the upstream's name */
+export function shouldStreamInternally(
   owner: object,
   { streamInternally: rides = false, routing }: SendRequest,
-  where = '',
+  upstreamName = '',
 ): boolean {
-  return rides && !((onlyWhole.get(owner)?.get(callerKey(routing, where)) ?? 0) > Date.now());
+  return rides && !((noStreamUntil.get(owner)?.get(callerKey(routing, upstreamName)) ?? 0) > Date.now());
 }
 
 /** Notes that an upstream has refused a stream, and has answered the same request whole. */
-export function noteOnlyWhole(owner: object, { routing }: SendRequest, where = ''): void {
-  const models = getOrMake(onlyWhole, owner, () => new LruCache<string, number>({ most: MOST_ONLY_WHOLE }));
-  models.set(callerKey(routing, where), Date.now() + ONLY_WHOLE_MS);
+export function noteNoStream(owner: object, { routing }: SendRequest, upstreamName = ''): void {
+  const models = getOrCreate(
+    noStreamUntil,
+    owner,
+    () => new LruCache<string, number>({ maxSize: MAX_NO_STREAM_ENTRIES }),
+  );
+  models.set(callerKey(routing, upstreamName), Date.now() + NO_STREAM_MS);
 }
 
-function callerKey(routing: SendRequest['routing'], where: string): string {
-  return `${where}\n${routing?.account ?? ''}`;
+function callerKey(routing: SendRequest['routing'], upstreamName: string): string {
+  return `${upstreamName}\n${routing?.account ?? ''}`;
 }
 
 /**
  * @returns whether an upstream has refused a request only because it rides: it speaks of streams, for which the caller has not
  *   asked, and bills nothing
  */
-export function isStreamRefusal({ status }: Response, { kind, mayHaveRun }: UpstreamVerdict, text: string): boolean {
-  return STREAM_REFUSALS.has(status) && kind === 'request' && !mayHaveRun && /\bstream(?:ing|s)?\b/i.test(text);
+export function isStreamRejection(
+  { status }: Response,
+  { kind, mayHaveRun }: ClassifiedResponse,
+  text: string,
+): boolean {
+  return (
+    STREAM_REJECTION_STATUSES.has(status) && kind === 'request' && !mayHaveRun && /\bstream(?:ing|s)?\b/i.test(text)
+  );
 }

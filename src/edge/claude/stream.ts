@@ -4,28 +4,29 @@
  */
 
 import type { IdleTimeout } from '../kit/async/idle-timeout.ts';
-import { joinedPieces } from '../kit/http/body-pieces.ts';
+import { joinPieces } from '../kit/http/body-pieces.ts';
 import { encoder, NO_BYTES } from '../kit/http/bytes.ts';
 import { errorEvent } from '../kit/http/errors.ts';
-import { completion, cutEnding } from '../kit/sse/endings.ts';
-import { errorOfEvent } from './classify-failure.ts';
-import { callerLeft, endOf, interrupted } from './failure.ts';
-import { headersDown } from './headers.ts';
-import { BEGINS_WITHIN_MS, givenUpAt } from './keep-alive.ts';
-import { carryDown, ignoreGone, write } from './relay/carry.ts';
+import { createCompletion, createInterruption } from '../kit/sse/endings.ts';
+import { callerErrorOfEvent } from './classify-failure.ts';
+import { callerLeftError, endOf, interruptedError } from './failure.ts';
+import { toCallerHeaders } from './headers.ts';
+import { createOutputDeadline, FIRST_OUTPUT_MS } from './keep-alive.ts';
 import { ErrorMask } from './relay/error-mask.ts';
-import { keepBuffer, type Piece, SMALL_PIECE_BYTES, takeBuffer } from './relay/tee-reader.ts';
+import { forwardStream, ignoreCallerGone, write } from './relay/forward-stream.ts';
+import { type Piece, returnBuffer, SMALL_PIECE_BYTES, takeBuffer } from './relay/tee-reader.ts';
 import { UsageReader, type UsageReaderOptions } from './usage/usage-reader.ts';
-import type { Report } from './usage/usage-report.ts';
+import type { ResponseReport } from './usage/usage-report.ts';
 
 /** This many streams that begin at the same time may hold a large buffer each. */
-const MOST_LARGE_OPENINGS = 16;
+const MAX_LARGE_OPENINGS = 16;
 /** The size of a buffer for bytes that should not come at all. */
 const SMALL_STREAM_BYTES = 1_024;
 /** Milliseconds that a complete answer waits for the upstream to close the stream after it. */
-export const MOMENT_MS = 25;
+export const CLOSE_WAIT_MS = 25;
 /** The services of the Claude API themselves: they quote no key. Only what stands before them, a gateway, may do that. */
-const SERVICE = /^https:\/\/(?:api\.anthropic\.com|[\w.-]+\.(?:api\.aws|googleapis\.com|services\.ai\.azure\.com))\//;
+const CLAUDE_SERVICES =
+  /^https:\/\/(?:api\.anthropic\.com|[\w.-]+\.(?:api\.aws|googleapis\.com|services\.ai\.azure\.com))\//;
 
 export type StreamEnding = 'complete' | 'error' | 'cut' | 'silent' | 'client_gone';
 
@@ -34,7 +35,7 @@ export type StreamEnding = 'complete' | 'error' | 'cut' | 'silent' | 'client_gon
  *
  * @returns a remark for a comment after a complete stream, without the colon
  */
-type Finish = (report: Report, end: StreamEnding, firstByte: number) => string | undefined;
+type Finish = (report: ResponseReport, end: StreamEnding, firstByte: number) => string | undefined;
 
 /** What relaying a stream needs from its request. */
 interface StreamOptions {
@@ -47,7 +48,11 @@ interface StreamOptions {
 /** What can end a stream early. */
 interface PipeState {
   /** The call, which is told what has come, and when the caller has left. */
-  exchange: { seen: (() => Report) | undefined; leave(): Promise<void>; readonly over: Promise<void> };
+  exchange: {
+    reportSoFar: (() => ResponseReport) | undefined;
+    leave(): Promise<void>;
+    readonly finished: Promise<void>;
+  };
   signal: AbortSignal;
   controller: AbortController;
   watchdog: IdleTimeout;
@@ -73,11 +78,11 @@ export async function relayStream(
   finish: Finish,
 ): Promise<Response> {
   const usage = new UsageReader(course.reading);
-  course.exchange.seen = () => usage.report;
-  course.watchdog.endAt(givenUpAt(course.reading.sentAt ?? Date.now(), () => usage.saidAt));
+  course.exchange.reportSoFar = () => usage.report;
+  course.watchdog.setDeadline(createOutputDeadline(course.reading.sentAt ?? Date.now(), () => usage.lastOutputAt));
   // It has to read each piece by itself, which costs more than the native pipe.
   const { repeatsSecrets: repeats = false } = course;
-  const mask = !repeats && SERVICE.test(response.url) ? undefined : new ErrorMask(repeats);
+  const mask = !repeats && CLAUDE_SERVICES.test(response.url) ? undefined : new ErrorMask(repeats);
   const opening = await readOpening(body, usage, course);
   const refused = course.opened?.(opening.bytes);
   if (refused) return refused;
@@ -85,24 +90,24 @@ export async function relayStream(
   if (report) {
     course.watchdog.stop();
     const remark = finish(report, 'complete', opening.firstByte);
-    const whole = withComment(mask?.pass(opening.bytes) ?? opening.bytes, remark);
-    const down = streamDown(response, whole, ownHeaders?.());
+    const whole = appendComment(mask?.push(opening.bytes) ?? opening.bytes, remark);
+    const down = createStreamResponse(response, whole, ownHeaders?.());
     // The answer has a copy of the bytes, as the Fetch standard demands, so the buffer can be used again.
-    keepBuffer(opening.bytes);
+    returnBuffer(opening.bytes);
     return down;
   }
   const { readable, writable } = new IdentityTransformStream();
-  waitUntil(pour(opening, writable, usage, mask, course, requestId, finish));
-  return streamDown(response, readable, ownHeaders?.());
+  waitUntil(forwardToEnd(opening, writable, usage, mask, course, requestId, finish));
+  return createStreamResponse(response, readable, ownHeaders?.());
 }
 
-function streamDown(
+function createStreamResponse(
   { status, headers }: Response,
   body: ReadableStream | Uint8Array,
-  own: Record<string, string> | undefined,
+  ownHeaders: Record<string, string> | undefined,
 ): Response {
   // All headers are given at once. Setting one on a finished response costs as much as several at its creation.
-  const down = Object.assign(headersDown(headers), own);
+  const down = Object.assign(toCallerHeaders(headers), ownHeaders);
   down['cache-control'] = 'no-cache, no-transform';
   down['x-accel-buffering'] = 'no';
   return new Response(body, { status, headers: down });
@@ -126,10 +131,10 @@ async function readOpening(
   { exchange, watchdog, opening: first }: PipeState,
 ): Promise<StreamOpening> {
   const reader = body.getReader({ mode: 'byob' });
-  void exchange.over.then(() => reader.cancel().catch(ignoreGone));
+  void exchange.finished.then(() => reader.cancel().catch(ignoreCallerGone));
   const opening: StreamOpening = { bytes: NO_BYTES, firstByte: Date.now(), isAll: false, rest: undefined };
   try {
-    const { value, done }: Piece = first ? { value: first, done: false } : await readFirstPiece(reader);
+    const { value, done }: Piece = first ? { value: first, done: false } : await readFirstBytes(reader);
     opening.firstByte = Date.now();
     watchdog.touch(opening.firstByte);
     if (!value) return opening;
@@ -139,7 +144,7 @@ async function readOpening(
     if (!opening.rest || !usage.wholeReport) return opening;
     // Normally nothing follows the API's last event. If an upstream sends more, it does so at once.
     opening.rest.next = reader.read(new Uint8Array(new ArrayBuffer(SMALL_STREAM_BYTES)));
-    opening.isAll = (await withinMoment(opening.rest.next, MOMENT_MS))?.done === true;
+    opening.isAll = (await resolveWithin(opening.rest.next, CLOSE_WAIT_MS))?.done === true;
   } catch {
     // Nothing to do: the usage reader has seen no end, which shows the break.
     opening.rest = undefined;
@@ -151,14 +156,14 @@ async function readOpening(
 const largeOpenings = new Set<{ since: number }>();
 
 /** Reads the first bytes of a stream. If many streams wait at once, only some of them hold a large buffer. */
-export async function readFirstPiece(reader: ReadableStreamBYOBReader): Promise<Piece> {
+export async function readFirstBytes(reader: ReadableStreamBYOBReader): Promise<Piece> {
   const own = { since: Date.now() };
   for (const oldest of largeOpenings) {
-    if (Math.abs(own.since - oldest.since) < BEGINS_WITHIN_MS) break;
+    if (Math.abs(own.since - oldest.since) < FIRST_OUTPUT_MS) break;
     // Its object has died: such a read never returns.
     largeOpenings.delete(oldest);
   }
-  const isOneOfMany = largeOpenings.size >= MOST_LARGE_OPENINGS;
+  const isOneOfMany = largeOpenings.size >= MAX_LARGE_OPENINGS;
   if (!isOneOfMany) largeOpenings.add(own);
   try {
     return await reader.read(new Uint8Array(isOneOfMany ? new ArrayBuffer(SMALL_PIECE_BYTES) : takeBuffer()));
@@ -170,12 +175,12 @@ export async function readFirstPiece(reader: ReadableStreamBYOBReader): Promise<
 /** Writes the first bytes and puts their buffer back. Otherwise it would be taken until the answer ends. */
 function writeOpening(opening: StreamOpening, writable: WritableStream<Uint8Array>, mask: ErrorMask | undefined): void {
   writeCopy(writable, opening.bytes, mask);
-  keepBuffer(opening.bytes);
+  returnBuffer(opening.bytes);
   opening.bytes = NO_BYTES;
 }
 
 /** Carries a stream down to its end, and then writes what the edge itself has to say. */
-async function pour(
+async function forwardToEnd(
   opening: StreamOpening,
   writable: WritableStream<Uint8Array>,
   usage: UsageReader,
@@ -196,47 +201,54 @@ async function pour(
     }
     if (rest && !following?.done) {
       rest.reader.releaseLock();
-      isRead = await carryDown(rest.body, { writable, usage, mask, watchdog, signal, onLeft: exchange.leave });
+      isRead = await forwardStream(rest.body, {
+        writable,
+        usage,
+        mask,
+        watchdog,
+        signal,
+        onCallerLeft: exchange.leave,
+      });
     }
   } catch {
     // The stream broke after a complete answer, which does no harm.
   }
   watchdog.stop();
-  if (mask) writeOn(writable, mask.rest());
+  if (mask) writeWithoutWaiting(writable, mask.rest());
   let words = '';
   try {
     const report = usage.wholeReport;
     if (report) {
-      words = comment(finish(report, 'complete', firstByte));
+      words = formatComment(finish(report, 'complete', firstByte));
     } else {
-      const completed = isRead && !usage.ended ? completion(usage.end) : undefined;
-      if (completed !== undefined) usage.complete(completed);
+      const completed = isRead && !usage.hasEnded ? createCompletion(usage.end) : undefined;
+      if (completed !== undefined) usage.completeEvent(completed);
       words = completed ?? '';
-      if (usage.ended) {
+      if (usage.hasEnded) {
         const { report } = usage;
         const remark = finish(report, report.completed ? 'complete' : 'error', firstByte);
-        if (report.completed && usage.end.atBoundary) words += comment(remark);
+        if (report.completed && usage.end.isAtBoundary) words += formatComment(remark);
         const { namelessError } = usage;
         if (!report.completed && namelessError !== undefined)
-          words += cutEnding(usage.end, errorEvent(errorOfEvent(namelessError), requestId));
+          words += createInterruption(usage.end, errorEvent(callerErrorOfEvent(namelessError), requestId));
       } else if (signal.aborted || !isRead) {
-        controller.abort(callerLeft());
+        controller.abort(callerLeftError());
         // If the caller is still there after all, this must not look like a clean end, wherever the stream stopped.
-        if (!signal.aborted) words = `\nevent: ping\n\n${errorEvent(interrupted(false), requestId)}`;
+        if (!signal.aborted) words = `\nevent: ping\n\n${errorEvent(interruptedError(false), requestId)}`;
         finish(usage.report, 'client_gone', firstByte);
       } else {
         const silent = endOf(controller.signal.reason) === 'silent';
-        words += cutEnding(usage.end, errorEvent(interrupted(silent), requestId));
+        words += createInterruption(usage.end, errorEvent(interruptedError(silent), requestId));
         finish(usage.report, silent ? 'silent' : 'cut', firstByte);
       }
     }
   } finally {
-    writeLastWords(writable, words);
+    writeAndClose(writable, words);
   }
 }
 
 /** @returns the value of a promise, or undefined if it takes longer. */
-export function withinMoment<T>(coming: Promise<T>, milliseconds: number): Promise<T | undefined> {
+export function resolveWithin<T>(coming: Promise<T>, milliseconds: number): Promise<T | undefined> {
   return new Promise((resolve, reject) => {
     const waiting = setTimeout(resolve, milliseconds, undefined);
     coming.then(
@@ -253,33 +265,33 @@ export function withinMoment<T>(coming: Promise<T>, milliseconds: number): Promi
 }
 
 /** Writes without waiting: if the caller has stopped reading, it can take for ever. */
-function writeOn(writable: WritableStream<Uint8Array>, bytes: Uint8Array): void {
+function writeWithoutWaiting(writable: WritableStream<Uint8Array>, bytes: Uint8Array): void {
   if (bytes.length > 0) void write(writable, bytes);
 }
 
 /** Writes a copy, because the buffer of the piece is used again. */
 function writeCopy(writable: WritableStream<Uint8Array>, piece: Uint8Array, mask: ErrorMask | undefined): void {
-  writeOn(writable, (mask?.pass(piece) ?? piece).slice());
+  writeWithoutWaiting(writable, (mask?.push(piece) ?? piece).slice());
 }
 
 /** Writes and closes without waiting: if the caller has stopped reading, it can take for ever. */
-function writeLastWords(writable: WritableStream, words: string): void {
+function writeAndClose(writable: WritableStream, words: string): void {
   const writer = writable.getWriter();
   const written = words === '' ? undefined : writer.write(encoder.encode(words));
-  Promise.all([written, writer.close()]).catch(ignoreGone);
+  Promise.all([written, writer.close()]).catch(ignoreCallerGone);
 }
 
 /** @returns the bytes with the remark after them, as a comment: in the same buffer, if it has room. */
-function withComment(bytes: Uint8Array, remark: string | undefined): Uint8Array {
+function appendComment(bytes: Uint8Array, remark: string | undefined): Uint8Array {
   if (remark === undefined) return bytes;
-  const words = encoder.encode(comment(remark));
+  const words = encoder.encode(formatComment(remark));
   const { buffer, byteOffset, length } = bytes;
-  if (byteOffset + length + words.length > buffer.byteLength) return joinedPieces([bytes, words]);
+  if (byteOffset + length + words.length > buffer.byteLength) return joinPieces([bytes, words]);
   const whole = new Uint8Array(buffer, byteOffset, length + words.length);
   whole.set(words, length);
   return whole;
 }
 
-function comment(remark: string | undefined): string {
+function formatComment(remark: string | undefined): string {
   return remark === undefined ? '' : `: ${remark}\n\n`;
 }

@@ -1,14 +1,14 @@
 import type { Context } from 'hono';
 import type { AppEnv } from '../auth/context.ts';
 import type { Settings } from '../config/settings.ts';
-import { orAborted } from '../kit/async/or-aborted.ts';
-import { misconfigured } from '../kit/http/errors.ts';
-import { keepSecrets } from '../kit/http/secrets.ts';
+import { raceAbort } from '../kit/async/race-abort.ts';
+import { misconfiguredError } from '../kit/http/errors.ts';
+import { registerSecrets } from '../kit/http/secrets.ts';
 import { callNetwork } from './call-network.ts';
 import { isEventStream } from './content-type.ts';
 import { type OpenUpstream, openUpstreams } from './providers/entry.ts';
 import { type KeyHealth, keyHealthOf } from './upstreams/key-health.ts';
-import { isolateKnowledge, type UpstreamPool } from './upstreams/pool.ts';
+import { getPoolState, type UpstreamPool } from './upstreams/pool.ts';
 
 /** Sends a request up: `fetch`, or what replaces it. */
 export type Fetch = (url: string, init: RequestInit) => Promise<Response>;
@@ -19,7 +19,7 @@ export interface Upstream {
   apiKey: string;
   fetch: Fetch;
   /** Whether an answer may be the simulator's. */
-  simulated: boolean;
+  isSimulated: boolean;
   /** The upstreams of the setting UPSTREAMS, if it is set. Then `baseURL` and `apiKey` are empty. */
   pool?: UpstreamPool | undefined;
   /** What is known about the key of the only upstream; absent for those of UPSTREAMS, and for the simulator. */
@@ -47,8 +47,8 @@ export function shareFetch(fetchUpstream: Fetch): void {
  */
 export function upstreamOf(settings: Settings, fetchUpstream?: Fetch): Upstream {
   const earlier = upstreams.get(settings);
-  if (earlier && (earlier.upstream.simulated || earlier.by === fetchUpstream)) return earlier.upstream;
-  const upstream = makeUpstream(settings, fetchUpstream);
+  if (earlier && (earlier.upstream.isSimulated || earlier.by === fetchUpstream)) return earlier.upstream;
+  const upstream = createUpstream(settings, fetchUpstream);
   upstreams.set(settings, { upstream, by: fetchUpstream });
   return upstream;
 }
@@ -58,18 +58,18 @@ export function upstreamFor(c: Pick<Context<AppEnv>, 'get'>): Upstream {
   return upstreamOf(c.get('settings'), c.get('app').fetch);
 }
 
-function makeUpstream(settings: Settings, ownFetch: Fetch | undefined): Upstream {
-  if (settings.UPSTREAMS.length > 0) return pooledUpstream(settings, ownFetch);
+function createUpstream(settings: Settings, ownFetch: Fetch | undefined): Upstream {
+  if (settings.UPSTREAMS.length > 0) return createPooledUpstream(settings, ownFetch);
   const { ANTHROPIC_API_KEY: apiKey, UPSTREAM, development } = settings;
   const simulated = UPSTREAM === 'simulator' || (UPSTREAM === undefined && development && apiKey === undefined);
-  if (simulated) return simulatorOf(settings);
+  if (simulated) return getSimulator(settings);
   if (apiKey === undefined) {
-    throw misconfigured(
+    throw misconfiguredError(
       'This deployment has no ANTHROPIC_API_KEY. Its operator sets it with: npx wrangler secret put ANTHROPIC_API_KEY',
     );
   }
-  keepSecrets('ANTHROPIC_API_KEY', [apiKey]);
-  return { baseURL: settings.ANTHROPIC_BASE_URL, apiKey, ...networkOf(ownFetch), simulated };
+  registerSecrets('ANTHROPIC_API_KEY', [apiKey]);
+  return { baseURL: settings.ANTHROPIC_BASE_URL, apiKey, ...createNetwork(ownFetch), isSimulated: simulated };
 }
 
 /** @returns what is known about each key, by the name of its upstream; an empty name is that of the only one. */
@@ -78,34 +78,36 @@ export function keyHealths({ pool, key }: Upstream): Map<string, KeyHealth> {
   return new Map(key && [['', key]]);
 }
 
-function networkOf(ownFetch: Fetch | undefined): Required<Pick<Upstream, 'fetch' | 'key'>> {
-  const own = ownFetch ?? sharedFetch();
-  return { fetch: own ? likeFetch(own) : callNetwork, key: keyHealthOf(own ?? callNetwork) };
+function createNetwork(ownFetch: Fetch | undefined): Required<Pick<Upstream, 'fetch' | 'key'>> {
+  const own = ownFetch ?? findSharedFetch();
+  return { fetch: own ? wrapFetch(own) : callNetwork, key: keyHealthOf(own ?? callNetwork) };
 }
 
-function pooledUpstream(settings: Settings, ownFetch: Fetch | undefined): Upstream {
+function createPooledUpstream(settings: Settings, ownFetch: Fetch | undefined): Upstream {
   const all = openUpstreams(settings);
-  const { fetch: fetchIt } = networkOf(ownFetch);
-  const simulated = all.some((one) => one.simulated);
-  const simulate = simulated ? simulatorOf(settings).fetch : undefined;
-  const fetchOf = (one: OpenUpstream) => (one.simulated && simulate ? simulate : fetchIt);
-  const pool = { all, models: settings.models, fetchOf, ...isolateKnowledge(settings.UPSTREAMS) };
-  return { baseURL: '', apiKey: '', fetch: fetchIt, simulated, pool };
+  const { fetch: fetchIt } = createNetwork(ownFetch);
+  const simulated = all.some((one) => one.isSimulated);
+  const simulate = simulated ? getSimulator(settings).fetch : undefined;
+  const fetchOf = (one: OpenUpstream) => (one.isSimulated && simulate ? simulate : fetchIt);
+  const pool = { all, models: settings.models, fetchOf, ...getPoolState(settings.UPSTREAMS) };
+  return { baseURL: '', apiKey: '', fetch: fetchIt, isSimulated: simulated, pool };
 }
 
 /** Makes a Worker's own function behave like `fetch`, because it may ignore the signal, or answer with any kind of stream. */
-function likeFetch(own: Fetch): Fetch {
+function wrapFetch(fetchUpstream: Fetch): Fetch {
   return async (url, { signal, ...init }) => {
     signal?.throwIfAborted();
-    const response = await (signal ? orAborted(own(url, { ...init, signal }), signal) : own(url, init));
+    const response = await (signal
+      ? raceAbort(fetchUpstream(url, { ...init, signal }), signal)
+      : fetchUpstream(url, init));
     // Only a response from the network has a URL. Any other stream may be of a kind that cannot be relayed as it is.
-    return byteBody(response, response.url !== '' || !isEventStream(response));
+    return toByteBody(response, response.url !== '' || !isEventStream(response));
   };
 }
 
-function sharedFetch(): Fetch | undefined {
+function findSharedFetch(): Fetch | undefined {
   if (sharedFetches.size > 1) {
-    throw misconfigured(
+    throw misconfiguredError(
       'Apps of this Worker were made with different `fetch` functions: its objects cannot know which one is theirs. Give all of them the same.',
     );
   }
@@ -121,9 +123,9 @@ export function shareSimulator(open: (settings: Settings) => Upstream): void {
 }
 
 /** @throws ApiError 500 where the bundle has no simulator */
-function simulatorOf(settings: Settings): Upstream {
+function getSimulator(settings: Settings): Upstream {
   if (openSimulator) return openSimulator(settings);
-  throw misconfigured('This bundle has no simulator. `npm start` makes one that has it.');
+  throw misconfiguredError('This bundle has no simulator. `npm start` makes one that has it.');
 }
 
 /** Milliseconds that an error waits after the last bytes, because the metered copy is read late. */
@@ -136,8 +138,8 @@ const BREAK_DELAY_MS = 100;
  *
  * @param isNetworkLike whether a stream of bytes is known to have that form already
  */
-export function byteBody(response: Response, isNetworkLike: boolean): Response {
-  if (!response.body || (isNetworkLike && isOfBytes(response.body))) return response;
+export function toByteBody(response: Response, isNetworkLike: boolean): Response {
+  if (!response.body || (isNetworkLike && isByteStream(response.body))) return response;
   const reader = response.body.getReader();
   const body = new ReadableStream(
     {
@@ -162,7 +164,7 @@ export function byteBody(response: Response, isNetworkLike: boolean): Response {
   return new Response(body, response);
 }
 
-function isOfBytes(body: ReadableStream): boolean {
+function isByteStream(body: ReadableStream): boolean {
   try {
     body.getReader({ mode: 'byob' }).releaseLock();
     return true;

@@ -1,12 +1,12 @@
-import { edit, endOfString, itemTexts, memberTexts } from '../kit/json/edit.ts';
+import { editJson, findStringEnd, parseMemberTexts, splitItems } from '../kit/json/edit.ts';
 import type { Json } from '../kit/json/object.ts';
 import { parseOrUndefined } from '../kit/json/parse.ts';
-import { DELTA_LINES, type Frame, FrameReader, readFrame } from '../kit/sse/frames.ts';
+import { DELTA_LINES, type Frame, FrameReader, parseFrame } from '../kit/sse/frames.ts';
 import { ReportedUsage } from './usage/reported-usage.ts';
-import { typeIn } from './usage/usage-reader.ts';
+import { typeOfData } from './usage/usage-reader.ts';
 
 /** The JSON texts of an object's values, by key. */
-type Members = Map<string, string>;
+type JsonMembers = Map<string, string>;
 
 /** What ends a delta after its last string. The API pads some deltas with spaces. */
 const DELTA_TAIL = / *\} *\} */y;
@@ -18,19 +18,19 @@ const FINAL_DELTAS = new Set(['"signature_delta"', '"compaction_delta"']);
 
 /** A block of a message: what its start has, and what its deltas have added. */
 class BlockText {
-  readonly #members: Members;
+  readonly #members: JsonMembers;
   /** The insides of strings that have grown, by member. */
   readonly #strings = new Map<string, string[]>();
   /** The insides of the strings that together are the JSON of a tool's input. */
   readonly #input: string[] = [];
   readonly #citations: string[] = [];
 
-  constructor(members: Members) {
+  constructor(members: JsonMembers) {
     this.#members = members;
   }
 
   /** Adds a delta. @returns the list that the inside of its string was added to; undefined for any other delta */
-  add(delta: Members): string[] | undefined {
+  add(delta: JsonMembers): string[] | undefined {
     const type = delta.get('type') ?? '';
     let list: string[] | undefined;
     for (const [name, value] of delta) {
@@ -62,13 +62,13 @@ class BlockText {
   *parts(): Generator<string> {
     if (this.#citations.length > 0) {
       const cited = this.#members.get('citations') ?? '';
-      const all = [...(cited.startsWith('[') ? itemTexts(cited) : []), ...this.#citations];
+      const all = [...(cited.startsWith('[') ? splitItems(cited) : []), ...this.#citations];
       this.#members.set('citations', `[${all.join(',')}]`);
     }
     const input = parseOrUndefined(`"${this.#input.join('')}"`);
     // The end of an answer may have cut an input. Then it is not JSON, and the whole answer of the API has none, either.
     if (typeof input === 'string' && parseOrUndefined(input) !== undefined) this.#members.set('input', input);
-    yield* objectParts(this.#members, (name, value) => {
+    yield* toObjectParts(this.#members, (name, value) => {
       const strings = this.#strings.get(name);
       return strings ? ['"', ...strings, '"'] : [value];
     });
@@ -81,19 +81,19 @@ class BlockText {
  */
 export class WholeMessage {
   /** Whether `message_stop` or an `error` has come. */
-  ended = false;
+  hasEnded = false;
   /** The data of an `error` event. */
   error: string | undefined;
   readonly #frames = new FrameReader();
-  #message: Members | undefined;
-  readonly #told = new ReportedUsage();
+  #message: JsonMembers | undefined;
+  readonly #hasFinalDelta = new ReportedUsage();
   /** By the text of their index, in the order of their starts. */
   readonly #blocks = new Map<string, BlockText>();
   /** How the last delta began, up to its string, if the next one may begin in the same way; and where its string belongs. */
   #head = '';
-  #grown: string[] = [];
+  #currentStrings: string[] = [];
   /** The strings of deltas with this beginning, as they are in this piece. */
-  #run: string[] = [];
+  #similarStrings: string[] = [];
 
   /**
    * Takes the next piece of the stream. Its buffer may be reused afterwards.
@@ -102,27 +102,27 @@ export class WholeMessage {
    */
   push(piece: Uint8Array): void {
     this.#frames.scan(piece, (text, start, end) => {
-      if (!this.#takeSimilar(text, start, end)) this.#take(readFrame(text, start, end));
-      return this.ended ? undefined : end + 2;
+      if (!this.#pushSimilarDelta(text, start, end)) this.#dispatch(parseFrame(text, start, end));
+      return this.hasEnded ? undefined : end + 2;
     });
     this.#endRun();
   }
 
   /** Takes an event at the end of the stream that lacks only its empty line. */
   end(): void {
-    if (!this.ended) this.#take(this.#frames.last);
+    if (!this.hasEnded) this.#dispatch(this.#frames.unfinishedFrame);
   }
 
   /** Whether it is a message, and has come to its end. */
   get isWhole(): boolean {
-    return this.ended && this.#message?.get('type') === '"message"';
+    return this.hasEnded && this.#message?.get('type') === '"message"';
   }
 
   /** Yields the JSON of the message, in parts. It is valid, since all that came was. */
   *parts(): Generator<string> {
     const message = this.#message ?? new Map<string, string>();
     if (!message.has('content')) message.set('content', '[]');
-    yield* objectParts(message, (name, value) => (name === 'content' ? this.#content() : [value]));
+    yield* toObjectParts(message, (name, value) => (name === 'content' ? this.#content() : [value]));
   }
 
   *#content(): Generator<string> {
@@ -136,57 +136,57 @@ export class WholeMessage {
   }
 
   /** Takes a delta that differs from the one before in its string only, as most do. @returns false for any other event */
-  #takeSimilar(text: string, start: number, end: number): boolean {
+  #pushSimilarDelta(text: string, start: number, end: number): boolean {
     const head = this.#head;
     if (head === '' || !text.startsWith(head, start)) return false;
     const from = start + head.length;
-    const to = endOfString(text, from - 1);
+    const to = findStringEnd(text, from - 1);
     if (!isDeltaTail(text, to, end)) return false;
-    this.#run.push(text.slice(from, to - 1));
+    this.#similarStrings.push(text.slice(from, to - 1));
     return true;
   }
 
   /** Checks the strings of similar deltas, and joins them, so that the text of the piece does not stay because of them. */
   #endRun(): void {
-    if (this.#run.length === 0) return;
-    const joined = this.#run.join('');
-    this.#run = [];
+    if (this.#similarStrings.length === 0) return;
+    const joined = this.#similarStrings.join('');
+    this.#similarStrings = [];
     JSON.parse(`"${joined}"`);
-    this.#grown.push(joined);
+    this.#currentStrings.push(joined);
   }
 
-  #take(frame: Frame | undefined): void {
+  #dispatch(frame: Frame | undefined): void {
     if (!frame) return;
     const { data, text } = frame;
-    const event = frame.event || typeIn(data);
+    const event = frame.event || typeOfData(data);
     if (event === '' || event === 'ping') return;
     this.#endRun();
     this.#head = '';
     if (event === 'error') this.error = data;
     // Its members are found in its text, where not every fault would show.
     else JSON.parse(data);
-    if (event === 'error' || event === 'message_stop') this.ended = true;
+    if (event === 'error' || event === 'message_stop') this.hasEnded = true;
     else if (event === 'message_start') {
-      this.#message = memberTexts(memberTexts(data).get('message') ?? '');
-      this.#told.take(parseOrUndefined(this.#message.get('usage') ?? ''));
-    } else if (event === 'content_block_start') this.#start(memberTexts(data));
-    else if (event === 'content_block_delta') this.#grow(memberTexts(data), text);
-    else if (event === 'message_delta') this.#change(memberTexts(data));
+      this.#message = parseMemberTexts(parseMemberTexts(data).get('message') ?? '');
+      this.#hasFinalDelta.add(parseOrUndefined(this.#message.get('usage') ?? ''));
+    } else if (event === 'content_block_start') this.#start(parseMemberTexts(data));
+    else if (event === 'content_block_delta') this.#applyDelta(parseMemberTexts(data), text);
+    else if (event === 'message_delta') this.#applyMessageDelta(parseMemberTexts(data));
   }
 
-  #start(event: Members): void {
-    const members = memberTexts(event.get('content_block') ?? '');
+  #start(event: JsonMembers): void {
+    const members = parseMemberTexts(event.get('content_block') ?? '');
     this.#blocks.set(event.get('index') ?? '', new BlockText(members));
     if (members.get('type') !== '"fallback"') return;
-    this.#told.handOver();
+    this.#hasFinalDelta.startNextModel();
     // The model that steps in inside the API writes the rest of the answer.
-    const model = memberTexts(members.get('to') ?? '').get('model');
+    const model = parseMemberTexts(members.get('to') ?? '').get('model');
     if (model !== undefined) this.#message?.set('model', model);
   }
 
   /** @param text the event as it came, if the next one may have the same form */
-  #grow(event: Members, text: string | undefined): void {
-    const delta = memberTexts(event.get('delta') ?? '');
+  #applyDelta(event: JsonMembers, text: string | undefined): void {
+    const delta = parseMemberTexts(event.get('delta') ?? '');
     const list = this.#blocks.get(event.get('index') ?? '')?.add(delta);
     if (!list || !text?.startsWith(DELTA_LINES)) return;
     const [name, string = ''] = [...delta].at(-1) ?? [];
@@ -194,24 +194,24 @@ export class WholeMessage {
     const at = text.lastIndexOf(string);
     if (!isString(string) || !isDeltaTail(text, at + string.length, text.length - 2)) return;
     this.#head = text.slice(0, at + 1);
-    this.#grown = list;
+    this.#currentStrings = list;
   }
 
   /** Merges a `message_delta`. Skips nulls, because it lacks much of what `message_start` has; its `delta` ends the message. */
-  #change(event: Members): void {
+  #applyMessageDelta(event: JsonMembers): void {
     const message = this.#message;
     if (!message) return;
     for (const [name, value] of event) {
       if (name === 'delta') {
-        for (const [key, text] of memberTexts(value))
+        for (const [key, text] of parseMemberTexts(value))
           if (key !== 'container' || text !== 'null') message.set(key, text);
       } else if (name === 'usage') {
-        const all: Json = { ...this.#told.take(parseOrUndefined(value)) };
-        const texts = [...memberTexts(value)].filter(([, text]) => text !== 'null');
+        const all: Json = { ...this.#hasFinalDelta.add(parseOrUndefined(value)) };
+        const texts = [...parseMemberTexts(value)].filter(([, text]) => text !== 'null');
         // A count of an earlier event may hold.
-        const holds = ([key, text]: [string, string]) =>
+        const isKept = ([key, text]: [string, string]) =>
           !(key in all) || JSON.stringify(JSON.parse(text)) === JSON.stringify(all[key]);
-        message.set('usage', edit(message.get('usage') ?? '{}', Object.fromEntries(texts.filter(holds))));
+        message.set('usage', editJson(message.get('usage') ?? '{}', Object.fromEntries(texts.filter(isKept))));
       } else if (name !== 'type' && value !== 'null') message.set(name, value);
     }
   }
@@ -227,7 +227,10 @@ function isDeltaTail(text: string, at: number, end: number): boolean {
 }
 
 /** Yields the JSON of an object, in parts. @param partsOf returns the parts of a member's value */
-function* objectParts(members: Members, partsOf: (name: string, value: string) => Iterable<string>): Generator<string> {
+function* toObjectParts(
+  members: JsonMembers,
+  partsOf: (name: string, value: string) => Iterable<string>,
+): Generator<string> {
   let before = '{';
   for (const [name, value] of members) {
     yield `${before}${JSON.stringify(name)}:`;

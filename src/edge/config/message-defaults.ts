@@ -2,9 +2,9 @@
 
 import type { Identity } from '../auth/identity/caller.ts';
 import * as z from '../kit/http/zod.ts';
-import { edit } from '../kit/json/edit.ts';
+import { editJson } from '../kit/json/edit.ts';
 import type { Json } from '../kit/json/object.ts';
-import { agentName } from './setting-forms.ts';
+import { agentName } from './setting-schemas.ts';
 
 const FORM = 'must be {"model": …, "max_tokens": …, "system": …}, or {"agent": …} by itself';
 
@@ -34,7 +34,7 @@ export interface MessageDefaults {
  * @param isShort whether the route is Sluice's own, not one of Anthropic's below `/v1`
  * @returns the defaults that apply to a request: none with a restricted token; no agent where the request names a model
  */
-export function defaultsFor(
+export function getMessageDefaults(
   { only }: Pick<Identity, 'only'>,
   settings: { MESSAGE_DEFAULTS?: MessageDefaults | undefined },
   { isShort, body }: { isShort: boolean; body: Json },
@@ -50,7 +50,7 @@ export function defaultsFor(
  * @param names the members that may be added
  * @returns the same text and JSON if it lacks none
  */
-export function withMessageDefaults<Body extends { text: string; json: Json }>(
+export function applyMessageDefaults<Body extends { text: string; json: Json }>(
   body: Body,
   defaults: MessageDefaults,
   names: readonly (keyof MessageDefaults)[],
@@ -59,11 +59,11 @@ export function withMessageDefaults<Body extends { text: string; json: Json }>(
   if (absent.length === 0) return body;
   const changes = Object.fromEntries(absent.map((name) => [name, JSON.stringify(defaults[name])]));
   const added = Object.fromEntries(absent.map((name) => [name, defaults[name]]));
-  return { text: edit(body.text, changes), json: { ...body.json, ...added } };
+  return { text: editJson(body.text, changes), json: { ...body.json, ...added } };
 }
 
 /** @returns the error message for a request without a model. @param model an id from the table of models */
-export function modelRequired(model: string | undefined): string {
+export function modelRequiredMessage(model: string | undefined): string {
   const example = model === undefined ? '' : `, such as "${model}"`;
   return `model: Field required. Send a model${example}, or the name of an \`agent\`. The operator can set defaults for POST /messages with MESSAGE_DEFAULTS.`;
 }

@@ -4,14 +4,14 @@ import { DAY_MS, HOUR_MS } from '../kit/async/durations.ts';
 import type { Settings } from './settings.ts';
 
 /** Milliseconds after which an object that cannot read its settings tries again. Without an alarm it would never wake. */
-export const UNREADABLE_MS = HOUR_MS;
+export const SETTINGS_RETRY_MS = HOUR_MS;
 
 /**
  * @param settings reads the settings of the deployment
  * @returns milliseconds; undefined while the settings cannot be read. Then nothing may be deleted, because it is not known
  *   what the operator wants
  */
-export function retentionOf(settings: () => Pick<Settings, 'RETENTION_DAYS'>): number | undefined {
+export function readRetentionMs(settings: () => Pick<Settings, 'RETENTION_DAYS'>): number | undefined {
   try {
     return settings().RETENTION_DAYS * DAY_MS;
   } catch {

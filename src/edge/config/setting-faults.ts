@@ -1,5 +1,5 @@
-import { type ApiError, misconfigured } from '../kit/http/errors.ts';
-import { deliverFault } from '../kit/http/headers/hosts.ts';
+import { type ApiError, misconfiguredError } from '../kit/http/errors.ts';
+import { findDeliverUrlFault } from '../kit/http/headers/hosts.ts';
 import type * as z from '../kit/http/zod.ts';
 
 /** @returns what is wrong with a setting or a table, with the path of each fault. */
@@ -7,8 +7,8 @@ export function faultsOf({ issues }: Pick<z.core.$ZodError, 'issues'>): string {
   return [...new Set(issues.map(({ path, message }) => `${path.join('.')} (${message})`))].join('; ');
 }
 
-export function malformed(faults: string): ApiError {
-  return misconfigured(`This deployment has malformed settings: ${faults}.`);
+export function malformedSettingsError(faults: string): ApiError {
+  return misconfiguredError(`This deployment has malformed settings: ${faults}.`);
 }
 
 /** @throws ApiError 500 that names a setting with which deliveries would fail */
@@ -19,9 +19,9 @@ export function checkDelivery(
   development: boolean,
 ): void {
   if (typeof url !== 'string') return;
-  const fault = deliverFault(url, development);
-  if (fault !== undefined) throw malformed(`${name} (${fault})`);
+  const fault = findDeliverUrlFault(url, development);
+  if (fault !== undefined) throw malformedSettingsError(`${name} (${fault})`);
   if (settings.DELIVERY_SIGNING_SECRET === undefined) {
-    throw misconfigured(`${name} needs DELIVERY_SIGNING_SECRET: what is delivered is signed. Set both.`);
+    throw misconfiguredError(`${name} needs DELIVERY_SIGNING_SECRET: what is delivered is signed. Set both.`);
   }
 }

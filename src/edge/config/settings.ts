@@ -2,33 +2,33 @@ import { isGroup } from '../auth/identity/identity.ts';
 import { onlySchema } from '../auth/identity/only.ts';
 import { type ModelOverride, ModelTable } from '../claude/models/models.ts';
 import { type Prices, priceTable } from '../claude/models/price-settings.ts';
-import { getOrMake } from '../kit/cache/get-or-make.ts';
-import { misconfigured } from '../kit/http/errors.ts';
-import { deliverFault, isHost, isLoopback } from '../kit/http/headers/hosts.ts';
+import { getOrCreate } from '../kit/cache/get-or-create.ts';
+import { misconfiguredError } from '../kit/http/errors.ts';
+import { findDeliverUrlFault, isHost, isLoopback } from '../kit/http/headers/hosts.ts';
 import { mayBeForwarded } from '../kit/http/headers/not-forwarded.ts';
 import { logWarning } from '../kit/http/log.ts';
 import * as z from '../kit/http/zod.ts';
-import { missingBindings } from '../kit/plugins/needed-bindings.ts';
+import { findMissingBindings } from '../kit/plugins/needed-bindings.ts';
 import { contributions, memoizeByPlugins } from '../kit/plugins/plugins.ts';
 import { limitsSchema, poolLimitsSchema } from '../money/budget/limits.schema.ts';
 import { messageDefaults } from './message-defaults.ts';
-import { checkDelivery, faultsOf, malformed } from './setting-faults.ts';
+import { checkDelivery, faultsOf, malformedSettingsError } from './setting-faults.ts';
 import {
   anyHttpUrl,
+  commaListSetting,
   countSetting,
   httpUrl,
   jsonSetting,
-  listed,
-  MOST_DAYS,
+  MAX_DAYS,
   origins,
   secret,
   standardSecret,
-} from './setting-forms.ts';
-import { unreadSettings } from './unread-settings.ts';
+} from './setting-schemas.ts';
+import { findUnusedSettings } from './unused-settings.ts';
 import { visitorsSchema } from './visitors.ts';
 
 const hosts = z.pipe(
-  listed,
+  commaListSetting,
   z.array(z.string().check(z.refine(isHost, 'must be hosts such as hooks.example.com, separated by commas'))),
 );
 
@@ -37,11 +37,11 @@ export const CLAUDE_API = 'https://api.anthropic.com';
 
 /** Every setting of the core: its meaning, its form and its default. */
 export const settingsSchema = z.object({
-  ANTHROPIC_API_KEY: z.optionally(
+  ANTHROPIC_API_KEY: z.optionalField(
     z.string().check(z.minLength(1)),
     'Secret. The key that is sent to the Claude API. Callers never see it.',
   ),
-  ANTHROPIC_BASE_URL: z.described(
+  ANTHROPIC_BASE_URL: z.withDescription(
     z._default(
       z.pipe(
         anyHttpUrl.check(z.refine((url) => !/[?#]/.test(url), 'must have no query')),
@@ -52,11 +52,11 @@ export const settingsSchema = z.object({
     ),
     'The address of the Claude API, or of a gateway in front of it.',
   ),
-  UPSTREAM: z.optionally(
+  UPSTREAM: z.optionalField(
     z.enum(['anthropic', 'simulator']),
     '`anthropic` or `simulator`. The simulator is the default in development without a key. Outside development it is refused.',
   ),
-  UPSTREAMS: z.described(
+  UPSTREAMS: z.withDescription(
     z._default(
       jsonSetting(
         z.array(z.looseObject({}, 'must be objects such as {"name":"east","kind":"bedrock"}')).check(z.maxLength(20)),
@@ -65,20 +65,20 @@ export const settingsSchema = z.object({
     ),
     'JSON: the places that serve Claude, in the order in which they are tried. Each has a secret `UPSTREAM_<NAME>_KEY`.',
   ),
-  ALLOWED_ORIGINS: z.described(
+  ALLOWED_ORIGINS: z.withDescription(
     z._default(origins, []),
     'Web pages and apps of these origins may call: `https://app.example.com`, `capacitor://localhost`. Separated by commas; `*` is all.',
   ),
-  MAX_BODY_BYTES: z.described(countSetting(32 * 1024 * 1024, 1), 'Largest request body, in bytes.'),
-  MAX_BATCH_BYTES: z.described(
+  MAX_BODY_BYTES: z.withDescription(countSetting(32 * 1024 * 1024, 1), 'Largest request body, in bytes.'),
+  MAX_BATCH_BYTES: z.withDescription(
     countSetting(100_000_000, 1, 256 * 1024 * 1024),
     'Largest body of a batch, in bytes. With the texts of its prefixes it may have 256 MB.',
   ),
-  MAX_FILE_BYTES: z.described(countSetting(100_000_000, 1), 'Largest file that may be uploaded, in bytes.'),
-  FORWARD_HEADERS: z.described(
+  MAX_FILE_BYTES: z.withDescription(countSetting(100_000_000, 1), 'Largest file that may be uploaded, in bytes.'),
+  FORWARD_HEADERS: z.withDescription(
     z._default(
       z.pipe(
-        listed,
+        commaListSetting,
         z.array(
           z
             .string()
@@ -89,136 +89,142 @@ export const settingsSchema = z.object({
     ),
     'Headers of callers that go up, and otherwise would not: `helicone-*`, `anthropic-workspace-id`, …',
   ),
-  UPSTREAM_USER_ID: z.optionally(
+  UPSTREAM_USER_ID: z.optionalField(
     z.enum(['account']),
     '`account` puts a hash of the account into `metadata.user_id` of each request that goes up.',
   ),
-  UPSTREAM_MAX_RETRIES: z.described(
+  UPSTREAM_MAX_RETRIES: z.withDescription(
     countSetting(2),
     'How often a request is sent again if it fails before the first byte of its answer.',
   ),
-  UPSTREAM_TIMEOUT_MS: z.described(
+  UPSTREAM_TIMEOUT_MS: z.withDescription(
     countSetting(600_000, 1),
     'How long to wait for the headers of an answer, retries included.',
   ),
-  STREAM_HEADERS_MS: z.described(
+  STREAM_HEADERS_MS: z.withDescription(
     countSetting(300_000, 1),
     'How long to wait for the headers of a stream, for each attempt. `UPSTREAM_TIMEOUT_MS` limits all attempts together.',
   ),
-  STREAM_IDLE_MS: z.described(countSetting(120_000, 1), 'An answer that is silent for so long counts as cut.'),
-  HOLD_WAIT_MS: z.described(
+  STREAM_IDLE_MS: z.withDescription(countSetting(120_000, 1), 'An answer that is silent for so long counts as cut.'),
+  HOLD_WAIT_MS: z.withDescription(
     countSetting(30_000),
     'How long a request waits its turn while only what others hold leaves no room. 0: it is refused at once.',
   ),
-  MODEL_ALIASES: z.described(
+  MODEL_ALIASES: z.withDescription(
     z._default(jsonSetting(z.catchall(z.object({}), z.string().check(z.minLength(1)))), {}),
     'JSON: names of your own → model ids.',
   ),
-  MESSAGE_DEFAULTS: z.optionally(
+  MESSAGE_DEFAULTS: z.optionalField(
     jsonSetting(messageDefaults),
     'JSON: what `POST /messages` uses where a request lacks it: `{"model": …, "max_tokens": …, "system": …}`, or `{"agent": …}`.',
   ),
-  PRICES: z.described(
+  PRICES: z.withDescription(
     z._default(jsonSetting(priceTable), {}),
     'JSON: prices of models, and what they take. They override or extend the built-in table.',
   ),
-  SIGNING_SECRET: z.optionally(secret, 'Secret. Signs this edge’s own tokens; at least 32 characters.'),
-  SIGNING_SECRET_PREVIOUS: z.optionally(secret, 'Secret. The one before. Its tokens stay valid while you rotate.'),
-  CREDENTIALS: z.optionally(
+  SIGNING_SECRET: z.optionalField(secret, 'Secret. Signs this edge’s own tokens; at least 32 characters.'),
+  SIGNING_SECRET_PREVIOUS: z.optionalField(secret, 'Secret. The one before. Its tokens stay valid while you rotate.'),
+  CREDENTIALS: z.optionalField(
     z.enum(['required']),
     '`required`: a development server checks credentials and origins as a deployment does, which always checks them.',
   ),
-  JWKS_URL: z.optionally(
+  JWKS_URL: z.optionalField(
     anyHttpUrl,
     'Where your identity provider has its keys. Needs the two below, and a limit in USD in `DEFAULT_LIMITS`.',
   ),
-  JWT_ISSUER: z.optionally(z.string(), 'The `iss` of the provider’s tokens.'),
-  JWT_AUDIENCE: z.optionally(z.string(), 'The `aud` of the provider’s tokens.'),
-  JWT_ADMIN: z.described(
+  JWT_ISSUER: z.optionalField(z.string(), 'The `iss` of the provider’s tokens.'),
+  JWT_AUDIENCE: z.optionalField(z.string(), 'The `aud` of the provider’s tokens.'),
+  JWT_ADMIN: z.withDescription(
     z._default(z.enum(['true', 'false']), 'false'),
     '`true`: the scope `admin` of a provider’s token counts. Whoever can give it there makes admins here.',
   ),
-  JWT_GROUP_CLAIM: z.optionally(
+  JWT_GROUP_CLAIM: z.optionalField(
     z.string().check(z.minLength(1)),
     'The claim of a provider’s token that names its account’s group. A group that an admin has chosen wins.',
   ),
-  JWT_GROUP_ORDER: z.described(
-    z._default(listed, []),
+  JWT_GROUP_ORDER: z.withDescription(
+    z._default(commaListSetting, []),
     'Groups, separated by commas. If a token is in several, the first of them that stands here counts.',
   ),
-  JWT_GROUP_DEFAULT: z.optionally(
+  JWT_GROUP_DEFAULT: z.optionalField(
     z.custom<string>(isGroup, 'must be 1 to 128 characters'),
     'The group of a provider’s token without the claim. Without this setting it is in none, and `/health` warns.',
   ),
-  JWT_ONLY_CLAIM: z.optionally(
+  JWT_ONLY_CLAIM: z.optionalField(
     z.string().check(z.minLength(1)),
     'The claim of a provider’s token that names the agents it may ask, in a list or with spaces. It makes all of them restricted tokens.',
   ),
-  JWT_ONLY: z.optionally(
+  JWT_ONLY: z.optionalField(
     jsonSetting(onlySchema),
     'JSON: what a provider’s token without that claim may ask: {"agents": ["support"]}. Without JWT_ONLY_CLAIM it holds for all of them.',
   ),
-  VISITORS: z.optionally(
+  VISITORS: z.optionalField(
     jsonSetting(visitorsSchema),
     'JSON: what people without a login may do: {"only": {"agents": ["support"], "origins": ["https://shop.example"]}, "pool": {"usd_per_day": 5}}.',
   ),
-  TURNSTILE_SECRET: z.optionally(
+  TURNSTILE_SECRET: z.optionalField(
     z.string().check(z.minLength(1)),
     'Secret. That of the Turnstile widget on the pages of visitors.',
   ),
-  TURNSTILE_VERIFY_URL: z.described(
+  TURNSTILE_VERIFY_URL: z.withDescription(
     z._default(anyHttpUrl, 'https://challenges.cloudflare.com/turnstile/v0/siteverify'),
     'Where answers of Turnstile are verified. Another one is for tests.',
   ),
-  DEFAULT_LIMITS: z.described(
+  DEFAULT_LIMITS: z.withDescription(
     z._default(jsonSetting(limitsSchema), {}),
     'JSON: the limits of accounts that have none of their own.',
   ),
-  DEPLOYMENT_LIMITS: z.optionally(
+  DEPLOYMENT_LIMITS: z.optionalField(
     jsonSetting(poolLimitsSchema),
     'JSON: limits in USD for all accounts together. With `{}` an admin can set them later.',
   ),
-  READS_PER_MINUTE: z.described(
+  READS_PER_MINUTE: z.withDescription(
     countSetting(600, 1),
     'How many requests that ask no model an account may send in a minute. Those with the scope `admin` are not counted.',
   ),
-  BOUND_READS_PER_MINUTE: z.described(
+  BOUND_READS_PER_MINUTE: z.withDescription(
     countSetting(120, 1),
     'The same for the restricted tokens of an account, and for a visitor.',
   ),
-  RETENTION_DAYS: z.described(
-    countSetting(30, 1, MOST_DAYS),
+  RETENTION_DAYS: z.withDescription(
+    countSetting(30, 1, MAX_DAYS),
     'How long requests stay in the ledger. Conversations too, unless they say otherwise.',
   ),
-  JURISDICTION: z.optionally(
+  JURISDICTION: z.optionalField(
     z.enum(['eu', 'us']),
     'Where objects live: `eu` or `us`. It is part of every object’s id: choose it before the first deploy.',
   ),
-  DELIVER_HOSTS: z.described(z._default(hosts, []), 'Further hosts that results may be sent to, separated by commas.'),
-  ALERT_URL: z.optionally(httpUrl, 'Where alerts are sent, signed. Without it they are only listed.'),
-  BATCH_DELIVER_URL: z.optionally(
+  DELIVER_HOSTS: z.withDescription(
+    z._default(hosts, []),
+    'Further hosts that results may be sent to, separated by commas.',
+  ),
+  ALERT_URL: z.optionalField(httpUrl, 'Where alerts are sent, signed. Without it they are only listed.'),
+  BATCH_DELIVER_URL: z.optionalField(
     httpUrl,
     'Where the end of a batch is reported, unless the batch has a `deliver_url`.',
   ),
-  TURN_DELIVER_URL: z.optionally(
+  TURN_DELIVER_URL: z.optionalField(
     httpUrl,
     'Where the end of a turn in the background is reported, and what waits for approval, if it has no `deliver_url`.',
   ),
-  DELIVERY_SIGNING_SECRET: z.optionally(
+  DELIVERY_SIGNING_SECRET: z.optionalField(
     standardSecret,
     'Secret. Signs what is delivered, as Standard Webhooks says: `whsec_…`.',
   ),
-  TOOL_HOSTS: z.described(
+  TOOL_HOSTS: z.withDescription(
     z._default(hosts, []),
     'Hosts of tools that the edge calls itself (`run`), separated by commas. With the port, if it is not 443.',
   ),
-  TOOL_SIGNING_SECRET: z.optionally(
+  TOOL_SIGNING_SECRET: z.optionalField(
     standardSecret,
     'Secret. Signs the calls of such tools, as Standard Webhooks says: `whsec_…`. Without it only MCP servers are called.',
   ),
-  SIMULATOR_TTFT_MS: z.described(countSetting(300), 'Milliseconds until the simulator’s first token.'),
-  SIMULATOR_TOKENS_PER_SECOND: z.described(countSetting(80), 'How fast the simulator writes. 0: at once.'),
-  SIMULATOR_BATCH_MS: z.described(countSetting(5000), 'How long a batch takes at the simulator, in milliseconds.'),
+  SIMULATOR_TTFT_MS: z.withDescription(countSetting(300), 'Milliseconds until the simulator’s first token.'),
+  SIMULATOR_TOKENS_PER_SECOND: z.withDescription(countSetting(80), 'How fast the simulator writes. 0: at once.'),
+  SIMULATOR_BATCH_MS: z.withDescription(
+    countSetting(5000),
+    'How long a batch takes at the simulator, in milliseconds.',
+  ),
 });
 
 /** Every setting of a deployment by its name, those of plugins behind the core's. The table of the guide is compared with this. */
@@ -267,7 +273,7 @@ let sharedPrices: Prices | undefined;
  *
  * @throws Error for a malformed table, and for a second table that differs from the first
  */
-export function sharePrices(prices: Prices): void {
+export function addPrices(prices: Prices): void {
   const { data, error } = priceTable.safeParse(prices);
   if (error) throw new Error(`prices: ${faultsOf(error)}`);
   if (sharedPrices && JSON.stringify(sharedPrices) !== JSON.stringify(data)) {
@@ -280,7 +286,7 @@ export function sharePrices(prices: Prices): void {
 let isDevelopment = false;
 
 /** Makes this a development server: it answers its own machine without a credential. `development.ts` alone calls it. */
-export function openDevelopment(): void {
+export function enableDevelopment(): void {
   isDevelopment = true;
 }
 
@@ -291,9 +297,9 @@ export function openDevelopment(): void {
  * @throws ApiError 500 that names each malformed setting, never its value
  */
 export function settingsOf(env: Record<string, unknown>, development = isDevelopment): Settings {
-  return getOrMake(parsedSettings, env, () => {
+  return getOrCreate(parsedSettings, env, () => {
     const settings = parseSettings(env, development);
-    [...missingBindings(env), ...unreadSettings(env)].map(logWarning);
+    [...findMissingBindings(env), ...findUnusedSettings(env)].map(logWarning);
     return settings;
   });
 }
@@ -309,20 +315,21 @@ export function parseSettings(env: Record<string, unknown>, development = isDeve
   const plugins = contributions('settings');
   const { data: core, error } = settingsSchema.safeParse(vars);
   const faults = plugins.flatMap(({ schema }) => schema?.safeParse(vars).error?.issues ?? []);
-  if (!core || faults.length > 0) throw malformed(faultsOf({ issues: [...(error?.issues ?? []), ...faults] }));
+  if (!core || faults.length > 0)
+    throw malformedSettingsError(faultsOf({ issues: [...(error?.issues ?? []), ...faults] }));
   if (core.UPSTREAM === 'simulator' && !development) {
-    throw misconfigured('UPSTREAM=simulator is for development only. Remove it and set ANTHROPIC_API_KEY.');
+    throw misconfiguredError('UPSTREAM=simulator is for development only. Remove it and set ANTHROPIC_API_KEY.');
   }
   if (core.UPSTREAM === 'simulator' && core.UPSTREAMS.length > 0) {
-    throw misconfigured('UPSTREAM=simulator and UPSTREAMS say different things. Remove one of them.');
+    throw misconfiguredError('UPSTREAM=simulator and UPSTREAMS say different things. Remove one of them.');
   }
   const { JWKS_URL, JWT_ISSUER, JWT_AUDIENCE, DEFAULT_LIMITS } = core;
   if (JWKS_URL !== undefined && (JWT_ISSUER === undefined || JWT_AUDIENCE === undefined)) {
-    throw misconfigured('JWKS_URL needs JWT_ISSUER and JWT_AUDIENCE: set all three.');
+    throw misconfiguredError('JWKS_URL needs JWT_ISSUER and JWT_AUDIENCE: set all three.');
   }
   const isCapped = Object.keys(DEFAULT_LIMITS).some((name) => name.startsWith('usd_'));
   if (JWKS_URL !== undefined && !isCapped) {
-    throw misconfigured(
+    throw misconfiguredError(
       'JWKS_URL needs a limit in USD in DEFAULT_LIMITS, such as {"usd_per_day":1}: whoever can log in could spend.',
     );
   }
@@ -364,8 +371,8 @@ export function isUpstreamKey(name: string): boolean {
  */
 function checkAddresses({ ANTHROPIC_BASE_URL, JWKS_URL }: z.output<typeof settingsSchema>): void {
   if (!ANTHROPIC_BASE_URL.startsWith('https:') && !isLoopback(ANTHROPIC_BASE_URL)) {
-    throw malformed('ANTHROPIC_BASE_URL (must be an https URL)');
+    throw malformedSettingsError('ANTHROPIC_BASE_URL (must be an https URL)');
   }
-  const fault = JWKS_URL === undefined || isLoopback(JWKS_URL) ? undefined : deliverFault(JWKS_URL, false);
-  if (fault !== undefined) throw malformed(`JWKS_URL (${fault})`);
+  const fault = JWKS_URL === undefined || isLoopback(JWKS_URL) ? undefined : findDeliverUrlFault(JWKS_URL, false);
+  if (fault !== undefined) throw malformedSettingsError(`JWKS_URL (${fault})`);
 }

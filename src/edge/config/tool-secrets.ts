@@ -1,23 +1,23 @@
 import { isHost } from '../kit/http/headers/hosts.ts';
-import { keepSecrets } from '../kit/http/secrets.ts';
+import { registerSecrets } from '../kit/http/secrets.ts';
 import * as z from '../kit/http/zod.ts';
-import { readerOfSettings } from './reader-of-settings.ts';
-import { malformed } from './setting-faults.ts';
+import { memoizeBySettings } from './memoize-by-settings.ts';
+import { malformedSettingsError } from './setting-faults.ts';
 import type { Settings } from './settings.ts';
 
-const SETTING = /^TOOL_SECRET_([A-Z0-9_]+)$/;
+const TOOL_SECRET_SETTING = /^TOOL_SECRET_([A-Z0-9_]+)$/;
 
 const SECRET_NAME = /^[A-Z0-9_]{1,64}$/;
-const LEAST_CHARACTERS = 16;
+const MIN_SECRET_CHARACTERS = 16;
 
 /** @returns the value of a header without a word such as `Bearer`: a text may quote it so. */
-export function withoutScheme(value: string): string {
+export function stripAuthScheme(value: string): string {
   return value.replace(/^\S+ +/, '');
 }
 
 /** @returns whether this is the name of a secret header of a tool. */
 export function isToolSecret(name: string): boolean {
-  return SETTING.test(name);
+  return TOOL_SECRET_SETTING.test(name);
 }
 
 export type SecretSettings = Pick<Settings, 'vars' | 'development'>;
@@ -30,15 +30,18 @@ export type SecretSettings = Pick<Settings, 'vars' | 'development'>;
  *   usual one
  * @throws ApiError 500 that names a malformed one, never its value
  */
-export const toolSecretsOf = readerOfSettings(({ vars, development }: SecretSettings) => {
+export const toolSecretsOf = memoizeBySettings(({ vars, development }: SecretSettings) => {
   const secrets: Record<string, { host: string; value: string }> = {};
   for (const [setting, text] of Object.entries(vars)) {
-    const name = SETTING.exec(setting)?.[1];
+    const name = TOOL_SECRET_SETTING.exec(setting)?.[1];
     if (name === undefined || typeof text !== 'string') continue;
     const [, host = '', value = ''] = /^([^=]+)=([\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?)$/.exec(text) ?? [];
-    if (!isHost(host)) throw malformed(`${setting} (must be a host and a value, such as api.example.com=Bearer abc)`);
-    if (!development && withoutScheme(value).length < LEAST_CHARACTERS) {
-      throw malformed(`${setting} (its value must have at least ${LEAST_CHARACTERS} characters, without Bearer)`);
+    if (!isHost(host))
+      throw malformedSettingsError(`${setting} (must be a host and a value, such as api.example.com=Bearer abc)`);
+    if (!development && stripAuthScheme(value).length < MIN_SECRET_CHARACTERS) {
+      throw malformedSettingsError(
+        `${setting} (its value must have at least ${MIN_SECRET_CHARACTERS} characters, without Bearer)`,
+      );
     }
     secrets[name] = { host, value };
   }
@@ -46,23 +49,23 @@ export const toolSecretsOf = readerOfSettings(({ vars, development }: SecretSett
 });
 
 /** What names a secret of the operator's. */
-export const namedSecret = {
+export const secretNameShape = {
   secret: z
     .string()
     .check(z.regex(SECRET_NAME, 'must be the name of a setting TOOL_SECRET_<NAME>, without TOOL_SECRET_')),
 };
 
 /** @returns why a secret may not go to a host; undefined if it may */
-export function faultOfSecret(name: string, host: string, settings: SecretSettings): string | undefined {
+export function findSecretFault(name: string, host: string, settings: SecretSettings): string | undefined {
   const toolSecrets = toolSecretsOf(settings);
   if (Object.hasOwn(toolSecrets, name) && toolSecrets[name]?.host === host) return undefined;
   return `this edge has no TOOL_SECRET_${name} for this host; its operator can set it, as host=value`;
 }
 
 /** @returns the value of a secret, which is masked from now on where an answer repeats it. It must have been checked before */
-export function valueOfSecret(name: string, settings: SecretSettings): string {
+export function readSecretValue(name: string, settings: SecretSettings): string {
   const { value = '' } = toolSecretsOf(settings)[name] ?? {};
   // It may be quoted without its scheme, such as `Bearer`.
-  keepSecrets(`TOOL_SECRET_${name}`, [value, withoutScheme(value)]);
+  registerSecrets(`TOOL_SECRET_${name}`, [value, stripAuthScheme(value)]);
   return value;
 }

@@ -7,9 +7,9 @@ import * as z from '../kit/http/zod.ts';
 import { limitsSchema, poolLimitsSchema } from '../money/budget/limits.schema.ts';
 
 /** It counts from when the widget was solved, which may be five minutes ago. */
-const LEAST_VISIT_S = 600;
+const MIN_VISIT_S = 600;
 /** The longest that a visitor may be known, in seconds. */
-export const LONGEST_VISIT_S = (30 * DAY_MS) / 1_000;
+export const MAX_VISIT_S = (30 * DAY_MS) / 1_000;
 
 export const visitorsSchema = z.strictObject({
   /** Which pages may be visited is never left open. */
@@ -25,6 +25,6 @@ export const visitorsSchema = z.strictObject({
       error: 'must have a limit in USD, such as {"usd_per_day":5}: it is the budget of all visitors',
     }),
   ),
-  seconds: z._default(z.int().check(z.gte(LEAST_VISIT_S), z.lte(LONGEST_VISIT_S)), 86_400),
+  seconds: z._default(z.int().check(z.gte(MIN_VISIT_S), z.lte(MAX_VISIT_S)), 86_400),
   turnstile: z._default(z.boolean(), true),
 });

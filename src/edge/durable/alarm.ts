@@ -8,9 +8,9 @@ export class Alarm {
   readonly #abort: (thrown: unknown) => void;
   readonly #grain: number;
   /** When it comes; null while none is set. */
-  #at: number | null = null;
+  #scheduledAt: number | null = null;
   /** The earliest time at which something is due; null while that is not known. A watch is not due. */
-  #due: number | null = null;
+  #dueAt: number | null = null;
 
   /**
    * @param now milliseconds since 1970
@@ -25,8 +25,8 @@ export class Alarm {
   }
 
   /** When it comes, in milliseconds since 1970; null while none is set. */
-  get at(): number | null {
-    return this.#at;
+  get scheduledAt(): number | null {
+    return this.#scheduledAt;
   }
 
   /**
@@ -35,9 +35,9 @@ export class Alarm {
    */
   async load(): Promise<void> {
     const at = await this.#storage.getAlarm();
-    this.#due = at;
+    this.#dueAt = at;
     if (at !== null && at < this.#now() - OVERDUE_MS) this.watch(at);
-    else this.#at = at;
+    else this.#scheduledAt = at;
   }
 
   /**
@@ -46,10 +46,10 @@ export class Alarm {
    * @param now milliseconds since 1970
    * @returns whether something may be due. If not, the alarm has only watched, and what it was set back to is still known
    */
-  fired(now = Number.POSITIVE_INFINITY): boolean {
-    this.#at = null;
-    if (this.#due !== null && this.#due > now) return false;
-    this.#due = null;
+  markFired(now = Number.POSITIVE_INFINITY): boolean {
+    this.#scheduledAt = null;
+    if (this.#dueAt !== null && this.#dueAt > now) return false;
+    this.#dueAt = null;
     return true;
   }
 
@@ -59,9 +59,9 @@ export class Alarm {
    * @param time milliseconds since 1970
    * @param grain replaces the object's own grain, for work that must not wait so long
    */
-  wakeFor(time: number, grain = this.#grain): void {
+  schedule(time: number, grain = this.#grain): void {
     const at = Math.ceil(time / grain) * grain;
-    if (this.#due === null || at < this.#due) this.#due = at;
+    if (this.#dueAt === null || at < this.#dueAt) this.#dueAt = at;
     this.watch(at);
   }
 
@@ -69,18 +69,18 @@ export class Alarm {
   watch(time: number): void {
     // While an alarm is answered, one for the same millisecond may be lost.
     const at = Math.max(time, this.#now() + 1);
-    if (this.#at !== null && this.#at <= at) return;
+    if (this.#scheduledAt !== null && this.#scheduledAt <= at) return;
     this.#set(at);
   }
 
   /** Sets the alarm back to the earliest time at which something is due. Call it when nothing needs the watch any more. */
   endWatch(): void {
-    if (this.#at === null || this.#due === null || this.#at >= this.#due) return;
-    this.#set(this.#due);
+    if (this.#scheduledAt === null || this.#dueAt === null || this.#scheduledAt >= this.#dueAt) return;
+    this.#set(this.#dueAt);
   }
 
   #set(at: number): void {
-    this.#at = at;
+    this.#scheduledAt = at;
     this.#storage.setAlarm(at).catch(this.#abort);
   }
 }

@@ -1,5 +1,5 @@
 import { pause } from '../kit/async/pause.ts';
-import { ApiError, comeAgain, NO_ROOM_TO_STORE, saysDiskFull } from '../kit/http/errors.ts';
+import { ApiError, DISK_FULL_MESSAGE, isDiskFullMessage, retryAfterHeader } from '../kit/http/errors.ts';
 
 /** An object's methods as others call them. (The platform's own type splits promises of unions.) */
 export type Remote<T> = {
@@ -9,7 +9,7 @@ export type Remote<T> = {
 };
 
 /** What each kind of object is called in the error of one that cannot be reached. */
-const TITLES_OF_OBJECTS = {
+const OBJECT_TITLES = {
   account: 'The account',
   batch: 'The batch',
   conversation: 'The conversation',
@@ -17,24 +17,24 @@ const TITLES_OF_OBJECTS = {
   pool: 'A budget that this account shares',
 } as const;
 /** What is said of an object whose database cannot be read: of a whole file the platform says nothing more, and may each time. */
-const OF_A_FILE = /^internal error; reference|SQLITE_(?:CORRUPT|NOTADB)/;
+const UNREADABLE_DATABASE = /^internal error; reference|SQLITE_(?:CORRUPT|NOTADB)/;
 
 /** For so long after an object has said that the disk is full, another one that cannot be opened is not taken for damaged. */
-const FULL_MS = 60_000;
-let fullAt = Number.NEGATIVE_INFINITY;
+const DISK_FULL_MS = 60_000;
+let diskFullAt = Number.NEGATIVE_INFINITY;
 
 /** @returns why an object cannot be reached */
-function whyUnreachable(message: string, isPassing: boolean): 'full' | 'damaged' | 'lost' {
-  if (saysDiskFull(message)) fullAt = Date.now();
-  const isUnopened = OF_A_FILE.test(message) && !isPassing;
-  if (saysDiskFull(message) || (isUnopened && Date.now() - fullAt < FULL_MS)) return 'full';
+function classifyUnreachable(message: string, isPassing: boolean): 'full' | 'damaged' | 'lost' {
+  if (isDiskFullMessage(message)) diskFullAt = Date.now();
+  const isUnopened = UNREADABLE_DATABASE.test(message) && !isPassing;
+  if (isDiskFullMessage(message) || (isUnopened && Date.now() - diskFullAt < DISK_FULL_MS)) return 'full';
   return isUnopened ? 'damaged' : 'lost';
 }
 
-export type ObjectName = keyof typeof TITLES_OF_OBJECTS;
+export type ObjectName = keyof typeof OBJECT_TITLES;
 
 /** The 503 for an object that could not be reached, or the 500 for one that cannot be opened. Its `cause` is the error of the last call. */
-export class ObjectUnreachable extends ApiError {
+export class ObjectUnreachableError extends ApiError {
   /** Whether one of the calls may have done its work, although its answer was lost. */
   readonly mayHaveRun: boolean;
   /** What was said of its damaged file. */
@@ -42,7 +42,7 @@ export class ObjectUnreachable extends ApiError {
 
   constructor(object: ObjectName, cause: unknown, mayHaveRun = true) {
     const message = cause instanceof Error ? cause.message : 'unknown';
-    const why = whyUnreachable(message, isRetryable(cause));
+    const why = classifyUnreachable(message, isRetryable(cause));
     const words = {
       damaged: {
         sentence:
@@ -50,7 +50,7 @@ export class ObjectUnreachable extends ApiError {
         logged: `${object}_damaged: ${message}`,
       },
       full: {
-        sentence: NO_ROOM_TO_STORE,
+        sentence: DISK_FULL_MESSAGE,
         logged: `disk_full: ${message}`,
       },
       lost: {
@@ -58,10 +58,10 @@ export class ObjectUnreachable extends ApiError {
         logged: `${object}_unreachable: ${message}`,
       },
     }[why];
-    super('api_error', `${TITLES_OF_OBJECTS[object]} ${words.sentence}`, {
+    super('api_error', `${OBJECT_TITLES[object]} ${words.sentence}`, {
       status: why === 'damaged' ? 500 : 503,
       // A platform's error may pass, so clients try as often as with any 500.
-      headers: why === 'damaged' ? {} : comeAgain(),
+      headers: why === 'damaged' ? {} : retryAfterHeader(),
       logged: words.logged,
       cause,
     });
@@ -99,7 +99,7 @@ export async function callObject<T>(
       mayHaveRun ||= !isOverloaded(thrown);
       const pauseMs = PAUSES_MS[persistence][attempt];
       const mayHelp = persistence === 'persistent' || isRetryable(thrown);
-      if (pauseMs === undefined || !mayHelp) throw new ObjectUnreachable(object, thrown, mayHaveRun);
+      if (pauseMs === undefined || !mayHelp) throw new ObjectUnreachableError(object, thrown, mayHaveRun);
       // The pauses are random, so that calls that were lost together do not come back together.
       await pause(pauseMs * (0.5 + Math.random()));
     }
@@ -107,7 +107,7 @@ export async function callObject<T>(
 }
 
 /** @returns a function that calls objects of a kind as `callObject` does. @param stub makes a new stub */
-export function callerOf<Place, Called>(object: ObjectName, stub: (place: Place) => unknown) {
+export function createObjectCaller<Place, Called>(object: ObjectName, stub: (place: Place) => unknown) {
   return async <T>(
     place: Place,
     call: (object: Remote<Called>) => Promise<T>,

@@ -1,6 +1,6 @@
 /** Turns members of objects into columns of rows, and back: `beganAt` is the column `began_at`. */
 
-import { getOrMake } from '../kit/cache/get-or-make.ts';
+import { getOrCreate } from '../kit/cache/get-or-create.ts';
 
 /** A row as SQLite gives it. */
 export type RawRow = Record<string, SqlStorageValue>;
@@ -23,10 +23,10 @@ export function membersOf(row: RawRow): RawRow {
 }
 
 /** @returns a function that computes each name only once, because rows with many columns are written often. */
-function spellingOnce(spell: (name: string) => string): (name: string) => string {
+function memoizeSpelling(spell: (name: string) => string): (name: string) => string {
   const members = new Map<string, string>();
-  return (name) => getOrMake(members, name, () => spell(name));
+  return (name) => getOrCreate(members, name, () => spell(name));
 }
 
-const columnName = spellingOnce((name) => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`));
-const memberName = spellingOnce((name) => name.replace(/_(.)/g, (_, letter: string) => letter.toUpperCase()));
+const columnName = memoizeSpelling((name) => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`));
+const memberName = memoizeSpelling((name) => name.replace(/_(.)/g, (_, letter: string) => letter.toUpperCase()));

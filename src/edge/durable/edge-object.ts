@@ -6,7 +6,7 @@ import { Alarm } from './alarm.ts';
 import { Retries } from './retries.ts';
 
 /** What an object passes to the modules that do its work. */
-export interface Surroundings {
+export interface ObjectServices {
   readonly env: Bindings;
   readonly alarm: Alarm;
   /** Makes visible what the alarm repeats. */
@@ -26,20 +26,20 @@ export interface Surroundings {
 
 /** The base class of objects with an alarm. Tests replace its clock and settings. */
 export abstract class EdgeObject extends DurableObject<Bindings> {
-  protected readonly around: Surroundings;
+  protected readonly services: ObjectServices;
 
   /** @param grainMs times of the alarm are rounded up to multiples of it */
   constructor(ctx: DurableObjectState, env: Bindings, grainMs?: number) {
     super(ctx, env);
     const currentEnv = () => this.env;
-    this.around = {
+    this.services = {
       get env() {
         return currentEnv();
       },
       alarm: new Alarm(
         ctx.storage,
         () => this.now(),
-        (thrown) => this.around.abort(thrown),
+        (thrown) => this.services.abort(thrown),
         grainMs,
       ),
       retries: new Retries(`${new.target.name.toLowerCase()} ${ctx.id.name ?? ''}`, {
@@ -58,17 +58,17 @@ export abstract class EdgeObject extends DurableObject<Bindings> {
       },
       deleteAll: async () => {
         const deletions = [ctx.storage.deleteAlarm(), ctx.storage.deleteAll()];
-        this.around.alarm.fired();
+        this.services.alarm.markFired();
         try {
           await Promise.all(deletions);
         } catch (thrown) {
           // Rows that could not be deleted must not stay without their alarm.
-          this.around.abort(thrown);
+          this.services.abort(thrown);
           throw thrown;
         }
       },
     };
-    void ctx.blockConcurrencyWhile(() => this.around.alarm.load());
+    void ctx.blockConcurrencyWhile(() => this.services.alarm.load());
   }
 
   protected now(): number {

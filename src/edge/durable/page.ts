@@ -7,7 +7,7 @@ export interface Page<T> {
 }
 
 /** Which page of a list is asked for. */
-export interface PageOf {
+export interface PageSelection {
   limit?: number | undefined;
   /** Rows that follow this id in the list, which are older. */
   after_id?: string | undefined;
@@ -16,6 +16,6 @@ export interface PageOf {
 }
 
 /** Which page of conversations. With `parent`: its subagents' conversations. Without: all except subagents'. */
-export interface ConversationPage extends PageOf {
+export interface ConversationPageSelection extends PageSelection {
   parent?: string | undefined;
 }

@@ -1,95 +1,99 @@
-import { getOrMake } from '../kit/cache/get-or-make.ts';
+import { getOrCreate } from '../kit/cache/get-or-create.ts';
 import { Tables } from './tables.ts';
 
 /** What the keys in `meta` begin with that say which plugins have tables. */
-const TABLES_OF = 'tables:';
+const TABLES_KEY_PREFIX = 'tables:';
 
 /** The tables of one plugin among those of its object, which are made with the first row. Until then nothing is found. */
-class TablesOfPlugin extends Tables {
-  readonly #all: Tables;
-  readonly #schema: { isMade(): boolean; make(): void };
+class SinglePluginTables extends Tables {
+  readonly #objectTables: Tables;
+  readonly #schema: { isCreated(): boolean; create(): void };
 
-  constructor(storage: DurableObjectStorage, all: Tables, schema: { isMade(): boolean; make(): void }) {
+  constructor(storage: DurableObjectStorage, all: Tables, schema: { isCreated(): boolean; create(): void }) {
     super(storage);
-    this.#all = all;
+    this.#objectTables = all;
     this.#schema = schema;
   }
 
-  override get areUnmade(): boolean {
-    return !this.#schema.isMade();
+  override get areMissing(): boolean {
+    return !this.#schema.isCreated();
   }
 
   override write(statement: string, ...bindings: SqlStorageValue[]): number {
-    if (this.areUnmade && statement.startsWith('insert')) this.#schema.make();
-    return this.areUnmade ? 0 : this.#all.byPlugin(() => this.#all.write(statement, ...bindings));
+    if (this.areMissing && statement.startsWith('insert')) this.#schema.create();
+    return this.areMissing ? 0 : this.#objectTables.runAsPlugin(() => this.#objectTables.write(statement, ...bindings));
   }
 
-  override insertAll(...of: Parameters<Tables['insertAll']>): number {
-    if (this.areUnmade) this.#schema.make();
-    return this.#all.byPlugin(() => this.#all.insertAll(...of));
+  override insertAll(...args: Parameters<Tables['insertAll']>): number {
+    if (this.areMissing) this.#schema.create();
+    return this.#objectTables.runAsPlugin(() => this.#objectTables.insertAll(...args));
   }
 
   override select<Row extends Record<string, SqlStorageValue>>(query: string, ...bindings: SqlStorageValue[]) {
-    return this.areUnmade
+    return this.areMissing
       ? this.storage.sql.exec<Row>('select 1 where false')
-      : this.#all.select<Row>(query, ...bindings);
+      : this.#objectTables.select<Row>(query, ...bindings);
   }
 
-  override figure(query: string, ...bindings: SqlStorageValue[]): number | undefined {
-    return this.areUnmade ? undefined : this.#all.byPlugin(() => this.#all.figure(query, ...bindings));
+  override queryNumber(query: string, ...bindings: SqlStorageValue[]): number | undefined {
+    return this.areMissing
+      ? undefined
+      : this.#objectTables.runAsPlugin(() => this.#objectTables.queryNumber(query, ...bindings));
   }
 
-  override together<T>(change: () => T): T {
-    return this.#all.together(change);
+  override transact<T>(change: () => T): T {
+    return this.#objectTables.transact(change);
   }
 }
 
 /** The tables that plugins have in one object, besides those of the object itself. */
 export class PluginTables {
   readonly #storage: DurableObjectStorage;
-  readonly #all: Tables;
-  readonly #opened = new Map<string, Tables>();
+  readonly #objectTables: Tables;
+  readonly #tablesByPlugin = new Map<string, Tables>();
   /** The names of the plugins whose tables are made. */
-  #made: ReadonlySet<string> = new Set();
+  #createdPlugins: ReadonlySet<string> = new Set();
 
   /** @param all those of the object, with `meta`, which says which plugins have tables */
   constructor(storage: DurableObjectStorage, all: Tables) {
     this.#storage = storage;
-    this.#all = all;
+    this.#objectTables = all;
   }
 
   /** Takes the keys of `meta`, as they were just read. */
-  recall(keys: Iterable<string>): void {
-    this.#made = new Set([...keys].flatMap((key) => (key.startsWith(TABLES_OF) ? key.slice(TABLES_OF.length) : [])));
+  restore(keys: Iterable<string>): void {
+    this.#createdPlugins = new Set(
+      [...keys].flatMap((key) => (key.startsWith(TABLES_KEY_PREFIX) ? key.slice(TABLES_KEY_PREFIX.length) : [])),
+    );
   }
 
   /** Forgets which there are, after all tables were deleted. */
-  forget(): void {
-    this.#made = new Set();
+  clear(): void {
+    this.#createdPlugins = new Set();
   }
 
   /** @returns the tables of a plugin. @param statements make them, where they do not exist */
-  of(plugin: string, statements: string): Tables {
-    return getOrMake(this.#opened, plugin, () => {
-      const isMade = () => this.#made.has(plugin);
-      const make = () => {
-        this.#all.together(() => {
+  getTables(plugin: string, statements: string): Tables {
+    return getOrCreate(this.#tablesByPlugin, plugin, () => {
+      const isCreated = () => this.#createdPlugins.has(plugin);
+      const create = () => {
+        this.#objectTables.transact(() => {
           this.#storage.sql.exec(statements);
-          this.#all.setMeta(TABLES_OF + plugin, '');
+          this.#objectTables.setMeta(TABLES_KEY_PREFIX + plugin, '');
         });
-        this.#made = new Set([...this.#made, plugin]);
+        this.#createdPlugins = new Set([...this.#createdPlugins, plugin]);
       };
-      return new TablesOfPlugin(this.#storage, this.#all, { isMade, make });
+      return new SinglePluginTables(this.#storage, this.#objectTables, { isCreated, create });
     });
   }
 
   /** Makes a change in a transaction: tables that it has made are undone with it. */
   together<T>(change: () => T): T {
-    const before = this.#made;
+    const before = this.#createdPlugins;
     try {
       return change();
     } catch (thrown) {
-      this.#made = before;
+      this.#createdPlugins = before;
       throw thrown;
     }
   }

@@ -4,7 +4,7 @@
  */
 
 import { HOUR_MS, MINUTE_MS } from '../kit/async/durations.ts';
-import { getOrMake } from '../kit/cache/get-or-make.ts';
+import { getOrCreate } from '../kit/cache/get-or-create.ts';
 import { ApiError } from '../kit/http/errors.ts';
 import { logRetry } from '../kit/http/log.ts';
 import type { Bindings } from '../kit/plugins/bindings.ts';
@@ -54,7 +54,7 @@ declare module '../kit/plugins/plugins.ts' {
   }
 }
 
-interface Failing {
+interface TaskFailures {
   since: number;
   attempts: number;
   unreported: number;
@@ -70,15 +70,15 @@ interface RetryingObject {
 /** Counts what fails in one object, while it is in memory. */
 export class Retries {
   readonly #name: string;
-  readonly #around: RetryingObject;
-  readonly #failing = new Map<RetriedTask, Failing>();
+  readonly #object: RetryingObject;
+  readonly #failuresByTask = new Map<RetriedTask, TaskFailures>();
   /** When a failure was logged last, by its task and cause. */
   readonly #loggedAt = new Map<string, number>();
 
   /** @param name of the object, for the log */
   constructor(name: string, around: RetryingObject) {
     this.#name = name;
-    this.#around = around;
+    this.#object = around;
   }
 
   /**
@@ -88,9 +88,9 @@ export class Retries {
    * @param nextAt when it is tried again; milliseconds since 1970
    * @param attempts how often it was tried, if the rows of the object count that. Default: how often it has failed in memory
    */
-  failed(task: RetriedTask, thrown: unknown, nextAt: number, attempts?: number): void {
-    const now = this.#around.now();
-    const failing = getOrMake(this.#failing, task, () => ({
+  recordFailure(task: RetriedTask, thrown: unknown, nextAt: number, attempts?: number): void {
+    const now = this.#object.now();
+    const failing = getOrCreate(this.#failuresByTask, task, () => ({
       since: now,
       attempts: 0,
       unreported: 0,
@@ -98,7 +98,7 @@ export class Retries {
     }));
     failing.attempts = Math.max(failing.attempts + 1, attempts ?? 0);
     failing.unreported += 1;
-    const error = classOf(thrown);
+    const error = errorClassOf(thrown);
     const cause = `${task} ${error}`;
     if (now - (this.#loggedAt.get(cause) ?? Number.NEGATIVE_INFINITY) >= LOG_EVERY_MS) {
       this.#loggedAt.set(cause, now);
@@ -106,20 +106,20 @@ export class Retries {
       logRetry({ object: this.#name, task, error, attempt, next_try_at: new Date(nextAt).toISOString() });
     }
     const isDue = now - failing.since >= REPORT_AFTER_MS && now - failing.reportedAt >= REPORT_HOURLY_MS;
-    if (isDue) this.#around.waitUntil(this.#report(task, failing));
+    if (isDue) this.#object.waitUntil(this.#report(task, failing));
   }
 
   /** Notes that a task has succeeded. */
-  succeeded(task: RetriedTask): void {
-    this.#failing.delete(task);
+  recordSuccess(task: RetriedTask): void {
+    this.#failuresByTask.delete(task);
   }
 
   /** Reports a task. If that fails, its next failure reports it again. */
-  async #report(task: RetriedTask, failing: Failing): Promise<void> {
+  async #report(task: RetriedTask, failing: TaskFailures): Promise<void> {
     const { since, unreported: failures, reportedAt } = failing;
-    failing.reportedAt = this.#around.now();
+    failing.reportedAt = this.#object.now();
     try {
-      await contribution('failingTasks')?.(this.#around.env, { task, since, failures });
+      await contribution('failingTasks')?.(this.#object.env, { task, since, failures });
       failing.unreported -= failures;
     } catch {
       failing.reportedAt = reportedAt;
@@ -127,7 +127,7 @@ export class Retries {
   }
 }
 
-function classOf(thrown: unknown): string {
+function errorClassOf(thrown: unknown): string {
   if (thrown instanceof ApiError) return `${thrown.name} ${thrown.type}`;
   return thrown instanceof Error ? thrown.name : typeof thrown;
 }

@@ -3,13 +3,13 @@
 const META_TABLE = 'create table meta (key text primary key, value text not null) strict, without rowid';
 
 /** Makes an object's tables, and the table `meta`. @param tables the statements that make them */
-export function makeTables(storage: DurableObjectStorage, tables: string): void {
+export function createTables(storage: DurableObjectStorage, tables: string): void {
   storage.transactionSync(() => storage.sql.exec(`${META_TABLE};${tables}`));
 }
 
 /** @returns what makes an object's tables with the first write; undefined if it has them. A question alone makes none */
-export function makeOnWrite(storage: DurableObjectStorage, tables: string): (() => void) | undefined {
-  return hasTables(storage.sql) ? undefined : () => makeTables(storage, tables);
+export function createTablesOnWrite(storage: DurableObjectStorage, tables: string): (() => void) | undefined {
+  return hasTables(storage.sql) ? undefined : () => createTables(storage, tables);
 }
 
 /** @returns the values of the table `meta` by key; undefined if the object has no tables yet */

@@ -1,7 +1,7 @@
-import { getOrMake } from '../kit/cache/get-or-make.ts';
-import { pageOfSelected } from '../kit/http/page.ts';
+import { getOrCreate } from '../kit/cache/get-or-create.ts';
+import { createPage } from '../kit/http/page.ts';
 import type { RawRow } from './columns.ts';
-import type { PageOf } from './page.ts';
+import type { PageSelection } from './page.ts';
 
 /** A statement, and the statements that continue its words. */
 interface StatementNode {
@@ -9,18 +9,18 @@ interface StatementNode {
   readonly next: Map<string, StatementNode>;
 }
 
-const newNode = (): StatementNode => ({ statement: undefined, next: new Map() });
+const createNode = (): StatementNode => ({ statement: undefined, next: new Map() });
 /** All statements that are made of words. They come from this code only, so there are few. */
-const statements = newNode();
+const statements = createNode();
 
 /**
  * @param words the words that distinguish the statement from all others
  * @returns the same string object for the same words. The runtime finds a prepared statement by its string, and has to read a
  *   new string completely
  */
-function statementOf(words: readonly string[], make: () => string): string {
+function getStatement(words: readonly string[], make: () => string): string {
   let node = statements;
-  for (const word of words) node = getOrMake(node.next, word, newNode);
+  for (const word of words) node = getOrCreate(node.next, word, createNode);
   node.statement ??= make();
   return node.statement;
 }
@@ -36,17 +36,17 @@ interface PagedRows {
 }
 
 /** The most values that the runtime binds to a statement. */
-const MOST_BINDINGS = 100;
+const MAX_BINDINGS = 100;
 
 /** A query of no rows, for tables that do not exist. */
-const NOTHING = 'select 1 where false';
+const EMPTY_QUERY = 'select 1 where false';
 
 /** Runs an object's SQL, synchronously, and counts the rows that are written. */
 export class Tables {
   /** Rows that this instance has written. The platform bills them, and tests compare them. */
   rowsWritten = 0;
   protected readonly storage: DurableObjectStorage;
-  #make: (() => void) | undefined;
+  #createOnWrite: (() => void) | undefined;
   readonly #abort: ((thrown: unknown) => void) | undefined;
   #isPluginWriting = false;
 
@@ -57,30 +57,30 @@ export class Tables {
    */
   constructor(storage: DurableObjectStorage, make?: () => void, abort?: (thrown: unknown) => void) {
     this.storage = storage;
-    this.#make = make;
+    this.#createOnWrite = make;
     this.#abort = abort;
   }
 
   /** @returns whether the tables do not exist yet, because nothing was ever written. */
-  get areUnmade(): boolean {
-    return this.#make !== undefined;
+  get areMissing(): boolean {
+    return this.#createOnWrite !== undefined;
   }
 
   /** @returns whether there are tables for a statement. The first row makes them; else there is nothing to change or to read */
   #hasTablesFor(statement: string): boolean {
-    if (this.#make && statement.startsWith('insert')) this.#makeTables();
-    return this.#make === undefined;
+    if (this.#createOnWrite && statement.startsWith('insert')) this.#createTables();
+    return this.#createOnWrite === undefined;
   }
 
-  #makeTables(): void {
-    const make = this.#make;
+  #createTables(): void {
+    const make = this.#createOnWrite;
     if (!make) return;
     // What makes the tables may write rows, too.
-    this.#make = undefined;
+    this.#createOnWrite = undefined;
     try {
       this.storage.transactionSync(make);
     } catch (thrown) {
-      this.#make = make;
+      this.#createOnWrite = make;
       this.#fail(thrown);
     }
   }
@@ -91,7 +91,7 @@ export class Tables {
   }
 
   /** Makes writes of a plugin. One that fails is the plugin's to handle: it does not reset the object. */
-  byPlugin<T>(write: () => T): T {
+  runAsPlugin<T>(write: () => T): T {
     const before = this.#isPluginWriting;
     this.#isPluginWriting = true;
     try {
@@ -126,10 +126,10 @@ export class Tables {
   insertAll(table: string, rows: readonly RawRow[], verb = 'insert'): number {
     let written = 0;
     const names = Object.keys(rows[0] ?? {});
-    const most = Math.floor(MOST_BINDINGS / names.length);
+    const most = Math.floor(MAX_BINDINGS / names.length);
     for (let at = 0; at < rows.length; at += most) {
       const some = rows.slice(at, at + most);
-      const statement = statementOf([verb, table, String(some.length), ...names], () => {
+      const statement = getStatement([verb, table, String(some.length), ...names], () => {
         const places = `(${names.map(() => '?').join(', ')})`;
         return `${verb} into ${table} (${names.join(', ')}) values ${some.map(() => places).join(', ')}`;
       });
@@ -141,21 +141,21 @@ export class Tables {
   /**
    * Changes rows, given by the names of the columns that change.
    *
-   * @param where chooses them, by further bindings
+   * @param condition chooses them, by further bindings
    * @returns how many rows it has written
    */
   update(
     table: string,
     change: Readonly<Record<string, SqlStorageValue>>,
-    where: string,
-    ...by: SqlStorageValue[]
+    condition: string,
+    ...bindings: SqlStorageValue[]
   ): number {
     const names = Object.keys(change);
     if (names.length === 0) return 0;
-    const statement = statementOf(['update', table, where, ...names], () => {
-      return `update ${table} set ${names.map((name) => `${name} = ?`).join(', ')} where ${where}`;
+    const statement = getStatement(['update', table, condition, ...names], () => {
+      return `update ${table} set ${names.map((name) => `${name} = ?`).join(', ')} where ${condition}`;
     });
-    return this.write(statement, ...Object.values(change), ...by);
+    return this.write(statement, ...Object.values(change), ...bindings);
   }
 
   read<Row extends Record<string, SqlStorageValue>>(query: string, ...bindings: SqlStorageValue[]): Row[] {
@@ -164,7 +164,9 @@ export class Tables {
 
   /** @returns the rows of one query, which are read one after the other: who has enough stops. */
   select<Row extends Record<string, SqlStorageValue>>(query: string, ...bindings: SqlStorageValue[]) {
-    return this.#make ? this.storage.sql.exec<Row>(NOTHING) : this.storage.sql.exec<Row>(query, ...bindings);
+    return this.#createOnWrite
+      ? this.storage.sql.exec<Row>(EMPTY_QUERY)
+      : this.storage.sql.exec<Row>(query, ...bindings);
   }
 
   /** @returns whether there are such rows. @param from the text after `from`: a table and its condition */
@@ -175,7 +177,7 @@ export class Tables {
   /** @returns a page of rows, newest first. @param bindings the values for `select`, from `?3` on */
   page<Row extends Record<string, SqlStorageValue> & { id: string }>(
     { select, order, edge = '?1' }: PagedRows,
-    { limit = 20, after_id, before_id }: PageOf,
+    { limit = 20, after_id, before_id }: PageSelection,
     ...bindings: SqlStorageValue[]
   ) {
     const backwards = before_id !== undefined;
@@ -187,13 +189,13 @@ export class Tables {
       limit + 1,
       ...bindings,
     );
-    return pageOfSelected(rows, limit, backwards, ({ id }) => id);
+    return createPage(rows, limit, backwards, ({ id }) => id);
   }
 
   /**
    * @returns the number that a statement selects or returns: the first column of its first row; undefined if there is none.
    */
-  figure(query: string, ...bindings: SqlStorageValue[]): number | undefined {
+  queryNumber(query: string, ...bindings: SqlStorageValue[]): number | undefined {
     if (!this.#hasTablesFor(query)) return undefined;
     try {
       const cursor = this.storage.sql.exec(query, ...bindings);
@@ -207,8 +209,8 @@ export class Tables {
   }
 
   /** @returns the number that a query selects, such as a count or a sum; 0 if there is none. */
-  number(query: string, ...bindings: SqlStorageValue[]): number {
-    return this.figure(query, ...bindings) ?? 0;
+  queryNumberOrZero(query: string, ...bindings: SqlStorageValue[]): number {
+    return this.queryNumber(query, ...bindings) ?? 0;
   }
 
   meta(key: string): string | undefined {
@@ -222,9 +224,9 @@ export class Tables {
   }
 
   /** Runs statements in one transaction: stores all of them, or none. */
-  together<T>(change: () => T): T {
+  transact<T>(change: () => T): T {
     // Within the transaction they would be undone with it.
-    this.#makeTables();
+    this.#createTables();
     let isChanged = false;
     try {
       return this.storage.transactionSync(() => {

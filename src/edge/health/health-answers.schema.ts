@@ -5,37 +5,37 @@ import * as z from '../kit/http/zod.ts';
 const upstreamState = z.object({
   name: z.string(),
   kind: z.string(),
-  running: z.described(count, 'Requests that run there now.'),
+  running: z.withDescription(count, 'Requests that run there now.'),
   max_concurrent: z.nullable(count),
   models: z.array(
     z.object({
       model: z.string(),
-      state: z.described(
+      state: z.withDescription(
         z.enum(['closed', 'open', 'half_open']),
         'closed: it is called. open: it failed and is left alone. half_open: one request finds out whether it is back.',
       ),
-      due_at: z.described(z.nullable(time), 'When it is half open.'),
-      tries: z.described(count, 'In the last 30 s.'),
+      due_at: z.withDescription(z.nullable(time), 'When it is half open.'),
+      tries: z.withDescription(count, 'In the last 30 s.'),
       failed: count,
     }),
   ),
 });
 
 export const healthAnswer = z.object({
-  status: z.described(
+  status: z.withDescription(
     z.enum(['ok', 'degraded']),
     'degraded: an upstream refuses this deployment (its key, its organization, or what it may spend), as far as the isolate knows that answers.',
   ),
-  since: z.optionally(time, 'Since when it is degraded.'),
-  todo: z.optionally(z.string(), 'What its operator must do while it is degraded.'),
-  upstream: z.described(z.enum(['anthropic', 'simulator']), 'Who answers: Claude, or the built-in simulator.'),
-  plugins: z.described(z.array(z.string()), 'The plugins that this edge includes.'),
-  warnings: z.optionally(z.array(z.string()), 'Settings that are valid, and hardly what was meant.'),
-  tools: z.optionally(
+  since: z.optionalField(time, 'Since when it is degraded.'),
+  todo: z.optionalField(z.string(), 'What its operator must do while it is degraded.'),
+  upstream: z.withDescription(z.enum(['anthropic', 'simulator']), 'Who answers: Claude, or the built-in simulator.'),
+  plugins: z.withDescription(z.array(z.string()), 'The plugins that this edge includes.'),
+  warnings: z.optionalField(z.array(z.string()), 'Settings that are valid, and hardly what was meant.'),
+  tools: z.optionalField(
     z.array(z.string()),
     'In development: the names of the Worker’s own tools, which a run can name.',
   ),
-  upstreams: z.optionally(
+  upstreams: z.optionalField(
     z.array(upstreamState),
     'With `?upstreams`, for admins: each of UPSTREAMS. Isolates find out by themselves, so another one may tell something else.',
   ),

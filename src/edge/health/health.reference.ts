@@ -1,28 +1,28 @@
 import * as z from '../kit/http/zod.ts';
-import { jsonAnswer } from '../openapi/answers.ts';
-import { type Resource, words } from '../openapi/resource.ts';
+import { describeRoutes, type Resource } from '../openapi/resource.ts';
+import { jsonResponse } from '../openapi/responses.ts';
 import { HEALTH_ROUTES } from './health.route.ts';
 import { healthAnswer } from './health-answers.schema.ts';
 
 const healthQuery = z.object({
-  strict: z.optionally(
+  strict: z.optionalField(
     z.literal(''),
     'Answers 503 instead of 200 while the edge is degraded and no other upstream is left.',
   ),
-  upstreams: z.optionally(z.literal(''), 'Asks for the state of each upstream too; needs the scope `admin`.'),
+  upstreams: z.optionalField(z.literal(''), 'Asks for the state of each upstream too; needs the scope `admin`.'),
 });
 
 export const health: Resource = {
   tag: 'Health',
   description: 'Whether the edge lives.',
-  routes: words(HEALTH_ROUTES, {
+  routes: describeRoutes(HEALTH_ROUTES, {
     'GET /health': {
       operation: 'health',
       summary: 'Check that the edge is up',
       description:
         'With `?upstreams` an admin gets the state of each upstream. With `?strict` the status is 503 while every upstream refuses the deployment.',
       query: healthQuery,
-      answer: jsonAnswer('It lives.', healthAnswer, {
+      answer: jsonResponse('It lives.', healthAnswer, {
         status: 'ok',
         upstream: 'anthropic',
         plugins: ['agents', 'webhooks'],

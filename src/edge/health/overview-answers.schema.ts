@@ -4,35 +4,35 @@ import * as z from '../kit/http/zod.ts';
 /** What is broken. Members of plugins that are not in use are absent. */
 export const overviewAnswer = z.object({
   type: z.literal('overview'),
-  requests: z.optionally(
+  requests: z.optionalField(
     z.object({
-      requests: z.described(count, 'That were admitted, and have ended.'),
-      failed: z.described(count, 'Of these: those with an `error_type` in the ledger.'),
-      refused: z.described(count, 'That a limit has refused.'),
+      requests: z.withDescription(count, 'That were admitted, and have ended.'),
+      failed: z.withDescription(count, 'Of these: those with an `error_type` in the ledger.'),
+      refused: z.withDescription(count, 'That a limit has refused.'),
     }),
     'Of all accounts, of this day in UTC, as told until a minute ago.',
   ),
-  accounts: z.optionally(
+  accounts: z.optionalField(
     z.object({
-      blocked: z.described(count, 'A limit of 0 refuses all of their requests.'),
-      spent: z.described(
+      blocked: z.withDescription(count, 'A limit of 0 refuses all of their requests.'),
+      spent: z.withDescription(
         count,
         'A limit in USD refuses all of their requests: their own, that of a token, or of their group.',
       ),
     }),
     'How many can ask for nothing now.',
   ),
-  undelivered_events: z.optionally(
+  undelivered_events: z.optionalField(
     z.array(z.object({ source: z.string(), events: count })),
     'The sources of webhooks with events that were tried in vain: they are tried again, or parked.',
   ),
-  undelivered_alerts: z.optionally(count, 'Alerts that were tried in vain.'),
-  failing_tasks: z.optionally(
+  undelivered_alerts: z.optionalField(count, 'Alerts that were tried in vain.'),
+  failing_tasks: z.optionalField(
     z.array(
       z.object({
-        task: z.described(z.string(), 'What fails, for example `alert` or `settlement`.'),
-        failing_since: z.described(time, 'When it failed first.'),
-        last_reported_at: z.described(time, 'When an object reported it last.'),
+        task: z.withDescription(z.string(), 'What fails, for example `alert` or `settlement`.'),
+        failing_since: z.withDescription(time, 'When it failed first.'),
+        last_reported_at: z.withDescription(time, 'When an object reported it last.'),
       }),
     ),
     'Background work that has failed for at least ten minutes, and is repeated until it succeeds. The log names the object.',

@@ -1,16 +1,16 @@
 import { countFields, defaultedRequest, messageParam, messagesRequest } from '../claude/messages.schema.ts';
-import { isOpenTo, memberSchemas } from '../claude/request/members.ts';
+import { createOpenToTest, fieldSchemasOf } from '../claude/request/all-fields.ts';
 import { turnSchema } from '../conversations/object/conversations.reference.ts';
 import * as z from '../kit/http/zod.ts';
 import { memoizeByPlugins } from '../kit/plugins/plugins.ts';
-import { jsonAnswer } from '../openapi/answers.ts';
 import { eventStream } from '../openapi/event-stream.ts';
-import { type Content, type Resource, words } from '../openapi/resource.ts';
+import { type Content, describeRoutes, type Resource } from '../openapi/resource.ts';
+import { jsonResponse } from '../openapi/responses.ts';
 import { toolKinds } from '../registry/tools/tool-kind.ts';
 import { countAnswer } from './count-tokens-answers.schema.ts';
 import { COUNT_ROUTES, MESSAGE_ROUTES } from './messages.route.ts';
 
-const messageList = z.described(
+const messageList = z.withDescription(
   z.array(messageParam).check(z.minLength(1)),
   'The messages, or what is new of them in a conversation.',
 );
@@ -24,26 +24,26 @@ const ask = {
 /** Members that Sluice checks or adds. Anthropic describes the others, which go up unchanged. */
 const body = memoizeByPlugins(() =>
   z.withMeta(
-    z.described(
+    z.withDescription(
       z.safeExtend(defaultedRequest, {
-        model: z.optionally(
+        model: z.optionalField(
           messagesRequest.shape.model,
           'A model’s id, or an alias of this deployment. A conversation, a prefix or an agent may give it.',
         ),
-        max_tokens: z.optionally(
+        max_tokens: z.optionalField(
           messagesRequest.shape.max_tokens,
           'At most so many output tokens. A conversation, a prefix or an agent may give it.',
         ),
         messages: messageList,
-        stream: z.described(
+        stream: z.withDescription(
           messagesRequest.shape.stream,
           'On `/messages` true by default, on `/v1/messages` false; null is false.',
         ),
-        tools: z.optionally(
+        tools: z.optionalField(
           z.array(z.looseObject({ run: z.optional(z.union(toolKinds().flatMap(({ schemas = [] }) => schemas))) })),
           'Tools. In a conversation the edge itself calls those with `run`, step after step: at an address (scope `tools`), or `"worker"` for one of its own, of which only the `name` must be said.',
         ),
-        ...memberSchemas(),
+        ...fieldSchemasOf(),
       }),
       'A Messages request. Every other field of Anthropic’s API goes up as it came. The header `sluice-fallback-models` names models that may step in.',
     ),
@@ -59,7 +59,7 @@ const members = {
 };
 
 const message = z.withMeta(
-  z.described(
+  z.withDescription(
     z.looseObject({
       id: z.string(),
       type: z.literal('message'),
@@ -103,12 +103,12 @@ const whole: Content = {
 };
 
 const requestHeaders = z.object({
-  'idempotency-key': z.optionally(
+  'idempotency-key': z.optionalField(
     z.string().check(z.maxLength(256)),
     'With a conversation: sent again, the request attaches to the turn that it began. Without one, `POST /messages` rejects the header, and `POST /v1/messages` ignores it, as the API does.',
   ),
-  'anthropic-version': z.optionally(z.string(), 'Absent, it is 2023-06-01.'),
-  'anthropic-beta': z.optionally(z.string(), 'Goes up as it came.'),
+  'anthropic-version': z.optionalField(z.string(), 'Absent, it is 2023-06-01.'),
+  'anthropic-beta': z.optionalField(z.string(), 'Goes up as it came.'),
 });
 
 const answer = {
@@ -148,7 +148,7 @@ const route = { needs: 'messages', headers: requestHeaders, errors: [404, 409, 4
 export const messages: Resource = {
   tag: 'Messages',
   description: 'The Messages API: relayed byte for byte, metered, and with a conversation remembered.',
-  routes: words(MESSAGE_ROUTES, {
+  routes: describeRoutes(MESSAGE_ROUTES, {
     'POST /messages': {
       ...route,
       operation: 'streamMessage',
@@ -175,7 +175,7 @@ const countBody = memoizeByPlugins(() =>
     z.extend(countFields, {
       model: z.optional(messagesRequest.shape.model),
       messages: messageList,
-      ...memberSchemas(isOpenTo('count')),
+      ...fieldSchemasOf(createOpenToTest('count')),
     }),
     { id: 'CountRequest' },
   ),
@@ -189,7 +189,7 @@ const countRoute = {
     },
     example: { model: 'claude-haiku-5-5', messages: [{ role: 'user', content: 'How long is this prompt?' }] },
   },
-  answer: jsonAnswer('The tokens, and what they mean for the model.', z.withMeta(countAnswer, { id: 'Count' }), {
+  answer: jsonResponse('The tokens, and what they mean for the model.', z.withMeta(countAnswer, { id: 'Count' }), {
     input_tokens: 13,
     context_window: 1_000_000,
     fits: true,
@@ -201,7 +201,7 @@ const countRoute = {
 export const counts: Resource = {
   tag: 'Counts',
   description: 'What a prompt comes to, in tokens and money. Counting is free.',
-  routes: words(COUNT_ROUTES, {
+  routes: describeRoutes(COUNT_ROUTES, {
     'POST /count-tokens': { ...countRoute, operation: 'countTokens' },
     'POST /v1/messages/count_tokens': { ...countRoute, operation: 'countMessageTokens' },
   }),

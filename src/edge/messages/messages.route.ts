@@ -1,82 +1,91 @@
 import type { Context } from 'hono';
 import { type AppEnv, contextOf } from '../auth/context.ts';
-import { hidesTools } from '../auth/identity/only.ts';
+import { shouldHideTools } from '../auth/identity/only.ts';
 import { route } from '../auth/route.ts';
 import { COUNT_TIMEOUT_MS } from '../claude/count-tokens.ts';
 import { countRequest, validateMessages } from '../claude/messages.schema.ts';
 import { hintHeaders } from '../claude/models/model-hint.ts';
-import { inputCosts } from '../claude/pricing/cost.ts';
-import { defaultModel } from '../claude/pricing/default-model.ts';
+import { computeInputCosts } from '../claude/pricing/cost.ts';
+import { findDefaultModel } from '../claude/pricing/default-model.ts';
 import { relay } from '../claude/relay.ts';
-import { bodyUp } from '../claude/request/body-up.ts';
-import { checkMembers, readOption, withoutMembers } from '../claude/request/members.ts';
-import { namedIds } from '../claude/request/named-ids.ts';
-import { endUserOf, keyUp, withUserId } from '../claude/request/user-id.ts';
+import { checkRequestFields, fieldRemovals, readRequestField } from '../claude/request/all-fields.ts';
+import { findReferencedIds } from '../claude/request/referenced-ids.ts';
+import { createUpstreamBody } from '../claude/request/upstream-body.ts';
+import { createUpstreamKey, endUserOf, withUserId } from '../claude/request/user-id.ts';
 import { type Upstream, upstreamFor } from '../claude/upstream.ts';
-import { defaultsFor, type MessageDefaults, modelRequired, withMessageDefaults } from '../config/message-defaults.ts';
+import {
+  applyMessageDefaults,
+  getMessageDefaults,
+  type MessageDefaults,
+  modelRequiredMessage,
+} from '../config/message-defaults.ts';
 import type { Settings } from '../config/settings.ts';
-import { guard, refuseOtherConversation } from '../conversations/history/guard.ts';
+import { checkConversationAllowed, guard } from '../conversations/history/guard.ts';
 import { refOf } from '../conversations/history/storage/rows.ts';
 import { conversationRequest } from '../conversations/object/conversations.schema.ts';
-import { countedPromptOf, proxyTurn } from '../conversations/object/turn-proxy.ts';
-import { wordsWithToolName } from '../conversations/turn/named-tool.ts';
-import { withoutEdgeBlocksIn } from '../conversations/views/edge-blocks.ts';
-import { quietError } from '../conversations/views/hidden-answer.ts';
+import { fetchCountedPrompt, proxyTurn } from '../conversations/object/turn-proxy.ts';
+import { wordsWithToolName } from '../conversations/turn/tool-name-in-error.ts';
+import { bodyWithoutEdgeBlocks } from '../conversations/views/edge-blocks.ts';
+import { redactedError } from '../conversations/views/redact-answer.ts';
 import type { JsonBody } from '../kit/http/body/json-body.ts';
 import { ApiError, invalidRequest } from '../kit/http/errors.ts';
-import { commonHeaders } from '../kit/http/headers/request-id.ts';
-import { withOneReading, withText } from '../kit/http/read-json.ts';
+import { createCommonHeaders } from '../kit/http/headers/request-id.ts';
+import { removeAmbiguity, replaceText } from '../kit/http/read-json.ts';
 import { validate } from '../kit/http/validate.ts';
 import * as z from '../kit/http/zod.ts';
-import { edit, memberTexts } from '../kit/json/edit.ts';
-import { asText, isObject, type Json, memberOf, parseObject } from '../kit/json/object.ts';
+import { editJson, parseMemberTexts } from '../kit/json/edit.ts';
+import { isObject, type Json, memberOf, parseObject, toText } from '../kit/json/object.ts';
 import { admitTokenCount } from '../money/admission/admission.ts';
 import { costRemarks, endHeaders, logOutcome } from '../money/admission/answer-end.ts';
 import { checkOwned } from '../money/admission/check-owned.ts';
 import { MeteredExchange } from '../money/admission/metered-exchange.ts';
 import type { Booking } from '../money/admission/metered-request.ts';
-import { pauseAfterBody, readLong } from '../money/admission/read-body.ts';
-import { tellOfKeys } from '../money/admission/request-meter.ts';
+import { pauseAfterBody, readLongJson } from '../money/admission/read-body.ts';
+import { alertOnKeyChange } from '../money/admission/request-meter.ts';
 import { dimensionValue, OF_PREFIX } from '../money/contracts/dimensions.ts';
-import { withPrefix } from '../registry/prefixes/resolve.ts';
+import { expandNamedPrefix } from '../registry/prefixes/resolve.ts';
 import { checkRun } from '../registry/tools/check-tools.ts';
-import { edgeToolsIn, hasRun } from '../registry/tools/edge-tools.ts';
+import { findEdgeTools, hasRunTools } from '../registry/tools/edge-tools.ts';
 import type { CountAnswer } from './count-tokens-answers.schema.ts';
 import {
-  agentAsked,
+  addBetas,
   checkStatelessMessages,
+  findRequestedAgent,
   NOTHING_INHERITED,
+  prepareStatelessMessage,
+  removeEdgeFields,
   type StatelessMessage,
-  statelessMessage,
-  withBetas,
-  withoutAsked,
 } from './stateless-message.ts';
 
 /** The routes that count the tokens of a prompt, and say what the count means for its model. */
 export const COUNT_ROUTES = [
-  route('POST /count-tokens', { needs: 'messages', bound: true, admits: true, body: countRequest }, (c) =>
-    answerCount(c, true),
+  route(
+    'POST /count-tokens',
+    { needs: 'messages', restrictedClassifier: true, admits: true, body: countRequest },
+    (c) => handleCount(c, true),
   ),
-  route('POST /v1/messages/count_tokens', { needs: 'messages', bound: true, admits: true, body: countRequest }, (c) =>
-    answerCount(c, false),
+  route(
+    'POST /v1/messages/count_tokens',
+    { needs: 'messages', restrictedClassifier: true, admits: true, body: countRequest },
+    (c) => handleCount(c, false),
   ),
 ];
 
 /** What is read of the upstream's answer. */
 const upstreamCount = z.looseObject({ input_tokens: z.number() });
 
-async function answerCount(c: Context<AppEnv>, isShort: boolean): Promise<Response> {
+async function handleCount(c: Context<AppEnv>, isShort: boolean): Promise<Response> {
   const context = contextOf(c);
   const { requestId, settings, waitUntil } = context;
   const upstream = upstreamFor(c);
   const isBound = c.get('identity').only !== undefined;
-  const whole = withOneReading(await readLong(c, 'count'), isBound ? 'everywhere' : 'outermost');
-  const caller = isBound ? guard().call(c.req.raw) : c.req.raw;
-  const { ids, body: sent } = namedIds(isBound ? guard().body(whole) : whole);
+  const whole = removeAmbiguity(await readLongJson(c, 'count'), isBound ? 'everywhere' : 'outermost');
+  const caller = isBound ? guard().restrictRequest(c.req.raw) : c.req.raw;
+  const { ids, body: sent } = findReferencedIds(isBound ? guard().filterBody(whole) : whole);
   const only = await checkOwned(context, ids);
-  const defaults = defaultsFor(c.get('identity'), settings, { isShort, body: sent.json });
-  const { body, betas } = await promptAsked(c, caller.headers, sent, defaults);
-  if (isShort) refuseWithoutModel(body.json, settings);
+  const defaults = getMessageDefaults(c.get('identity'), settings, { isShort, body: sent.json });
+  const { body, betas } = await getCountedPrompt(c, caller.headers, sent, defaults);
+  if (isShort) requireModel(body.json, settings);
   const request = validate(countRequest, body.json);
   const name = settings.models.resolve(request.model);
   c.get('entry').line.model = name.slice(0, 128);
@@ -86,15 +95,15 @@ async function answerCount(c: Context<AppEnv>, isShort: boolean): Promise<Respon
   let answeredBy: string | undefined;
   const onHeaders = (name: string | undefined) => {
     answeredBy = name;
-    c.get('share').leave();
+    c.get('share').release();
   };
   const wholeMs = Math.min(settings.UPSTREAM_TIMEOUT_MS, COUNT_TIMEOUT_MS);
   const response = await relay(
     {
       path: '/v1/messages/count_tokens',
       isCount: true,
-      body: (more) => bodyUp(body, { ...changes, ...more }),
-      caller: withBetas(caller, betas),
+      body: (more) => createUpstreamBody(body, { ...changes, ...more }),
+      caller: addBetas(caller, betas),
       routing,
     },
     {
@@ -106,7 +115,7 @@ async function answerCount(c: Context<AppEnv>, isShort: boolean): Promise<Respon
       onEnd: logOutcome(c),
       onHeaders,
     },
-  ).finally(() => tellOfKeys(context, upstream));
+  ).finally(() => alertOnKeyChange(context, upstream));
   const hint = isBound ? {} : hintHeaders(response.status, name, settings.models);
   const extra = { ...quota, ...endHeaders(answeredBy), ...hint };
   for (const [header, value] of Object.entries(extra)) response.headers.set(header, value);
@@ -120,7 +129,7 @@ async function answerCount(c: Context<AppEnv>, isShort: boolean): Promise<Respon
     ...counted,
     context_window: model?.max_input_tokens ?? null,
     fits: model ? counted.input_tokens <= model.max_input_tokens : null,
-    cost_usd: model ? inputCosts(counted.input_tokens, model) : null,
+    cost_usd: model ? computeInputCosts(counted.input_tokens, model) : null,
   };
   return Response.json(meaning, { headers: response.headers });
 }
@@ -129,39 +138,39 @@ async function answerCount(c: Context<AppEnv>, isShort: boolean): Promise<Respon
  * @returns the prompt to count: the request, with its conversation's history, and its prefix or its agent before it; and the betas
  *   of the agent
  */
-async function promptAsked(
+async function getCountedPrompt(
   c: Context<AppEnv>,
   headers: Headers,
   sent: JsonBody,
   defaults: MessageDefaults | undefined,
 ): Promise<{ body: JsonBody; betas?: readonly string[] | undefined }> {
   const identity = c.get('identity');
-  checkMembers(headers, sent.json);
-  const id = readOption('conversation', headers, sent.json);
+  checkRequestFields(headers, sent.json);
+  const id = readRequestField('conversation', headers, sent.json);
   checkRun(sent.json, identity, c.get('settings'));
-  if (id === undefined) refuseOtherConversation(identity, '');
+  if (id === undefined) checkConversationAllowed(identity, '');
   else {
     validate(conversationRequest, sent.json);
-    const prompt = await countedPromptOf(c, headers, sent, { id, defaults });
+    const prompt = await fetchCountedPrompt(c, headers, sent, { id, defaults });
     if (prompt) return prompt;
     // The conversation does not exist yet, so it would begin with this request.
-    const text = edit(sent.text, { ...withoutMembers().ofCount, stream: undefined, max_tokens: undefined });
-    sent = withText(sent, text, JSON.parse(text) as Json);
+    const text = editJson(sent.text, { ...fieldRemovals().ofCount, stream: undefined, max_tokens: undefined });
+    sent = replaceText(sent, text, JSON.parse(text) as Json);
   }
-  const agent = (await agentAsked(c, headers, sent.json, defaults?.agent))?.stored;
+  const agent = (await findRequestedAgent(c, headers, sent.json, defaults?.agent))?.stored;
   if (!agent) {
     const { model } = defaults ?? {};
-    const { body, prefix } = await withPrefix(c, await asTold(withoutAsked(sent)), {
+    const { body, prefix } = await expandNamedPrefix(c, await toModelPrompt(removeEdgeFields(sent)), {
       counts: true,
       defaults: { model },
     });
     return { body: prefix === undefined ? addDefaults(body, defaults, ['model', 'system']) : body };
   }
   checkStatelessMessages(identity, sent.json);
-  const how = { breakpoints: 0, counts: true, secrets: c.get('settings') };
-  const laid = agent.applyPrefix(memberTexts(sent.text), NOTHING_INHERITED, how);
-  const text = edit(laid, { stream: undefined });
-  return { body: await asTold(withText(sent, text, JSON.parse(text))), betas: agent.definition.betas };
+  const how = { maxBreakpoints: 0, counts: true, secrets: c.get('settings') };
+  const laid = agent.applyPrefix(parseMemberTexts(sent.text), NOTHING_INHERITED, how);
+  const text = editJson(laid, { stream: undefined });
+  return { body: await toModelPrompt(replaceText(sent, text, JSON.parse(text))), betas: agent.definition.betas };
 }
 
 /** @returns a body with the defaults that it lacks */
@@ -170,53 +179,56 @@ function addDefaults(
   defaults: MessageDefaults | undefined,
   names: readonly (keyof MessageDefaults)[],
 ): JsonBody {
-  const { text, json } = defaults ? withMessageDefaults(body, defaults, names) : body;
-  return json === body.json ? body : withText(body, text, json);
+  const { text, json } = defaults ? applyMessageDefaults(body, defaults, names) : body;
+  return json === body.json ? body : replaceText(body, text, json);
 }
 
 /** @throws ApiError 400 for a request without a model, which says what can be sent or set */
-function refuseWithoutModel(body: Json, { models }: Settings): void {
-  if (body.model === undefined) throw invalidRequest(modelRequired(defaultModel(models)?.id));
+function requireModel(body: Json, { models }: Settings): void {
+  if (body.model === undefined) throw invalidRequest(modelRequiredMessage(findDefaultModel(models)?.id));
 }
 
 /** @returns a prompt as the model gets it: without `run` in tools, and with the edge's shown calls turned back */
-async function asTold(whole: JsonBody): Promise<JsonBody> {
-  const body = await withoutEdgeBlocksIn(whole);
-  if (!hasRun(body.json.tools)) return body;
-  const sent = edgeToolsIn(memberTexts(body.text).get('tools'))?.sent;
+async function toModelPrompt(whole: JsonBody): Promise<JsonBody> {
+  const body = await bodyWithoutEdgeBlocks(whole);
+  if (!hasRunTools(body.json.tools)) return body;
+  const sent = findEdgeTools(parseMemberTexts(body.text).get('tools'))?.sent;
   if (sent === undefined) return body;
-  return withText(body, edit(body.text, { tools: sent }), { ...body.json, tools: JSON.parse(sent) });
+  return replaceText(body, editJson(body.text, { tools: sent }), { ...body.json, tools: JSON.parse(sent) });
 }
 
 /**
  * The routes of the Messages API: `/v1/messages` as Anthropic has it, and `/messages` with streaming as the default.
  */
 export const MESSAGE_ROUTES = [
-  route('POST /messages', { needs: 'messages', bound: true, spends: true, admits: true }, (c) =>
-    answerMessage(c, true),
+  route('POST /messages', { needs: 'messages', restrictedClassifier: true, spends: true, admits: true }, (c) =>
+    handleMessage(c, true),
   ),
-  route('POST /v1/messages', { needs: 'messages', bound: true, spends: true, admits: true }, (c) =>
-    answerMessage(c, false),
+  route('POST /v1/messages', { needs: 'messages', restrictedClassifier: true, spends: true, admits: true }, (c) =>
+    handleMessage(c, false),
   ),
 ];
 
 const NOT_REPEATABLE =
   'idempotency-key: only a turn of a conversation can be repeated, since its response is stored there. Send `conversation`, or leave the header out.';
 
-async function answerMessage(c: Context<AppEnv>, streamByDefault: boolean): Promise<Response> {
+async function handleMessage(c: Context<AppEnv>, streamByDefault: boolean): Promise<Response> {
   const upstream = upstreamFor(c);
   const { isUnmetered = false } = c.get('app');
-  const sent = withOneReading(await readLong(c, isUnmetered ? 'nothing' : 'price'), 'outermost');
-  const conversation = readOption('conversation', c.req.raw.headers, sent.json);
+  const sent = removeAmbiguity(await readLongJson(c, isUnmetered ? 'nothing' : 'price'), 'outermost');
+  const conversation = readRequestField('conversation', c.req.raw.headers, sent.json);
   if (conversation !== undefined) {
     return await proxyTurn(c, sent, conversation, streamByDefault);
   }
   // Only on the edge's own route: at `/v1/messages` the API ignores the header.
   if (streamByDefault && c.req.raw.headers.has('idempotency-key')) throw invalidRequest(NOT_REPEATABLE);
-  const defaults = defaultsFor(c.get('identity'), c.get('settings'), { isShort: streamByDefault, body: sent.json });
-  const stateless = await statelessMessage(c, sent, { upstream, defaults });
-  const message = await admittedMessage(c, stateless, { upstream, streamByDefault, isUnmetered, defaults });
-  return await relayedMessage(c, message, { upstream, isUnmetered });
+  const defaults = getMessageDefaults(c.get('identity'), c.get('settings'), {
+    isShort: streamByDefault,
+    body: sent.json,
+  });
+  const stateless = await prepareStatelessMessage(c, sent, { upstream, defaults });
+  const message = await admitMessage(c, stateless, { upstream, streamByDefault, isUnmetered, defaults });
+  return await relayMessage(c, message, { upstream, isUnmetered });
 }
 
 /**
@@ -228,7 +240,7 @@ const RENEW_STREAM_MS = 120_000;
 
 interface AdmittedMessage extends Pick<StatelessMessage, 'caller' | 'agent' | 'chosen'> {
   meter: MeteredExchange;
-  streams: boolean;
+  isStreaming: boolean;
   hasFallbacks: boolean;
   /** The names of an agent's tools, in the order in which they go up. */
   tools: readonly unknown[];
@@ -236,7 +248,7 @@ interface AdmittedMessage extends Pick<StatelessMessage, 'caller' | 'agent' | 'c
 }
 
 /** Puts the prefix into a message, checks the message, and has it admitted. */
-async function admittedMessage(
+async function admitMessage(
   c: Context<AppEnv>,
   { body: sent, caller, agent, chosen, about, most }: StatelessMessage,
   {
@@ -249,16 +261,16 @@ async function admittedMessage(
   const context = contextOf(c);
   const { identity, settings } = context;
   const { headers, signal } = caller;
-  const { ids: named, body: own } = namedIds(await withoutEdgeBlocksIn(sent));
+  const { ids: named, body: own } = findReferencedIds(await bodyWithoutEdgeBlocks(sent));
   await pauseAfterBody(own);
   const ofRequest = agent ? undefined : defaults;
   const { model: defaultName, max_tokens } = ofRequest ?? {};
-  const prefixed = await withPrefix(c, own, {
+  const prefixed = await expandNamedPrefix(c, own, {
     defaults: { model: defaultName, max_tokens, ...(streamByDefault ? { stream: true } : {}) },
   });
   const parts = prefixed.prefix === undefined ? (['model', 'max_tokens', 'system'] as const) : [];
   const body = await withUserId(addDefaults(prefixed.body, ofRequest, parts), settings, identity.account);
-  if (streamByDefault) refuseWithoutModel(body.json, settings);
+  if (streamByDefault) requireModel(body.json, settings);
   const request = validateMessages(body.json);
   const model = settings.models.resolve(request.model);
   c.get('entry').line.model = model.slice(0, 128);
@@ -278,7 +290,7 @@ async function admittedMessage(
       ...(streams && { holdMs: STREAM_HOLD_MS }),
       fallbacks: agent
         ? agent.stored.definition.fallback_models
-        : (readOption('fallback_models', headers, own.json) ?? prefixed.fallbacks),
+        : (readRequestField('fallback_models', headers, own.json) ?? prefixed.fallbacks),
       routing: { streams, account: identity.account },
       signal,
     },
@@ -290,14 +302,14 @@ async function admittedMessage(
       isUnmetered,
     },
   );
-  const idempotencyKey = await keyUp(headers, identity.account);
+  const idempotencyKey = await createUpstreamKey(headers, identity.account);
   await meter.open();
-  if (!isUnmetered) c.get('entry').line.waited_ms = meter.granted.grant.waitedMs;
+  if (!isUnmetered) c.get('entry').line.waited_ms = meter.admission.grant.waitedMs;
   const { tools: sentTools } = body.json;
   const tools = agent && Array.isArray(sentTools) ? sentTools.map((tool) => memberOf(tool, 'name')) : [];
   return {
     meter,
-    streams,
+    isStreaming: streams,
     caller,
     agent,
     chosen,
@@ -308,9 +320,9 @@ async function admittedMessage(
 }
 
 /** Relays an admitted message, and books it at its end. */
-async function relayedMessage(
+async function relayMessage(
   c: Context<AppEnv>,
-  { meter, streams, caller, agent, chosen, hasFallbacks, tools, idempotencyKey }: AdmittedMessage,
+  { meter, isStreaming: streams, caller, agent, chosen, hasFallbacks, tools, idempotencyKey }: AdmittedMessage,
   { upstream, isUnmetered }: { upstream: Upstream; isUnmetered: boolean },
 ): Promise<Response> {
   const { requestId, settings, waitUntil } = contextOf(c);
@@ -321,7 +333,7 @@ async function relayedMessage(
   let booked: Pick<Booking, 'nanodollars' | 'budget'> | undefined;
   let answeredBy: string | undefined;
   let noted: Promise<void> | undefined;
-  const renew = () => waitUntil(meter.granted.renew().catch(() => false));
+  const renew = () => waitUntil(meter.admission.renew().catch(() => false));
   const renewing = streams && !isUnmetered ? setInterval(renew, RENEW_STREAM_MS) : undefined;
   const response = await relay(
     {
@@ -329,9 +341,9 @@ async function relayedMessage(
       body: meter.body,
       caller,
       expectsMessage: true,
-      rides: meter.rides,
+      rides: meter.isStreamedInternally,
       hasFallbacks,
-      readsIds: meter.makesThings,
+      readsIds: meter.mayCreateResources,
       repeatsSecrets: agent?.stored.hasSecrets === true,
       routing: meter.routing,
       idempotencyKey,
@@ -347,20 +359,20 @@ async function relayedMessage(
         ...meter.headers(answeredBy, buffered?.ok ? booked : undefined),
         ...(agent && { 'sluice-agent': refOf(agent.agent) }),
         ...choiceHeaders,
-        ...commonHeaders(requestId),
+        ...createCommonHeaders(requestId),
       }),
       onHeaders: (name) => {
         answeredBy = name;
         meter.release();
-        share.leave();
+        share.release();
       },
       onLeft: () => {
         clearInterval(renewing);
-        waitUntil(meter.granted.leave());
+        waitUntil(meter.admission.abandon());
       },
       onEnd: (outcome) => {
         clearInterval(renewing);
-        const settled = isUnmetered ? undefined : meter.granted.settle(outcome, { ms: c.get('entry').elapsed() });
+        const settled = isUnmetered ? undefined : meter.admission.settle(outcome, { ms: c.get('entry').elapsedMs() });
         log(outcome, settled?.nanodollars);
         if (outcome.made) {
           noted = meter.note(outcome.made, outcome.upstream);
@@ -380,22 +392,22 @@ async function relayedMessage(
   // A client with the whole answer may use its ids at once, so they are noted first.
   if (noted !== undefined) await noted;
   const { ok, status } = response;
-  const hides = hidesTools(c.get('identity').only);
+  const hides = shouldHideTools(c.get('identity').only);
   if (ok || (!hides && (status !== 400 || tools.length === 0))) return response;
   const headers = new Headers(response.headers);
   headers.delete('content-length');
   const text = await response.text();
-  return new Response(hides ? quietError(parseObject(text) ?? {}) : errorWithToolName(text, tools), {
+  return new Response(hides ? redactedError(parseObject(text) ?? {}) : addToolName(text, tools), {
     status,
     headers,
   });
 }
 
 /** @returns the JSON text of an error, with the name of the tool that its words number */
-function errorWithToolName(text: string, tools: readonly unknown[]): string {
+function addToolName(text: string, tools: readonly unknown[]): string {
   const body = parseObject(text);
   const { error } = body ?? {};
   if (!isObject(error)) return text;
-  const message = wordsWithToolName(asText(error.message), tools);
+  const message = wordsWithToolName(toText(error.message), tools);
   return message === error.message ? text : JSON.stringify({ ...body, error: { ...error, message } });
 }

@@ -1,7 +1,7 @@
 import { pageSchema } from '../kit/http/page.ts';
 import * as z from '../kit/http/zod.ts';
-import { jsonAnswer, namedList, pageAnswer } from '../openapi/answers.ts';
-import { type Resource, words } from '../openapi/resource.ts';
+import { describeRoutes, type Resource } from '../openapi/resource.ts';
+import { jsonResponse, nameListSchema, pageResponse } from '../openapi/responses.ts';
 import { MODEL_ROUTES } from './models.route.ts';
 import { modelAnswer } from './models-answers.schema.ts';
 
@@ -35,8 +35,8 @@ const example = {
 const list = {
   summary: 'List the models',
   query: pageSchema,
-  answer: pageAnswer(
-    namedList('ModelList', schema),
+  answer: pageResponse(
+    nameListSchema('ModelList', schema),
     example,
     example.id,
     'The upstream’s models that the account may use, with limits, prices, and what they take.',
@@ -46,7 +46,7 @@ const list = {
 
 const one = {
   summary: 'Read a model',
-  answer: jsonAnswer('The model.', schema, example),
+  answer: jsonResponse('The model.', schema, example),
   errors: [404, 429, 504, 529],
 } as const;
 
@@ -54,7 +54,7 @@ export const models: Resource = {
   tag: 'Models',
   description: 'Limits, prices, thinking, efforts, retirement.',
   parameters: { id: { description: 'A model’s id, or an alias of this deployment.', example: 'claude-haiku-5-5' } },
-  routes: words(MODEL_ROUTES, {
+  routes: describeRoutes(MODEL_ROUTES, {
     'GET /models': { ...list, operation: 'listModels' },
     'GET /v1/models': { ...list, operation: 'listModelsV1' },
     'GET /models/:id': { ...one, operation: 'getModel' },

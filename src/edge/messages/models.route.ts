@@ -2,51 +2,51 @@ import type { Context } from 'hono';
 import { type AppEnv, contextOf } from '../auth/context.ts';
 import { route } from '../auth/route.ts';
 import { isEventStream } from '../claude/content-type.ts';
-import { notTheApi } from '../claude/failure.ts';
+import { notApiError } from '../claude/failure.ts';
 import { isForwarded } from '../claude/headers.ts';
-import { modelHint } from '../claude/models/model-hint.ts';
+import { createModelHint } from '../claude/models/model-hint.ts';
 import { lifecycleOf, type Model } from '../claude/models/models.ts';
-import { mayUse, usableModels } from '../claude/pricing/allowed-models.ts';
+import { canUseModel, filterUsableModels } from '../claude/pricing/allowed-models.ts';
 import { queryOf, relay } from '../claude/relay.ts';
 import { type Upstream, upstreamFor } from '../claude/upstream.ts';
 import type { UpstreamPool } from '../claude/upstreams/pool.ts';
 import type { Settings } from '../config/settings.ts';
-import { getOrMake } from '../kit/cache/get-or-make.ts';
+import { getOrCreate } from '../kit/cache/get-or-create.ts';
 import { LruCache } from '../kit/cache/lru.ts';
 import { notFound, toApiError } from '../kit/http/errors.ts';
-import { pageOfRows, readPage } from '../kit/http/page.ts';
+import { paginateRows, readPage } from '../kit/http/page.ts';
 import { isObject } from '../kit/json/object.ts';
 import { admitFree } from '../money/admission/admit-free.ts';
 import { callAccount } from '../money/contracts/call-account.ts';
 import {
+  addAliases,
+  findServedModel,
+  findServingUpstreams,
   isModelRow,
+  listServedModels,
   type ModelRow,
-  placesOf,
-  rowsIn,
-  servedModel,
-  servedModels,
-  toldPrices,
+  parseModelRows,
+  toPublicPrices,
   UNKNOWN_DAY,
-  withAliases,
 } from './served-models.ts';
 
 const MODEL_NAME = /^(?![./])(?!.*\.\.)[\w.:@/-]+$/;
-const LIST = '/v1/models';
+const LIST_PATH = '/v1/models';
 /** Statuses of gateways that do not have the list. */
-const HAS_NO_LIST: ReadonlySet<number> = new Set([404, 405, 501]);
+const NO_LIST_STATUSES: ReadonlySet<number> = new Set([404, 405, 501]);
 /** The same for what cannot be relayed: a web page, a redirect to one, nothing at all. A refused key is none of these. */
-const GIVES_NO_LIST = /^upstream_(?:no_answer|redirect|silent|timeout|cut|unreachable(?:: .*)?)$/s;
+const UNUSABLE_LIST_STATUSES = /^upstream_(?:no_answer|redirect|silent|timeout|cut|unreachable(?:: .*)?)$/s;
 /** Milliseconds to wait for the list, in whose place there is a table, and for one model. An upstream that has them is quick. */
-const LIST_MS = 2_000;
-const MODEL_MS = 5_000;
+const LIST_TIMEOUT_MS = 2_000;
+const MODEL_TIMEOUT_MS = 5_000;
 /**
  * Milliseconds for which a list is remembered, and how many are: they differ by the query, and by headers. But for those of
  * FORWARD_HEADERS no others go up, since one caller's list is that of the others.
  */
-const LIST_REMEMBERED_MS = 300_000;
-const MOST_MODEL_LISTS = 20;
-const VARIES_BY = ['anthropic-version', 'anthropic-beta', 'sluice-simulate'];
-const remembered = new WeakMap<Upstream, LruCache<string, { make(): Response; until: number }>>();
+const LIST_CACHE_MS = 300_000;
+const MAX_CACHED_LISTS = 20;
+const VARY_HEADERS = ['anthropic-version', 'anthropic-beta', 'sluice-simulate'];
+const listCache = new WeakMap<Upstream, LruCache<string, { createResponse(): Response; until: number }>>();
 
 /**
  * The routes that list the upstream's models, with the limits and prices that this edge knows. Only allowed models are
@@ -60,18 +60,21 @@ export const MODEL_ROUTES = [
 ];
 
 async function listModels(c: Context<AppEnv>): Promise<Response> {
-  const allowed = await allowedModels(c);
+  const allowed = await getAllowedModels(c);
   const { pool } = upstreamFor(c);
   const settings = c.get('settings');
-  if (!allowed && !pool && Object.keys(settings.MODEL_ALIASES).length === 0) return await answerModels(c, LIST);
+  if (!allowed && !pool && Object.keys(settings.MODEL_ALIASES).length === 0)
+    return await respondWithModels(c, LIST_PATH);
   const page = readPage(c.req.query());
   // A page of the upstream could have none of the allowed models, and it knows no aliases. So all are fetched, and paged here.
-  const all = pool ? await answerPooled(c, pool) : await answerModels(c, LIST, allOf(c.req.raw));
+  const all = pool
+    ? await respondWithPooledModels(c, pool)
+    : await respondWithModels(c, LIST_PATH, toFullListRequest(c.req.raw));
   if (!all.ok) return all;
-  const rows = withAliases(rowsIn(await all.json()), settings);
-  const usable = allowed ? usableModels(rows, allowed, settings.models) : rows;
+  const rows = addAliases(parseModelRows(await all.json()), settings);
+  const usable = allowed ? filterUsableModels(rows, allowed, settings.models) : rows;
   return Response.json(
-    pageOfRows(usable, page, ({ id }) => id),
+    paginateRows(usable, page, ({ id }) => id),
     { headers: all.headers },
   );
 }
@@ -81,52 +84,52 @@ async function readModel(c: Context<AppEnv>): Promise<Response> {
   const { models } = settings;
   const name = c.req.param('id') ?? '';
   // Such a name could reach another path of the upstream, if a proxy before it decodes the escaped characters.
-  if (!MODEL_NAME.test(name)) throw unknownModel();
-  const allowed = await allowedModels(c);
-  if (allowed && !mayUse(name, allowed, models)) {
-    const hint = modelHint(models.resolve(name), models);
+  if (!MODEL_NAME.test(name)) throw unknownModelError();
+  const allowed = await getAllowedModels(c);
+  if (allowed && !canUseModel(name, allowed, models)) {
+    const hint = createModelHint(models.resolve(name), models);
     const sentences = [`This account may not use ${name.slice(0, 128)}.`, ...(hint === undefined ? [] : [hint])];
     throw notFound(`${sentences.join(' ')} GET /models lists the models that it may.`);
   }
   const { pool } = upstreamFor(c);
-  if (!pool) return await answerModels(c, `${LIST}/${encodeURIComponent(models.resolve(name))}`);
+  if (!pool) return await respondWithModels(c, `${LIST_PATH}/${encodeURIComponent(models.resolve(name))}`);
   const quota = await admitFree(c);
-  const row = servedModel(pool, name, settings);
-  if (!row) throw unknownModel(modelHint(models.resolve(name), models));
-  return Response.json(joined(row, settings, pool), { headers: quota });
+  const row = findServedModel(pool, name, settings);
+  if (!row) throw unknownModelError(createModelHint(models.resolve(name), models));
+  return Response.json(completeRow(row, settings, pool), { headers: quota });
 }
 
-function unknownModel(hint = 'There is no such model.') {
+function unknownModelError(hint = 'There is no such model.') {
   return notFound(`${hint} GET /models lists those that there are.`);
 }
 
 /** @returns the account's limit `models`; undefined if it may use any model. */
-async function allowedModels(c: Context<AppEnv>): Promise<readonly string[] | undefined> {
+async function getAllowedModels(c: Context<AppEnv>): Promise<readonly string[] | undefined> {
   const { settings } = c.var;
   const { limits } = await callAccount(contextOf(c), (account) => account.quota(settings.DEFAULT_LIMITS));
   return limits.models;
 }
 
 /** @returns a request for one page with all rows. */
-function allOf(caller: Request): Request {
+function toFullListRequest(caller: Request): Request {
   const query = new URLSearchParams(queryOf(caller.url));
   for (const cursor of ['after_id', 'before_id']) query.delete(cursor);
   query.set('limit', '1000');
   return new Request(`${caller.url.split('?', 1)[0]}?${query}`, caller);
 }
 
-async function answerModels(c: Context<AppEnv>, path: string, caller: Request = c.req.raw): Promise<Response> {
+async function respondWithModels(c: Context<AppEnv>, path: string, caller: Request = c.req.raw): Promise<Response> {
   const { settings } = c.var;
   const quota = await admitFree(c);
-  const response = path === LIST ? await relayList(c, caller) : await relayModels(c, path, caller);
-  if (!response) return ownList(caller, settings, quota);
+  const response = path === LIST_PATH ? await relayList(c, caller) : await relayModels(c, path, caller);
+  if (!response) return createOwnList(caller, settings, quota);
   for (const [name, value] of Object.entries(quota)) response.headers.set(name, value);
   if (!response.ok) return response;
   const body: unknown = await response.json();
-  if (path !== LIST) return Response.json(joinedRow(body, settings), { headers: response.headers });
+  if (path !== LIST_PATH) return Response.json(completeRowIfModel(body, settings), { headers: response.headers });
   // Gateways for several APIs have a list in another form, which has only models.
-  if (!isObject(body) || !Array.isArray(body.data)) return ownList(caller, settings, quota);
-  const data = body.data.map((row) => joinedRow(row, settings));
+  if (!isObject(body) || !Array.isArray(body.data)) return createOwnList(caller, settings, quota);
+  const data = body.data.map((row) => completeRowIfModel(row, settings));
   const page = { has_more: false, first_id: rowId(data[0]), last_id: rowId(data.at(-1)), ...body, data };
   return Response.json(page, { headers: response.headers });
 }
@@ -135,7 +138,7 @@ async function answerModels(c: Context<AppEnv>, path: string, caller: Request = 
 async function relayModels(c: Context<AppEnv>, path: string, caller: Request): Promise<Response> {
   const { settings: all, requestId, waitUntil } = contextOf(c);
   const { UPSTREAM_TIMEOUT_MS, STREAM_IDLE_MS } = all;
-  const mostMs = path === LIST ? LIST_MS : MODEL_MS;
+  const mostMs = path === LIST_PATH ? LIST_TIMEOUT_MS : MODEL_TIMEOUT_MS;
   const settings = {
     ...all,
     UPSTREAM_TIMEOUT_MS: Math.min(UPSTREAM_TIMEOUT_MS, mostMs),
@@ -147,23 +150,25 @@ async function relayModels(c: Context<AppEnv>, path: string, caller: Request): P
   if (!isEventStream(response)) return response;
   // Nobody needs it any more, however it ends.
   response.body?.cancel().catch(() => undefined);
-  throw notTheApi();
+  throw notApiError();
 }
 
 /** @returns the upstream's list, for some minutes the same, or what it answers instead. @throws ApiError as `relayModels` */
-async function rememberedList(c: Context<AppEnv>, caller: Request): Promise<Response> {
+async function getCachedList(c: Context<AppEnv>, caller: Request): Promise<Response> {
   const settings = c.get('settings');
   const upstream = upstreamFor(c);
-  const lists = getOrMake(remembered, upstream, () => new LruCache({ most: MOST_MODEL_LISTS }));
-  const goUp = [...caller.headers].filter(([name]) => isForwarded(name, [...VARIES_BY, ...settings.FORWARD_HEADERS]));
+  const lists = getOrCreate(listCache, upstream, () => new LruCache({ maxSize: MAX_CACHED_LISTS }));
+  const goUp = [...caller.headers].filter(([name]) =>
+    isForwarded(name, [...VARY_HEADERS, ...settings.FORWARD_HEADERS]),
+  );
   const key = JSON.stringify([queryOf(caller.url), goUp]);
   const earlier = lists.get(key);
-  if (earlier && Date.now() < earlier.until) return earlier.make();
-  const response = await relayModels(c, LIST, new Request(caller, { headers: goUp }));
+  if (earlier && Date.now() < earlier.until) return earlier.createResponse();
+  const response = await relayModels(c, LIST_PATH, new Request(caller, { headers: goUp }));
   if (!response.ok) return response;
   const text = await response.text();
   const { 'request-id': _, ...headers } = Object.fromEntries(response.headers);
-  lists.set(key, { make: () => new Response(text, { headers }), until: Date.now() + LIST_REMEMBERED_MS });
+  lists.set(key, { createResponse: () => new Response(text, { headers }), until: Date.now() + LIST_CACHE_MS });
   return new Response(text, response);
 }
 
@@ -174,14 +179,14 @@ async function rememberedList(c: Context<AppEnv>, caller: Request): Promise<Resp
 async function relayList(c: Context<AppEnv>, caller: Request): Promise<Response | undefined> {
   const { line } = c.get('entry');
   try {
-    const response = await rememberedList(c, caller);
+    const response = await getCachedList(c, caller);
     const { status } = response;
-    if (status < 500 && !HAS_NO_LIST.has(status)) return response;
-    if (!HAS_NO_LIST.has(status)) line.error_type = `upstream_${status}`;
+    if (status < 500 && !NO_LIST_STATUSES.has(status)) return response;
+    if (!NO_LIST_STATUSES.has(status)) line.error_type = `upstream_${status}`;
     response.body?.cancel().catch(() => undefined);
   } catch (thrown) {
     const { logged } = toApiError(thrown);
-    if (!GIVES_NO_LIST.test(logged)) throw thrown;
+    if (!UNUSABLE_LIST_STATUSES.test(logged)) throw thrown;
     line.error_type = logged;
   }
   return undefined;
@@ -192,24 +197,24 @@ function rowId(row: unknown): string | null {
 }
 
 /** @returns the models of this edge's own table, for a gateway without a list, which may serve any of them. */
-function ownList(caller: Request, settings: Settings, quota: Record<string, string>): Response {
+function createOwnList(caller: Request, settings: Settings, quota: Record<string, string>): Response {
   const everywhere = { all: [{ idOf: (model: string) => model }] };
-  const rows = servedModels(everywhere, [], settings, Date.now()).map((row) => joined(row, settings));
-  const page = pageOfRows(rows, readPage(Object.fromEntries(new URL(caller.url).searchParams)), ({ id }) => id);
+  const rows = listServedModels(everywhere, [], settings, Date.now()).map((row) => completeRow(row, settings));
+  const page = paginateRows(rows, readPage(Object.fromEntries(new URL(caller.url).searchParams)), ({ id }) => id);
   return Response.json(page, { headers: quota });
 }
 
 /** @returns all models of several upstreams: those in the list of one of them, and those in this edge's table. */
-async function answerPooled(c: Context<AppEnv>, pool: UpstreamPool): Promise<Response> {
+async function respondWithPooledModels(c: Context<AppEnv>, pool: UpstreamPool): Promise<Response> {
   const { settings } = contextOf(c);
-  const request = { method: 'GET', path: LIST, headers: {} };
+  const request = { method: 'GET', path: LIST_PATH, headers: {} };
   const lists = pool.all.filter((one) => one.lacks(request) === undefined).length;
   const quota = await admitFree(c);
-  const listed = lists > 0 ? await listFrom(c, lists === pool.all.length) : undefined;
+  const listed = lists > 0 ? await fetchFirstList(c, lists === pool.all.length) : undefined;
   const headers = listed?.headers ?? new Headers();
   for (const [name, value] of Object.entries(quota)) headers.set(name, value);
-  const rows = servedModels(pool, listed?.rows ?? [], settings, Date.now());
-  return Response.json({ data: rows.map((row) => joined(row, settings, pool)) }, { headers });
+  const rows = listServedModels(pool, listed?.rows ?? [], settings, Date.now());
+  return Response.json({ data: rows.map((row) => completeRow(row, settings, pool)) }, { headers });
 }
 
 /**
@@ -217,14 +222,14 @@ async function answerPooled(c: Context<AppEnv>, pool: UpstreamPool): Promise<Res
  * @returns the list of an upstream that has one; undefined while none of them answers. The log says so
  * @throws ApiError where all of them refuse their keys
  */
-async function listFrom(
+async function fetchFirstList(
   c: Context<AppEnv>,
   areAll: boolean,
 ): Promise<{ headers: Headers; rows: ModelRow[] } | undefined> {
   const { line } = c.get('entry');
   try {
-    const listed = await rememberedList(c, allOf(c.req.raw));
-    if (listed.ok) return { headers: listed.headers, rows: rowsIn(await listed.json()) };
+    const listed = await getCachedList(c, toFullListRequest(c.req.raw));
+    if (listed.ok) return { headers: listed.headers, rows: parseModelRows(await listed.json()) };
     line.error_type = `upstream_${listed.status}`;
   } catch (thrown) {
     line.error_type = toApiError(thrown).logged;
@@ -233,17 +238,17 @@ async function listFrom(
   return undefined;
 }
 
-function joinedRow(row: unknown, settings: Settings): unknown {
-  return isModelRow(row) ? joined(row, settings) : row;
+function completeRowIfModel(row: unknown, settings: Settings): unknown {
+  return isModelRow(row) ? completeRow(row, settings) : row;
 }
 
 /**
  * @returns a row, completed from the model table. The API's own figures win, and the table fills in absent ones. If there are
  *   several upstreams, the price is the one at the upstream that is tried first
  */
-function joined(row: ModelRow, settings: Settings, pool?: UpstreamPool): ModelRow {
+function completeRow(row: ModelRow, settings: Settings, pool?: UpstreamPool): ModelRow {
   const model: Model | undefined = settings.models.find(row.id);
-  const places = pool && placesOf(pool, row.id, settings);
+  const places = pool && findServingUpstreams(pool, row.id, settings);
   return {
     type: 'model',
     display_name: model?.display_name ?? row.id,
@@ -260,7 +265,7 @@ function joined(row: ModelRow, settings: Settings, pool?: UpstreamPool): ModelRo
     fast_until: model?.fast_until ?? null,
     minimum_cacheable_tokens: model?.minimum_cacheable_tokens ?? null,
     replacement: model?.replacement ?? null,
-    prices: places?.[0]?.prices ?? toldPrices(model),
+    prices: places?.[0]?.prices ?? toPublicPrices(model),
     ...(places && { upstreams: places }),
   };
 }

@@ -2,7 +2,7 @@
 
 import { fastPricesOf, lifecycleOf, type Model, type TokenPrices } from '../claude/models/models.ts';
 import type { UpstreamPool } from '../claude/upstreams/pool.ts';
-import { pricesAt } from '../claude/upstreams/prices.ts';
+import { getPrices } from '../claude/upstreams/prices.ts';
 import type { Settings } from '../config/settings.ts';
 import { isObject } from '../kit/json/object.ts';
 
@@ -19,7 +19,7 @@ export const UNKNOWN_DAY = '1970-01-01T00:00:00Z';
  * @param listed the models in the upstreams' lists
  * @returns the models that are served, the listed ones first. Retired models are included only if they are listed
  */
-export function servedModels(
+export function listServedModels(
   pool: { all: readonly Pick<UpstreamPool['all'][number], 'idOf'>[] },
   listed: readonly ModelRow[],
   { models }: Pick<Settings, 'models'>,
@@ -27,11 +27,11 @@ export function servedModels(
 ): ModelRow[] {
   const ids = new Set(listed.map(({ id }) => models.find(id)?.id ?? id));
   const others = models.rows.filter((row) => !ids.has(row.id) && lifecycleOf(row, now) !== 'retired');
-  return [...listed, ...others.map(rowOfTable)].filter(({ id }) => pool.all.some((one) => one.idOf(id) !== undefined));
+  return [...listed, ...others.map(toModelRow)].filter(({ id }) => pool.all.some((one) => one.idOf(id) !== undefined));
 }
 
 /** @returns the rows, and behind them those of models that are listed, by this deployment's own names. */
-export function withAliases(rows: ModelRow[], settings: Pick<Settings, 'models' | 'MODEL_ALIASES'>): ModelRow[] {
+export function addAliases(rows: ModelRow[], settings: Pick<Settings, 'models' | 'MODEL_ALIASES'>): ModelRow[] {
   const { models, MODEL_ALIASES } = settings;
   const named = Object.entries(MODEL_ALIASES).flatMap(([id, target]) => {
     const row = rows.find((one) => models.mayBeSame(one.id, target) && (one.id === target || models.find(one.id)));
@@ -41,7 +41,7 @@ export function withAliases(rows: ModelRow[], settings: Pick<Settings, 'models' 
 }
 
 /** @returns a model of this edge's own table, by any of its names; undefined if no upstream serves it. */
-export function servedModel(
+export function findServedModel(
   pool: Pick<UpstreamPool, 'all'>,
   name: string,
   { models }: Pick<Settings, 'models'>,
@@ -49,37 +49,37 @@ export function servedModel(
   const id = models.find(name)?.id ?? models.resolve(name);
   if (pool.all.every((one) => one.idOf(id) === undefined)) return undefined;
   const row = models.find(id);
-  return row ? rowOfTable(row) : undefined;
+  return row ? toModelRow(row) : undefined;
 }
 
-function rowOfTable({ id, display_name }: Model): ModelRow {
+function toModelRow({ id, display_name }: Model): ModelRow {
   return { type: 'model', id, display_name, created_at: UNKNOWN_DAY };
 }
 
 /** @returns where a model is served, in the order in which upstreams are tried, with its id and prices there. */
-export function placesOf(
+export function findServingUpstreams(
   pool: Pick<UpstreamPool, 'all'>,
   model: string,
   settings: Settings,
-): { name: string; id: string; prices: ReturnType<typeof toldPrices> }[] {
+): { name: string; id: string; prices: ReturnType<typeof toPublicPrices> }[] {
   return pool.all.flatMap((one) => {
     const id = one.idOf(model);
     if (id === undefined) return [];
-    return [{ name: one.name, id, prices: toldPrices(pricesAt(settings, one.name).find(model)) }];
+    return [{ name: one.name, id, prices: toPublicPrices(getPrices(settings, one.name).find(model)) }];
   });
 }
 
 /** @returns a model's prices, those of batches too, and those of fast answers while there are any; null for an unknown model. */
-export function toldPrices(model: Model | undefined, now = Date.now()) {
+export function toPublicPrices(model: Model | undefined, now = Date.now()) {
   if (!model) return null;
   const { fast: _, ...usual } = model.prices;
   const fast = fastPricesOf(model, now);
   const { long_prompt, ...short } = usual;
-  const long = long_prompt && { ...halfOf(long_prompt), above_tokens: long_prompt.above_tokens };
-  return { ...usual, ...(fast && { fast }), batch: { ...halfOf(short), ...(long && { long_prompt: long }) } };
+  const long = long_prompt && { ...halvePrices(long_prompt), above_tokens: long_prompt.above_tokens };
+  return { ...usual, ...(fast && { fast }), batch: { ...halvePrices(short), ...(long && { long_prompt: long }) } };
 }
 
-function halfOf({ input, output, cache_write_5m, cache_write_1h, cache_read }: TokenPrices): TokenPrices {
+function halvePrices({ input, output, cache_write_5m, cache_write_1h, cache_read }: TokenPrices): TokenPrices {
   return {
     input: input / 2,
     output: output / 2,
@@ -90,7 +90,7 @@ function halfOf({ input, output, cache_write_5m, cache_write_1h, cache_read }: T
 }
 
 /** @returns the rows of a list of models; an empty list if it is not a list. */
-export function rowsIn(body: unknown): ModelRow[] {
+export function parseModelRows(body: unknown): ModelRow[] {
   const data = isObject(body) ? body.data : undefined;
   return Array.isArray(data) ? data.filter(isModelRow) : [];
 }

@@ -6,10 +6,13 @@ export const errorSchema: z.ZodMiniType<ErrorBody> = z.withMeta(
   z.object({
     type: z.literal('error'),
     error: z.object({
-      type: z.described(z.string(), 'What kind of error it is: clients decide by this and the status.'),
-      message: z.described(z.string(), 'A sentence that says what to do.'),
+      type: z.withDescription(z.string(), 'What kind of error it is: clients decide by this and the status.'),
+      message: z.withDescription(z.string(), 'A sentence that says what to do.'),
     }),
-    request_id: z.described(z.string(), 'The same as in the header `sluice-request-id`, unless the upstream said it.'),
+    request_id: z.withDescription(
+      z.string(),
+      'The same as in the header `sluice-request-id`, unless the upstream said it.',
+    ),
   }),
   { id: 'Error' },
 );

@@ -1,12 +1,12 @@
-import { CORE_HEADER_WORDS } from '../kit/http/headers/answer-headers.ts';
+import { CORE_HEADER_DESCRIPTIONS } from '../kit/http/headers/response-headers.ts';
 import * as z from '../kit/http/zod.ts';
 
 /** What is said of a header; with the one value that it has, if it has only one. */
-type HeaderWords = string | { only: string; words: string };
+type HeaderDescription = string | { only: string; words: string };
 
 /** The core's headers of answers, and those of other programs. */
-export const TOLD_HEADERS: Readonly<Record<string, HeaderWords>> = {
-  ...CORE_HEADER_WORDS,
+export const RESPONSE_HEADERS: Readonly<Record<string, HeaderDescription>> = {
+  ...CORE_HEADER_DESCRIPTIONS,
   'sluice-history': {
     only: 'truncated',
     words: 'It went up without its oldest turns, and there was no summary of them.',
@@ -17,7 +17,9 @@ export const TOLD_HEADERS: Readonly<Record<string, HeaderWords>> = {
 };
 
 /** @returns the schema of a header with its words. @throws Error for one that has none */
-export function headerSchema(name: string, words: HeaderWords | undefined): z.ZodMiniType {
+export function createHeaderSchema(name: string, words: HeaderDescription | undefined): z.ZodMiniType {
   if (words === undefined) throw new Error(`No words say what the header ${name} is.`);
-  return typeof words === 'string' ? z.described(z.string(), words) : z.described(z.literal(words.only), words.words);
+  return typeof words === 'string'
+    ? z.withDescription(z.string(), words)
+    : z.withDescription(z.literal(words.only), words.words);
 }

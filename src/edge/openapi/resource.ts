@@ -1,5 +1,5 @@
-import { type AnyRoute, querySchema } from '../auth/route.ts';
-import { getOrMake } from '../kit/cache/get-or-make.ts';
+import { type AnyRoute, querySchemaOf } from '../auth/route.ts';
+import { getOrCreate } from '../kit/cache/get-or-create.ts';
 import { pageSchema } from '../kit/http/page.ts';
 import * as z from '../kit/http/zod.ts';
 import type { ErrorStatus } from './errors.ts';
@@ -20,7 +20,7 @@ export interface Content {
   example: unknown;
 }
 
-export interface Answer {
+export interface DescribedResponse {
   description: string;
   /** Absent if there is no body; several if the request decides which one it gets. */
   content?: readonly Content[];
@@ -30,7 +30,7 @@ export interface Answer {
 }
 
 /** The words for a body whose schema the route has. */
-interface BodyWords extends Pick<Content, 'example'> {
+interface BodyDescription extends Pick<Content, 'example'> {
   /** The name of its schema in the document. */
   id?: string;
   /** In place of that of the route, where the reference tells more than is checked at once. */
@@ -38,30 +38,30 @@ interface BodyWords extends Pick<Content, 'example'> {
 }
 
 /** What a route's file does not say: the words for callers. */
-interface RouteTexts {
+interface RouteDescription {
   /** Its name in generated clients. */
   operation: string;
   summary: string;
   description?: string;
   /** Request headers beside the credential. */
   headers?: z.ZodMiniObject;
-  answer?: Answer;
+  answer?: DescribedResponse;
   /** The answers with other statuses, and also with 200 if there are several answers. */
-  answers?: Readonly<Record<number, Answer>>;
+  answers?: Readonly<Record<number, DescribedResponse>>;
   /** Errors beside those that every body and every credential can cause. */
   errors?: readonly ErrorStatus[];
 }
 
 /** The words of a route. What it takes is told here only where nothing checks it. */
-type WordsOf<R extends AnyRoute> = RouteTexts &
-  ([NonNullable<R['body']>] extends [never] ? { body?: Content } : { body: BodyWords }) &
+type DescriptionOf<R extends AnyRoute> = RouteDescription &
+  ([NonNullable<R['body']>] extends [never] ? { body?: Content } : { body: BodyDescription }) &
   ([Exclude<NonNullable<R['query']>, () => unknown>] extends [never] ? { query?: z.ZodMiniObject } : unknown);
 
 /**
  * A route as a caller sees it. Everything that all routes have is added automatically: the parameters of the path, the errors
  * of bodies and credentials, the headers with ids.
  */
-export interface Described extends RouteTexts, Pick<AnyRoute, 'needs'> {
+export interface DescribedRoute extends RouteDescription, Pick<AnyRoute, 'needs'> {
   query?: z.ZodMiniObject | undefined;
   body?: Content | undefined;
 }
@@ -75,7 +75,7 @@ export interface Resource {
   parameters?: Readonly<Record<string, { description: string; example: string }>>;
   /** The errors of each route that does not say its own. */
   errors?: readonly ErrorStatus[];
-  routes: Readonly<Record<string, Described>>;
+  routes: Readonly<Record<string, DescribedRoute>>;
 }
 
 const namedSchemas = new WeakMap<z.ZodMiniType, z.ZodMiniType>();
@@ -85,45 +85,42 @@ const namedSchemas = new WeakMap<z.ZodMiniType, z.ZodMiniType>();
  *
  * @param texts the words of each of them by its name, in the order in which the page shows them
  */
-export function words<R extends AnyRoute>(
+export function describeRoutes<R extends AnyRoute>(
   routes: readonly R[],
-  texts: { readonly [Name in R['name']]: WordsOf<Extract<R, { name: Name }>> },
-): Record<string, Described> {
-  return wordsByName(routes, texts);
+  texts: { readonly [Name in R['name']]: DescriptionOf<Extract<R, { name: Name }>> },
+): Record<string, DescribedRoute> {
+  return describeRoutesByName(routes, texts);
 }
 
 /** The same for routes whose names are made. */
-export function wordsByName(
+export function describeRoutesByName(
   routes: readonly AnyRoute[],
-  wordsOfAll: Readonly<Record<string, RouteTexts & { body?: BodyWords; query?: z.ZodMiniObject }>>,
-): Record<string, Described> {
+  wordsOfAll: Readonly<Record<string, RouteDescription & { body?: BodyDescription; query?: z.ZodMiniObject }>>,
+): Record<string, DescribedRoute> {
   const byName = new Map<string, AnyRoute>(routes.map((route) => [route.name, route]));
   return Object.fromEntries(
     Object.entries(wordsOfAll).map(([name, { body, query, ...texts }]) => {
       const route = byName.get(name);
       if (!route) throw new Error(`There is no route ${name}.`);
       const { needs } = route;
-      return [
-        name,
-        { ...texts, needs, query: query ?? describedQuery(route), body: body && describedBody(route, body) },
-      ];
+      return [name, { ...texts, needs, query: query ?? describeQuery(route), body: body && describeBody(route, body) }];
     }),
   );
 }
 
-function describedQuery({ pages, ...route }: AnyRoute): z.ZodMiniObject | undefined {
-  const query = querySchema(route.query);
+function describeQuery({ pages, ...route }: AnyRoute): z.ZodMiniObject | undefined {
+  const query = querySchemaOf(route.query);
   if (!pages) return query;
   return query ? z.extend(pageSchema, query.shape) : pageSchema;
 }
 
-function describedBody({ body }: AnyRoute, { id, schema = body, ...content }: BodyWords): Content {
+function describeBody({ body }: AnyRoute, { id, schema = body, ...content }: BodyDescription): Content {
   if (!schema) throw new Error('Neither the route nor its words have a schema of its body.');
-  const named = id === undefined ? schema : getOrMake(namedSchemas, schema, () => z.withMeta(schema, { id }));
+  const named = id === undefined ? schema : getOrCreate(namedSchemas, schema, () => z.withMeta(schema, { id }));
   return { ...content, schema: named };
 }
 
 /** @returns the answers of a route by their statuses. */
-export function answersOf({ answer, answers }: Described): Readonly<Record<number, Answer>> {
+export function responsesOf({ answer, answers }: DescribedRoute): Readonly<Record<number, DescribedResponse>> {
   return { ...(answer && { 200: answer }), ...answers };
 }

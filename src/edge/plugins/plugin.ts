@@ -10,14 +10,14 @@ import '../config/settings.ts';
 import '../kit/plugins/needed-bindings.ts';
 import '../kit/delivery/queue.ts';
 // Requests and responses: `members`, `headers`, `classifyByBatch`, `providers`.
-import '../claude/request/member.ts';
-import '../kit/http/headers/answer-headers.ts';
+import '../claude/request/field-definition.ts';
+import '../kit/http/headers/response-headers.ts';
 import '../classify/classify.route.ts';
-import '../claude/providers/kinds.ts';
+import '../claude/providers/all-providers.ts';
 // Conversations: `conversation`, `rows`, `copied`, `strategy`, `agents`, `guard`, `tools`.
 import '../conversations/object/hooks.ts';
 import '../conversations/history/storage/plugin-rows.ts';
-import '../conversations/history/storage/copied-rows.ts';
+import '../conversations/history/storage/copyable-rows.ts';
 import '../conversations/history/history.schema.ts';
 import '../conversations/object/initial-context.ts';
 import '../conversations/history/guard.ts';
@@ -29,7 +29,7 @@ import '../money/account/account-state.ts';
 import '../money/contracts/all-accounts.ts';
 import '../money/alerts/alert-outbox.ts';
 // Operations: `health`, `metrics`, `overview`, `failingTasks`.
-import '../health/told.ts';
+import '../health/plugin-hooks.ts';
 import '../durable/retries.ts';
 
 export type { Plugin } from '../kit/plugins/plugins.ts';

@@ -6,10 +6,10 @@ import { contributions } from '../kit/plugins/plugins.ts';
 import type { PluginOptions } from '../plugins.ts';
 
 /** Which plugin reads what a Worker says to plugins. */
-const READERS: Readonly<Record<keyof PluginOptions, string>> = { webhooks: 'webhooks', tools: 'runs' };
+const PLUGIN_BY_OPTION: Readonly<Record<keyof PluginOptions, string>> = { webhooks: 'webhooks', tools: 'runs' };
 
 /** The order of all plugins by their names alone: a bundler keeps the plugins that a Worker imports. */
-const ORDER = [
+const PLUGIN_ORDER = [
   ...['visitors', 'agents', 'summaries', 'runs', 'transfer', 'webhooks', 'batches', 'files', 'evaluation'],
   ...['clouds', 'pools', 'operator'],
 ];
@@ -28,9 +28,11 @@ develop();
 export function createApp<Inputs extends object = Record<string, unknown>>(
   options: AppOptions<Inputs> = {},
 ): Hono<AppEnv> {
-  const plugins = options.plugins?.toSorted((left, right) => ORDER.indexOf(left.name) - ORDER.indexOf(right.name));
+  const plugins = options.plugins?.toSorted(
+    (left, right) => PLUGIN_ORDER.indexOf(left.name) - PLUGIN_ORDER.indexOf(right.name),
+  );
   const app = createEdge(plugins ? { ...options, plugins } : options);
-  for (const [option, plugin] of Object.entries(READERS)) {
+  for (const [option, plugin] of Object.entries(PLUGIN_BY_OPTION)) {
     if (!(option in options) || contributions('options', plugin).length > 0) continue;
     throw new Error(`createApp: ${option} is for the plugin ${plugin}. Put \`${plugin}\` into \`plugins\`, too.`);
   }

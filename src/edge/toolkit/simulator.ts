@@ -1,7 +1,7 @@
 import { type SimulatorOptions as CoreOptions, createSimulator as createCore } from '../../simulator/simulator.ts';
 import { MODELS } from '../claude/models/models.ts';
-import { refusedSchemas } from '../claude/request/refused-schemas.ts';
-import { simulatedModels } from '../claude/simulated-models.ts';
+import { findSchemaFaults } from '../claude/request/schema-faults.ts';
+import { toSimulatedModels } from '../claude/simulated-models.ts';
 
 export type { SimulatedModel } from '../../simulator/simulator.ts';
 
@@ -25,6 +25,11 @@ export type SimulatedFetch = (input: string | URL | Request, init?: RequestInit)
  * show(content);
  */
 export function createSimulator({ models, faults = true, ...options }: SimulatorOptions = {}): SimulatedFetch {
-  const simulate = createCore({ ...options, refusedSchemas, faults, models: models ?? simulatedModels(MODELS) });
+  const simulate = createCore({
+    ...options,
+    refusedSchemas: findSchemaFaults,
+    faults,
+    models: models ?? toSimulatedModels(MODELS),
+  });
   return async (input, init) => await simulate(new Request(input, init));
 }

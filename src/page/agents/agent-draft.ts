@@ -3,7 +3,7 @@
 import { signal } from '@preact/signals';
 import type { AgentContent } from '../../edge/answers.ts';
 import { NEW_AGENT } from '../ui/route.ts';
-import { LIMIT_FIELDS, plainSystem } from './members.ts';
+import { LIMIT_FIELDS, toPlainSystem } from './agent-fields.ts';
 
 const TEXT_FIELDS = ['name', 'description', 'model', 'max_tokens', 'system', 'tools', 'approvers', 'more'] as const;
 export type AgentField = (typeof TEXT_FIELDS)[number] | (typeof LIMIT_FIELDS)[number][0];
@@ -12,7 +12,7 @@ export const AGENT_FIELDS: readonly AgentField[] = [...TEXT_FIELDS, ...LIMIT_FIE
 export type AgentDraft = Record<AgentField, string>;
 
 const DRAFTS_KEY = 'sluice-agent-drafts';
-const AGENT_MAX_TOKENS = 4_096;
+const DEFAULT_AGENT_MAX_TOKENS = 4_096;
 
 /** The drafts by the names of their agents; that of a new one by `NEW_AGENT`. */
 export const agentDrafts = signal<Readonly<Record<string, AgentDraft>>>(
@@ -21,41 +21,41 @@ export const agentDrafts = signal<Readonly<Record<string, AgentDraft>>>(
 agentDrafts.subscribe((drafts) => sessionStorage.setItem(DRAFTS_KEY, JSON.stringify(drafts)));
 
 /** Keeps a draft; one that says what is stored already is let go. */
-export function keepDraft(name: string, draft: AgentDraft, stored: AgentDraft): void {
+export function saveDraft(name: string, draft: AgentDraft, stored: AgentDraft): void {
   const { [name]: _, ...others } = agentDrafts.value;
   const isChanged = AGENT_FIELDS.some((field) => draft[field] !== stored[field]);
   agentDrafts.value = isChanged ? { ...others, [name]: draft } : others;
 }
 
-export function dropDraft(name: string): void {
+export function discardDraft(name: string): void {
   const { [name]: _, ...others } = agentDrafts.value;
   agentDrafts.value = others;
 }
 
 /** @param model the model that is chosen in the page. @returns the fields of a new agent */
-export function emptyDraft(model: string): AgentDraft {
+export function createEmptyDraft(model: string): AgentDraft {
   const empty = Object.fromEntries(AGENT_FIELDS.map((field) => [field, ''])) as AgentDraft;
-  return { ...empty, model, max_tokens: String(AGENT_MAX_TOKENS), approvers: 'owner' };
+  return { ...empty, model, max_tokens: String(DEFAULT_AGENT_MAX_TOKENS), approvers: 'owner' };
 }
 
 /** Begins a new agent with an example that works, in place of an empty form. @param tools JSON */
-export function draftExample(name: string, model: string, tools: string): void {
+export function createExampleDraft(name: string, model: string, tools: string): void {
   const system = 'You are a porter. Greet the guest by the time of day, which your tools tell you, in one sentence.';
   const fields = { name, description: 'An example: greets by the time of day', system, tools, 'limits.max_turns': '4' };
-  agentDrafts.value = { ...agentDrafts.value, [NEW_AGENT]: { ...emptyDraft(model), ...fields } };
+  agentDrafts.value = { ...agentDrafts.value, [NEW_AGENT]: { ...createEmptyDraft(model), ...fields } };
 }
 
 /** @returns the fields that an agent is made of */
-export function draftOf(content: AgentContent): AgentDraft {
+export function toAgentDraft(content: AgentContent): AgentDraft {
   const { type: _, version: __, owner: ___, name, description = '', model, ...others } = content;
   const { max_tokens, tools = [], limits = {}, approvers, system, ...rest } = others;
-  const plain = plainSystem(system);
+  const plain = toPlainSystem(system);
   // How a model is chosen has no field of its own.
   const isChosen = typeof model !== 'string';
   const more = { ...(isChosen ? { model } : {}), ...rest, ...(plain === undefined ? { system } : {}) };
   const limited = Object.entries(limits).map(([limit, most]) => [`limits.${limit}`, String(most)]);
   return {
-    ...emptyDraft(isChosen ? '' : model),
+    ...createEmptyDraft(isChosen ? '' : model),
     ...{ name, description, max_tokens: String(max_tokens), approvers, system: plain ?? '' },
     tools: tools.length === 0 ? '' : JSON.stringify(tools, null, 2),
     more: Object.keys(more).length === 0 ? '' : JSON.stringify(more, null, 2),
@@ -64,36 +64,41 @@ export function draftOf(content: AgentContent): AgentDraft {
 }
 
 /** @returns the body of a `PUT`. @throws Error that begins with the field that cannot be read, as those of the edge do */
-export function fieldsOf(draft: AgentDraft): object {
+export function parseAgentDraft(draft: AgentDraft): object {
   const limits = LIMIT_FIELDS.flatMap(([path]) =>
     draft[path].trim() === '' ? [] : [[path.slice('limits.'.length), Number(draft[path])]],
   );
   return {
-    ...(moreOf(draft) as object),
+    ...(parseMoreFields(draft) as object),
     ...(draft.model === '' ? {} : { model: draft.model }),
     max_tokens: Number(draft.max_tokens),
     approvers: draft.approvers,
     ...(draft.description.trim() === '' ? {} : { description: draft.description.trim() }),
     ...(draft.system === '' ? {} : { system: draft.system }),
-    ...(draft.tools.trim() === '' ? {} : { tools: jsonIn(draft, 'tools', Array.isArray, 'a list: [ … ]') }),
+    ...(draft.tools.trim() === '' ? {} : { tools: parseJsonField(draft, 'tools', Array.isArray, 'a list: [ … ]') }),
     ...(limits.length === 0 ? {} : { limits: Object.fromEntries(limits) }),
   };
 }
 
 /** @returns the members that have no field of their own. @throws Error that begins with `more` */
-export function moreOf(draft: AgentDraft): unknown {
+export function parseMoreFields(draft: AgentDraft): unknown {
   if (draft.more.trim() === '') return {};
   const isObject = (value: unknown) => typeof value === 'object' && value !== null && !Array.isArray(value);
-  return jsonIn(draft, 'more', isObject, 'an object: { … }');
+  return parseJsonField(draft, 'more', isObject, 'an object: { … }');
 }
 
-function jsonIn(draft: AgentDraft, field: AgentField, isRight: (value: unknown) => boolean, what: string): unknown {
+function parseJsonField(
+  draft: AgentDraft,
+  field: AgentField,
+  isRight: (value: unknown) => boolean,
+  expectedForm: string,
+): unknown {
   let value: unknown;
   try {
     value = JSON.parse(draft[field]);
   } catch (thrown) {
     throw new Error(`${field}: This is not JSON. ${thrown instanceof Error ? thrown.message : ''}`);
   }
-  if (!isRight(value)) throw new Error(`${field}: Write ${what}.`);
+  if (!isRight(value)) throw new Error(`${field}: Write ${expectedForm}.`);
   return value;
 }

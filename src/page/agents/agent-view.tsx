@@ -2,26 +2,26 @@ import { useSignal } from '@preact/signals';
 import { useEffect } from 'preact/hooks';
 import type { LedgerRow } from '../../client/index.ts';
 import type { AgentContent } from '../../edge/answers.ts';
-import { agent as chatAgent } from '../chat/session/options.ts';
-import { nameIn, shortVersion } from '../edge/agents.ts';
+import { chosenAgent as chatAgent } from '../chat/session/options.ts';
+import { nameOfVersion, shortVersionOf } from '../edge/agents.ts';
 import { useAction } from '../edge/async-action.ts';
-import { nameOf } from '../edge/models.ts';
+import { modelNameOf } from '../edge/models.ts';
 import { hasPlugin } from '../edge/plugins.ts';
 import { SmallButton } from '../ui/button.tsx';
 import { Facts } from '../ui/facts.tsx';
 import { Fault } from '../ui/fault.tsx';
 import { formatBytes, formatCount, formatStamp } from '../ui/format.ts';
-import { go } from '../ui/route.ts';
+import { navigate } from '../ui/route.ts';
 import { Table, UsdCell } from '../ui/table.tsx';
 import { Usd } from '../ui/usd.tsx';
 import { agentDrafts } from './agent-draft.ts';
-import { agentRequests, readAgent, removeAgent, spent, waitsSince } from './list.ts';
-import { limitName, plainSystem } from './members.ts';
+import { runLimitTitle, toPlainSystem } from './agent-fields.ts';
+import { agentRequests, hasPendingApproval, readAgent, removeAgent, spendByVersion } from './stored-agents.ts';
 
-const MOST_RUNS = 20;
+const MAX_LISTED_RUNS = 20;
 
 /** What happens to a conversation's history above its limit. */
-const LONG_HISTORIES = {
+const HISTORY_STRATEGIES = {
   error: 'refused',
   truncate: 'sent without their oldest turns',
   summarize: 'summarized',
@@ -43,7 +43,7 @@ export function AgentView({ name }: { name: string }) {
         <a href="#/agents">All agents</a>
       </header>
       {/* Of what does not exist nothing is to be edited. */}
-      {fault.value === undefined && <Actions name={name} />}
+      {fault.value === undefined && <AgentActions name={name} />}
       {fault.value && <Fault text={fault.value} />}
       {read.value && <AgentFacts content={read.value.content} />}
       {read.value && <Versions versions={read.value.versions} />}
@@ -52,17 +52,17 @@ export function AgentView({ name }: { name: string }) {
   );
 }
 
-function Actions({ name }: { name: string }) {
+function AgentActions({ name }: { name: string }) {
   const tryIt = () => {
     chatAgent.value = name;
-    go('chat');
+    navigate('chat');
   };
   return (
     <p class="row">
       <SmallButton kind="first" name="Try" onClick={tryIt} />
       <SmallButton
         name={agentDrafts.value[name] ? 'Go on editing' : 'Edit'}
-        onClick={() => go('agents', [name, 'edit'])}
+        onClick={() => navigate('agents', [name, 'edit'])}
       />
       <SmallButton name="Delete" onClick={() => removeAgent(name)} />
     </p>
@@ -70,7 +70,10 @@ function Actions({ name }: { name: string }) {
 }
 
 function Versions({ versions }: Pick<Awaited<ReturnType<typeof readAgent>>, 'versions'>) {
-  const rows = versions.map((row) => ({ ...row, spent: spent.value.get(row.version) ?? { requests: 0, usd: 0 } }));
+  const rows = versions.map((row) => ({
+    ...row,
+    spent: spendByVersion.value.get(row.version) ?? { requests: 0, usd: 0 },
+  }));
   return (
     <section class="stack">
       <h2>Versions</h2>
@@ -82,7 +85,7 @@ function Versions({ versions }: Pick<Awaited<ReturnType<typeof readAgent>>, 'ver
         {rows.map(({ version, current, created_at, bytes, spent: { requests, usd: cost } }) => (
           <tr key={version}>
             <th scope="row" title={version}>
-              <code>{shortVersion(version)}</code> {current && <span class="tag">current</span>}
+              <code>{shortVersionOf(version)}</code> {current && <span class="tag">current</span>}
             </th>
             <td>{formatStamp(created_at)}</td>
             <td class="number spare">{formatBytes(bytes)}</td>
@@ -96,7 +99,9 @@ function Versions({ versions }: Pick<Awaited<ReturnType<typeof readAgent>>, 'ver
 }
 
 function LastRuns({ name }: { name: string }) {
-  const rows = agentRequests.value.filter(({ agent }) => agent !== null && nameIn(agent) === name).slice(0, MOST_RUNS);
+  const rows = agentRequests.value
+    .filter(({ agent }) => agent !== null && nameOfVersion(agent) === name)
+    .slice(0, MAX_LISTED_RUNS);
   return (
     <section class="stack">
       <h2>Your last requests</h2>
@@ -113,7 +118,7 @@ function LastRuns({ name }: { name: string }) {
                   {conversation && <a href={`#/chat/${encodeURIComponent(conversation)}`}>{conversation}</a>}
                 </td>
                 <td class="number">{status !== 'held' && <Usd value={cost_usd} />}</td>
-                <td class="text">{endOf(row)}</td>
+                <td class="text">{describeEnd(row)}</td>
               </tr>
             );
           })}
@@ -123,35 +128,38 @@ function LastRuns({ name }: { name: string }) {
   );
 }
 
-function endOf(row: LedgerRow): string {
+function describeEnd(row: LedgerRow): string {
   if (row.status === 'held') return 'running';
-  return waitsSince(row) ? 'waiting for approval' : (row.error_type ?? row.stop_reason ?? row.status);
+  return hasPendingApproval(row) ? 'waiting for approval' : (row.error_type ?? row.stop_reason ?? row.status);
 }
 
 function AgentFacts({ content }: { content: AgentContent }) {
   const { model, description, tools = [], limits, approvers, mcp_servers = [], container, fallbacks, betas } = content;
   const { history } = content;
-  const names = tools.map(sayTool);
-  const system = plainSystem(content.system) ?? 'in several blocks: see Edit';
-  const bounds = Object.entries(limits ?? {}).map(([limit, most]) => `${limitName(limit)} ${most}`);
+  const names = tools.map(describeTool);
+  const system = toPlainSystem(content.system) ?? 'in several blocks: see Edit';
+  const bounds = Object.entries(limits ?? {}).map(([limit, most]) => `${runLimitTitle(limit)} ${most}`);
   return (
     <Facts
       class="headers details"
       facts={[
         ...(description === undefined ? [] : ([['Description', description]] as const)),
-        ['Model', typeof model === 'string' ? nameOf(model) : chosenBy(model)],
-        ...rowOf('System prompt', system === '' ? [] : [system]),
+        ['Model', typeof model === 'string' ? modelNameOf(model) : describeModelChoice(model)],
+        ...createFact('System prompt', system === '' ? [] : [system]),
         ['Tools', names.length === 0 ? 'none' : names.join(', ')],
-        ...rowOf('MCP servers', mcp_servers.map(serverOf)),
-        ...rowOf(
+        ...createFact('MCP servers', mcp_servers.map(describeMcpServer)),
+        ...createFact(
           'Skills',
           container?.skills.map(({ skill_id }) => String(skill_id)),
         ),
-        ...rowOf('Fallbacks of the API', fallbacks === 'default' ? [fallbacks] : fallbacks?.map((one) => one.model)),
-        ...rowOf('Betas', betas),
-        ...rowOf(
+        ...createFact(
+          'Fallbacks of the API',
+          fallbacks === 'default' ? [fallbacks] : fallbacks?.map((one) => one.model),
+        ),
+        ...createFact('Betas', betas),
+        ...createFact(
           'Long histories',
-          history && [`${LONG_HISTORIES[history.strategy]} above ${formatCount(history.max_tokens)} tokens`],
+          history && [`${HISTORY_STRATEGIES[history.strategy]} above ${formatCount(history.max_tokens)} tokens`],
         ),
         ...(hasPlugin('runs')
           ? ([
@@ -165,7 +173,7 @@ function AgentFacts({ content }: { content: AgentContent }) {
 }
 
 /** @returns a tool by its name, with who answers its calls, and whether a person must approve them */
-function sayTool(tool: Record<string, unknown>): string {
+function describeTool(tool: Record<string, unknown>): string {
   const name = String(tool.name ?? tool.type);
   if (!Object.hasOwn(tool, 'run')) return name;
   const { agent, approval }: { agent?: string; approval?: 'always' | { over: { field: string; above: number } } } =
@@ -175,17 +183,17 @@ function sayTool(tool: Record<string, unknown>): string {
   return `${name} (${by}${approval === undefined ? '' : `, needs approval${over}`})`;
 }
 
-function chosenBy({ by, models, otherwise }: Exclude<AgentContent['model'], string>): string {
-  const each = Object.entries(models).map(([label, model]) => `${label}: ${nameOf(model)}`);
-  return `chosen by ${by}: ${[...each, `otherwise ${nameOf(otherwise)}`].join(', ')}`;
+function describeModelChoice({ by, models, otherwise }: Exclude<AgentContent['model'], string>): string {
+  const each = Object.entries(models).map(([label, model]) => `${label}: ${modelNameOf(model)}`);
+  return `chosen by ${by}: ${[...each, `otherwise ${modelNameOf(otherwise)}`].join(', ')}`;
 }
 
 /** @returns the fact, where there is one */
-function rowOf(name: string, values: readonly string[] = []): (readonly [string, string])[] {
+function createFact(name: string, values: readonly string[] = []): (readonly [string, string])[] {
   return values.length === 0 ? [] : [[name, values.join(', ')]];
 }
 
-function serverOf({
+function describeMcpServer({
   name,
   authorization_token: token,
 }: {

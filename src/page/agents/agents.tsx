@@ -3,29 +3,38 @@ import { useEffect } from 'preact/hooks';
 import { agents } from '../edge/agents.ts';
 import { useAction } from '../edge/async-action.ts';
 import { modelsFault } from '../edge/client.ts';
-import { model } from '../edge/models.ts';
+import { currentModel } from '../edge/models.ts';
 import { RetryFault } from '../edge/retry-fault.tsx';
 import { UndoNote } from '../edge/undo-note.tsx';
-import { Empty } from '../ui/empty.tsx';
+import { EmptyState } from '../ui/empty-state.tsx';
 import { Fault } from '../ui/fault.tsx';
 import { formatCount, formatStamp } from '../ui/format.ts';
-import { agentName, editsAgent, go, NEW_AGENT } from '../ui/route.ts';
+import { agentName, isEditingAgent, NEW_AGENT, navigate } from '../ui/route.ts';
 import { Table, UsdCell } from '../ui/table.tsx';
-import { type AgentDraft, agentDrafts, draftExample, draftOf, emptyDraft } from './agent-draft.ts';
+import { type AgentDraft, agentDrafts, createEmptyDraft, createExampleDraft, toAgentDraft } from './agent-draft.ts';
 import { AgentForm } from './agent-form.tsx';
 import { AgentView } from './agent-view.tsx';
-import { exampleTools } from './example-tools.ts';
-import { agentsFault, isWaiting, keepAgents, lastRun, readVersion, removedAgents, seesAll, spentBy } from './list.ts';
+import { createExampleTools } from './example-tools.ts';
+import {
+  agentRemovals,
+  agentsFault,
+  canSeeAllSpending,
+  formatLastRun,
+  isAgentWaiting,
+  pollAgents,
+  readVersion,
+  sumAgentSpend,
+} from './stored-agents.ts';
 
 const EXAMPLE_AGENT = 'porter';
 
 /** Lists the stored agents, or shows the one that the URL names. */
 export function Agents() {
-  useEffect(keepAgents, []);
+  useEffect(pollAgents, []);
   return (
     <div class="page">
       {agentsFault.value && <RetryFault text={agentsFault.value} />}
-      {removedAgents.fault.value && <Fault text={removedAgents.fault.value} />}
+      {agentRemovals.fault.value && <Fault text={agentRemovals.fault.value} />}
       <NamedAgent />
     </div>
   );
@@ -35,7 +44,7 @@ function NamedAgent() {
   const name = agentName.value;
   if (name === undefined) return <AgentList />;
   if (name === NEW_AGENT) return <NewAgent />;
-  return editsAgent.value ? <EditAgent key={name} name={name} /> : <AgentView key={name} name={name} />;
+  return isEditingAgent.value ? <EditAgent key={name} name={name} /> : <AgentView key={name} name={name} />;
 }
 
 function AgentList() {
@@ -55,10 +64,10 @@ function AgentList() {
         </p>
       </header>
       {rows?.length === 0 && (
-        <Empty example="Fill in an example" onTry={fillExample}>
+        <EmptyState example="Fill in an example" onTry={fillExample}>
           No agents yet. An agent answers in its own way, may use only its own tools, and never exceeds its limits,
           whoever asks it.
-        </Empty>
+        </EmptyState>
       )}
       {rows !== undefined && rows.length > 0 && (
         <Table
@@ -67,31 +76,31 @@ function AgentList() {
             { spare: 'Description' },
             { number: 'Requests' },
             { number: 'Cost' },
-            seesAll() ? 'Last run' : 'Your last run',
+            canSeeAllSpending() ? 'Last run' : 'Your last run',
             { spare: 'Stored' },
           ]}
           label="Agents"
         >
           {rows.map(({ name, description, owner, updated_at }) => {
-            const { requests, usd: cost } = spentBy(name);
-            const isRemoved = removedAgents.waiting.value.has(name);
+            const { requests, usd: cost } = sumAgentSpend(name);
+            const isRemoved = agentRemovals.pendingRemovals.value.has(name);
             return (
               <tr key={`${owner} ${name}`} data-look={isRemoved ? 'removed' : undefined}>
                 <th scope="row" class="text">
                   {isRemoved ? (
                     <>
-                      {name} <UndoNote removals={removedAgents} of={name} title={name} />
+                      {name} <UndoNote removals={agentRemovals} of={name} title={name} />
                     </>
                   ) : (
                     <a href={`#/agents/${encodeURIComponent(name)}`}>{name}</a>
                   )}
-                  {isWaiting(name) && <span class="tag waits">waiting for approval</span>}
+                  {isAgentWaiting(name) && <span class="tag waits">waiting for approval</span>}
                   {agentDrafts.value[name] && <span class="tag waits">changed, not stored</span>}
                 </th>
                 <td class="text spare">{description ?? ''}</td>
                 <td class="number">{formatCount(requests)}</td>
                 <UsdCell value={cost} />
-                <td>{lastRun(name)}</td>
+                <td>{formatLastRun(name)}</td>
                 <td class="spare">{formatStamp(updated_at)}</td>
               </tr>
             );
@@ -104,18 +113,18 @@ function AgentList() {
 
 /** Fills the form of a new agent with an example. What stands there already is kept. */
 function fillExample(): void {
-  if (model.value && !agentDrafts.value[NEW_AGENT]) {
-    draftExample(EXAMPLE_AGENT, model.value.id, exampleTools(EXAMPLE_AGENT));
+  if (currentModel.value && !agentDrafts.value[NEW_AGENT]) {
+    createExampleDraft(EXAMPLE_AGENT, currentModel.value.id, createExampleTools(EXAMPLE_AGENT));
   }
-  go('agents', NEW_AGENT);
+  navigate('agents', NEW_AGENT);
 }
 
 function NewAgent() {
   return (
     <>
-      <FormHead title="New agent" back="#/agents" backName="All agents" of={NEW_AGENT} />
-      {!model.value && modelsFault.value && <Fault text={modelsFault.value} />}
-      {model.value && <AgentForm of={NEW_AGENT} stored={emptyDraft(model.value.id)} />}
+      <FormHead title="New agent" backHref="#/agents" backName="All agents" draftName={NEW_AGENT} />
+      {!currentModel.value && modelsFault.value && <Fault text={modelsFault.value} />}
+      {currentModel.value && <AgentForm agentName={NEW_AGENT} stored={createEmptyDraft(currentModel.value.id)} />}
     </>
   );
 }
@@ -125,26 +134,31 @@ function EditAgent({ name }: { name: string }) {
   const stored = useSignal<AgentDraft | undefined>(undefined);
   useEffect(() => {
     void run(async () => {
-      stored.value = draftOf(await readVersion(name));
+      stored.value = toAgentDraft(await readVersion(name));
     });
   }, [name, run, stored]);
   return (
     <>
-      <FormHead title={`Edit ${name}`} back={`#/agents/${encodeURIComponent(name)}`} backName={name} of={name} />
+      <FormHead
+        title={`Edit ${name}`}
+        backHref={`#/agents/${encodeURIComponent(name)}`}
+        backName={name}
+        draftName={name}
+      />
       {fault.value && <Fault text={fault.value} />}
-      {stored.value && <AgentForm of={name} stored={stored.value} />}
+      {stored.value && <AgentForm agentName={name} stored={stored.value} />}
     </>
   );
 }
 
 interface FormHeadProps {
   title: string;
-  back: string;
+  backHref: string;
   backName: string;
-  of: string;
+  draftName: string;
 }
 
-function FormHead({ title, back, backName, of }: FormHeadProps) {
+function FormHead({ title, backHref: back, backName, draftName: of }: FormHeadProps) {
   return (
     <header class="apart page-head">
       <h1>

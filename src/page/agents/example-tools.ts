@@ -1,14 +1,14 @@
 import { agents } from '../edge/agents.ts';
-import { toolsOfEdge } from '../edge/client.ts';
+import { edgeToolNames } from '../edge/client.ts';
 
 /**
- * @param own the agent that gets them: it must not call itself
+ * @param agentName the agent that gets them: it must not call itself
  * @returns tools as JSON that this edge takes and calls: its own, or else another agent; without both a tool that the caller
  *   of the agent runs
  */
-export function exampleTools(own: string): string {
-  const other = agents.value?.find(({ name }) => name !== own)?.name;
-  const tool = toolsOfEdge.value.includes('edge_clock')
+export function createExampleTools(agentName: string): string {
+  const other = agents.value?.find(({ name }) => name !== agentName)?.name;
+  const tool = edgeToolNames.value.includes('edge_clock')
     ? { name: 'edge_clock', run: 'worker' }
     : other === undefined
       ? {
@@ -17,22 +17,22 @@ export function exampleTools(own: string): string {
           input_schema: { type: 'object', properties: {} },
         }
       : { name: `ask_${other}`.replace(/[^\w-]/g, '_'), run: { agent: other } };
-  return withTool('', tool);
+  return addTool('', tool);
 }
 
 /** @param tools JSON. @returns the names of the edge's own tools that can be added to a list; none while it cannot be read */
-export function addableTools(tools: string): readonly string[] {
-  const there = listIn(tools);
-  return there ? toolsOfEdge.value.filter((name) => !there.some((tool) => Object(tool).name === name)) : [];
+export function findAddableTools(tools: string): readonly string[] {
+  const there = parseToolList(tools);
+  return there ? edgeToolNames.value.filter((name) => !there.some((tool) => Object(tool).name === name)) : [];
 }
 
 /** @param tools JSON that can be read. @returns the list as JSON, with one more tool */
-export function withTool(tools: string, tool: object): string {
-  return JSON.stringify([...(listIn(tools) ?? []), tool], null, 2);
+export function addTool(tools: string, tool: object): string {
+  return JSON.stringify([...(parseToolList(tools) ?? []), tool], null, 2);
 }
 
 /** @param tools JSON. @returns the list; undefined while it cannot be read */
-export function listIn(tools: string): unknown[] | undefined {
+export function parseToolList(tools: string): unknown[] | undefined {
   if (tools.trim() === '') return [];
   try {
     const list: unknown = JSON.parse(tools);

@@ -1,21 +1,21 @@
 import { agents } from '../edge/agents.ts';
-import { toolsOfEdge } from '../edge/client.ts';
+import { edgeToolNames } from '../edge/client.ts';
 import { hasPlugin } from '../edge/plugins.ts';
 import { SmallButton } from '../ui/button.tsx';
 import { Field, Select } from '../ui/form.tsx';
-import { listIn } from './example-tools.ts';
+import { parseToolList } from './example-tools.ts';
 
-type Tool = Record<string, unknown>;
+type ToolFields = Record<string, unknown>;
 /** Who answers the calls of a tool. */
-type Answerer = 'caller' | 'worker' | 'http' | 'agent' | 'api';
+type ToolRunner = 'caller' | 'worker' | 'http' | 'agent' | 'api';
 
-const ANSWERED_BY: readonly (readonly [Answerer, string])[] = [
+const TOOL_RUNNERS: readonly (readonly [ToolRunner, string])[] = [
   ['caller', 'The agent’s caller'],
   ['worker', 'A tool of this edge'],
   ['http', 'An address'],
   ['agent', 'Another agent'],
 ];
-const NO_INPUT = { type: 'object', properties: {} };
+const EMPTY_INPUT_SCHEMA = { type: 'object', properties: {} };
 
 interface ToolsFormProps {
   /** JSON of a list. */
@@ -25,9 +25,9 @@ interface ToolsFormProps {
 
 /** Edits tools by their names, who answers them, and whether a person must approve their calls. What else they have stays. */
 export function ToolsForm({ tools, onChange }: ToolsFormProps) {
-  const list = (listIn(tools) ?? []).map((tool) => Object(tool) as Tool);
-  const store = (next: readonly Tool[]) => onChange(next.length === 0 ? '' : JSON.stringify(next, null, 2));
-  const change = (at: number, tool: Tool) => store(list.map((one, index) => (index === at ? tool : one)));
+  const list = (parseToolList(tools) ?? []).map((tool) => Object(tool) as ToolFields);
+  const store = (next: readonly ToolFields[]) => onChange(next.length === 0 ? '' : JSON.stringify(next, null, 2));
+  const change = (at: number, tool: ToolFields) => store(list.map((one, index) => (index === at ? tool : one)));
   return (
     <fieldset class="stack">
       <legend>Tools</legend>
@@ -43,7 +43,7 @@ export function ToolsForm({ tools, onChange }: ToolsFormProps) {
       <p class="row">
         <SmallButton
           name="Add a tool"
-          onClick={() => store([...list, { name: '', description: '', input_schema: NO_INPUT }])}
+          onClick={() => store([...list, { name: '', description: '', input_schema: EMPTY_INPUT_SCHEMA }])}
         />
       </p>
     </fieldset>
@@ -51,16 +51,16 @@ export function ToolsForm({ tools, onChange }: ToolsFormProps) {
 }
 
 interface ToolRowProps {
-  tool: Tool;
-  onChange(tool: Tool): void;
+  tool: ToolFields;
+  onChange(tool: ToolFields): void;
   onRemove(): void;
 }
 
 function ToolRow({ tool, onChange, onRemove }: ToolRowProps) {
-  const kind = kindOf(tool);
-  const run = Object(tool.run) as Tool;
+  const kind = toolRunnerOf(tool);
+  const run = Object(tool.run) as ToolFields;
   const name = String(tool.name ?? '');
-  const text = (label: string, value: unknown, set: (text: string) => void, list?: string) => (
+  const renderTextField = (label: string, value: unknown, set: (text: string) => void, list?: string) => (
     <Field label={label}>
       {(ids) => (
         <input
@@ -86,7 +86,7 @@ function ToolRow({ tool, onChange, onRemove }: ToolRowProps) {
   }
   return (
     <div class="fields tool">
-      {text(
+      {renderTextField(
         'Name of the tool',
         name,
         (next) => onChange({ ...tool, name: next }),
@@ -97,15 +97,22 @@ function ToolRow({ tool, onChange, onRemove }: ToolRowProps) {
           <Select
             {...ids}
             value={kind}
-            options={hasPlugin('runs') ? ANSWERED_BY : ANSWERED_BY.slice(0, 1)}
-            onChoose={(next) => onChange(asKind(tool, next as Answerer))}
+            options={hasPlugin('runs') ? TOOL_RUNNERS : TOOL_RUNNERS.slice(0, 1)}
+            onChoose={(next) => onChange(withRunner(tool, next as ToolRunner))}
           />
         )}
       </Field>
-      {kind === 'http' && text('Address (URL)', run.url, (url) => onChange({ ...tool, run: { ...run, url } }))}
+      {kind === 'http' &&
+        renderTextField('Address (URL)', run.url, (url) => onChange({ ...tool, run: { ...run, url } }))}
       {kind === 'agent' &&
-        text('Agent', run.agent, (agent) => onChange({ ...tool, run: { ...run, agent } }), 'agents-of-tools')}
-      {kind !== 'worker' && text('What it does', tool.description, (description) => onChange({ ...tool, description }))}
+        renderTextField(
+          'Agent',
+          run.agent,
+          (agent) => onChange({ ...tool, run: { ...run, agent } }),
+          'agents-of-tools',
+        )}
+      {kind !== 'worker' &&
+        renderTextField('What it does', tool.description, (description) => onChange({ ...tool, description }))}
       <span class="row">
         {kind !== 'caller' && (
           <label class="chip">
@@ -120,7 +127,7 @@ function ToolRow({ tool, onChange, onRemove }: ToolRowProps) {
         <SmallButton name="Remove" label={`Remove the tool ${name}`} onClick={onRemove} />
       </span>
       <datalist id="tools-of-edge">
-        {toolsOfEdge.value.map((one) => (
+        {edgeToolNames.value.map((one) => (
           <option key={one} value={one} />
         ))}
       </datalist>
@@ -133,17 +140,17 @@ function ToolRow({ tool, onChange, onRemove }: ToolRowProps) {
   );
 }
 
-function kindOf({ type, run }: Tool): Answerer {
+function toolRunnerOf({ type, run }: ToolFields): ToolRunner {
   if (run === undefined) return type === undefined || type === 'custom' ? 'caller' : 'api';
-  const { url, agent } = Object(run) as Tool;
+  const { url, agent } = Object(run) as ToolFields;
   return url !== undefined ? 'http' : agent !== undefined ? 'agent' : 'worker';
 }
 
 /** @returns a tool that somebody else answers; what a person must approve stays so */
-function asKind({ run, ...tool }: Tool, kind: Answerer): Tool {
-  const { approval } = Object(run) as Tool;
+function withRunner({ run, ...tool }: ToolFields, kind: ToolRunner): ToolFields {
+  const { approval } = Object(run) as ToolFields;
   const approved = approval === undefined ? {} : { approval };
-  const withInput = { ...tool, input_schema: tool.input_schema ?? NO_INPUT };
+  const withInput = { ...tool, input_schema: tool.input_schema ?? EMPTY_INPUT_SCHEMA };
   switch (kind) {
     case 'http':
       return { ...withInput, run: { url: '', ...approved } };
@@ -156,9 +163,9 @@ function asKind({ run, ...tool }: Tool, kind: Answerer): Tool {
   }
 }
 
-function withApproval(tool: Tool, isNeeded: boolean): Tool {
-  const isWorker = kindOf(tool) === 'worker';
-  const { approval: _, ...run } = (tool.run === 'worker' ? { worker: true } : Object(tool.run)) as Tool;
+function withApproval(tool: ToolFields, isNeeded: boolean): ToolFields {
+  const isWorker = toolRunnerOf(tool) === 'worker';
+  const { approval: _, ...run } = (tool.run === 'worker' ? { worker: true } : Object(tool.run)) as ToolFields;
   if (isNeeded) return { ...tool, run: { ...run, approval: 'always' } };
   return { ...tool, run: isWorker && Object.keys(run).length === 1 ? 'worker' : run };
 }

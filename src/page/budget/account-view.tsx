@@ -3,26 +3,33 @@ import type { AccountQuota } from '../edge/account.ts';
 import { identity } from '../edge/identity.ts';
 import { hasPlugin } from '../edge/plugins.ts';
 import { FirstFault } from '../edge/retry-fault.tsx';
-import { Binding } from './binding.tsx';
+import { BindingLimits } from './binding-limits.tsx';
 import { Breakdown } from './breakdown.tsx';
 import { Credit } from './credit.tsx';
-import { LIMITS } from './figures/limit-names.ts';
-import { listNewest } from './figures/listed-requests.ts';
-import { account, keepReporting, ledTo, reportedQuota, reportFault, spend } from './figures/report.ts';
-import { LedHeading } from './led-heading.tsx';
+import { LIMIT_FORMS } from './figures/limit-names.ts';
+import { chooseNewestKind } from './figures/listed-requests.ts';
+import {
+  dailySpend,
+  focusTarget,
+  pollShownAccount,
+  reportedQuota,
+  reportFault,
+  shownAccount,
+} from './figures/report.ts';
+import { FocusHeading } from './focus-heading.tsx';
 import { LimitsForm } from './limits-form.tsx';
-import { ACCOUNTS, showRequests } from './links.tsx';
-import { GroupOf } from './membership.tsx';
+import { ACCOUNTS_HREF, showRequests } from './links.tsx';
+import { GroupMembership } from './membership.tsx';
 import { Savings } from './savings-view.tsx';
 import { SpendChart } from './spend-chart.tsx';
 import { Tokens } from './tokens.tsx';
 
-const ALL_LIMITS = Object.keys(LIMITS) as (keyof typeof LIMITS)[];
+const LIMIT_NAMES = Object.keys(LIMIT_FORMS) as (keyof typeof LIMIT_FORMS)[];
 
 /** Shows an admin one account: what binds it, what can be changed, and what it has spent. */
 export function AccountView() {
-  useEffect(keepReporting, []);
-  const id = account.value;
+  useEffect(pollShownAccount, []);
+  const id = shownAccount.value;
   const stands = reportedQuota.value;
   return (
     <>
@@ -32,15 +39,15 @@ export function AccountView() {
           class="link"
           onClick={() => {
             showRequests(id);
-            void listNewest(id);
+            void chooseNewestKind(id);
           }}
         >
           Its requests
         </button>
       </ViewHead>
       <FirstFault of={[reportFault]} />
-      <Binding stands={stands} />
-      {stands && isUnused(stands) && (
+      <BindingLimits stands={stands} />
+      {stands && isUnknownAccount(stands) && (
         <p class="quiet">It has spent nothing and has no limits of its own. Is the name right?</p>
       )}
       {stands && (
@@ -48,14 +55,14 @@ export function AccountView() {
           <section class="panel stack" aria-labelledby="limits">
             <h3 id="limits">Limits</h3>
             <LimitsForm
-              of={{ kind: 'account', id }}
-              own={stands.own_limits ?? {}}
-              names={ALL_LIMITS.filter((name) => name !== 'alerts' || hasPlugin('operator'))}
+              target={{ kind: 'account', id }}
+              ownLimits={stands.own_limits ?? {}}
+              names={LIMIT_NAMES.filter((name) => name !== 'alerts' || hasPlugin('operator'))}
               inForce={stands.limits}
             />
           </section>
           <div class="stack">
-            {hasPlugin('pools') && <GroupOf account={id} group={stands.group} />}
+            {hasPlugin('pools') && <GroupMembership account={id} group={stands.group} />}
             <Credit account={id} hasTotal={stands.total.limit_usd !== null} />
           </div>
         </div>
@@ -66,7 +73,7 @@ export function AccountView() {
       </section>
       <Breakdown />
       <div class="budget-columns">
-        <SpendChart days={spend.value} isOwn={id === identity.value.account} />
+        <SpendChart days={dailySpend.value} isOwn={id === identity.value.account} />
         <Savings />
       </div>
     </>
@@ -74,7 +81,7 @@ export function AccountView() {
 }
 
 /** @returns whether nothing is known of an account: it may be one that does not exist */
-function isUnused({ total, own_limits: own, group }: AccountQuota): boolean {
+function isUnknownAccount({ total, own_limits: own, group }: AccountQuota): boolean {
   return total.settled_usd === 0 && total.held_usd === 0 && own === null && group === null;
 }
 
@@ -88,12 +95,12 @@ interface ViewHeadProps {
 export function ViewHead({ kind, id, children }: ViewHeadProps) {
   return (
     <header class="apart view-head">
-      <LedHeading to={id}>
+      <FocusHeading target={id}>
         {kind} {id}
-      </LedHeading>
+      </FocusHeading>
       <span class="inline">
         {children}
-        <a href={ACCOUNTS} onClick={() => (ledTo.value = ACCOUNTS)}>
+        <a href={ACCOUNTS_HREF} onClick={() => (focusTarget.value = ACCOUNTS_HREF)}>
           All accounts
         </a>
       </span>

@@ -3,27 +3,27 @@ import { useEffect } from 'preact/hooks';
 import type { Page } from '../../client/index.ts';
 import type { AccountSpendRow, GroupReport } from '../../edge/answers.ts';
 import { readJson } from '../edge/client.ts';
-import { type Column, List, type RowOf } from '../edge/list.tsx';
+import { type Column, List, type RowDefinition } from '../edge/list.tsx';
 import { hasPlugin } from '../edge/plugins.ts';
 import { Form, Select, SubmitButton } from '../ui/form.tsx';
 import { formatCount, formatMoment } from '../ui/format.ts';
 import { Usd } from '../ui/usd.tsx';
-import { BindingCell } from './binding.tsx';
+import { BindingCell } from './binding-limits.tsx';
 import { accountsOrder, isOrderChosen, orderByNeed } from './figures/accounts-order.ts';
-import { NEARLY, usedShare } from './figures/limit-names.ts';
-import { LedHeading } from './led-heading.tsx';
-import { ACCOUNTS, AccountLink, GroupLink, showAccount, showGroup, showRefusedToday } from './links.tsx';
+import { NEARLY_USED_SHARE, usedShareOf } from './figures/limit-names.ts';
+import { FocusHeading } from './focus-heading.tsx';
+import { ACCOUNTS_HREF, AccountLink, GroupLink, showAccount, showGroup, showRejectedToday } from './links.tsx';
 
-type Period = 'day' | 'week' | 'month';
+type SpendPeriod = 'day' | 'week' | 'month';
 
-const SPENT_IN = [
+const PERIOD_OPTIONS = [
   ['day', 'today'],
   ['week', 'this week'],
   ['month', 'this month'],
 ] as const;
-const MOST_ACCOUNT_NAMES = 1_000;
+const MAX_ACCOUNT_NAMES = 1_000;
 
-const period = signal<Period>('month');
+const spendPeriod = signal<SpendPeriod>('month');
 
 /** Lists all accounts and groups where they share budgets, which have the lists. A name opens a view of its own. */
 export function BudgetAccounts() {
@@ -33,9 +33,9 @@ export function BudgetAccounts() {
 function AccountByName() {
   return (
     <section class="stack" aria-labelledby="accounts">
-      <LedHeading id="accounts" to={ACCOUNTS}>
+      <FocusHeading id="accounts" target={ACCOUNTS_HREF}>
         Accounts
-      </LedHeading>
+      </FocusHeading>
       <OpenAccount />
       <p class="quiet">A list of all accounts needs the plugin “pools”, which this edge does not include.</p>
     </section>
@@ -43,27 +43,31 @@ function AccountByName() {
 }
 
 function AccountLists() {
-  useEffect(() => void sortByNeed(), []);
+  useEffect(() => void chooseInitialOrder(), []);
   return (
     <>
       <section class="stack" aria-labelledby="accounts">
         <div class="apart">
-          <LedHeading id="accounts" to={ACCOUNTS}>
+          <FocusHeading id="accounts" target={ACCOUNTS_HREF}>
             Accounts
-          </LedHeading>
+          </FocusHeading>
           <div class="inline filters">
             <OpenAccount />
             <label class="inline">
               <span class="quiet">Spent</span>
-              <Select value={period.value} options={SPENT_IN} onChoose={(one) => (period.value = one as Period)} />
+              <Select
+                value={spendPeriod.value}
+                options={PERIOD_OPTIONS}
+                onChoose={(one) => (spendPeriod.value = one as SpendPeriod)}
+              />
             </label>
           </div>
         </div>
         <List<AccountSpendRow>
           name="Accounts"
           path="/accounts"
-          query={{ period: period.value }}
-          columns={accountColumns(period.value)}
+          query={{ period: spendPeriod.value }}
+          columns={createAccountColumns(spendPeriod.value)}
           row={ACCOUNT_ROW}
           sort={accountsOrder}
           empty="No account has asked for anything yet. An account is made by its first request."
@@ -74,7 +78,7 @@ function AccountLists() {
         <List<GroupReport>
           name="Groups"
           path="/groups"
-          columns={groupColumns(period.value)}
+          columns={createGroupColumns(spendPeriod.value)}
           row={{ key: ({ id }) => id }}
           empty="No group has limits. Accounts of a group share a budget: open one by its name to give it one."
         />
@@ -85,21 +89,22 @@ function AccountLists() {
 }
 
 /** Begins with the tightest where somebody is nearly at a limit or refused, else with who spent most. */
-async function sortByNeed(): Promise<void> {
+async function chooseInitialOrder(): Promise<void> {
   if (isOrderChosen.value) return;
   // Without it the list stands in its usual order, and says itself why it cannot be read.
   const first = await readJson<Page<AccountSpendRow>>('/accounts', { query: { sort: 'used', limit: 1 } }).catch(
     () => undefined,
   );
   const [row] = first?.data ?? [];
-  const isNeeded = row && (row.blocked_by !== null || (row.tightest !== null && usedShare(row.tightest) >= NEARLY));
+  const isNeeded =
+    row && (row.blocked_by !== null || (row.tightest !== null && usedShareOf(row.tightest) >= NEARLY_USED_SHARE));
   if (isNeeded) orderByNeed();
   isOrderChosen.value = true;
 }
 
-const ACCOUNT_ROW: RowOf<AccountSpendRow> = { key: ({ id }) => id };
+const ACCOUNT_ROW: RowDefinition<AccountSpendRow> = { key: ({ id }) => id };
 
-function accountColumns(of: Period): Column<AccountSpendRow>[] {
+function createAccountColumns(spendPeriod: SpendPeriod): Column<AccountSpendRow>[] {
   return [
     {
       name: 'Account',
@@ -116,7 +121,7 @@ function accountColumns(of: Period): Column<AccountSpendRow>[] {
         </>
       ),
     },
-    { name: 'Spent', kind: 'number', sort: 'spent', cell: ({ spent_usd }) => <Usd value={spent_usd[of]} /> },
+    { name: 'Spent', kind: 'number', sort: 'spent', cell: ({ spent_usd }) => <Usd value={spent_usd[spendPeriod]} /> },
     { name: 'Tightest limit', kind: 'text', sort: 'used', cell: (row) => <BindingCell row={row} /> },
     {
       name: 'Refused today',
@@ -124,7 +129,7 @@ function accountColumns(of: Period): Column<AccountSpendRow>[] {
       sort: 'refused',
       cell: ({ id, refused_today }) =>
         refused_today > 0 && (
-          <button type="button" class="link" onClick={() => showRefusedToday(id)}>
+          <button type="button" class="link" onClick={() => showRejectedToday(id)}>
             {formatCount(refused_today)}
           </button>
         ),
@@ -139,10 +144,10 @@ function accountColumns(of: Period): Column<AccountSpendRow>[] {
   ];
 }
 
-function groupColumns(of: Period): Column<GroupReport>[] {
+function createGroupColumns(spendPeriod: SpendPeriod): Column<GroupReport>[] {
   return [
     { name: 'Group', kind: 'text', cell: ({ id }) => <GroupLink group={id} /> },
-    { name: 'Spent', kind: 'number', cell: (group) => <Usd value={group[of].spent_usd} /> },
+    { name: 'Spent', kind: 'number', cell: (group) => <Usd value={group[spendPeriod].spent_usd} /> },
     {
       name: 'Tightest limit',
       kind: 'text',
@@ -151,14 +156,14 @@ function groupColumns(of: Period): Column<GroupReport>[] {
   ];
 }
 
-const names = signal<readonly string[]>([]);
+const accountNames = signal<readonly string[]>([]);
 
 /** Opens an account by its name, which may be one that has asked for nothing yet. */
 function OpenAccount() {
   const readNames = () =>
-    void readJson<Page<{ id: string }>>('/accounts', { query: { limit: MOST_ACCOUNT_NAMES } })
+    void readJson<Page<{ id: string }>>('/accounts', { query: { limit: MAX_ACCOUNT_NAMES } })
       .then(({ data }) => {
-        names.value = data.map(({ id }) => id);
+        accountNames.value = data.map(({ id }) => id);
       })
       // Any name can be typed without them.
       .catch(() => {});
@@ -176,7 +181,7 @@ function OpenAccount() {
         />
       </label>
       <datalist id="names">
-        {names.value.map((name) => (
+        {accountNames.value.map((name) => (
           <option key={name} value={name} />
         ))}
       </datalist>

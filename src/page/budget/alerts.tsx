@@ -1,11 +1,11 @@
 import type { AlertRow } from '../../edge/answers.ts';
 import { type Column, List } from '../edge/list.tsx';
-import { exactUsd, formatMoment, formatShare } from '../ui/format.ts';
-import { limitTitle } from './figures/limit-names.ts';
-import { LedHeading } from './led-heading.tsx';
-import { sayTries } from './tries.ts';
+import { formatExactUsd, formatMoment, formatShare } from '../ui/format.ts';
+import { describeAttempts } from './delivery-attempts.ts';
+import { limitTitleOf } from './figures/limit-names.ts';
+import { FocusHeading } from './focus-heading.tsx';
 
-const STATES: Record<AlertRow['state'], string> = {
+const ALERT_STATE_TEXTS: Record<AlertRow['state'], string> = {
   pending: 'being sent',
   delivered: 'delivered',
   parked: 'parked',
@@ -13,18 +13,18 @@ const STATES: Record<AlertRow['state'], string> = {
 };
 
 const ALERT_COLUMNS: readonly Column<AlertRow>[] = [
-  { name: 'Alert', kind: 'text', cell: sentenceFor },
+  { name: 'Alert', kind: 'text', cell: describeAlert },
   { name: 'When', cell: ({ created_at }) => formatMoment(created_at) },
-  { name: 'State', kind: 'text', cell: alertState },
+  { name: 'State', kind: 'text', cell: renderAlertState },
 ];
 
 /** Shows the last alerts. @param to where a link leads to them; absent beside other lists */
 export function Alerts({ to }: { to?: string }) {
   return (
     <section class="stack" aria-labelledby="alerts">
-      <LedHeading id="alerts" to={to}>
+      <FocusHeading id="alerts" target={to}>
         Alerts
-      </LedHeading>
+      </FocusHeading>
       <List<AlertRow>
         name="Alerts"
         path="/alerts"
@@ -42,20 +42,22 @@ function isUndelivered({ state, error }: AlertRow): boolean {
 }
 
 /** What was tried in vain is never “being sent”. */
-function alertState(row: AlertRow) {
-  if (!isUndelivered(row)) return STATES[row.state];
+function renderAlertState(row: AlertRow) {
+  if (!isUndelivered(row)) return ALERT_STATE_TEXTS[row.state];
   return (
     <span class="state" data-look="refused">
-      {[row.state === 'parked' ? STATES.parked : 'not delivered', sayTries(row)].filter(Boolean).join(': ')}
+      {[row.state === 'parked' ? ALERT_STATE_TEXTS.parked : 'not delivered', describeAttempts(row)]
+        .filter(Boolean)
+        .join(': ')}
     </span>
   );
 }
 
-function sentenceFor({ kind, node, limit, window, threshold, limit_usd, subject }: AlertRow): string {
+function describeAlert({ kind, node, limit, window, threshold, limit_usd, subject }: AlertRow): string {
   const who = node.type === 'deployment' ? 'The deployment' : node.id;
   switch (kind) {
     case 'threshold':
-      return `${who} has passed ${formatShare(threshold ?? 0)} of ${exactUsd(limit_usd ?? 0)} (${limitTitle(limit ?? '').toLowerCase()}, ${window})`;
+      return `${who} has passed ${formatShare(threshold ?? 0)} of ${formatExactUsd(limit_usd ?? 0)} (${limitTitleOf(limit ?? '').toLowerCase()}, ${window})`;
     case 'over_hold':
       return `${who} was billed more than was set aside: ${subject}`;
     case 'webhook_parked':

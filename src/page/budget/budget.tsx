@@ -1,66 +1,66 @@
 import { identity } from '../edge/identity.ts';
-import { Later, type Load } from '../edge/later.tsx';
+import { LazyComponent, type LoadComponent } from '../edge/lazy-component.tsx';
 import { hasPlugin } from '../edge/plugins.ts';
-import { type BudgetView, budgetName, budgetView, go } from '../ui/route.ts';
+import { type BudgetView, budgetName, budgetView, navigate } from '../ui/route.ts';
 import { Tabs } from '../ui/tabs.tsx';
-import { account } from './figures/report.ts';
+import { shownAccount } from './figures/report.ts';
 
 /** The tabs, each with the views that stand in it. Where there are several, the first is shown at first. */
-const TABS: readonly { name: string; views: readonly BudgetView[]; isForAdmins?: boolean }[] = [
+const BUDGET_TABS: readonly { name: string; views: readonly BudgetView[]; isForAdmins?: boolean }[] = [
   { name: 'Overview', views: ['overview'] },
   { name: 'Accounts', views: ['accounts', 'groups'], isForAdmins: true },
   { name: 'Requests', views: ['requests', 'refused', 'failed', 'webhooks'] },
 ];
 
-const LOADS = {
+const VIEW_LOADERS = {
   overview: async () => (await import('./overview.tsx')).BudgetOverview,
   accounts: async () => (await import('./accounts.tsx')).BudgetAccounts,
   account: async () => (await import('./account-view.tsx')).AccountView,
   group: async () => (await import('./group-view.tsx')).GroupView,
   requests: async () => (await import('./requests.tsx')).BudgetRequests,
-} satisfies Record<string, Load>;
+} satisfies Record<string, LoadComponent>;
 
 /** Shows what was spent, by whom, and each request. Everybody but an admin has one account only: their own. */
 export function Budget() {
   const { admin } = identity.value;
-  const tabs = TABS.filter(({ isForAdmins }) => admin || !isForAdmins);
-  const load = loadFor(budgetView.value, budgetName.value !== undefined);
-  const content = () => (
+  const tabs = BUDGET_TABS.filter(({ isForAdmins }) => admin || !isForAdmins);
+  const load = findLoader(budgetView.value, budgetName.value !== undefined);
+  const renderContent = () => (
     <div class="stack budget-view">
-      <Later key={load} load={load} />
+      <LazyComponent key={load} load={load} />
     </div>
   );
   return (
     <div class="page budget">
       <header class="apart page-head">
         <h1>Budget</h1>
-        {!admin && <span class="tag">{account.value}</span>}
+        {!admin && <span class="tag">{shownAccount.value}</span>}
       </header>
       <div>
         <Tabs
           label="Budget"
-          tabs={tabs.map(({ name }) => ({ name, content }))}
+          tabs={tabs.map(({ name }) => ({ name, content: renderContent }))}
           shown={Math.max(
             0,
             tabs.findIndex(({ views }) => views.includes(budgetView.value)),
           )}
-          onChoose={(at) => go('budget', tabs[at]?.views[0] ?? 'overview')}
+          onChoose={(at) => navigate('budget', tabs[at]?.views[0] ?? 'overview')}
         />
       </div>
     </div>
   );
 }
 
-function loadFor(view: BudgetView, isNamed: boolean): Load {
-  if (!identity.value.admin) return view === 'overview' ? LOADS.overview : LOADS.requests;
+function findLoader(view: BudgetView, isNamed: boolean): LoadComponent {
+  if (!identity.value.admin) return view === 'overview' ? VIEW_LOADERS.overview : VIEW_LOADERS.requests;
   switch (view) {
     case 'overview':
-      return LOADS.overview;
+      return VIEW_LOADERS.overview;
     case 'accounts':
-      return isNamed ? LOADS.account : LOADS.accounts;
+      return isNamed ? VIEW_LOADERS.account : VIEW_LOADERS.accounts;
     case 'groups':
-      return isNamed && hasPlugin('pools') ? LOADS.group : LOADS.accounts;
+      return isNamed && hasPlugin('pools') ? VIEW_LOADERS.group : VIEW_LOADERS.accounts;
     default:
-      return LOADS.requests;
+      return VIEW_LOADERS.requests;
   }
 }

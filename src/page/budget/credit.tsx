@@ -1,35 +1,35 @@
 import { useSignal } from '@preact/signals';
 import { useRef } from 'preact/hooks';
-import { inPath } from '../../client/transport.ts';
+import { encodePathSegment } from '../../client/transport.ts';
 import type { CreditRow, ServedPath } from '../../edge/answers.ts';
 import { useAction } from '../edge/async-action.ts';
 import { readJson } from '../edge/client.ts';
-import { fieldFault } from '../edge/field-fault.ts';
+import { parseFieldFault } from '../edge/field-fault.ts';
 import { type Column, List } from '../edge/list.tsx';
 import { pollNow } from '../edge/poll.ts';
 import { announce } from '../ui/announcer.tsx';
 import { Fault } from '../ui/fault.tsx';
 import { Field, Form, SubmitButton } from '../ui/form.tsx';
-import { exactUsd, formatMoment } from '../ui/format.ts';
+import { formatExactUsd, formatMoment } from '../ui/format.ts';
 import { Usd } from '../ui/usd.tsx';
-import { CREDIT_FIELDS } from './links.tsx';
+import { CREDIT_FIELDS_ID } from './links.tsx';
 
 const CREDIT_COLUMNS: readonly Column<CreditRow>[] = [
   { name: 'Given', kind: 'text', cell: ({ created_at }) => formatMoment(created_at) },
-  { name: 'Credit', kind: 'number', cell: ({ usd }) => exactUsd(usd) },
+  { name: 'Credit', kind: 'number', cell: ({ usd }) => formatExactUsd(usd) },
   { name: 'Left', kind: 'number', cell: ({ usd, left_usd }) => <Usd isSum of={usd} value={left_usd} /> },
-  { name: 'Note', kind: 'text', cell: ({ note, expires_at }) => creditNote(note, expires_at) },
+  { name: 'Note', kind: 'text', cell: ({ note, expires_at }) => describeCreditNote(note, expires_at) },
 ];
-const FIELDS = ['usd', 'note'];
+const CREDIT_FORM_FIELDS = ['usd', 'note'];
 
 /** Gives an account credit, and lists what it was given. @param hasTotal whether a limit in all is in force: credit adds to that */
 export function Credit({ account, hasTotal }: { account: string; hasTotal: boolean }) {
-  const { busy, fault, run } = useAction();
+  const { isBusy: busy, fault, run } = useAction();
   const notice = useSignal('');
   const form = useRef<HTMLElement>(null);
   // The same until the edge has it: a press that is repeated gives nothing twice.
   const key = useRef(crypto.randomUUID());
-  const path: ServedPath = `/accounts/${inPath(account)}/credit`;
+  const path: ServedPath = `/accounts/${encodePathSegment(account)}/credit`;
   const give = (data: FormData) => {
     notice.value = '';
     return run(async () => {
@@ -39,12 +39,12 @@ export function Credit({ account, hasTotal }: { account: string; hasTotal: boole
       await readJson(path, { method: 'POST', body, headers: { 'idempotency-key': key.current } });
       key.current = crypto.randomUUID();
       form.current?.querySelector('form')?.reset();
-      notice.value = `${sayCredit(usd)}.`;
-      announce(`${sayCredit(usd)} to ${account}.`);
+      notice.value = `${formatCredit(usd)}.`;
+      announce(`${formatCredit(usd)} to ${account}.`);
       pollNow();
     });
   };
-  const shownFault = fieldFault(fault.value ?? '', FIELDS);
+  const shownFault = parseFieldFault(fault.value ?? '', CREDIT_FORM_FIELDS);
   return (
     <section ref={form} class="panel stack" aria-labelledby="credit">
       <h3 id="credit">Credit</h3>
@@ -55,7 +55,7 @@ export function Credit({ account, hasTotal }: { account: string; hasTotal: boole
         </p>
       )}
       <Form onSubmit={(data) => void give(data)}>
-        <div class="fields" id={CREDIT_FIELDS}>
+        <div class="fields" id={CREDIT_FIELDS_ID}>
           <Field label="Dollars of credit" fault={shownFault.field === 'usd' ? shownFault.message : undefined}>
             {(ids) => <input {...ids} name="usd" type="number" step="any" required />}
           </Field>
@@ -79,10 +79,10 @@ export function Credit({ account, hasTotal }: { account: string; hasTotal: boole
   );
 }
 
-function sayCredit(usd: number): string {
-  return usd < 0 ? `${exactUsd(-usd)} of credit is taken back` : `${exactUsd(usd)} of credit is given`;
+function formatCredit(usd: number): string {
+  return usd < 0 ? `${formatExactUsd(-usd)} of credit is taken back` : `${formatExactUsd(usd)} of credit is given`;
 }
 
-function creditNote(note: string | null, expiresAt: string | null): string {
+function describeCreditNote(note: string | null, expiresAt: string | null): string {
   return [note ?? [], expiresAt === null ? [] : `until ${formatMoment(expiresAt)}`].flat().join(' · ');
 }

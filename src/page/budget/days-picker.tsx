@@ -1,18 +1,18 @@
 import { Select } from '../ui/form.tsx';
-import { dayAgo, ownDays, RANGE_NAMES, type RangeName, range as sharedRange } from './figures/days.ts';
+import { customDays, formatDayAgo, RANGE_NAMES, type RangeName, listedRange as sharedRange } from './figures/days.ts';
 
 /** Lets the user choose which days are looked at: of most lists the same. @param of tells several pickers apart */
-export function DaysPicker({ of, range = sharedRange }: { of: string; range?: typeof sharedRange }) {
+export function DaysPicker({ of: listName, range = sharedRange }: { of: string; range?: typeof sharedRange }) {
   const set = (end: 'first' | 'last', day: string) => {
     if (day === '') return;
-    const next = { ...ownDays.value, [end]: day };
+    const next = { ...customDays.value, [end]: day };
     // Days the wrong way round are one day: the one that was chosen last.
-    ownDays.value = next.first <= next.last ? next : { first: day, last: day };
+    customDays.value = next.first <= next.last ? next : { first: day, last: day };
   };
   return (
     <div class="inline filters">
       <Select
-        label={`Days of ${of}, in UTC`}
+        label={`Days of ${listName}, in UTC`}
         value={range.value}
         options={RANGE_NAMES}
         onChoose={(name) => (range.value = name as RangeName)}
@@ -23,8 +23,8 @@ export function DaysPicker({ of, range = sharedRange }: { of: string; range?: ty
             key={end}
             type="date"
             aria-label={end === 'first' ? 'First day, in UTC' : 'Last day, in UTC'}
-            max={dayAgo(0)}
-            value={ownDays.value[end]}
+            max={formatDayAgo(0)}
+            value={customDays.value[end]}
             onChange={(event) => set(end, event.currentTarget.value)}
           />
         ))}

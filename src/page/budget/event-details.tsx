@@ -1,6 +1,6 @@
 import { useSignal } from '@preact/signals';
 import { useEffect } from 'preact/hooks';
-import { inPath } from '../../client/transport.ts';
+import { encodePathSegment } from '../../client/transport.ts';
 import type { EventReport, EventRow } from '../../edge/answers.ts';
 import { useAction } from '../edge/async-action.ts';
 import { readJson } from '../edge/client.ts';
@@ -18,7 +18,9 @@ export function EventDetails({ row }: { row: EventRow }) {
   // biome-ignore lint/correctness/useExhaustiveDependencies: these are what has changed when there is more to read.
   useEffect(() => {
     void run(async () => {
-      report.value = await readJson<EventReport>(`/webhooks/${inPath(source)}/events/${inPath(id)}`);
+      report.value = await readJson<EventReport>(
+        `/webhooks/${encodePathSegment(source)}/events/${encodePathSegment(id)}`,
+      );
     });
   }, [source, id, row.state, row.attempts]);
   const event = report.value;

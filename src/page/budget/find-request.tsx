@@ -1,6 +1,6 @@
 import { useSignal } from '@preact/signals';
 import { SluiceError } from '../../client/index.ts';
-import { inPath } from '../../client/transport.ts';
+import { encodePathSegment } from '../../client/transport.ts';
 import type { LedgerRequest } from '../../edge/answers.ts';
 import { useAction } from '../edge/async-action.ts';
 import { readJson } from '../edge/client.ts';
@@ -9,10 +9,10 @@ import { Form, SubmitButton } from '../ui/form.tsx';
 import { showAccount } from './links.tsx';
 import { RequestDetails } from './request-details.tsx';
 
-const UNKNOWN =
+const UNKNOWN_REQUEST_MESSAGE =
   'No ledger contains this id. Requests that were rejected for their token or body, or that asked for no answer, are only in the log. Rows older than the retention are deleted. The upstream’s own id finds failed requests of the 200 accounts that failed last.';
 /** What the id of every request begins with. */
-const REQUEST_ID = 'req_';
+const REQUEST_ID_PREFIX = 'req_';
 
 /**
  * Finds a request by its id, this edge's or the upstream's, whosever it is, and says what it cost or why it was refused. Any other text is the name of an
@@ -23,7 +23,7 @@ export function FindRequest() {
   const { fault, run } = useAction();
   const find = async (id: string) => {
     found.value = undefined;
-    if (id !== '' && !id.startsWith(REQUEST_ID)) return showAccount(id);
+    if (id !== '' && !id.startsWith(REQUEST_ID_PREFIX)) return showAccount(id);
     await run(async () => {
       if (id !== '') found.value = await readRequest(id);
     });
@@ -55,8 +55,8 @@ export function FindRequest() {
 /** @throws Error that says where else to look, for an id that no ledger has */
 async function readRequest(id: string): Promise<LedgerRequest> {
   try {
-    return await readJson<LedgerRequest>(`/usage/requests/${inPath(id)}`);
+    return await readJson<LedgerRequest>(`/usage/requests/${encodePathSegment(id)}`);
   } catch (thrown) {
-    throw thrown instanceof SluiceError && thrown.status === 404 ? new Error(UNKNOWN) : thrown;
+    throw thrown instanceof SluiceError && thrown.status === 404 ? new Error(UNKNOWN_REQUEST_MESSAGE) : thrown;
   }
 }

@@ -1,16 +1,16 @@
 import type { ComponentChildren } from 'preact';
-import { exactUsd, formatReset } from '../ui/format.ts';
+import { formatExactUsd, formatReset } from '../ui/format.ts';
 import { Usd } from '../ui/usd.tsx';
-import { NEARLY } from './figures/limit-names.ts';
+import { NEARLY_USED_SHARE } from './figures/limit-names.ts';
 
 interface GaugeProps {
   title: ComponentChildren;
   value: ComponentChildren;
-  of: ComponentChildren;
+  limitText: ComponentChildren;
   /** The used part of the limit, from 0 to 1; undefined without a limit. */
-  full: number | undefined;
+  usedShare: number | undefined;
   /** The held part of the limit, from 0 to 1. */
-  held: number;
+  heldShare: number;
   note: ComponentChildren;
   /** Whether it refuses requests. Default: it does not. */
   refuses?: boolean;
@@ -19,36 +19,44 @@ interface GaugeProps {
 interface SpendGaugeProps {
   title: string;
   /** Undefined where nothing is known yet. */
-  window: { limit_usd: number | null; spent_usd: number; held_usd: number; resets_at: string } | undefined;
+  spendWindow: { limit_usd: number | null; spent_usd: number; held_usd: number; resets_at: string } | undefined;
 }
 
 /** Shows a gauge for a window of a budget. Money is US dollars. */
-export function SpendGauge({ title, window }: SpendGaugeProps) {
+export function SpendGauge({ title, spendWindow: window }: SpendGaugeProps) {
   // What is not known is not zero.
-  if (!window) return <Gauge title={title} value="–" of="" full={undefined} held={0} note="" />;
+  if (!window) return <Gauge title={title} value="–" limitText="" usedShare={undefined} heldShare={0} note="" />;
   const { limit_usd: limit, spent_usd: spent, held_usd: held, resets_at } = window;
   const resets = `resets ${formatReset(resets_at)}`;
   return (
     <Gauge
       title={title}
       value={<Usd isSum of={limit ?? undefined} value={spent} />}
-      of={limit === null ? 'no limit' : `of ${exactUsd(limit)}`}
-      full={limit === null ? undefined : partOf(spent, limit)}
-      held={limit === null ? 0 : partOf(held, limit)}
+      limitText={limit === null ? 'no limit' : `of ${formatExactUsd(limit)}`}
+      usedShare={limit === null ? undefined : clampedShareOf(spent, limit)}
+      heldShare={limit === null ? 0 : clampedShareOf(held, limit)}
       note={held > 0 ? <Usd isSum of={limit ?? undefined} value={held} after={` set aside · ${resets}`} /> : resets}
     />
   );
 }
 
 /** @returns which part of a limit a figure is, from 0 to 1. */
-export function partOf(figure: number, limit: number): number {
+export function clampedShareOf(figure: number, limit: number): number {
   if (limit === 0) return figure > 0 ? 1 : 0;
   return Math.min(1, Math.max(0, figure / limit));
 }
 
 /** Shows a bar for a limit; the text beside it says the same. Without a limit there is nothing to measure, and no bar. */
-export function Gauge({ title, value, of, full, held, note, refuses = false }: GaugeProps) {
-  const isNearly = full !== undefined && full + held >= NEARLY;
+export function Gauge({
+  title,
+  value,
+  limitText: of,
+  usedShare: full,
+  heldShare: held,
+  note,
+  refuses = false,
+}: GaugeProps) {
+  const isNearly = full !== undefined && full + held >= NEARLY_USED_SHARE;
   return (
     <li class="panel gauge" data-look={refuses ? 'refused' : isNearly ? 'nearly' : undefined}>
       <h2 class="quiet">{title}</h2>

@@ -1,9 +1,9 @@
 import { useSignal } from '@preact/signals';
 import { useEffect } from 'preact/hooks';
-import { inPath } from '../../client/transport.ts';
+import { encodePathSegment } from '../../client/transport.ts';
 import type { AccountSpendRow, GroupReport, ServedPath } from '../../edge/answers.ts';
 import { useAction } from '../edge/async-action.ts';
-import { edge, readJson } from '../edge/client.ts';
+import { getClient, readJson } from '../edge/client.ts';
 import { type Column, List } from '../edge/list.tsx';
 import { pollInto, pollNow } from '../edge/poll.ts';
 import { FirstFault } from '../edge/retry-fault.tsx';
@@ -13,13 +13,13 @@ import { Field, Form, SubmitButton } from '../ui/form.tsx';
 import { budgetName } from '../ui/route.ts';
 import { Usd } from '../ui/usd.tsx';
 import { ViewHead } from './account-view.tsx';
-import { BindingCards, BindingCell } from './binding.tsx';
-import { SHARED_LIMITS } from './figures/limit-names.ts';
+import { BindingCards, BindingCell } from './binding-limits.tsx';
+import { SHARED_LIMIT_NAMES } from './figures/limit-names.ts';
 import { LimitsForm } from './limits-form.tsx';
 import { showAccount } from './links.tsx';
 
-const GROUP_EVERY_MS = 5_000;
-const MEMBERS: readonly Column<AccountSpendRow>[] = [
+const GROUP_POLL_MS = 5_000;
+const MEMBER_COLUMNS: readonly Column<AccountSpendRow>[] = [
   {
     name: 'Account',
     kind: 'text',
@@ -42,8 +42,8 @@ export function GroupView() {
 function Group({ id }: { id: string }) {
   const group = useSignal<GroupReport | undefined>(undefined);
   const fault = useSignal<string | undefined>(undefined);
-  const path: ServedPath = `/groups/${inPath(id)}`;
-  useEffect(() => pollInto(group, () => readJson<GroupReport>(path), GROUP_EVERY_MS, fault), [path, group, fault]);
+  const path: ServedPath = `/groups/${encodePathSegment(id)}`;
+  useEffect(() => pollInto(group, () => readJson<GroupReport>(path), GROUP_POLL_MS, fault), [path, group, fault]);
   const stands = group.value;
   return (
     <>
@@ -51,10 +51,10 @@ function Group({ id }: { id: string }) {
       <FirstFault of={[fault]} />
       {stands && (
         <>
-          <BindingCards binds={stands.binds} spent={stands.month.spent_usd} isOwn />
+          <BindingCards bindingLimits={stands.binds} spentUsd={stands.month.spent_usd} isOwn />
           <section class="panel stack" aria-labelledby="limits">
             <h3 id="limits">Limits that its accounts share</h3>
-            <LimitsForm of={{ kind: 'group', id }} own={stands.limits} names={SHARED_LIMITS} />
+            <LimitsForm target={{ kind: 'group', id }} ownLimits={stands.limits} names={SHARED_LIMIT_NAMES} />
           </section>
         </>
       )}
@@ -62,8 +62,8 @@ function Group({ id }: { id: string }) {
         <h3 id="members">Accounts that spend of it</h3>
         <List<AccountSpendRow>
           name="Accounts of the group"
-          path={`/groups/${inPath(id)}/accounts`}
-          columns={MEMBERS}
+          path={`/groups/${encodePathSegment(id)}/accounts`}
+          columns={MEMBER_COLUMNS}
           row={{ key: (row) => row.id }}
           empty="No account has spent of it yet."
         />
@@ -74,11 +74,13 @@ function Group({ id }: { id: string }) {
 }
 
 function AddMember({ group }: { group: string }) {
-  const { busy, fault, run } = useAction();
+  const { isBusy: busy, fault, run } = useAction();
   const add = (form: FormData) =>
     run(async () => {
       const account = String(form.get('account')).trim();
-      await edge().fetch(`/groups/${inPath(group)}/accounts/${inPath(account)}`, { method: 'PUT' });
+      await getClient().fetch(`/groups/${encodePathSegment(group)}/accounts/${encodePathSegment(account)}`, {
+        method: 'PUT',
+      });
       announce(`${account} is in this group. It is listed once it has asked for something.`);
       pollNow();
     });

@@ -1,31 +1,31 @@
 import { useSignal } from '@preact/signals';
 import type { Limits } from '../../edge/answers.ts';
 import { useAction } from '../edge/async-action.ts';
-import { fieldFault } from '../edge/field-fault.ts';
-import { models } from '../edge/models.ts';
+import { parseFieldFault } from '../edge/field-fault.ts';
+import { availableModels } from '../edge/models.ts';
 import { announce } from '../ui/announcer.tsx';
 import { SmallButton } from '../ui/button.tsx';
 import { Fault } from '../ui/fault.tsx';
 import { Field, Form, Select, SubmitButton } from '../ui/form.tsx';
-import { LIMITS } from './figures/limit-names.ts';
-import { type Limited, type OwnLimits, patchLimits } from './figures/patch-limits.ts';
-import { sharesIn, sharesText } from './figures/shares.ts';
+import { LIMIT_FORMS } from './figures/limit-names.ts';
+import { type LimitTarget, type PartialLimits, patchLimits } from './figures/patch-limits.ts';
+import { formatShares, parseShares } from './figures/shares.ts';
 
 type LimitName = keyof Limits;
 
 interface LimitsFormProps {
-  of: Limited;
+  target: LimitTarget;
   /** The limits that it has of its own. */
-  own: OwnLimits;
+  ownLimits: PartialLimits;
   /** The limits that it can have. */
   names: readonly LimitName[];
   /** The limits in force, where they may be somebody else's. */
-  inForce?: OwnLimits;
+  inForce?: PartialLimits;
 }
 
 /** Edits the limits that are set, and adds others. */
-export function LimitsForm({ of, own, names, inForce = own }: LimitsFormProps) {
-  const { busy, fault, run } = useAction();
+export function LimitsForm({ target: of, ownLimits: own, names, inForce = own }: LimitsFormProps) {
+  const { isBusy: busy, fault, run } = useAction();
   const saved = useSignal('');
   /** What was added or removed here, and is not saved. */
   const added = useSignal<readonly LimitName[]>([]);
@@ -33,12 +33,12 @@ export function LimitsForm({ of, own, names, inForce = own }: LimitsFormProps) {
   const isSet = (name: LimitName) => (own[name] !== undefined || added.value.includes(name)) && !isRemoved(name);
   const isRemoved = (name: LimitName) => removed.value.includes(name);
   const shown = names.filter(isSet);
-  const shownFault = fieldFault(fault.value ?? '', names);
+  const shownFault = parseFieldFault(fault.value ?? '', names);
   const save = async (form: FormData) => {
     saved.value = '';
     const isSaved = await run(async () => {
       const changes = [
-        ...shown.map((name) => [name, valueIn(name, String(form.get(name) ?? '').trim(), own[name])] as const),
+        ...shown.map((name) => [name, parseLimitValue(name, String(form.get(name) ?? '').trim(), own[name])] as const),
         ...removed.value.map((name) => [name, null] as const),
       ];
       await patchLimits(of, Object.fromEntries(changes));
@@ -70,13 +70,13 @@ export function LimitsForm({ of, own, names, inForce = own }: LimitsFormProps) {
         {shown.map((name) => (
           <Field
             key={name}
-            label={LIMITS[name].title}
+            label={LIMIT_FORMS[name].title}
             fault={shownFault.field === name ? shownFault.message : undefined}
           >
             {(ids) => (
               <span class="inline with-button">
-                <LimitInput ids={ids} name={name} value={own[name]} inForce={inForce[name]} />
-                <SmallButton name="Remove" label={`Remove ${LIMITS[name].title}`} onClick={() => remove(name)} />
+                <LimitInput fieldAttributes={ids} name={name} value={own[name]} valueInForce={inForce[name]} />
+                <SmallButton name="Remove" label={`Remove ${LIMIT_FORMS[name].title}`} onClick={() => remove(name)} />
               </span>
             )}
           </Field>
@@ -87,7 +87,7 @@ export function LimitsForm({ of, own, names, inForce = own }: LimitsFormProps) {
               <Select
                 {...ids}
                 value=""
-                options={[['', 'Choose…'], ...others.map((name) => [name, LIMITS[name].title] as const)]}
+                options={[['', 'Choose…'], ...others.map((name) => [name, LIMIT_FORMS[name].title] as const)]}
                 onChoose={(name) => name !== '' && add(name as LimitName)}
               />
             )}
@@ -96,8 +96,8 @@ export function LimitsForm({ of, own, names, inForce = own }: LimitsFormProps) {
       </div>
       {isRemoved('usd_total') && of.kind === 'account' && (
         <p class="state" data-look="nearly">
-          Without “{LIMITS.usd_total.title}” credit limits nothing: this account may then spend what its other limits
-          allow.
+          Without “{LIMIT_FORMS.usd_total.title}” credit limits nothing: this account may then spend what its other
+          limits allow.
         </p>
       )}
       {fault.value && !shownFault.field && <Fault text={shownFault.message} />}
@@ -109,20 +109,20 @@ export function LimitsForm({ of, own, names, inForce = own }: LimitsFormProps) {
 }
 
 interface LimitInputProps {
-  ids: { id: string; 'aria-invalid': boolean; 'aria-describedby': string | undefined };
+  fieldAttributes: { id: string; 'aria-invalid': boolean; 'aria-describedby': string | undefined };
   name: LimitName;
   value: unknown;
-  inForce: unknown;
+  valueInForce: unknown;
 }
 
-function LimitInput({ ids, name, value, inForce }: LimitInputProps) {
-  const { kind } = LIMITS[name];
+function LimitInput({ fieldAttributes: ids, name, value, valueInForce: inForce }: LimitInputProps) {
+  const { kind } = LIMIT_FORMS[name];
   if (typeof kind !== 'string') {
     return (
       <select {...ids} name={name}>
-        {kind.map(([key, text]) => (
+        {kind.map(([key, formatValue]) => (
           <option key={key} value={key} selected={key === (value ?? inForce)}>
-            {text}
+            {formatValue}
           </option>
         ))}
       </select>
@@ -142,7 +142,7 @@ function LimitInput({ ids, name, value, inForce }: LimitInputProps) {
     );
   }
   const text = (value: unknown) =>
-    kind === 'shares' ? sharesText(value as number[]) : ((value ?? []) as string[]).join(', ');
+    kind === 'shares' ? formatShares(value as number[]) : ((value ?? []) as string[]).join(', ');
   return (
     <>
       <input
@@ -156,7 +156,7 @@ function LimitInput({ ids, name, value, inForce }: LimitInputProps) {
       />
       {kind === 'names' && (
         <datalist id="limit-models">
-          {models.value.map(({ id }) => (
+          {availableModels.value.map(({ id }) => (
             <option key={id} value={id} />
           ))}
         </datalist>
@@ -170,13 +170,13 @@ function LimitInput({ ids, name, value, inForce }: LimitInputProps) {
  * @returns a limit as it was typed
  * @throws Error that begins with its name, as those of the edge do
  */
-function valueIn(name: LimitName, text: string, before: unknown): unknown {
-  const { kind } = LIMITS[name];
+function parseLimitValue(name: LimitName, text: string, before: unknown): unknown {
+  const { kind } = LIMIT_FORMS[name];
   const isEmptyList = Array.isArray(before) && before.length === 0;
   if (!/[^\s,;%]/.test(text) && !(kind === 'names' && isEmptyList))
     throw new Error(`${name}: Remove this limit, or give it ${kind === 'names' ? 'a model' : 'a number'}.`);
   if (kind === 'number') return Number(text);
-  if (kind === 'shares') return sharesIn(text);
+  if (kind === 'shares') return parseShares(text);
   if (kind === 'names') return text.split(/[\s,]+/).filter((model) => model !== '');
   return text;
 }

@@ -1,52 +1,52 @@
 /** Leads to views of accounts and groups. */
 
 import { identity } from '../edge/identity.ts';
-import { go } from '../ui/route.ts';
-import { minuteListed, range } from './figures/days.ts';
-import { listedKind } from './figures/listed-requests.ts';
-import { ledTo } from './figures/report.ts';
+import { navigate } from '../ui/route.ts';
+import { listedMinute, listedRange } from './figures/days.ts';
+import { listedRequestKind } from './figures/listed-requests.ts';
+import { focusTarget } from './figures/report.ts';
 
 /** The address of the list of accounts. */
-export const ACCOUNTS = '#/budget/accounts';
+export const ACCOUNTS_HREF = '#/budget/accounts';
 /** The address of the list of sources of webhooks. */
-export const SOURCES = '#/budget/webhooks';
+export const SOURCES_HREF = '#/budget/webhooks';
 /** What the URL has in place of a source of webhooks, for alerts: no source can have this name. */
-export const ALERTS = 'alert';
+export const ALERTS_SOURCE = 'alert';
 
 /** The id of what holds the fields for credit. */
-export const CREDIT_FIELDS = 'credit-fields';
+export const CREDIT_FIELDS_ID = 'credit-fields';
 
 /** @returns the address of the list of a source's events, or of alerts */
-export function addressOf(source: string): string {
-  return `${SOURCES}/${encodeURIComponent(source)}`;
+export function sourceHref(source: string): string {
+  return `${SOURCES_HREF}/${encodeURIComponent(source)}`;
 }
 
 /** Shows an account, on these days, and leads there whoever has chosen it. */
-export function showAccount(id: string, days = range.value): void {
-  range.value = days;
-  ledTo.value = id;
-  go('budget', ['accounts', id]);
+export function showAccount(id: string, days = listedRange.value): void {
+  listedRange.value = days;
+  focusTarget.value = id;
+  navigate('budget', ['accounts', id]);
 }
 
 export function showGroup(id: string): void {
-  ledTo.value = id;
-  go('budget', ['groups', id]);
+  focusTarget.value = id;
+  navigate('budget', ['groups', id]);
 }
 
 /** Shows the requests of an account, and leads there whoever has chosen them. */
 export function showRequests(id: string): void {
-  ledTo.value = requestsOf(id);
-  go('budget', ['requests', ...(id === identity.value.account ? [] : [id])]);
+  focusTarget.value = requestsTargetOf(id);
+  navigate('budget', ['requests', ...(id === identity.value.account ? [] : [id])]);
 }
 
 /** @returns what `ledTo` names an account's requests by */
-export function requestsOf(id: string): string {
+export function requestsTargetOf(id: string): string {
   return `requests of ${id}`;
 }
 
 /** Shows which requests of an account were refused today. */
-export function showRefusedToday(id: string): void {
-  [range.value, minuteListed.value, listedKind.value] = ['today', '', 'refused'];
+export function showRejectedToday(id: string): void {
+  [listedRange.value, listedMinute.value, listedRequestKind.value] = ['today', '', 'refused'];
   showRequests(id);
 }
 
@@ -68,6 +68,6 @@ export function GroupLink({ group }: { group: string }) {
 }
 
 /** Takes the user to the form for credit. */
-export function goToCredit(): void {
-  document.getElementById(CREDIT_FIELDS)?.querySelector('input')?.focus();
+export function focusCreditForm(): void {
+  document.getElementById(CREDIT_FIELDS_ID)?.querySelector('input')?.focus();
 }

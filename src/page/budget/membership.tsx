@@ -1,33 +1,38 @@
 import { useSignal } from '@preact/signals';
 import { useEffect } from 'preact/hooks';
 import type { Page } from '../../client/index.ts';
-import { inPath } from '../../client/transport.ts';
+import { encodePathSegment } from '../../client/transport.ts';
 import { useAction } from '../edge/async-action.ts';
-import { edge, readJson } from '../edge/client.ts';
+import { getClient, readJson } from '../edge/client.ts';
 import { pollNow } from '../edge/poll.ts';
 import { announce } from '../ui/announcer.tsx';
 import { Fault } from '../ui/fault.tsx';
 import { Field, Form, SubmitButton } from '../ui/form.tsx';
 import { GroupLink } from './links.tsx';
 
-const MOST_GROUPS = 1_000;
+const MAX_GROUPS = 1_000;
 
 /** Says in which group an account is, and moves it to another, or out of it. */
-export function GroupOf({ account, group }: { account: string; group: string | null }) {
-  const [reading, { busy, fault, run }] = [useAction(), useAction()];
+export function GroupMembership({ account, group }: { account: string; group: string | null }) {
+  const [reading, { isBusy: busy, fault, run }] = [useAction(), useAction()];
   const names = useSignal<readonly string[]>([]);
   useEffect(() => {
     void reading.run(async () => {
-      const { data } = await readJson<Page<{ id: string }>>('/groups', { query: { limit: MOST_GROUPS } });
+      const { data } = await readJson<Page<{ id: string }>>('/groups', { query: { limit: MAX_GROUPS } });
       names.value = data.map(({ id }) => id);
     });
   }, [reading, names]);
   const move = (form: FormData) =>
     run(async () => {
       const to = String(form.get('group')).trim();
-      if (to !== '') await edge().fetch(`/groups/${inPath(to)}/accounts/${inPath(account)}`, { method: 'PUT' });
+      if (to !== '')
+        await getClient().fetch(`/groups/${encodePathSegment(to)}/accounts/${encodePathSegment(account)}`, {
+          method: 'PUT',
+        });
       else if (group !== null)
-        await edge().fetch(`/groups/${inPath(group)}/accounts/${inPath(account)}`, { method: 'DELETE' });
+        await getClient().fetch(`/groups/${encodePathSegment(group)}/accounts/${encodePathSegment(account)}`, {
+          method: 'DELETE',
+        });
       announce(to === '' ? 'It is in no group.' : `It is in the group ${to}.`);
       pollNow();
     });

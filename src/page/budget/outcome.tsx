@@ -1,15 +1,15 @@
 import type { ListedRequest } from '../../client/index.ts';
+import { describeErrorType } from '../edge/error-messages.ts';
 import { identity } from '../edge/identity.ts';
-import { sentenceOfType } from '../edge/sentences.ts';
-import { sayTimes } from '../ui/format.ts';
-import { limitTitle } from './figures/limit-names.ts';
-import { sayOwnFailure } from './figures/own-failures.ts';
-import { sayFailed, sayRefused } from './figures/told-operators.ts';
+import { formatTimesInText } from '../ui/format.ts';
+import { describeEdgeFailure } from './figures/edge-failures.ts';
+import { limitTitleOf } from './figures/limit-names.ts';
+import { describeFailureForOperator, describeRejectionForOperator } from './figures/operator-messages.ts';
 import { GroupLink } from './links.tsx';
 
-type ToldRefusal = NonNullable<ListedRequest['refusal']>;
+type ReportedRejection = NonNullable<ListedRequest['refusal']>;
 type EndedRequest = Pick<ListedRequest, 'status' | 'stop_reason' | 'error_type' | 'upstream_request_id'> & {
-  refusal?: ToldRefusal | null | undefined;
+  refusal?: ReportedRejection | null | undefined;
 };
 
 /** Says how a request has ended. It alone has colour. */
@@ -18,7 +18,7 @@ export function Outcome({ row }: { row: EndedRequest }) {
   if (refusal)
     return (
       <span class="state" data-look="refused">
-        refused: <RefusedBy refusal={refusal} />
+        refused: <RejectingLimit refusal={refusal} />
       </span>
     );
   if (status === 'held') return <span class="quiet">running</span>;
@@ -35,38 +35,38 @@ export function Outcome({ row }: { row: EndedRequest }) {
  * @returns why a request was refused or has failed, as its caller read it, or in words for an operator; an empty text for one
  *   that went well
  */
-export function sayWhy(request: EndedRequest): string {
+export function describeCause(request: EndedRequest): string {
   const { refusal, error_type } = request;
-  if (!identity.value.admin) return sayToCaller(request);
-  if (refusal) return sayRefused(sayToCaller(request));
-  return error_type === null ? '' : sayFailed(typeIn(error_type), isOfUpstream(request));
+  if (!identity.value.admin) return describeCauseForCaller(request);
+  if (refusal) return describeRejectionForOperator(describeCauseForCaller(request));
+  return error_type === null ? '' : describeFailureForOperator(ledgerErrorTypeOf(error_type), isUpstreamError(request));
 }
 
 /** @returns why a request was refused or has failed, as its caller read it; an empty text for one that went well */
-export function sayToCaller({ refusal, error_type }: EndedRequest): string {
+export function describeCauseForCaller({ refusal, error_type }: EndedRequest): string {
   if (error_type === null && !refusal) return '';
-  const own = typeIn(error_type ?? '');
-  const said = refusal ? sayTimes(refusal.message) : (sayOwnFailure(own) ?? sentenceOfType(own));
+  const own = ledgerErrorTypeOf(error_type ?? '');
+  const said = refusal ? formatTimesInText(refusal.message) : (describeEdgeFailure(own) ?? describeErrorType(own));
   return said.replaceAll('`', '');
 }
 
 /** @returns whether a request has failed by an error that the upstream itself has answered: its caller read that one's words */
-export function isOfUpstream({ status, error_type, upstream_request_id }: EndedRequest): boolean {
-  const isOwn = sayOwnFailure(typeIn(error_type ?? '')) !== undefined;
+export function isUpstreamError({ status, error_type, upstream_request_id }: EndedRequest): boolean {
+  const isOwn = describeEdgeFailure(ledgerErrorTypeOf(error_type ?? '')) !== undefined;
   return status === 'refused_upstream' && upstream_request_id !== null && !isOwn;
 }
 
 /** What the ledger has behind a colon is for the log. */
-function typeIn(errorType: string): string {
+function ledgerErrorTypeOf(errorType: string): string {
   return errorType.split(':', 1).join('');
 }
 
 /** Says which limit has refused, and whose it was. */
-function RefusedBy({ refusal: { limit, limited_by, group, reason } }: { refusal: ToldRefusal }) {
+function RejectingLimit({ refusal: { limit, limited_by, group, reason } }: { refusal: ReportedRejection }) {
   if (reason === 'unpriced') return <>a model without a price</>;
   if (reason === 'model') return <>a model that is not allowed</>;
   if (limited_by === '' || limit === '') return <>busy</>;
-  const title = limitTitle(limit).toLowerCase();
+  const title = limitTitleOf(limit).toLowerCase();
   if (limited_by === 'account') return <>{title}</>;
   if (limited_by === 'deployment') return <>{title}, of all accounts</>;
   if (group === undefined)
@@ -83,8 +83,8 @@ function RefusedBy({ refusal: { limit, limited_by, group, reason } }: { refusal:
 }
 
 /** @returns what an operator can do about a refusal, by what has happened */
-export function helpFor({ limited_by, group, limit, reason, never }: ToldRefusal): string {
-  const title = limitTitle(limit);
+export function suggestRemedy({ limited_by, group, limit, reason, never }: ReportedRejection): string {
+  const title = limitTitleOf(limit);
   const wait = never ? '' : ', or wait until there is room again';
   switch (reason) {
     case 'unpriced':
@@ -107,14 +107,14 @@ export function helpFor({ limited_by, group, limit, reason, never }: ToldRefusal
         ? `The request is larger than the account’s whole limit “${title}”. Raise it, or have the caller send less.`
         : `It has room again in a moment. Raise the account’s limit “${title}” where that happens often.`;
     case 'spend':
-      return helpForMoney(limited_by, group === undefined ? 'its group' : `group ${group}`, limit, title, wait);
+      return suggestBudgetRemedy(limited_by, group === undefined ? 'its group' : `group ${group}`, limit, title, wait);
   }
 }
 
-function helpForMoney(by: string, itsGroup: string, limit: string, title: string, wait: string): string {
+function suggestBudgetRemedy(limitOwner: string, itsGroup: string, limit: string, title: string, wait: string): string {
   // What does not reset is waited for in vain.
   const orWait = limit === 'usd_total' ? '' : wait;
-  switch (by) {
+  switch (limitOwner) {
     case 'group':
       return `Raise “${title}” of ${itsGroup}${orWait}.`;
     case 'deployment':

@@ -3,29 +3,33 @@ import { identity } from '../edge/identity.ts';
 import { hasPlugin } from '../edge/plugins.ts';
 import { FirstFault, PartFault } from '../edge/retry-fault.tsx';
 import { Alerts } from './alerts.tsx';
-import { Binding, BindingCard } from './binding.tsx';
+import { BindingCard, BindingLimits } from './binding-limits.tsx';
 import { Breakdown } from './breakdown.tsx';
-import { Broken } from './broken.tsx';
-import { SHARED_LIMITS } from './figures/limit-names.ts';
-import { deployment, deploymentSpend, keepOverview, overviewFault } from './figures/overview.ts';
-import { keepReporting, reportedQuota, reportFault, spend } from './figures/report.ts';
+import { SHARED_LIMIT_NAMES } from './figures/limit-names.ts';
+import { deploymentReport, deploymentSpend, overviewFault, pollOverview } from './figures/overview.ts';
+import { dailySpend, pollShownAccount, reportedQuota, reportFault } from './figures/report.ts';
 import { SpendGauge } from './gauge.tsx';
 import { LimitsForm } from './limits-form.tsx';
+import { Problems } from './problems.tsx';
 import { Savings } from './savings-view.tsx';
 import { SpendChart } from './spend-chart.tsx';
+import { TopSpenders } from './top-spenders.tsx';
 import { Upstreams } from './upstreams.tsx';
-import { WhoSpent } from './who-spent.tsx';
 
-const PERIODS = ['day', 'week', 'month'] as const;
-const TITLES = { day: 'Everybody, today', week: 'Everybody, this week', month: 'Everybody, this month' } as const;
+const SPEND_PERIODS = ['day', 'week', 'month'] as const;
+const PERIOD_TITLES = {
+  day: 'Everybody, today',
+  week: 'Everybody, this week',
+  month: 'Everybody, this month',
+} as const;
 
 /** Shows an admin the whole deployment, as far as the edge sums it, and everybody else their own budget. */
 export function BudgetOverview() {
-  if (!identity.value.admin) return <OwnView />;
+  if (!identity.value.admin) return <OwnBudgetView />;
   if (hasPlugin('pools')) return <DeploymentView />;
   return (
     <>
-      <OwnView />
+      <OwnBudgetView />
       <Deliveries />
     </>
   );
@@ -41,14 +45,14 @@ function Deliveries() {
   );
 }
 
-function OwnView() {
-  useEffect(keepReporting, []);
+function OwnBudgetView() {
+  useEffect(pollShownAccount, []);
   return (
     <>
       <FirstFault of={[reportFault]} />
-      <Binding stands={reportedQuota.value} />
+      <BindingLimits stands={reportedQuota.value} />
       <div class="budget-columns">
-        <SpendChart days={spend.value} isOwn />
+        <SpendChart days={dailySpend.value} isOwn />
         <Savings />
       </div>
       <Breakdown />
@@ -61,20 +65,20 @@ function OwnView() {
  * limit; a limit that refuses everybody stands first, with its form open.
  */
 function DeploymentView() {
-  useEffect(keepOverview, []);
-  const shared = deployment.value;
+  useEffect(pollOverview, []);
+  const shared = deploymentReport.value;
   const refusing = shared?.binds.filter(({ refuses }) => refuses) ?? [];
   // Once it is open it stays so: whoever has raised a limit reads that it is saved.
   const hasRefused = useRef(false);
   hasRefused.current ||= refusing.length > 0;
-  const isShown = (period: (typeof PERIODS)[number]) => {
+  const isShown = (period: (typeof SPEND_PERIODS)[number]) => {
     const isRefusing = refusing.some(({ limit }) => limit === `usd_per_${period}`);
     return !isRefusing && (period === 'day' || shared?.[period].limit_usd != null);
   };
   return (
     <>
-      {hasPlugin('operator') && <Broken />}
-      <PartFault name="What everybody has spent" of={overviewFault} />
+      {hasPlugin('operator') && <Problems />}
+      <PartFault name="What everybody has spent" fault={overviewFault} />
       <section class="stack operator" aria-label="The deployment">
         <div class="deployment-columns">
           <div class="stack">
@@ -82,21 +86,25 @@ function DeploymentView() {
               {refusing.map((limit) => (
                 <BindingCard key={limit.limit} limit={limit} isOwn={false} />
               ))}
-              {PERIODS.filter(isShown).map((period) => {
+              {SPEND_PERIODS.filter(isShown).map((period) => {
                 const window = shared && { ...shared[period], held_usd: shared[period].leased_usd };
-                return <SpendGauge key={period} title={TITLES[period]} window={window} />;
+                return <SpendGauge key={period} title={PERIOD_TITLES[period]} spendWindow={window} />;
               })}
             </ul>
             {shared?.limits && (
               <details class="aside" open={hasRefused.current}>
                 <summary>Limits of all accounts together</summary>
-                <LimitsForm of={{ kind: 'deployment', id: '' }} own={shared.limits} names={SHARED_LIMITS} />
+                <LimitsForm
+                  target={{ kind: 'deployment', id: '' }}
+                  ownLimits={shared.limits}
+                  names={SHARED_LIMIT_NAMES}
+                />
               </details>
             )}
           </div>
           <SpendChart days={deploymentSpend.value} isOwn />
         </div>
-        <WhoSpent />
+        <TopSpenders />
         <Deliveries />
       </section>
     </>

@@ -1,18 +1,21 @@
 import type { ListedRequest } from '../../client/index.ts';
 import type { LedgerRequest } from '../../edge/answers.ts';
 import { identity } from '../edge/identity.ts';
-import { nameOf } from '../edge/models.ts';
+import { modelNameOf } from '../edge/models.ts';
 import { Facts } from '../ui/facts.tsx';
 import { formatMoment } from '../ui/format.ts';
 import { Usd } from '../ui/usd.tsx';
 import { AccountLink } from './links.tsx';
-import { helpFor, isOfUpstream, Outcome, sayToCaller, sayWhy } from './outcome.tsx';
-import { PartOf } from './part-of.tsx';
+import { describeCause, describeCauseForCaller, isUpstreamError, Outcome, suggestRemedy } from './outcome.tsx';
+import { RequestLinks } from './request-links.tsx';
 
-type Refusal = NonNullable<ListedRequest['refusal']>;
+type ReportedRejection = NonNullable<ListedRequest['refusal']>;
 
 interface RequestDetailsProps {
-  request: Omit<ListedRequest, 'refusal'> & { refusal?: Refusal | null | undefined } & Pick<LedgerRequest, 'account'>;
+  request: Omit<ListedRequest, 'refusal'> & { refusal?: ReportedRejection | null | undefined } & Pick<
+      LedgerRequest,
+      'account'
+    >;
 }
 
 /** Shows what one request was, what it cost, or why it was refused and what helps. */
@@ -28,7 +31,7 @@ export function RequestDetails({ request }: RequestDetailsProps) {
           ['Request', <code key="id">{request_id}</code>],
           ...(account === undefined ? [] : ([['Account', <AccountLink key="account" account={account} />]] as const)),
           ['Time', formatMoment(created_at)],
-          ['Model', nameOf(model)],
+          ['Model', modelNameOf(model)],
           ['Route', route],
           ['Outcome', <Outcome key="outcome" row={request} />],
           ...(upstreamId === null ? [] : ([['At the upstream', <code key="upstream">{upstreamId}</code>]] as const)),
@@ -36,38 +39,39 @@ export function RequestDetails({ request }: RequestDetailsProps) {
             ? []
             : ([['Cost', [<Usd key="cost" value={cost_usd} />, estimated && ' (estimated)']]] as const)),
           ...(token === null ? [] : ([['Token', <code key="token">{token}</code>]] as const)),
-          ...(isPart ? ([['Part of', <PartOf key="part of" request={request} />]] as const) : []),
+          ...(isPart ? ([['Part of', <RequestLinks key="part of" request={request} />]] as const) : []),
         ]}
       />
-      {refusal && <WhyRefused request={request} refusal={refusal} />}
-      {!refusal && error_type !== null && <WhyFailed request={request} />}
+      {refusal && <RejectionExplanation request={request} refusal={refusal} />}
+      {!refusal && error_type !== null && <FailureExplanation request={request} />}
     </div>
   );
 }
 
 /** Says why a request has failed; to an admin also where its reason is, and what its caller has read. */
-function WhyFailed({ request }: RequestDetailsProps) {
-  if (!identity.value.admin) return <p>{sayWhy(request)}</p>;
+function FailureExplanation({ request }: RequestDetailsProps) {
+  if (!identity.value.admin) return <p>{describeCause(request)}</p>;
   return (
     <div>
       <p>
-        {sayWhy(request)} The log line of this request has the reason: look for <code>{request.request_id}</code>.
+        {describeCause(request)} The log line of this request has the reason: look for <code>{request.request_id}</code>
+        .
       </p>
       <p class="quiet">
-        {isOfUpstream(request)
+        {isUpstreamError(request)
           ? 'Its caller read what the upstream answered.'
-          : `Its caller read: ${sayToCaller(request)}`}
+          : `Its caller read: ${describeCauseForCaller(request)}`}
       </p>
     </div>
   );
 }
 
 /** Says why a request was refused, and what an operator can do. */
-function WhyRefused({ request, refusal }: RequestDetailsProps & { refusal: Refusal }) {
+function RejectionExplanation({ request, refusal }: RequestDetailsProps & { refusal: ReportedRejection }) {
   return (
     <div>
-      <p>{sayWhy(request)}</p>
-      <p class="quiet">What helps: {helpFor(refusal)}</p>
+      <p>{describeCause(request)}</p>
+      <p class="quiet">What helps: {suggestRemedy(refusal)}</p>
     </div>
   );
 }

@@ -1,27 +1,27 @@
 import { signal } from '@preact/signals';
 import type { ListedRequest, Page } from '../../client/index.ts';
-import { ofAccount } from '../edge/account.ts';
+import { toAccountQuery } from '../edge/account.ts';
 import { identity } from '../edge/identity.ts';
-import { type Column, List, type RowOf } from '../edge/list.tsx';
-import { nameOf } from '../edge/models.ts';
+import { type Column, List, type RowDefinition } from '../edge/list.tsx';
+import { modelNameOf } from '../edge/models.ts';
 import { hasPlugin, type PluginName } from '../edge/plugins.ts';
 import { Form, Select, SubmitButton } from '../ui/form.tsx';
 import { formatCount, formatMs, formatStamp } from '../ui/format.ts';
-import { type BudgetView, budgetView, go } from '../ui/route.ts';
+import { type BudgetView, budgetView, navigate } from '../ui/route.ts';
 import { Tabs } from '../ui/tabs.tsx';
 import { Usd } from '../ui/usd.tsx';
 import { DaysPicker } from './days-picker.tsx';
-import { chosenDays, daysName, minuteListed, range } from './figures/days.ts';
-import { inputTokens } from './figures/input-tokens.ts';
-import { listedKind, type RequestKind } from './figures/listed-requests.ts';
-import { account } from './figures/report.ts';
+import { describeDays, getChosenDays, listedMinute, listedRange } from './figures/days.ts';
+import { sumInputTokens } from './figures/input-tokens.ts';
+import { listedRequestKind, type RequestKind } from './figures/listed-requests.ts';
+import { shownAccount } from './figures/report.ts';
 import { FindRequest } from './find-request.tsx';
-import { LedHeading } from './led-heading.tsx';
-import { AccountLink, requestsOf } from './links.tsx';
-import { MostRefused } from './most-refused.tsx';
-import { Outcome, sayWhy } from './outcome.tsx';
-import { PartOf } from './part-of.tsx';
+import { FocusHeading } from './focus-heading.tsx';
+import { AccountLink, requestsTargetOf } from './links.tsx';
+import { MostRejectedAccounts } from './most-rejected-accounts.tsx';
+import { describeCause, Outcome } from './outcome.tsx';
 import { RequestDetails } from './request-details.tsx';
+import { RequestLinks } from './request-links.tsx';
 import { Webhooks } from './webhooks.tsx';
 
 /** Each with the plugin that it needs, if any. */
@@ -31,21 +31,21 @@ const REQUEST_VIEWS: readonly (readonly [BudgetView, string, PluginName?])[] = [
   ['failed', 'All failed', 'pools'],
   ['webhooks', 'Webhooks and alerts', 'webhooks'],
 ];
-const KINDS = [
+const KIND_OPTIONS = [
   ['sent', 'Sent'],
   ['refused', 'Refused'],
   ['failed', 'Failed'],
 ] as const;
-const NONE: Record<RequestKind, string> = {
+const EMPTY_TEXTS: Record<RequestKind, string> = {
   sent: 'No requests',
   refused: 'No requests were refused',
   failed: 'No requests failed',
 };
 /** How much is shown before and after a minute. */
-const AROUND_MS = 5 * 60_000;
+const AROUND_MINUTE_MS = 5 * 60_000;
 
 /** The credential (its jti) whose requests are listed; empty for all of them. */
-export const tokenListed = signal('');
+export const listedToken = signal('');
 
 /** Shows an account's requests. An admin finds those of every account, and what is delivered, as far as the edge has it. */
 export function BudgetRequests() {
@@ -55,19 +55,19 @@ export function BudgetRequests() {
     0,
     views.findIndex(([view]) => view === budgetView.value),
   );
-  const content = () => <div class="stack">{contentOf(views[shown]?.[0])}</div>;
+  const renderContent = () => <div class="stack">{renderView(views[shown]?.[0])}</div>;
   return (
     <>
       <FindRequest />
       {views.length === 1 ? (
-        content()
+        renderContent()
       ) : (
         <div>
           <Tabs
             label="Requests and deliveries"
-            tabs={views.map(([, name]) => ({ name, content }))}
+            tabs={views.map(([, name]) => ({ name, content: renderContent }))}
             shown={shown}
-            onChoose={(at) => go('budget', views[at]?.[0] ?? 'requests')}
+            onChoose={(at) => navigate('budget', views[at]?.[0] ?? 'requests')}
           />
         </div>
       )}
@@ -75,7 +75,7 @@ export function BudgetRequests() {
   );
 }
 
-function contentOf(view: BudgetView = 'requests') {
+function renderView(view: BudgetView = 'requests') {
   switch (view) {
     case 'webhooks':
       return <Webhooks />;
@@ -88,23 +88,27 @@ function contentOf(view: BudgetView = 'requests') {
 }
 
 function AccountRequests() {
-  const kind = listedKind.value;
-  const token = tokenListed.value === '' ? {} : { token: tokenListed.value };
+  const kind = listedRequestKind.value;
+  const token = listedToken.value === '' ? {} : { token: listedToken.value };
   return (
     <section class="stack" aria-labelledby="requests">
-      <LedHeading id="requests" to={requestsOf(account.value)}>
-        Requests of {account.value}
-      </LedHeading>
+      <FocusHeading id="requests" target={requestsTargetOf(shownAccount.value)}>
+        Requests of {shownAccount.value}
+      </FocusHeading>
       <div class="row filters">
         {identity.value.admin && (
           <>
-            <ChooseAccount key={account.value} />
-            <AccountLink account={account.value} name="Its limits" />
+            <AccountChooser key={shownAccount.value} />
+            <AccountLink account={shownAccount.value} name="Its limits" />
           </>
         )}
         <label class="inline">
           <span class="quiet">Which</span>
-          <Select value={kind} options={KINDS} onChoose={(one) => (listedKind.value = one as RequestKind)} />
+          <Select
+            value={kind}
+            options={KIND_OPTIONS}
+            onChoose={(one) => (listedRequestKind.value = one as RequestKind)}
+          />
         </label>
         <label class="inline">
           <span class="quiet">Token</span>
@@ -112,69 +116,69 @@ function AccountRequests() {
             placeholder="its jti"
             autocomplete="off"
             spellcheck={false}
-            value={tokenListed.value}
-            onChange={(event) => (tokenListed.value = event.currentTarget.value.trim())}
+            value={listedToken.value}
+            onChange={(event) => (listedToken.value = event.currentTarget.value.trim())}
           />
         </label>
-        <Days />
+        <DaysFilter />
       </div>
       <List<ListedRequest>
         name="Requests"
         path="/usage/requests"
         query={() => ({
-          ...days(),
-          ...ofAccount(account.value),
+          ...getListedTimes(),
+          ...toAccountQuery(shownAccount.value),
           ...token,
           ...(kind === 'sent' ? {} : { outcome: kind }),
         })}
-        columns={kind === 'sent' ? SENT : WRONG}
-        row={kind === 'sent' ? ROW : WRONG_ROW}
-        empty={`${NONE[kind]} ${when()}.`}
+        columns={kind === 'sent' ? SENT_COLUMNS : FAILED_COLUMNS}
+        row={kind === 'sent' ? REQUEST_ROW : FAILED_ROW}
+        empty={`${EMPTY_TEXTS[kind]} ${describeListedTimes()}.`}
       />
     </section>
   );
 }
 
 /** A page of requests of all accounts. `accounts_after` is not null if it asked only some of them. */
-type PageOfAccounts = Page<ListedRequest> & { accounts_after?: string | null };
+type AllRequestsPage = Page<ListedRequest> & { accounts_after?: string | null };
 
 /** Lists what was refused, or has failed, of all accounts, each with the sentence that its caller read. */
 function AllRequests({ kind }: { kind: 'refused' | 'failed' }) {
   return (
     <section class="stack" aria-labelledby="requests">
-      <LedHeading id="requests" to={`#/budget/${kind}`}>
+      <FocusHeading id="requests" target={`#/budget/${kind}`}>
         {kind === 'refused' ? 'Refused of all accounts' : 'Failed of all accounts'}
-      </LedHeading>
+      </FocusHeading>
       <div class="row filters">
-        <Days />
+        <DaysFilter />
       </div>
-      <List<ListedRequest, PageOfAccounts>
+      <List<ListedRequest, AllRequestsPage>
         key={kind}
         name="Requests"
         path="/usage/requests"
-        query={() => ({ ...days(), outcome: kind })}
+        query={() => ({ ...getListedTimes(), outcome: kind })}
         // The lines of one page count all that there is.
-        about={({ accounts_after }: PageOfAccounts, isPart) => (
+        about={({ accounts_after }: AllRequestsPage, isPart) => (
           <>
-            {kind === 'refused' && isPart && <MostRefused />}
+            {kind === 'refused' && isPart && <MostRejectedAccounts />}
             {accounts_after != null && (
               <p class="quiet">This page shows only the 200 accounts with the newest of them. Choose fewer days.</p>
             )}
           </>
         )}
-        columns={OF_ALL}
-        row={WRONG_ROW}
-        empty={`${NONE[kind]} ${when()}.`}
+        columns={ALL_REQUESTS_COLUMNS}
+        row={FAILED_ROW}
+        empty={`${EMPTY_TEXTS[kind]} ${describeListedTimes()}.`}
       />
       <p class="quiet">A request without a valid token (401) is only in the log.</p>
     </section>
   );
 }
 
-function Days() {
+function DaysFilter() {
   return (
     <>
-      {minuteListed.value === '' && (
+      {listedMinute.value === '' && (
         <span class="inline">
           <span class="quiet">Days (UTC)</span>
           <DaysPicker of="the requests" />
@@ -185,98 +189,98 @@ function Days() {
         <input
           type="datetime-local"
           title="Five minutes before and after it, in your time"
-          value={minuteListed.value}
-          onChange={(event) => (minuteListed.value = event.currentTarget.value)}
+          value={listedMinute.value}
+          onChange={(event) => (listedMinute.value = event.currentTarget.value)}
         />
       </label>
     </>
   );
 }
 
-function ChooseAccount() {
+function AccountChooser() {
   return (
     <Form
       class="inline"
-      onSubmit={(data) => go('budget', ['requests', String(data.get('account')).trim() || account.value])}
+      onSubmit={(data) => navigate('budget', ['requests', String(data.get('account')).trim() || shownAccount.value])}
     >
       <label class="inline">
         <span class="quiet">Account</span>
-        <input name="account" autocomplete="off" maxLength={128} defaultValue={account.value} />
+        <input name="account" autocomplete="off" maxLength={128} defaultValue={shownAccount.value} />
       </label>
       <SubmitButton name="Show" kind="plain" />
     </Form>
   );
 }
 
-const ROW: RowOf<ListedRequest> = {
+const REQUEST_ROW: RowDefinition<ListedRequest> = {
   key: ({ request_id }) => request_id,
   look: ({ status }) => (status === 'held' ? 'running' : undefined),
   details: (row) => <RequestDetails request={row} />,
 };
 /** @returns what went wrong, of which account: without the sentence, which may say how long to wait */
-function sayFailure({ account: id, model, status, error_type, refusal }: ListedRequest): string {
+function failureGroupKey({ account: id, model, status, error_type, refusal }: ListedRequest): string {
   const { limited_by, group, limit, reason, never } = refusal ?? {};
   return JSON.stringify([id, model, status, error_type, limited_by, group, limit, reason, never]);
 }
 
-const WRONG_ROW: RowOf<ListedRequest> = { ...ROW, says: sayFailure };
+const FAILED_ROW: RowDefinition<ListedRequest> = { ...REQUEST_ROW, says: failureGroupKey };
 /** A list of several days has the day in each row. */
-const TIME: Column<ListedRequest> = {
+const TIME_COLUMN: Column<ListedRequest> = {
   name: 'Time',
-  cell: ({ created_at }) => formatStamp(created_at, coversToday() ? new Date() : null),
+  cell: ({ created_at }) => formatStamp(created_at, includesToday() ? new Date() : null),
 };
-const OUTCOME: Column<ListedRequest> = { name: 'Outcome', cell: (row) => <Outcome row={row} /> };
-const MODEL: Column<ListedRequest> = { name: 'Model', spare: true, cell: ({ model }) => nameOf(model) };
+const OUTCOME_COLUMN: Column<ListedRequest> = { name: 'Outcome', cell: (row) => <Outcome row={row} /> };
+const MODEL_COLUMN: Column<ListedRequest> = { name: 'Model', spare: true, cell: ({ model }) => modelNameOf(model) };
 /** What went wrong, and the sentence that its caller read. */
-const WHY: Column<ListedRequest> = {
+const CAUSE_COLUMN: Column<ListedRequest> = {
   name: 'Outcome and why',
   kind: 'text',
   cell: (row, times) => (
     <>
       <Outcome row={row} />
       <strong>{times}</strong>
-      <p>{sayWhy(row)}</p>
+      <p>{describeCause(row)}</p>
     </>
   ),
 };
-const PART_OF: Column<ListedRequest> = {
+const LINKS_COLUMN: Column<ListedRequest> = {
   name: 'Part of',
   kind: 'text',
   spare: true,
-  cell: (row) => <PartOf request={row} />,
+  cell: (row) => <RequestLinks request={row} />,
 };
 
 /** Running requests show their hold. */
-const SENT: readonly Column<ListedRequest>[] = [
-  TIME,
-  OUTCOME,
-  MODEL,
+const SENT_COLUMNS: readonly Column<ListedRequest>[] = [
+  TIME_COLUMN,
+  OUTCOME_COLUMN,
+  MODEL_COLUMN,
   { name: 'Route', spare: true, cell: ({ route }) => route },
-  { name: 'In', kind: 'number', spare: true, cell: (row) => ifEnded(row, formatCount(inputTokens(row.usage))) },
+  { name: 'In', kind: 'number', spare: true, cell: (row) => textIfEnded(row, formatCount(sumInputTokens(row.usage))) },
   {
     name: 'From cache',
     kind: 'number',
     spare: true,
     cell: ({ usage }) => (usage.cache_read_input_tokens > 0 ? formatCount(usage.cache_read_input_tokens) : ''),
   },
-  { name: 'Out', kind: 'number', spare: true, cell: (row) => ifEnded(row, formatCount(row.usage.output_tokens)) },
-  { name: 'Cost', kind: 'number', cell: (row) => <Cost row={row} /> },
+  { name: 'Out', kind: 'number', spare: true, cell: (row) => textIfEnded(row, formatCount(row.usage.output_tokens)) },
+  { name: 'Cost', kind: 'number', cell: (row) => <RequestCost row={row} /> },
   { name: 'Duration', kind: 'number', spare: true, cell: ({ ms }) => (ms === null ? '' : formatMs(ms)) },
-  PART_OF,
+  LINKS_COLUMN,
 ];
-const WRONG: readonly Column<ListedRequest>[] = [TIME, WHY, MODEL, PART_OF];
-const OF_ALL: readonly Column<ListedRequest>[] = [
-  TIME,
+const FAILED_COLUMNS: readonly Column<ListedRequest>[] = [TIME_COLUMN, CAUSE_COLUMN, MODEL_COLUMN, LINKS_COLUMN];
+const ALL_REQUESTS_COLUMNS: readonly Column<ListedRequest>[] = [
+  TIME_COLUMN,
   { name: 'Account', kind: 'text', cell: ({ account: id }) => id !== undefined && <AccountLink account={id} /> },
-  WHY,
-  MODEL,
+  CAUSE_COLUMN,
+  MODEL_COLUMN,
 ];
 
-function ifEnded({ status }: ListedRequest, text: string): string {
+function textIfEnded({ status }: ListedRequest, text: string): string {
   return status === 'held' ? '' : text;
 }
 
-function Cost({ row }: { row: ListedRequest }) {
+function RequestCost({ row }: { row: ListedRequest }) {
   const { status, estimated, hold_usd, cost_usd } = row;
   const isRunning = status === 'held';
   return (
@@ -287,22 +291,24 @@ function Cost({ row }: { row: ListedRequest }) {
   );
 }
 
-function days(): { from: string; to: string } {
-  return timesAround(minuteListed.value) ?? chosenDays();
+function getListedTimes(): { from: string; to: string } {
+  return parseTimesAround(listedMinute.value) ?? getChosenDays();
 }
 
-function coversToday(): boolean {
-  return range.value === 'today' && minuteListed.value === '';
+function includesToday(): boolean {
+  return listedRange.value === 'today' && listedMinute.value === '';
 }
 
-function when(): string {
-  return minuteListed.value === '' ? daysName() : `around ${minuteListed.value.replace('T', ' ')}`;
+function describeListedTimes(): string {
+  return listedMinute.value === '' ? describeDays() : `around ${listedMinute.value.replace('T', ' ')}`;
 }
 
 /** @returns the minutes before and after one; undefined if none is chosen, or it is no time */
-function timesAround(minute: string): { from: string; to: string } | undefined {
+function parseTimesAround(minute: string): { from: string; to: string } | undefined {
   const at = Date.parse(minute);
   if (Number.isNaN(at)) return undefined;
-  const [from = '', to = ''] = [at - AROUND_MS, at + AROUND_MS].map((time) => new Date(time).toISOString());
+  const [from = '', to = ''] = [at - AROUND_MINUTE_MS, at + AROUND_MINUTE_MS].map((time) =>
+    new Date(time).toISOString(),
+  );
   return { from, to };
 }

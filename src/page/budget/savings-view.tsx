@@ -1,14 +1,18 @@
 import type { UsageReport } from '../../client/index.ts';
-import { ofAccount } from '../edge/account.ts';
+import { toAccountQuery } from '../edge/account.ts';
 import { type Column, List } from '../edge/list.tsx';
 import { formatCount } from '../ui/format.ts';
 import { Usd } from '../ui/usd.tsx';
-import { account, byModel } from './figures/report.ts';
+import { shownAccount, usageByModel } from './figures/report.ts';
 
 type PrefixRow = UsageReport['data'][number];
 
 const PREFIX_COLUMNS: readonly Column<PrefixRow>[] = [
-  { name: 'Prefix', kind: 'text', cell: ({ key }) => <span title={key ?? undefined}>{shortened(key ?? '')}</span> },
+  {
+    name: 'Prefix',
+    kind: 'text',
+    cell: ({ key }) => <span title={key ?? undefined}>{shortenVersion(key ?? '')}</span>,
+  },
   { name: 'Requests', kind: 'number', cell: ({ requests }) => formatCount(requests) },
   { name: 'Tokens from the cache', kind: 'number', cell: ({ usage }) => formatCount(usage.cache_read_input_tokens) },
   { name: 'Saved', kind: 'number', cell: ({ saved_usd }) => <Usd value={Math.max(0, saved_usd)} /> },
@@ -16,7 +20,7 @@ const PREFIX_COLUMNS: readonly Column<PrefixRow>[] = [
 
 /** Shows what caching has saved, in sum and by version of a prefix. Where nothing was read yet there is nothing to show. */
 export function Savings() {
-  const total = byModel.value?.total;
+  const total = usageByModel.value?.total;
   if (!total) return null;
   const { saved_usd: saved, usage } = total;
   const tokens = usage.cache_read_input_tokens;
@@ -41,7 +45,7 @@ export function Savings() {
       <List<PrefixRow, UsageReport>
         name="Saved by prefix"
         path="/usage"
-        query={{ group_by: 'prefix', ...ofAccount(account.value) }}
+        query={{ group_by: 'prefix', ...toAccountQuery(shownAccount.value) }}
         rowsIn={({ data }) => data.filter(({ key }) => key !== null)}
         columns={PREFIX_COLUMNS}
         row={{ key: ({ key }) => String(key) }}
@@ -52,6 +56,6 @@ export function Savings() {
 }
 
 /** @returns `name@version` with the first digits of the version */
-function shortened(version: string): string {
+function shortenVersion(version: string): string {
   return version.replace(/(?<=@.{8}).*/, '');
 }

@@ -1,25 +1,25 @@
 import { useAction } from '../edge/async-action.ts';
 import { askExample } from '../edge/example-question.ts';
-import { nameOf } from '../edge/models.ts';
+import { modelNameOf } from '../edge/models.ts';
 import { pollNow } from '../edge/poll.ts';
-import { Empty } from '../ui/empty.tsx';
+import { EmptyState } from '../ui/empty-state.tsx';
 import { Fault } from '../ui/fault.tsx';
-import { exactUsd, formatDay } from '../ui/format.ts';
+import { formatDay, formatExactUsd } from '../ui/format.ts';
 import { Usd } from '../ui/usd.tsx';
 import type { DaySpend } from './figures/report.ts';
 import { SpendKey } from './spend-key.tsx';
 
-const SERIES = 5;
+const SERIES_COLORS = 5;
 /** What an axis may end with, times a power of ten: halves of these are short numbers too. */
-const CEILINGS = [1, 1.6, 2, 3, 4, 6, 8, 10];
+const AXIS_CEILINGS = [1, 1.6, 2, 3, 4, 6, 8, 10];
 
 /** Shows the spending of two weeks: a column for each day, a colour for each model. It is a table to screen readers too. */
 export function SpendChart({ days, isOwn }: { days: readonly DaySpend[]; isOwn: boolean }) {
   const most = Math.max(...days.map(({ usd }) => usd), 0);
-  const top = ceilingOf(most);
+  const top = axisCeilingOf(most);
   const sum = days.reduce((all, day) => all + day.usd, 0);
   const models = [...new Set(days.flatMap((day) => day.models.map(({ model }) => model)))].sort();
-  const colorOf = (model: string) => `var(--series-${(models.indexOf(model) % SERIES) + 1})`;
+  const colorOf = (model: string) => `var(--series-${(models.indexOf(model) % SERIES_COLORS) + 1})`;
   return (
     <section class="panel stack" aria-labelledby="spend">
       <div class="apart">
@@ -31,12 +31,12 @@ export function SpendChart({ days, isOwn }: { days: readonly DaySpend[]; isOwn: 
         )}
       </div>
       {most === 0 ? (
-        <div class="chart-empty">{days.length > 0 && <NothingSpent isOwn={isOwn} />}</div>
+        <div class="chart-empty">{days.length > 0 && <NoSpending isOwn={isOwn} />}</div>
       ) : (
         <div class="chart">
           <ol class="chart-axis" aria-hidden="true">
             {[top, top / 2, 0].map((tick) => (
-              <li key={tick}>{exactUsd(tick)}</li>
+              <li key={tick}>{formatExactUsd(tick)}</li>
             ))}
           </ol>
           <table class="charts-css column multiple stacked hide-data show-labels show-primary-axis show-2-secondary-axes data-spacing-3 spend-chart">
@@ -61,9 +61,9 @@ export function SpendChart({ days, isOwn }: { days: readonly DaySpend[]; isOwn: 
                     const usd = parts.find((part) => part.model === model)?.usd ?? 0;
                     return (
                       <td key={model} style={{ '--size': usd / top, '--color': colorOf(model) }}>
-                        <span class="data">{exactUsd(usd)}</span>
+                        <span class="data">{formatExactUsd(usd)}</span>
                         {usd > 0 && (
-                          <span class="tooltip">{`${formatDay(day)} · ${nameOf(model)}: ${exactUsd(usd)}`}</span>
+                          <span class="tooltip">{`${formatDay(day)} · ${modelNameOf(model)}: ${formatExactUsd(usd)}`}</span>
                         )}
                       </td>
                     );
@@ -86,26 +86,26 @@ export function SpendChart({ days, isOwn }: { days: readonly DaySpend[]; isOwn: 
   );
 }
 
-function NothingSpent({ isOwn }: { isOwn: boolean }) {
-  const { busy, fault, run } = useAction();
+function NoSpending({ isOwn }: { isOwn: boolean }) {
+  const { isBusy: busy, fault, run } = useAction();
   if (!isOwn) return <p class="quiet">Nothing in the last two weeks.</p>;
-  const ask = async () => {
+  const tryExample = async () => {
     await askExample();
     pollNow();
   };
   return (
     <>
-      <Empty example="Ask a short question" busy={busy.value} onTry={() => void run(ask)}>
+      <EmptyState example="Ask a short question" busy={busy.value} onTry={() => void run(tryExample)}>
         Nothing in the last two weeks. Each request is a row here: what it cost, for which model, on which day.
-      </Empty>
+      </EmptyState>
       {fault.value && <Fault text={fault.value} />}
     </>
   );
 }
 
 /** @returns the round number at which the axis ends */
-function ceilingOf(most: number): number {
-  if (most === 0) return 1;
-  const power = 10 ** Math.floor(Math.log10(most));
-  return (CEILINGS.find((one) => one * power >= most) ?? 10) * power;
+function axisCeilingOf(max: number): number {
+  if (max === 0) return 1;
+  const power = 10 ** Math.floor(Math.log10(max));
+  return (AXIS_CEILINGS.find((one) => one * power >= max) ?? 10) * power;
 }

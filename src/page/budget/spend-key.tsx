@@ -1,7 +1,7 @@
-import { nameOf } from '../edge/models.ts';
+import { modelNameOf } from '../edge/models.ts';
 
 /** What a name in brackets says, in place of a model or of a value that requests are summed by. */
-const MEANINGS: Readonly<Record<string, string>> = {
+const KEY_EXPLANATIONS: Readonly<Record<string, string>> = {
   '(imported)': 'Spent before, and taken over from a backup: it has the sums of each day, not the models.',
   '(other)': 'A day has 200 values at most. These are the rest.',
   '(none)': 'Calls that name no model: the list of models, files and batches.',
@@ -11,7 +11,7 @@ const MEANINGS: Readonly<Record<string, string>> = {
 
 /** Shows what requests were summed by: a model by its display name, anything else as it is. */
 export function SpendKey({ name, isModel = false }: { name: string; isModel?: boolean }) {
-  const meaning = MEANINGS[name];
+  const meaning = KEY_EXPLANATIONS[name];
   if (meaning !== undefined) return <abbr title={meaning}>{name}</abbr>;
-  return isModel ? nameOf(name) : name;
+  return isModel ? modelNameOf(name) : name;
 }

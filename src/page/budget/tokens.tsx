@@ -1,8 +1,8 @@
 import { useSignal } from '@preact/signals';
-import { inPath } from '../../client/transport.ts';
+import { encodePathSegment } from '../../client/transport.ts';
 import type { MintedTokenAnswer, Scope, ServedPath, TokenRow } from '../../edge/answers.ts';
 import { useAction } from '../edge/async-action.ts';
-import { edge, readJson } from '../edge/client.ts';
+import { getClient, readJson } from '../edge/client.ts';
 import { type Column, List } from '../edge/list.tsx';
 import { hasPlugin } from '../edge/plugins.ts';
 import { pollNow } from '../edge/poll.ts';
@@ -13,7 +13,12 @@ import { Field, Form, SubmitButton } from '../ui/form.tsx';
 import { formatMoment } from '../ui/format.ts';
 
 /** All scopes but `admin`, which stands apart. A scope that is missing here is a type error. */
-const SCOPES: Record<Exclude<Scope, 'admin'>, true> = { messages: true, classify: true, prefixes: true, tools: true };
+const SCOPE_OPTIONS: Record<Exclude<Scope, 'admin'>, true> = {
+  messages: true,
+  classify: true,
+  prefixes: true,
+  tools: true,
+};
 /** What a restricted token names, each with an example. */
 const RESTRICTIONS = [
   ['agents', 'Agents', 'support, own:draft'],
@@ -21,13 +26,13 @@ const RESTRICTIONS = [
   ['conversations', 'Conversations', 'web-*'],
   ['origins', 'Origins', 'https://app.example.com'],
 ] as const;
-const HOURS = [1, 24, 24 * 30];
+const LIFETIME_OPTIONS = [1, 24, 24 * 30];
 
 /** Shows an account's tokens, and lets an admin mint and revoke some. */
 export function Tokens({ account }: { account: string }) {
   const minted = useSignal<string | undefined>(undefined);
   const { fault, run } = useAction();
-  const path: ServedPath = `/accounts/${inPath(account)}/tokens`;
+  const path: ServedPath = `/accounts/${encodePathSegment(account)}/tokens`;
   const attempt = (work: () => Promise<unknown>) =>
     run(async () => {
       await work();
@@ -38,7 +43,8 @@ export function Tokens({ account }: { account: string }) {
       const body = { account, ...fields };
       minted.value = (await readJson<MintedTokenAnswer>('/tokens', { method: 'POST', body })).token;
     });
-  const revoke = (jti: string) => attempt(() => edge().fetch(`${path}/${inPath(jti)}`, { method: 'DELETE' }));
+  const revoke = (jti: string) =>
+    attempt(() => getClient().fetch(`${path}/${encodePathSegment(jti)}`, { method: 'DELETE' }));
   const columns: Column<TokenRow>[] = [
     { name: 'Token', kind: 'text', cell: ({ label, jti }) => label ?? jti.slice(0, 12) },
     { name: 'Scopes', kind: 'text', spare: true, cell: ({ scopes }) => scopes?.join(', ') ?? '' },
@@ -82,7 +88,7 @@ function MintForm({ account, mint }: { account: string; mint(fields: object): Pr
     busy.value = true;
     const hours = Number(form.get('hours'));
     const label = String(form.get('label')).trim();
-    const only = onlyIn(form);
+    const only = parseRestrictions(form);
     await mint({
       scopes: form.getAll('scope').map(String),
       ...(hours > 0 ? { expires_in: hours * 3_600 } : {}),
@@ -100,7 +106,7 @@ function MintForm({ account, mint }: { account: string; mint(fields: object): Pr
         <Field label="Expires after">
           {(ids) => (
             <select {...ids} name="hours">
-              {HOURS.map((hours) => (
+              {LIFETIME_OPTIONS.map((hours) => (
                 <option key={hours} value={hours}>
                   {hours < 24 ? '1 hour' : hours === 24 ? '1 day' : '30 days'}
                 </option>
@@ -112,7 +118,7 @@ function MintForm({ account, mint }: { account: string; mint(fields: object): Pr
       </div>
       <fieldset class="row">
         <legend class="unseen">Scopes</legend>
-        {Object.keys(SCOPES).map((scope) => (
+        {Object.keys(SCOPE_OPTIONS).map((scope) => (
           <ScopeChip key={scope} scope={scope} />
         ))}
       </fieldset>
@@ -121,7 +127,7 @@ function MintForm({ account, mint }: { account: string; mint(fields: object): Pr
         <ScopeChip scope="admin" />
         <span class="quiet">Everything, for every account. Never give it to a page.</span>
       </fieldset>
-      {hasPlugin('agents') && <Restrictions />}
+      {hasPlugin('agents') && <RestrictionFields />}
       <p class="row">
         <SubmitButton name={`Mint a token for ${account}`} kind="small" disabled={busy.value} />
       </p>
@@ -139,7 +145,7 @@ function ScopeChip({ scope }: { scope: string }) {
 }
 
 /** The fields of a restricted token. Each takes names with commas between them. */
-function Restrictions() {
+function RestrictionFields() {
   return (
     <details class="aside">
       <summary>Restrict it, for a page</summary>
@@ -162,15 +168,15 @@ function Restrictions() {
 }
 
 /** @returns the member `only` of the token that a form asks for; without members for a token that is not restricted */
-function onlyIn(form: FormData): Record<string, unknown> {
-  const lists = RESTRICTIONS.map(([name]) => [name, typedNames(form.get(name))] as const).filter(
+function parseRestrictions(form: FormData): Record<string, unknown> {
+  const lists = RESTRICTIONS.map(([name]) => [name, parseNames(form.get(name))] as const).filter(
     ([, names]) => names.length > 0,
   );
   const most = Number(form.get('max_requests') ?? 0);
   return { ...Object.fromEntries(lists), ...(most > 0 ? { max_requests: most } : {}) };
 }
 
-function typedNames(value: FormDataEntryValue | null): string[] {
+function parseNames(value: FormDataEntryValue | null): string[] {
   return String(value ?? '')
     .split(/[\s,]+/)
     .filter((name) => name !== '');

@@ -9,7 +9,7 @@ interface UpstreamRow extends Omit<Upstream, 'models'> {
   model: ModelState | undefined;
 }
 
-const SAID: Record<ModelState['state'], string> = {
+const BREAKER_STATES: Record<ModelState['state'], string> = {
   closed: 'healthy',
   open: 'paused',
   half_open: 'being tried again',
@@ -20,7 +20,7 @@ const UPSTREAM_COLUMNS: readonly Column<UpstreamRow>[] = [
   { name: 'Kind', spare: true, cell: ({ kind }) => kind },
   { name: 'Running', cell: ({ running, max_concurrent: most }) => (most === null ? running : `${running} of ${most}`) },
   { name: 'Model', cell: ({ model }) => (model ? <SpendKey name={model.model || '(none)'} /> : '–') },
-  { name: 'State', kind: 'text', cell: ({ model }) => (model ? breakerState(model) : 'not called yet') },
+  { name: 'State', kind: 'text', cell: ({ model }) => (model ? describeBreaker(model) : 'not called yet') },
   { name: 'Failed in 30 s', cell: ({ model }) => (model ? `${model.failed} of ${model.tries}` : '–') },
 ];
 
@@ -49,6 +49,8 @@ export function Upstreams() {
   );
 }
 
-function breakerState({ state, due_at }: ModelState): string {
-  return state === 'open' && due_at !== null ? `${SAID.open} until ${formatMoment(due_at)}` : SAID[state];
+function describeBreaker({ state, due_at }: ModelState): string {
+  return state === 'open' && due_at !== null
+    ? `${BREAKER_STATES.open} until ${formatMoment(due_at)}`
+    : BREAKER_STATES[state];
 }

@@ -1,8 +1,8 @@
 import { signal } from '@preact/signals';
-import { inPath } from '../../client/transport.ts';
+import { encodePathSegment } from '../../client/transport.ts';
 import type { EventRow, Replayed, ServedPath, SourceRow } from '../../edge/answers.ts';
 import { useAction } from '../edge/async-action.ts';
-import { edge, readJson } from '../edge/client.ts';
+import { getClient, readJson } from '../edge/client.ts';
 import { type Column, List } from '../edge/list.tsx';
 import { pollNow } from '../edge/poll.ts';
 import { announce } from '../ui/announcer.tsx';
@@ -12,34 +12,34 @@ import { Select } from '../ui/form.tsx';
 import { formatCount, formatMoment } from '../ui/format.ts';
 import { budgetName } from '../ui/route.ts';
 import { Alerts } from './alerts.tsx';
+import { describeAttempts } from './delivery-attempts.ts';
 import { EventDetails } from './event-details.tsx';
-import { ledTo } from './figures/report.ts';
-import { LedHeading } from './led-heading.tsx';
-import { ALERTS, addressOf, SOURCES } from './links.tsx';
-import { sayTries } from './tries.ts';
+import { focusTarget } from './figures/report.ts';
+import { FocusHeading } from './focus-heading.tsx';
+import { ALERTS_SOURCE, SOURCES_HREF, sourceHref } from './links.tsx';
 
-type EventKind = 'all' | 'undelivered';
-const EVENT_KINDS: readonly (readonly [EventKind, string])[] = [
+type EventFilter = 'all' | 'undelivered';
+const EVENT_FILTERS: readonly (readonly [EventFilter, string])[] = [
   ['all', 'All'],
   ['undelivered', 'Undelivered'],
 ];
 
 /** Which events of a source are listed. */
-export const eventKind = signal<EventKind>('all');
+export const eventFilter = signal<EventFilter>('all');
 
 /** Shows what is delivered: the sources of webhooks and alerts, or the events of the source that the URL names. */
 export function Webhooks() {
   const source = budgetName.value;
-  if (source !== undefined && source !== ALERTS) return <Events key={source} source={source} />;
+  if (source !== undefined && source !== ALERTS_SOURCE) return <SourceEvents key={source} source={source} />;
   return (
     <>
-      <Sources />
-      <Alerts to={addressOf(ALERTS)} />
+      <WebhookSources />
+      <Alerts to={sourceHref(ALERTS_SOURCE)} />
     </>
   );
 }
 
-function Sources() {
+function WebhookSources() {
   const { fault, replayAll } = useReplayAll();
   const columns: Column<SourceRow>[] = [
     { name: 'Source', kind: 'text', cell: ({ source }) => <SourceLink source={source} kind="all" name={source} /> },
@@ -71,9 +71,9 @@ function Sources() {
   ];
   return (
     <section class="stack" aria-labelledby="sources">
-      <LedHeading id="sources" to={SOURCES}>
+      <FocusHeading id="sources" target={SOURCES_HREF}>
         Sources of webhooks
-      </LedHeading>
+      </FocusHeading>
       {fault.value && <Fault text={fault.value} />}
       <List<SourceRow>
         name="Sources"
@@ -90,14 +90,14 @@ function Sources() {
 }
 
 /** Leads to the events of a source. */
-function SourceLink({ source, kind, name }: { source: string; kind: EventKind; name: string }) {
-  const href = addressOf(source);
+function SourceLink({ source, kind, name }: { source: string; kind: EventFilter; name: string }) {
+  const href = sourceHref(source);
   return (
     <a
       href={href}
       aria-label={kind === 'all' ? undefined : `${name} undelivered events from ${source}`}
       onClick={() => {
-        [eventKind.value, ledTo.value] = [kind, href];
+        [eventFilter.value, focusTarget.value] = [kind, href];
       }}
     >
       {name}
@@ -110,7 +110,7 @@ function useReplayAll() {
   const { fault, run } = useAction();
   const replayAll = (source: string) =>
     run(async () => {
-      const path: ServedPath = `/webhooks/${inPath(source)}/events/replay`;
+      const path: ServedPath = `/webhooks/${encodePathSegment(source)}/events/replay`;
       const { scheduled } = await readJson<Replayed>(path, { method: 'POST' });
       announce(`${formatCount(scheduled)} ${scheduled === 1 ? 'event is' : 'events are'} tried again.`);
       pollNow();
@@ -118,14 +118,14 @@ function useReplayAll() {
   return { fault, replayAll };
 }
 
-function Events({ source }: { source: string }) {
+function SourceEvents({ source }: { source: string }) {
   const { fault, run } = useAction();
   const { fault: allFault, replayAll } = useReplayAll();
-  const kind = eventKind.value;
-  const path: ServedPath = `/webhooks/${inPath(source)}/events`;
+  const kind = eventFilter.value;
+  const path: ServedPath = `/webhooks/${encodePathSegment(source)}/events`;
   const replay = (id: string) =>
     run(async () => {
-      await edge().fetch(`${path}/${inPath(id)}/replay`, { method: 'POST' });
+      await getClient().fetch(`${path}/${encodePathSegment(id)}/replay`, { method: 'POST' });
       pollNow();
     });
   const columns: Column<EventRow>[] = [
@@ -142,7 +142,7 @@ function Events({ source }: { source: string }) {
       name: 'Replay',
       kind: 'action',
       cell: (row) =>
-        mayReplay(row) && (
+        canReplay(row) && (
           <SmallButton name="Replay" label={`Replay ${row.event_id}`} onClick={() => void replay(row.event_id)} />
         ),
     },
@@ -150,10 +150,10 @@ function Events({ source }: { source: string }) {
   return (
     <>
       <header class="apart view-head">
-        <LedHeading id="events" to={addressOf(source)}>
+        <FocusHeading id="events" target={sourceHref(source)}>
           Events from {source}
-        </LedHeading>
-        <a href={SOURCES} onClick={() => (ledTo.value = SOURCES)}>
+        </FocusHeading>
+        <a href={SOURCES_HREF} onClick={() => (focusTarget.value = SOURCES_HREF)}>
           All sources
         </a>
       </header>
@@ -164,7 +164,7 @@ function Events({ source }: { source: string }) {
       <div class="row filters">
         <label class="inline">
           <span class="quiet">Which</span>
-          <Select value={kind} options={EVENT_KINDS} onChoose={(one) => (eventKind.value = one as EventKind)} />
+          <Select value={kind} options={EVENT_FILTERS} onChoose={(one) => (eventFilter.value = one as EventFilter)} />
         </label>
         {kind === 'undelivered' && (
           <SmallButton name="Replay all undelivered events" onClick={() => void replayAll(source)} />
@@ -185,12 +185,13 @@ function Events({ source }: { source: string }) {
 }
 
 /** @returns whether trying an event again can help: it was tried without success */
-function mayReplay({ state, error, next_attempt_at: next }: EventRow): boolean {
+function canReplay({ state, error, next_attempt_at: next }: EventRow): boolean {
   return state === 'parked' || state === 'failed' || (error !== null && next !== null && state !== 'waiting');
 }
 
 function EventState({ row }: { row: EventRow }) {
-  const tries = row.state === 'failed' || row.next_attempt_at !== null || row.state === 'parked' ? sayTries(row) : '';
+  const tries =
+    row.state === 'failed' || row.next_attempt_at !== null || row.state === 'parked' ? describeAttempts(row) : '';
   const isNamed = tries === '' || row.state === 'failed' || row.state === 'parked';
   const state = isNamed ? row.state : 'not delivered';
   if (tries === '') return <>{state}</>;

@@ -1,19 +1,19 @@
 import { effect, untracked, useSignal, useSignalEffect } from '@preact/signals';
 import { useEffect, useLayoutEffect } from 'preact/hooks';
 import { refreshPrefixes } from '../edge/account.ts';
-import { agents, refreshAgents, shortVersion } from '../edge/agents.ts';
+import { agents, refreshAgents, shortVersionOf } from '../edge/agents.ts';
 import { useAction } from '../edge/async-action.ts';
 import { hasPlugin } from '../edge/plugins.ts';
 import { Fault } from '../ui/fault.tsx';
 import { Icon } from '../ui/icon.tsx';
 import { NotFound } from '../ui/not-found.tsx';
-import { conversationId, go } from '../ui/route.ts';
+import { conversationId, navigate } from '../ui/route.ts';
 import { Composer } from './composer/composer.tsx';
-import { keepCounting, leaveEdited } from './composer/draft.ts';
+import { discardOtherEdit, startCounting } from './composer/draft.ts';
 import { ConversationList } from './conversation-list.tsx';
-import { keepListed, refreshConversations, session, show } from './session/conversations.ts';
-import { agent as chosen } from './session/options.ts';
-import { makeTitle, titleFor } from './session/titles.ts';
+import { pollConversations, refreshConversations, session, showConversation } from './session/conversations.ts';
+import { chosenAgent as chosen } from './session/options.ts';
+import { generateTitle, getTitle } from './session/titles.ts';
 import { TokenView } from './token-view.tsx';
 import { Transcript } from './transcript.tsx';
 import { Welcome } from './welcome.tsx';
@@ -23,7 +23,7 @@ export function Chat() {
   const { fault, run } = useAction();
   useEffect(() => {
     void run(() => Promise.all([refreshConversations(), refreshPrefixes(), refreshAgents()]));
-    const stops = [keepCounting(), keepListed()];
+    const stops = [startCounting(), pollConversations()];
     return () => {
       for (const stop of stops) stop();
     };
@@ -34,8 +34,8 @@ export function Chat() {
       effect(() => {
         const id = conversationId.value;
         untracked(() => {
-          leaveEdited(id);
-          show(id);
+          discardOtherEdit(id);
+          showConversation(id);
         });
         // In a narrow window the list covers the chat, until a conversation is chosen.
         listOpen.value = false;
@@ -44,7 +44,7 @@ export function Chat() {
   );
   useSignalEffect(() => {
     const opened = session.value;
-    if (opened?.report.value?.title === null) void makeTitle(opened.id);
+    if (opened?.report.value?.title === null) void generateTitle(opened.id);
   });
   useEffect(() => {
     const closeOnEscape = (event: KeyboardEvent) => {
@@ -57,8 +57,8 @@ export function Chat() {
     return () => document.removeEventListener('keydown', closeOnEscape, true);
   }, [listOpen]);
   const current = session.value;
-  const isMissing = current?.missing.value === true;
-  const title = isMissing ? 'Not found' : current && titleFor(current.id, current.report.value?.title);
+  const isMissing = current?.isMissing.value === true;
+  const title = isMissing ? 'Not found' : current && getTitle(current.id, current.report.value?.title);
   return (
     <div class="chat" data-list-open={listOpen.value}>
       <ConversationList onClose={() => (listOpen.value = false)} />
@@ -99,9 +99,9 @@ export function Chat() {
 function AgentTag({ agent: { name, version } }: { agent: { name: string; version: string } }) {
   const stored = agents.value?.filter((row) => row.name === name) ?? [];
   const isOld = stored.length > 0 && !stored.some((row) => row.version === version);
-  const beginAnew = () => {
+  const startNewConversation = () => {
     chosen.value = name;
-    go('chat');
+    navigate('chat');
   };
   return (
     <>
@@ -110,11 +110,16 @@ function AgentTag({ agent: { name, version } }: { agent: { name: string; version
         href={`#/agents/${encodeURIComponent(name)}`}
         title="A conversation keeps the version it started with"
       >
-        {name} · {shortVersion(version)}
+        {name} · {shortVersionOf(version)}
         {isOld && ' · older'}
       </a>
       {isOld && (
-        <button type="button" class="link anew" title="A new conversation with the current version" onClick={beginAnew}>
+        <button
+          type="button"
+          class="link anew"
+          title="A new conversation with the current version"
+          onClick={startNewConversation}
+        >
           Start anew
         </button>
       )}

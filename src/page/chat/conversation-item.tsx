@@ -10,15 +10,21 @@ import { Popover } from '../ui/popover.tsx';
 import { conversationId } from '../ui/route.ts';
 import { Toolbar } from '../ui/toolbar.tsx';
 import { Usd } from '../ui/usd.tsx';
-import { familyOf } from './session/branches.ts';
-import { fork, removals, remove, rename, session } from './session/conversations.ts';
-import { makeTitle, titleFor } from './session/titles.ts';
+import { branchFamilyOf } from './session/branches.ts';
+import {
+  conversationRemovals,
+  forkConversation,
+  removeConversation,
+  renameConversation,
+  session,
+} from './session/conversations.ts';
+import { generateTitle, getTitle } from './session/titles.ts';
 
 /** What can be done with a conversation, which is renamed in its place. */
-const ACTIONS: readonly (readonly [IconName, string, ((id: string) => Promise<void>)?])[] = [
+const CONVERSATION_ACTIONS: readonly (readonly [IconName, string, ((id: string) => Promise<void>)?])[] = [
   ['edit', 'Rename'],
-  ['fork', 'Fork', (id) => fork(id)],
-  ['trash', 'Delete', (id) => Promise.resolve(remove(id))],
+  ['fork', 'Fork', (id) => forkConversation(id)],
+  ['trash', 'Delete', (id) => Promise.resolve(removeConversation(id))],
 ];
 
 interface ConversationItemProps {
@@ -31,10 +37,10 @@ export function ConversationItem({ row, attempt }: ConversationItemProps) {
   const mode = useSignal<'shown' | 'renamed'>('shown');
   const field = useRef<HTMLInputElement>(null);
   const link = useRef<HTMLAnchorElement>(null);
-  const family = familyOf(row.id);
-  const removed = removals.waiting.value.has(family);
+  const family = branchFamilyOf(row.id);
+  const removed = conversationRemovals.pendingRemovals.value.has(family);
   const wasRemoved = useRef(removed);
-  const title = titleFor(row.id, row.title);
+  const title = getTitle(row.id, row.title);
   useEffect(() => {
     if (mode.value === 'renamed') field.current?.select();
   }, [mode.value]);
@@ -43,7 +49,7 @@ export function ConversationItem({ row, attempt }: ConversationItemProps) {
     if (row.title !== null || removed || !element) return;
     // Its first message is read only if somebody sees it here.
     const observer = new IntersectionObserver(([entry]) => {
-      if (entry?.isIntersecting) void makeTitle(row.id);
+      if (entry?.isIntersecting) void generateTitle(row.id);
     });
     observer.observe(element);
     return () => observer.disconnect();
@@ -56,7 +62,7 @@ export function ConversationItem({ row, attempt }: ConversationItemProps) {
   const save = () => {
     const next = field.current?.value.trim();
     mode.value = 'shown';
-    if (next && next !== row.title) attempt(() => rename(row.id, next));
+    if (next && next !== row.title) attempt(() => renameConversation(row.id, next));
   };
   if (mode.value === 'renamed') {
     return (
@@ -82,12 +88,12 @@ export function ConversationItem({ row, attempt }: ConversationItemProps) {
       <li class="item" data-removed>
         <div class="item-text">
           <span class="clipped">{title}</span>
-          <UndoNote removals={removals} of={family} title={title} />
+          <UndoNote removals={conversationRemovals} of={family} title={title} />
         </div>
       </li>
     );
   }
-  const current = conversationId.value !== undefined && familyOf(conversationId.value) === family;
+  const current = conversationId.value !== undefined && branchFamilyOf(conversationId.value) === family;
   return (
     <li class="item" data-current={current}>
       <a
@@ -99,24 +105,26 @@ export function ConversationItem({ row, attempt }: ConversationItemProps) {
       >
         <span class="clipped">{title}</span>
         <span class="item-note" data-waits={row.paused !== null}>
-          {noteOf(row)}
+          {renderRowNote(row)}
         </span>
       </a>
       <div class="item-actions">
         <Popover icon="more" name={`Actions for ${title}`} isMenu>
           <Toolbar label={`Actions for ${title}`}>
-            {ACTIONS.filter(([icon]) => icon !== 'fork' || hasPlugin('transfer')).map(([icon, word, act]) => (
-              <IconButton
-                key={word}
-                icon={icon}
-                word={word}
-                label={`${word} ${title}`}
-                onClick={() => {
-                  if (act) attempt(() => act(row.id));
-                  else mode.value = 'renamed';
-                }}
-              />
-            ))}
+            {CONVERSATION_ACTIONS.filter(([icon]) => icon !== 'fork' || hasPlugin('transfer')).map(
+              ([icon, word, act]) => (
+                <IconButton
+                  key={word}
+                  icon={icon}
+                  word={word}
+                  label={`${word} ${title}`}
+                  onClick={() => {
+                    if (act) attempt(() => act(row.id));
+                    else mode.value = 'renamed';
+                  }}
+                />
+              ),
+            )}
           </Toolbar>
         </Popover>
       </div>
@@ -124,9 +132,9 @@ export function ConversationItem({ row, attempt }: ConversationItemProps) {
   );
 }
 
-function noteOf({ id, state, paused, turns, cost_usd }: ConversationRow): ComponentChildren {
+function renderRowNote({ id, state, paused, turns, cost_usd }: ConversationRow): ComponentChildren {
   const current = session.value?.id === id ? session.value : undefined;
-  if (state === 'running' || (current?.live.value && current.arrived.value)) return 'answering…';
+  if (state === 'running' || (current?.liveAnswer.value && current.hasArrived.value)) return 'answering…';
   if (paused !== null) return 'waiting for approval';
   if (turns === 0) return 'empty';
   return <Usd isSum before={`${turns} ${turns === 1 ? 'turn' : 'turns'} · `} value={cost_usd} />;

@@ -2,12 +2,18 @@ import { useSignal } from '@preact/signals';
 import { useAction } from '../edge/async-action.ts';
 import { announce } from '../ui/announcer.tsx';
 import { Fault } from '../ui/fault.tsx';
-import { formatDayOf } from '../ui/format.ts';
+import { formatDayHeading } from '../ui/format.ts';
 import { Icon, IconButton } from '../ui/icon.tsx';
-import { go } from '../ui/route.ts';
+import { navigate } from '../ui/route.ts';
 import { ConversationItem } from './conversation-item.tsx';
-import { hasMore, listed, loadAll, loadMore, removals } from './session/conversations.ts';
-import { titleFor } from './session/titles.ts';
+import {
+  conversationRemovals,
+  hasMoreConversations,
+  listedConversations,
+  loadAllConversations,
+  loadMoreConversations,
+} from './session/conversations.ts';
+import { getTitle } from './session/titles.ts';
 
 export function ConversationList({ onClose }: { onClose(): void }) {
   const wanted = useSignal('');
@@ -16,14 +22,14 @@ export function ConversationList({ onClose }: { onClose(): void }) {
     if (!(await run(work))) announce(fault.value ?? '');
   };
   const words = wanted.value.toLowerCase().split(/\s+/);
-  const rows = listed.value.filter(({ id, title }) => {
-    const shown = titleFor(id, title).toLowerCase();
+  const rows = listedConversations.value.filter(({ id, title }) => {
+    const shown = getTitle(id, title).toLowerCase();
     return words.every((word) => shown.includes(word));
   });
-  const days = [...Map.groupBy(rows, ({ updated_at }) => formatDayOf(updated_at))];
-  const complaint = fault.value ?? removals.fault.value;
+  const days = [...Map.groupBy(rows, ({ updated_at }) => formatDayHeading(updated_at))];
+  const complaint = fault.value ?? conversationRemovals.fault.value;
   const startNew = () => {
-    go('chat');
+    navigate('chat');
     onClose();
     document.getElementById('draft')?.focus();
   };
@@ -54,7 +60,7 @@ export function ConversationList({ onClose }: { onClose(): void }) {
           value={wanted.value}
           onInput={(event) => {
             wanted.value = event.currentTarget.value;
-            if (hasMore.value) void attempt(loadAll);
+            if (hasMoreConversations.value) void attempt(loadAllConversations);
           }}
         />
       </div>
@@ -75,8 +81,8 @@ export function ConversationList({ onClose }: { onClose(): void }) {
             : 'No title matches.'}
         </p>
       )}
-      {hasMore.value && (
-        <button type="button" class="button plain wide" onClick={() => attempt(() => loadMore())}>
+      {hasMoreConversations.value && (
+        <button type="button" class="button plain wide" onClick={() => attempt(() => loadMoreConversations())}>
           Show older
         </button>
       )}

@@ -4,8 +4,8 @@ import { useCallback, useEffect, useLayoutEffect, useRef } from 'preact/hooks';
 import type { Entry } from './session/entries.ts';
 
 /** What is shown in one go: of either as many as keep the page's thread for some 50 ms. */
-const MESSAGES_AT_ONCE = 12;
-const CHARACTERS_AT_ONCE = 12_000;
+const MESSAGES_PER_BATCH = 12;
+const CHARACTERS_PER_BATCH = 12_000;
 
 /**
  * Shows the newest messages at once, and older ones above them whenever the page has time, or somebody scrolls to them.
@@ -21,12 +21,12 @@ export function useOlderMessages(
 ): { shown: readonly Entry[]; onScroll(): void } {
   // Until there are messages it is not known which are the newest.
   const first = useSignal(Number.POSITIVE_INFINITY);
-  const from = Math.min(first.value, beginOf(entries, entries.length));
+  const from = Math.min(first.value, findBatchStart(entries, entries.length));
   const inView = useRef<{ element: Element; top: number } | undefined>(undefined);
   const showOlder = useCallback(() => {
     const element = column.current?.firstElementChild;
     if (element) inView.current = { element, top: element.getBoundingClientRect().top };
-    first.value = beginOf(entries, from);
+    first.value = findBatchStart(entries, from);
   }, [entries, from, column, first]);
   useLayoutEffect(() => {
     if (entries.length > 0 && first.peek() > from) first.value = from;
@@ -35,7 +35,7 @@ export function useOlderMessages(
     // Browsers do it by themselves, but not all of them, and never at the very top.
     if (element && scroller.current) scroller.current.scrollTop += element.getBoundingClientRect().top - (top ?? 0);
   }, [from, entries.length, first, scroller]);
-  useEffect(() => (from > 0 ? whenIdle(showOlder) : undefined), [from, showOlder]);
+  useEffect(() => (from > 0 ? runWhenIdle(showOlder) : undefined), [from, showOlder]);
   const onScroll = () => {
     const view = scroller.current;
     if (from > 0 && view && view.scrollTop < view.clientHeight) showOlder();
@@ -44,9 +44,9 @@ export function useOlderMessages(
 }
 
 /** @returns the first of the entries before another one that are shown in one go */
-function beginOf(entries: readonly Entry[], until: number): number {
+function findBatchStart(entries: readonly Entry[], until: number): number {
   let begin = until;
-  for (let characters = 0; begin > 0 && until - begin < MESSAGES_AT_ONCE && characters < CHARACTERS_AT_ONCE; ) {
+  for (let characters = 0; begin > 0 && until - begin < MESSAGES_PER_BATCH && characters < CHARACTERS_PER_BATCH; ) {
     begin -= 1;
     for (const { text } of entries[begin]?.parts ?? []) characters += typeof text === 'string' ? text.length : 0;
   }
@@ -54,7 +54,7 @@ function beginOf(entries: readonly Entry[], until: number): number {
 }
 
 /** @returns what stops it from being called */
-function whenIdle(act: () => void): () => void {
+function runWhenIdle(act: () => void): () => void {
   // Safari has none.
   if (!('requestIdleCallback' in globalThis)) {
     const timer = setTimeout(act, 30);

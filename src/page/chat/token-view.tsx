@@ -9,26 +9,26 @@ import { Fault } from '../ui/fault.tsx';
 import { Field, Form, SubmitButton } from '../ui/form.tsx';
 import { IconButton } from '../ui/icon.tsx';
 import { MessagePart } from './message/message-part.tsx';
-import { partsOf, readHistory } from './session/content.ts';
-import { resultsOf } from './session/entries.ts';
+import { readHistory, toParts } from './session/content.ts';
+import { findToolResults } from './session/entries.ts';
 
 /** The token that was pasted. It is kept in memory alone, and not recorded with the other requests. */
-const pasted = signal('');
+const pastedToken = signal('');
 
-interface SeenConversation {
+interface TokenViewProps {
   id: string;
   /** The name of the conversation’s agent. A restricted token sees only conversations with an agent. */
   agent: string | undefined;
 }
 
-const PREVIEW_SECONDS = 60;
+const PREVIEW_TOKEN_SECONDS = 60;
 
 /** Mints a restricted token for one conversation. @throws SluiceError for a caller who is not an admin */
-async function mintPreview(id: string, agent: string): Promise<string> {
+async function mintPreviewToken(id: string, agent: string): Promise<string> {
   const body = {
     account: identity.value.account,
     scopes: ['messages'],
-    expires_in: PREVIEW_SECONDS,
+    expires_in: PREVIEW_TOKEN_SECONDS,
     label: 'Preview in the page',
     // The agent is the deployment’s or the account’s own.
     only: { agents: [agent, `own:${agent}`], conversations: [id] },
@@ -37,7 +37,7 @@ async function mintPreview(id: string, agent: string): Promise<string> {
 }
 
 /** Shows a conversation as another token sees it: what a page with that token would be told. */
-export function TokenView({ id, agent }: SeenConversation) {
+export function TokenView({ id, agent }: TokenViewProps) {
   const open = useSignal(false);
   return (
     <>
@@ -47,15 +47,16 @@ export function TokenView({ id, agent }: SeenConversation) {
   );
 }
 
-function TokenViewDialog({ id, agent, onClose }: SeenConversation & { onClose(): void }) {
-  const { busy, fault, run } = useAction();
+function TokenViewDialog({ id, agent, onClose }: TokenViewProps & { onClose(): void }) {
+  const { isBusy: busy, fault, run } = useAction();
   const rows = useSignal<readonly ConversationMessage[] | undefined>(undefined);
   const canMint = identity.value.admin && agent !== undefined;
   const show = async (data: FormData) => {
-    pasted.value = String(data.get('token')).trim();
+    pastedToken.value = String(data.get('token')).trim();
     rows.value = undefined;
     await run(async () => {
-      const token = pasted.value === '' && agent !== undefined ? await mintPreview(id, agent) : pasted.value;
+      const token =
+        pastedToken.value === '' && agent !== undefined ? await mintPreviewToken(id, agent) : pastedToken.value;
       rows.value = await readHistory(createClient({ baseURL: location.origin, token }), id);
     });
   };
@@ -78,7 +79,7 @@ function TokenViewDialog({ id, agent, onClose }: SeenConversation & { onClose():
               autocomplete="off"
               spellcheck={false}
               required={!canMint}
-              defaultValue={pasted.value}
+              defaultValue={pastedToken.value}
             />
           )}
         </Field>
@@ -94,16 +95,16 @@ function TokenViewDialog({ id, agent, onClose }: SeenConversation & { onClose():
         {fault.value && <Fault text={fault.value} />}
         {rows.value?.length === 0 && <p class="quiet">No messages yet.</p>}
         {rows.value?.map((row) => (
-          <SeenMessage key={row.id} row={row} />
+          <PreviewMessage key={row.id} row={row} />
         ))}
       </section>
     </Dialog>
   );
 }
 
-function SeenMessage({ row: { role, content } }: { row: ConversationMessage }) {
-  const parts = partsOf(content);
-  const results = resultsOf([{ parts }]);
+function PreviewMessage({ row: { role, content } }: { row: ConversationMessage }) {
+  const parts = toParts(content);
+  const results = findToolResults([{ parts }]);
   // A call of the edge is shown as any other: its name, its input, and what came back.
   const shown = parts
     .filter(({ type }) => type !== 'mcp_tool_result')

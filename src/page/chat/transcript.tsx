@@ -4,10 +4,10 @@ import { Icon } from '../ui/icon.tsx';
 import { FailureNote } from './message/failure-note.tsx';
 import { Message } from './message/message.tsx';
 import { useOlderMessages } from './older-messages.ts';
-import { entriesOf } from './session/entries.ts';
+import { createEntries } from './session/entries.ts';
 import type { Session } from './session/session.ts';
 
-const NEAR_PX = 80;
+const NEAR_END_PX = 80;
 
 /** Shows the messages. A view that is scrolled to the end stays at the end while an answer grows. */
 export function Transcript({ session }: { session: Session }) {
@@ -16,32 +16,32 @@ export function Transcript({ session }: { session: Session }) {
   const atEnd = useRef(true);
   const opensByHand = useRef(false);
   const away = useSignal(false);
-  const entries = entriesOf(session);
+  const entries = createEntries(session);
   const older = useOlderMessages(entries, scroller, column);
   const onScroll = useCallback(() => {
     const element = scroller.current;
     if (!element) return;
-    atEnd.current = element.scrollHeight - element.scrollTop - element.clientHeight < NEAR_PX;
+    atEnd.current = element.scrollHeight - element.scrollTop - element.clientHeight < NEAR_END_PX;
     away.value = !atEnd.current;
   }, [away]);
   // Scrolled before painting, so that nothing jumps.
   useEffect(() => {
-    const noteOpening = ({ target }: Event) => {
+    const handleToggle = ({ target }: Event) => {
       opensByHand.current = (target as Element).closest('summary, [aria-expanded]') !== null;
     };
     const observer = new ResizeObserver(() => {
       // What somebody opens grows below their pointer, at the end too.
       if (opensByHand.current) onScroll();
-      else if (atEnd.current) toEnd(scroller.current);
+      else if (atEnd.current) scrollToEnd(scroller.current);
       opensByHand.current = false;
     });
     if (column.current) observer.observe(column.current);
-    column.current?.addEventListener('click', noteOpening, true);
+    column.current?.addEventListener('click', handleToggle, true);
     return () => observer.disconnect();
   }, [onScroll]);
   // After a question the view scrolls to the answer.
   useSignalEffect(() => {
-    if (session.live.value) atEnd.current = true;
+    if (session.liveAnswer.value) atEnd.current = true;
   });
   return (
     <div class="transcript-frame">
@@ -57,10 +57,10 @@ export function Transcript({ session }: { session: Session }) {
         role="log"
         aria-live="off"
         aria-label="Messages"
-        aria-busy={session.live.value !== undefined}
+        aria-busy={session.liveAnswer.value !== undefined}
       >
         <div class="column" ref={column}>
-          {session.loaded.value && entries.length === 0 && !session.failure.value && (
+          {session.isLoaded.value && entries.length === 0 && !session.failure.value && (
             <p class="quiet">No messages yet.</p>
           )}
           {older.shown.map((entry) => (
@@ -69,11 +69,11 @@ export function Transcript({ session }: { session: Session }) {
           {session.failure.value && <FailureNote failure={session.failure.value} session={session} />}
         </div>
       </div>
-      <ToEnd
+      <ScrollToEndButton
         away={away}
         onClick={() => {
           atEnd.current = true;
-          toEnd(scroller.current);
+          scrollToEnd(scroller.current);
         }}
       />
     </div>
@@ -81,8 +81,8 @@ export function Transcript({ session }: { session: Session }) {
 }
 
 /** Shows a button while the end is out of sight. It reads the signal by itself: the messages are not rendered again for it. */
-function ToEnd({ away, onClick }: { away: Signal<boolean>; onClick(): void }) {
-  if (!away.value) return null;
+function ScrollToEndButton({ away: isAwayFromEnd, onClick }: { away: Signal<boolean>; onClick(): void }) {
+  if (!isAwayFromEnd.value) return null;
   return (
     <button type="button" class="inline to-end" onClick={onClick}>
       <Icon name="down" />
@@ -91,6 +91,6 @@ function ToEnd({ away, onClick }: { away: Signal<boolean>; onClick(): void }) {
   );
 }
 
-function toEnd(scroller: HTMLElement | null): void {
+function scrollToEnd(scroller: HTMLElement | null): void {
   if (scroller) scroller.scrollTop = scroller.scrollHeight;
 }

@@ -2,17 +2,17 @@ import { agents } from '../edge/agents.ts';
 import { useAction } from '../edge/async-action.ts';
 import { Fault } from '../ui/fault.tsx';
 import { EXAMPLES } from './examples.ts';
-import { agent } from './session/options.ts';
+import { chosenAgent } from './session/options.ts';
 
 /** Shows a newcomer what this is, with examples to click; or the agent that is chosen. */
 export function Welcome() {
-  const { busy, fault, run } = useAction();
-  if (agent.value !== '') {
-    const description = agents.value?.find(({ name }) => name === agent.value)?.description;
+  const { isBusy: busy, fault, run } = useAction();
+  if (chosenAgent.value !== '') {
+    const description = agents.value?.find(({ name }) => name === chosenAgent.value)?.description;
     return (
       <div class="welcome">
         <div class="column">
-          <p class="lead">Try {agent.value}.</p>
+          <p class="lead">Try {chosenAgent.value}.</p>
           <p class="lead-more">
             {description && `${description}. `}It answers with its own prompt, tools and limits, as its current version
             says.
@@ -34,7 +34,7 @@ export function Welcome() {
             <li key={example.title}>
               <button type="button" class="panel example" disabled={busy.value} onClick={() => void run(example.run)}>
                 <strong>{example.title}</strong>
-                <span class="quiet">{example.shows}</span>
+                <span class="quiet">{example.description}</span>
               </button>
             </li>
           ))}

@@ -1,39 +1,39 @@
 import type { JSX } from 'preact';
 import { useEffect } from 'preact/hooks';
 import type { ClassifyAnswer } from '../../client/index.ts';
-import { sentenceOf } from '../edge/client.ts';
-import { nameOf } from '../edge/models.ts';
+import { formatFault } from '../edge/client.ts';
+import { modelNameOf } from '../edge/models.ts';
 import { SmallButton } from '../ui/button.tsx';
-import { Empty } from '../ui/empty.tsx';
+import { EmptyState } from '../ui/empty-state.tsx';
 import { Facts } from '../ui/facts.tsx';
 import { Fault } from '../ui/fault.tsx';
 import { CheckboxChip, Field, Form, Select, SubmitButton, TextArea } from '../ui/form.tsx';
 import { formatCount, formatShare } from '../ui/format.ts';
 import { Usd } from '../ui/usd.tsx';
 import {
-  allowNone,
-  answer,
   busy,
+  chosenClassifier,
   classifiers,
+  classifyForm,
   classifySample,
   formFault,
   formText,
+  isLabelSchema,
+  isMulti,
+  isNoneAllowed,
   isOutdated,
-  isSchema,
-  labels,
-  labelsOf,
-  multi,
+  labelsText,
   refreshClassifiers,
-  run,
-  store,
-  stored,
+  shownAnswer,
+  storeClassifier,
+  toLabelList,
 } from './form.ts';
 import { SAMPLES } from './samples.ts';
 
 export function Classify() {
   useEffect(() => {
     refreshClassifiers().catch((thrown: unknown) => {
-      formFault.value = sentenceOf(thrown);
+      formFault.value = formatFault(thrown);
     });
   }, []);
   return (
@@ -49,25 +49,25 @@ export function Classify() {
       </header>
       <div class="classify-columns">
         <ClassifyForm />
-        <Result />
+        <ClassifyResultView />
       </div>
     </div>
   );
 }
 
 function ClassifyForm() {
-  const inline = stored.value === '';
+  const inline = chosenClassifier.value === '';
   return (
     <section class="stack" aria-label="Text and labels">
-      <Form id="classify" onSubmit={() => void run()}>
+      <Form id="classify" onSubmit={() => void classifyForm()}>
         <TextArea label="Text" rows={4} placeholder="The text to classify" value={formText} />
         <Field label="Classifier">
           {(ids) => (
             <Select
               {...ids}
-              value={stored.value}
+              value={chosenClassifier.value}
               options={[['', 'The labels below'], ...classifiers.value.map(({ name }) => name)]}
-              onChoose={(name) => (stored.value = name)}
+              onChoose={(name) => (chosenClassifier.value = name)}
             />
           )}
         </Field>
@@ -77,12 +77,12 @@ function ClassifyForm() {
               label="Labels, or a JSON schema"
               rows={5}
               placeholder={'billing: invoices and refunds\nbug: something is broken'}
-              value={labels}
+              value={labelsText}
             />
-            {!isSchema.value && (
+            {!isLabelSchema.value && (
               <p class="row">
-                <CheckboxChip name="Allow several" value={multi} />
-                <CheckboxChip name="Allow none" value={allowNone} />
+                <CheckboxChip name="Allow several" value={isMulti} />
+                <CheckboxChip name="Allow none" value={isNoneAllowed} />
               </p>
             )}
           </>
@@ -91,7 +91,7 @@ function ClassifyForm() {
           <SubmitButton name="Classify" disabled={busy.value} />
         </p>
       </Form>
-      {inline && labels.value.trim() !== '' && <StoreForm />}
+      {inline && labelsText.value.trim() !== '' && <StoreForm />}
     </section>
   );
 }
@@ -99,7 +99,7 @@ function ClassifyForm() {
 /** Asks for a name, and stores the labels as a classifier. */
 function StoreForm() {
   return (
-    <Form class="store-form" onSubmit={(data) => void store(String(data.get('name')).trim())}>
+    <Form class="store-form" onSubmit={(data) => void storeClassifier(String(data.get('name')).trim())}>
       <input
         name="name"
         aria-label="Name of the classifier"
@@ -113,46 +113,46 @@ function StoreForm() {
   );
 }
 
-function Result() {
-  const found = answer.value;
+function ClassifyResultView() {
+  const found = shownAnswer.value;
   return (
     <section class="panel result" aria-label="Result" aria-busy={busy.value} data-outdated={isOutdated.value}>
       {formFault.value && <Fault text={formFault.value} />}
       {found ? (
         <>
           <p class="result-labels">
-            {labelsOf(found).map((label) => (
+            {toLabelList(found).map((label) => (
               <strong key={label}>{label}</strong>
             ))}
-            {labelsOf(found).length === 0 && <span>none of these</span>}
+            {toLabelList(found).length === 0 && <span>none of these</span>}
           </p>
           {found.output && <pre class="raw">{JSON.stringify(found.output, undefined, 2)}</pre>}
-          <Facts facts={factsOf(found)} />
+          <Facts facts={createFacts(found)} />
           <p class="quiet">
             {isOutdated.value
               ? 'This is the result of what stood there before. Classify again.'
               : found.cached
                 ? 'This text was classified before. It came from the edge’s cache, and was free.'
-                : `Classified by ${nameOf(found.model)}. The same text is free for the next hour.`}
+                : `Classified by ${modelNameOf(found.model)}. The same text is free for the next hour.`}
           </p>
         </>
       ) : (
-        !formFault.value && (busy.value ? <p class="quiet result-empty">Classifying…</p> : <NoResult />)
+        !formFault.value && (busy.value ? <p class="quiet result-empty">Classifying…</p> : <EmptyClassifyResult />)
       )}
     </section>
   );
 }
 
-function NoResult() {
+function EmptyClassifyResult() {
   const [sample] = SAMPLES;
   return (
-    <Empty example="Try it with a ticket" onTry={() => sample && void classifySample(sample)}>
+    <EmptyState example="Try it with a ticket" onTry={() => sample && void classifySample(sample)}>
       The label appears here: for a ticket, a review, or whatever else has to be sorted.
-    </Empty>
+    </EmptyState>
   );
 }
 
-function factsOf({ cost_usd, usage, confidence }: ClassifyAnswer) {
+function createFacts({ cost_usd, usage, confidence }: ClassifyAnswer) {
   const input = usage.input_tokens + usage.cache_read_input_tokens + usage.cache_creation_input_tokens;
   return [
     ['Cost', <Usd key="cost" value={cost_usd} />],

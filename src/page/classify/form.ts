@@ -3,86 +3,87 @@ import { computed, signal } from '@preact/signals';
 import type { ClassifierPut, ClassifyAnswer, NamedRow } from '../../client/index.ts';
 import { refreshSpent } from '../edge/account.ts';
 import { AsyncAction } from '../edge/async-action.ts';
-import { edge } from '../edge/client.ts';
+import { getClient } from '../edge/client.ts';
 import { announce } from '../ui/announcer.tsx';
 import type { Sample } from './samples.ts';
 
 export const formText = signal('');
 /** The labels: one in each line, with an optional description after a colon; or a JSON schema. */
-export const labels = signal('');
-export const multi = signal(false);
-export const allowNone = signal(false);
+export const labelsText = signal('');
+export const isMulti = signal(false);
+export const isNoneAllowed = signal(false);
 /** The name of a stored classifier; empty: the labels of the form are used. */
-export const stored = signal('');
+export const chosenClassifier = signal('');
 export const classifiers = signal<NamedRow[]>([]);
-export const answer = signal<ClassifyAnswer | undefined>(undefined);
+export const shownAnswer = signal<ClassifyAnswer | undefined>(undefined);
 
 /** What the result is of, as text. */
-const answered = signal('');
+const answeredForm = signal('');
 /** Whether the form has changed since: the result is that of another text, or of other labels. */
-export const isOutdated = computed(() => answer.value !== undefined && answered.value !== formAsks());
+export const isOutdated = computed(() => shownAnswer.value !== undefined && answeredForm.value !== serializeForm());
 
-const action = new AsyncAction();
-export const { busy, fault: formFault } = action;
+const formAction = new AsyncAction();
+export const { isBusy: busy, fault: formFault } = formAction;
 
 export async function refreshClassifiers(): Promise<void> {
-  classifiers.value = (await edge().classifiers.list({ limit: 1_000 })).data;
+  classifiers.value = (await getClient().classifiers.list({ limit: 1_000 })).data;
 }
 
-export function fill(sample: Sample): void {
+export function fillForm(sample: Sample): void {
   formText.value = sample.text;
-  labels.value = sample.labels.join('\n');
-  multi.value = sample.multi ?? false;
-  allowNone.value = sample.allowNone ?? false;
-  stored.value = '';
+  labelsText.value = sample.labels.join('\n');
+  isMulti.value = sample.multi ?? false;
+  isNoneAllowed.value = sample.allowNone ?? false;
+  chosenClassifier.value = '';
 }
 
-export async function run(): Promise<void> {
-  await action.run(async () => {
-    answer.value = undefined;
-    answered.value = formAsks();
-    const by = stored.value === '' ? parts() : { classifier: stored.value };
-    answer.value = await edge().classify({ ...by, input: formText.value });
-    announce(`Classified as ${labelsOf(answer.value).join(', ') || 'none of these'}.`);
+export async function classifyForm(): Promise<void> {
+  await formAction.run(async () => {
+    shownAnswer.value = undefined;
+    answeredForm.value = serializeForm();
+    const by = chosenClassifier.value === '' ? parseFormLabels() : { classifier: chosenClassifier.value };
+    shownAnswer.value = await getClient().classify({ ...by, input: formText.value });
+    announce(`Classified as ${toLabelList(shownAnswer.value).join(', ') || 'none of these'}.`);
     await refreshSpent();
   });
 }
 
-function formAsks(): string {
-  const by = stored.value === '' ? [labels.value, multi.value, allowNone.value] : stored.value;
+function serializeForm(): string {
+  const by =
+    chosenClassifier.value === '' ? [labelsText.value, isMulti.value, isNoneAllowed.value] : chosenClassifier.value;
   return JSON.stringify([formText.value, by]);
 }
 
 /** Fills the form with a sample, and classifies it. */
 export async function classifySample(sample: Sample): Promise<void> {
-  fill(sample);
-  await run();
+  fillForm(sample);
+  await classifyForm();
 }
 
-export async function store(name: string): Promise<void> {
-  await action.run(async () => {
-    await edge().classifiers.put(name, parts());
+export async function storeClassifier(name: string): Promise<void> {
+  await formAction.run(async () => {
+    await getClient().classifiers.put(name, parseFormLabels());
     await refreshClassifiers();
-    stored.value = name;
+    chosenClassifier.value = name;
     announce(`Stored as ${name}.`);
   });
 }
 
 /** @returns the labels of an answer; none of them is an empty list */
-export function labelsOf({ label, labels: several }: Pick<ClassifyAnswer, 'label' | 'labels'>): string[] {
+export function toLabelList({ label, labels: several }: Pick<ClassifyAnswer, 'label' | 'labels'>): string[] {
   return several ?? (label == null ? [] : [label]);
 }
 
 /** Whether the labels are a JSON schema. */
-export const isSchema = computed(() => labels.value.trimStart().startsWith('{'));
+export const isLabelSchema = computed(() => labelsText.value.trimStart().startsWith('{'));
 
-function parts(): ClassifierPut {
-  if (isSchema.value) return { schema: parseSchema(labels.value) };
-  const lines = labels.value.split('\n').map((line) => line.trim());
+function parseFormLabels(): ClassifierPut {
+  if (isLabelSchema.value) return { schema: parseSchema(labelsText.value) };
+  const lines = labelsText.value.split('\n').map((line) => line.trim());
   return {
-    labels: lines.filter((line) => line !== '').map(labelOf),
-    ...(multi.value ? { multi: true } : {}),
-    ...(allowNone.value ? { allow_none: true } : {}),
+    labels: lines.filter((line) => line !== '').map(parseLabelLine),
+    ...(isMulti.value ? { multi: true } : {}),
+    ...(isNoneAllowed.value ? { allow_none: true } : {}),
   };
 }
 
@@ -94,7 +95,7 @@ function parseSchema(text: string): Record<string, unknown> {
   }
 }
 
-function labelOf(line: string) {
+function parseLabelLine(line: string) {
   const at = line.indexOf(':');
   if (at < 1) return line;
   return { name: line.slice(0, at).trim(), description: line.slice(at + 1).trim() };

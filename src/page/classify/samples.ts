@@ -7,7 +7,7 @@ export interface Sample {
   allowNone?: boolean;
 }
 
-const TICKETS = [
+const TICKET_LABELS = [
   'billing: invoices, charges, refunds, payment',
   'bug: something is broken, crashes, or shows an error',
   'feature: a wish for something new',
@@ -28,7 +28,7 @@ export const SAMPLES: readonly Sample[] = [
   {
     title: 'A support ticket',
     text: 'I was charged twice this month. Please send the second payment back.',
-    labels: TICKETS,
+    labels: TICKET_LABELS,
   },
   {
     title: 'A ticket by a schema',

@@ -2,9 +2,9 @@
 
 import { signal } from '@preact/signals';
 import type { NamedRow } from '../../client/index.ts';
-import { inPath } from '../../client/transport.ts';
+import { encodePathSegment } from '../../client/transport.ts';
 import type { accountAnswer, DeploymentReport, z } from '../../edge/answers.ts';
-import { edge, readJson } from './client.ts';
+import { getClient, readJson } from './client.ts';
 import { identity } from './identity.ts';
 import { hasPlugin } from './plugins.ts';
 
@@ -14,28 +14,28 @@ export type AccountQuota = z.output<typeof accountAnswer>;
 export const spentToday = signal<{ usd: number; byAll: boolean } | undefined>(undefined);
 export const prefixes = signal<NamedRow[]>([]);
 
-let reads = 0;
+let readCount = 0;
 
 /** @returns the query for an account. An admin may look at one before it has anything. */
-export function ofAccount(account: string) {
+export function toAccountQuery(account: string) {
   return { account, if_absent: 'empty' } as const;
 }
 
 export async function readQuota(account: string): Promise<AccountQuota> {
-  const { if_absent } = ofAccount(account);
-  return await readJson<AccountQuota>(`/accounts/${inPath(account)}`, { query: { if_absent } });
+  const { if_absent } = toAccountQuery(account);
+  return await readJson<AccountQuota>(`/accounts/${encodePathSegment(account)}`, { query: { if_absent } });
 }
 
 /** Tells what was spent today. The deployment hears of each account within a minute: what oneself has spent is known before. */
-export function tellSpent(own?: AccountQuota, all?: DeploymentReport): void {
-  const ownUsd = own ? own.day.settled_usd + own.day.held_usd : 0;
+export function setSpentToday(ownQuota?: AccountQuota, all?: DeploymentReport): void {
+  const ownUsd = ownQuota ? ownQuota.day.settled_usd + ownQuota.day.held_usd : 0;
   spentToday.value = { usd: Math.max(ownUsd, all?.day.spent_usd ?? 0), byAll: all !== undefined };
 }
 
 /** Loads what was spent today. If several loads overlap, the last one counts. @throws SluiceError if none of it can be read */
 export async function refreshSpent(): Promise<void> {
-  reads += 1;
-  const question = reads;
+  readCount += 1;
+  const question = readCount;
   const { account, admin } = identity.value;
   // One of both is enough here. Why the other cannot be read, Budget says.
   const all =
@@ -45,9 +45,9 @@ export async function refreshSpent(): Promise<void> {
     return undefined;
   });
   const both = await Promise.all([own, all]);
-  if (question === reads) tellSpent(...both);
+  if (question === readCount) setSpentToday(...both);
 }
 
 export async function refreshPrefixes(): Promise<void> {
-  prefixes.value = (await edge().prefixes.list({ limit: 1_000 })).data;
+  prefixes.value = (await getClient().prefixes.list({ limit: 1_000 })).data;
 }

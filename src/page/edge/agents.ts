@@ -4,9 +4,9 @@ import type { NamedRow, Page } from '../../client/index.ts';
 import { readJson } from './client.ts';
 import { hasPlugin } from './plugins.ts';
 
-const MOST_AGENTS = 1_000;
+const MAX_AGENTS = 1_000;
 /** A version's name is long: these many characters tell it from the others. */
-const VERSION_CHARACTERS = 8;
+const SHORT_VERSION_CHARACTERS = 8;
 
 /** The agents; undefined until they are known. */
 export const agents = signal<NamedRow[] | undefined>(undefined);
@@ -17,15 +17,15 @@ export async function refreshAgents(): Promise<void> {
     agents.value = [];
     return;
   }
-  agents.value = (await readJson<Page<NamedRow>>('/agents', { query: { limit: MOST_AGENTS } })).data;
+  agents.value = (await readJson<Page<NamedRow>>('/agents', { query: { limit: MAX_AGENTS } })).data;
 }
 
 /** @returns the name of a version `name@version` */
-export function nameIn(version: string): string {
+export function nameOfVersion(version: string): string {
   return version.slice(0, version.lastIndexOf('@'));
 }
 
 /** @returns as much of a version `name@version` as tells it from the others */
-export function shortVersion(version: string): string {
-  return version.slice(nameIn(version).length + 1).slice(0, VERSION_CHARACTERS);
+export function shortVersionOf(version: string): string {
+  return version.slice(nameOfVersion(version).length + 1).slice(0, SHORT_VERSION_CHARACTERS);
 }

@@ -1,24 +1,24 @@
 import { signal } from '@preact/signals';
 import { useMemo } from 'preact/hooks';
-import { sentenceOf } from './client.ts';
+import { formatFault } from './client.ts';
 
 /** Runs some work, and shows whether it is under way and why it has failed. */
 export class AsyncAction {
-  readonly busy = signal(false);
+  readonly isBusy = signal(false);
   readonly fault = signal<string | undefined>(undefined);
 
   /** Does some work. @returns whether it succeeded */
   readonly run = async (work: () => Promise<unknown>): Promise<boolean> => {
-    this.busy.value = true;
+    this.isBusy.value = true;
     this.fault.value = undefined;
     try {
       await work();
       return true;
     } catch (thrown) {
-      this.fault.value = sentenceOf(thrown);
+      this.fault.value = formatFault(thrown);
       return false;
     } finally {
-      this.busy.value = false;
+      this.isBusy.value = false;
     }
   };
 }

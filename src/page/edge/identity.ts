@@ -11,12 +11,12 @@ export interface Identity {
 /** The identity without a token, which only development mode allows: the account `dev` with every scope. */
 export const identity = computed<Identity>(() => {
   if (token.value === undefined) return { account: 'dev', admin: true };
-  const claims = claimsOf(token.value);
-  const scopes = typeof claims.scope === 'string' ? claims.scope.split(' ') : [];
-  return { account: typeof claims.sub === 'string' ? claims.sub : 'dev', admin: scopes.includes('admin') };
+  const tokenClaims = parseTokenClaims(token.value);
+  const scopes = typeof tokenClaims.scope === 'string' ? tokenClaims.scope.split(' ') : [];
+  return { account: typeof tokenClaims.sub === 'string' ? tokenClaims.sub : 'dev', admin: scopes.includes('admin') };
 });
 
-function claimsOf(jwt: string): Record<string, unknown> {
+function parseTokenClaims(jwt: string): Record<string, unknown> {
   try {
     return decodeJwt(jwt);
   } catch {

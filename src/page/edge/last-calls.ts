@@ -1,6 +1,6 @@
 /** Keeps the last calls as they go over the wire, with the time of every event. */
 import { signal } from '@preact/signals';
-import { readEvents } from '../../client/events.ts';
+import { createEventReader } from '../../client/events.ts';
 
 export interface WireEvent {
   /** Milliseconds since the request was sent. */
@@ -35,28 +35,28 @@ export interface WireCall {
 /** The last calls, newest first. */
 export const lastCalls = signal<WireCall[]>([]);
 /** Counts what has come of them, so that components render again: calls grow in place. */
-export const callsGrown = signal(0);
+export const callGrowthCount = signal(0);
 
-const MOST_CALLS = 12;
-const WORTH_SHOWING: readonly [string, RegExp][] = [
+const MAX_LAST_CALLS = 12;
+const RECORDED_ROUTES: readonly [string, RegExp][] = [
   ['POST', /^\/messages$/],
   ['GET', /^\/conversations\/[^/]+\/stream$/],
   ['POST', /^\/classify$/],
   ['PUT', /^\/(prefixes|classifiers)\/[^/]+$/],
 ];
 
-let count = 0;
+let callCount = 0;
 
 /** Fetches, and keeps the calls that are worth showing. */
-export async function fetchKept(url: string, init: RequestInit): Promise<Response> {
+export async function fetchAndRecord(url: string, init: RequestInit): Promise<Response> {
   const { pathname, search } = new URL(url);
   const method = init.method ?? 'GET';
-  if (!WORTH_SHOWING.some(([shown, path]) => method === shown && path.test(pathname))) return await fetch(url, init);
+  if (!RECORDED_ROUTES.some(([shown, path]) => method === shown && path.test(pathname))) return await fetch(url, init);
   const sentAt = performance.now();
   const { authorization: _, ...headers } = init.headers as Record<string, string>;
-  count += 1;
+  callCount += 1;
   const call: WireCall = {
-    number: count,
+    number: callCount,
     startedAt: new Date(),
     method,
     path: pathname + search,
@@ -66,21 +66,21 @@ export async function fetchKept(url: string, init: RequestInit): Promise<Respons
     events: [],
     text: '',
   };
-  lastCalls.value = [call, ...lastCalls.value].slice(0, MOST_CALLS);
+  lastCalls.value = [call, ...lastCalls.value].slice(0, MAX_LAST_CALLS);
   const now = () => performance.now() - sentAt;
   try {
     const response = await fetch(url, init);
     call.status = response.status;
     call.answerHeaders = [...response.headers];
     call.headersAt = now();
-    callsGrown.value += 1;
+    callGrowthCount.value += 1;
     const { status, statusText } = response;
     // Some browsers give an empty stream with a 204, and none takes one.
     if (!response.body || status === 204) {
       call.endedAt = call.headersAt;
       return response;
     }
-    return new Response(response.body.pipeThrough(observer(call, now)), {
+    return new Response(response.body.pipeThrough(createRecorder(call, now)), {
       status,
       statusText,
       headers: response.headers,
@@ -88,18 +88,18 @@ export async function fetchKept(url: string, init: RequestInit): Promise<Respons
   } catch (thrown) {
     call.fault = thrown instanceof Error ? thrown.message : String(thrown);
     call.endedAt = now();
-    callsGrown.value += 1;
+    callGrowthCount.value += 1;
     throw thrown;
   }
 }
 
 /** Passes bytes on as they come, and notes their events. */
-function observer(call: WireCall, now: () => number): TransformStream<Uint8Array, Uint8Array> {
+function createRecorder(call: WireCall, now: () => number): TransformStream<Uint8Array, Uint8Array> {
   const streamed = call.answerHeaders.some(
     ([name, value]) => name === 'content-type' && value.startsWith('text/event-stream'),
   );
   const decoder = new TextDecoder();
-  const read = readEvents(
+  const read = createEventReader(
     ({ event, data }) => call.events.push({ at: now(), name: event || 'message', data }),
     (comment) => call.events.push({ at: now(), name: 'comment', data: comment }),
   );
@@ -107,12 +107,12 @@ function observer(call: WireCall, now: () => number): TransformStream<Uint8Array
     transform(piece, controller) {
       if (streamed) read(piece);
       else call.text += decoder.decode(piece, { stream: true });
-      callsGrown.value += 1;
+      callGrowthCount.value += 1;
       controller.enqueue(piece);
     },
     flush() {
       call.endedAt = now();
-      callsGrown.value += 1;
+      callGrowthCount.value += 1;
     },
   });
 }

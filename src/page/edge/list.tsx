@@ -26,7 +26,7 @@ export interface Column<Row> {
 }
 
 /** What a row is, beside its cells. */
-export interface RowOf<Row> {
+export interface RowDefinition<Row> {
   key(row: Row): string;
   /** How it stands out: what is wrong, what runs, what was deleted. */
   look?(row: Row): 'refused' | 'running' | 'removed' | undefined;
@@ -36,16 +36,16 @@ export interface RowOf<Row> {
   details?(row: Row): ComponentChildren;
 }
 
-type Query = Readonly<Record<string, string | number | undefined>>;
+type ListQuery = Readonly<Record<string, string | number | undefined>>;
 
 interface ListProps<Row, Answer> {
   /** What is listed, such as `Alerts`: names the box that scrolls, and is said where it cannot be read. */
   name: string;
   path: ServedPath;
   /** A function is called for each question: “today” is another day after midnight. */
-  query?: Query | (() => Query);
+  query?: ListQuery | (() => ListQuery);
   columns: readonly Column<Row>[];
-  row: RowOf<Row>;
+  row: RowDefinition<Row>;
   /** What is said where there is nothing. */
   empty: ComponentChildren;
   /** Takes the rows out of an answer that has all of them. Default: the edge has pages of them. */
@@ -58,27 +58,27 @@ interface ListProps<Row, Answer> {
   size?: number;
 }
 
-const A_PAGE = 10;
+const ROWS_PER_PAGE = 10;
 /** How many rows a page has whose lines may each stand for several. */
-const A_PAGE_OF_LINES = 100;
-const LIST_AGAIN_MS = 5_000;
+const GROUPED_ROWS_PER_PAGE = 100;
+const LIST_POLL_MS = 5_000;
 
 /** Shows a list of the edge, up to date while the page is visible, ten rows at a time. */
 export function List<Row, Answer = Page<Row>>(props: ListProps<Row, Answer>) {
-  const { name, path, query = {}, columns, row, empty, about, sort, size = A_PAGE } = props;
-  const wanted = JSON.stringify([path, queryNow(query), sort?.value, size]);
+  const { name, path, query = {}, columns, row, empty, about, sort, size = ROWS_PER_PAGE } = props;
+  const wanted = JSON.stringify([path, resolveQuery(query), sort?.value, size]);
   // What is known of another question is not shown as the answer to this one.
   // biome-ignore lint/correctness/useExhaustiveDependencies: the question is a text of all that it is made of.
   const pages = useMemo(() => new ListPages(props), [wanted]);
-  useEffect(() => pages.keep(), [pages]);
-  const { answer, rows, next } = pages.shown.value ?? {};
+  useEffect(() => pages.pollShownPage(), [pages]);
+  const { answer, rows, next } = pages.shownPage.value ?? {};
   const isPart = !pages.isFirst || next !== undefined;
   // While another order is read the headings stay: whoever has pressed one is still there.
   const hasTable = useRef(false);
   hasTable.current = rows ? rows.length > 0 || !pages.isFirst : hasTable.current && pages.fault.value === undefined;
   return (
     <>
-      <PartFault name={name} of={pages.fault} />
+      <PartFault name={name} fault={pages.fault} />
       {answer !== undefined && about?.(answer, isPart)}
       {rows === undefined && !hasTable.current && pages.fault.value === undefined && <p class="quiet">…</p>}
       {rows?.length === 0 && pages.isFirst && <p class="quiet">{empty}</p>}
@@ -88,7 +88,7 @@ export function List<Row, Answer = Page<Row>>(props: ListProps<Row, Answer>) {
             <thead>
               <tr>
                 {columns.map((column) => (
-                  <Heading key={column.name} column={column} sort={sort} />
+                  <ColumnHeading key={column.name} column={column} sort={sort} />
                 ))}
               </tr>
             </thead>
@@ -97,90 +97,90 @@ export function List<Row, Answer = Page<Row>>(props: ListProps<Row, Answer>) {
                 <ListRow
                   key={line.key}
                   line={line}
-                  times={sayCount(line.times, isPart)}
-                  of={row}
+                  rowCountText={formatRowCount(line.rowCount, isPart)}
+                  definition={row}
                   columns={columns}
-                  opened={pages.opened}
+                  openedKey={pages.openedKey}
                 />
               ))}
             </tbody>
           </table>
         </TableFrame>
       )}
-      <Turn name={name} pages={pages} />
+      <PageTurner name={name} pages={pages} />
     </>
   );
 }
 
 /** A line of a list. */
-interface Line<Row> {
+interface ListLine<Row> {
   key: string;
   /** The row that is shown: the first of those that say the same. */
   row: Row;
-  times: number;
+  rowCount: number;
 }
 
 /** @returns how many rows a line stands for, in words. Of a page among several it is not all of them, and says so */
-function sayCount(times: number, isPart: boolean): string {
+function formatRowCount(times: number, isPart: boolean): string {
   return times === 1 ? '' : `\u00a0×\u00a0${formatCount(times)}${isPart ? ' on this page' : ''}`;
 }
 
 /** @returns the lines of rows: those that say the same are one */
-function linesOf<Row>(rows: readonly Row[], { key, says = key }: RowOf<Row>): Line<Row>[] {
-  const lines = new Map<string, Line<Row>>();
+function groupIntoLines<Row>(rows: readonly Row[], { key, says = key }: RowDefinition<Row>): ListLine<Row>[] {
+  const lines = new Map<string, ListLine<Row>>();
   for (const row of rows) {
     const said = says(row);
     const line = lines.get(said);
-    if (line) line.times += 1;
-    else lines.set(said, { key: said, row, times: 1 });
+    if (line) line.rowCount += 1;
+    else lines.set(said, { key: said, row, rowCount: 1 });
   }
   return [...lines.values()];
 }
 
 /** Loads a list page by page. */
 class ListPages<Row, Answer> {
-  readonly shown = signal<{ rows: readonly Line<Row>[]; answer: Answer; next: string | undefined } | undefined>(
+  readonly shownPage = signal<{ rows: readonly ListLine<Row>[]; answer: Answer; next: string | undefined } | undefined>(
     undefined,
   );
   readonly fault = signal<string | undefined>(undefined);
   /** Where the pages begin that were turned to: the last one is shown. */
-  readonly starts = signal<readonly string[]>([]);
+  readonly pageStarts = signal<readonly string[]>([]);
   /** The row whose details are shown. */
-  readonly opened = signal<string | undefined>(undefined);
-  readonly #of: ListProps<Row, Answer>;
+  readonly openedKey = signal<string | undefined>(undefined);
+  readonly #props: ListProps<Row, Answer>;
 
-  constructor(of: ListProps<Row, Answer>) {
-    this.#of = of;
+  constructor(props: ListProps<Row, Answer>) {
+    this.#props = props;
   }
 
   get isFirst(): boolean {
-    return this.starts.value.length === 0;
+    return this.pageStarts.value.length === 0;
   }
 
-  get number(): number {
-    return this.starts.value.length + 1;
+  get pageNumber(): number {
+    return this.pageStarts.value.length + 1;
   }
 
   /** Keeps the page that is shown up to date. @returns what stops it */
-  keep(): () => void {
+  pollShownPage(): () => void {
     return effect(() => {
-      const start = this.starts.value.at(-1);
+      const start = this.pageStarts.value.at(-1);
       return untracked(() =>
         poll(
           async (isCurrent) => {
-            const shown = await this.#read(start);
-            if (isCurrent()) this.shown.value = shown;
+            const shown = await this.#readPage(start);
+            if (isCurrent()) this.shownPage.value = shown;
           },
-          LIST_AGAIN_MS,
+          LIST_POLL_MS,
           this.fault,
         ),
       );
     });
   }
 
-  async #read(start: string | undefined) {
-    const { path, query = {}, row, sort, rowsIn, size = A_PAGE } = this.#of;
-    const parameters = Object.entries({ ...queryNow(query), sort: sort?.value }).filter(
+  async #readPage(start: string | undefined) {
+    const { path, query = {}, row, sort, rowsIn, size = ROWS_PER_PAGE } = this.#props;
+    const parameters = Object.entries({ ...resolveQuery(query), sort: sort?.value }).filter(
       ([, value]) => value !== undefined,
     );
     const all = Object.fromEntries(parameters) as Record<string, string | number>;
@@ -191,26 +191,26 @@ class ListPages<Row, Answer> {
       const after = first + size;
       return {
         answer,
-        rows: linesOf(rows.slice(first, after), row),
+        rows: groupIntoLines(rows.slice(first, after), row),
         next: after < rows.length ? String(after) : undefined,
       };
     }
     const after = start === undefined ? {} : { after_id: start };
     const page = await readJson<Page<Row>>(path, {
-      query: { ...all, ...after, limit: row.says ? A_PAGE_OF_LINES : size },
+      query: { ...all, ...after, limit: row.says ? GROUPED_ROWS_PER_PAGE : size },
     });
     const next = page.has_more ? (page.last_id ?? undefined) : undefined;
-    return { answer: page as Answer, rows: linesOf(page.data, row), next };
+    return { answer: page as Answer, rows: groupIntoLines(page.data, row), next };
   }
 }
 
-function queryNow(query: Query | (() => Query)): Query {
+function resolveQuery(query: ListQuery | (() => ListQuery)): ListQuery {
   return typeof query === 'function' ? query() : query;
 }
 
 /** Goes from page to page, where there are several. */
-function Turn<Row, Answer>({ name, pages }: { name: string; pages: ListPages<Row, Answer> }) {
-  const next = pages.shown.value?.next;
+function PageTurner<Row, Answer>({ name, pages }: { name: string; pages: ListPages<Row, Answer> }) {
+  const next = pages.shownPage.value?.next;
   const { isFirst } = pages;
   const nav = useRef<HTMLElement>(null);
   const wasPressed = useRef(false);
@@ -220,39 +220,39 @@ function Turn<Row, Answer>({ name, pages }: { name: string; pages: ListPages<Row
     const isLost = active === document.body || (nav.current?.contains(active) && active?.matches(':disabled'));
     if (!nav.current || !wasPressed.current || !isLost) return;
     wasPressed.current = false;
-    goToHeading(nav.current);
+    focusHeading(nav.current);
   }, [next, isFirst]);
   if (next === undefined && isFirst) return null;
-  const turn = (starts: readonly string[]) => {
+  const turnTo = (starts: readonly string[]) => {
     wasPressed.current = true;
-    pages.starts.value = starts;
-    pages.opened.value = undefined;
+    pages.pageStarts.value = starts;
+    pages.openedKey.value = undefined;
   };
-  const { value: starts } = pages.starts;
+  const { value: starts } = pages.pageStarts;
   return (
     <nav ref={nav} class="row" aria-label={`Pages of ${name.toLowerCase()}`}>
-      <SmallButton name="Previous" disabled={isFirst} onClick={() => turn(starts.slice(0, -1))} />
+      <SmallButton name="Previous" disabled={isFirst} onClick={() => turnTo(starts.slice(0, -1))} />
       <SmallButton
         name="Next"
         disabled={next === undefined}
-        onClick={() => next !== undefined && turn([...starts, next])}
+        onClick={() => next !== undefined && turnTo([...starts, next])}
       />
       <span class="quiet" role="status">
-        Page {pages.number}
+        Page {pages.pageNumber}
       </span>
     </nav>
   );
 }
 
 /** Takes the focus to the heading of the list that is turned. */
-function goToHeading(nav: HTMLElement | null): void {
+function focusHeading(nav: HTMLElement | null): void {
   const heading = nav?.closest('section, .stack')?.querySelector<HTMLElement>('h2, h3');
   heading?.setAttribute('tabindex', '-1');
   heading?.focus();
 }
 
 /** The heading of a column. All of it is pressed to sort by it. */
-function Heading<Row>({ column, sort }: { column: Column<Row>; sort: Signal<string> | undefined }) {
+function ColumnHeading<Row>({ column, sort }: { column: Column<Row>; sort: Signal<string> | undefined }) {
   const { name, kind, sort: order } = column;
   const isSorted = sort !== undefined && order !== undefined;
   const direction = order === 'name' || order === 'group' ? 'ascending' : 'descending';
@@ -273,15 +273,21 @@ function Heading<Row>({ column, sort }: { column: Column<Row>; sort: Signal<stri
 }
 
 interface ListRowProps<Row> {
-  line: Line<Row>;
+  line: ListLine<Row>;
   /** As `Column` has it. */
-  times: string;
-  of: RowOf<Row>;
+  rowCountText: string;
+  definition: RowDefinition<Row>;
   columns: readonly Column<Row>[];
-  opened: Signal<string | undefined>;
+  openedKey: Signal<string | undefined>;
 }
 
-function ListRow<Row>({ line: { key, row }, times, of, columns, opened }: ListRowProps<Row>) {
+function ListRow<Row>({
+  line: { key, row },
+  rowCountText: times,
+  definition: of,
+  columns,
+  openedKey: opened,
+}: ListRowProps<Row>) {
   const isOpen = opened.value === key;
   const look = of.look?.(row);
   const cells = columns.map((column, index) => {

@@ -4,35 +4,38 @@ import type { modelAnswer, z } from '../../edge/answers.ts';
 
 export type Model = z.output<typeof modelAnswer>;
 
-const CHOICE_KEY = 'sluice-model';
+const CHOSEN_MODEL_KEY = 'sluice-model';
 
 /** The models that are not retired. */
-export const models = signal<Model[]>([]);
-const chosen = signal(localStorage.getItem(CHOICE_KEY) ?? undefined);
+export const availableModels = signal<Model[]>([]);
+const chosenModelId = signal(localStorage.getItem(CHOSEN_MODEL_KEY) ?? undefined);
 
 /** The model of the next question: the one that was chosen last, or the cheapest Haiku. */
-export const model = computed(
-  () => models.value.find(({ id }) => id === chosen.value) ?? cheapest(models.value) ?? models.value[0],
+export const currentModel = computed(
+  () =>
+    availableModels.value.find(({ id }) => id === chosenModelId.value) ??
+    findCheapestHaiku(availableModels.value) ??
+    availableModels.value[0],
 );
 
 export function chooseModel(id: string): void {
-  localStorage.setItem(CHOICE_KEY, id);
-  chosen.value = id;
+  localStorage.setItem(CHOSEN_MODEL_KEY, id);
+  chosenModelId.value = id;
 }
 
 export async function loadModels(client: Client): Promise<void> {
   const page = (await (await client.fetch('/models', { query: { limit: 1_000 } })).json()) as { data: Model[] };
   const now = Date.now();
-  models.value = page.data.filter(({ retires_at }) => retires_at === null || Date.parse(retires_at) > now);
+  availableModels.value = page.data.filter(({ retires_at }) => retires_at === null || Date.parse(retires_at) > now);
 }
 
 /** @returns a model's display name, or its id if it is not in the list */
-export function nameOf(id: string): string {
-  return models.value.find((row) => row.id === id)?.display_name ?? id;
+export function modelNameOf(id: string): string {
+  return availableModels.value.find((row) => row.id === id)?.display_name ?? id;
 }
 
 /** @returns what a model costs and takes, as sentences; an empty text for a model of which the edge knows nothing. */
-export function modelFacts({ thinking, efforts, default_effort, prices, retires_at }: Model): string {
+export function describeModelFacts({ thinking, efforts, default_effort, prices, retires_at }: Model): string {
   const thinks = { always: 'always thinks', adaptive: 'thinks unless told not to', off: 'thinks if asked to' };
   const batch = prices?.batch;
   return [
@@ -46,7 +49,7 @@ export function modelFacts({ thinking, efforts, default_effort, prices, retires_
     .join(' ');
 }
 
-function cheapest(rows: readonly Model[]): Model | undefined {
+function findCheapestHaiku(rows: readonly Model[]): Model | undefined {
   const priced = rows.filter(({ line, prices }) => line === 'haiku' && prices !== null);
   return priced.sort((left, right) => (left.prices?.input ?? 0) - (right.prices?.input ?? 0))[0];
 }

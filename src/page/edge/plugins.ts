@@ -5,9 +5,9 @@ import { signal } from '@preact/signals';
 export type PluginName = 'agents' | 'runs' | 'transfer' | 'webhooks' | 'pools' | 'operator';
 
 /** The names that `GET /health` lists; undefined until it has answered. */
-export const plugins = signal<ReadonlySet<string> | undefined>(undefined);
+export const includedPlugins = signal<ReadonlySet<string> | undefined>(undefined);
 
 /** @returns whether the edge includes a plugin */
 export function hasPlugin(name: PluginName): boolean {
-  return plugins.value?.has(name) ?? false;
+  return includedPlugins.value?.has(name) ?? false;
 }

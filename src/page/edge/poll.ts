@@ -1,12 +1,12 @@
 import type { Signal } from '@preact/signals';
-import { sentenceOf } from './client.ts';
+import { formatFault } from './client.ts';
 
-const NOW = 'now';
-const retries = new EventTarget();
+const POLL_NOW = 'now';
+const pollRequests = new EventTarget();
 
 /** Has everything that is polled asked at once. */
 export function pollNow(): void {
-  retries.dispatchEvent(new Event(NOW));
+  pollRequests.dispatchEvent(new Event(POLL_NOW));
 }
 
 /**
@@ -25,7 +25,7 @@ export function poll(
   let stopped = false;
   let asking = false;
   let timer: ReturnType<typeof setTimeout> | undefined;
-  const round = async () => {
+  const pollOnce = async () => {
     if (asking) return;
     asking = true;
     clearTimeout(timer);
@@ -34,17 +34,17 @@ export function poll(
       if (fault && !stopped) fault.value = undefined;
     } catch (thrown) {
       if (!fault) throw thrown;
-      if (!stopped) fault.value = sentenceOf(thrown);
+      if (!stopped) fault.value = formatFault(thrown);
     }
     asking = false;
-    if (!stopped) timer = setTimeout(() => void round(), everyMs);
+    if (!stopped) timer = setTimeout(() => void pollOnce(), everyMs);
   };
-  const now = () => void round();
-  now();
-  retries.addEventListener(NOW, now);
+  const startRound = () => void pollOnce();
+  startRound();
+  pollRequests.addEventListener(POLL_NOW, startRound);
   return () => {
     stopped = true;
-    retries.removeEventListener(NOW, now);
+    pollRequests.removeEventListener(POLL_NOW, startRound);
     clearTimeout(timer);
   };
 }
@@ -56,9 +56,9 @@ export function pollInto<T>(
   everyMs: number,
   fault: Signal<string | undefined>,
 ): () => void {
-  const ask = async (isCurrent: () => boolean) => {
+  const readInto = async (isCurrent: () => boolean) => {
     const value = await read();
     if (isCurrent()) target.value = value;
   };
-  return poll(ask, everyMs, fault);
+  return poll(readInto, everyMs, fault);
 }

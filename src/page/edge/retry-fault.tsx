@@ -15,12 +15,12 @@ export function RetryFault({ text }: { text: string }) {
 }
 
 /** Says of one part of a view why it is not up to date. The other parts may be. */
-export function PartFault({ name, of: { value } }: { name: string; of: Signal<string | undefined> }) {
+export function PartFault({ name, fault: { value } }: { name: string; fault: Signal<string | undefined> }) {
   return value === undefined ? null : <RetryFault text={`${name} cannot be read. ${value}`} />;
 }
 
 /** Tells one fault of several: most often one reason has failed all of them. All are asked again. */
-export function FirstFault({ of }: { of: readonly Signal<string | undefined>[] }) {
-  const fault = of.find(({ value }) => value !== undefined)?.value;
+export function FirstFault({ of: faults }: { of: readonly Signal<string | undefined>[] }) {
+  const fault = faults.find(({ value }) => value !== undefined)?.value;
   return fault === undefined ? null : <RetryFault text={fault} />;
 }

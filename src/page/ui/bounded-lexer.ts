@@ -1,11 +1,11 @@
 import { Lexer, type Token, type TokensList } from 'marked';
 
 /** Blocks that nest deeper are shown as they were written. */
-const MOST_NESTED = 50;
+const MAX_BLOCK_DEPTH = 50;
 /** A paragraph with more marks of emphasis, or of images, is, too: the end of each is looked for in all that follows. */
-const MOST_MARKS = 1_000;
+const MAX_EMPHASIS_MARKS = 1_000;
 /** So is one with a longer word before an `@`, where an address of e-mail may begin at each character. */
-const LONGEST_NAME = 2_000;
+const MAX_EMAIL_NAME_CHARACTERS = 2_000;
 
 /** Reads Markdown in a time that grows with its length alone. What would take longer is left plain. */
 export class BoundedLexer extends Lexer {
@@ -14,7 +14,7 @@ export class BoundedLexer extends Lexer {
   override blockTokens(text: string, tokens: Token[] = [], isClipped?: boolean): TokensList {
     // Only the outermost list has the addresses of links, which nobody asks the others for.
     const list = tokens as TokensList;
-    if (this.#depth > MOST_NESTED) return plainly(text, list);
+    if (this.#depth > MAX_BLOCK_DEPTH) return pushPlainText(text, list);
     this.#depth += 1;
     super.blockTokens(text, list, isClipped);
     this.#depth -= 1;
@@ -22,19 +22,22 @@ export class BoundedLexer extends Lexer {
   }
 
   override inlineTokens(text: string, tokens: Token[] = []): Token[] {
-    return isDense(text) ? plainly(text, tokens) : super.inlineTokens(text, tokens);
+    return hasTooManyMarks(text) ? pushPlainText(text, tokens) : super.inlineTokens(text, tokens);
   }
 }
 
-function plainly<Tokens extends Token[]>(text: string, tokens: Tokens): Tokens {
+function pushPlainText<Tokens extends Token[]>(text: string, tokens: Tokens): Tokens {
   tokens.push({ type: 'text', raw: text, text, escaped: false });
   return tokens;
 }
 
-function isDense(text: string): boolean {
+function hasTooManyMarks(text: string): boolean {
   let marks = 0;
   // Of a long run each mark counts, because each may be the begin of another.
   for (const [run] of text.matchAll(/[*_~!]+/g)) marks += run.length > 3 ? run.length : 1;
-  if (marks > MOST_MARKS) return true;
-  return text.includes('@') && text.split(/\s+/).some((word) => word.length > LONGEST_NAME && word.includes('@'));
+  if (marks > MAX_EMPHASIS_MARKS) return true;
+  return (
+    text.includes('@') &&
+    text.split(/\s+/).some((word) => word.length > MAX_EMAIL_NAME_CHARACTERS && word.includes('@'))
+  );
 }

@@ -2,17 +2,25 @@ import { useSignal } from '@preact/signals';
 import { announce } from './announcer.tsx';
 import { IconButton } from './icon.tsx';
 
-const SHOWN_MS = 1_500;
+const COPIED_NOTE_MS = 1_500;
 
-export function CopyButton({ text, label = 'Copy', word }: { text: () => string; label?: string; word?: string }) {
+export function CopyButton({
+  text: getText,
+  label = 'Copy',
+  word,
+}: {
+  text: () => string;
+  label?: string;
+  word?: string;
+}) {
   const copied = useSignal(false);
   const copy = async () => {
-    await navigator.clipboard.writeText(text());
+    await navigator.clipboard.writeText(getText());
     announce('Copied.');
     copied.value = true;
     setTimeout(() => {
       copied.value = false;
-    }, SHOWN_MS);
+    }, COPIED_NOTE_MS);
   };
   return (
     <IconButton

@@ -1,5 +1,5 @@
 import type { ComponentChildren } from 'preact';
-import { sayTimes } from './format.ts';
+import { formatTimesInText } from './format.ts';
 
 interface FaultProps {
   /** Its first line is for everybody. What stands below it is shown to whoever wants the details. */
@@ -18,7 +18,7 @@ export function Fault({ text, isOpen = false, children }: FaultProps) {
       {details.length > 0 && (
         <details class="quiet" open={isOpen}>
           <summary>Details</summary>
-          <p class="typed">{sayTimes(details.join('\n'))}</p>
+          <p class="typed">{formatTimesInText(details.join('\n'))}</p>
         </details>
       )}
     </div>

@@ -1,5 +1,6 @@
 import markedFootnote from 'marked-footnote';
-import type { MakeExtension } from './make-extension.ts';
+import type { CreateExtension } from './create-extension.ts';
 
 /** Shows `[^1]` as a link to what stands behind `[^1]:`, which comes last, with links back. */
-export const footnotes: MakeExtension = (prefixId) => markedFootnote({ prefixId, sectionClass: '', headingClass: '' });
+export const createFootnotes: CreateExtension = (prefixId) =>
+  markedFootnote({ prefixId, sectionClass: '', headingClass: '' });

@@ -1,8 +1,8 @@
 /** Formats numbers, money and times. */
 
 const integer = new Intl.NumberFormat('en');
-const exact = new Intl.NumberFormat('en', { minimumFractionDigits: 2, maximumFractionDigits: 9 });
-const significant = new Intl.NumberFormat('en', { maximumSignificantDigits: 3 });
+const exactNumber = new Intl.NumberFormat('en', { minimumFractionDigits: 2, maximumFractionDigits: 9 });
+const significantDigits = new Intl.NumberFormat('en', { maximumSignificantDigits: 3 });
 const clock = new Intl.DateTimeFormat('en-GB', { hour: '2-digit', minute: '2-digit', second: '2-digit' });
 const day = new Intl.DateTimeFormat('en-GB', { day: 'numeric', month: 'short', timeZone: 'UTC' });
 const moment = new Intl.DateTimeFormat('en-GB', {
@@ -29,14 +29,14 @@ export function formatCount(value: number): string {
 /**
  * Formats a sum of US dollars, in whole cents; see `Usd` for what else the page tells of it. What is owed is never only “little”.
  *
- * @param of the limit that it is a part of: of less than a dollar it has as many digits as tell its share to a tenth of a percent
+ * @param limit the limit that it is a part of: of less than a dollar it has as many digits as tell its share to a tenth of a percent
  */
-export function formatUsd(value: number, of?: number): string {
-  const isSmall = of !== undefined && of !== 0 && Math.abs(of) < 1;
-  const digits = isSmall ? Math.min(9, Math.max(2, Math.ceil(3 - Math.log10(Math.abs(of))))) : 2;
+export function formatUsd(value: number, limit?: number): string {
+  const isSmall = limit !== undefined && limit !== 0 && Math.abs(limit) < 1;
+  const digits = isSmall ? Math.min(9, Math.max(2, Math.ceil(3 - Math.log10(Math.abs(limit))))) : 2;
   const least = 10 ** -digits;
   if (value > 0 && value < least) return `<$${least.toFixed(digits)}`;
-  if (value < 0 && value > -least) return exactUsd(value);
+  if (value < 0 && value > -least) return formatExactUsd(value);
   const number = Math.abs(value).toLocaleString('en', { minimumFractionDigits: 2, maximumFractionDigits: digits });
   return `${value < 0 ? '−' : ''}$${number}`;
 }
@@ -45,12 +45,12 @@ export function formatUsd(value: number, of?: number): string {
 export function formatPrice(value: number): string {
   const inCents = Number((Math.abs(value) * 100).toPrecision(3));
   if (inCents === 0 || inCents >= 100) return formatUsd(value);
-  return `${value < 0 ? '−' : ''}${significant.format(inCents)} ¢`;
+  return `${value < 0 ? '−' : ''}${significantDigits.format(inCents)} ¢`;
 }
 
 /** Formats US dollars without rounding: the edge counts billionths. */
-export function exactUsd(value: number): string {
-  return `${value < 0 ? '−' : ''}$${exact.format(Math.abs(value))}`;
+export function formatExactUsd(value: number): string {
+  return `${value < 0 ? '−' : ''}$${exactNumber.format(Math.abs(value))}`;
 }
 
 export function formatShare(value: number): string {
@@ -87,7 +87,7 @@ export function formatMoment(time: string): string {
 }
 
 /** @returns when something will be, as one says it: `today at 18:00`, `on Monday at 01:00`, `on 1 December at 01:00` */
-export function formatWhen(time: string, now = new Date()): string {
+export function formatFutureTime(time: string, now = new Date()): string {
   const then = new Date(time);
   const days = Math.round((startOfDay(then) - startOfDay(now)) / DAY_MS);
   const word = days === 0 || days === 1 ? relative.format(days, 'day') : undefined;
@@ -98,11 +98,13 @@ export function formatWhen(time: string, now = new Date()): string {
 export function formatReset(time: string, now = new Date()): string {
   const end = new Date(time);
   const isMidnight = end.getTime() % DAY_MS === 0;
-  return isMidnight && end.getTime() - now.getTime() > DAY_MS ? `on ${utcDate.format(end)}` : formatWhen(time, now);
+  return isMidnight && end.getTime() - now.getTime() > DAY_MS
+    ? `on ${utcDate.format(end)}`
+    : formatFutureTime(time, now);
 }
 
 /** @returns the day of a moment in the past, as a heading: `Today`, `Last 7 days`, `May 2026` */
-export function formatDayOf(time: string, now = new Date()): string {
+export function formatDayHeading(time: string, now = new Date()): string {
   const then = new Date(time);
   const days = Math.round((startOfDay(then) - startOfDay(now)) / DAY_MS);
   if (days === 0 || days === -1) return days === 0 ? 'Today' : 'Yesterday';
@@ -112,11 +114,11 @@ export function formatDayOf(time: string, now = new Date()): string {
 }
 
 /** Says the times in a sentence of the edge as one says them. */
-export function sayTimes(text: string): string {
+export function formatTimesInText(text: string): string {
   return text.replace(
     /(until )?(?:at |on )?(\d{4}-\d\d-\d\dT[\d:.]+Z)/g,
     (_, until: string | undefined, time: string) =>
-      until === undefined ? formatWhen(time) : until + formatWhen(time).replace(/^on /, ''),
+      until === undefined ? formatFutureTime(time) : until + formatFutureTime(time).replace(/^on /, ''),
   );
 }
 

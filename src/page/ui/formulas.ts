@@ -3,24 +3,24 @@ import type { MarkedExtension, Tokens } from 'marked';
 import { escapeHtml } from './escape-html.ts';
 
 /** Longer ones are shown as they were written: to look for the end of each must stay linear. */
-const CHARACTERS = '{1,4000}?';
-const DISPLAY = String.raw`\$\$(?:(?!\n[ \t]*\n)[^$])${CHARACTERS}\$\$|\\\[(?:(?!\n[ \t]*\n)[^])${CHARACTERS}\\\]`;
-const BLOCK = new RegExp(String.raw`^ {0,3}(?:${DISPLAY})[ \t]*(?:\n+|$)`);
-const INLINE = new RegExp(
-  String.raw`^(?:${DISPLAY}|\\\(.${CHARACTERS}\\\)|\$(?![\s$])((?:[^$\\\n]|\\.)*(?<!\s))\$(?![\w$]))`,
+const MAX_CHARACTERS_PATTERN = '{1,4000}?';
+const DISPLAY_PATTERN = String.raw`\$\$(?:(?!\n[ \t]*\n)[^$])${MAX_CHARACTERS_PATTERN}\$\$|\\\[(?:(?!\n[ \t]*\n)[^])${MAX_CHARACTERS_PATTERN}\\\]`;
+const BLOCK_PATTERN = new RegExp(String.raw`^ {0,3}(?:${DISPLAY_PATTERN})[ \t]*(?:\n+|$)`);
+const INLINE_PATTERN = new RegExp(
+  String.raw`^(?:${DISPLAY_PATTERN}|\\\(.${MAX_CHARACTERS_PATTERN}\\\)|\$(?![\s$])((?:[^$\\\n]|\\.)*(?<!\s))\$(?![\w$]))`,
 );
 /** Where a formula may begin: no dollar behind a letter, as in US$5. */
-const BEGIN = /(?<![\w\\$])\$|\\[([]/;
+const FORMULA_START = /(?<![\w\\$])\$|\\[([]/;
 /** Words behind a number, and nothing that TeX calls by a name: `$5 for each, or 6$`. */
-const MONEY = /^\d[^\\]*(?:[a-z]{3}|[\s(][a-z]{2})/i;
+const MONEY_PATTERN = /^\d[^\\]*(?:[a-z]{3}|[\s(][a-z]{2})/i;
 
 /** Functions that are often written without a backslash, where they can be nothing else. */
-const FUNCTIONS = /(?<=[\s(])(?:log|ln|lg|exp|sin|cos|tan|min|max|gcd|det|lim)(?=[\s(_])/g;
+const BARE_FUNCTIONS = /(?<=[\s(])(?:log|ln|lg|exp|sin|cos|tan|min|max|gcd|det|lim)(?=[\s(_])/g;
 /** What KaTeX's nodes look like, with the addresses of its fonts: a browser loads those that a formula needs. */
-const STYLE = '/page/formulas.css';
+const STYLESHEET_PATH = '/page/formulas.css';
 
-/** Finds `$…$`, `$$…$$`, `\(…\)` and `\[…\]`. They are text until {@link setFormulas} sets them. */
-export const formulas = (): MarkedExtension => ({
+/** Finds `$…$`, `$$…$$`, `\(…\)` and `\[…\]`. They are text until {@link renderFormulas} sets them. */
+export const createFormulas = (): MarkedExtension => ({
   extensions: [
     {
       name: 'formulaBlock',
@@ -35,28 +35,30 @@ export const formulas = (): MarkedExtension => ({
         return at < 0 || isOpen ? undefined : at + 1;
       },
       tokenizer(source) {
-        const [raw] = BLOCK.exec(source) ?? [];
+        const [raw] = BLOCK_PATTERN.exec(source) ?? [];
         if (raw !== undefined) return { type: 'formulaBlock', raw };
       },
-      renderer,
+      renderer: renderSource,
     },
     {
       name: 'formula',
       level: 'inline',
       start: (source) => {
-        const at = source.search(BEGIN);
+        const at = source.search(FORMULA_START);
         return at < 0 ? undefined : at;
       },
       tokenizer(source) {
-        const [raw, dollar] = INLINE.exec(source) ?? [];
-        return raw === undefined || (dollar !== undefined && MONEY.test(dollar)) ? undefined : { type: 'formula', raw };
+        const [raw, dollar] = INLINE_PATTERN.exec(source) ?? [];
+        return raw === undefined || (dollar !== undefined && MONEY_PATTERN.test(dollar))
+          ? undefined
+          : { type: 'formula', raw };
       },
-      renderer,
+      renderer: renderSource,
     },
   ],
 });
 
-function renderer({ raw }: Tokens.Generic): string {
+function renderSource({ raw }: Tokens.Generic): string {
   const text = raw.trim();
   const kind = /^(?:\$\$|\\\[)/.test(text) ? 'formula-block' : 'formula';
   return `<span class="${kind}"><code>${escapeHtml(text)}</code></span>`;
@@ -65,35 +67,35 @@ function renderer({ raw }: Tokens.Generic): string {
 let styled: Promise<void> | undefined;
 
 /** Sets the formulas in the nodes of an answer, which are sanitized. What is no TeX stays as it was written. */
-export function setFormulas(nodes: ParentNode): void {
+export function renderFormulas(nodes: ParentNode): void {
   const formulas = [...nodes.querySelectorAll('.formula, .formula-block')];
   if (formulas.length === 0) return;
   styled ??= loadStyle();
   styled.then(
     () => {
-      for (const formula of formulas) setFormula(formula);
+      for (const formula of formulas) renderFormula(formula);
     },
     () => (styled = undefined),
   );
 }
 
 function loadStyle(): Promise<void> {
-  const link = Object.assign(document.createElement('link'), { rel: 'stylesheet', href: STYLE });
+  const link = Object.assign(document.createElement('link'), { rel: 'stylesheet', href: STYLESHEET_PATH });
   document.head.append(link);
   return new Promise((resolve, reject) => {
     link.onload = () => resolve();
     link.onerror = () => {
       link.remove();
-      reject(new Error(`${STYLE} is not loaded`));
+      reject(new Error(`${STYLESHEET_PATH} is not loaded`));
     };
   });
 }
 
-function setFormula(formula: Element): void {
+function renderFormula(formula: Element): void {
   const text = formula.textContent;
   const ends = /^\$(?!\$)/.test(text) ? 1 : 2;
   const tex = text.slice(ends, -ends).trim();
-  const html = htmlOf(tex.replace(FUNCTIONS, String.raw`\$&`)) ?? htmlOf(tex);
+  const html = renderHtml(tex.replace(BARE_FUNCTIONS, String.raw`\$&`)) ?? renderHtml(tex);
   if (html === undefined) return;
   const template = document.createElement('template');
   // By the policy, a style is set by a script, or not at all. KaTeX escapes the quotes of a text.
@@ -104,7 +106,7 @@ function setFormula(formula: Element): void {
   }
   formula.replaceChildren(template.content);
 
-  function htmlOf(source: string): string | undefined {
+  function renderHtml(source: string): string | undefined {
     try {
       return katex.renderToString(source, { displayMode: formula.className === 'formula-block', strict: 'ignore' });
     } catch {

@@ -1,14 +1,16 @@
 import { Marked, type MarkedExtension, type Token } from 'marked';
 import { BoundedLexer } from './bounded-lexer.ts';
+import type { CreateExtension } from './create-extension.ts';
 import { escapeHtml } from './escape-html.ts';
 import { highlighter } from './highlighter.ts';
-import type { MakeExtension } from './make-extension.ts';
-import { extensionsFor } from './markdown-extensions.ts';
+import { getExtensions } from './markdown-extensions.ts';
 
 /** One block of Markdown. A text's HTML must still be sanitized. */
-export type Block = { kind: 'code'; code: string; language: string | undefined } | { kind: 'text'; html: string };
+export type MarkdownBlock =
+  | { kind: 'code'; code: string; language: string | undefined }
+  | { kind: 'text'; html: string };
 
-const BASE: MarkedExtension = {
+const BASE_EXTENSION: MarkedExtension = {
   gfm: true,
   renderer: {
     // An image becomes a link: loading it would let the model send data to any server through the URL.
@@ -18,59 +20,59 @@ const BASE: MarkedExtension = {
     // A box that nobody can tick is a sign, not a control.
     checkbox: ({ checked }) => `<span class="tick">${checked ? '☑' : '☐'}</span> `,
     code: ({ text, lang }) =>
-      `<pre><code>${highlighter.peek()?.(text, languageOf(lang)) ?? escapeHtml(text)}</code></pre>`,
+      `<pre><code>${highlighter.peek()?.(text, parseLanguage(lang)) ?? escapeHtml(text)}</code></pre>`,
   },
 };
 
-let texts = 0;
+let textCount = 0;
 
 /** Splits a growing text into its blocks. Only the last of the earlier blocks is parsed again. */
 export class MarkdownBlocks {
   readonly #prefix: string;
-  #extensions: readonly MakeExtension[] = [];
-  #marked = new Marked(BASE);
-  #settled: Block[] = [];
-  #text = '';
+  #extensions: readonly CreateExtension[] = [];
+  #marked = new Marked(BASE_EXTENSION);
+  #settledBlocks: MarkdownBlock[] = [];
+  #settledText = '';
 
   constructor() {
-    texts += 1;
-    this.#prefix = `note-${texts}-`;
+    textCount += 1;
+    this.#prefix = `note-${textCount}-`;
   }
 
-  split(source: string): Block[] {
+  split(source: string): MarkdownBlock[] {
     const text = source.replace(/\r\n?/g, '\n');
-    const extensions = extensionsFor(text);
+    const extensions = getExtensions(text);
     const isOther = extensions.length !== this.#extensions.length;
-    if (isOther) this.#marked = new Marked(BASE, ...extensions.map((make) => make(this.#prefix)));
+    if (isOther) this.#marked = new Marked(BASE_EXTENSION, ...extensions.map((make) => make(this.#prefix)));
     this.#extensions = extensions;
-    if (isOther || !text.startsWith(this.#text)) {
-      this.#settled = [];
-      this.#text = '';
+    if (isOther || !text.startsWith(this.#settledText)) {
+      this.#settledBlocks = [];
+      this.#settledText = '';
     }
-    const rest = text.slice(this.#text.length);
+    const rest = text.slice(this.#settledText.length);
     const { defaults } = this.#marked;
     const tokens = new BoundedLexer(defaults).lex(rest);
     const { walkTokens } = defaults;
     // It brings footnotes to the end, if there are any. These need all of the text.
     if (walkTokens) void this.#marked.walkTokens(tokens, walkTokens);
-    const blocks = tokens.map((token) => this.#blockOf(token));
+    const blocks = tokens.map((token) => this.#toBlock(token));
     const open = tokens.findLastIndex(({ type }) => type !== 'space');
     const before = tokens.slice(0, Math.max(0, open));
     const raw = before.map((token) => token.raw).join('');
-    const shown = [...this.#settled, ...blocks].filter((block) => block.kind === 'code' || block.html !== '');
+    const shown = [...this.#settledBlocks, ...blocks].filter((block) => block.kind === 'code' || block.html !== '');
     if (!walkTokens && rest.startsWith(raw)) {
-      this.#settled.push(...blocks.slice(0, before.length));
-      this.#text += raw;
+      this.#settledBlocks.push(...blocks.slice(0, before.length));
+      this.#settledText += raw;
     }
     return shown;
   }
 
-  #blockOf(token: Token): Block {
+  #toBlock(token: Token): MarkdownBlock {
     if (token.type !== 'code') return { kind: 'text', html: this.#marked.parser([token]).trim() };
-    return { kind: 'code', code: String(token.text), language: languageOf(token.lang) };
+    return { kind: 'code', code: String(token.text), language: parseLanguage(token.lang) };
   }
 }
 
-function languageOf(info: string | undefined): string | undefined {
+function parseLanguage(info: string | undefined): string | undefined {
   return info?.trim().split(/\s+/)[0]?.toLowerCase() || undefined;
 }

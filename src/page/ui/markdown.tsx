@@ -5,14 +5,14 @@ import { Code } from './code.tsx';
 import { MarkdownBlocks } from './markdown-blocks.ts';
 import { finishText } from './markdown-extensions.ts';
 import { sanitize } from './sanitize.ts';
-import { keepReachable } from './scroll-box.ts';
+import { observeScrollBox } from './scroll-box.ts';
 
 /** Shows the text of a model, which may still grow. */
 export function Markdown({ text }: { text: string }) {
   const blocks = useMemo(() => new MarkdownBlocks(), []).split(text);
   return (
     // biome-ignore lint/a11y/noStaticElementInteractions lint/a11y/useKeyWithClickEvents: it hears of links in it, which the keyboard presses as well.
-    <div class="markdown" onClick={followNote}>
+    <div class="markdown" onClick={followFootnote}>
       {blocks.map((block, index) =>
         block.kind === 'code' ? (
           // biome-ignore lint/suspicious/noArrayIndexKey: blocks are only ever added at the end.
@@ -31,9 +31,9 @@ const Prose = memo(({ html }: { html: string }) => {
   useLayoutEffect(() => {
     const nodes = sanitize(html);
     finishText(nodes);
-    const wide = [...nodes.querySelectorAll<HTMLElement>('table, .formula-block')].map(boxOf);
+    const wide = [...nodes.querySelectorAll<HTMLElement>('table, .formula-block')].map(wrapInScrollBox);
     ref.current?.replaceChildren(nodes);
-    const stops = wide.map(keepReachable);
+    const stops = wide.map(observeScrollBox);
     return () => {
       for (const stop of stops) stop();
     };
@@ -42,7 +42,7 @@ const Prose = memo(({ html }: { html: string }) => {
 });
 
 /** Puts what may be wider than its column into a box that scrolls. */
-function boxOf(wide: HTMLElement): HTMLElement {
+function wrapInScrollBox(wide: HTMLElement): HTMLElement {
   const box = document.createElement('div');
   box.className = 'scroll-box';
   box.role = 'group';
@@ -54,7 +54,7 @@ function boxOf(wide: HTMLElement): HTMLElement {
 }
 
 /** Goes to a footnote, or back. The address of the page stays: it names the conversation. */
-function followNote(event: TargetedMouseEvent<HTMLElement>): void {
+function followFootnote(event: TargetedMouseEvent<HTMLElement>): void {
   const href = (event.target as Element).closest('a')?.getAttribute('href');
   if (!href?.startsWith('#')) return;
   event.preventDefault();

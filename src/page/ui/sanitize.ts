@@ -1,12 +1,12 @@
 import DOMPurify from 'dompurify';
 
 /** Attributes of lists and tables. */
-const NO_ADDRESSES = ['start', 'align'];
+const NON_URL_ATTRIBUTES = ['start', 'align'];
 /** What else may have a class is highlighted: no answer can look like a part of the page. */
-const CLASSES = ['tick', 'formula', 'formula-block'];
+const ALLOWED_CLASSES = ['tick', 'formula', 'formula-block'];
 
 /** Allows a model's HTML only text and its structure: nothing that loads, runs, submits, or imitates the page. */
-const ALLOWED = {
+const SANITIZE_OPTIONS = {
   ALLOWED_TAGS: [
     ...['p', 'br', 'hr', 'h1', 'h2', 'h3', 'h4', 'h5', 'h6', 'blockquote', 'ul', 'ol', 'li', 'pre', 'code', 'span'],
     ...['em', 'strong', 'del', 's', 'a'],
@@ -14,10 +14,10 @@ const ALLOWED = {
     // Footnotes.
     ...['sup', 'section'],
   ],
-  ALLOWED_ATTR: ['href', 'class', 'title', 'id', ...NO_ADDRESSES],
+  ALLOWED_ATTR: ['href', 'class', 'title', 'id', ...NON_URL_ATTRIBUTES],
   ALLOWED_URI_REGEXP: /^(?:(?:https?|mailto):|#note-)/i,
   // They need not look like one.
-  ADD_URI_SAFE_ATTR: NO_ADDRESSES,
+  ADD_URI_SAFE_ATTR: NON_URL_ATTRIBUTES,
   ALLOW_DATA_ATTR: false,
   RETURN_DOM_FRAGMENT: true as const,
 };
@@ -29,11 +29,11 @@ DOMPurify.addHook('afterSanitizeAttributes', (node) => {
     node.setAttribute('target', '_blank');
     node.setAttribute('rel', 'noopener noreferrer');
   }
-  const classes = [...node.classList].filter((name) => name.startsWith('hljs') || CLASSES.includes(name));
+  const classes = [...node.classList].filter((name) => name.startsWith('hljs') || ALLOWED_CLASSES.includes(name));
   if (node.hasAttribute('class')) node.setAttribute('class', classes.join(' '));
 });
 
 /** @returns the nodes of HTML, reduced to text and its structure */
 export function sanitize(html: string): DocumentFragment {
-  return DOMPurify.sanitize(html, ALLOWED);
+  return DOMPurify.sanitize(html, SANITIZE_OPTIONS);
 }

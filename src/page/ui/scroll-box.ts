@@ -1,10 +1,10 @@
 /** Lets the keyboard reach boxes that scroll. */
 
-const sizes = new ResizeObserver((entries) => {
+const sizeObserver = new ResizeObserver((entries) => {
   for (const box of new Set(
     entries.map(({ target }) => (target.matches('.scroll-box') ? target : target.parentElement)),
   )) {
-    if (box instanceof HTMLElement) look(box);
+    if (box instanceof HTMLElement) updateFocusable(box);
   }
 });
 
@@ -13,16 +13,16 @@ const sizes = new ResizeObserver((entries) => {
  *
  * @returns what ends that
  */
-export function keepReachable(box: HTMLElement): () => void {
+export function observeScrollBox(box: HTMLElement): () => void {
   const watched = [box, ...box.children];
   // Told by the browser once it has laid them out: to ask before would have it lay out the whole page for each box.
-  for (const element of watched) sizes.observe(element);
+  for (const element of watched) sizeObserver.observe(element);
   return () => {
-    for (const element of watched) sizes.unobserve(element);
+    for (const element of watched) sizeObserver.unobserve(element);
   };
 }
 
-function look(box: HTMLElement): void {
+function updateFocusable(box: HTMLElement): void {
   if (box.scrollWidth > box.clientWidth || box.scrollHeight > box.clientHeight) box.tabIndex = 0;
   else box.removeAttribute('tabindex');
 }

@@ -1,6 +1,6 @@
 import type { ComponentChildren } from 'preact';
 import { useLayoutEffect, useRef } from 'preact/hooks';
-import { keepReachable } from './scroll-box.ts';
+import { observeScrollBox } from './scroll-box.ts';
 import { Usd } from './usd.tsx';
 
 /** A column of numbers, which stand right in it: its cells have the class `number`. */
@@ -36,7 +36,7 @@ export function Table({ columns, action, label, children }: TableProps) {
         <thead>
           <tr>
             {columns.map((column) => {
-              const { name, classes } = headOf(column);
+              const { name, classes } = toHeading(column);
               return (
                 <th key={name} scope="col" class={classes}>
                   {name}
@@ -67,7 +67,7 @@ interface TableFrameProps {
 export function TableFrame({ label, class: name = '', children }: TableFrameProps) {
   const ref = useRef<HTMLElement>(null);
   // Before it is painted, so that there is no moment at which the keyboard does not reach it.
-  useLayoutEffect(() => (ref.current ? keepReachable(ref.current) : undefined), []);
+  useLayoutEffect(() => (ref.current ? observeScrollBox(ref.current) : undefined), []);
   return (
     <section ref={ref} class={`table-frame scroll-box ${name}`} aria-label={label}>
       {children}
@@ -84,7 +84,7 @@ export function UsdCell({ value }: { value: number }) {
   );
 }
 
-function headOf(column: TableColumn): { name: string; classes: string | undefined } {
+function toHeading(column: TableColumn): { name: string; classes: string | undefined } {
   if (typeof column === 'string') return { name: column, classes: undefined };
   if (!('number' in column)) return { name: column.spare, classes: 'spare' };
   return { name: column.number, classes: column.spare ? 'number spare' : 'number' };

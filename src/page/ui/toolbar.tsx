@@ -1,27 +1,27 @@
 import type { ComponentChildren } from 'preact';
 import { useLayoutEffect, useRef } from 'preact/hooks';
 
-const STEPS: Record<string, number> = { ArrowLeft: -1, ArrowUp: -1, ArrowRight: 1, ArrowDown: 1 };
+const KEY_STEPS: Record<string, number> = { ArrowLeft: -1, ArrowUp: -1, ArrowRight: 1, ArrowDown: 1 };
 
 /** Shows buttons of which one is a stop for Tab: the arrow keys go to the others. */
 export function Toolbar({ label, children }: { label: string; children: ComponentChildren }) {
   const ref = useRef<HTMLDivElement>(null);
-  const enabled = () => [...(ref.current?.querySelectorAll<HTMLButtonElement>('button:enabled') ?? [])];
-  const stopAt = (stop: HTMLButtonElement | undefined) => {
+  const getEnabledButtons = () => [...(ref.current?.querySelectorAll<HTMLButtonElement>('button:enabled') ?? [])];
+  const setTabStop = (stop: HTMLButtonElement | undefined) => {
     for (const button of ref.current?.querySelectorAll('button') ?? []) button.tabIndex = button === stop ? 0 : -1;
   };
   // After each change: the button that was the stop may be disabled now, or gone.
   useLayoutEffect(() => {
-    const buttons = enabled();
-    stopAt(buttons.find((button) => button === document.activeElement) ?? buttons[0]);
+    const buttons = getEnabledButtons();
+    setTabStop(buttons.find((button) => button === document.activeElement) ?? buttons[0]);
   });
   const onKeyDown = (event: KeyboardEvent) => {
-    const step = STEPS[event.key];
+    const step = KEY_STEPS[event.key];
     if (step === undefined) return;
-    const buttons = enabled();
+    const buttons = getEnabledButtons();
     const at = buttons.indexOf(document.activeElement as HTMLButtonElement);
     const next = buttons[(at + step + buttons.length) % buttons.length];
-    stopAt(next);
+    setTabStop(next);
     next?.focus();
     event.preventDefault();
   };

@@ -4,7 +4,7 @@ import { parse } from '../../client/errors.ts';
 import type { WireCall, WireEvent } from '../edge/last-calls.ts';
 import { CheckboxChip } from '../ui/form.tsx';
 import { formatCount, formatMs } from '../ui/format.ts';
-import { indent, shorten } from './shorten.ts';
+import { indentIfJson, shortenImages } from './shorten.ts';
 
 interface WireRow {
   name: string;
@@ -13,15 +13,15 @@ interface WireRow {
   /** How many events it is made of. */
   count: number;
   /** When the first and the last of them came, in milliseconds since the request. */
-  from: number;
-  to: number;
+  firstAt: number;
+  lastAt: number;
   /** What its deltas grow; undefined for what is no delta. */
-  grows: string | undefined;
+  deltaTarget: string | undefined;
 }
 
 type Delta = ContentBlockDeltaEvent['delta'];
 
-const rowsByCall = new WeakMap<WireCall, { rows: WireRow[]; read: number }>();
+const rowsCache = new WeakMap<WireCall, { rows: WireRow[]; read: number }>();
 
 /** Shows the events of a stream over time: deltas as the text that they are, or each by itself. */
 export function EventsTable({ call }: { call: WireCall }) {
@@ -29,8 +29,8 @@ export function EventsTable({ call }: { call: WireCall }) {
   const { events, headersAt = 0, endedAt } = call;
   const end = endedAt ?? events.at(-1)?.at ?? headersAt;
   const rows: readonly WireRow[] = isEach.value
-    ? events.map(({ at, name, data }) => ({ name, data, count: 1, from: at, to: at, grows: undefined }))
-    : rowsOf(call);
+    ? events.map(({ at, name, data }) => ({ name, data, count: 1, firstAt: at, lastAt: at, deltaTarget: undefined }))
+    : getRows(call);
   return (
     <>
       <CheckboxChip name="Show every delta" value={isEach} />
@@ -53,10 +53,10 @@ export function EventsTable({ call }: { call: WireCall }) {
               <td>{formatMs(0)}</td>
               <td>headers</td>
               <td>
-                <When from={0} to={headersAt} end={end} />
+                <TimeBar from={0} to={headersAt} end={end} />
               </td>
             </tr>
-            {rows.map(({ name, data, count, from, to, grows }, index) => (
+            {rows.map(({ name, data, count, firstAt: from, lastAt: to, deltaTarget: grows }, index) => (
               // biome-ignore lint/suspicious/noArrayIndexKey: events are only ever added at the end.
               <tr key={index}>
                 <td>{formatMs(from)}</td>
@@ -65,7 +65,7 @@ export function EventsTable({ call }: { call: WireCall }) {
                   {count > 1 && <span class="quiet"> × {formatCount(count)}</span>}
                 </td>
                 <td>
-                  <When from={from} to={to} end={end} />
+                  <TimeBar from={from} to={to} end={end} />
                   {grows === undefined ? <EventData data={data} /> : <p class="typed">{data}</p>}
                 </td>
               </tr>
@@ -80,56 +80,56 @@ export function EventsTable({ call }: { call: WireCall }) {
 /** Shows the data of an event in one line, which opens. */
 function EventData({ data }: { data: string }) {
   const isOpen = useSignal(false);
-  if (!data.startsWith('{')) return <code>{shorten(data)}</code>;
+  if (!data.startsWith('{')) return <code>{shortenImages(data)}</code>;
   return (
     <details onToggle={(event) => (isOpen.value = event.currentTarget.open)}>
       <summary class="clipped">
-        <code>{shorten(data)}</code>
+        <code>{shortenImages(data)}</code>
       </summary>
-      {isOpen.value && <pre class="typed">{shorten(indent(data))}</pre>}
+      {isOpen.value && <pre class="typed">{shortenImages(indentIfJson(data))}</pre>}
     </details>
   );
 }
 
 /** Draws when something came: a bar from its beginning to its end. Its times stand beside it, or in its title. */
-function When({ from, to, end }: { from: number; to: number; end: number }) {
-  const part = (ms: number) => `${end === 0 ? 0 : (ms / end) * 100}%`;
+function TimeBar({ from, to, end }: { from: number; to: number; end: number }) {
+  const percentOf = (ms: number) => `${end === 0 ? 0 : (ms / end) * 100}%`;
   return (
     <div class="when" title={from === to ? formatMs(from) : `${formatMs(from)} to ${formatMs(to)}`}>
-      <span style={{ marginLeft: part(from), width: part(to - from) }} />
+      <span style={{ marginLeft: percentOf(from), width: percentOf(to - from) }} />
     </div>
   );
 }
 
 /** @returns the rows of a call; of one that has grown only what is new is read */
-function rowsOf(call: WireCall): readonly WireRow[] {
-  const before = rowsByCall.get(call) ?? { rows: [], read: 0 };
-  rowsByCall.set(call, before);
-  for (const event of call.events.slice(before.read)) add(before.rows, event);
+function getRows(call: WireCall): readonly WireRow[] {
+  const before = rowsCache.get(call) ?? { rows: [], read: 0 };
+  rowsCache.set(call, before);
+  for (const event of call.events.slice(before.read)) addEvent(before.rows, event);
   before.read = call.events.length;
   return before.rows;
 }
 
-function add(rows: WireRow[], { at, name, data }: WireEvent): void {
+function addEvent(rows: WireRow[], { at, name, data }: WireEvent): void {
   const event = name === 'content_block_delta' ? parse<ContentBlockDeltaEvent>(data) : undefined;
-  const piece = event && textOfDelta(event.delta);
+  const piece = event && deltaTextOf(event.delta);
   if (!event || piece === undefined) {
-    rows.push({ name, data, count: 1, from: at, to: at, grows: undefined });
+    rows.push({ name, data, count: 1, firstAt: at, lastAt: at, deltaTarget: undefined });
     return;
   }
   const grows = `${event.index} ${event.delta.type}`;
   const last = rows.at(-1);
-  if (last?.grows !== grows) {
-    rows.push({ name: event.delta.type, data: piece, count: 1, from: at, to: at, grows });
+  if (last?.deltaTarget !== grows) {
+    rows.push({ name: event.delta.type, data: piece, count: 1, firstAt: at, lastAt: at, deltaTarget: grows });
     return;
   }
   last.data += piece;
   last.count += 1;
-  last.to = at;
+  last.lastAt = at;
 }
 
 /** @returns the text that a delta adds; undefined for one that is not joined */
-function textOfDelta(delta: Delta): string | undefined {
+function deltaTextOf(delta: Delta): string | undefined {
   switch (delta.type) {
     case 'text_delta':
       return delta.text;

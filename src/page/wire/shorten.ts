@@ -1,8 +1,8 @@
 const LONG_BASE64 = /[A-Za-z0-9+/=]{400,}/g;
-const SHOWN = 40;
+const SHOWN_CHARACTERS = 40;
 
 /** @returns JSON with indentation; other text as it is */
-export function indent(text: string): string {
+export function indentIfJson(text: string): string {
   if (!/^\s*[[{]/.test(text)) return text;
   try {
     return JSON.stringify(JSON.parse(text), undefined, 2);
@@ -13,9 +13,9 @@ export function indent(text: string): string {
 }
 
 /** @returns text in which images are replaced by their beginning and their length */
-export function shorten(text: string): string {
+export function shortenImages(text: string): string {
   return text.replace(
     LONG_BASE64,
-    (data) => `${data.slice(0, SHOWN)}… (${data.length.toLocaleString('en')} characters)`,
+    (data) => `${data.slice(0, SHOWN_CHARACTERS)}… (${data.length.toLocaleString('en')} characters)`,
   );
 }

@@ -2,24 +2,24 @@ import { useSignal } from '@preact/signals';
 import { useAction } from '../edge/async-action.ts';
 import { token } from '../edge/client.ts';
 import { askExample } from '../edge/example-question.ts';
-import { callsGrown, lastCalls, type WireCall } from '../edge/last-calls.ts';
+import { callGrowthCount, lastCalls, type WireCall } from '../edge/last-calls.ts';
 import { announce } from '../ui/announcer.tsx';
 import { SmallButton } from '../ui/button.tsx';
 import { Code } from '../ui/code.tsx';
-import { Empty } from '../ui/empty.tsx';
+import { EmptyState } from '../ui/empty-state.tsx';
 import { Facts } from '../ui/facts.tsx';
 import { Fault } from '../ui/fault.tsx';
 import { Select } from '../ui/form.tsx';
 import { formatClock, formatMs } from '../ui/format.ts';
-import { curlOf } from './curl.ts';
+import { toCurlCommand } from './curl.ts';
 import { EventsTable } from './events-table.tsx';
-import { indent, shorten } from './shorten.ts';
+import { indentIfJson, shortenImages } from './shorten.ts';
 
 /** Shows the last calls as they went over the wire. */
 export function Wire() {
   const chosen = useSignal<number | undefined>(undefined);
   // Reading this signal renders again: calls grow in place.
-  void callsGrown.value;
+  void callGrowthCount.value;
   const all = lastCalls.value;
   const call = all.find(({ number }) => number === chosen.value) ?? all[0];
   if (!call) return <NoCalls />;
@@ -31,7 +31,7 @@ export function Wire() {
           <SmallButton
             name="Copy as curl"
             onClick={() => {
-              navigator.clipboard.writeText(curlOf(call, location.origin, token.value !== undefined)).then(
+              navigator.clipboard.writeText(toCurlCommand(call, location.origin, token.value !== undefined)).then(
                 () => announce('Copied as curl.'),
                 () => announce('Your browser did not allow copying.'),
               );
@@ -73,14 +73,14 @@ export function Wire() {
 }
 
 function NoCalls() {
-  const { busy, fault, run } = useAction();
+  const { isBusy: busy, fault, run } = useAction();
   return (
     <div class="page">
       <h1>Wire</h1>
-      <Empty example="Ask a short question" busy={busy.value} onTry={() => void run(askExample)}>
+      <EmptyState example="Ask a short question" busy={busy.value} onTry={() => void run(askExample)}>
         What this page asks, in <a href="#/chat">Chat</a> or in Classify, is shown here as it went over the wire: the
         request, and each event with its time.
-      </Empty>
+      </EmptyState>
       {fault.value && <Fault text={fault.value} />}
     </div>
   );
@@ -97,7 +97,7 @@ function RawRequest({ call: { method, path, body } }: { call: WireCall }) {
       {body === undefined ? (
         <p class="quiet">No body.</p>
       ) : (
-        <Code code={shorten(indent(body))} language="json" copied={() => body} />
+        <Code code={shortenImages(indentIfJson(body))} language="json" copied={() => body} />
       )}
     </>
   );
@@ -112,7 +112,7 @@ function AnswerView({ call }: { call: WireCall }) {
         <Facts class="headers" facts={answerHeaders} />
       </details>
       {fault && <p class="quiet">{fault}</p>}
-      {text !== '' && <Code code={shorten(indent(text))} language="json" copied={() => text} />}
+      {text !== '' && <Code code={shortenImages(indentIfJson(text))} language="json" copied={() => text} />}
       {events.length > 0 && <EventsTable call={call} />}
     </>
   );

@@ -20,11 +20,11 @@ export interface AnswerBlock {
 export type EarlyEnd = { reason: 'limit' } | { reason: 'stop_sequence'; sequence: string };
 
 /** Signs what is shown of thinking, and how many tokens it took. */
-type Sign = (shown: string, tokens: number) => string;
+type SignThinking = (shownText: string, tokens: number) => string;
 
 /** What a note says that was cut off. */
-const INTERRUPTED = 'This part of the response was interrupted before it finished.';
-const CALLER = { type: 'direct' };
+const INTERRUPTED_NOTE = 'This part of the response was interrupted before it finished.';
+const DIRECT_CALLER = { type: 'direct' };
 
 /**
  * Writes an answer block by block within a limit of tokens, and divides it into deltas of a few tokens each. Once the limit
@@ -35,7 +35,7 @@ export class AnswerWriter {
   outputTokens = 0;
   thinkingTokens = 0;
   webSearches = 0;
-  end: EarlyEnd | undefined;
+  earlyEnd: EarlyEnd | undefined;
   readonly #limit: number;
   readonly #stopSequences: readonly string[];
   readonly #random: Random;
@@ -47,7 +47,7 @@ export class AnswerWriter {
     this.#random = random;
   }
 
-  get left(): number {
+  get remainingTokens(): number {
     return this.#limit - this.outputTokens;
   }
 
@@ -58,23 +58,23 @@ export class AnswerWriter {
    * @param takesTime whether what is not shown takes its time, too
    * @param sign makes the signature of what is shown, and of its tokens
    */
-  thinking(summary: string, amount: number, takesTime: boolean, sign: Sign): void {
-    if (this.end !== undefined) return;
-    const tokens = Math.min(amount, this.left);
-    if (tokens < amount) this.end = { reason: 'limit' };
+  writeThinking(summary: string, amount: number, takesTime: boolean, sign: SignThinking): void {
+    if (this.earlyEnd !== undefined) return;
+    const tokens = Math.min(amount, this.remainingTokens);
+    if (tokens < amount) this.earlyEnd = { reason: 'limit' };
     if (tokens <= 0) return;
     this.outputTokens += tokens;
     const shown = splitTokens(summary, tokens);
-    this.#thought(shown, shown.join(''), tokens, takesTime ? tokens - shown.length : 0, sign);
+    this.#writeThinkingBlock(shown, shown.join(''), tokens, takesTime ? tokens - shown.length : 0, sign);
   }
 
   /** Writes as thinking what is said between calls of tools. */
-  note(text: string, isShown: boolean, sign: Sign): void {
-    if (this.end !== undefined) return;
-    const tokens = this.#tokens(text);
-    const isWhole = this.end === undefined;
-    const shown = isWhole ? tokens : [INTERRUPTED];
-    this.#thought(
+  writeNote(writeText: string, isShown: boolean, sign: SignThinking): void {
+    if (this.earlyEnd !== undefined) return;
+    const tokens = this.#splitWithinLimit(writeText);
+    const isWhole = this.earlyEnd === undefined;
+    const shown = isWhole ? tokens : [INTERRUPTED_NOTE];
+    this.#writeThinkingBlock(
       isShown ? shown : [],
       isShown ? shown.join('') : '',
       tokens.length,
@@ -83,17 +83,17 @@ export class AnswerWriter {
     );
   }
 
-  #thought(pieces: string[], shown: string, tokens: number, unseen: number, sign: Sign): void {
+  #writeThinkingBlock(pieces: string[], shown: string, tokens: number, unseen: number, sign: SignThinking): void {
     this.thinkingTokens += tokens;
     const signature = sign(shown, tokens);
-    const deltas = this.#deltas(pieces, (thinking) => ({ type: 'thinking_delta', thinking }));
+    const deltas = this.#divideIntoDeltas(pieces, (thinking) => ({ type: 'thinking_delta', thinking }));
     deltas.push({ delta: { type: 'signature_delta', signature }, tokens: unseen });
     const start = { type: 'thinking', thinking: '', signature: '' };
     this.blocks.push({ start, deltas, final: { type: 'thinking', thinking: shown, signature } });
   }
 
-  redactedThinking(data: string, tokens: number): void {
-    if (this.end !== undefined || this.left < tokens) return;
+  writeRedactedThinking(data: string, tokens: number): void {
+    if (this.earlyEnd !== undefined || this.remainingTokens < tokens) return;
     this.outputTokens += tokens;
     this.thinkingTokens += tokens;
     const block = { type: 'redacted_thinking', data };
@@ -101,12 +101,13 @@ export class AnswerWriter {
   }
 
   text(text: string, citations: JsonObject[] = []): void {
-    if (this.end !== undefined) return;
-    const stop = this.#earliestStop(text);
-    const tokens = this.#tokens(stop === undefined ? text : text.slice(0, stop.at));
-    if (this.end === undefined && stop !== undefined) this.end = { reason: 'stop_sequence', sequence: stop.sequence };
+    if (this.earlyEnd !== undefined) return;
+    const stop = this.#findEarliestStop(text);
+    const tokens = this.#splitWithinLimit(stop === undefined ? text : text.slice(0, stop.at));
+    if (this.earlyEnd === undefined && stop !== undefined)
+      this.earlyEnd = { reason: 'stop_sequence', sequence: stop.sequence };
     if (tokens.length === 0) return;
-    const deltas = this.#deltas(tokens, (text) => ({ type: 'text_delta', text }));
+    const deltas = this.#divideIntoDeltas(tokens, (text) => ({ type: 'text_delta', text }));
     const written = tokens.join('');
     if (citations.length === 0) {
       this.blocks.push({ start: { type: 'text', text: '' }, deltas, final: { type: 'text', text: written } });
@@ -118,7 +119,7 @@ export class AnswerWriter {
   }
 
   /** @param server the MCP server whose tool is called */
-  toolUse(
+  writeToolUse(
     type: 'tool_use' | 'server_tool_use' | 'mcp_tool_use',
     id: string,
     name: string,
@@ -126,44 +127,52 @@ export class AnswerWriter {
     server?: string,
   ): void {
     const forName = countTokens(name);
-    if (this.end !== undefined || this.left < forName) {
-      this.end ??= { reason: 'limit' };
+    if (this.earlyEnd !== undefined || this.remainingTokens < forName) {
+      this.earlyEnd ??= { reason: 'limit' };
       return;
     }
     this.outputTokens += forName;
     const json = JSON.stringify(input);
     const deltaOf = (partial_json: string) => ({ type: 'input_json_delta', partial_json });
-    const deltas = [{ delta: deltaOf(''), tokens: forName }, ...this.#deltas(this.#tokens(json), deltaOf)];
-    const caller = server === undefined ? { caller: CALLER } : { server_name: server };
+    const deltas = [
+      { delta: deltaOf(''), tokens: forName },
+      ...this.#divideIntoDeltas(this.#splitWithinLimit(json), deltaOf),
+    ];
+    const caller = server === undefined ? { caller: DIRECT_CALLER } : { server_name: server };
     const start = { type, id, name, input: {}, ...caller };
     // An incomplete input is not JSON. It can be a part of a stream, but not of a JSON answer.
-    this.blocks.push({ start, deltas, final: { ...start, input: this.end === undefined ? input : {} } });
+    this.blocks.push({ start, deltas, final: { ...start, input: this.earlyEnd === undefined ? input : {} } });
   }
 
-  webSearchResult(id: string, results: JsonObject[]): void {
-    if (this.end !== undefined) return;
+  writeWebSearchResult(id: string, results: JsonObject[]): void {
+    if (this.earlyEnd !== undefined) return;
     this.webSearches++;
-    this.result({ type: 'web_search_tool_result', tool_use_id: id, content: results, caller: CALLER });
+    this.writeServerToolResult({
+      type: 'web_search_tool_result',
+      tool_use_id: id,
+      content: results,
+      caller: DIRECT_CALLER,
+    });
   }
 
   /** Writes a result of a tool that the API runs. It takes no tokens of the answer. */
-  result(block: JsonObject): void {
-    if (this.end === undefined) this.blocks.push({ start: block, deltas: [], final: block });
+  writeServerToolResult(block: JsonObject): void {
+    if (this.earlyEnd === undefined) this.blocks.push({ start: block, deltas: [], final: block });
   }
 
-  #tokens(text: string): string[] {
-    if (this.end !== undefined) return [];
-    const tokens = splitTokens(text, this.left + 1);
-    if (tokens.length > this.left) {
+  #splitWithinLimit(text: string): string[] {
+    if (this.earlyEnd !== undefined) return [];
+    const tokens = splitTokens(text, this.remainingTokens + 1);
+    if (tokens.length > this.remainingTokens) {
       tokens.pop();
-      this.end = { reason: 'limit' };
+      this.earlyEnd = { reason: 'limit' };
     }
     this.outputTokens += tokens.length;
     return tokens;
   }
 
   /** Divides tokens into deltas of one to five. */
-  #deltas(tokens: string[], deltaOf: (text: string) => JsonObject): Delta[] {
+  #divideIntoDeltas(tokens: string[], deltaOf: (text: string) => JsonObject): Delta[] {
     const deltas: Delta[] = [];
     for (let at = 0; at < tokens.length; ) {
       const some = tokens.slice(at, at + 1 + Math.floor(this.#random() * 5));
@@ -173,7 +182,7 @@ export class AnswerWriter {
     return deltas;
   }
 
-  #earliestStop(text: string): { at: number; sequence: string } | undefined {
+  #findEarliestStop(text: string): { at: number; sequence: string } | undefined {
     return this.#stopSequences
       .map((sequence) => ({ at: text.indexOf(sequence), sequence }))
       .filter(({ at }) => at !== -1)

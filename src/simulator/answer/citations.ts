@@ -1,7 +1,7 @@
 import { isObject, type Json, type JsonObject } from '../request/json.ts';
 import type { RequestMessage } from '../request/message-request.ts';
-import { sentencesOf } from '../text/sentences.ts';
-import { contentStems } from '../text/words.ts';
+import { splitSentences } from '../text/sentences.ts';
+import { contentStemsOf } from '../text/words.ts';
 
 /** A part of a source, and its citation in the API's form. */
 export interface Quotation {
@@ -10,19 +10,19 @@ export interface Quotation {
 }
 
 /** What stands in place of the text of a PDF. */
-const UNREAD_PDF = 'The simulator counts the pages of a PDF, and does not read them.';
+const PDF_PLACEHOLDER = 'The simulator counts the pages of a PDF, and does not read them.';
 
 /**
  * Finds the part of the cited documents and search results that shares most words with a question, of equal ones the first.
  *
  * @returns undefined if no source of the request has citations enabled
  */
-export function quotationFor(messages: readonly RequestMessage[], question: string): Quotation | undefined {
-  const stems = contentStems(question);
+export function findQuotation(messages: readonly RequestMessage[], question: string): Quotation | undefined {
+  const stems = contentStemsOf(question);
   let best: Quotation | undefined;
   let most = -1;
-  for (const quotation of quotationsIn(messages)) {
-    const shared = [...contentStems(quotation.text)].filter((word) => stems.has(word)).length;
+  for (const quotation of listQuotations(messages)) {
+    const shared = [...contentStemsOf(quotation.text)].filter((word) => stems.has(word)).length;
     if (shared <= most) continue;
     best = quotation;
     most = shared;
@@ -30,10 +30,10 @@ export function quotationFor(messages: readonly RequestMessage[], question: stri
   return best;
 }
 
-function* quotationsIn(messages: readonly RequestMessage[]): Generator<Quotation> {
+function* listQuotations(messages: readonly RequestMessage[]): Generator<Quotation> {
   let documents = 0;
   let searchResults = 0;
-  for (const block of messages.flatMap(({ blocks }) => blocks.flatMap(withInner))) {
+  for (const block of messages.flatMap(({ blocks }) => blocks.flatMap(expandToolResult))) {
     if (block.type === 'document') {
       if (isCited(block)) yield* quotationsOfDocument(block, documents);
       documents += 1;
@@ -45,7 +45,7 @@ function* quotationsIn(messages: readonly RequestMessage[]): Generator<Quotation
 }
 
 /** @returns a block, or the blocks of a tool's result */
-function withInner(block: JsonObject): JsonObject[] {
+function expandToolResult(block: JsonObject): JsonObject[] {
   return block.type === 'tool_result' && Array.isArray(block.content) ? block.content.filter(isObject) : [block];
 }
 
@@ -58,7 +58,7 @@ function* quotationsOfDocument({ source, title = null }: JsonObject, index: numb
   const about = { document_index: index, document_title: title, file_id: null };
   if (source.type === 'text' && typeof source.data === 'string') {
     let from = 0;
-    for (const text of sentencesOf(source.data)) {
+    for (const text of splitSentences(source.data)) {
       const start = source.data.indexOf(text, from);
       from = start + text.length;
       const place = { start_char_index: start, end_char_index: from };
@@ -71,7 +71,10 @@ function* quotationsOfDocument({ source, title = null }: JsonObject, index: numb
     }
   } else {
     const place = { start_page_number: 1, end_page_number: 2 };
-    yield { text: UNREAD_PDF, citation: { type: 'page_location', cited_text: UNREAD_PDF, ...about, ...place } };
+    yield {
+      text: PDF_PLACEHOLDER,
+      citation: { type: 'page_location', cited_text: PDF_PLACEHOLDER, ...about, ...place },
+    };
   }
 }
 

@@ -6,15 +6,15 @@ import { countTokens } from '../text/tokens.ts';
 import {
   type Answer,
   type AnswerConditions,
+  containsTrigger,
   REFUSAL_DETAILS,
   REFUSAL_TRIGGER,
   type StopReason,
-  says,
 } from './answer.ts';
 import type { AnswerBlock } from './answer-blocks.ts';
-import { summaryText } from './summary-text.ts';
-import { thinkingAmount } from './thinking-amount.ts';
-import { whatWasSaid } from './what-was-said.ts';
+import { extractPromptContents } from './prompt-contents.ts';
+import { composeSummary } from './summary-text.ts';
+import { decideThinkingTokens } from './thinking-amount.ts';
 
 /** The prompt that `instructions` replace. The simulator does as it says whatever they say; they only count as input. */
 const SUMMARIZATION_PROMPT =
@@ -22,7 +22,7 @@ const SUMMARIZATION_PROMPT =
 const TOKENS_AROUND_PROMPT = 4;
 
 /** Counts the tokens of the prompt that the API puts behind a conversation that it summarizes. */
-export function summarizationTokens({ instructions = SUMMARIZATION_PROMPT }: Compaction): number {
+export function countSummarizationTokens({ instructions = SUMMARIZATION_PROMPT }: Compaction): number {
   return countTokens(instructions) + TOKENS_AROUND_PROMPT;
 }
 
@@ -30,16 +30,16 @@ export function summarizationTokens({ instructions = SUMMARIZATION_PROMPT }: Com
  * Writes the answer to a request that asks for a summary: one signed block, or nothing where the summary could not be written.
  * What it says is `summaryText`'s. The same conversation always gets the same.
  */
-export function compactionAnswer(
+export function composeCompaction(
   request: MessageRequest,
   compaction: Compaction,
   conditions: AnswerConditions,
 ): Answer {
-  const { windowLeft, text, stopReason, compaction: form } = conditions;
+  const { remainingWindow: windowLeft, text, stopReason, compaction: form } = conditions;
   // It is billed, and not shown.
-  const thinkingTokens = conditions.thinking ?? thinkingAmount(request, whatWasSaid(request).text);
+  const thinkingTokens = conditions.thinking ?? decideThinkingTokens(request, extractPromptContents(request).text);
   const limit = Math.min(request.maxTokens, windowLeft);
-  const ended = (reason: StopReason, outputTokens: number, blocks: AnswerBlock[] = []): Answer => ({
+  const createAnswer = (reason: StopReason, outputTokens: number, blocks: AnswerBlock[] = []): Answer => ({
     blocks,
     stopReason: reason,
     stopSequence: null,
@@ -48,32 +48,39 @@ export function compactionAnswer(
     thinkingTokens: 0,
     webSearches: 0,
   });
-  if (windowLeft <= 0) return ended('model_context_window_exceeded', 0);
-  if (says(request, REFUSAL_TRIGGER)) return ended('refusal', 0);
-  const content = text ?? summaryText(request.messages, limit - thinkingTokens);
+  if (windowLeft <= 0) return createAnswer('model_context_window_exceeded', 0);
+  if (containsTrigger(request, REFUSAL_TRIGGER)) return createAnswer('refusal', 0);
+  const content = text ?? composeSummary(request.messages, limit - thinkingTokens);
   const tokens = thinkingTokens + countTokens(content);
   if (tokens > limit) {
-    return ended(windowLeft < request.maxTokens ? 'model_context_window_exceeded' : 'max_tokens', Math.max(0, limit));
+    return createAnswer(
+      windowLeft < request.maxTokens ? 'model_context_window_exceeded' : 'max_tokens',
+      Math.max(0, limit),
+    );
   }
   // A forced end comes in the middle.
-  if (stopReason !== undefined) return ended(stopReason, Math.ceil(tokens / 2));
-  if (content === '') return ended('end_turn', tokens);
-  const block = form === 'null' ? { ...SHELL } : signedBlock(content, compaction, conditions);
-  return ended('compaction', tokens, [summaryBlock(block, tokens, form === 'delta')]);
+  if (stopReason !== undefined) return createAnswer(stopReason, Math.ceil(tokens / 2));
+  if (content === '') return createAnswer('end_turn', tokens);
+  const block = form === 'null' ? { ...EMPTY_COMPACTION_BLOCK } : createSignedBlock(content, compaction, conditions);
+  return createAnswer('compaction', tokens, [createSummaryBlock(block, tokens, form === 'delta')]);
 }
 
-const SHELL = { type: 'compaction', content: null, encrypted_content: null };
+const EMPTY_COMPACTION_BLOCK = { type: 'compaction', content: null, encrypted_content: null };
 
-function signedBlock(content: string, { prefixes, toolChanges }: Compaction, { seed }: AnswerConditions): JsonObject {
+function createSignedBlock(
+  content: string,
+  { prefixes, toolChanges }: Compaction,
+  { seed }: AnswerConditions,
+): JsonObject {
   const signature = sealSummary({ content, changes: sortedJson(toolChanges) }, prefixes, seed);
-  return { ...SHELL, content, signature, tool_changes: toolChanges };
+  return { ...EMPTY_COMPACTION_BLOCK, content, signature, tool_changes: toolChanges };
 }
 
 /**
  * @param isDelta whether the text comes in a delta, as it does where the API summarizes by itself. A delta has no place for the
  *   signature, so that is in the block's start
  */
-function summaryBlock(block: JsonObject, tokens: number, isDelta: boolean): AnswerBlock {
+function createSummaryBlock(block: JsonObject, tokens: number, isDelta: boolean): AnswerBlock {
   if (!isDelta) return { start: block, startTokens: tokens, deltas: [], final: block };
   const { content = null, encrypted_content = null } = block;
   const delta = { type: 'compaction_delta', content, encrypted_content };

@@ -1,12 +1,12 @@
-import { promptBlocks, promptTokens } from '../prompt/prompt-blocks.ts';
+import { listPromptBlocks, sumPromptTokens } from '../prompt/prompt-blocks.ts';
 import { type CachePlan, type PromptCache, placeBreakpoints } from '../prompt/prompt-cache.ts';
-import { type Digest, digest, identifier } from '../random/digest.ts';
-import { invalid } from '../request/errors.ts';
+import { computeDigest, createIdentifier, type Digest } from '../random/digest.ts';
+import { invalidRequestError } from '../request/errors.ts';
 import type { JsonObject } from '../request/json.ts';
 import { readMessageRequest } from '../request/message-params.ts';
 import type { Judgement, MessageRequest } from '../request/message-request.ts';
-import { type AnswerConditions, answerTo } from './answer.ts';
-import { compactionAnswer, summarizationTokens } from './compact.ts';
+import { type AnswerConditions, composeAnswer } from './answer.ts';
+import { composeCompaction, countSummarizationTokens } from './compact.ts';
 import type { AnsweredMessage } from './message-usage.ts';
 
 /** A request that the API would accept, and what the cache does with its prompt. */
@@ -17,7 +17,10 @@ export interface JudgedMessage {
   input: number;
 }
 
-const NO_CALL: CachePlan = { usage: { uncached: 0, read: 0, written5m: 0, written1h: 0 }, commit: () => undefined };
+const NO_TOOL_CALL: CachePlan = {
+  usage: { uncached: 0, read: 0, written5m: 0, written1h: 0 },
+  commit: () => undefined,
+};
 
 /**
  * Judges a body of `/v1/messages`, and finds what its prompt reads from the cache.
@@ -33,24 +36,27 @@ export function judgeMessage(
 ): JudgedMessage {
   const request = readMessageRequest(body, judgement);
   const { model } = request;
-  const blocks = promptBlocks(request);
+  const blocks = listPromptBlocks(request);
   placeBreakpoints(blocks, request.automaticCaching);
-  const input = promptTokens(blocks);
+  const input = sumPromptTokens(blocks);
   if (input > model.max_input_tokens) {
-    throw invalid(`prompt is too long: ${input} tokens > ${model.max_input_tokens} maximum`);
+    throw invalidRequestError(`prompt is too long: ${input} tokens > ${model.max_input_tokens} maximum`);
   }
-  const owner = digest(`${account}:${model.id}`);
+  const owner = computeDigest(`${account}:${model.id}`);
   const plan = cache.plan(blocks, owner, model.minimum_cacheable_tokens, judgement.now);
   if (request.compaction === undefined) return { request, input, plan };
-  const asking = summarizationTokens(request.compaction);
+  const asking = countSummarizationTokens(request.compaction);
   const usage = { ...plan.usage, uncached: plan.usage.uncached + asking };
   // Without room for its own prompt the API makes no call, so there is nothing to bill or to cache.
-  const called = input + asking < model.max_input_tokens ? { ...plan, usage } : NO_CALL;
+  const called = input + asking < model.max_input_tokens ? { ...plan, usage } : NO_TOOL_CALL;
   return { request, input: input + asking, plan: called };
 }
 
 /** What an answer depends on, besides what was judged. */
-export type Composing = Pick<AnswerConditions, 'seed' | 'nonce' | 'text' | 'stopReason' | 'compaction' | 'thinking'>;
+export type CompositionConditions = Pick<
+  AnswerConditions,
+  'seed' | 'nonce' | 'text' | 'stopReason' | 'compaction' | 'thinking'
+>;
 
 /**
  * Writes the answer to a judged body.
@@ -60,22 +66,22 @@ export type Composing = Pick<AnswerConditions, 'seed' | 'nonce' | 'text' | 'stop
 export function composeMessage(
   body: JsonObject,
   { request, plan, input }: JudgedMessage,
-  composing: Composing,
+  composing: CompositionConditions,
 ): { message: AnsweredMessage; identity: Digest } {
   const { seed, nonce } = composing;
   const { stream: _, ...members } = body;
-  const identity = digest(JSON.stringify(members), seed);
+  const identity = computeDigest(JSON.stringify(members), seed);
   const windowLeft = request.model.max_input_tokens - input;
-  const conditions = { ...composing, windowLeft, identity };
+  const conditions = { ...composing, remainingWindow: windowLeft, identity };
   const { compaction } = request;
   const answer =
-    compaction === undefined ? answerTo(request, conditions) : compactionAnswer(request, compaction, conditions);
-  const message = { id: identifier('msg_', digest('message', nonce)), request, answer, cache: plan.usage };
+    compaction === undefined ? composeAnswer(request, conditions) : composeCompaction(request, compaction, conditions);
+  const message = { id: createIdentifier('msg_', computeDigest('message', nonce)), request, answer, cache: plan.usage };
   const [next] = answer.stopReason === 'refusal' ? request.fallbacks : [];
   if (next === undefined) return { message, identity };
   // Another model answers behind a block that says so.
   const other = { ...request, model: next, binding: { ...request.binding, model: next.id } };
-  const second = answerTo(other, { ...conditions, stopReason: undefined, isFallback: true });
+  const second = composeAnswer(other, { ...conditions, stopReason: undefined, isFallback: true });
   const trigger = { type: 'refusal', category: null };
   const block = { type: 'fallback', from: { model: request.model.id }, to: { model: next.id }, trigger };
   second.blocks.unshift({ start: block, deltas: [], final: block });

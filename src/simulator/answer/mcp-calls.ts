@@ -1,8 +1,8 @@
-import { asText, isObject, type JsonObject, member, objectsIn } from '../request/json.ts';
+import { isObject, type JsonObject, jsonToText, objectItemsOf, readMember } from '../request/json.ts';
 import type { MessageRequest, Prompt } from '../request/message-request.ts';
-import { loadedTools, nameOf } from '../request/tool-definitions.ts';
-import { callsNone, matchingTools } from './tool-calls.ts';
-import type { WhatWasSaid } from './what-was-said.ts';
+import { loadedToolNamesOf, nameOf } from '../request/tool-definitions.ts';
+import type { PromptContents } from './prompt-contents.ts';
+import { findMatchingTools, shouldCallNoTool } from './tool-calls.ts';
 
 /** A tool of an MCP server. */
 export interface McpTool {
@@ -15,11 +15,11 @@ export interface McpTool {
  * Chooses the tool of an MCP server that is called about what was said, as the caller's tools are chosen: it is named, or shares
  * most words. One that is deferred must have been loaded before, since the simulator searches for none.
  */
-export function mcpCall(request: MessageRequest, prompt: WhatWasSaid): McpTool | undefined {
-  if (request.toolChoice.type === 'tool' || callsNone(request, prompt)) return undefined;
-  const loaded = loadedTools(request);
-  const ready = mcpTools(request).filter(({ tool }) => tool.defer_loading !== true || loaded.has(nameOf(tool)));
-  const [best] = matchingTools(
+export function chooseMcpTool(request: MessageRequest, prompt: PromptContents): McpTool | undefined {
+  if (request.toolChoice.type === 'tool' || shouldCallNoTool(request, prompt)) return undefined;
+  const loaded = loadedToolNamesOf(request);
+  const ready = listMcpTools(request).filter(({ tool }) => tool.defer_loading !== true || loaded.has(nameOf(tool)));
+  const [best] = findMatchingTools(
     ready.map(({ tool }) => tool),
     prompt.text,
   );
@@ -30,22 +30,22 @@ export function mcpCall(request: MessageRequest, prompt: WhatWasSaid): McpTool |
  * Lists the tools of the MCP servers that a request offers: those that its toolset pins, that an earlier answer has listed, or that
  * the toolset names. The simulator asks no server: one whose tools nobody says gets a tool that searches it.
  */
-function mcpTools({ tools, messages }: Pick<Prompt, 'tools' | 'messages'>): McpTool[] {
+function listMcpTools({ tools, messages }: Pick<Prompt, 'tools' | 'messages'>): McpTool[] {
   const listings = new Map(
     messages
       .flatMap(({ blocks }) => blocks)
       .filter(({ type }) => type === 'mcp_tool_listing')
-      .map((block) => [asText(block.mcp_server_name), objectsIn(block.tools)]),
+      .map((block) => [jsonToText(block.mcp_server_name), objectItemsOf(block.tools)]),
   );
   return tools
     .filter(({ type }) => type === 'mcp_toolset')
     .flatMap(({ mcp_server_name, tools: pinned, configs, default_config }) => {
-      const server = asText(mcp_server_name);
+      const server = jsonToText(mcp_server_name);
       const own = isObject(configs) ? configs : {};
       const named = Object.keys(own).map((name) => ({ name, input_schema: { type: 'object' } }));
-      const tools = Array.isArray(pinned) ? objectsIn(pinned) : (listings.get(server) ?? named);
-      return (tools.length > 0 ? tools : [searchOf(server)]).flatMap((tool) => {
-        const config = member(own, asText(tool.name));
+      const tools = Array.isArray(pinned) ? objectItemsOf(pinned) : (listings.get(server) ?? named);
+      return (tools.length > 0 ? tools : [toolSearchOf(server)]).flatMap((tool) => {
+        const config = readMember(own, jsonToText(tool.name));
         const { enabled, defer_loading = false } = {
           ...(isObject(default_config) ? default_config : {}),
           ...(isObject(config) ? config : {}),
@@ -55,7 +55,7 @@ function mcpTools({ tools, messages }: Pick<Prompt, 'tools' | 'messages'>): McpT
     });
 }
 
-function searchOf(server: string): JsonObject {
+function toolSearchOf(server: string): JsonObject {
   return {
     name: `search_${server}`,
     description: `Searches ${server}.`,

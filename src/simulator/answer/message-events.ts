@@ -1,6 +1,6 @@
 import type { JsonObject } from '../request/json.ts';
-import { safeguardResults } from '../request/safeguards.ts';
-import { type AnsweredMessage, usageAtEnd, usageAtStart, wholeUsage } from './message-usage.ts';
+import { createSafeguardResults } from '../request/safeguards.ts';
+import { type AnsweredMessage, usageAtEndOf, usageAtStartOf, wholeUsageOf } from './message-usage.ts';
 
 /** A server-sent event; `tokens` is the number of tokens in it. */
 export interface MessageEvent {
@@ -9,40 +9,40 @@ export interface MessageEvent {
   tokens: number;
 }
 
-function envelope({ id, request }: AnsweredMessage, rest: JsonObject): JsonObject {
+function createEnvelope({ id, request }: AnsweredMessage, rest: JsonObject): JsonObject {
   return { model: request.model.id, id, type: 'message', role: 'assistant', ...rest };
 }
 
 /** @returns the results of the safeguards for the answer's tool calls; nothing if none was asked for */
-function safeguarded({ request, answer }: AnsweredMessage): JsonObject {
+function safeguardFields({ request, answer }: AnsweredMessage): JsonObject {
   if (request.safeguards.length === 0) return {};
   const calls = answer.blocks.flatMap(({ final }) => (final.type === 'tool_use' ? [String(final.id)] : []));
-  return { safeguard_results: safeguardResults(request.safeguards, calls) };
+  return { safeguard_results: createSafeguardResults(request.safeguards, calls) };
 }
 
 /** @returns which thinking of the request was made elsewhere, if the answer tells it */
-function transformed({ request }: AnsweredMessage): JsonObject {
+function transformationFields({ request }: AnsweredMessage): JsonObject {
   return request.transformations === undefined ? {} : { input_transformations: request.transformations };
 }
 
 /** @returns the message of a non-streaming answer */
-export function messageBody(message: AnsweredMessage): JsonObject {
+export function toMessageBody(message: AnsweredMessage): JsonObject {
   const { blocks, stopReason, stopSequence, stopDetails } = message.answer;
-  return envelope(message, {
+  return createEnvelope(message, {
     content: blocks.map(({ final }) => final),
     container: null,
     stop_reason: stopReason,
     stop_sequence: stopSequence,
     stop_details: stopDetails,
     diagnostics: null,
-    ...transformed(message),
-    ...safeguarded(message),
-    usage: wholeUsage(message),
+    ...transformationFields(message),
+    ...safeguardFields(message),
+    usage: wholeUsageOf(message),
   });
 }
 
 /** @returns the events of a streamed answer, in the API's order */
-export function* messageEvents(message: AnsweredMessage): Generator<MessageEvent> {
+export function* createMessageEvents(message: AnsweredMessage): Generator<MessageEvent> {
   const { blocks, outputTokens, stopReason, stopSequence, stopDetails } = message.answer;
   const event = (name: string, data: JsonObject, tokens = 0): MessageEvent => ({
     name,
@@ -50,15 +50,15 @@ export function* messageEvents(message: AnsweredMessage): Generator<MessageEvent
     tokens,
   });
   yield event('message_start', {
-    message: envelope(message, {
+    message: createEnvelope(message, {
       content: [],
       container: null,
       stop_reason: null,
       stop_sequence: null,
       stop_details: null,
       diagnostics: null,
-      ...transformed(message),
-      usage: usageAtStart(message),
+      ...transformationFields(message),
+      usage: usageAtStartOf(message),
     }),
   });
   for (const [index, { start, startTokens, deltas }] of blocks.entries()) {
@@ -73,9 +73,9 @@ export function* messageEvents(message: AnsweredMessage): Generator<MessageEvent
       stop_sequence: stopSequence,
       stop_details: stopDetails,
       container: null,
-      ...safeguarded(message),
+      ...safeguardFields(message),
     },
-    usage: usageAtEnd(message),
+    usage: usageAtEndOf(message),
   };
   // A summary that could not be written took its time, too.
   const unseen = message.request.compaction !== undefined && blocks.length === 0 ? outputTokens : 0;

@@ -16,7 +16,7 @@ export interface AnsweredMessage {
 }
 
 /** The input and the cache's part in it, as the totals of `usage` and each of its `iterations` tell it. */
-function inputCounts({ cache }: AnsweredMessage): JsonObject {
+function inputCountsOf({ cache }: AnsweredMessage): JsonObject {
   return {
     input_tokens: cache.uncached,
     cache_creation_input_tokens: cache.written5m + cache.written1h,
@@ -24,31 +24,31 @@ function inputCounts({ cache }: AnsweredMessage): JsonObject {
   };
 }
 
-function cacheCreation({ cache }: AnsweredMessage): JsonObject {
+function cacheCreationOf({ cache }: AnsweredMessage): JsonObject {
   return { ephemeral_5m_input_tokens: cache.written5m, ephemeral_1h_input_tokens: cache.written1h };
 }
 
 const NO_CACHE = { uncached: 0, read: 0, written5m: 0, written1h: 0 };
 
 /** @returns the message as the totals count it: a summary is in `iterations` alone */
-function counted(message: AnsweredMessage): AnsweredMessage {
+function withoutSummaryTokens(message: AnsweredMessage): AnsweredMessage {
   const { answer, request } = message;
   if (request.compaction === undefined) return message;
   return { ...message, cache: NO_CACHE, answer: { ...answer, outputTokens: 0, thinkingTokens: 0 } };
 }
 
 /** Tells what was used up to now, without what only the start of a stream tells. */
-export function usageAtEnd(message: AnsweredMessage): JsonObject {
-  const total = counted(message);
+export function usageAtEndOf(message: AnsweredMessage): JsonObject {
+  const total = withoutSummaryTokens(message);
   const { outputTokens, thinkingTokens, webSearches } = total.answer;
   const usage: JsonObject = {
-    ...inputCounts(total),
+    ...inputCountsOf(total),
     output_tokens: outputTokens,
     output_tokens_details: { thinking_tokens: thinkingTokens },
     server_tool_use: webSearches === 0 ? null : { web_search_requests: webSearches, web_fetch_requests: 0 },
   };
   const step = (type: string, output_tokens: number, more: JsonObject = {}) => {
-    return { type, ...inputCounts(message), output_tokens, cache_creation: cacheCreation(message), ...more };
+    return { type, ...inputCountsOf(message), output_tokens, cache_creation: cacheCreationOf(message), ...more };
   };
   const { request, refused, answer } = message;
   if (refused !== undefined) {
@@ -59,9 +59,9 @@ export function usageAtEnd(message: AnsweredMessage): JsonObject {
 }
 
 /** Tells what was used at the start of a stream: the whole input, and one token of the output. */
-export function usageAtStart(message: AnsweredMessage): JsonObject {
-  const { outputTokens } = counted(message).answer;
-  return completed(message, {
+export function usageAtStartOf(message: AnsweredMessage): JsonObject {
+  const { outputTokens } = withoutSummaryTokens(message).answer;
+  return completeUsage(message, {
     output_tokens: Math.min(1, outputTokens),
     output_tokens_details: null,
     server_tool_use: null,
@@ -69,22 +69,22 @@ export function usageAtStart(message: AnsweredMessage): JsonObject {
 }
 
 /** Tells what an answer used, all in one. */
-export function wholeUsage(message: AnsweredMessage): JsonObject {
+export function wholeUsageOf(message: AnsweredMessage): JsonObject {
   const {
     input_tokens: _,
     cache_creation_input_tokens: __,
     cache_read_input_tokens: ___,
     ...output
-  } = usageAtEnd(message);
-  return completed(message, output);
+  } = usageAtEndOf(message);
+  return completeUsage(message, output);
 }
 
-function completed(message: AnsweredMessage, output: JsonObject): JsonObject {
+function completeUsage(message: AnsweredMessage, output: JsonObject): JsonObject {
   const { request, tier = 'standard' } = message;
-  const total = counted(message);
+  const total = withoutSummaryTokens(message);
   return {
-    ...inputCounts(total),
-    cache_creation: cacheCreation(total),
+    ...inputCountsOf(total),
+    cache_creation: cacheCreationOf(total),
     ...output,
     service_tier: tier,
     inference_geo: request.inferenceGeo ?? 'global',

@@ -1,7 +1,7 @@
 import type { Random } from '../random/digest.ts';
-import { closestSentence } from '../text/sentences.ts';
-import { excerpt } from '../text/words.ts';
-import type { WhatWasSaid } from './what-was-said.ts';
+import { findClosestSentence } from '../text/sentences.ts';
+import { shortenToLine } from '../text/words.ts';
+import type { PromptContents } from './prompt-contents.ts';
 
 /** The sentences of long answers: facts that help a user who tries the product. */
 const FACTS = [
@@ -31,16 +31,16 @@ const FACTS = [
   'The web search tool finds pages that do not exist, so that you can try how results are shown.',
 ];
 
-const TO_GET_REAL_ANSWERS =
+const REAL_ANSWERS_HINT =
   'For real answers set ANTHROPIC_API_KEY, in .dev.vars or with npm start -- --var ANTHROPIC_API_KEY:…, and start again.';
 
 /** The length that the user asks for. */
-type WantedLength = { unit: 'words' | 'sentences' | 'paragraphs'; count: number } | undefined;
+type RequestedLength = { unit: 'words' | 'sentences' | 'paragraphs'; countPhrase: number } | undefined;
 
 const NUMERALS = ['one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine', 'ten'];
 
 /** Reads from a text how long the answer shall be: `in 300 words`, `in one sentence`, `write a long story`. */
-function wantedLength(text: string): WantedLength {
+function parseRequestedLength(text: string): RequestedLength {
   const part = text.slice(-2000).toLowerCase();
   const counted =
     /\b(\d{1,3}(?:,\d{3})+|\d{1,6}|one|two|three|four|five|six|seven|eight|nine|ten|a single|a)[ -](word|sentence|paragraph)s?\b/.exec(
@@ -49,11 +49,12 @@ function wantedLength(text: string): WantedLength {
   if (counted !== null) {
     const [, amount = '', unit] = counted;
     const count = NUMERALS.indexOf(amount) + 1 || (amount.startsWith('a') ? 1 : Number(amount.replaceAll(',', '')));
-    if (count > 0 && unit !== undefined) return { unit: `${unit}s` as 'words' | 'sentences' | 'paragraphs', count };
+    if (count > 0 && unit !== undefined)
+      return { unit: `${unit}s` as 'words' | 'sentences' | 'paragraphs', countPhrase: count };
   }
   if (/\b(long|essay|story|in detail|detailed|at length|comprehensive)\b/.test(part))
-    return { unit: 'words', count: 600 };
-  if (/\b(brief|briefly|short|concise|shortly)\b/.test(part)) return { unit: 'sentences', count: 2 };
+    return { unit: 'words', countPhrase: 600 };
+  if (/\b(brief|briefly|short|concise|shortly)\b/.test(part)) return { unit: 'sentences', countPhrase: 2 };
   return undefined;
 }
 
@@ -61,45 +62,48 @@ function count(amount: number, noun: string): string {
   return `${amount} ${noun}${amount === 1 ? '' : 's'}`;
 }
 
-function wordCount(text: string): number {
+function countWords(text: string): number {
   return text.split(/\s+/).filter((word) => word !== '').length;
 }
 
 /** Quotes a text at the end of a sentence, and adds a full stop if it has none. */
-function quoted(text: string): string {
+function quoteSentence(text: string): string {
   return /[.!?…]$/.test(text) ? `“${text}”` : `“${text}”.`;
 }
 
-function reaction({ text, turns, toolResults }: WhatWasSaid): string {
-  const subject = excerpt(text, 100).replace(/[“”"]/g, "'");
-  if (toolResults.length > 0) {
-    return toolResults
+function describeReaction({ text, turns, listToolResults }: PromptContents): string {
+  const subject = shortenToLine(text, 100).replace(/[“”"]/g, "'");
+  if (listToolResults.length > 0) {
+    return listToolResults
       .map(({ tool, text: result, isError }) => {
-        const shown = result === '' ? 'nothing.' : quoted(excerpt(result, 160));
+        const shown = result === '' ? 'nothing.' : quoteSentence(shortenToLine(result, 160));
         return isError ? `${tool} failed with ${shown}` : `${tool} answered ${shown}`;
       })
       .join(' ');
   }
   if (subject === '') return 'Your message has no text that I could react to.';
   if (/^\W*(hi|hello|hey|good (morning|evening|day)|hallo|bonjour|hola)\b/i.test(subject) && subject.length < 40) {
-    return `Hello to you too: you wrote ${quoted(subject)}`;
+    return `Hello to you too: you wrote ${quoteSentence(subject)}`;
   }
   const verb = /\?\s*$/.test(subject) ? 'asked' : 'wrote';
-  return turns > 1 ? `In turn ${turns} you ${verb} ${quoted(subject)}` : `You ${verb} ${quoted(subject)}`;
+  return turns > 1 ? `In turn ${turns} you ${verb} ${quoteSentence(subject)}` : `You ${verb} ${quoteSentence(subject)}`;
 }
 
 /** Tells that there is a summary, and quotes the sentence of it that is closest to the question. */
-function recalled(summary: string, question: string): string {
-  const beginning = `A summary of ${count(wordCount(summary), 'word')} stands for what was said before`;
-  const sentence = closestSentence(summary, question);
-  return sentence === undefined ? `${beginning}.` : `${beginning}: ${quoted(excerpt(sentence, 300))}`;
+function quoteSummary(summary: string, question: string): string {
+  const beginning = `A summary of ${count(countWords(summary), 'word')} stands for what was said before`;
+  const sentence = findClosestSentence(summary, question);
+  return sentence === undefined ? `${beginning}.` : `${beginning}: ${quoteSentence(shortenToLine(sentence, 300))}`;
 }
 
-function observations({ text, system, images, documents, turns, summary }: WhatWasSaid, toolCount: number): string[] {
+function listObservations(
+  { text, system, images, documents, turns, summary }: PromptContents,
+  toolCount: number,
+): string[] {
   const seen: string[] = [];
   if (turns > 1) seen.push(`The conversation has come to ${count(turns, 'turn')} of yours, and all of it was sent.`);
-  if (summary !== '') seen.push(recalled(summary, text));
-  if (system !== '') seen.push(`There is a system prompt of ${count(wordCount(system), 'word')}.`);
+  if (summary !== '') seen.push(quoteSummary(summary, text));
+  if (system !== '') seen.push(`There is a system prompt of ${count(countWords(system), 'word')}.`);
   if (images.length > 0) seen.push(`I see ${count(images.length, 'image')}: ${images.join(', ')}.`);
   if (documents.length > 0) seen.push(`With it came ${count(documents.length, 'document')}: ${documents.join(', ')}.`);
   if (toolCount > 0) seen.push(`${count(toolCount, 'tool')} could have been called.`);
@@ -107,7 +111,7 @@ function observations({ text, system, images, documents, turns, summary }: WhatW
 }
 
 /** Yields sentences without end: the facts in a random order, with numbers when they are repeated. */
-function* endlessFacts(random: Random): Generator<string> {
+function* generateFacts(random: Random): Generator<string> {
   for (let round = 0; ; round++) {
     const start = Math.floor(random() * FACTS.length);
     for (let index = 0; index < FACTS.length; index++) {
@@ -118,13 +122,13 @@ function* endlessFacts(random: Random): Generator<string> {
 }
 
 /** Writes complete sentences with about so many words; only very short texts are cut. */
-function aboutAsManyWords(sentences: string[], wanted: number, random: Random): string {
-  const source = endlessFacts(random);
+function takeAboutWords(sentences: string[], wanted: number, random: Random): string {
+  const source = generateFacts(random);
   const written: string[] = [];
   let words = 0;
   while (words < wanted - 5) {
     const sentence = sentences[written.length] ?? String(source.next().value);
-    words += wordCount(sentence);
+    words += countWords(sentence);
     // Paragraphs are easier to read, and show how a client renders them.
     written.push(written.length > 0 && written.length % 5 === 0 ? `\n\n${sentence}` : sentence);
   }
@@ -137,40 +141,40 @@ function aboutAsManyWords(sentences: string[], wanted: number, random: Random): 
  * It is as long as the text asks for, or three to six sentences.
  * @param limit the most tokens that can be used: longer texts are not made.
  */
-export function prose(prompt: WhatWasSaid, toolCount: number, limit: number, random: Random): string {
+export function composeAnswerText(prompt: PromptContents, toolCount: number, limit: number, random: Random): string {
   const identity = 'This is Sluice’s built-in simulator, not Claude';
-  const reacting = reaction(prompt);
-  const hasResults = prompt.toolResults.length > 0;
+  const reacting = describeReaction(prompt);
+  const hasResults = prompt.listToolResults.length > 0;
   const opening = [
     hasResults ? `${identity}, and it has the results.` : `${identity}: no model has read your message.`,
   ];
   opening.push(reacting);
-  const seen = observations(prompt, toolCount);
-  const wanted = wantedLength(prompt.text);
-  if (wanted === undefined) return [...opening, ...seen, TO_GET_REAL_ANSWERS].join(' ');
-  const most = Math.min(wanted.count, limit);
+  const seen = listObservations(prompt, toolCount);
+  const wanted = parseRequestedLength(prompt.text);
+  if (wanted === undefined) return [...opening, ...seen, REAL_ANSWERS_HINT].join(' ');
+  const most = Math.min(wanted.countPhrase, limit);
   if (wanted.unit === 'words') {
-    if (wanted.count === 1) return 'Simulated.';
-    return aboutAsManyWords([...opening, TO_GET_REAL_ANSWERS, ...seen], most, random);
+    if (wanted.countPhrase === 1) return 'Simulated.';
+    return takeAboutWords([...opening, REAL_ANSWERS_HINT, ...seen], most, random);
   }
   if (wanted.unit === 'paragraphs') {
     return Array.from({ length: Math.min(most, Math.ceil(limit / 20)) }, (_, index) =>
-      aboutAsManyWords(index === 0 ? [...opening, TO_GET_REAL_ANSWERS] : [], 60, random),
+      takeAboutWords(index === 0 ? [...opening, REAL_ANSWERS_HINT] : [], 60, random),
     ).join('\n\n');
   }
-  if (wanted.count === 1) {
-    const subject = excerpt(prompt.text, 60);
+  if (wanted.countPhrase === 1) {
+    const subject = shortenToLine(prompt.text, 60);
     return `${identity}, so “${subject}” gets a real answer only once ANTHROPIC_API_KEY is set.`;
   }
   const first = `${identity}; ${reacting.charAt(0).toLowerCase()}${reacting.slice(1)}`;
-  const sentences = [first, TO_GET_REAL_ANSWERS, ...seen];
-  const source = endlessFacts(random);
+  const sentences = [first, REAL_ANSWERS_HINT, ...seen];
+  const source = generateFacts(random);
   while (sentences.length < most) sentences.push(String(source.next().value));
-  return sentences.slice(0, wanted.count).join(' ');
+  return sentences.slice(0, wanted.countPhrase).join(' ');
 }
 
-export function thinkingProse(prompt: WhatWasSaid, plan: string, effort: string | undefined): string {
-  const subject = excerpt(prompt.text, 120);
+export function composeThinkingText(prompt: PromptContents, plan: string, effort: string | undefined): string {
+  const subject = shortenToLine(prompt.text, 120);
   const sentences = [
     subject === '' ? 'The message has no text.' : `The user says: “${subject}”.`,
     'I am a simulator, so there is nothing to find out; what I can do is to show what thinking looks like.',

@@ -1,20 +1,20 @@
 import type { Random } from '../random/digest.ts';
 import { isObject, type Json, type JsonObject } from '../request/json.ts';
 import type { MessageRequest } from '../request/message-request.ts';
-import { isClientTool, isWebSearch, loadedTools, nameOf } from '../request/tool-definitions.ts';
-import { satisfies } from '../schema/schema-check.ts';
-import { valueFor } from '../schema/schema-values.ts';
-import { contentStems, contentWords, excerpt, stem } from '../text/words.ts';
-import type { WhatWasSaid } from './what-was-said.ts';
+import { isClientTool, isWebSearch, loadedToolNamesOf, nameOf } from '../request/tool-definitions.ts';
+import { satisfiesSchema } from '../schema/schema-check.ts';
+import { createSchemaValue } from '../schema/schema-values.ts';
+import { contentStemsOf, contentWordsOf, shortenToLine, stem } from '../text/words.ts';
+import type { PromptContents } from './prompt-contents.ts';
 
 /** A text that names more tools than these asks for none of them. */
-const MAXIMUM_CALLS = 4;
+const MAX_CALLS = 4;
 /** How many steps a check of an input against its schema takes. */
-const MOST_CHECK_STEPS = 10_000;
+const MAX_CHECK_STEPS = 10_000;
 /** What a text says that wants an answer in words alone: Claude Code's, where it asks for a summary. */
 const FORBIDS_TOOLS = /\bdo not (?:call|use) any tools?\b/i;
 /** Only the start of a description is read: it says what a tool does. The rest may be pages that contain every word. */
-const MAXIMUM_SUMMARY = 200;
+const MAX_DESCRIPTION_CHARACTERS = 200;
 
 /** Schemas of tools that the API defines and the caller runs: requests name them without a schema. */
 const DEFINED_SCHEMAS: [RegExp, JsonObject][] = [
@@ -43,11 +43,11 @@ function schemaOf(tool: JsonObject): JsonObject {
 }
 
 /** @returns the name of a tool and the start of its description */
-function textAbout(tool: JsonObject): string {
+function nameAndDescriptionOf(tool: JsonObject): string {
   const description = tool.description;
   if (typeof description !== 'string') return nameOf(tool);
   const [sentence = ''] = description
-    .slice(0, MAXIMUM_SUMMARY)
+    .slice(0, MAX_DESCRIPTION_CHARACTERS)
     .trim()
     .split(/[.!?](?:\s|$)|\n/, 1);
   return `${nameOf(tool)} ${sentence}`;
@@ -62,11 +62,11 @@ function isNamed(tool: JsonObject, text: string): boolean {
 }
 
 /** @returns a tool's name if a text has it, or a word that it shares with the name or description; undefined without either */
-export function sharedWord(tool: JsonObject, text: string): string | undefined {
+export function findSharedWord(tool: JsonObject, text: string): string | undefined {
   if (isNamed(tool, text)) return nameOf(tool);
-  const about = contentStems(textAbout(tool));
-  const words = contentWords(text);
-  const full = new Set(contentWords(textAbout(tool)));
+  const about = contentStemsOf(nameAndDescriptionOf(tool));
+  const words = contentWordsOf(text);
+  const full = new Set(contentWordsOf(nameAndDescriptionOf(tool)));
   return words.find((word) => full.has(word)) ?? words.find((word) => about.has(stem(word)));
 }
 
@@ -74,13 +74,13 @@ export function sharedWord(tool: JsonObject, text: string): string | undefined {
  * @returns the tools that a text names; if it names none, the tool that shares most words with it. A text that names many is a
  *   list of them, such as of those that must not be called: then none
  */
-export function matchingTools(tools: readonly JsonObject[], text: string): JsonObject[] {
+export function findMatchingTools(tools: readonly JsonObject[], text: string): JsonObject[] {
   const named = tools.filter((tool) => isNamed(tool, text));
-  if (named.length > 0) return named.length > MAXIMUM_CALLS ? [] : named;
-  const words = contentStems(text);
+  if (named.length > 0) return named.length > MAX_CALLS ? [] : named;
+  const words = contentStemsOf(text);
   const scored = tools.map((tool) => {
-    const inName = [...contentStems(nameOf(tool))].filter((word) => words.has(word)).length;
-    const inText = [...contentStems(textAbout(tool))].filter((word) => words.has(word)).length;
+    const inName = [...contentStemsOf(nameOf(tool))].filter((word) => words.has(word)).length;
+    const inText = [...contentStemsOf(nameAndDescriptionOf(tool))].filter((word) => words.has(word)).length;
     return { tool, score: 3 * inName + inText };
   });
   return scored
@@ -94,63 +94,63 @@ export function matchingTools(tools: readonly JsonObject[], text: string): JsonO
  * @returns whether no tool is called: none may be, or none is forced and the text wants none. A tool's result must not cause the same
  *   call again, or the loop would never end
  */
-export function callsNone({ toolChoice }: MessageRequest, prompt: WhatWasSaid): boolean {
+export function shouldCallNoTool({ toolChoice }: MessageRequest, prompt: PromptContents): boolean {
   if (toolChoice.type !== 'auto') return toolChoice.type === 'none';
   return prompt.isAnswered || FORBIDS_TOOLS.test(prompt.text);
 }
 
-function chosenTools(request: MessageRequest, prompt: WhatWasSaid): JsonObject[] {
+function chooseTools(request: MessageRequest, prompt: PromptContents): JsonObject[] {
   const { tools, toolChoice } = request;
   const own = tools.filter((tool) => isClientTool(tool) && nameOf(tool) !== '');
   if (toolChoice.type === 'tool') return own.filter((tool) => nameOf(tool) === toolChoice.name);
-  if (callsNone(request, prompt)) return [];
-  const { wanted, text } = taskIn(prompt.text);
-  const loaded = loadedTools(request);
+  if (shouldCallNoTool(request, prompt)) return [];
+  const { callingTools: wanted, text } = parseTask(prompt.text);
+  const loaded = loadedToolNamesOf(request);
   const free = own.filter((tool) => !wanted.has(nameOf(tool)));
   const ready = free.filter((tool) => tool.defer_loading !== true || loaded.has(nameOf(tool)));
-  const matching = matchingTools(ready, text);
+  const matching = findMatchingTools(ready, text);
   const chosen = toolChoice.type === 'any' && matching.length === 0 ? [...free, ...own].slice(0, 1) : matching;
   return toolChoice.disableParallelToolUse ? chosen.slice(0, 1) : chosen;
 }
 
 /** @returns the text of a task, and the names of the tools by whose calls it was given: an agent may be asked by it */
-function taskIn(text: string): { wanted: Set<string>; text: string } {
+function parseTask(text: string): { callingTools: Set<string>; text: string } {
   const [mark = '', names = ''] = /^\[task for ([\w, -]+)\] /.exec(text) ?? [];
-  return { wanted: new Set(names.split(', ')), text: text.slice(mark.length) };
+  return { callingTools: new Set(names.split(', ')), text: text.slice(mark.length) };
 }
 
 /**
  * Says in the task of a call which tools are called by it. Whoever answers it calls none of these again: an agent that is offered
  * itself as a tool would go on without end.
  */
-function withTask(input: JsonObject, schema: JsonObject, names: readonly string[], words: string): JsonObject {
+function addTask(input: JsonObject, schema: JsonObject, names: readonly string[], words: string): JsonObject {
   if (typeof input.task !== 'string') return input;
-  const { wanted, text } = taskIn(words);
+  const { callingTools: wanted, text } = parseTask(words);
   const all = new Set([...wanted, ...names].filter((name) => name !== ''));
-  const marked = { ...input, task: `[task for ${[...all].join(', ')}] ${excerpt(text, 200)}` };
-  return satisfies(marked, schema, { root: schema, left: MOST_CHECK_STEPS }) ? marked : input;
+  const marked = { ...input, task: `[task for ${[...all].join(', ')}] ${shortenToLine(text, 200)}` };
+  return satisfiesSchema(marked, schema, { root: schema, remainingSteps: MAX_CHECK_STEPS }) ? marked : input;
 }
 
 /** Makes the calls of an answer: forced ones, those of named tools, or one of the tool that shares most words with the text. */
-export function toolCalls(request: MessageRequest, prompt: WhatWasSaid, random: Random): ToolCall[] {
-  const chosen = chosenTools(request, prompt);
+export function createToolCalls(request: MessageRequest, prompt: PromptContents, random: Random): ToolCall[] {
+  const chosen = chooseTools(request, prompt);
   const names = chosen.map(nameOf);
   return chosen.map((tool) => ({
     name: nameOf(tool),
-    input: withTask(inputFor(tool, prompt, random), schemaOf(tool), names, prompt.text),
+    input: addTask(createToolInput(tool, prompt, random), schemaOf(tool), names, prompt.text),
   }));
 }
 
 /** @returns an input that satisfies a tool's schema, about what was said */
-export function inputFor(tool: JsonObject, prompt: WhatWasSaid, random: Random): JsonObject {
+export function createToolInput(tool: JsonObject, prompt: PromptContents, random: Random): JsonObject {
   const description = tool.description;
   const descriptions = `${prompt.system}\n${typeof description === 'string' ? description : ''}`;
-  const input = valueFor(schemaOf(tool), { text: prompt.text, descriptions, requiredOnly: true, random });
+  const input = createSchemaValue(schemaOf(tool), { text: prompt.text, descriptions, requiredOnly: true, random });
   return isObject(input) ? input : {};
 }
 
 /** @returns whether the text asks to search, and there is a tool for web search */
-export function wantsWebSearch({ tools, toolChoice }: MessageRequest, prompt: WhatWasSaid): boolean {
+export function shouldSearchWeb({ tools, toolChoice }: MessageRequest, prompt: PromptContents): boolean {
   if (toolChoice.type === 'none' || prompt.isAnswered) return false;
   const search = tools.find(isWebSearch);
   if (search === undefined) return false;

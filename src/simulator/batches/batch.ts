@@ -20,36 +20,36 @@ export interface Batch {
 
 export const DAY_MS = 86_400_000;
 /** The age at which the unfinished items of a batch expire. */
-const EXPIRES_MS = DAY_MS;
+const EXPIRY_MS = DAY_MS;
 /** How long its results can be read. */
-export const RESULTS_MS = 29 * DAY_MS;
+export const RESULTS_RETENTION_MS = 29 * DAY_MS;
 /** Items that are being worked on when a batch is canceled are completed. That takes this part of the batch's whole time. */
 const CANCELING_PART = 0.1;
 
 const NAMES = { s: 'succeeded', e: 'errored', c: 'canceled', x: 'expired' } as const;
 
 /** @returns how many items have been worked on at a time. Each takes as long as any other. */
-function workedOn({ createdAt, durationMs, outcomes }: Batch, at: number): number {
+function countProcessed({ createdAt, durationMs, outcomes }: Batch, at: number): number {
   const part = Math.max(0, at - createdAt) / durationMs;
   return Math.min(outcomes.length, Math.floor(part * outcomes.length));
 }
 
 /** @returns when the whole batch ends, in milliseconds since the epoch. */
 export function endOf({ createdAt, durationMs, canceledAt }: Batch): number {
-  const end = Math.min(createdAt + durationMs, createdAt + EXPIRES_MS);
+  const end = Math.min(createdAt + durationMs, createdAt + EXPIRY_MS);
   return canceledAt === null ? end : Math.min(end, canceledAt + durationMs * CANCELING_PART);
 }
 
 /** @returns how each item has ended, after all have ended. */
-export function outcomesOf(batch: Batch): string {
+export function finalOutcomesOf(batch: Batch): string {
   const { outcomes, canceledAt, createdAt } = batch;
-  const worked = workedOn(batch, canceledAt ?? createdAt + EXPIRES_MS);
+  const worked = countProcessed(batch, canceledAt ?? createdAt + EXPIRY_MS);
   return outcomes.slice(0, worked) + (canceledAt === null ? 'x' : 'c').repeat(outcomes.length - worked);
 }
 
 /** @returns whether the results are gone. */
 export function isArchived({ createdAt }: Batch, now: number): boolean {
-  return now >= createdAt + RESULTS_MS;
+  return now >= createdAt + RESULTS_RETENTION_MS;
 }
 
 /**
@@ -57,7 +57,7 @@ export function isArchived({ createdAt }: Batch, now: number): boolean {
  *
  * @param base the address of the API, without `/v1`
  */
-export function batchRow(batch: Batch, now: number, base: string): Record<string, unknown> {
+export function toBatchRow(batch: Batch, now: number, base: string): Record<string, unknown> {
   const { id, createdAt, canceledAt } = batch;
   const end = endOf(batch);
   const hasEnded = now >= end;
@@ -68,11 +68,11 @@ export function batchRow(batch: Batch, now: number, base: string): Record<string
     type: 'message_batch',
     processing_status: hasEnded ? 'ended' : open,
     request_counts: countsOf(batch, hasEnded),
-    created_at: time(createdAt),
-    expires_at: time(createdAt + EXPIRES_MS),
-    ended_at: hasEnded ? time(end) : null,
-    cancel_initiated_at: canceledAt === null ? null : time(canceledAt),
-    archived_at: archived ? time(createdAt + RESULTS_MS) : null,
+    created_at: formatTime(createdAt),
+    expires_at: formatTime(createdAt + EXPIRY_MS),
+    ended_at: hasEnded ? formatTime(end) : null,
+    cancel_initiated_at: canceledAt === null ? null : formatTime(canceledAt),
+    archived_at: archived ? formatTime(createdAt + RESULTS_RETENTION_MS) : null,
     results_url: hasEnded && !archived ? `${base}/v1/messages/batches/${id}/results` : null,
   };
 }
@@ -80,11 +80,11 @@ export function batchRow(batch: Batch, now: number, base: string): Record<string
 function countsOf(batch: Batch, hasEnded: boolean): Record<string, number> {
   const counts = { processing: 0, succeeded: 0, errored: 0, canceled: 0, expired: 0 };
   if (!hasEnded) return { ...counts, processing: batch.outcomes.length };
-  for (const outcome of outcomesOf(batch)) counts[NAMES[outcome as Outcome]]++;
+  for (const outcome of finalOutcomesOf(batch)) counts[NAMES[outcome as Outcome]]++;
   return counts;
 }
 
 /** @returns a time as the API writes it. */
-function time(at: number): string {
+function formatTime(at: number): string {
   return new Date(at).toISOString();
 }

@@ -1,18 +1,18 @@
 import { composeMessage } from '../answer/compose-message.ts';
-import { messageBody } from '../answer/message-events.ts';
-import { type Digest, digest, identifier } from '../random/digest.ts';
-import { ApiError, invalid } from '../request/errors.ts';
+import { toMessageBody } from '../answer/message-events.ts';
+import { computeDigest, createIdentifier, type Digest } from '../random/digest.ts';
+import { ApiError, invalidRequestError } from '../request/errors.ts';
 import type { Judgement } from '../request/message-request.ts';
-import { pageOf } from '../request/page.ts';
+import { cutPage } from '../request/page.ts';
 import { PieceWriter, readPieces, removePieces } from '../store/pieces.ts';
-import { Records } from '../store/records.ts';
+import { RecordStore } from '../store/records.ts';
 import type { SimulatorStore } from '../store/store.ts';
 import { decoder, encoder } from '../text/utf8.ts';
-import { type Batch, batchRow, DAY_MS, endOf, isArchived, outcomesOf, RESULTS_MS } from './batch.ts';
+import { type Batch, DAY_MS, endOf, finalOutcomesOf, isArchived, RESULTS_RETENTION_MS, toBatchRow } from './batch.ts';
 import { type Item, judgeItem, readItems } from './read-items.ts';
 
 /** Batches are forgotten a day after their results are. */
-const BATCH_KEPT_SECONDS = (RESULTS_MS + DAY_MS) / 1000;
+const BATCH_RETENTION_SECONDS = (RESULTS_RETENTION_MS + DAY_MS) / 1000;
 
 export interface BatchCall {
   owner: string;
@@ -23,18 +23,18 @@ export interface BatchCall {
 
 const NEWLINE = 0x0a;
 /** Lines are sent together once they have this length, in UTF-16 units. */
-const LONG_ENOUGH = 65_536;
+const MIN_CHUNK_CHARACTERS = 65_536;
 /** The API sends results in no order. Here groups of this many come in reverse. */
-const TURNED = 10;
+const REVERSED_GROUP_SIZE = 10;
 
 /** The batches of the simulator, kept in a store. */
 export class BatchesApi {
   readonly #store: SimulatorStore;
-  readonly #records: Records<Batch>;
+  readonly #records: RecordStore<Batch>;
 
   constructor(store: SimulatorStore) {
     this.#store = store;
-    this.#records = new Records(store, 'batch', BATCH_KEPT_SECONDS);
+    this.#records = new RecordStore(store, 'batch', BATCH_RETENTION_SECONDS);
   }
 
   /**
@@ -50,44 +50,44 @@ export class BatchesApi {
     { owner, base, judgement }: BatchCall,
     { durationMs, nonce, obeysMarks }: { durationMs: number; nonce: Digest; obeysMarks: boolean },
   ): Promise<Record<string, unknown>> {
-    const id = identifier('msgbatch_', digest('batch', nonce));
-    const writer = new PieceWriter(this.#store, id, BATCH_KEPT_SECONDS);
+    const id = createIdentifier('msgbatch_', computeDigest('batch', nonce));
+    const writer = new PieceWriter(this.#store, id, BATCH_RETENTION_SECONDS);
     const { now, protocol } = judgement;
-    return await writer.orUndo(async () => {
+    return await writer.runOrRemove(async () => {
       const outcomes = await readItems(request, writer, judgement, obeysMarks);
       const pieces = await writer.end();
       // Even without a duration, the first answer shows it in progress.
       const timing = { createdAt: now, durationMs: Math.max(1, durationMs), canceledAt: null };
       const batch: Batch = { id, ...timing, outcomes, pieces, protocol };
       await this.#records.save(owner, batch);
-      return batchRow(batch, now, base);
+      return toBatchRow(batch, now, base);
     });
   }
 
   async list(query: URLSearchParams, { owner, base, judgement }: BatchCall): Promise<Record<string, unknown>> {
-    const page = pageOf(await this.#records.ids(owner), query, 'message batch');
+    const page = cutPage(await this.#records.listIds(owner), query, 'message batch');
     const found = await Promise.all(page.data.map(({ id }) => this.#records.find(owner, id)));
-    return { ...page, data: found.flatMap((batch) => (batch ? [batchRow(batch, judgement.now, base)] : [])) };
+    return { ...page, data: found.flatMap((batch) => (batch ? [toBatchRow(batch, judgement.now, base)] : [])) };
   }
 
   async retrieve(id: string, { owner, base, judgement }: BatchCall): Promise<Record<string, unknown>> {
-    return batchRow(await this.#find(owner, id), judgement.now, base);
+    return toBatchRow(await this.#find(owner, id), judgement.now, base);
   }
 
   /** Cancels a batch that is being worked on. Doing so twice changes nothing. */
   async cancel(id: string, { owner, base, judgement }: BatchCall): Promise<Record<string, unknown>> {
     const { now } = judgement;
     const batch = await this.#find(owner, id);
-    if (now >= endOf(batch)) throw invalid(`Batch ${id} cannot be canceled: its processing has ended`);
+    if (now >= endOf(batch)) throw invalidRequestError(`Batch ${id} cannot be canceled: its processing has ended`);
     const canceled = { ...batch, canceledAt: batch.canceledAt ?? now };
     await this.#records.save(owner, canceled);
-    return batchRow(canceled, now, base);
+    return toBatchRow(canceled, now, base);
   }
 
   async delete(id: string, { owner, judgement }: BatchCall): Promise<Record<string, unknown>> {
     const batch = await this.#find(owner, id);
     if (judgement.now < endOf(batch)) {
-      throw invalid(`Batch ${id} cannot be deleted while it is in progress: cancel it first`);
+      throw invalidRequestError(`Batch ${id} cannot be deleted while it is in progress: cancel it first`);
     }
     await this.#records.remove(owner, batch);
     await removePieces(this.#store, id, batch.pieces);
@@ -101,7 +101,7 @@ export class BatchesApi {
     if (isArchived(batch, judgement.now)) throw new ApiError(404, `The results of batch ${id} are no longer available`);
     // It is judged by the time of its creation, because a model may have been retired since.
     const then = { ...judgement, protocol: batch.protocol, now: batch.createdAt };
-    return resultsOf(batch, then, this.#store);
+    return streamResults(batch, then, this.#store);
   }
 
   async #find(owner: string, id: string): Promise<Batch> {
@@ -111,7 +111,7 @@ export class BatchesApi {
   }
 }
 
-async function* linesOf(pieces: AsyncIterable<Uint8Array>): AsyncGenerator<string> {
+async function* readLines(pieces: AsyncIterable<Uint8Array>): AsyncGenerator<string> {
   let begun: Uint8Array<ArrayBuffer>[] = [];
   for await (const piece of pieces) {
     let from = 0;
@@ -126,7 +126,7 @@ async function* linesOf(pieces: AsyncIterable<Uint8Array>): AsyncGenerator<strin
 }
 
 /** Writes the result of an item that has ended. The same item of the same batch always gets the same. */
-function resultOf(
+function createResult(
   item: Item,
   outcome: string | undefined,
   batch: Batch,
@@ -134,34 +134,34 @@ function resultOf(
 ): Record<string, unknown> {
   if (outcome === 'c') return { type: 'canceled' };
   if (outcome === 'x') return { type: 'expired' };
-  const nonce: Digest = digest(`${batch.id}:${item.custom_id}`, judgement.seed);
+  const nonce: Digest = computeDigest(`${batch.id}:${item.custom_id}`, judgement.seed);
   try {
     const judged = judgeItem(item, judgement);
     if (outcome === 'e') throw new ApiError(500, 'Internal server error');
     const composing = { seed: judgement.seed, nonce, text: undefined, stopReason: undefined };
     const { message } = composeMessage(item.params, judged, composing);
-    return { type: 'succeeded', message: messageBody({ ...message, tier: 'batch' }) };
+    return { type: 'succeeded', message: toMessageBody({ ...message, tier: 'batch' }) };
   } catch (error) {
     if (!(error instanceof ApiError)) throw error;
-    return { type: 'errored', error: JSON.parse(error.envelope(identifier('req_', nonce))) };
+    return { type: 'errored', error: JSON.parse(error.toEnvelope(createIdentifier('req_', nonce))) };
   }
 }
 
 /** Writes the results of a batch that has ended, as JSON lines, while they are read. */
-async function* resultsOf(batch: Batch, judgement: Judgement, store: SimulatorStore): AsyncGenerator<Uint8Array> {
-  const outcomes = outcomesOf(batch);
+async function* streamResults(batch: Batch, judgement: Judgement, store: SimulatorStore): AsyncGenerator<Uint8Array> {
+  const outcomes = finalOutcomesOf(batch);
   let index = 0;
   let turned: string[] = [];
   let text = '';
-  for await (const line of linesOf(readPieces(store, batch.id, batch.pieces))) {
+  for await (const line of readLines(readPieces(store, batch.id, batch.pieces))) {
     const item = JSON.parse(line) as Item;
-    const result = resultOf(item, outcomes[index], batch, judgement);
+    const result = createResult(item, outcomes[index], batch, judgement);
     index++;
     turned.push(`${JSON.stringify({ custom_id: item.custom_id, result })}\n`);
-    if (turned.length < TURNED) continue;
+    if (turned.length < REVERSED_GROUP_SIZE) continue;
     text += turned.reverse().join('');
     turned = [];
-    if (text.length < LONG_ENOUGH) continue;
+    if (text.length < MIN_CHUNK_CHARACTERS) continue;
     yield encoder.encode(text);
     text = '';
   }

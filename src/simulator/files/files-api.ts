@@ -1,12 +1,12 @@
-import { type Digest, digest, identifier } from '../random/digest.ts';
-import { ApiError, invalid } from '../request/errors.ts';
-import { limitFrom, onePage, pageOf } from '../request/page.ts';
-import { checkLength } from '../request/request-body.ts';
+import { computeDigest, createIdentifier, type Digest } from '../random/digest.ts';
+import { ApiError, invalidRequestError } from '../request/errors.ts';
+import { cutPage, readLimit, toSinglePage } from '../request/page.ts';
+import { checkContentLength } from '../request/request-body.ts';
 import { PieceWriter, readPieces, removePieces } from '../store/pieces.ts';
-import { type Kept, Records } from '../store/records.ts';
+import { RecordStore, type StoredRecord } from '../store/records.ts';
 import type { SimulatorStore } from '../store/store.ts';
 
-interface StoredFile extends Kept {
+interface StoredFile extends StoredRecord {
   filename: string;
   mimeType: string;
   bytes: number;
@@ -17,12 +17,12 @@ interface StoredFile extends Kept {
 }
 
 /** The API's limit for a file, in bytes. */
-const MOST_FILE_BYTES = 500 * 1024 * 1024;
-const MOST_IDS = 100;
-const LEAST_SECONDS = 3_600;
-const MOST_SECONDS = 7_776_000;
+const MAX_UPLOAD_BYTES = 500 * 1024 * 1024;
+const MAX_IDS = 100;
+const MIN_EXPIRY_SECONDS = 3_600;
+const MAX_EXPIRY_SECONDS = 7_776_000;
 /** A year: the simulator is for development. */
-const FILE_KEPT_SECONDS = 31_536_000;
+const FILE_RETENTION_SECONDS = 31_536_000;
 
 export interface FileCall {
   owner: string;
@@ -36,7 +36,7 @@ export interface Download {
   headers: Record<string, string>;
 }
 
-function fileRow({ id, filename, mimeType, bytes, createdAt, downloadable, expiresAt }: StoredFile) {
+function toFileRow({ id, filename, mimeType, bytes, createdAt, downloadable, expiresAt }: StoredFile) {
   return {
     type: 'file',
     id,
@@ -50,15 +50,17 @@ function fileRow({ id, filename, mimeType, bytes, createdAt, downloadable, expir
 }
 
 /** @returns the last component of a name that may be a path. */
-function lastOf(filename: string): string {
+function baseNameOf(filename: string): string {
   return filename.slice(Math.max(filename.lastIndexOf('/'), filename.lastIndexOf('\\')) + 1);
 }
 
-function secondsIn(text: string): number {
+function parseExpirySeconds(text: string): number {
   const seconds = /^\d{1,10}$/.test(text) ? Number(text) : Number.NaN;
-  if (Number.isNaN(seconds)) throw invalid('expires_in_seconds: Input should be a valid integer');
-  if (seconds < LEAST_SECONDS || seconds > MOST_SECONDS) {
-    throw invalid(`expires_in_seconds: Input should be from ${LEAST_SECONDS} to ${MOST_SECONDS}`);
+  if (Number.isNaN(seconds)) throw invalidRequestError('expires_in_seconds: Input should be a valid integer');
+  if (seconds < MIN_EXPIRY_SECONDS || seconds > MAX_EXPIRY_SECONDS) {
+    throw invalidRequestError(
+      `expires_in_seconds: Input should be from ${MIN_EXPIRY_SECONDS} to ${MAX_EXPIRY_SECONDS}`,
+    );
   }
   return seconds;
 }
@@ -66,11 +68,11 @@ function secondsIn(text: string): number {
 /** The files of the simulator, kept in a store. */
 export class FilesApi {
   readonly #store: SimulatorStore;
-  readonly #records: Records<StoredFile>;
+  readonly #records: RecordStore<StoredFile>;
 
   constructor(store: SimulatorStore) {
     this.#store = store;
-    this.#records = new Records(store, 'file', FILE_KEPT_SECONDS);
+    this.#records = new RecordStore(store, 'file', FILE_RETENTION_SECONDS);
   }
 
   /**
@@ -84,68 +86,69 @@ export class FilesApi {
     { owner, now }: FileCall,
     { nonce, downloadable }: { nonce: Digest; downloadable: boolean },
   ): Promise<Record<string, unknown>> {
-    const id = identifier('file_', digest('file', nonce));
-    const writer = new PieceWriter(this.#store, id, FILE_KEPT_SECONDS);
-    return await writer.orUndo(async () => {
+    const id = createIdentifier('file_', computeDigest('file', nonce));
+    const writer = new PieceWriter(this.#store, id, FILE_RETENTION_SECONDS);
+    return await writer.runOrRemove(async () => {
       const read = await this.#readFile(request, writer);
       const { filename, mimeType, bytes, expiresIn } = read;
       const expiresAt = expiresIn === undefined ? null : now + expiresIn * 1000;
       const pieces = await writer.end();
       const file = { id, createdAt: now, filename, mimeType, bytes, pieces, downloadable, expiresAt };
       await this.#records.save(owner, file);
-      return fileRow(file);
+      return toFileRow(file);
     });
   }
 
   async #readFile(request: Request, writer: PieceWriter) {
-    checkLength(request.headers, MOST_FILE_BYTES);
+    checkContentLength(request.headers, MAX_UPLOAD_BYTES);
     const form = await request.formData().catch(() => {
-      throw invalid('The form is malformed: it must be multipart/form-data, up to its last boundary');
+      throw invalidRequestError('The form is malformed: it must be multipart/form-data, up to its last boundary');
     });
     const other = [...form.keys()].find((name) => name !== 'file' && name !== 'expires_in_seconds');
-    if (other !== undefined) throw invalid(`${other.slice(0, 100)}: Extra inputs are not permitted`);
+    if (other !== undefined) throw invalidRequestError(`${other.slice(0, 100)}: Extra inputs are not permitted`);
     const [file, second] = form.getAll('file');
-    if (file === undefined) throw invalid('file: Field required');
-    if (second !== undefined) throw invalid('file: Only one file may be uploaded');
-    if (typeof file === 'string') throw invalid('file: Expected UploadFile');
-    if (file.size > MOST_FILE_BYTES) throw new ApiError(413, 'File exceeds the maximum size of 500 MB');
-    const filename = lastOf(file.name) || 'unnamed';
-    if (filename.length > 500) throw invalid('filename: String should have at most 500 characters');
+    if (file === undefined) throw invalidRequestError('file: Field required');
+    if (second !== undefined) throw invalidRequestError('file: Only one file may be uploaded');
+    if (typeof file === 'string') throw invalidRequestError('file: Expected UploadFile');
+    if (file.size > MAX_UPLOAD_BYTES) throw new ApiError(413, 'File exceeds the maximum size of 500 MB');
+    const filename = baseNameOf(file.name) || 'unnamed';
+    if (filename.length > 500) throw invalidRequestError('filename: String should have at most 500 characters');
     const seconds = form.get('expires_in_seconds');
     await writer.write(new Uint8Array(await file.arrayBuffer()));
     return {
       filename,
       mimeType: file.type || 'application/octet-stream',
       bytes: file.size,
-      expiresIn: seconds === null ? undefined : secondsIn(String(seconds)),
+      expiresIn: seconds === null ? undefined : parseExpirySeconds(String(seconds)),
     };
   }
 
   /** Lists files newest first: by `page` as newer clients ask, by `after_id` and `before_id`, or only those of `ids`. */
   async list(query: URLSearchParams, { owner, now }: FileCall): Promise<Record<string, unknown>> {
-    const all = await this.#records.ids(owner);
+    const all = await this.#records.listIds(owner);
     const ids = [...query.getAll('ids[]'), ...query.getAll('ids')];
     if (ids.length > 0) {
-      if (query.has('page') || query.has('limit')) throw invalid('ids: not allowed with page or limit');
+      if (query.has('page') || query.has('limit')) throw invalidRequestError('ids: not allowed with page or limit');
       const wanted = new Set(ids);
-      if (wanted.size > MOST_IDS) throw invalid(`ids: List should have at most ${MOST_IDS} items after validation`);
-      return { ...onePage(await this.#rows(owner, [...wanted], now), false), next_page: null };
+      if (wanted.size > MAX_IDS)
+        throw invalidRequestError(`ids: List should have at most ${MAX_IDS} items after validation`);
+      return { ...toSinglePage(await this.#listRows(owner, [...wanted], now), false), next_page: null };
     }
     const cursor = query.get('page');
-    const parameters = new URLSearchParams({ limit: String(limitFrom(query)) });
+    const parameters = new URLSearchParams({ limit: String(readLimit(query)) });
     for (const name of ['after_id', 'before_id']) {
       const value = query.get(name);
       if (value !== null) parameters.set(name, value);
     }
     if (cursor !== null) parameters.set('after_id', /^page_(.+)$/.exec(cursor)?.[1] ?? cursor);
-    const page = pageOf(all, parameters, 'file');
+    const page = cutPage(all, parameters, 'file');
     const next = page.has_more && !query.has('before_id') ? `page_${page.last_id}` : null;
     const found = page.data.map(({ id }) => id);
-    return { ...page, data: await this.#rows(owner, found, now), next_page: next };
+    return { ...page, data: await this.#listRows(owner, found, now), next_page: next };
   }
 
   async retrieve(id: string, { owner, now }: FileCall): Promise<Record<string, unknown>> {
-    return fileRow(await this.#find(owner, id, now));
+    return toFileRow(await this.#find(owner, id, now));
   }
 
   async delete(id: string, { owner, now }: FileCall): Promise<Record<string, unknown>> {
@@ -165,9 +168,9 @@ export class FilesApi {
     return { content: readPieces(this.#store, id, file.pieces), headers };
   }
 
-  async #rows(owner: string, ids: readonly string[], now: number) {
+  async #listRows(owner: string, ids: readonly string[], now: number) {
     const files = await Promise.all(ids.map((id) => this.#records.find(owner, id)));
-    return files.flatMap((file) => (file && !isExpired(file, now) ? [fileRow(file)] : []));
+    return files.flatMap((file) => (file && !isExpired(file, now) ? [toFileRow(file)] : []));
   }
 
   async #find(owner: string, id: string, now: number): Promise<StoredFile> {

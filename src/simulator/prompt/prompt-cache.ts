@@ -1,7 +1,7 @@
-import { type Digest, digest, hex } from '../random/digest.ts';
-import { invalid } from '../request/errors.ts';
+import { computeDigest, type Digest, digestToHex } from '../random/digest.ts';
+import { invalidRequestError } from '../request/errors.ts';
 import type { CacheLifetime } from '../request/message-request.ts';
-import { putLast } from '../store/recent.ts';
+import { setMostRecent } from '../store/set-most-recent.ts';
 import type { PromptBlock } from './prompt-blocks.ts';
 
 /** The tokens of a prompt by what the cache does with them. Their sum is the answer of `count_tokens`. */
@@ -25,9 +25,9 @@ interface Entry {
   expiresAt: number;
 }
 
-const MILLISECONDS: Record<CacheLifetime, number> = { '5m': 300_000, '1h': 3_600_000 };
-const MOST_ENTRIES = 10_000;
-const MAXIMUM_BREAKPOINTS = 4;
+const LIFETIME_MS: Record<CacheLifetime, number> = { '5m': 300_000, '1h': 3_600_000 };
+const MAX_ENTRIES = 10_000;
+const MAX_BREAKPOINTS = 4;
 /** A breakpoint finds what was cached at itself or at one of the nineteen blocks before it. */
 const LOOKBACK = 20;
 
@@ -37,13 +37,15 @@ const LOOKBACK = 20;
  */
 export function placeBreakpoints(blocks: PromptBlock[], automatic: CacheLifetime | undefined): void {
   const found = blocks.reduce((sum, block) => sum + block.breakpoints, automatic === undefined ? 0 : 1);
-  if (found > MAXIMUM_BREAKPOINTS) {
-    throw invalid(`A maximum of ${MAXIMUM_BREAKPOINTS} blocks with cache_control may be provided. Found ${found}.`);
+  if (found > MAX_BREAKPOINTS) {
+    throw invalidRequestError(
+      `A maximum of ${MAX_BREAKPOINTS} blocks with cache_control may be provided. Found ${found}.`,
+    );
   }
-  const last = blocks.findLast((block) => block.cacheable);
+  const last = blocks.findLast((block) => block.isCacheable);
   if (last !== undefined && automatic !== undefined) {
     if ((last.breakpoint ?? automatic) !== automatic) {
-      throw invalid(
+      throw invalidRequestError(
         `cache_control: its ttl '${automatic}' is not that of ${last.path}.cache_control, the last block: '${last.breakpoint}'.`,
       );
     }
@@ -52,7 +54,7 @@ export function placeBreakpoints(blocks: PromptBlock[], automatic: CacheLifetime
   let short = false;
   for (const { breakpoint, path } of blocks) {
     if (breakpoint === '1h' && short) {
-      throw invalid(
+      throw invalidRequestError(
         `${path}.cache_control.ttl: a ttl='1h' cache_control block must not come after a ttl='5m' cache_control block. Note that blocks are processed in the following order: \`tools\`, \`system\`, \`messages\`.`,
       );
     }
@@ -76,9 +78,9 @@ export class PromptCache {
     let prefix = owner;
     let sum = 0;
     for (const block of blocks) {
-      prefix = digest(block.bytes, prefix);
+      prefix = computeDigest(block.bytes, prefix);
       sum += block.tokens;
-      keys.push(hex(prefix));
+      keys.push(digestToHex(prefix));
       tokens.push(sum);
     }
     const upTo = (index: number): number => tokens[index] ?? 0;
@@ -125,7 +127,7 @@ export class PromptCache {
 
   #write(key: string | undefined, lifetime: CacheLifetime, now: number): void {
     if (key === undefined) return;
-    const expiresAt = Math.max(now + MILLISECONDS[lifetime], this.#entries.get(key)?.expiresAt ?? 0);
-    putLast(this.#entries, key, { lifetime, expiresAt }, MOST_ENTRIES);
+    const expiresAt = Math.max(now + LIFETIME_MS[lifetime], this.#entries.get(key)?.expiresAt ?? 0);
+    setMostRecent(this.#entries, key, { lifetime, expiresAt }, MAX_ENTRIES);
   }
 }

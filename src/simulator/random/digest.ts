@@ -1,13 +1,13 @@
 /** 128 bits, as four unsigned 32-bit words. */
 export type Digest = readonly [number, number, number, number];
 
-const START: Digest = [0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344];
+const INITIAL_DIGEST: Digest = [0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344];
 
 /**
  * Makes a 128-bit digest of a text, continued from an earlier one. It is not cryptographic: it only tells prefixes and
  * requests apart. The platform's own digests would have to be awaited.
  */
-export function digest(text: string, from: Digest = START): Digest {
+export function computeDigest(text: string, from: Digest = INITIAL_DIGEST): Digest {
   let [a, b, c, d] = from;
   for (let i = 0; i < text.length; i++) {
     const unit = text.charCodeAt(i);
@@ -25,21 +25,21 @@ export function digest(text: string, from: Digest = START): Digest {
 }
 
 /** Writes a digest as 32 hexadecimal digits. */
-export function hex(value: Digest): string {
+export function digestToHex(value: Digest): string {
   return value.map((word) => word.toString(16).padStart(8, '0')).join('');
 }
 
 /** Reads a digest that `hex` has written. */
-export function digestFrom(written: string): Digest {
-  const word = (at: number): number => Number.parseInt(written.slice(at, at + 8), 16) >>> 0;
-  return [word(0), word(8), word(16), word(24)];
+export function parseDigest(written: string): Digest {
+  const parseWord = (at: number): number => Number.parseInt(written.slice(at, at + 8), 16) >>> 0;
+  return [parseWord(0), parseWord(8), parseWord(16), parseWord(24)];
 }
 
 /** A source of numbers in [0, 1) that are the same for the same digest. */
 export type Random = () => number;
 
 /** Makes the random numbers (sfc32) that a digest starts. */
-export function randomFrom(value: Digest): Random {
+export function createRandom(value: Digest): Random {
   let [a, b, c, d] = value;
   const next = (): number => {
     const sum = (a + b + d) | 0;
@@ -57,8 +57,8 @@ export function randomFrom(value: Digest): Random {
 const ALPHABET = '123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz';
 
 /** Makes an identifier as the API does: a prefix, `01`, and 22 letters and digits. */
-export function identifier(prefix: string, value: Digest): string {
-  const random = randomFrom(value);
+export function createIdentifier(prefix: string, value: Digest): string {
+  const random = createRandom(value);
   let id = `${prefix}01`;
   for (let i = 0; i < 22; i++) id += ALPHABET.charAt(Math.floor(random() * ALPHABET.length));
   return id;

@@ -1,7 +1,7 @@
-import { type Digest, digest, hex } from './digest.ts';
+import { computeDigest, type Digest, digestToHex } from './digest.ts';
 
 /** What thinking is bound to: it can be read again only there. */
-export interface Binding {
+export interface ThinkingBinding {
   /** The digest of the conversation before it. */
   prefix: string;
   model: string;
@@ -16,7 +16,7 @@ export interface Binding {
 }
 
 /** Stands for a token that was thought. */
-const THOUGHT = '.';
+const THINKING_TOKEN = '.';
 
 /**
  * Makes the signature of a thinking block, or the data of a redacted one. As at the API all that was thought is in it, so it is
@@ -27,13 +27,13 @@ const THOUGHT = '.';
 export function sealThinking(
   kind: 'thinking' | 'redacted',
   subject: string,
-  { prefix, model, user, account, previous, place }: Binding,
+  { prefix, model, user, account, previous, place }: ThinkingBinding,
   seed: Digest,
   tokens: number,
 ): string {
-  const texts = [subject, model, user].map((text) => hex(digest(text)));
-  const claims = [kind, ...texts, prefix, account, previous, place, THOUGHT.repeat(tokens)].join(':');
-  return btoa(`sluice-simulator:${claims}:${hex(digest(claims, seed))}`);
+  const texts = [subject, model, user].map((text) => digestToHex(computeDigest(text)));
+  const claims = [kind, ...texts, prefix, account, previous, place, THINKING_TOKEN.repeat(tokens)].join(':');
+  return btoa(`sluice-simulator:${claims}:${digestToHex(computeDigest(claims, seed))}`);
 }
 
 /** What a block of thinking says about itself. */
@@ -48,29 +48,29 @@ export interface Seal {
   mark: string;
 }
 
-function sealedParts({ type, signature, data }: Readonly<Record<string, unknown>>): string[] {
-  return opened(String(type === 'redacted_thinking' ? data : signature)).split(':');
+function splitSeal({ type, signature, data }: Readonly<Record<string, unknown>>): string[] {
+  return decodeSeal(String(type === 'redacted_thinking' ? data : signature)).split(':');
 }
 
 /** @returns the mark that thinking behind a sealed block names */
 export function markOf(sealed: string): string {
-  return opened(sealed).split(':').at(-1) ?? '';
+  return decodeSeal(sealed).split(':').at(-1) ?? '';
 }
 
 /** @returns the tokens that were thought for a block; undefined where it does not say */
-export function thoughtTokens(block: Readonly<Record<string, unknown>>): number | undefined {
-  const [, , , , , , , , , thought] = sealedParts(block);
+export function thinkingTokensOf(block: Readonly<Record<string, unknown>>): number | undefined {
+  const [, , , , , , , , , thought] = splitSeal(block);
   return thought?.length;
 }
 
 /** Reads what a thinking block says. @returns undefined for one that is not as the simulator made it */
-export function sealOf(block: Readonly<Record<string, unknown>>, seed: Digest): Seal | undefined {
-  const [, ...parts] = sealedParts(block);
+export function readSeal(block: Readonly<Record<string, unknown>>, seed: Digest): Seal | undefined {
+  const [, ...parts] = splitSeal(block);
   const mark = parts.pop() ?? '';
   const [kind, , model = '', user = '', prefix = '', account = '', previous, place] = parts;
   // The signature counts, not the summary that is shown of the thinking.
   const isWhole = kind === (block.type === 'redacted_thinking' ? 'redacted' : 'thinking');
-  if (!isWhole || mark !== hex(digest(parts.join(':'), seed))) return undefined;
+  if (!isWhole || mark !== digestToHex(computeDigest(parts.join(':'), seed))) return undefined;
   return { model, user, prefix, account, previous, place: place === undefined ? undefined : Number(place), mark };
 }
 
@@ -82,25 +82,31 @@ export function sealOf(block: Readonly<Record<string, unknown>>, seed: Digest): 
  * @param prefixes the digests of the conversation before it: one, or several where a summary stands for its beginning
  * @param previous the mark of the thinking before it; undefined without any
  */
-export function mismatchOf(
+export function findMismatch(
   seal: Seal,
-  here: Pick<Binding, 'user' | 'account'> & { readable: ReadonlySet<string> },
+  here: Pick<ThinkingBinding, 'user' | 'account'> & { readable: ReadonlySet<string> },
   prefixes: readonly string[],
   previous: string | undefined,
 ): 'organization' | 'end_user' | 'model' | 'prefix' | undefined {
   if (seal.account !== '' && seal.account !== here.account) return 'organization';
-  if (seal.user !== hex(digest(here.user))) return 'end_user';
+  if (seal.user !== digestToHex(computeDigest(here.user))) return 'end_user';
   if (!here.readable.has(seal.model)) return 'model';
   const isGap = previous !== undefined && seal.previous !== undefined && seal.previous !== previous;
   return prefixes.includes(seal.prefix) && !isGap ? undefined : 'prefix';
 }
 
 /** @returns the models whose thinking one reads, as seals name them */
-export function readableBy({ id, reads = [] }: { id: string; reads?: readonly string[] | undefined }): Set<string> {
-  return new Set([id, ...reads].map((one) => hex(digest(one))));
+export function readableModelsOf({
+  id,
+  reads = [],
+}: {
+  id: string;
+  reads?: readonly string[] | undefined;
+}): Set<string> {
+  return new Set([id, ...reads].map((one) => digestToHex(computeDigest(one))));
 }
 
-function opened(sealed: string): string {
+function decodeSeal(sealed: string): string {
   try {
     return atob(sealed);
   } catch {
@@ -121,8 +127,13 @@ export interface SummaryClaims {
  * @param prefixes the digests that the summarized conversation ends with: thinking that was made right behind it stays valid
  */
 export function sealSummary({ content, changes }: SummaryClaims, prefixes: readonly string[], seed: Digest): string {
-  const claims = ['compaction', hex(digest(content)), hex(digest(changes)), prefixes.join()].join(':');
-  return btoa(`sluice-simulator:${claims}:${hex(digest(claims, seed))}`);
+  const claims = [
+    'compaction',
+    digestToHex(computeDigest(content)),
+    digestToHex(computeDigest(changes)),
+    prefixes.join(),
+  ].join(':');
+  return btoa(`sluice-simulator:${claims}:${digestToHex(computeDigest(claims, seed))}`);
 }
 
 /**
@@ -130,18 +141,18 @@ export function sealSummary({ content, changes }: SummaryClaims, prefixes: reado
  *
  * @returns `signature`, `content` or `changes`: the first of these that is not as the simulator made it
  */
-export function sealedPrefixes(
+export function readSummaryPrefixes(
   signature: string,
   claimed: SummaryClaims,
   seed: Digest,
 ): readonly string[] | 'signature' | 'content' | 'changes' {
-  const [, kind, content, changes, after = '', mark] = opened(signature).split(':');
+  const [, kind, content, changes, after = '', mark] = decodeSeal(signature).split(':');
   const claims = [kind, content, changes, after].join(':');
-  const own = hex(digest(claims, seed));
+  const own = digestToHex(computeDigest(claims, seed));
   // Base64 has several spellings of the same bytes, and the API wants each byte as it was.
   const isOwn = kind === 'compaction' && mark === own && signature === btoa(`sluice-simulator:${claims}:${own}`);
   if (!isOwn) return 'signature';
-  if (content !== hex(digest(claimed.content))) return 'content';
-  if (changes !== hex(digest(claimed.changes))) return 'changes';
+  if (content !== digestToHex(computeDigest(claimed.content))) return 'content';
+  if (changes !== digestToHex(computeDigest(claimed.changes))) return 'changes';
   return after === '' ? [] : after.split(',');
 }

@@ -1,4 +1,4 @@
-import { invalid } from './errors.ts';
+import { invalidRequestError } from './errors.ts';
 
 /**
  * The names that the header `anthropic-beta` may have. Sources: the type `AnthropicBeta` of @anthropic-ai/sdk 1.14.0, then what
@@ -32,11 +32,11 @@ function dateOf(name: string): string {
   return /-(\d{4})-?(\d{2})-?(\d{2})$/.exec(name)?.slice(1).join('') ?? '';
 }
 
-const NEWEST = BETA_NAMES.map(dateOf).toSorted().at(-1) ?? '';
+const NEWEST_BETA_DATE = BETA_NAMES.map(dateOf).toSorted().at(-1) ?? '';
 
 /** Tells whether a name is newer than the list: what a request with it has may belong to it. */
-function isNewer(name: string): boolean {
-  return dateOf(name) > NEWEST;
+function isNewerBeta(name: string): boolean {
+  return dateOf(name) > NEWEST_BETA_DATE;
 }
 
 /**
@@ -45,10 +45,10 @@ function isNewer(name: string): boolean {
  */
 export function readBetas(header: string | null): string[] {
   const names = (header ?? '').split(',').flatMap((name) => name.trim() || []);
-  const unknown = names.filter((name) => !BETA_NAMES.includes(name) && !isNewer(name));
+  const unknown = names.filter((name) => !BETA_NAMES.includes(name) && !isNewerBeta(name));
   if (unknown.length === 0) return names;
   const shown = unknown.slice(0, 20).map((name) => `\`${name.slice(0, 100)}\``);
-  throw invalid(
+  throw invalidRequestError(
     `Unexpected value(s) ${shown.join(', ')} for the \`anthropic-beta\` header. Please consult the documentation, or try again without the header.`,
   );
 }
@@ -65,5 +65,5 @@ export function hasBeta({ betas }: Betas, name: string): boolean {
 
 /** Tells whether a request asks for a beta that is newer than this simulator. */
 export function hasNewerBeta({ betas }: Betas): boolean {
-  return betas.some(isNewer);
+  return betas.some(isNewerBeta);
 }

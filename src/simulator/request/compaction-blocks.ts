@@ -1,15 +1,21 @@
 import type { Digest } from '../random/digest.ts';
-import { sealedPrefixes } from '../random/signatures.ts';
+import { readSummaryPrefixes } from '../random/signatures.ts';
 import { hasBeta } from './betas.ts';
-import { ApiError, invalid } from './errors.ts';
-import { optionalString, refuseExtras, requiredList, requiredObject, requiredTag } from './fields.ts';
+import { ApiError, invalidRequestError } from './errors.ts';
+import {
+  readOptionalString,
+  readRequiredList,
+  readRequiredObject,
+  readRequiredTag,
+  rejectExtraKeys,
+} from './fields.ts';
 import type { Json, JsonObject } from './json.ts';
 import type { Protocol, RequestMessage } from './message-request.ts';
 
 const KEYS = new Set(['type', 'content', 'encrypted_content', 'signature', 'tool_changes', 'cache_control']);
 
 /** Makes a 400 with the code that the official SDKs turn into an error class of its own. */
-export function compactionRefusal(code: string, message: string): ApiError {
+export function createCompactionRejection(code: string, message: string): ApiError {
   return new ApiError(400, message, {}, { error_code: `compaction_${code}` });
 }
 
@@ -19,20 +25,20 @@ export function compactionRefusal(code: string, message: string): ApiError {
  */
 export function checkCompactionBlock(block: JsonObject, path: string, protocol: Protocol): void {
   // Members that the API did not send are refused even with a beta.
-  refuseExtras(block, KEYS, path);
-  const content = optionalString(block.content, `${path}.content`);
-  if (content === '') throw invalid(`${path}.content: compaction content must be non-empty`);
-  optionalString(block.encrypted_content, `${path}.encrypted_content`);
-  const signature = optionalString(block.signature, `${path}.signature`);
-  for (const [index, entry] of requiredList(block.tool_changes ?? [], `${path}.tool_changes`).entries()) {
+  rejectExtraKeys(block, KEYS, path);
+  const content = readOptionalString(block.content, `${path}.content`);
+  if (content === '') throw invalidRequestError(`${path}.content: compaction content must be non-empty`);
+  readOptionalString(block.encrypted_content, `${path}.encrypted_content`);
+  const signature = readOptionalString(block.signature, `${path}.signature`);
+  for (const [index, entry] of readRequiredList(block.tool_changes ?? [], `${path}.tool_changes`).entries()) {
     const at = `${path}.tool_changes.${index}`;
-    requiredTag(requiredObject(entry, at), ['tool_addition', 'tool_removal'], at);
+    readRequiredTag(readRequiredObject(entry, at), ['tool_addition', 'tool_removal'], at);
   }
   if (signature !== undefined && !hasBeta(protocol, 'compact-2026-09-04')) {
-    throw invalid(`${path}: \`signature\` requires anthropic-beta: compact-2026-09-04`);
+    throw invalidRequestError(`${path}: \`signature\` requires anthropic-beta: compact-2026-09-04`);
   }
   if (content !== undefined && signature === undefined && !hasBeta(protocol, 'compact-2026-01-12')) {
-    throw invalid(`${path}: a \`compaction\` block with \`content\` requires its \`signature\``);
+    throw invalidRequestError(`${path}: a \`compaction\` block with \`content\` requires its \`signature\``);
   }
 }
 
@@ -53,7 +59,7 @@ export function isOutsideTurns(block: JsonObject): boolean {
 }
 
 /** Finds the summary that a conversation begins with. */
-export function summaryIn(messages: readonly RequestMessage[]): JsonObject | undefined {
+export function findSummary(messages: readonly RequestMessage[]): JsonObject | undefined {
   const first = messages[0]?.blocks[0];
   return first !== undefined && hasContent(first) ? first : undefined;
 }
@@ -70,14 +76,14 @@ interface SignedSummary {
  *
  * @throws ApiError 400 with the code of the rule that is broken.
  */
-export function signedSummary(messages: readonly RequestMessage[], seed: Digest): SignedSummary | undefined {
+export function findSignedSummary(messages: readonly RequestMessage[], seed: Digest): SignedSummary | undefined {
   const found = messages.flatMap(({ role, blocks }, message) =>
     blocks.flatMap((block, index) => (hasContent(block) ? [{ block, role, message, index }] : [])),
   );
   const signed = found.find(({ block }) => isSigned(block));
   if (signed === undefined) return undefined;
   if (found.length > 1) {
-    throw compactionRefusal(
+    throw createCompactionRejection(
       'block_ambiguous',
       'messages: more than one `compaction` block with content. Send only the block that was returned last.',
     );
@@ -86,26 +92,32 @@ export function signedSummary(messages: readonly RequestMessage[], seed: Digest)
   const path = `messages.${message}.content.${index}.compaction`;
   // [?] Whether failed blocks may stand before it is not documented. Here they may not.
   if (role === 'system' || message > 0 || index > 0) {
-    throw compactionRefusal(
+    throw createCompactionRejection(
       'block_misplaced',
       `${path}: the \`compaction\` block must be the first block of the first message, which is no \`system\` message. Remove the messages that it summarizes.`,
     );
   }
   const { content, encrypted_content: encrypted = null, tool_changes: changes = null } = block;
   const signature = String(block.signature);
-  const sealed = sealedPrefixes(signature, { content: String(content), changes: sortedJson(changes) }, seed);
+  const sealed = readSummaryPrefixes(signature, { content: String(content), changes: sortedJson(changes) }, seed);
   if (typeof sealed !== 'string' && encrypted === null) return { signature, prefixes: sealed };
   const verbatim = 'Send the block exactly as it was returned.';
   if (sealed === 'content') {
-    throw compactionRefusal('content_mismatch', `${path}.content: it is not the text that was signed. ${verbatim}`);
+    throw createCompactionRejection(
+      'content_mismatch',
+      `${path}.content: it is not the text that was signed. ${verbatim}`,
+    );
   }
   if (sealed === 'changes') {
-    throw compactionRefusal(
+    throw createCompactionRejection(
       'tool_changes_mismatch',
       `${path}.tool_changes: they are not those that were returned. ${verbatim}`,
     );
   }
-  throw compactionRefusal('signature_invalid', `${path}: the block's \`signature\` does not verify. ${verbatim}`);
+  throw createCompactionRejection(
+    'signature_invalid',
+    `${path}: the block's \`signature\` does not verify. ${verbatim}`,
+  );
 }
 
 /** Writes JSON whose members are in the order of their names, since clients may change that order. */

@@ -1,15 +1,15 @@
 import { hasBeta } from './betas.ts';
-import { compactionRefusal, hasContent } from './compaction-blocks.ts';
-import { invalid } from './errors.ts';
-import { optionalString, requiredObject, requiredTag } from './fields.ts';
-import { isObject, type JsonObject, objectsIn } from './json.ts';
+import { createCompactionRejection, hasContent } from './compaction-blocks.ts';
+import { invalidRequestError } from './errors.ts';
+import { readOptionalString, readRequiredObject, readRequiredTag } from './fields.ts';
+import { isObject, type JsonObject, objectItemsOf } from './json.ts';
 import type { Compaction, Protocol, RequestMessage } from './message-request.ts';
 
 /** The longest summarization prompt, in UTF-16 units. */
-const LONGEST_INSTRUCTIONS = 16_384;
+const MAX_INSTRUCTIONS_CHARACTERS = 16_384;
 
 /** Parameters that shape a reply. A compaction request has none, so the API refuses them there. */
-function replyParameter(body: JsonObject): string | undefined {
+function findReplyParameter(body: JsonObject): string | undefined {
   const { stop_sequences: stops, output_config: config, tool_choice: choice } = body;
   if (Array.isArray(stops) && stops.length > 0) return 'stop_sequences';
   if (isObject(config) && isObject(config.format)) return 'output_config.format';
@@ -31,25 +31,27 @@ function hasRemainingBudget({ output_config: config }: JsonObject): boolean {
  */
 export function readCompaction(body: JsonObject, protocol: Protocol): Pick<Compaction, 'instructions'> | undefined {
   if (body.compaction === undefined || body.compaction === null) return undefined;
-  const config = requiredObject(body.compaction, 'compaction');
-  if (!hasBeta(protocol, 'compact-2026-09-04')) throw invalid('compaction: Extra inputs are not permitted');
-  requiredTag(config, ['summarize'], 'compaction');
-  const instructions = optionalString(config.instructions, 'compaction.summarize.instructions') ?? '';
-  if (instructions.length > LONGEST_INSTRUCTIONS) {
-    throw invalid(
-      `compaction.summarize.instructions: String should have at most ${LONGEST_INSTRUCTIONS} characters, not ${instructions.length}`,
+  const config = readRequiredObject(body.compaction, 'compaction');
+  if (!hasBeta(protocol, 'compact-2026-09-04')) throw invalidRequestError('compaction: Extra inputs are not permitted');
+  readRequiredTag(config, ['summarize'], 'compaction');
+  const instructions = readOptionalString(config.instructions, 'compaction.summarize.instructions') ?? '';
+  if (instructions.length > MAX_INSTRUCTIONS_CHARACTERS) {
+    throw invalidRequestError(
+      `compaction.summarize.instructions: String should have at most ${MAX_INSTRUCTIONS_CHARACTERS} characters, not ${instructions.length}`,
     );
   }
-  const refused = isObject(body.context_management) ? 'context_management' : replyParameter(body);
+  const refused = isObject(body.context_management) ? 'context_management' : findReplyParameter(body);
   if (refused !== undefined) {
-    throw invalid(`compaction: cannot be combined with \`${refused}\`. Leave it out of the compaction request.`);
+    throw invalidRequestError(
+      `compaction: cannot be combined with \`${refused}\`. Leave it out of the compaction request.`,
+    );
   }
-  if (Array.isArray(body.messages) && body.messages.length === 0) throw nothingToSummarize();
+  if (Array.isArray(body.messages) && body.messages.length === 0) throw nothingToSummarizeError();
   return { instructions: instructions.trim() === '' ? undefined : instructions };
 }
 
-function nothingToSummarize() {
-  return compactionRefusal(
+function nothingToSummarizeError() {
+  return createCompactionRejection(
     'nothing_to_summarize',
     'messages: there is no `user` or `assistant` content to summarize. Send at least one message.',
   );
@@ -59,13 +61,17 @@ function nothingToSummarize() {
  * Checks what does not go with a signed summary, asked for or sent back.
  * @throws ApiError 400 in the API's words.
  */
-export function checkBesideSummary(body: JsonObject, compacts: boolean, hasSummary: boolean): void {
-  const edits = objectsIn(isObject(body.context_management) ? body.context_management.edits : undefined);
+export function checkSummaryConflicts(body: JsonObject, compacts: boolean, hasSummary: boolean): void {
+  const edits = objectItemsOf(isObject(body.context_management) ? body.context_management.edits : undefined);
   if (hasSummary && edits.some(({ type }) => type === 'compact_20260112')) {
-    throw invalid('context_management: `compact_20260112` cannot run on a request with a signed `compaction` block');
+    throw invalidRequestError(
+      'context_management: `compact_20260112` cannot run on a request with a signed `compaction` block',
+    );
   }
   if (!(compacts || hasSummary) || !hasRemainingBudget(body)) return;
-  throw invalid('output_config.task_budget.remaining: not permitted with `compaction` or a signed `compaction` block');
+  throw invalidRequestError(
+    'output_config.task_budget.remaining: not permitted with `compaction` or a signed `compaction` block',
+  );
 }
 
 /**
@@ -77,7 +83,7 @@ export function checkSummarizable(messages: readonly RequestMessage[]): void {
     ({ role, blocks }) => role !== 'system' && blocks.some((block) => block.type !== 'compaction' || hasContent(block)),
   );
   const last = texts.at(-1);
-  if (last === undefined) throw nothingToSummarize();
+  if (last === undefined) throw nothingToSummarizeError();
   if (last.role !== 'assistant') return;
   const from = texts.findLastIndex(({ role }) => role !== 'assistant') + 1;
   const open = new Set<unknown>();
@@ -86,7 +92,7 @@ export function checkSummarizable(messages: readonly RequestMessage[]): void {
     else open.delete(block.tool_use_id);
   }
   if (open.size === 0) return;
-  throw compactionRefusal(
+  throw createCompactionRejection(
     'incomplete_turn',
     `messages: the last \`assistant\` turn is not finished: no result for ${[...open].join(', ')}. Send the results first.`,
   );

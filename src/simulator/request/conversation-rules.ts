@@ -1,10 +1,10 @@
-import { type Digest, digest, digestFrom, hex } from '../random/digest.ts';
-import { type Binding, mismatchOf, readableBy, sealOf } from '../random/signatures.ts';
+import { computeDigest, type Digest, digestToHex, parseDigest } from '../random/digest.ts';
+import { findMismatch, readableModelsOf, readSeal, type ThinkingBinding } from '../random/signatures.ts';
 import { hasBeta } from './betas.ts';
-import { isOutsideTurns, signedSummary, summaryIn } from './compaction-blocks.ts';
+import { findSignedSummary, findSummary, isOutsideTurns } from './compaction-blocks.ts';
 import { checkRoleOfBlock, textOf } from './content-blocks.ts';
-import { invalid } from './errors.ts';
-import { asText, type JsonObject, member } from './json.ts';
+import { invalidRequestError } from './errors.ts';
+import { type JsonObject, jsonToText, readMember } from './json.ts';
 import type { Judgement, Prompt, RequestMessage, Thinking, Transformation } from './message-request.ts';
 
 /** A block and where it stands in the request. */
@@ -25,7 +25,7 @@ export function isThinking({ type }: JsonObject): boolean {
 }
 
 function idOf(block: JsonObject, name: 'id' | 'tool_use_id'): string {
-  return asText(member(block, name));
+  return jsonToText(readMember(block, name));
 }
 
 /**
@@ -47,14 +47,14 @@ function turnsOf(messages: readonly RequestMessage[]): Turn[] {
   return turns;
 }
 
-function checkEmptiness(messages: readonly RequestMessage[]): void {
+function checkNotEmpty(messages: readonly RequestMessage[]): void {
   const first = messages[0];
   // A compaction block stands for all messages before it.
-  if (first?.role === 'assistant' && summaryIn(messages) === undefined)
-    throw invalid('messages: first message must use the "user" role');
+  if (first?.role === 'assistant' && findSummary(messages) === undefined)
+    throw invalidRequestError('messages: first message must use the "user" role');
   for (const [index, { role, blocks, effort }] of messages.entries()) {
     if (blocks.length > 0 || effort !== undefined || (role === 'assistant' && index === messages.length - 1)) continue;
-    throw invalid(
+    throw invalidRequestError(
       `messages.${index}: all messages must have non-empty content except for the optional final assistant message`,
     );
   }
@@ -64,14 +64,14 @@ function checkEndings(messages: readonly RequestMessage[]): void {
   for (const [index, { role, blocks }] of messages.entries()) {
     const last = blocks.at(-1);
     if (role === 'assistant' && last !== undefined && isThinking(last)) {
-      throw invalid(`messages.${index}: The final block in an assistant message cannot be \`thinking\`.`);
+      throw invalidRequestError(`messages.${index}: The final block in an assistant message cannot be \`thinking\`.`);
     }
   }
   const final = messages.at(-1);
   const last = final?.blocks.at(-1);
   const text = last?.text;
   if (final?.role === 'assistant' && typeof text === 'string' && text !== text.trimEnd()) {
-    throw invalid('messages: final assistant content cannot end with trailing whitespace');
+    throw invalidRequestError('messages: final assistant content cannot end with trailing whitespace');
   }
 }
 
@@ -84,12 +84,12 @@ function checkToolResults(turn: Turn, previous: Turn | undefined): void {
     if (block.type !== 'tool_result') continue;
     const id = idOf(block, 'tool_use_id');
     if (!called.has(id)) {
-      throw invalid(
+      throw invalidRequestError(
         `${path}: unexpected \`tool_use_id\` found in \`tool_result\` blocks: ${id}. Each \`tool_result\` block must have a corresponding \`tool_use\` block in the previous message.`,
       );
     }
     if (answered.has(id)) {
-      throw invalid(
+      throw invalidRequestError(
         `${path}: each tool_use must have a single result. Found multiple \`tool_result\` blocks with id: ${id}`,
       );
     }
@@ -106,13 +106,13 @@ function checkToolUses(turn: Turn, next: Turn | undefined, seen: Set<string>): v
   for (const located of turn.blocks) {
     if (located.block.type !== 'tool_use') continue;
     const id = idOf(located.block, 'id');
-    if (seen.has(id)) throw invalid('messages: `tool_use` ids must be unique');
+    if (seen.has(id)) throw invalidRequestError('messages: `tool_use` ids must be unique');
     seen.add(id);
     message = located.message;
     if (!answered.has(id)) missing.push(id);
   }
   if (missing.length > 0) {
-    throw invalid(
+    throw invalidRequestError(
       `messages.${message}: \`tool_use\` ids were found without \`tool_result\` blocks immediately after: ${missing.join(', ')}. Each \`tool_use\` block must have a corresponding \`tool_result\` block in the next message.`,
     );
   }
@@ -122,13 +122,13 @@ function checkToolUses(turn: Turn, next: Turn | undefined, seen: Set<string>): v
 function checkServerTools(turn: Turn, isLast: boolean): void {
   const open = new Map<string, string>();
   for (const { block, path } of turn.blocks) {
-    const type = asText(block.type);
-    if (type === 'server_tool_use') open.set(idOf(block, 'id'), asText(block.name));
+    const type = jsonToText(block.type);
+    if (type === 'server_tool_use') open.set(idOf(block, 'id'), jsonToText(block.name));
     // An MCP server's result answers an mcp_tool_use, a block of a beta.
     if (!type.endsWith('_tool_result') || type === 'mcp_tool_result') continue;
     const id = idOf(block, 'tool_use_id');
     if (!open.delete(id)) {
-      throw invalid(
+      throw invalidRequestError(
         `${path}: unexpected \`tool_use_id\` found in \`${type}\` blocks: ${id}. Each \`${type}\` block must have a corresponding \`server_tool_use\` block before it.`,
       );
     }
@@ -136,30 +136,30 @@ function checkServerTools(turn: Turn, isLast: boolean): void {
   const [unanswered] = open;
   if (unanswered === undefined || isLast) return;
   const [id, name] = unanswered;
-  throw invalid(
+  throw invalidRequestError(
     `\`${name}\` tool use with id \`${id}\` was found without a corresponding \`${name}_tool_result\` block`,
   );
 }
 
 /** What thinking that comes back is compared with. */
 interface ThinkingCheck {
-  here: Parameters<typeof mismatchOf>[1];
+  current: Parameters<typeof findMismatch>[1];
   /** What becomes of thinking after another conversation; undefined leaves it where it is, `unchecked` without a word. */
   onMismatch: 'error' | 'drop_block' | 'unchecked' | undefined;
   seed: Digest;
   /** Whether the request can say what becomes of it. */
-  tells: boolean;
+  hasBindingControls: boolean;
   /** The first message of a loop of tools that goes on, if there is one. */
-  loop: number | undefined;
+  toolLoopStart: number | undefined;
 }
 
 /** Checks that thinking comes back unaltered and where it was made, block after block. */
-class ThinkingComesBack {
+class ReturnedThinkingChecker {
   readonly mismatches = new Map<JsonObject, Transformation>();
   /** The mark of the last block that the model sees. */
   previous: string | undefined;
   readonly #check: ThinkingCheck;
-  #inLoop = 0;
+  #seenInLoop = 0;
 
   constructor(check: ThinkingCheck) {
     this.#check = check;
@@ -167,22 +167,22 @@ class ThinkingComesBack {
 
   /** @param prefixes the digests of the conversation before it */
   add({ block, path, message }: LocatedBlock, prefixes: readonly string[]): void {
-    const { here, onMismatch, seed, tells, loop } = this.#check;
-    const seal = sealOf(block, seed);
+    const { current: here, onMismatch, seed, hasBindingControls: tells, toolLoopStart: loop } = this.#check;
+    const seal = readSeal(block, seed);
     const isLatest = loop !== undefined && message >= loop;
-    if (isLatest && (seal === undefined || (seal.place ?? this.#inLoop) !== this.#inLoop)) {
-      throw invalid(
+    if (isLatest && (seal === undefined || (seal.place ?? this.#seenInLoop) !== this.#seenInLoop)) {
+      throw invalidRequestError(
         `${path}: \`thinking\` or \`redacted_thinking\` blocks in the latest assistant message cannot be modified. These blocks must remain as they were in the original response.`,
       );
     }
-    if (isLatest) this.#inLoop++;
+    if (isLatest) this.#seenInLoop++;
     const invalidSeal = `${path}: Invalid \`${block.type === 'thinking' ? 'signature' : 'data'}\` in \`${block.type}\` block`;
-    if (seal === undefined) throw invalid(invalidSeal);
-    const mismatch = mismatchOf(seal, here, prefixes, this.previous);
+    if (seal === undefined) throw invalidRequestError(invalidSeal);
+    const mismatch = findMismatch(seal, here, prefixes, this.previous);
     const isKept = mismatch === 'prefix' && (onMismatch === undefined || onMismatch === 'unchecked');
     if (mismatch === 'prefix' && onMismatch === 'error') {
       const needs = tells ? '' : ' This needs anthropic-beta: thinking-binding-controls-2026-08-01.';
-      throw invalid(
+      throw invalidRequestError(
         `${invalidSeal}. The block is bound to a different conversation. Remove the block, or set \`thinking.block_binding.prefix_mismatch_behavior\` to "drop_block".${needs}`,
       );
     }
@@ -197,16 +197,18 @@ class ThinkingComesBack {
  * Continues the digest of a conversation by a turn: by its role, its texts and the ids of its calls. White space and thinking
  * do not count, because clients change these: the API has always let them leave out earlier thinking.
  */
-function digestAfter({ role, blocks }: Turn, before: Digest): Digest {
-  const texts = blocks.map(({ block }) => (isThinking(block) ? '' : asText(member(block, 'id') ?? '') + textOf(block)));
-  return digest(`${role}:${texts.join('').replace(/\s+/g, '')}`, before);
+function extendDigest({ role, blocks }: Turn, before: Digest): Digest {
+  const texts = blocks.map(({ block }) =>
+    isThinking(block) ? '' : jsonToText(readMember(block, 'id') ?? '') + textOf(block),
+  );
+  return computeDigest(`${role}:${texts.join('').replace(/\s+/g, '')}`, before);
 }
 
 /**
  * Says whether thinking was lost within a tool loop. Clients drop it when they believe that the model has changed: Claude Code
  * does so at each alias, because the answer names a dated model. The API then does not think in this request, and says nothing.
  */
-function lostThinking(turns: readonly Turn[]): boolean {
+function hasLostThinking(turns: readonly Turn[]): boolean {
   const last = turns.at(-1);
   const inLoop = last?.role === 'user' && last.blocks.some(({ block }) => block.type === 'tool_result');
   const first = (inLoop ? turns.at(-2) : undefined)?.blocks[0];
@@ -214,7 +216,7 @@ function lostThinking(turns: readonly Turn[]): boolean {
 }
 
 /** What a conversation is judged by, beside the prompt that it is part of. */
-interface ConversationJudgement extends Judgement {
+interface ConversationConditions extends Judgement {
   user: string;
   /** Whether a summary of it was asked for, so that thinking may follow it even if it has none itself. */
   compacts?: boolean | undefined;
@@ -223,29 +225,29 @@ interface ConversationJudgement extends Judgement {
 /** A valid conversation: how the answer thinks, what that is bound to, and the blocks that were made elsewhere. */
 interface CheckedConversation {
   thinking: Thinking;
-  binding: Binding;
+  binding: ThinkingBinding;
   mismatches: ReadonlyMap<JsonObject, Transformation>;
   /** The digests of the whole conversation: thinking that is made right behind it is bound to one of them. */
   prefixes: string[];
 }
 
 /** How many compactions thinking may outlive. More would make signatures long, and requests slow to check. */
-const MOST_PREFIXES = 16;
+const MAX_PREFIXES = 16;
 
 /**
  * Finds the digests that a conversation starts from. Behind a signed summary the first is its own: what is thought there is
  * bound to it. The others are those of the conversations that it stands for, so that thinking which follows them stays valid.
  */
-function startOf({ messages, tools, system }: Prompt, seed: Digest): Digest[] {
-  const summary = signedSummary(messages, seed);
+function startDigestsOf({ messages, tools, system }: Prompt, seed: Digest): Digest[] {
+  const summary = findSignedSummary(messages, seed);
   const bare = [tools, system].map((list) => list.map(({ cache_control: _, ...rest }) => rest));
-  const start = digest(JSON.stringify(bare));
+  const start = computeDigest(JSON.stringify(bare));
   if (summary === undefined) return [start];
-  return [digest(`compaction:${summary.signature}`, start), ...summary.prefixes.map(digestFrom)];
+  return [computeDigest(`compaction:${summary.signature}`, start), ...summary.prefixes.map(parseDigest)];
 }
 
 /** @returns the first message of the last turn: of what a user said, and all calls and results behind it */
-export function startOfTurn(messages: readonly RequestMessage[]): number {
+export function lastTurnStartOf(messages: readonly RequestMessage[]): number {
   const hasResult = ({ blocks }: RequestMessage) => blocks.some(({ type }) => type === 'tool_result');
   return Math.max(
     0,
@@ -254,10 +256,10 @@ export function startOfTurn(messages: readonly RequestMessage[]): number {
 }
 
 /** @returns the first message of a loop of tools that the last message goes on with */
-function loopOf(messages: readonly RequestMessage[]): number | undefined {
+function toolLoopStartOf(messages: readonly RequestMessage[]): number | undefined {
   const isLoop = messages.at(-1)?.blocks.some(({ type }) => type === 'tool_result');
   // What a summary stands for is part of the turn, too.
-  return isLoop && summaryIn(messages) === undefined ? startOfTurn(messages) : undefined;
+  return isLoop && findSummary(messages) === undefined ? lastTurnStartOf(messages) : undefined;
 }
 
 /**
@@ -266,11 +268,11 @@ function loopOf(messages: readonly RequestMessage[]): number | undefined {
  */
 export function checkConversation(
   prompt: Prompt & { thinking: Thinking },
-  { protocol, seed, user, account, newAccounts, inBatch = false, compacts = false }: ConversationJudgement,
+  { protocol, seed, user, account, newAccounts, inBatch = false, compacts = false }: ConversationConditions,
 ): CheckedConversation {
   const { messages, model, thinking } = prompt;
-  let before = startOf(prompt, seed);
-  checkEmptiness(messages);
+  let before = startDigestsOf(prompt, seed);
+  checkNotEmpty(messages);
   for (const [index, { role, blocks }] of messages.entries()) {
     for (const [at, block] of blocks.entries()) {
       checkRoleOfBlock(block, role, `messages.${index}.content.${at}`, protocol);
@@ -287,12 +289,12 @@ export function checkConversation(
   const inherent = isBound ? (inBatch ? 'drop_block' : 'error') : undefined;
   const chosen = isOn ? (thinking.onMismatch ?? inherent) : undefined;
   const own = model.binds_account ? account : '';
-  const thought = new ThinkingComesBack({
-    here: { user, account, readable: readableBy(model) },
+  const thought = new ReturnedThinkingChecker({
+    current: { user, account, readable: readableModelsOf(model) },
     onMismatch: checks === false ? 'unchecked' : chosen,
     seed,
-    tells: hasBeta(protocol, 'thinking-binding-controls'),
-    loop: isOn ? loopOf(messages) : undefined,
+    hasBindingControls: hasBeta(protocol, 'thinking-binding-controls'),
+    toolLoopStart: isOn ? toolLoopStartOf(messages) : undefined,
   });
   let prefix: string | undefined;
   for (const [index, turn] of turns.entries()) {
@@ -300,22 +302,22 @@ export function checkConversation(
     else {
       checkToolUses(turn, turns[index + 1], seen);
       checkServerTools(turn, index === turns.length - 1);
-      const here = before.map(hex);
+      const here = before.map(digestToHex);
       for (const located of turn.blocks) if (isThinking(located.block)) thought.add(located, here);
       // The answer continues it.
       if (index === turns.length - 1) [prefix] = here;
     }
-    if (isThoughtful) before = before.map((one) => digestAfter(turn, one));
+    if (isThoughtful) before = before.map((one) => extendDigest(turn, one));
   }
-  const prefixes = before.map(hex);
-  const place = messages.slice(startOfTurn(messages)).flatMap(({ blocks }) => blocks.filter(isThinking)).length;
+  const prefixes = before.map(digestToHex);
+  const place = messages.slice(lastTurnStartOf(messages)).flatMap(({ blocks }) => blocks.filter(isThinking)).length;
   const bound = { model: model.id, user, account: own, previous: thought.previous ?? '', place };
-  const isOff = thinking.type === 'enabled' && lostThinking(turns);
+  const isOff = thinking.type === 'enabled' && hasLostThinking(turns);
   return {
     thinking: isOff ? { type: 'disabled' } : thinking,
     binding: { prefix: prefix ?? prefixes[0] ?? '', ...bound },
     mismatches: thought.mismatches,
     // A model that does not check thinking does not say where it may stand.
-    prefixes: isBound ? prefixes.slice(0, MOST_PREFIXES) : [],
+    prefixes: isBound ? prefixes.slice(0, MAX_PREFIXES) : [],
   };
 }

@@ -1,7 +1,7 @@
 import type { JsonObject } from './json.ts';
 
 /** The error type that the API gives to each status. */
-const TYPE_OF_STATUS = new Map<number, string>([
+const ERROR_TYPE_BY_STATUS = new Map<number, string>([
   [400, 'invalid_request_error'],
   [401, 'authentication_error'],
   [402, 'billing_error'],
@@ -32,10 +32,10 @@ export class ApiError extends Error {
 
   /** Names the kind of error as the API does; a status without a name of its own has that of its class. */
   get type(): string {
-    return TYPE_OF_STATUS.get(this.status) ?? (this.status < 500 ? 'invalid_request_error' : 'api_error');
+    return ERROR_TYPE_BY_STATUS.get(this.status) ?? (this.status < 500 ? 'invalid_request_error' : 'api_error');
   }
 
-  envelope(requestId: string): string {
+  toEnvelope(requestId: string): string {
     const details = this.details === undefined ? {} : { details: this.details };
     const error = { type: this.type, message: this.message, ...details };
     return JSON.stringify({ type: 'error', error, request_id: requestId });
@@ -43,6 +43,6 @@ export class ApiError extends Error {
 }
 
 /** Makes a 400 `invalid_request_error`, to be thrown. */
-export function invalid(message: string): ApiError {
+export function invalidRequestError(message: string): ApiError {
   return new ApiError(400, message);
 }

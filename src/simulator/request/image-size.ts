@@ -14,18 +14,18 @@ export function isBase64(text: string): boolean {
 }
 
 /** Decodes a base64 text, at most its first `limit` characters. */
-export function base64Bytes(text: string, limit: number): Uint8Array {
+export function decodeBase64Start(text: string, limit: number): Uint8Array {
   return Uint8Array.from(atob(text.slice(0, limit - (limit % 4))), (unit) => unit.charCodeAt(0));
 }
 
-function ascii(bytes: Uint8Array, from: number, to: number): string {
+function decodeAscii(bytes: Uint8Array, from: number, to: number): string {
   return String.fromCharCode(...bytes.subarray(from, to));
 }
 
-function webpSize(view: DataView, form: string): ImageSize | undefined {
-  const uint24 = (at: number): number => view.getUint16(at, true) | (view.getUint8(at + 2) << 16);
+function readWebpSize(view: DataView, form: string): ImageSize | undefined {
+  const readUint24 = (at: number): number => view.getUint16(at, true) | (view.getUint8(at + 2) << 16);
   const mediaType = 'image/webp';
-  if (form === 'VP8X') return { mediaType, width: uint24(24) + 1, height: uint24(27) + 1 };
+  if (form === 'VP8X') return { mediaType, width: readUint24(24) + 1, height: readUint24(27) + 1 };
   if (form === 'VP8 ') {
     return { mediaType, width: view.getUint16(26, true) & 0x3fff, height: view.getUint16(28, true) & 0x3fff };
   }
@@ -36,7 +36,7 @@ function webpSize(view: DataView, form: string): ImageSize | undefined {
   return undefined;
 }
 
-function jpegSize(view: DataView): ImageSize | undefined {
+function readJpegSize(view: DataView): ImageSize | undefined {
   for (let at = 2; at + 9 <= view.byteLength; ) {
     if (view.getUint8(at) !== 0xff) return undefined;
     const marker = view.getUint8(at + 1);
@@ -53,17 +53,18 @@ function jpegSize(view: DataView): ImageSize | undefined {
 }
 
 /** Reads the kind and size of a base64 PNG, JPEG, GIF or WebP from its header; undefined if it has none that can be read. */
-export function imageSize(base64: string): ImageSize | undefined {
+export function readImageSize(base64: string): ImageSize | undefined {
   // A JPEG's frame header may stand behind large metadata; the others tell their size at once.
-  const bytes = base64Bytes(base64, base64.startsWith('/9j/') ? 1_048_576 : 64);
+  const bytes = decodeBase64Start(base64, base64.startsWith('/9j/') ? 1_048_576 : 64);
   const view = new DataView(bytes.buffer);
   try {
-    if (ascii(bytes, 0, 8) === '\x89PNG\r\n\x1a\n')
+    if (decodeAscii(bytes, 0, 8) === '\x89PNG\r\n\x1a\n')
       return { mediaType: 'image/png', width: view.getUint32(16), height: view.getUint32(20) };
-    if (ascii(bytes, 0, 4) === 'GIF8')
+    if (decodeAscii(bytes, 0, 4) === 'GIF8')
       return { mediaType: 'image/gif', width: view.getUint16(6, true), height: view.getUint16(8, true) };
-    if (ascii(bytes, 0, 4) === 'RIFF' && ascii(bytes, 8, 12) === 'WEBP') return webpSize(view, ascii(bytes, 12, 16));
-    if (view.byteLength > 2 && view.getUint16(0) === 0xffd8) return jpegSize(view);
+    if (decodeAscii(bytes, 0, 4) === 'RIFF' && decodeAscii(bytes, 8, 12) === 'WEBP')
+      return readWebpSize(view, decodeAscii(bytes, 12, 16));
+    if (view.byteLength > 2 && view.getUint16(0) === 0xffd8) return readJpegSize(view);
   } catch (error) {
     if (!(error instanceof RangeError)) throw error;
   }
@@ -72,14 +73,14 @@ export function imageSize(base64: string): ImageSize | undefined {
 
 /** Reads the size of an image block; undefined if its bytes are not in the request. */
 export function sizeOfImage({ source }: JsonObject): ImageSize | undefined {
-  return isObject(source) && typeof source.data === 'string' ? imageSize(source.data) : undefined;
+  return isObject(source) && typeof source.data === 'string' ? readImageSize(source.data) : undefined;
 }
 
 /** @throws ApiError 400 with the code for an image whose side is too long */
-export function checkSide(block: JsonObject, path: string, most: number): void {
+export function checkImageSide(block: JsonObject, path: string, maxPixels: number): void {
   const { width = 0, height = 0 } = sizeOfImage(block) ?? {};
-  if (Math.max(width, height) <= most) return;
-  const message = `${path}: At least one of the image dimensions exceed max allowed size: ${most} pixels`;
-  const details = { error_code: 'image_dimensions_too_large', max_side_length_pixels: most, paths: [path] };
+  if (Math.max(width, height) <= maxPixels) return;
+  const message = `${path}: At least one of the image dimensions exceed max allowed size: ${maxPixels} pixels`;
+  const details = { error_code: 'image_dimensions_too_large', max_side_length_pixels: maxPixels, paths: [path] };
   throw new ApiError(400, message, {}, details);
 }

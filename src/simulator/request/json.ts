@@ -10,22 +10,22 @@ export function isObject(value: unknown): value is JsonObject {
 }
 
 /** Reads a member whose name comes from outside; undefined for an absent one, and for what the object only inherits. */
-export function member(object: JsonObject, name: string): Json | undefined {
+export function readMember(object: JsonObject, name: string): Json | undefined {
   return Object.hasOwn(object, name) ? object[name] : undefined;
 }
 
 /** Writes a value as text: a string as it is, anything else as its JSON. `String` throws for an object with a member `toString`. */
-export function asText(value: Json | undefined): string {
+export function jsonToText(value: Json | undefined): string {
   return typeof value === 'string' ? value : (JSON.stringify(value) ?? 'undefined');
 }
 
 /** Picks the objects of a list; nothing of anything else. */
-export function objectsIn(value: Json | undefined): JsonObject[] {
+export function objectItemsOf(value: Json | undefined): JsonObject[] {
   return Array.isArray(value) ? value.filter(isObject) : [];
 }
 
 /** Picks the strings of a list; nothing of anything else. */
-export function stringsIn(value: Json | undefined): string[] {
+export function stringItemsOf(value: Json | undefined): string[] {
   return Array.isArray(value) ? value.filter((entry) => typeof entry === 'string') : [];
 }
 

@@ -6,33 +6,33 @@
  */
 
 import { type Betas, hasBeta } from './betas.ts';
-import { invalid } from './errors.ts';
-import { listed, refuseExtras, requiredTag } from './fields.ts';
-import { isObject, type Json, type JsonObject, member } from './json.ts';
+import { invalidRequestError } from './errors.ts';
+import { formatList, readRequiredTag, rejectExtraKeys } from './fields.ts';
+import { isObject, type Json, type JsonObject, readMember } from './json.ts';
 
-const SERVED_RESULT = 'tool_use_id content:result cache_control:cache';
-const CODE = 'content:result return_code stderr stdout';
-const FAULTS = 'invalid_tool_input|unavailable|too_many_requests';
-const CODE_FAULTS = `error_code=${FAULTS}|execution_time_exceeded`;
-const CALLERS = 'direct|code_execution_20250825|code_execution_20260120|code_execution_20260521';
-const TOOL = `allowed_callers=${CALLERS} cache_control:cache defer_loading strict`;
-const SEARCH = `name=web_search ${TOOL} allowed_domains blocked_domains max_uses user_location:location`;
-const FETCH = `name=web_fetch ${TOOL} allowed_domains blocked_domains citations:citing max_content_tokens max_uses url_sources:sources`;
-const INCLUSION = 'response_inclusion=full|excluded';
-const TOOLS =
+const SERVER_RESULT_MEMBERS = 'tool_use_id content:result cache_control:cache';
+const CODE_RESULT_MEMBERS = 'content:result return_code stderr stdout';
+const TOOL_ERROR_CODES = 'invalid_tool_input|unavailable|too_many_requests';
+const CODE_TOOL_ERROR_CODES = `error_code=${TOOL_ERROR_CODES}|execution_time_exceeded`;
+const ALLOWED_CALLERS = 'direct|code_execution_20250825|code_execution_20260120|code_execution_20260521';
+const TOOL_MEMBERS = `allowed_callers=${ALLOWED_CALLERS} cache_control:cache defer_loading strict`;
+const SEARCH_TOOL_MEMBERS = `name=web_search ${TOOL_MEMBERS} allowed_domains blocked_domains max_uses user_location:location`;
+const FETCH_TOOL_MEMBERS = `name=web_fetch ${TOOL_MEMBERS} allowed_domains blocked_domains citations:citing max_content_tokens max_uses url_sources:sources`;
+const INCLUSION_MEMBER = 'response_inclusion=full|excluded';
+const SERVER_TOOL_NAMES =
   'web_search|web_fetch|code_execution|bash_code_execution|text_editor_code_execution|tool_search_tool_regex|tool_search_tool_bm25|advisor@advisor-tool';
-const EDITOR = `name=str_replace_based_edit_tool ${TOOL} input_examples`;
-const OLD_EDITOR = `name=str_replace_editor ${TOOL} input_examples`;
-const SCREEN = `@computer-use name=computer ${TOOL} input_examples display_height_px display_width_px display_number`;
-const MCP = '@mcp-client';
-const CHANGES = '@mid-conversation-tool-changes,inline-tools';
-const CITED_DOCUMENT = 'cited_text document_index document_title';
-const COUNT =
+const EDITOR_TOOL_MEMBERS = `name=str_replace_based_edit_tool ${TOOL_MEMBERS} input_examples`;
+const OLD_EDITOR_TOOL_MEMBERS = `name=str_replace_editor ${TOOL_MEMBERS} input_examples`;
+const COMPUTER_TOOL_MEMBERS = `@computer-use name=computer ${TOOL_MEMBERS} input_examples display_height_px display_width_px display_number`;
+const MCP_BETA = '@mcp-client';
+const TOOL_CHANGES_BETAS = '@mid-conversation-tool-changes,inline-tools';
+const DOCUMENT_CITATION_MEMBERS = 'cited_text document_index document_title';
+const COUNT_MEMBERS =
   'model messages:message system:system tools:tool tool_choice:choice thinking:thinking output_config:output output_format@structured-outputs:format ' +
   'cache_control:cache context_management@context-management,compact-2026-01-12:context mcp_servers@mcp-client:server ' +
   'compaction@compact-2026-09-04 billing_policy@user-profiles-billing:billing speed=standard|fast user_profile_id workspace_id';
 
-const BLOCKS = {
+const BLOCK_KINDS = {
   text: 'text cache_control:cache citations:citation',
   image: 'source:source cache_control:cache transformations:transformations',
   document: 'source:source cache_control:cache citations:citing context title',
@@ -41,39 +41,39 @@ const BLOCKS = {
   redacted_thinking: 'data',
   tool_use: 'id input name cache_control:cache caller:caller toolset_name',
   tool_result: 'tool_use_id cache_control:cache content:within is_error toolset_name',
-  server_tool_use: `id input name=${TOOLS} cache_control:cache caller:caller`,
-  web_search_tool_result: `${SERVED_RESULT} caller:caller`,
-  web_fetch_tool_result: `${SERVED_RESULT} caller:caller`,
-  code_execution_tool_result: SERVED_RESULT,
-  bash_code_execution_tool_result: SERVED_RESULT,
-  text_editor_code_execution_tool_result: SERVED_RESULT,
-  tool_search_tool_result: SERVED_RESULT,
+  server_tool_use: `id input name=${SERVER_TOOL_NAMES} cache_control:cache caller:caller`,
+  web_search_tool_result: `${SERVER_RESULT_MEMBERS} caller:caller`,
+  web_fetch_tool_result: `${SERVER_RESULT_MEMBERS} caller:caller`,
+  code_execution_tool_result: SERVER_RESULT_MEMBERS,
+  bash_code_execution_tool_result: SERVER_RESULT_MEMBERS,
+  text_editor_code_execution_tool_result: SERVER_RESULT_MEMBERS,
+  tool_search_tool_result: SERVER_RESULT_MEMBERS,
   container_upload: 'file_id cache_control:cache',
-  advisor_tool_result: `@advisor-tool ${SERVED_RESULT}`,
-  mcp_tool_use: `${MCP} id input name server_name cache_control:cache`,
-  mcp_tool_result: `${MCP} tool_use_id cache_control:cache content:block is_error`,
-  mcp_tool_listing: `${MCP} mcp_server_name tools:mcp_tool`,
+  advisor_tool_result: `@advisor-tool ${SERVER_RESULT_MEMBERS}`,
+  mcp_tool_use: `${MCP_BETA} id input name server_name cache_control:cache`,
+  mcp_tool_result: `${MCP_BETA} tool_use_id cache_control:cache content:block is_error`,
+  mcp_tool_listing: `${MCP_BETA} mcp_server_name tools:mcp_tool`,
   compaction:
     '@compact-2026-09-04,compact-2026-01-12 cache_control:cache content encrypted_content signature tool_changes:change',
-  tool_addition: `${CHANGES} tool:changed cache_control:cache`,
-  tool_removal: `${CHANGES} tool:changed cache_control:cache`,
+  tool_addition: `${TOOL_CHANGES_BETAS} tool:changed cache_control:cache`,
+  tool_removal: `${TOOL_CHANGES_BETAS} tool:changed cache_control:cache`,
   fallback: '@server-side-fallback from:relay to:relay trigger',
 };
 
-const POINTER =
+const POINTER_MEMBERS =
   'double_click hold_key key left_click left_click_drag left_mouse_down left_mouse_up middle_click mouse_move right_click screenshot scroll triple_click type wait zoom';
-const BROWSER =
+const BROWSER_MEMBERS =
   'close_tab file_upload find form_input get_page_text hover javascript_exec list_tabs navigate new_tab read_console read_network read_page scroll_to switch_tab';
 
 /** @returns names whose values are all of one kind */
-function each(names: string, kind: string): string {
+function repeatKind(names: string, kind: string): string {
   return names.replace(/\w+/g, `$&:${kind}`);
 }
 
-const KINDS: Readonly<Record<string, string | Readonly<Record<string, string>>>> = {
-  count: COUNT,
+const MEMBERS_BY_KIND: Readonly<Record<string, string | Readonly<Record<string, string>>>> = {
+  count: COUNT_MEMBERS,
   create:
-    `${COUNT} max_tokens stream stop_sequences temperature top_p top_k metadata service_tier inference_geo container:container ` +
+    `${COUNT_MEMBERS} max_tokens stream stop_sequences temperature top_p top_k metadata service_tier inference_geo container:container ` +
     'diagnostics:diagnostics fallbacks@server-side-fallback:fallback fallback_credit_token@fallback-credit:credit ' +
     'thread@message-threads:thread safeguards@dangerous-tool-use',
   context: 'edits:edit',
@@ -123,9 +123,9 @@ const KINDS: Readonly<Record<string, string | Readonly<Record<string, string>>>>
   container: 'id skills:skill',
   skill: { anthropic: 'skill_id version', custom: 'skill_id version' },
   diagnostics: 'previous_message_id',
-  block: BLOCKS,
+  block: BLOCK_KINDS,
   within: {
-    ...BLOCKS,
+    ...BLOCK_KINDS,
     tool_reference: 'tool_name cache_control:cache',
     browser_state: 'tabs:tab cache_control:cache state_changes:tab_change',
   },
@@ -140,30 +140,30 @@ const KINDS: Readonly<Record<string, string | Readonly<Record<string, string>>>>
   transformations: 'oversized_image=downsize|error',
   citing: 'enabled',
   citation: {
-    char_location: `${CITED_DOCUMENT} start_char_index end_char_index`,
-    page_location: `${CITED_DOCUMENT} start_page_number end_page_number`,
-    content_block_location: `${CITED_DOCUMENT} start_block_index end_block_index`,
+    char_location: `${DOCUMENT_CITATION_MEMBERS} start_char_index end_char_index`,
+    page_location: `${DOCUMENT_CITATION_MEMBERS} start_page_number end_page_number`,
+    content_block_location: `${DOCUMENT_CITATION_MEMBERS} start_block_index end_block_index`,
     web_search_result_location: 'cited_text encrypted_index title url',
     search_result_location: 'cited_text search_result_index source title start_block_index end_block_index',
   },
   caller: { direct: '', code_execution_20250825: 'tool_id', code_execution_20260120: 'tool_id' },
   result: {
-    web_search_tool_result_error: `error_code=${FAULTS}|max_uses_exceeded|query_too_long|request_too_large`,
+    web_search_tool_result_error: `error_code=${TOOL_ERROR_CODES}|max_uses_exceeded|query_too_long|request_too_large`,
     web_search_result: 'encrypted_content title url page_age',
-    web_fetch_tool_result_error: `error_code=${FAULTS}|url_too_long|url_not_allowed|url_not_in_prior_context|url_not_accessible|unsupported_content_type|max_uses_exceeded|content_too_large`,
+    web_fetch_tool_result_error: `error_code=${TOOL_ERROR_CODES}|url_too_long|url_not_allowed|url_not_in_prior_context|url_not_accessible|unsupported_content_type|max_uses_exceeded|content_too_large`,
     web_fetch_result: 'content:block url retrieved_at',
-    code_execution_tool_result_error: CODE_FAULTS,
-    code_execution_result: CODE,
+    code_execution_tool_result_error: CODE_TOOL_ERROR_CODES,
+    code_execution_result: CODE_RESULT_MEMBERS,
     encrypted_code_execution_result: 'content:result encrypted_stdout return_code stderr',
     code_execution_output: 'file_id',
-    bash_code_execution_tool_result_error: `${CODE_FAULTS}|output_file_too_large`,
-    bash_code_execution_result: CODE,
+    bash_code_execution_tool_result_error: `${CODE_TOOL_ERROR_CODES}|output_file_too_large`,
+    bash_code_execution_result: CODE_RESULT_MEMBERS,
     bash_code_execution_output: 'file_id',
-    text_editor_code_execution_tool_result_error: `${CODE_FAULTS}|file_not_found error_message`,
+    text_editor_code_execution_tool_result_error: `${CODE_TOOL_ERROR_CODES}|file_not_found error_message`,
     text_editor_code_execution_view_result: 'content file_type=text|image|pdf num_lines start_line total_lines',
     text_editor_code_execution_create_result: 'is_file_update',
     text_editor_code_execution_str_replace_result: 'lines new_lines new_start old_lines old_start',
-    tool_search_tool_result_error: `${CODE_FAULTS} error_message`,
+    tool_search_tool_result_error: `${CODE_TOOL_ERROR_CODES} error_message`,
     tool_search_tool_search_result: 'tool_references:result',
     tool_reference: 'tool_name cache_control:cache',
     advisor_tool_result_error:
@@ -172,39 +172,39 @@ const KINDS: Readonly<Record<string, string | Readonly<Record<string, string>>>>
     advisor_redacted_result: '@advisor-tool encrypted_content stop_reason',
   },
   tool: {
-    custom: `name ${TOOL} description eager_input_streaming input_examples input_schema`,
-    bash_20241022: `@computer-use name=bash ${TOOL} input_examples`,
-    bash_20250124: `name=bash ${TOOL} input_examples`,
-    code_execution_20250522: `name=code_execution ${TOOL}`,
-    code_execution_20250825: `name=code_execution ${TOOL}`,
-    code_execution_20260120: `name=code_execution ${TOOL}`,
-    code_execution_20260521: `name=code_execution ${TOOL}`,
-    computer_20241022: SCREEN,
-    computer_20250124: SCREEN,
-    computer_20251124: `${SCREEN} enable_zoom`,
+    custom: `name ${TOOL_MEMBERS} description eager_input_streaming input_examples input_schema`,
+    bash_20241022: `@computer-use name=bash ${TOOL_MEMBERS} input_examples`,
+    bash_20250124: `name=bash ${TOOL_MEMBERS} input_examples`,
+    code_execution_20250522: `name=code_execution ${TOOL_MEMBERS}`,
+    code_execution_20250825: `name=code_execution ${TOOL_MEMBERS}`,
+    code_execution_20260120: `name=code_execution ${TOOL_MEMBERS}`,
+    code_execution_20260521: `name=code_execution ${TOOL_MEMBERS}`,
+    computer_20241022: COMPUTER_TOOL_MEMBERS,
+    computer_20250124: COMPUTER_TOOL_MEMBERS,
+    computer_20251124: `${COMPUTER_TOOL_MEMBERS} enable_zoom`,
     browser_toolset_20260801: 'cache_control:cache configs:browser',
     computer_toolset_20260801: 'cache_control:cache configs:computer',
-    memory_20250818: `name=memory ${TOOL} input_examples`,
-    text_editor_20241022: `@computer-use ${OLD_EDITOR}`,
-    text_editor_20250124: OLD_EDITOR,
-    text_editor_20250429: EDITOR,
-    text_editor_20250728: `${EDITOR} max_characters`,
-    tool_search_tool_bm25: `name=tool_search_tool_bm25 ${TOOL}`,
-    tool_search_tool_bm25_20251119: `name=tool_search_tool_bm25 ${TOOL}`,
-    tool_search_tool_regex: `name=tool_search_tool_regex ${TOOL}`,
-    tool_search_tool_regex_20251119: `name=tool_search_tool_regex ${TOOL}`,
-    advisor_20260301: `@advisor-tool name=advisor ${TOOL} model caching:cache max_tokens max_uses`,
-    mcp_toolset: `${MCP} mcp_server_name cache_control:cache configs default_config:config tools:mcp_tool`,
-    web_search_20250305: SEARCH,
-    web_search_20260209: SEARCH,
-    web_search_20260318: `${SEARCH} ${INCLUSION}`,
-    web_fetch_20250910: FETCH,
-    web_fetch_20260209: FETCH,
-    web_fetch_20260309: `${FETCH} use_cache`,
-    web_fetch_20260318: `${FETCH} use_cache ${INCLUSION}`,
+    memory_20250818: `name=memory ${TOOL_MEMBERS} input_examples`,
+    text_editor_20241022: `@computer-use ${OLD_EDITOR_TOOL_MEMBERS}`,
+    text_editor_20250124: OLD_EDITOR_TOOL_MEMBERS,
+    text_editor_20250429: EDITOR_TOOL_MEMBERS,
+    text_editor_20250728: `${EDITOR_TOOL_MEMBERS} max_characters`,
+    tool_search_tool_bm25: `name=tool_search_tool_bm25 ${TOOL_MEMBERS}`,
+    tool_search_tool_bm25_20251119: `name=tool_search_tool_bm25 ${TOOL_MEMBERS}`,
+    tool_search_tool_regex: `name=tool_search_tool_regex ${TOOL_MEMBERS}`,
+    tool_search_tool_regex_20251119: `name=tool_search_tool_regex ${TOOL_MEMBERS}`,
+    advisor_20260301: `@advisor-tool name=advisor ${TOOL_MEMBERS} model caching:cache max_tokens max_uses`,
+    mcp_toolset: `${MCP_BETA} mcp_server_name cache_control:cache configs default_config:config tools:mcp_tool`,
+    web_search_20250305: SEARCH_TOOL_MEMBERS,
+    web_search_20260209: SEARCH_TOOL_MEMBERS,
+    web_search_20260318: `${SEARCH_TOOL_MEMBERS} ${INCLUSION_MEMBER}`,
+    web_fetch_20250910: FETCH_TOOL_MEMBERS,
+    web_fetch_20260209: FETCH_TOOL_MEMBERS,
+    web_fetch_20260309: `${FETCH_TOOL_MEMBERS} use_cache`,
+    web_fetch_20260318: `${FETCH_TOOL_MEMBERS} use_cache ${INCLUSION_MEMBER}`,
   },
-  browser: each(`${POINTER} ${BROWSER}`, 'config'),
-  computer: each(`${POINTER} cursor_position`, 'config'),
+  browser: repeatKind(`${POINTER_MEMBERS} ${BROWSER_MEMBERS}`, 'config'),
+  computer: repeatKind(`${POINTER_MEMBERS} cursor_position`, 'config'),
   config: 'defer_loading enabled',
   location: { approximate: 'city country region timezone' },
   sources: 'client_tool_results:allowed server_tool_results:allowed user_input:allowed',
@@ -213,46 +213,46 @@ const KINDS: Readonly<Record<string, string | Readonly<Record<string, string>>>>
 };
 
 /** A member of an object, or one of the values that a member can have. */
-interface Known {
+interface KnownName {
   name: string;
   /** The betas of which a request needs one; none where it needs none. */
   betas: readonly string[];
 }
 
-interface KnownMember extends Known {
+interface KnownMember extends KnownName {
   kind: string | undefined;
-  values: readonly Known[] | undefined;
+  values: readonly KnownName[] | undefined;
 }
 
-const knownOf = new Map<string, readonly KnownMember[]>();
+const knownMembersOf = new Map<string, readonly KnownMember[]>();
 
 /** @param text a name, and the betas behind it: `name@beta,other` */
-function knownIn(text: string): Known {
+function parseKnownName(text: string): KnownName {
   const [name = '', betas] = text.split('@');
   return { name, betas: betas?.split(',') ?? [] };
 }
 
 /** @param members as they stand above @returns the same, read once; that of a type's own betas has an empty name */
-function read(members: string): readonly KnownMember[] {
-  const before = knownOf.get(members);
+function parseKnownMembers(members: string): readonly KnownMember[] {
+  const before = knownMembersOf.get(members);
   if (before) return before;
   const entries = members.split(' ').map((entry) => {
     const [, member = '', sign, more = ''] = /^([\w@,-]*)(?:([:=])(.*))?$/.exec(entry) ?? [];
-    const values = sign === '=' ? more.split('|').map(knownIn) : undefined;
-    return { ...knownIn(member), kind: sign === ':' ? more : undefined, values };
+    const values = sign === '=' ? more.split('|').map(parseKnownName) : undefined;
+    return { ...parseKnownName(member), kind: sign === ':' ? more : undefined, values };
   });
-  knownOf.set(members, entries);
+  knownMembersOf.set(members, entries);
   return entries;
 }
 
-function isOpen({ betas }: Known, active: Betas): boolean {
+function isAvailable({ betas }: KnownName, active: Betas): boolean {
   return betas.length === 0 || betas.some((name) => hasBeta(active, name));
 }
 
 /** @returns the types of a kind that says its type, with those of the betas that are asked for */
-export function tagsOf(kind: string, betas: Betas): string[] {
-  return Object.entries(KINDS[kind] ?? {}).flatMap(([tag, members]) =>
-    read(members).every((one) => one.name !== '' || isOpen(one, betas)) ? [tag] : [],
+export function availableTagsOf(kind: string, betas: Betas): string[] {
+  return Object.entries(MEMBERS_BY_KIND[kind] ?? {}).flatMap(([tag, members]) =>
+    parseKnownMembers(members).every((one) => one.name !== '' || isAvailable(one, betas)) ? [tag] : [],
   );
 }
 
@@ -262,31 +262,35 @@ export function tagsOf(kind: string, betas: Betas): string[] {
  * @param kind of the value, or of each of a list; nothing of another form is looked into
  * @throws ApiError 400 in the API's words
  */
-export function refuseUnknown(value: Json | undefined, kind: string, path: string, betas: Betas): void {
+export function rejectUnknown(value: Json | undefined, kind: string, path: string, betas: Betas): void {
   if (Array.isArray(value)) {
-    for (const [index, entry] of value.entries()) refuseUnknown(entry, kind, `${path}.${index}`, betas);
+    for (const [index, entry] of value.entries()) rejectUnknown(entry, kind, `${path}.${index}`, betas);
   }
   if (!isObject(value)) return;
-  const own = KINDS[kind] ?? '';
-  const tag = typeof own === 'string' ? undefined : tagIn(value, kind, path, betas);
-  const members = read(typeof own === 'string' ? own : (own[tag ?? ''] ?? '')).filter((one) => isOpen(one, betas));
+  const own = MEMBERS_BY_KIND[kind] ?? '';
+  const tag = typeof own === 'string' ? undefined : readKnownTag(value, kind, path, betas);
+  const members = parseKnownMembers(typeof own === 'string' ? own : (own[tag ?? ''] ?? '')).filter((one) =>
+    isAvailable(one, betas),
+  );
   const at = [path, tag].filter(Boolean).join('.');
-  refuseExtras(value, new Set(['type', ...members.map(({ name }) => name)]), at);
+  rejectExtraKeys(value, new Set(['type', ...members.map(({ name }) => name)]), at);
   for (const { name, values } of members) {
     if (values === undefined) continue;
-    const choices = values.flatMap((one) => (isOpen(one, betas) ? [one.name] : []));
-    const list = member(value, name) ?? [];
+    const choices = values.flatMap((one) => (isAvailable(one, betas) ? [one.name] : []));
+    const list = readMember(value, name) ?? [];
     const strange = (Array.isArray(list) ? list : [list]).find(
       (one) => one !== null && !(typeof one === 'string' && choices.includes(one)),
     );
-    if (strange !== undefined) throw invalid(`${at}.${name}: Input should be ${listed(choices)}`);
+    if (strange !== undefined) throw invalidRequestError(`${at}.${name}: Input should be ${formatList(choices)}`);
   }
   for (const { name, kind: inner } of members) {
-    if (inner !== undefined) refuseUnknown(member(value, name), inner, at === '' ? name : `${at}.${name}`, betas);
+    if (inner !== undefined) rejectUnknown(readMember(value, name), inner, at === '' ? name : `${at}.${name}`, betas);
   }
 }
 
 /** A tool is the caller's own where it does not say its type. */
-function tagIn(value: JsonObject, kind: string, path: string, betas: Betas): string {
-  return kind === 'tool' && (value.type ?? null) === null ? 'custom' : requiredTag(value, tagsOf(kind, betas), path);
+function readKnownTag(value: JsonObject, kind: string, path: string, betas: Betas): string {
+  return kind === 'tool' && (value.type ?? null) === null
+    ? 'custom'
+    : readRequiredTag(value, availableTagsOf(kind, betas), path);
 }

@@ -1,5 +1,5 @@
 import type { Digest } from '../random/digest.ts';
-import type { Binding } from '../random/signatures.ts';
+import type { ThinkingBinding } from '../random/signatures.ts';
 import type { Betas } from './betas.ts';
 import type { JsonObject } from './json.ts';
 import type { SimulatedModel } from './models.ts';
@@ -25,7 +25,7 @@ export interface Judgement {
   account: string;
   newAccounts: boolean;
   /** Finds what the API refuses in the schemas of a request, in its words. */
-  refusedSchemas: (request: JsonObject) => readonly { says: string }[];
+  refusedSchemas: (request: JsonObject) => readonly { problem: string }[];
   /** Whether it is an item of a batch. */
   inBatch?: boolean;
 }
@@ -99,7 +99,7 @@ export interface MessageRequest extends Prompt {
   fallbacks: readonly SimulatedModel[];
   inferenceGeo: string | undefined;
   /** What the answer's thinking is bound to. */
-  binding: Binding;
+  binding: ThinkingBinding;
   /** Which thinking of the request was made elsewhere; undefined if the answer does not tell. */
   transformations: Transformation[] | undefined;
   /** What the answer's summary is to be, for a request that asks for one. */

@@ -1,22 +1,22 @@
 import { hasBeta } from './betas.ts';
-import { invalid } from './errors.ts';
-import { requiredList, requiredObject, requiredString } from './fields.ts';
-import { checkSide } from './image-size.ts';
-import { asText, isObject, type Json, type JsonObject, objectsIn } from './json.ts';
+import { invalidRequestError } from './errors.ts';
+import { readRequiredList, readRequiredObject, readRequiredString } from './fields.ts';
+import { checkImageSide } from './image-size.ts';
+import { isObject, type Json, type JsonObject, jsonToText, objectItemsOf } from './json.ts';
 import type { Prompt, Protocol, RequestMessage, Thinking } from './message-request.ts';
-import { type SimulatedModel, servingModel } from './models.ts';
+import { requireServingModel, type SimulatedModel } from './models.ts';
 
 // What a model refuses, in the API's words. A model of which nothing is known refuses nothing.
 
 /** Tells whether a model does not take something. */
-export function lacks({ refuses = [] }: SimulatedModel, what: string): boolean {
-  return refuses.includes(what);
+export function rejectsFeature({ refuses = [] }: SimulatedModel, feature: string): boolean {
+  return refuses.includes(feature);
 }
 
 export function checkEffort(effort: string | undefined, { efforts }: SimulatedModel): void {
   if (effort === undefined || efforts === undefined || efforts.includes(effort)) return;
-  if (efforts.length === 0) throw invalid('This model does not support the effort parameter.');
-  throw invalid(
+  if (efforts.length === 0) throw invalidRequestError('This model does not support the effort parameter.');
+  throw invalidRequestError(
     `This model does not support effort level '${effort}'. Supported levels: ${efforts.toSorted().join(', ')}.`,
   );
 }
@@ -28,13 +28,14 @@ export function checkThinkingType(type: string, effort: string | undefined, { th
   if (types.includes(type)) {
     const isOff = type === 'disabled' || type === 'between_tools';
     if (!isOff || effort === undefined || off_efforts.includes(effort)) return;
-    throw invalid(
+    throw invalidRequestError(
       `output_config.effort '${effort}' is not supported when thinking is disabled on this model. Use effort 'high' or below, or enable thinking.`,
     );
   }
-  if (type === 'adaptive') throw invalid('adaptive thinking is not supported on this model');
-  if (type === 'between_tools') throw invalid('"thinking.type.between_tools" is not supported for this model.');
-  throw invalid(
+  if (type === 'adaptive') throw invalidRequestError('adaptive thinking is not supported on this model');
+  if (type === 'between_tools')
+    throw invalidRequestError('"thinking.type.between_tools" is not supported for this model.');
+  throw invalidRequestError(
     type === 'disabled' && types.includes('between_tools')
       ? 'To turn thinking off on this model, send "thinking": {"type": "between_tools"} instead of {"type": "disabled"}. It leaves out the thinking before an answer. Notes between calls of tools stay.'
       : `"thinking.type.${type}" is not supported for this model. Use "thinking.type.adaptive" and "output_config.effort" to control thinking behavior.`,
@@ -45,21 +46,21 @@ export function checkModelSampling(
   { temperature, topP, topK }: Readonly<Record<'temperature' | 'topP' | 'topK', number | undefined>>,
   model: SimulatedModel,
 ): void {
-  const isOne = topP === 1 && !lacks(model, 'top_p_1');
+  const isOne = topP === 1 && !rejectsFeature(model, 'top_p_1');
   const changed = {
     temperature: temperature !== undefined && temperature !== 1,
     top_p: topP !== undefined && !isOne && (topP < 0.99 || topP === 1),
     top_k: topK !== undefined,
   };
-  const refused = Object.entries(changed).find(([, isChanged]) => isChanged && lacks(model, 'sampling'));
-  if (refused) throw invalid(`\`${refused[0]}\` is deprecated for this model.`);
+  const refused = Object.entries(changed).find(([, isChanged]) => isChanged && rejectsFeature(model, 'sampling'));
+  if (refused) throw invalidRequestError(`\`${refused[0]}\` is deprecated for this model.`);
   if (model.thinking && temperature !== undefined && topP !== undefined) {
-    throw invalid('temperature and top_p cannot both be specified for this model. Please use only one.');
+    throw invalidRequestError('temperature and top_p cannot both be specified for this model. Please use only one.');
   }
 }
 
 /** @returns the speed of the answer */
-export function speedOf(
+export function decideSpeed(
   effort: string | undefined,
   model: SimulatedModel,
   protocol: Protocol,
@@ -69,9 +70,9 @@ export function speedOf(
   if (effort !== 'fast' || !thinking) return effort;
   if (fast === 'standard') return fast;
   const hasEnded = fast_until ? Date.parse(fast_until) <= now : false;
-  if (fast === undefined || hasEnded) throw invalid('speed: fast mode is not supported for this model.');
+  if (fast === undefined || hasEnded) throw invalidRequestError('speed: fast mode is not supported for this model.');
   if (fast !== 'beta' || hasBeta(protocol, 'fast-mode-2026-02-01')) return effort;
-  throw invalid('speed: fast mode of this model requires anthropic-beta: fast-mode-2026-02-01');
+  throw invalidRequestError('speed: fast mode of this model requires anthropic-beta: fast-mode-2026-02-01');
 }
 
 /** @returns the models that answer what the first one refuses */
@@ -81,51 +82,55 @@ export function readFallbacks(
   { models, now }: { models: readonly SimulatedModel[]; now: number },
 ): SimulatedModel[] {
   if (value === undefined || value === null) return [];
-  const takesAny = !lacks(model, 'fallbacks');
+  const takesAny = !rejectsFeature(model, 'fallbacks');
   // What Claude would choose itself is not known: here it is the next one of its table.
   if (value === 'default') return takesAny ? models.filter((one) => one.id !== model.id).slice(0, 1) : [];
-  if (!takesAny) throw invalid('fallbacks: not supported for this model.');
-  const list = requiredList(value, 'fallbacks');
+  if (!takesAny) throw invalidRequestError('fallbacks: not supported for this model.');
+  const list = readRequiredList(value, 'fallbacks');
   if (list.length > 3)
-    throw invalid(`fallbacks: List should have at most 3 items after validation, not ${list.length}`);
+    throw invalidRequestError(`fallbacks: List should have at most 3 items after validation, not ${list.length}`);
   return list.map((entry, index) => {
     const path = `fallbacks.${index}`;
-    return servingModel(models, requiredString(requiredObject(entry, path).model, `${path}.model`), now);
+    return requireServingModel(models, readRequiredString(readRequiredObject(entry, path).model, `${path}.model`), now);
   });
 }
 
 function checkTools(tools: readonly JsonObject[], model: SimulatedModel, models: readonly SimulatedModel[]): void {
   for (const [index, { type, model: advisor }] of tools.entries()) {
-    if (model.refused_tools?.includes(asText(type))) {
-      throw invalid(
+    if (model.refused_tools?.includes(jsonToText(type))) {
+      throw invalidRequestError(
         `'${model.id}' does not support tool types: ${type}. Did you mean one of 'computer_toolset_20260801'?`,
       );
     }
-    if (!asText(type).startsWith('advisor_')) continue;
-    const { id = '' } = models.find((one) => one.id === advisor || one.aliases?.includes(asText(advisor))) ?? {};
+    if (!jsonToText(type).startsWith('advisor_')) continue;
+    const { id = '' } = models.find((one) => one.id === advisor || one.aliases?.includes(jsonToText(advisor))) ?? {};
     if (model.refused_advisors?.includes(id)) {
-      throw invalid(`tools.${index}.model: '${id}' cannot advise '${model.id}'.`);
+      throw invalidRequestError(`tools.${index}.model: '${id}' cannot advise '${model.id}'.`);
     }
   }
 }
 
-function isServed(block: JsonObject | undefined): boolean {
-  return /^(?!tool_).*(?:_tool_result|_tool_use)$/.test(asText(block?.type));
+function isServerToolBlock(block: JsonObject | undefined): boolean {
+  return /^(?!tool_).*(?:_tool_result|_tool_use)$/.test(jsonToText(block?.type));
 }
 
 function checkSystemMessages(messages: readonly RequestMessage[], model: SimulatedModel, protocol: Protocol): void {
   for (const [index, { role, effort }] of messages.entries()) {
     if (role !== 'system') continue;
     const path = `messages.${index}`;
-    if (effort !== undefined && lacks(model, 'effort')) {
-      throw invalid('output_config.effort requires a model that supports per-turn effort; this model does not');
+    if (effort !== undefined && rejectsFeature(model, 'effort')) {
+      throw invalidRequestError(
+        'output_config.effort requires a model that supports per-turn effort; this model does not',
+      );
     }
-    const lacksBeta = lacks(model, 'plain_system') && !hasBeta(protocol, 'mid-conversation-system-2026-04-07');
-    if (lacks(model, 'system') || lacksBeta) throw invalid(`${path}.role: 'system' is not supported for this model.`);
+    const lacksBeta = rejectsFeature(model, 'plain_system') && !hasBeta(protocol, 'mid-conversation-system-2026-04-07');
+    if (rejectsFeature(model, 'system') || lacksBeta)
+      throw invalidRequestError(`${path}.role: 'system' is not supported for this model.`);
     const before = messages[index - 1];
-    const isBehind = before?.role === 'user' || (before?.role === 'assistant' && isServed(before.blocks.at(-1)));
+    const isBehind =
+      before?.role === 'user' || (before?.role === 'assistant' && isServerToolBlock(before.blocks.at(-1)));
     if (!isBehind || (messages[index + 1]?.role ?? 'assistant') !== 'assistant') {
-      throw invalid(
+      throw invalidRequestError(
         `${path}: a \`system\` message must follow a \`user\` message, and be the last or before an \`assistant\` message.`,
       );
     }
@@ -133,14 +138,14 @@ function checkSystemMessages(messages: readonly RequestMessage[], model: Simulat
 }
 
 /** Checks the efforts within the messages. @returns the one of the answer */
-function effortAtEnd({ effort, messages, model, thinking }: ThinkingPrompt): string | undefined {
+function finalEffortOf({ effort, messages, model, thinking }: ThinkingPrompt): string | undefined {
   let now = effort;
   for (const [index, { effort: next }] of messages.entries()) {
     if (next === undefined) continue;
     checkEffort(next, model);
     const before = now ?? model.default_effort ?? 'high';
     if (model.thinking && thinking.type === 'disabled' && next !== before) {
-      throw invalid(
+      throw invalidRequestError(
         `messages.${index}: output_config.effort '${next}' differs from the '${before}' in effect before it; effort cannot change when thinking is disabled on this model.`,
       );
     }
@@ -153,50 +158,53 @@ function effortAtEnd({ effort, messages, model, thinking }: ThinkingPrompt): str
 function hasPrefill(messages: readonly RequestMessage[]): boolean {
   const last = messages.findLast(({ role }) => role !== 'system');
   const block = last?.blocks.at(-1);
-  return last?.role === 'assistant' && !isServed(block) && block?.type !== 'compaction';
+  return last?.role === 'assistant' && !isServerToolBlock(block) && block?.type !== 'compaction';
 }
 
 function checkPrefill(messages: readonly RequestMessage[], thinking: Thinking, model: SimulatedModel): void {
   if (!hasPrefill(messages)) return;
-  if (lacks(model, 'prefill')) {
-    throw invalid(
+  if (rejectsFeature(model, 'prefill')) {
+    throw invalidRequestError(
       'This model does not support assistant message prefill. The conversation must end with a user message.',
     );
   }
   if (model.thinking && thinking.type !== 'disabled') {
-    throw invalid('messages: the final `assistant` message cannot be prefilled when thinking is enabled.');
+    throw invalidRequestError('messages: the final `assistant` message cannot be prefilled when thinking is enabled.');
   }
 }
 
-function blocksIn(messages: readonly RequestMessage[]): JsonObject[] {
-  return messages.flatMap(({ blocks }) => blocks.flatMap((block) => [block, ...objectsIn(block.content)]));
+function listBlocks(messages: readonly RequestMessage[]): JsonObject[] {
+  return messages.flatMap(({ blocks }) => blocks.flatMap((block) => [block, ...objectItemsOf(block.content)]));
 }
 
 /** Images of many in a request may have this side, in pixels. */
-const MANY_IMAGES = 20;
-const SIDE_OF_MANY = 2_000;
+const IMAGE_COUNT_THRESHOLD = 20;
+const MAX_SIDE_OF_MANY_IMAGES = 2_000;
 
 function checkImages(messages: readonly RequestMessage[], { max_input_tokens, thinking }: SimulatedModel): void {
-  const images = blocksIn(messages).filter(({ type }) => type === 'image');
+  const images = listBlocks(messages).filter(({ type }) => type === 'image');
   const most = thinking && max_input_tokens <= 200_000 ? 100 : 600;
-  if (images.length > most) throw invalid(`messages: at most ${most} images are allowed, not ${images.length}`);
-  if (images.length > MANY_IMAGES) for (const image of images) checkSide(image, 'messages', SIDE_OF_MANY);
+  if (images.length > most)
+    throw invalidRequestError(`messages: at most ${most} images are allowed, not ${images.length}`);
+  if (images.length > IMAGE_COUNT_THRESHOLD)
+    for (const image of images) checkImageSide(image, 'messages', MAX_SIDE_OF_MANY_IMAGES);
 }
 
 function checkFormat({ outputSchema, messages }: Prompt): void {
   if (outputSchema === undefined) return;
-  if (hasPrefill(messages)) throw invalid('output_config.format: not supported with assistant message prefill.');
-  if (blocksIn(messages).some(({ citations }) => isObject(citations) && citations.enabled === true)) {
-    throw invalid('output_config.format: not supported with citations.');
+  if (hasPrefill(messages))
+    throw invalidRequestError('output_config.format: not supported with assistant message prefill.');
+  if (listBlocks(messages).some(({ citations }) => isObject(citations) && citations.enabled === true)) {
+    throw invalidRequestError('output_config.format: not supported with citations.');
   }
 }
 
 /** Refuses documents of which only some may be cited. */
 function checkCitations(messages: readonly RequestMessage[]): void {
-  const documents = blocksIn(messages).filter(({ type }) => type === 'document');
+  const documents = listBlocks(messages).filter(({ type }) => type === 'document');
   const cited = documents.filter(({ citations }) => isObject(citations) && citations.enabled === true);
   if (cited.length === 0 || cited.length === documents.length) return;
-  throw invalid('messages: citations must be enabled on all or none of the documents within a request.');
+  throw invalidRequestError('messages: citations must be enabled on all or none of the documents within a request.');
 }
 
 type ThinkingPrompt = Prompt & { thinking: Thinking; effort: string | undefined };
@@ -220,7 +228,7 @@ export function checkByModel(
   checkImages(messages, model);
   checkFormat(prompt);
   checkCitations(messages);
-  return effortAtEnd(prompt);
+  return finalEffortOf(prompt);
 }
 
 /** Checks that a request without an answer asks for none of what an answer would have. */
@@ -232,13 +240,13 @@ export function checkNoAnswer(body: JsonObject, { thinking, outputSchema }: Thin
     tool_choice: choice === 'any' || choice === 'tool',
   };
   const [refused] = Object.entries(wanted).find(([, isAsked]) => isAsked) ?? [];
-  if (refused !== undefined) throw invalid(`max_tokens: 0 cannot be combined with \`${refused}\`.`);
+  if (refused !== undefined) throw invalidRequestError(`max_tokens: 0 cannot be combined with \`${refused}\`.`);
 }
 
 /** Refuses what messages may have, and items of batches not. */
-export function checkItem(params: JsonObject): void {
+export function checkBatchItem(params: JsonObject): void {
   for (const name of ['speed', 'fallbacks']) {
-    if ((params[name] ?? null) !== null) throw invalid(`${name}: not supported in message batches`);
+    if ((params[name] ?? null) !== null) throw invalidRequestError(`${name}: not supported in message batches`);
   }
-  if (params.max_tokens === 0) throw invalid('max_tokens: 0 is not supported in message batches');
+  if (params.max_tokens === 0) throw invalidRequestError('max_tokens: 0 is not supported in message batches');
 }

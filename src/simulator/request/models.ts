@@ -1,5 +1,5 @@
 import { ApiError } from './errors.ts';
-import { pageOf } from './page.ts';
+import { cutPage } from './page.ts';
 
 export interface SimulatedModel {
   id: string;
@@ -73,20 +73,20 @@ function lifecycleOf({ retires_at, deprecated_at }: SimulatedModel, now: number)
 /** @returns what a model can, of what is known about it */
 function capabilitiesOf({ thinking, efforts = [] }: SimulatedModel): Record<string, unknown> | null {
   if (!thinking) return null;
-  const all = (names: string, own: readonly string[] = names.split(' ')) =>
-    Object.fromEntries(names.split(' ').map((name) => [name, { supported: own.includes(name) }]));
+  const supportedNames = (names: string, supported: readonly string[] = names.split(' ')) =>
+    Object.fromEntries(names.split(' ').map((name) => [name, { supported: supported.includes(name) }]));
   const edits = 'clear_thinking_20251015 clear_tool_uses_20250919 compact_20260112';
-  const types = all('adaptive between_tools disabled enabled', thinking.types);
+  const types = supportedNames('adaptive between_tools disabled enabled', thinking.types);
   return {
-    ...all('batch citations code_execution image_input pdf_input structured_outputs'),
-    context_management: { ...all(edits), supported: true },
-    server_tools: { ...all('code_execution web_search'), supported: true },
-    effort: { ...all('low medium high xhigh max', efforts), supported: efforts.length > 0 },
+    ...supportedNames('batch citations code_execution image_input pdf_input structured_outputs'),
+    context_management: { ...supportedNames(edits), supported: true },
+    server_tools: { ...supportedNames('code_execution web_search'), supported: true },
+    effort: { ...supportedNames('low medium high xhigh max', efforts), supported: efforts.length > 0 },
     thinking: { supported: true, types },
   };
 }
 
-function row(model: SimulatedModel, now: number): Record<string, unknown> {
+function toModelRow(model: SimulatedModel, now: number): Record<string, unknown> {
   const lifecycle = lifecycleOf(model, now);
   return {
     type: 'model',
@@ -103,7 +103,7 @@ function row(model: SimulatedModel, now: number): Record<string, unknown> {
   };
 }
 
-function named(models: readonly SimulatedModel[], id: string): SimulatedModel {
+function findModel(models: readonly SimulatedModel[], id: string): SimulatedModel {
   const model = models.find((entry) => entry.id === id || entry.aliases?.includes(id));
   if (model === undefined) throw new ApiError(404, `model: ${id}`);
   return model;
@@ -113,8 +113,8 @@ function named(models: readonly SimulatedModel[], id: string): SimulatedModel {
  * Finds the model of an id or alias that shall answer.
  * @throws ApiError 404 for an unknown one, and for a retired one, whose error names the replacement.
  */
-export function servingModel(models: readonly SimulatedModel[], id: string, now: number): SimulatedModel {
-  const model = named(models, id);
+export function requireServingModel(models: readonly SimulatedModel[], id: string, now: number): SimulatedModel {
+  const model = findModel(models, id);
   if (lifecycleOf(model, now) !== 'retired') return model;
   const instead = model.replacement ? ` Use ${model.replacement} instead.` : '';
   throw new ApiError(404, `model: ${id}. This model was retired on ${model.retires_at?.slice(0, 10)}.${instead}`);
@@ -122,7 +122,7 @@ export function servingModel(models: readonly SimulatedModel[], id: string, now:
 
 /** Describes a model as `GET /v1/models/:id` does, also a retired one. */
 export function describeModel(models: readonly SimulatedModel[], id: string, now: number): Record<string, unknown> {
-  return row(named(models, id), now);
+  return toModelRow(findModel(models, id), now);
 }
 
 /**
@@ -139,6 +139,6 @@ export function listModels(
   const rows = models
     .filter((model) => stages.has(lifecycleOf(model, now)))
     .toSorted((a, b) => Date.parse(b.created_at) - Date.parse(a.created_at) || (a.id < b.id ? -1 : 1));
-  const page = pageOf(rows, query, 'model');
-  return { ...page, data: page.data.map((model) => row(model, now)) };
+  const page = cutPage(rows, query, 'model');
+  return { ...page, data: page.data.map((model) => toModelRow(model, now)) };
 }

@@ -1,4 +1,4 @@
-import { invalid } from './errors.ts';
+import { invalidRequestError } from './errors.ts';
 
 /** One page of a list, in the API's form. */
 export interface Page<Row> {
@@ -12,13 +12,13 @@ export interface Page<Row> {
  * Reads the query `limit`.
  * @throws ApiError 400 for what is no whole number from 1 to 1,000.
  */
-export function limitFrom(query: URLSearchParams): number {
+export function readLimit(query: URLSearchParams): number {
   const text = query.get('limit');
   if (text === null) return 20;
-  if (!/^[+-]?\d+$/.test(text)) throw invalid('limit: Input should be a valid integer');
+  if (!/^[+-]?\d+$/.test(text)) throw invalidRequestError('limit: Input should be a valid integer');
   const limit = Number(text);
-  if (limit < 1) throw invalid('limit: Input should be greater than or equal to 1');
-  if (limit > 1000) throw invalid('limit: Input should be less than or equal to 1000');
+  if (limit < 1) throw invalidRequestError('limit: Input should be greater than or equal to 1');
+  if (limit > 1000) throw invalidRequestError('limit: Input should be less than or equal to 1000');
   return limit;
 }
 
@@ -27,25 +27,27 @@ export function limitFrom(query: URLSearchParams): number {
  * @param name what the list has, for the error.
  * @throws ApiError 400 for a bad `limit`, an unknown cursor, or both cursors at once.
  */
-export function pageOf<Row extends { id: string }>(
+export function cutPage<Row extends { id: string }>(
   rows: readonly Row[],
   query: URLSearchParams,
   name: string,
 ): Page<Row> {
-  const limit = limitFrom(query);
+  const limit = readLimit(query);
   const after = query.get('after_id');
   const before = query.get('before_id');
-  if (after !== null && before !== null) throw invalid('Only one of after_id and before_id may be given');
+  if (after !== null && before !== null) throw invalidRequestError('Only one of after_id and before_id may be given');
   const cursor = after ?? before;
   const at = cursor === null ? -1 : rows.findIndex(({ id }) => id === cursor);
   if (cursor !== null && at === -1) {
-    throw invalid(`${after === null ? 'before_id' : 'after_id'}: no ${name} has the id ${cursor.slice(0, 100)}`);
+    throw invalidRequestError(
+      `${after === null ? 'before_id' : 'after_id'}: no ${name} has the id ${cursor.slice(0, 100)}`,
+    );
   }
   const from = before === null ? at + 1 : Math.max(0, at - limit);
   const to = before === null ? from + limit : at;
-  return onePage(rows.slice(from, to), before === null ? to < rows.length : from > 0);
+  return toSinglePage(rows.slice(from, to), before === null ? to < rows.length : from > 0);
 }
 
-export function onePage<Row extends { id: string }>(data: Row[], has_more: boolean): Page<Row> {
+export function toSinglePage<Row extends { id: string }>(data: Row[], has_more: boolean): Page<Row> {
   return { data, has_more, first_id: data.at(0)?.id ?? null, last_id: data.at(-1)?.id ?? null };
 }

@@ -1,9 +1,9 @@
-import { invalid } from './errors.ts';
-import { requiredList, requiredObject, requiredString } from './fields.ts';
-import { type Json, type JsonObject, member } from './json.ts';
+import { invalidRequestError } from './errors.ts';
+import { readRequiredList, readRequiredObject, readRequiredString } from './fields.ts';
+import { type Json, type JsonObject, readMember } from './json.ts';
 
 /** The safeguard that judges tool calls, each by itself. */
-const JUDGES_TOOL_CALLS = 'dangerous_tool_use';
+const TOOL_CALL_SAFEGUARD = 'dangerous_tool_use';
 
 /**
  * Reads which safeguards a request asks for.
@@ -11,11 +11,11 @@ const JUDGES_TOOL_CALLS = 'dangerous_tool_use';
  */
 export function readSafeguards(value: Json | undefined): string[] {
   if (value === undefined || value === null) return [];
-  const types = requiredList(value, 'safeguards').map((entry, index) => {
+  const types = readRequiredList(value, 'safeguards').map((entry, index) => {
     const path = `safeguards.${index}`;
-    return requiredString(member(requiredObject(entry, path), 'type'), `${path}.type`);
+    return readRequiredString(readMember(readRequiredObject(entry, path), 'type'), `${path}.type`);
   });
-  if (new Set(types).size < types.length) throw invalid('safeguards: each type may be given once');
+  if (new Set(types).size < types.length) throw invalidRequestError('safeguards: each type may be given once');
   return types;
 }
 
@@ -25,7 +25,7 @@ export function readSafeguards(value: Json | undefined): string[] {
  * @param types the safeguards that the request asks for
  * @param calls the ids of the answer's tool calls
  */
-export function safeguardResults(types: readonly string[], calls: readonly string[]): JsonObject[] {
+export function createSafeguardResults(types: readonly string[], calls: readonly string[]): JsonObject[] {
   const verdict = {
     type: 'evaluated',
     outcome: 'not_flagged',
@@ -34,7 +34,7 @@ export function safeguardResults(types: readonly string[], calls: readonly strin
   return types.map((type) => ({
     type,
     status:
-      type === JUDGES_TOOL_CALLS
+      type === TOOL_CALL_SAFEGUARD
         ? { type: 'available', tool_uses: Object.fromEntries(calls.map((id) => [id, verdict])) }
         : { type: 'unsupported' },
   }));

@@ -1,10 +1,10 @@
-import { compactionRefusal } from './compaction-blocks.ts';
-import { isObject, type JsonObject, objectsIn } from './json.ts';
+import { createCompactionRejection } from './compaction-blocks.ts';
+import { isObject, type JsonObject, objectItemsOf } from './json.ts';
 import type { Prompt, RequestMessage } from './message-request.ts';
 import { nameOf } from './tool-definitions.ts';
 
 /** How many tools a summary can record. [?] The API's own limit is not documented. */
-export const MOST_TOOL_REFERENCES = 512;
+export const MAX_TOOL_REFERENCES = 512;
 
 /** A change of the tools: what it does, and to which. */
 interface Change {
@@ -13,8 +13,10 @@ interface Change {
 }
 
 /** @returns the changes of an earlier summary, or those that a `system` message makes */
-function changesIn({ role, blocks }: RequestMessage): Change[] {
-  const changes = blocks.flatMap((block) => (block.type === 'compaction' ? objectsIn(block.tool_changes) : [block]));
+function toolChangesOf({ role, blocks }: RequestMessage): Change[] {
+  const changes = blocks.flatMap((block) =>
+    block.type === 'compaction' ? objectItemsOf(block.tool_changes) : [block],
+  );
   if (role !== 'system' && blocks[0]?.type !== 'compaction') return [];
   return changes.flatMap(({ type, tool }) =>
     (type === 'tool_addition' || type === 'tool_removal') && isObject(tool) ? [{ type, tool }] : [],
@@ -22,13 +24,13 @@ function changesIn({ role, blocks }: RequestMessage): Change[] {
 }
 
 /** @returns what a reference or definition is about: a tool, a tool of an MCP server, or all tools of one */
-function keyOf({ name, server_name: server, definition }: JsonObject): string {
+function toolKeyOf({ name, server_name: server, definition }: JsonObject): string {
   if (!isObject(definition)) return JSON.stringify([server ?? null, name ?? null]);
   return JSON.stringify([definition.mcp_server_name ?? null, nameOf(definition) || null]);
 }
 
 /** @returns a tool as a summary names it: a definition has no cache breakpoint */
-function recorded(tool: JsonObject): JsonObject {
+function toToolReference(tool: JsonObject): JsonObject {
   if (!isObject(tool.definition)) return tool;
   const { cache_control: _, ...definition } = tool.definition;
   return { ...tool, definition };
@@ -40,23 +42,23 @@ function recorded(tool: JsonObject): JsonObject {
  *
  * @throws ApiError 400 for more tools than a summary can record
  */
-export function toolChanges({ tools, messages }: Pick<Prompt, 'tools' | 'messages'>): JsonObject[] {
+export function computeToolChanges({ tools, messages }: Pick<Prompt, 'tools' | 'messages'>): JsonObject[] {
   const last = new Map<string, Change>();
   const definitions = new Map<string, JsonObject>();
-  for (const { type, tool } of messages.flatMap(changesIn)) {
-    const key = keyOf(tool);
-    if (isObject(tool.definition)) definitions.set(key, recorded(tool));
+  for (const { type, tool } of messages.flatMap(toolChangesOf)) {
+    const key = toolKeyOf(tool);
+    if (isObject(tool.definition)) definitions.set(key, toToolReference(tool));
     last.delete(key);
     // A tool that was defined in a message is defined nowhere else once that message has gone.
     last.set(key, { type, tool: type === 'tool_addition' ? (definitions.get(key) ?? tool) : tool });
   }
-  if (last.size > MOST_TOOL_REFERENCES) {
-    throw compactionRefusal(
+  if (last.size > MAX_TOOL_REFERENCES) {
+    throw createCompactionRejection(
       'too_many_tool_references',
-      `messages: ${last.size} tools are added or removed, and a \`compaction\` block can record ${MOST_TOOL_REFERENCES}`,
+      `messages: ${last.size} tools are added or removed, and a \`compaction\` block can record ${MAX_TOOL_REFERENCES}`,
     );
   }
-  const declared = new Map(tools.map((definition) => [keyOf({ definition }), definition]));
+  const declared = new Map(tools.map((definition) => [toolKeyOf({ definition }), definition]));
   return [...last].flatMap(([key, { type, tool }]) => {
     const own = declared.get(key);
     // The tools of an MCP server are not listed in a request, so a change of one always counts.

@@ -1,21 +1,27 @@
-import { cacheLifetime } from './content-blocks.ts';
-import { invalid } from './errors.ts';
-import { optionalBoolean, optionalString, requiredObject, requiredString, requiredTag } from './fields.ts';
-import { asText, isObject, type Json, type JsonObject, objectsIn } from './json.ts';
+import { readCacheLifetime } from './content-blocks.ts';
+import { invalidRequestError } from './errors.ts';
+import {
+  readOptionalBoolean,
+  readOptionalString,
+  readRequiredObject,
+  readRequiredString,
+  readRequiredTag,
+} from './fields.ts';
+import { isObject, type Json, type JsonObject, jsonToText, objectItemsOf } from './json.ts';
 import type { Prompt, Thinking, ToolChoice } from './message-request.ts';
 
 /** Tools that the API runs by itself, and sets of tools: a `tool_use` of theirs never reaches the caller. */
-const SERVER_SIDE =
+const SERVER_TOOL_TYPES =
   /^(web_search|web_fetch|code_execution|tool_search_tool|advisor|mcp_toolset|browser_toolset|computer_toolset)/;
 
 /** Tells whether a tool is the caller's to run. */
 export function isClientTool(tool: JsonObject): boolean {
-  return !SERVER_SIDE.test(asText(tool.type ?? 'custom'));
+  return !SERVER_TOOL_TYPES.test(jsonToText(tool.type ?? 'custom'));
 }
 
 /** Tells whether a tool is web search, which the simulator runs (without leaving the machine). */
 export function isWebSearch(tool: JsonObject): boolean {
-  return /^web_search_\d+$/.test(asText(tool.type));
+  return /^web_search_\d+$/.test(jsonToText(tool.type));
 }
 
 /** Reads a tool's name, empty for a set of tools. */
@@ -25,46 +31,46 @@ export function nameOf(tool: JsonObject): string {
 }
 
 /** @returns the names of the tools that an earlier search, or the caller, has loaded */
-export function loadedTools({ messages }: Pick<Prompt, 'messages'>): Set<string> {
+export function loadedToolNamesOf({ messages }: Pick<Prompt, 'messages'>): Set<string> {
   const blocks = messages.flatMap((message) => message.blocks);
   const references = blocks.flatMap(({ content }) =>
-    isObject(content) ? objectsIn(content.tool_references) : objectsIn(content),
+    isObject(content) ? objectItemsOf(content.tool_references) : objectItemsOf(content),
   );
-  return new Set(references.filter(({ type }) => type === 'tool_reference').map((one) => asText(one.tool_name)));
+  return new Set(references.filter(({ type }) => type === 'tool_reference').map((one) => jsonToText(one.tool_name)));
 }
 
-function checkCustom(tool: JsonObject, path: string): void {
-  const name = requiredString(tool.name, `${path}.name`);
+function checkCustomTool(tool: JsonObject, path: string): void {
+  const name = readRequiredString(tool.name, `${path}.name`);
   if (!/^[a-zA-Z0-9_-]{1,128}$/.test(name)) {
-    throw invalid(`${path}.name: String should match pattern '^[a-zA-Z0-9_-]{1,128}$'`);
+    throw invalidRequestError(`${path}.name: String should match pattern '^[a-zA-Z0-9_-]{1,128}$'`);
   }
-  optionalString(tool.description, `${path}.description`);
-  optionalBoolean(tool.strict, `${path}.strict`);
-  const schema = requiredObject(tool.input_schema, `${path}.input_schema`);
+  readOptionalString(tool.description, `${path}.description`);
+  readOptionalBoolean(tool.strict, `${path}.strict`);
+  const schema = readRequiredObject(tool.input_schema, `${path}.input_schema`);
   const type = schema.type;
-  if (type === undefined) throw invalid(`${path}.input_schema.type: Field required`);
-  if (type !== 'object') throw invalid(`${path}.input_schema.type: Input should be 'object'`);
+  if (type === undefined) throw invalidRequestError(`${path}.input_schema.type: Field required`);
+  if (type !== 'object') throw invalidRequestError(`${path}.input_schema.type: Input should be 'object'`);
 }
 
 /**
  * Reads the tools of a request.
  * @throws ApiError 400 in the API's words.
  */
-export function toolDefinitions(value: Json | undefined): JsonObject[] {
+export function readToolDefinitions(value: Json | undefined): JsonObject[] {
   if (value === undefined || value === null) return [];
-  if (!Array.isArray(value)) throw invalid('tools: Input should be a valid list');
+  if (!Array.isArray(value)) throw invalidRequestError('tools: Input should be a valid list');
   const names = new Set<string>();
   return value.map((entry, index) => {
-    const tool = requiredObject(entry, `tools.${index}`);
-    const type = optionalString(tool.type, `tools.${index}.type`) ?? 'custom';
+    const tool = readRequiredObject(entry, `tools.${index}`);
+    const type = readOptionalString(tool.type, `tools.${index}.type`) ?? 'custom';
     const path = `tools.${index}.${type}`;
-    if (type === 'custom') checkCustom(tool, path);
-    cacheLifetime(tool.cache_control, `${path}.cache_control`);
+    if (type === 'custom') checkCustomTool(tool, path);
+    readCacheLifetime(tool.cache_control, `${path}.cache_control`);
     if ((tool.allowed_domains ?? null) !== null && (tool.blocked_domains ?? null) !== null) {
-      throw invalid(`${path}: only one of \`allowed_domains\` and \`blocked_domains\` may be given`);
+      throw invalidRequestError(`${path}: only one of \`allowed_domains\` and \`blocked_domains\` may be given`);
     }
     const name = nameOf(tool);
-    if (name !== '' && names.has(name)) throw invalid('tools: Tool names must be unique.');
+    if (name !== '' && names.has(name)) throw invalidRequestError('tools: Tool names must be unique.');
     names.add(name);
     return tool;
   });
@@ -74,28 +80,28 @@ export function toolDefinitions(value: Json | undefined): JsonObject[] {
  * Reads the choice of a tool.
  * @throws ApiError 400 for an unknown tool, a choice without tools, and one that thinking does not go with.
  */
-export function toolChoice(
+export function readToolChoice(
   value: Json | undefined,
   { tools, thinking, model }: Pick<Prompt, 'tools' | 'model'> & { thinking: Thinking },
 ): ToolChoice {
   if (value === undefined || value === null) return { type: 'auto', name: undefined, disableParallelToolUse: false };
-  const choice = requiredObject(value, 'tool_choice');
-  const type = requiredTag(choice, ['auto', 'any', 'tool', 'none'], 'tool_choice');
-  const name = type === 'tool' ? requiredString(choice.name, 'tool_choice.tool.name') : undefined;
+  const choice = readRequiredObject(value, 'tool_choice');
+  const type = readRequiredTag(choice, ['auto', 'any', 'tool', 'none'], 'tool_choice');
+  const name = type === 'tool' ? readRequiredString(choice.name, 'tool_choice.tool.name') : undefined;
   const disable = choice.disable_parallel_tool_use;
-  const disableParallelToolUse = optionalBoolean(disable, `tool_choice.${type}.disable_parallel_tool_use`) ?? false;
+  const disableParallelToolUse = readOptionalBoolean(disable, `tool_choice.${type}.disable_parallel_tool_use`) ?? false;
   if (tools.length === 0 && type !== 'none') {
-    throw invalid('tool_choice: tool_choice may only be specified while providing tools.');
+    throw invalidRequestError('tool_choice: tool_choice may only be specified while providing tools.');
   }
   if (name !== undefined && !tools.some((tool) => nameOf(tool) === name)) {
-    throw invalid(`Tool '${name.slice(0, 128)}' not found in provided tools`);
+    throw invalidRequestError(`Tool '${name.slice(0, 128)}' not found in provided tools`);
   }
   const isForced = type === 'any' || type === 'tool';
   if (isForced && model.forced_tools === false) {
-    throw invalid('tool_choice: type "tool" and "any" are not supported for this model.');
+    throw invalidRequestError('tool_choice: type "tool" and "any" are not supported for this model.');
   }
   if (thinking.type === 'enabled' && isForced) {
-    throw invalid('Thinking may not be enabled when tool_choice forces tool use.');
+    throw invalidRequestError('Thinking may not be enabled when tool_choice forces tool use.');
   }
   return { type, name, disableParallelToolUse };
 }

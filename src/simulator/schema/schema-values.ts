@@ -1,10 +1,10 @@
 import type { Random } from '../random/digest.ts';
-import { isObject, type Json, type JsonObject, member, stringsIn } from '../request/json.ts';
+import { isObject, type Json, type JsonObject, readMember, stringItemsOf } from '../request/json.ts';
 import { rankLabels } from '../text/labels.ts';
-import { contentStems } from '../text/words.ts';
-import { satisfies } from './schema-check.ts';
-import { numberOf, plainForms, type Search, typesOf } from './schema-forms.ts';
-import { numberFor, stringFor } from './schema-scalars.ts';
+import { contentStemsOf } from '../text/words.ts';
+import { satisfiesSchema } from './schema-check.ts';
+import { expandToPlainForms, numberKeywordOf, type SchemaSearch, typesOf } from './schema-forms.ts';
+import { createNumber, createString } from './schema-scalars.ts';
 
 /** What a value is made from, besides its schema. */
 export interface ValueSource {
@@ -18,84 +18,84 @@ export interface ValueSource {
 }
 
 /** Below this depth lists stay empty and optional properties are left out, so that recursive schemas come to an end. */
-const COMFORTABLE_DEPTH = 3;
-const DEEPEST_VALUE = 40;
-const MAXIMUM_ITEMS = 1000;
+const FULL_DETAIL_DEPTH = 3;
+const MAX_VALUE_DEPTH = 40;
+const MAX_LIST_ITEMS = 1000;
 /** How many values are made for one schema, and how many steps are taken to find out what they may be. */
-const MAXIMUM_VALUES = 5000;
-const MAXIMUM_STEPS = 100_000;
+const MAX_VALUES = 5000;
+const MAX_SEARCH_STEPS = 100_000;
 
 class ValueMaker {
   readonly #source: ValueSource;
   readonly #stems: Set<string>;
-  readonly #search: Search;
-  #made = 0;
+  readonly #search: SchemaSearch;
+  #valueCount = 0;
 
   constructor(root: JsonObject, source: ValueSource) {
-    this.#search = { root, left: MAXIMUM_STEPS };
+    this.#search = { root, remainingSteps: MAX_SEARCH_STEPS };
     this.#source = source;
-    this.#stems = contentStems(source.text);
+    this.#stems = contentStemsOf(source.text);
   }
 
-  value(schema: Json, name: string, depth: number, variant: number): Json {
-    if (this.#made > MAXIMUM_VALUES) return null;
-    const forms = plainForms(schema, this.#search, (branches) => this.#ranked(branches, depth));
+  createValue(schema: Json, name: string, depth: number, variant: number): Json {
+    if (this.#valueCount > MAX_VALUES) return null;
+    const forms = expandToPlainForms(schema, this.#search, (branches) => this.#rankBranches(branches, depth));
     let first: Json | undefined;
     for (const form of forms) {
-      const value = this.#plain(form, name, depth, variant);
+      const value = this.#createPlainValue(form, name, depth, variant);
       first ??= value;
-      if (satisfies(value, schema, this.#search)) return value;
+      if (satisfiesSchema(value, schema, this.#search)) return value;
     }
     return first ?? null;
   }
 
   /** Ranks branches by what they share with the text; null last, but first where values must not nest any deeper. */
-  #ranked(branches: JsonObject[], depth: number): JsonObject[] {
+  #rankBranches(branches: JsonObject[], depth: number): JsonObject[] {
     const isNull = (branch: JsonObject): boolean => branch.type === 'null' || branch.const === null;
     const nulls = branches.filter(isNull);
     const labelled = new Map<string, JsonObject>();
     for (const [index, branch] of branches.filter((entry) => !isNull(entry)).entries()) {
-      labelled.set(`${signs(branch)} ${index}`, branch);
+      labelled.set(`${distinguishingTextsOf(branch)} ${index}`, branch);
     }
     const order = rankLabels([...labelled.keys()], { text: this.#source.text, descriptions: '' });
     const rest = order.map((label) => labelled.get(label)).filter((branch) => branch !== undefined);
-    return depth > COMFORTABLE_DEPTH ? [...nulls, ...rest] : [...rest, ...nulls];
+    return depth > FULL_DETAIL_DEPTH ? [...nulls, ...rest] : [...rest, ...nulls];
   }
 
-  #plain(form: JsonObject, name: string, depth: number, variant: number): Json {
-    this.#made++;
+  #createPlainValue(form: JsonObject, name: string, depth: number, variant: number): Json {
+    this.#valueCount++;
     const only = form.const;
     if (only !== undefined) return only;
     const choices = form.enum;
-    if (Array.isArray(choices)) return this.#choice(choices, form, variant);
+    if (Array.isArray(choices)) return this.#chooseValue(choices, form, variant);
     const { text, random } = this.#source;
     const types = typesOf(form);
     switch (types.find((type) => type !== 'null') ?? types[0] ?? 'string') {
       case 'object':
-        return this.#object(form, depth, variant);
+        return this.#createObject(form, depth, variant);
       case 'array':
-        return this.#list(form, name, depth);
+        return this.#createList(form, name, depth);
       case 'integer':
-        return numberFor(form, text, variant, true);
+        return createNumber(form, text, variant, true);
       case 'number':
-        return numberFor(form, text, variant, false);
+        return createNumber(form, text, variant, false);
       case 'boolean':
-        return [...contentStems(name)].some((word) => this.#stems.has(word)) !== (variant % 2 === 1);
+        return [...contentStemsOf(name)].some((word) => this.#stems.has(word)) !== (variant % 2 === 1);
       case 'null':
         return null;
       default: {
-        const string = stringFor(form, name, text, variant, random);
+        const string = createString(form, name, text, variant, random);
         // Long texts count for more, so that many of them come to an end as well.
-        this.#made += Math.floor(string.length / 1000);
+        this.#valueCount += Math.floor(string.length / 1000);
         return string;
       }
     }
   }
 
-  #choice(choices: Json[], form: JsonObject, variant: number): Json {
+  #chooseValue(choices: Json[], form: JsonObject, variant: number): Json {
     const { enum: _, ...rest } = form;
-    const allowed = choices.filter((choice) => satisfies(choice, rest, this.#search));
-    const labels = stringsIn(allowed);
+    const allowed = choices.filter((choice) => satisfiesSchema(choice, rest, this.#search));
+    const labels = stringItemsOf(allowed);
     const description = form.description;
     const descriptions = `${this.#source.descriptions}\n${typeof description === 'string' ? description : ''}`;
     const ranked = rankLabels(labels, { text: this.#source.text, descriptions });
@@ -104,10 +104,14 @@ class ValueMaker {
     return inOrder[variant % Math.max(1, inOrder.length)] ?? choices[0] ?? null;
   }
 
-  #list(form: JsonObject, name: string, depth: number): Json[] {
-    const least = numberOf(form, 'minItems') ?? 0;
-    const usual = depth > COMFORTABLE_DEPTH ? 0 : 1;
-    const length = Math.min(Math.max(least, usual), numberOf(form, 'maxItems') ?? MAXIMUM_ITEMS, MAXIMUM_ITEMS);
+  #createList(form: JsonObject, name: string, depth: number): Json[] {
+    const least = numberKeywordOf(form, 'minItems') ?? 0;
+    const usual = depth > FULL_DETAIL_DEPTH ? 0 : 1;
+    const length = Math.min(
+      Math.max(least, usual),
+      numberKeywordOf(form, 'maxItems') ?? MAX_LIST_ITEMS,
+      MAX_LIST_ITEMS,
+    );
     const first = form.prefixItems;
     const prefix = Array.isArray(first) ? first : [];
     const rest = form.items ?? true;
@@ -116,11 +120,11 @@ class ValueMaker {
     const seen = new Set<string>();
     const isUnique = form.uniqueItems === true;
     for (let variant = 0; items.length < Math.max(length, Math.min(prefix.length, least)); variant++) {
-      if (depth > DEEPEST_VALUE || this.#made > MAXIMUM_VALUES || variant > 2 * MAXIMUM_ITEMS) break;
+      if (depth > MAX_VALUE_DEPTH || this.#valueCount > MAX_VALUES || variant > 2 * MAX_LIST_ITEMS) break;
       const own = prefix[items.length] ?? rest;
       if (own === false) break;
       const schema = contained !== undefined && items.length === 0 ? { allOf: [own, contained] } : own;
-      const item = this.value(schema, name.replace(/s$/, ''), depth + 1, variant);
+      const item = this.createValue(schema, name.replace(/s$/, ''), depth + 1, variant);
       const key = JSON.stringify(item);
       if (isUnique && seen.has(key)) continue;
       seen.add(key);
@@ -129,55 +133,55 @@ class ValueMaker {
     return items;
   }
 
-  #object(form: JsonObject, depth: number, variant: number): JsonObject {
+  #createObject(form: JsonObject, depth: number, variant: number): JsonObject {
     const declared = form.properties;
     const properties = isObject(declared) ? declared : {};
-    const wanted = this.#wantedNames(form, properties, depth);
+    const wanted = this.#choosePropertyNames(form, properties, depth);
     const other = form.additionalProperties ?? true;
     const entries: [string, Json][] = [];
     for (const name of wanted) {
-      const schema = member(properties, name) ?? (other === false ? true : other);
-      if (schema === false || depth > DEEPEST_VALUE) continue;
-      entries.push([name, this.value(schema, name, depth + 1, variant)]);
+      const schema = readMember(properties, name) ?? (other === false ? true : other);
+      if (schema === false || depth > MAX_VALUE_DEPTH) continue;
+      entries.push([name, this.createValue(schema, name, depth + 1, variant)]);
     }
     return Object.fromEntries(entries);
   }
 
   /** Chooses properties, in the schema's order: the required ones, as many as the bounds ask for, and those that the text mentions. */
-  #wantedNames(form: JsonObject, properties: JsonObject, depth: number): string[] {
+  #choosePropertyNames(form: JsonObject, properties: JsonObject, depth: number): string[] {
     const names = Object.keys(properties);
-    const wanted = new Set(stringsIn(form.required));
-    const most = numberOf(form, 'maxProperties') ?? Number.POSITIVE_INFINITY;
+    const wanted = new Set(stringItemsOf(form.required));
+    const most = numberKeywordOf(form, 'maxProperties') ?? Number.POSITIVE_INFINITY;
     const optional = names.filter((name) => !wanted.has(name) && properties[name] !== false);
-    const spokenOf = optional.filter((name) => this.#isSpokenOf(name, properties[name] ?? true));
+    const spokenOf = optional.filter((name) => this.#isMentioned(name, properties[name] ?? true));
     const chosen = wanted.size === 0 && spokenOf.length === 0 ? optional.slice(0, 3) : spokenOf;
-    if (depth < COMFORTABLE_DEPTH && !this.#source.requiredOnly)
+    if (depth < FULL_DETAIL_DEPTH && !this.#source.requiredOnly)
       for (const name of chosen) if (wanted.size < most) wanted.add(name);
     const dependent = form.dependentRequired;
     if (isObject(dependent)) {
       // A set grows while it is walked, so what an added property asks for is added as well.
-      for (const name of wanted) for (const needed of stringsIn(member(dependent, name))) wanted.add(needed);
+      for (const name of wanted) for (const needed of stringItemsOf(readMember(dependent, name))) wanted.add(needed);
     }
-    const least = Math.min(numberOf(form, 'minProperties') ?? 0, MAXIMUM_ITEMS);
+    const least = Math.min(numberKeywordOf(form, 'minProperties') ?? 0, MAX_LIST_ITEMS);
     for (const name of optional) if (wanted.size < least) wanted.add(name);
     for (let index = 1; wanted.size < least; index++) wanted.add(`property_${index}`);
     const inOrder = names.filter((name) => wanted.has(name));
     return [...inOrder, ...[...wanted].filter((name) => !Object.hasOwn(properties, name))];
   }
 
-  #isSpokenOf(name: string, schema: Json): boolean {
+  #isMentioned(name: string, schema: Json): boolean {
     const description = isObject(schema) ? schema.description : undefined;
-    const stems = contentStems(`${name} ${typeof description === 'string' ? description : ''}`);
+    const stems = contentStemsOf(`${name} ${typeof description === 'string' ? description : ''}`);
     return [...stems].some((word) => this.#stems.has(word));
   }
 }
 
 /** @returns the texts that distinguish the branches of an alternative: title, description, constants */
-function signs(branch: JsonObject): string {
+function distinguishingTextsOf(branch: JsonObject): string {
   const properties = branch.properties;
   const inner = isObject(properties) ? Object.values(properties).filter(isObject) : [];
   return [branch, ...inner]
-    .flatMap((schema) => ['title', 'description', 'const'].map((key) => member(schema, key)))
+    .flatMap((schema) => ['title', 'description', 'const'].map((key) => readMember(schema, key)))
     .filter((sign) => typeof sign === 'string')
     .join(' ')
     .slice(0, 500);
@@ -188,6 +192,6 @@ function signs(branch: JsonObject): string {
  * randomness of its own: the same schema and source give the same value. Where a schema cannot be satisfied (or asks for
  * a thousand items and more), the value comes near.
  */
-export function valueFor(schema: JsonObject, source: ValueSource): Json {
-  return new ValueMaker(schema, source).value(schema, '', 0, 0);
+export function createSchemaValue(schema: JsonObject, source: ValueSource): Json {
+  return new ValueMaker(schema, source).createValue(schema, '', 0, 0);
 }

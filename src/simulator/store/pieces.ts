@@ -1,6 +1,6 @@
 import type { SimulatorStore } from './store.ts';
 
-const LONGEST_PIECE = 4 * 1024 * 1024;
+const MAX_PIECE_BYTES = 4 * 1024 * 1024;
 
 /** Writes a body in pieces while it comes in, so that no more than one piece is in memory. */
 export class PieceWriter {
@@ -9,7 +9,7 @@ export class PieceWriter {
   readonly #seconds: number;
   #piece = new Uint8Array(0);
   #length = 0;
-  #written = 0;
+  #writtenCount = 0;
 
   /** @param name what the pieces belong to; @param seconds how long they are kept */
   constructor(store: SimulatorStore, name: string, seconds: number) {
@@ -20,25 +20,25 @@ export class PieceWriter {
 
   async write(bytes: Uint8Array): Promise<void> {
     for (let at = 0; at < bytes.byteLength; ) {
-      const part = bytes.subarray(at, at + LONGEST_PIECE - this.#length);
+      const part = bytes.subarray(at, at + MAX_PIECE_BYTES - this.#length);
       this.#append(part);
       at += part.byteLength;
-      if (this.#length === LONGEST_PIECE) await this.#flush();
+      if (this.#length === MAX_PIECE_BYTES) await this.#flush();
     }
   }
 
   /** Writes what is left. @returns the number of pieces */
   async end(): Promise<number> {
     if (this.#length > 0) await this.#flush();
-    return this.#written;
+    return this.#writtenCount;
   }
 
   /** Does the work that writes the body. Where the body is refused after all, what was written is removed. */
-  async orUndo<Result>(work: () => Promise<Result>): Promise<Result> {
+  async runOrRemove<Result>(work: () => Promise<Result>): Promise<Result> {
     try {
       return await work();
     } catch (error) {
-      await removePieces(this.#store, this.#name, this.#written);
+      await removePieces(this.#store, this.#name, this.#writtenCount);
       throw error;
     }
   }
@@ -46,7 +46,7 @@ export class PieceWriter {
   #append(part: Uint8Array): void {
     const needed = this.#length + part.byteLength;
     if (needed > this.#piece.byteLength) {
-      const grown = new Uint8Array(Math.min(LONGEST_PIECE, Math.max(needed, this.#piece.byteLength * 2)));
+      const grown = new Uint8Array(Math.min(MAX_PIECE_BYTES, Math.max(needed, this.#piece.byteLength * 2)));
       grown.set(this.#piece.subarray(0, this.#length));
       this.#piece = grown;
     }
@@ -58,8 +58,8 @@ export class PieceWriter {
     const piece = this.#piece.subarray(0, this.#length);
     this.#piece = new Uint8Array(0);
     this.#length = 0;
-    await this.#store.put(pieceKey(this.#name, this.#written), piece, this.#seconds);
-    this.#written++;
+    await this.#store.put(pieceKey(this.#name, this.#writtenCount), piece, this.#seconds);
+    this.#writtenCount++;
   }
 }
 

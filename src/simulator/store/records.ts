@@ -2,7 +2,7 @@ import { decoder, encoder } from '../text/utf8.ts';
 import type { SimulatorStore } from './store.ts';
 
 /** What every record has: an id, and when it was made, in milliseconds since the epoch. */
-export interface Kept {
+export interface StoredRecord {
   id: string;
   createdAt: number;
 }
@@ -11,7 +11,7 @@ export interface Kept {
 const END_OF_TIME = 8_640_000_000_000_000;
 
 /** The records of one kind: each belongs to an owner, who finds it by its id, and lists them newest first. */
-export class Records<Record extends Kept> {
+export class RecordStore<Record extends StoredRecord> {
   readonly #store: SimulatorStore;
   readonly #kind: string;
   readonly #seconds: number;
@@ -40,7 +40,7 @@ export class Records<Record extends Kept> {
   }
 
   /** @returns the ids of an owner's records, newest first. */
-  async ids(owner: string): Promise<{ id: string }[]> {
+  async listIds(owner: string): Promise<{ id: string }[]> {
     const prefix = this.#listPrefix(owner);
     const keys = await this.#store.keys(prefix);
     return keys.map((key) => ({ id: key.slice(key.lastIndexOf(':') + 1) }));
@@ -54,7 +54,7 @@ export class Records<Record extends Kept> {
     return `${this.#kind}-list:${owner}:`;
   }
 
-  #listKeyOf(owner: string, { id, createdAt }: Kept): string {
+  #listKeyOf(owner: string, { id, createdAt }: StoredRecord): string {
     return `${this.#listPrefix(owner)}${String(END_OF_TIME - createdAt).padStart(16, '0')}:${id}`;
   }
 }

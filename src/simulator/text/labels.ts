@@ -1,4 +1,4 @@
-import { stem, wordsOf } from './words.ts';
+import { splitWords, stem } from './words.ts';
 
 export interface LabelEvidence {
   /** The text to label: the last thing that the user said. */
@@ -8,7 +8,8 @@ export interface LabelEvidence {
 }
 
 /** Labels for texts that fit no other label. */
-const FALLBACK = /^(other|others|unknown|none|neutral|general|misc|miscellaneous|n\/?a|unclear|uncategori[sz]ed)$/i;
+const FALLBACK_LABELS =
+  /^(other|others|unknown|none|neutral|general|misc|miscellaneous|n\/?a|unclear|uncategori[sz]ed)$/i;
 
 /** Words that are too common to distinguish descriptions of labels. */
 const COMMON = new Set(
@@ -17,14 +18,14 @@ const COMMON = new Set(
 
 function stemsOf(text: string): Set<string> {
   return new Set(
-    wordsOf(text)
+    splitWords(text)
       .filter((word) => !COMMON.has(word))
       .map(stem),
   );
 }
 
 /** @returns the words after a label's name on the same line, up to the next label */
-function describedAs(label: string, others: readonly string[], descriptions: string): string {
+function findLabelDescription(label: string, others: readonly string[], descriptions: string): string {
   const found: string[] = [];
   const lower = descriptions.toLowerCase();
   const name = label.toLowerCase();
@@ -39,7 +40,7 @@ function describedAs(label: string, others: readonly string[], descriptions: str
   return found.join(' ');
 }
 
-function overlap(words: Set<string>, text: Set<string>): number {
+function countOverlap(words: Set<string>, text: Set<string>): number {
   let count = 0;
   for (const word of words) if (text.has(word)) count++;
   return count;
@@ -54,9 +55,9 @@ export function rankLabels(labels: readonly string[], { text, descriptions }: La
   const evidence = descriptions.slice(0, 200_000);
   const scored = labels.map((label, index) => {
     const others = labels.length > 100 ? [] : labels.filter((other) => other !== label && other !== '');
-    const described = label === '' || labels.length > 1000 ? '' : describedAs(label, others, evidence);
-    const score = 4 * overlap(stemsOf(label), words) + overlap(stemsOf(described), words);
-    return { label, index, score: score + (FALLBACK.test(label) ? 0.5 : 0) };
+    const described = label === '' || labels.length > 1000 ? '' : findLabelDescription(label, others, evidence);
+    const score = 4 * countOverlap(stemsOf(label), words) + countOverlap(stemsOf(described), words);
+    return { label, index, score: score + (FALLBACK_LABELS.test(label) ? 0.5 : 0) };
   });
   return scored.toSorted((a, b) => b.score - a.score || a.index - b.index).map(({ label }) => label);
 }

@@ -1,7 +1,7 @@
-import { contentStems } from './words.ts';
+import { contentStemsOf } from './words.ts';
 
 /** Splits a text into sentences: each ends at a line's end, or at a stop, question or exclamation mark before white space. */
-export function sentencesOf(text: string): string[] {
+export function splitSentences(text: string): string[] {
   return text
     .split(/\n|(?<=[.!?])\s/)
     .map((sentence) => sentence.trim())
@@ -9,12 +9,12 @@ export function sentencesOf(text: string): string[] {
 }
 
 /** Finds the sentence that shares most words with a question, of equal ones the first; undefined if none shares any. */
-export function closestSentence(text: string, question: string): string | undefined {
-  const stems = contentStems(question);
+export function findClosestSentence(text: string, question: string): string | undefined {
+  const stems = contentStemsOf(question);
   let best: string | undefined;
   let most = 0;
-  for (const sentence of sentencesOf(text)) {
-    const shared = [...contentStems(sentence)].filter((word) => stems.has(word)).length;
+  for (const sentence of splitSentences(text)) {
+    const shared = [...contentStemsOf(sentence)].filter((word) => stems.has(word)).length;
     if (shared <= most) continue;
     best = sentence;
     most = shared;

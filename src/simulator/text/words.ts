@@ -1,5 +1,5 @@
 // Of a longer text only its two ends are read, in UTF-16 units: a question stands near one of them.
-const MAXIMUM_LENGTH = 20_000;
+const MAX_TEXT_CHARACTERS = 20_000;
 
 const STOPWORDS = new Set(
   (
@@ -12,9 +12,11 @@ const STOPWORDS = new Set(
 );
 
 /** Splits a text into words, in lower case and in their order; `camelCase` and `snake_case` are divided. */
-export function wordsOf(text: string): string[] {
+export function splitWords(text: string): string[] {
   const part =
-    text.length > MAXIMUM_LENGTH ? text.slice(0, MAXIMUM_LENGTH / 2) + text.slice(-MAXIMUM_LENGTH / 2) : text;
+    text.length > MAX_TEXT_CHARACTERS
+      ? text.slice(0, MAX_TEXT_CHARACTERS / 2) + text.slice(-MAX_TEXT_CHARACTERS / 2)
+      : text;
   const divided = part.replace(/(\p{Ll})(\p{Lu})/gu, '$1 $2').toLowerCase();
   return divided.match(/[\p{L}\p{N}]+/gu) ?? [];
 }
@@ -26,17 +28,17 @@ export function stem(word: string): string {
 }
 
 /** Picks the words that tell what a text is about: four letters or more, and not the words of every sentence. */
-export function contentWords(text: string): string[] {
-  return wordsOf(text).filter((word) => word.length >= 4 && !STOPWORDS.has(word));
+export function contentWordsOf(text: string): string[] {
+  return splitWords(text).filter((word) => word.length >= 4 && !STOPWORDS.has(word));
 }
 
 /** Makes the stems of the words that tell what a text is about. */
-export function contentStems(text: string): Set<string> {
-  return new Set(contentWords(text).map(stem));
+export function contentStemsOf(text: string): Set<string> {
+  return new Set(contentWordsOf(text).map(stem));
 }
 
 /** Shortens a text to one line of at most `length` characters, cut between words where that is possible. */
-export function excerpt(text: string, length: number): string {
+export function shortenToLine(text: string, length: number): string {
   const line = text
     .slice(0, length * 4)
     .replace(/\s+/g, ' ')

@@ -5,15 +5,23 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { decodeJwt, exportJWK, generateKeyPair, SignJWT } from 'jose';
 import { describe, expect, onTestFinished, test } from 'vitest';
-import { noBrowser } from '#test/support/browser.ts';
-import { ANSWER, ask, guide, publish, serving, sharedFrontends, startFrontend } from '#test/support/frontend.ts';
-import { filesIn, sectionIn } from '#test/support/guides.ts';
-import { runs } from '#test/support/runs.ts';
-import { bearer } from '#test/support/tokens.ts';
+import { isBrowserMissing } from '#test/support/browser.ts';
+import {
+  ANSWER,
+  askByForm,
+  guide,
+  openSharedFrontends,
+  publishGuidePage,
+  startFrontend,
+  toNodeServer,
+} from '#test/support/frontend.ts';
+import { filesOfSection, sectionOf } from '#test/support/guides.ts';
+import { caseCount } from '#test/support/property-cases.ts';
+import { bearerHeader } from '#test/support/tokens.ts';
 
-const { startBoth, visit, expectBound } = sharedFrontends();
+const { startSiteAndEdge: startBoth, openPage: visit, expectRestrictedAnswer: expectBound } = openSharedFrontends();
 
-describe.skipIf(noBrowser())('a page of an identity provider', () => {
+describe.skipIf(isBrowserMissing())('a page of an identity provider', () => {
   /** What a provider has noted about a user. */
   interface User {
     /** What only the app's server can write: `app_metadata`, or what Clerk calls `public_metadata`. */
@@ -39,7 +47,7 @@ describe.skipIf(noBrowser())('a page of an identity provider', () => {
       async claims({ trusted, written }, { JWT_AUDIENCE: aud = '' }) {
         const folder = await mkdtemp(join(tmpdir(), 'sluice-action-'));
         onTestFinished(() => rm(folder, { recursive: true, force: true }));
-        const action = filesIn(guide, 'Auth0').get('auth0-action.js') ?? '';
+        const action = filesOfSection(guide, 'Auth0').get('auth0-action.js') ?? '';
         await writeFile(join(folder, 'action.cjs'), action);
         const { onExecutePostLogin } = createRequire(import.meta.url)(join(folder, 'action.cjs')) as {
           onExecutePostLogin(event: object, api: object): Promise<void>;
@@ -62,7 +70,7 @@ describe.skipIf(noBrowser())('a page of an identity provider', () => {
       host: 'https://clerk.example.com',
       // A stand-in for Clerk's templates: it knows the one form of them that the guide uses.
       async claims({ trusted }) {
-        const [, template = ''] = /```json\n([\s\S]*?)```/.exec(sectionIn(guide, 'Clerk')) ?? [];
+        const [, template = ''] = /```json\n([\s\S]*?)```/.exec(sectionOf(guide, 'Clerk')) ?? [];
         const claims = JSON.parse(template) as Record<string, unknown>;
         const [, member = '', otherwise] =
           /^\{\{user\.public_metadata\.(\w+) \|\| '(\w+)'\}\}$/.exec(String(claims.agents)) ?? [];
@@ -91,7 +99,7 @@ describe.skipIf(noBrowser())('a page of an identity provider', () => {
     const server = await startFrontend();
     onTestFinished(server.stop);
     const settings = Object.fromEntries(
-      [...sectionIn(guide, name).matchAll(/`(J[A-Z_]+)=([^`\s]+)`/g)].map(([, setting = '', value = '']) => [
+      [...sectionOf(guide, name).matchAll(/`(J[A-Z_]+)=([^`\s]+)`/g)].map(([, setting = '', value = '']) => [
         setting,
         value.replace(host, server.origin),
       ]),
@@ -113,9 +121,9 @@ describe.skipIf(noBrowser())('a page of an identity provider', () => {
     const provider = PROVIDERS[name] as Provider;
     const { settings, sign } = await startProvider(name, provider);
     const { site, edge } = await startBoth(() => ({ ...settings, DEFAULT_LIMITS: '{"usd_per_day": 1}', ...more }));
-    publish(site, edge, filesIn(guide, name));
+    publishGuidePage(site, edge, filesOfSection(guide, name));
     const asked: string[] = [];
-    site.server = serving(async ({ url }) => {
+    site.server = toNodeServer(async ({ url }) => {
       asked.push(new URL(url).search);
       return new Response(await sign(await provider.claims(user, settings), `${name}|alice`));
     });
@@ -125,12 +133,12 @@ describe.skipIf(noBrowser())('a page of an identity provider', () => {
 
   test.each(Object.keys(PROVIDERS))('%s answers who may ask the agent, whatever a user has written', async (name) => {
     const { site, edge, seen, asked } = await open(name, { trusted: MAY, written: WISH });
-    expect(await ask(seen, 'Where is my parcel?')).toContain(ANSWER);
+    expect(await askByForm(seen, 'Where is my parcel?')).toContain(ANSWER);
     const token = await expectBound(seen, site, edge, 'Where is my parcel?');
     expect(decodeJwt(token).sub).toBe(`${name}|alice`);
     const wished = await fetch(`${edge.url}/messages`, {
       method: 'POST',
-      headers: { 'content-type': 'application/json', origin: site.origin, ...bearer(token) },
+      headers: { 'content-type': 'application/json', origin: site.origin, ...bearerHeader(token) },
       body: JSON.stringify({ agent: 'secret', conversation: 'c1', messages: [{ role: 'user', content: 'Hi' }] }),
     });
     expect([wished.status, await wished.text()]).toEqual([403, expect.stringContaining('support')]);
@@ -140,7 +148,7 @@ describe.skipIf(noBrowser())('a page of an identity provider', () => {
     if (name === 'Clerk') expect(asked).toEqual(['?template=sluice']);
   });
 
-  test.each(['Auth0', 'Supabase'].slice(0, runs(2)))(
+  test.each(['Auth0', 'Supabase'].slice(0, caseCount(2)))(
     '%s refuses who has no such claim, until JWT_ONLY says what counts',
     async (name) => {
       const none = { trusted: {}, written: WISH };
@@ -149,21 +157,21 @@ describe.skipIf(noBrowser())('a page of an identity provider', () => {
       await closed.seen.page.getByRole('button', { name: 'Ask' }).click();
       await closed.seen.page.getByRole('alert').getByText('JWT_ONLY does not say what counts').waitFor();
       const opened = await open(name, none, { JWT_ONLY: '{"agents": ["support"]}' });
-      expect(await ask(opened.seen, 'Hello?')).toContain(ANSWER);
+      expect(await askByForm(opened.seen, 'Hello?')).toContain(ANSWER);
       await expectBound(opened.seen, opened.site, opened.edge, 'Hello?');
     },
   );
 
   test('Clerk gives who has no metadata what the template says', async () => {
     const { site, edge, seen } = await open('Clerk', { written: WISH });
-    expect(await ask(seen, 'Hello?')).toContain(ANSWER);
+    expect(await askByForm(seen, 'Hello?')).toContain(ANSWER);
     await expectBound(seen, site, edge, 'Hello?');
   });
 });
 
 test('no page of the guide has a secret', () => {
   const pages = ['The page', 'Auth0', 'Clerk', 'Supabase', 'Visitors without a login'].map((heading) => [
-    ...filesIn(guide, heading).values(),
+    ...filesOfSection(guide, heading).values(),
   ]);
   expect(pages.flat()).toHaveLength(8);
   expect(pages.flat().join('\n')).not.toMatch(/process\.env|ADMIN|SECRET/);

@@ -7,36 +7,46 @@ import { dirname, join } from 'node:path';
 import { decodeJwt } from 'jose';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { createClient } from '#client/index.ts';
-import { barriersOn } from '#test/support/axe.ts';
-import { noBrowser } from '#test/support/browser.ts';
-import { bundle } from '#test/support/bundle.ts';
+import { findBarriers } from '#test/support/axe.ts';
+import { isBrowserMissing } from '#test/support/browser.ts';
+import { bundleForBrowser } from '#test/support/bundle.ts';
 import { type Edge, startSimulatingEdge } from '#test/support/edge.ts';
-import { ANSWER, type Frontend, placed, serving, sharedFrontends, startFrontend } from '#test/support/frontend.ts';
-import { filesIn, readGuide } from '#test/support/guides.ts';
+import {
+  ANSWER,
+  type Frontend,
+  openSharedFrontends,
+  replaceAddresses,
+  startFrontend,
+  toNodeServer,
+} from '#test/support/frontend.ts';
+import { filesOfSection, readGuide } from '#test/support/guides.ts';
 import { root } from '#test/support/root.ts';
-import { SECRET, tokenOf } from '#test/support/tokens.ts';
+import { createToken, SECRET } from '#test/support/tokens.ts';
 
 const guide = await readGuide('react');
-const { startBoth, visit } = sharedFrontends();
+const { startSiteAndEdge: startBoth, openPage: visit } = openSharedFrontends();
 
 /** Puts the guide's page on a site, with other files in place of those of the same name. */
 async function publishPage(site: Frontend, edge: Edge, others: ReadonlyMap<string, string> = new Map()) {
-  const files = new Map([...filesIn(guide, 'Make the folder'), ...others]);
+  const files = new Map([...filesOfSection(guide, 'Make the folder'), ...others]);
   const folder = await mkdtemp(join(tmpdir(), 'sluice-react-'));
   onTestFinished(() => rm(folder, { recursive: true, force: true }));
   await symlink(join(root, 'node_modules'), join(folder, 'node_modules'));
   for (const [name, code] of files) {
     await mkdir(dirname(join(folder, name)), { recursive: true });
     const address = JSON.stringify(edge.url);
-    await writeFile(join(folder, name), placed(code, site, edge).replace('import.meta.env.VITE_EDGE', address));
+    await writeFile(
+      join(folder, name),
+      replaceAddresses(code, site, edge).replace('import.meta.env.VITE_EDGE', address),
+    );
   }
-  const main = await bundle(`import ${JSON.stringify(join(folder, 'src/main.jsx'))};`);
+  const main = await bundleForBrowser(`import ${JSON.stringify(join(folder, 'src/main.jsx'))};`);
   site.files.set('main.js', main);
   site.files.set('src/style.css', files.get('src/style.css') ?? '');
   site.files.set('index.html', (files.get('index.html') ?? '').replace('/src/main.jsx', '/main.js'));
 }
 
-describe.skipIf(noBrowser())('the React page', () => {
+describe.skipIf(isBrowserMissing())('the React page', () => {
   /** A site with the page, open on a conversation whose call of a tool waits. */
   async function openWaiting() {
     let calls = 0;
@@ -60,10 +70,10 @@ describe.skipIf(noBrowser())('the React page', () => {
     const run = { url: `http://${host}/deploy`, approval: 'always' as const };
     const properties = { to: { enum: ['staging'] } };
     const deploy = { name: 'deploy', input_schema: { type: 'object' as const, properties, required: ['to'] }, run };
-    const token = await tokenOf('alice', ['messages', 'tools', 'prefixes']);
+    const token = await createToken('alice', ['messages', 'tools', 'prefixes']);
     const client = createClient({ baseURL: edge.url, token });
     await client.agents.put('support', { model: 'claude-haiku-5-5', max_tokens: 2_048, tools: [deploy] });
-    site.server = serving(() => Response.json({ token }));
+    site.server = toNodeServer(() => Response.json({ token }));
     await publishPage(site, edge);
     const seen = await visit(site, edge);
     await seen.page.getByRole('textbox').fill('Please deploy.');
@@ -75,7 +85,7 @@ describe.skipIf(noBrowser())('the React page', () => {
   test.each(['Approve', 'Deny'])('asks before a call, and shows it once: %s', async (decision) => {
     const { page, faults, calls } = await openWaiting();
     expect(await page.getByRole('button', { name: 'Send' }).isDisabled()).toBe(true);
-    expect(await barriersOn(page)).toEqual([]);
+    expect(await findBarriers(page)).toEqual([]);
     // A page that is loaded again asks, too.
     await page.reload();
     const card = page.getByRole('group', { name: 'Approval of deploy' });
@@ -102,10 +112,10 @@ describe.skipIf(noBrowser())('the React page', () => {
     const { site, edge } = await startBoth();
     await publishPage(site, edge);
     site.server = ({ socket }) => void socket.destroy();
-    const { page, sent, faults } = await visit(site, edge);
+    const { page, sentRequests: sent, faults } = await visit(site, edge);
     await page.getByRole('alert').getByText('The chat cannot be reached now.').waitFor();
     faults.length = 0;
-    site.server = serving(() => Response.json({ error: 'Log in first.' }, { status: 401 }));
+    site.server = toNodeServer(() => Response.json({ error: 'Log in first.' }, { status: 401 }));
     await page.getByRole('button', { name: 'Try again' }).click();
     await page.getByRole('alert').getByText('Log in first.').waitFor();
     expect(await page.getByRole('link', { name: 'Log in' }).getAttribute('href')).toBe('/login');
@@ -113,8 +123,8 @@ describe.skipIf(noBrowser())('the React page', () => {
     expect([sent, faults.splice(0)]).toEqual([[], [expect.stringContaining('401')]]);
 
     const only = { agents: ['support'], conversations: ['web-*'], origins: [site.origin], approvals: true };
-    const token = await tokenOf('alice', ['messages'], { only });
-    site.server = serving(() => Response.json({ token }));
+    const token = await createToken('alice', ['messages'], { only });
+    site.server = toNodeServer(() => Response.json({ token }));
     await page.setViewportSize({ width: 600, height: 300 });
     await page.reload();
     await page.getByText('Ask something.').waitFor();
@@ -140,7 +150,7 @@ describe.skipIf(noBrowser())('the React page', () => {
 
 describe('the words of the React page', () => {
   const load = async () => {
-    const code = filesIn(guide, 'Make the folder').get('src/words.js') ?? '';
+    const code = filesOfSection(guide, 'Make the folder').get('src/words.js') ?? '';
     return (await import(`data:text/javascript,${encodeURIComponent(code)}`)) as {
       sentence(error: object): string;
       money(usd: number): string;

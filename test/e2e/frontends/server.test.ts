@@ -8,23 +8,30 @@ import { decodeJwt } from 'jose';
 import type { Page } from 'playwright-core';
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { createClient } from '#client/index.ts';
-import { noBrowser } from '#test/support/browser.ts';
-import { bundle } from '#test/support/bundle.ts';
+import { isBrowserMissing } from '#test/support/browser.ts';
+import { bundleForBrowser } from '#test/support/bundle.ts';
 import { type Edge, startSimulatingEdge } from '#test/support/edge.ts';
-import { ANSWER, ask, type Frontend, type NodeServer, publish, sharedFrontends } from '#test/support/frontend.ts';
-import { filesIn, readGuide } from '#test/support/guides.ts';
+import {
+  ANSWER,
+  askByForm,
+  type Frontend,
+  type NodeServer,
+  openSharedFrontends,
+  publishGuidePage,
+} from '#test/support/frontend.ts';
+import { filesOfSection, readGuide } from '#test/support/guides.ts';
 import { root } from '#test/support/root.ts';
-import { SECRET, tokenOf } from '#test/support/tokens.ts';
+import { createToken, SECRET } from '#test/support/tokens.ts';
 
 /** More than half of the 15 minutes for which a token holds. */
 const PAST_HALF_MS = 8 * 60_000;
 const react = await readGuide('react');
 const nextjs = await readGuide('nextjs');
-const { startBoth, visit, expectBound } = sharedFrontends();
+const { startSiteAndEdge: startBoth, openPage: visit, expectRestrictedAnswer: expectBound } = openSharedFrontends();
 
-describe.skipIf(noBrowser())('a page whose server mints', () => {
-  const files = filesIn(react, 'The server');
-  const pageFiles = new Map([['token.js', filesIn(react, 'Make the folder').get('src/token.js') ?? '']]);
+describe.skipIf(isBrowserMissing())('a page whose server mints', () => {
+  const files = filesOfSection(react, 'The server');
+  const pageFiles = new Map([['token.js', filesOfSection(react, 'Make the folder').get('src/token.js') ?? '']]);
 
   /** Writes a server of the guide into a folder of its own, with its settings. @returns where its file is */
   async function writeServer(name: string, code: ReadonlyMap<string, string>, site: Frontend, edge: Edge) {
@@ -37,7 +44,7 @@ describe.skipIf(noBrowser())('a page whose server mints', () => {
       await writeFile(join(folder, file), text);
     }
     vi.stubEnv('SLUICE_URL', edge.url);
-    vi.stubEnv('SLUICE_ADMIN_TOKEN', await tokenOf('backend', ['admin']));
+    vi.stubEnv('SLUICE_ADMIN_TOKEN', await createToken('backend', ['admin']));
     vi.stubEnv('PAGE_ORIGIN', site.origin);
     vi.stubEnv('PORT', '0');
     // In tests Express does not log what has failed.
@@ -62,7 +69,7 @@ describe.skipIf(noBrowser())('a page whose server mints', () => {
 
   test('answers, and renews its token without the server', async () => {
     const { site, edge } = await startBoth();
-    publish(site, edge, pageFiles);
+    publishGuidePage(site, edge, pageFiles);
     let minted = 0;
     const server = await serverOf(site, edge);
     site.server = (request, response) => {
@@ -73,8 +80,8 @@ describe.skipIf(noBrowser())('a page whose server mints', () => {
       await asAlice(site)(page);
       await page.clock.install();
     });
-    expect(seen.sent).toEqual([]);
-    expect(await ask(seen, 'Where is my parcel?')).toContain(ANSWER);
+    expect(seen.sentRequests).toEqual([]);
+    expect(await askByForm(seen, 'Where is my parcel?')).toContain(ANSWER);
     const first = await expectBound(seen, site, edge, 'Where is my parcel?');
     expect(decodeJwt(first)).toMatchObject({
       sub: 'alice',
@@ -82,9 +89,9 @@ describe.skipIf(noBrowser())('a page whose server mints', () => {
     });
 
     await seen.page.clock.fastForward(PAST_HALF_MS);
-    expect(seen.sent.map(({ path }) => path)).toEqual(['/messages']);
-    expect(await ask(seen, 'And now?')).toContain(ANSWER);
-    expect(seen.sent.map(({ path }) => path)).toEqual(['/messages', '/tokens/renew', '/messages']);
+    expect(seen.sentRequests.map(({ path }) => path)).toEqual(['/messages']);
+    expect(await askByForm(seen, 'And now?')).toContain(ANSWER);
+    expect(seen.sentRequests.map(({ path }) => path)).toEqual(['/messages', '/tokens/renew', '/messages']);
     const second = await expectBound(seen, site, edge, 'And now?');
     expect(decodeJwt(second).jti).toBe(decodeJwt(first).jti);
     expect(minted).toBe(1);
@@ -92,18 +99,18 @@ describe.skipIf(noBrowser())('a page whose server mints', () => {
 
   test('tells who has not logged in', async () => {
     const { site, edge } = await startBoth();
-    publish(site, edge, pageFiles);
+    publishGuidePage(site, edge, pageFiles);
     site.server = await serverOf(site, edge);
     const seen = await visit(site, edge);
-    expect(await ask(seen, 'Hello?')).toContain('Log in first.');
-    expect(seen.sent).toEqual([]);
+    expect(await askByForm(seen, 'Hello?')).toContain('Log in first.');
+    expect(seen.sentRequests).toEqual([]);
   });
 
   test('tells when the edge gives no token, and sends nothing in its place', async () => {
     const { site, edge } = await startBoth();
-    publish(site, edge, pageFiles);
+    publishGuidePage(site, edge, pageFiles);
     const server = await serverOf(site, edge);
-    vi.stubEnv('SLUICE_ADMIN_TOKEN', await tokenOf('backend', ['messages']));
+    vi.stubEnv('SLUICE_ADMIN_TOKEN', await createToken('backend', ['messages']));
     const logged = vi.spyOn(console, 'error').mockImplementation(() => {});
     onTestFinished(() => logged.mockRestore());
     let answer = 0;
@@ -114,8 +121,8 @@ describe.skipIf(noBrowser())('a page whose server mints', () => {
       return server(request, response);
     };
     const seen = await visit(site, edge, asAlice(site));
-    expect(await ask(seen, 'Hello?')).toContain('The chat cannot be reached now.');
-    expect([answer, seen.sent]).toEqual([500, []]);
+    expect(await askByForm(seen, 'Hello?')).toContain('The chat cannot be reached now.');
+    expect([answer, seen.sentRequests]).toEqual([500, []]);
     expect(String(logged.mock.calls[0]?.[0])).toContain('Sluice returned no token: 403');
   });
 
@@ -123,12 +130,15 @@ describe.skipIf(noBrowser())('a page whose server mints', () => {
 
   /** Makes the route of Next.js. @returns a function that makes the client of a user, whose requests go through it */
   async function routeOf(site: Frontend, edge: Edge) {
-    const code = new Map(['The login', 'Forward requests'].flatMap((heading) => [...filesIn(nextjs, heading)]));
+    const code = new Map(['The login', 'Forward requests'].flatMap((heading) => [...filesOfSection(nextjs, heading)]));
     const route = await writeServer('app/edge/[...path]/route.js', code, site, edge);
     // The client's source stands for its package.
     const bundled = join(dirname(route), 'bundled.js');
     const session = JSON.stringify(join(dirname(route), '../../../session.js'));
-    await writeFile(bundled, await bundle(`export * from ${JSON.stringify(route)}; export { logIn } from ${session};`));
+    await writeFile(
+      bundled,
+      await bundleForBrowser(`export * from ${JSON.stringify(route)}; export { logIn } from ${session};`),
+    );
     const { GET, logIn } = (await import(/* @vite-ignore */ pathToFileURL(bundled).href)) as Record<string, unknown>;
     const passOn = GET as PassOn;
     const cookieOf = logIn as (user: string) => string;
@@ -168,7 +178,7 @@ describe.skipIf(noBrowser())('a page whose server mints', () => {
     const slow = { SIMULATOR_TTFT_MS: '0', SIMULATOR_TOKENS_PER_SECOND: '10' };
     const edge = await startSimulatingEdge({ SIGNING_SECRET: SECRET, ...slow });
     onTestFinished(() => edge.stop());
-    const admin = createClient({ baseURL: edge.url, token: await tokenOf('backend', ['admin']) });
+    const admin = createClient({ baseURL: edge.url, token: await createToken('backend', ['admin']) });
     await admin.agents.put('support', { model: 'claude-haiku-5-5', max_tokens: 8_000 });
     const { ask, cookieOf } = await routeOf(site, edge);
     const json = { 'content-type': 'application/json' };

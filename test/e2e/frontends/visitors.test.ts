@@ -2,14 +2,21 @@
 import { json } from 'node:stream/consumers';
 import { decodeJwt } from 'jose';
 import { describe, expect, inject, onTestFinished, test } from 'vitest';
-import { noBrowser } from '#test/support/browser.ts';
-import { ANSWER, ask, guide, publish, sharedFrontends, startFrontend } from '#test/support/frontend.ts';
-import { filesIn } from '#test/support/guides.ts';
+import { isBrowserMissing } from '#test/support/browser.ts';
+import {
+  ANSWER,
+  askByForm,
+  guide,
+  openSharedFrontends,
+  publishGuidePage,
+  startFrontend,
+} from '#test/support/frontend.ts';
+import { filesOfSection } from '#test/support/guides.ts';
 
 const API_JS = 'https://challenges.cloudflare.com/turnstile/v0/api.js*';
 /** More than half of the hour for which a visitor's token holds. */
 const PAST_HALF_MS = 31 * 60_000;
-const { startBoth, visit, expectBound } = sharedFrontends();
+const { startSiteAndEdge: startBoth, openPage: visit, expectRestrictedAnswer: expectBound } = openSharedFrontends();
 
 /**
  * A stand-in for Turnstile's script: a widget answers soon after it is rendered, and a second one in the same place does not.
@@ -28,8 +35,8 @@ const TURNSTILE = `
     remove(widget) { rendered.delete(widget); },
   };`;
 
-describe.skipIf(noBrowser())('a static page for visitors', () => {
-  const files = filesIn(guide, 'Visitors without a login');
+describe.skipIf(isBrowserMissing())('a static page for visitors', () => {
+  const files = filesOfSection(guide, 'Visitors without a login');
 
   /** What stands in for Turnstile where the edge asks it: an answer is good once, or again for the same question. */
   async function startVerifier(expired: readonly string[] = []) {
@@ -61,7 +68,7 @@ describe.skipIf(noBrowser())('a static page for visitors', () => {
       TURNSTILE_VERIFY_URL: verifier.url,
     });
     const { site, edge } = await startBoth(settings, inject('worker'));
-    publish(site, edge, files);
+    publishGuidePage(site, edge, files);
     const seen = await visit(site, edge, async (page) => {
       await page.route(API_JS, (route) => route.fulfill({ contentType: 'text/javascript', body: script }));
       await page.clock.install();
@@ -71,34 +78,39 @@ describe.skipIf(noBrowser())('a static page for visitors', () => {
 
   test('answers, and renews its token without another look at the browser', async () => {
     const { site, edge, seen, verified } = await open();
-    expect(seen.sent).toEqual([]);
-    expect(await ask(seen, 'Do you deliver?')).toContain(ANSWER);
+    expect(seen.sentRequests).toEqual([]);
+    expect(await askByForm(seen, 'Do you deliver?')).toContain(ANSWER);
     const first = await expectBound(seen, site, edge, 'Do you deliver?');
     expect(decodeJwt(first)).toMatchObject({ only: { agents: ['support'], origins: [site.origin] } });
     await seen.page.clock.fastForward(PAST_HALF_MS);
-    expect(await ask(seen, 'When?')).toContain(ANSWER);
+    expect(await askByForm(seen, 'When?')).toContain(ANSWER);
     const second = await expectBound(seen, site, edge, 'When?');
-    expect(seen.sent.map(({ path }) => path)).toEqual(['/tokens/visitor', '/messages', '/tokens/renew', '/messages']);
+    expect(seen.sentRequests.map(({ path }) => path)).toEqual([
+      '/tokens/visitor',
+      '/messages',
+      '/tokens/renew',
+      '/messages',
+    ]);
     expect(decodeJwt(second)).toMatchObject({ jti: decodeJwt(first).jti, sub: decodeJwt(first).sub });
     expect(verified.map(({ response }) => response)).toEqual(['answer-1']);
   });
 
   test('becomes a new visitor when the edge does not renew its token any more', async () => {
     const { site, edge, seen, verified } = await open();
-    expect(await ask(seen, 'Do you deliver?')).toContain(ANSWER);
+    expect(await askByForm(seen, 'Do you deliver?')).toContain(ANSWER);
     const first = await expectBound(seen, site, edge, 'Do you deliver?');
     await seen.page.route(`${edge.url}/tokens/renew`, (route) =>
       route.fulfill({ status: 401, headers: { 'access-control-allow-origin': site.origin }, json: {} }),
     );
     await seen.page.clock.fastForward(PAST_HALF_MS);
-    expect(await ask(seen, 'Hello again.')).toContain(ANSWER);
+    expect(await askByForm(seen, 'Hello again.')).toContain(ANSWER);
     expect(verified.map(({ response }) => response)).toEqual(['answer-1', 'answer-2']);
-    expect(decodeJwt(seen.sent.at(-1)?.token ?? '').sub).not.toBe(decodeJwt(first).sub);
+    expect(decodeJwt(seen.sentRequests.at(-1)?.token ?? '').sub).not.toBe(decodeJwt(first).sub);
   });
 
   test('asks the widget once more when its answer has expired', async () => {
     const { seen, verified } = await open({ expired: ['answer-1'] });
-    expect(await ask(seen, 'Do you deliver?')).toContain(ANSWER);
+    expect(await askByForm(seen, 'Do you deliver?')).toContain(ANSWER);
     expect(verified.map(({ response }) => response)).toEqual(['answer-1', 'answer-2']);
   });
 
@@ -113,9 +125,9 @@ describe.skipIf(noBrowser())('a static page for visitors', () => {
       ['', 'Turnstile was not loaded'],
     ] as const) {
       const { seen } = await open({ script });
-      expect(await ask(seen, 'Hello?')).toContain(told);
-      expect(await ask(seen, 'Hello?')).toContain(told);
-      expect(seen.sent).toEqual([]);
+      expect(await askByForm(seen, 'Hello?')).toContain(told);
+      expect(await askByForm(seen, 'Hello?')).toContain(told);
+      expect(seen.sentRequests).toEqual([]);
     }
   });
 });

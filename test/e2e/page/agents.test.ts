@@ -1,18 +1,18 @@
 import { beforeEach, describe, expect, test } from 'vitest';
 import type { Client } from '#client/index.ts';
 import type { AgentContent } from '#edge/plugins/agents/agents-answers.schema.ts';
-import { barriersOn } from '#test/support/axe.ts';
-import { noBrowser } from '#test/support/browser.ts';
-import { answered, ask, servedPage } from '#test/support/page.ts';
+import { findBarriers } from '#test/support/axe.ts';
+import { isBrowserMissing } from '#test/support/browser.ts';
+import { askQuestion, openServedPage, waitForAnswer } from '#test/support/page.ts';
 
 const HAIKU = 'claude-haiku-5-5';
 const PHONE = { width: 390, height: 844 };
 
 // Forms, deletions and decisions are in test/page/agents/ and test/page/chat/.
-describe.skipIf(noBrowser())('Agents in the page, in Chromium', () => {
+describe.skipIf(isBrowserMissing())('Agents in the page, in Chromium', () => {
   let client: Client;
-  const server = servedPage();
-  const { inPage } = server;
+  const server = openServedPage();
+  const { runInPage: inPage } = server;
 
   beforeEach(() => {
     ({ client } = server);
@@ -30,7 +30,7 @@ describe.skipIf(noBrowser())('Agents in the page, in Chromium', () => {
       await page.getByText(/^No agents yet/).waitFor();
       await page.getByRole('button', { name: 'Fill in an example' }).click();
       await expect.poll(() => page.getByLabel('Name', { exact: true }).inputValue()).toBe('porter');
-      expect(await barriersOn(page)).toEqual([]);
+      expect(await findBarriers(page)).toEqual([]);
       await page.getByText('More fields, as JSON').click();
       await page.getByLabel('More fields').fill('{"stop_sequences": ["END"]}');
       await page.getByRole('button', { name: 'Store agent' }).click();
@@ -47,7 +47,7 @@ describe.skipIf(noBrowser())('Agents in the page, in Chromium', () => {
       const second = await stored('porter');
       expect(second).toMatchObject({ stop_sequences: ['END'], limits: { max_turns: 7 } });
       await page.setViewportSize(PHONE);
-      expect(await barriersOn(page)).toEqual([]);
+      expect(await findBarriers(page)).toEqual([]);
       expect(await page.evaluate(() => document.documentElement.scrollWidth - innerWidth)).toBe(0);
       // Both are kept.
       expect(await stored(first.version)).toMatchObject({ limits: { max_turns: 4 } });
@@ -58,8 +58,8 @@ describe.skipIf(noBrowser())('Agents in the page, in Chromium', () => {
       await page.getByRole('button', { name: 'Options' }).click();
       for (const name of ['Tools', 'Edge tools']) expect(await chip(name).isDisabled()).toBe(true);
       await page.keyboard.press('Escape');
-      await ask(page, 'Call edge_clock, please.');
-      await answered(page);
+      await askQuestion(page, 'Call edge_clock, please.');
+      await waitForAnswer(page);
       await page.locator('.edge-call[data-state=done]').first().waitFor();
       const tag = page.locator('.talk-head').getByRole('link', { name: /^porter/ });
       const short = second.version.slice('porter@'.length, 'porter@'.length + 8);
@@ -67,7 +67,7 @@ describe.skipIf(noBrowser())('Agents in the page, in Chromium', () => {
       await store('porter', { description: 'Another one' });
       await page.reload();
       await expect.poll(() => tag.textContent()).toMatch(/ · older$/);
-      expect(await barriersOn(page, '.talk-head')).toEqual([]);
+      expect(await findBarriers(page, '.talk-head')).toEqual([]);
       await page.getByRole('button', { name: 'Start anew' }).click();
       await page.getByText('Try porter.').waitFor();
     }, '/#/agents'));
@@ -107,7 +107,7 @@ describe.skipIf(noBrowser())('Agents in the page, in Chromium', () => {
       await versions.first().getByText('current').waitFor();
       await expect.poll(() => versions.locator('td:nth-child(4)').allTextContents()).toEqual(['1', '0']);
       expect(new Set(await scrolling())).toEqual(new Set([0]));
-      expect(await barriersOn(page)).toEqual([]);
+      expect(await findBarriers(page)).toEqual([]);
       await page.getByRole('link', { name: 'a-gate' }).click();
       await page.getByRole('article', { name: 'You' }).getByText('what is a gate').waitFor();
     }, '/#/agents');
@@ -122,7 +122,7 @@ describe.skipIf(noBrowser())('Agents in the page, in Chromium', () => {
       // What is counted is the agent's prompt, at its model's price.
       await page.getByText(/^\d+ tokens · \$0\.0+\d+ to send$/).waitFor();
       await page.getByRole('button', { name: 'Send' }).click();
-      await answered(page);
+      await waitForAnswer(page);
       await page.getByRole('article', { name: 'Answer' }).getByText('Claude Sonnet 5').waitFor();
       await page.locator('.talk-head').getByRole('link', { name: 'keeper' }).waitFor();
       await expect.poll(() => who.isDisabled()).toBe(true);
@@ -130,7 +130,7 @@ describe.skipIf(noBrowser())('Agents in the page, in Chromium', () => {
       const id = decodeURIComponent(new URL(page.url()).hash.split('/')[2] ?? '');
       expect((await client.conversations.get(id)).agent?.name).toBe('keeper');
       await page.reload();
-      await answered(page);
+      await waitForAnswer(page);
       await expect.poll(() => who.locator('option:checked').textContent()).toBe('keeper');
       // In other places a model is chosen as before.
       await page.getByRole('button', { name: 'New conversation' }).click();
@@ -147,11 +147,11 @@ describe.skipIf(noBrowser())('Agents in the page, in Chromium', () => {
       await page.getByRole('combobox', { name: 'Model or agent' }).selectOption({ label: 'router' });
       await page.getByRole('textbox', { name: 'Message' }).fill('In one sentence: what is a gate?');
       await page.getByRole('button', { name: 'Send' }).click();
-      await answered(page);
+      await waitForAnswer(page);
       const why = page.getByRole('article', { name: 'Answer' }).getByText('model: easy');
       await why.waitFor();
       await page.reload();
-      await answered(page);
+      await waitForAnswer(page);
       await why.waitFor();
     });
   });
@@ -161,7 +161,7 @@ describe.skipIf(noBrowser())('Agents in the page, in Chromium', () => {
       name: 'order_bread',
       description: 'Orders bread.',
       input_schema: { type: 'object' as const, properties: { loaves: { type: 'integer' as const, minimum: 1 } } },
-      run: { url: `${server.shop}/order`, approval: 'always' as const },
+      run: { url: `${server.shopUrl}/order`, approval: 'always' as const },
     };
     await store('baker', { description: 'Orders bread', tools: [order] });
     await client.conversations.create({ id: 'bread', title: 'Bread for Monday', agent: 'baker' });
@@ -179,19 +179,19 @@ describe.skipIf(noBrowser())('Agents in the page, in Chromium', () => {
       const card = page.getByRole('region', { name: 'Approval of order_bread' });
       await card.getByText('needs your approval').waitFor();
       await expect.poll(() => page.locator('.edge-call-state').textContent()).toBe('waiting for approval');
-      expect(await barriersOn(page)).toEqual([]);
+      expect(await findBarriers(page)).toEqual([]);
       await page.getByRole('textbox', { name: 'Message' }).fill('And a cake?');
       await card.getByRole('textbox', { name: 'Input' }).fill('{"loaves": 12}');
       await card.getByRole('button', { name: 'Approve with this input' }).click();
       await card.waitFor({ state: 'detached' });
-      await answered(page);
+      await waitForAnswer(page);
       // The shop gives back what was ordered.
       await expect.poll(() => page.locator('.edge-call').textContent()).toMatch(/"ordered":.*"loaves": 12/s);
       // What was typed meanwhile is still there, and can be sent now.
       await expect.poll(() => page.getByRole('textbox', { name: 'Message' }).inputValue()).toBe('And a cake?');
       await expect.poll(() => page.getByRole('button', { name: 'Send' }).isEnabled()).toBe(true);
       await page.reload();
-      await answered(page);
+      await waitForAnswer(page);
       await expect.poll(() => page.getByRole('region', { name: /^Approval of/ }).count()).toBe(0);
     }, '/#/agents');
   });
@@ -216,7 +216,7 @@ describe.skipIf(noBrowser())('Agents in the page, in Chromium', () => {
       await subagent.getByText(/^\$0\.0+\d+$/).waitFor();
       await subagent.getByRole('link', { name: 'Open' }).click();
       await page.waitForURL(/sub_[0-9a-f]{32}$/);
-      await answered(page);
+      await waitForAnswer(page);
     }, '/#/chat/search');
   });
 });

@@ -1,17 +1,25 @@
 import { describe, expect, test } from 'vitest';
-import { barriersOn } from '#test/support/axe.ts';
-import { noBrowser } from '#test/support/browser.ts';
-import { answered, answerWith, ask, lastAnswer, type OpenPage, servedPage, simulate } from '#test/support/page.ts';
+import { findBarriers } from '#test/support/axe.ts';
+import { isBrowserMissing } from '#test/support/browser.ts';
+import {
+  askQuestion,
+  askWithAnswer,
+  lastAnswerOf,
+  type OpenPage,
+  openServedPage,
+  setSimulatorFaults,
+  waitForAnswer,
+} from '#test/support/page.ts';
 
 const LONG = 'Explain in 250 words what a lock gate is.';
 
-describe.skipIf(noBrowser())('Chat, in Chromium', () => {
-  const server = servedPage();
-  const { inPage } = server;
+describe.skipIf(isBrowserMissing())('Chat, in Chromium', () => {
+  const server = openServedPage();
+  const { runInPage: inPage } = server;
 
   /** The text of the last answer, once some of it is there. */
   const shown = async ({ page }: OpenPage, characters: number) => {
-    const text = lastAnswer(page).locator('.markdown');
+    const text = lastAnswerOf(page).locator('.markdown');
     await expect
       .poll(async () => (await text.textContent().catch(() => '')) ?? '')
       .toMatch(new RegExp(`.{${characters}}`, 's'));
@@ -35,19 +43,19 @@ describe.skipIf(noBrowser())('Chat, in Chromium', () => {
     inPage(async (opened) => {
       const { page } = opened;
       await page.getByText('Simulator.').waitFor();
-      await simulate(page, 'tps=400');
+      await setSimulatorFaults(page, 'tps=400');
       await page.getByRole('textbox', { name: 'Message' }).fill(LONG);
       await page.getByText(/^\d+ tokens · \$[\d.]+ to send$/).waitFor();
       await page.getByRole('button', { name: 'Send' }).click();
       const text = await begun(opened);
       const early = (await text.textContent()) ?? '';
-      await answered(page);
+      await waitForAnswer(page);
       const whole = (await text.textContent()) ?? '';
       expect(whole.length).toBeGreaterThan(early.length);
       expect(whole.startsWith(early.slice(0, -20))).toBe(true);
-      await expect.poll(() => lastAnswer(page).locator('.figures').textContent()).toMatch(/\d+ in\d+ out$/);
+      await expect.poll(() => lastAnswerOf(page).locator('.figures').textContent()).toMatch(/\d+ in\d+ out$/);
       // What it has cost stands with what can be done with it.
-      const cost = lastAnswer(page).getByRole('toolbar', { name: 'Actions' }).locator('.cost');
+      const cost = lastAnswerOf(page).getByRole('toolbar', { name: 'Actions' }).locator('.cost');
       await expect.poll(() => cost.textContent()).toMatch(/^0\.0\d+ ¢\$0\.000\d+$/);
       await expect.poll(() => cost.getByTitle(/^\$0\.000\d+$/).count()).toBe(1);
       // It has grown beyond the window: who was at the end is still there.
@@ -63,31 +71,31 @@ describe.skipIf(noBrowser())('Chat, in Chromium', () => {
     inPage(async (opened) => {
       const { page } = opened;
       // It still comes when a slow machine has loaded the page again.
-      await simulate(page, 'tps=20');
-      await ask(page, LONG);
+      await setSimulatorFaults(page, 'tps=20');
+      await askQuestion(page, LONG);
       const early = (await (await begun(opened)).textContent()) ?? '';
       await page.reload();
       await page.getByRole('article', { name: 'You' }).getByText(LONG).waitFor();
       const text = await shown(opened, early.length + 40);
       expect((await text.textContent())?.startsWith(early.slice(0, -20))).toBe(true);
       await page.getByRole('button', { name: 'Stop' }).click();
-      await answered(page);
+      await waitForAnswer(page);
       // It was asked once: the history has one question and one answer.
       await expect.poll(() => page.getByRole('article').count()).toBe(2);
     }));
 
   test('edits, regenerates, forks, renames and deletes', () =>
     inPage(async ({ page }) => {
-      await ask(page, 'In one sentence: what is a weir?');
-      await answered(page);
+      await askQuestion(page, 'In one sentence: what is a weir?');
+      await waitForAnswer(page);
       await page.getByRole('article', { name: 'You' }).getByRole('button', { name: 'Edit and ask again' }).click();
-      await ask(page, 'In one sentence: what is a sluice?');
-      await lastAnswer(page).getByText('what is a sluice').waitFor();
-      await answered(page);
+      await askQuestion(page, 'In one sentence: what is a sluice?');
+      await lastAnswerOf(page).getByText('what is a sluice').waitFor();
+      await waitForAnswer(page);
       await expect.poll(() => page.getByRole('article').count()).toBe(2);
       await page.getByRole('button', { name: 'Regenerate' }).click();
       await page.getByText('3/3').waitFor();
-      await answered(page);
+      await waitForAnswer(page);
       await expect.poll(() => page.getByRole('article').count()).toBe(2);
       // What was replaced is there, in the list it is one conversation.
       await page.getByRole('button', { name: 'Previous branch' }).click();
@@ -112,9 +120,9 @@ describe.skipIf(noBrowser())('Chat, in Chromium', () => {
       await page.getByRole('button', { name: 'Fork from here' }).click();
       await page.waitForURL((url) => url.href !== original);
       await page.getByRole('heading', { name: /\(fork\)$/ }).waitFor();
-      await ask(page, 'And in one sentence: a ford?');
+      await askQuestion(page, 'And in one sentence: a ford?');
       await expect.poll(() => page.getByRole('article').count()).toBe(4);
-      await answered(page);
+      await waitForAnswer(page);
 
       const list = page.getByRole('navigation', { name: 'Conversations' });
       const fork = list.getByRole('listitem').filter({ hasText: '(fork)' });
@@ -142,9 +150,9 @@ describe.skipIf(noBrowser())('Chat, in Chromium', () => {
   test('keeps the answer that was to be replaced when the new one is refused', () =>
     inPage(async (opened) => {
       const { page, faults } = opened;
-      await ask(page, 'In one sentence: what is a canal?');
-      await answered(page);
-      const said = await lastAnswer(page).locator('.markdown').textContent();
+      await askQuestion(page, 'In one sentence: what is a canal?');
+      await waitForAnswer(page);
+      const said = await lastAnswerOf(page).locator('.markdown').textContent();
       const refused = { type: 'billing_error', message: 'The daily spend limit is reached.' };
       await page.route('**/messages', (route) =>
         route.request().method() === 'POST'
@@ -159,31 +167,31 @@ describe.skipIf(noBrowser())('Chat, in Chromium', () => {
       await page.getByRole('button', { name: 'Regenerate' }).click();
       await page.getByText('Not enough of your budget is left for this answer.').waitFor();
       await expect.poll(() => page.url()).toBe(original);
-      await expect.poll(() => lastAnswer(page).locator('.markdown').textContent()).toBe(said);
+      await expect.poll(() => lastAnswerOf(page).locator('.markdown').textContent()).toBe(said);
       await page.getByRole('button', { name: 'Edit and ask again' }).click();
-      await ask(page, 'In one sentence: what is a ditch?');
+      await askQuestion(page, 'In one sentence: what is a ditch?');
       await page.getByText('Not enough of your budget is left for this answer.').first().waitFor();
       await expect.poll(() => page.url()).toBe(original);
       await expect.poll(() => page.getByRole('textbox', { name: 'Message' }).inputValue()).toContain('ditch');
-      await expect.poll(() => lastAnswer(page).locator('.markdown').textContent()).toBe(said);
+      await expect.poll(() => lastAnswerOf(page).locator('.markdown').textContent()).toBe(said);
       expect(faults.splice(0).every((fault) => fault.includes('429'))).toBe(true);
     }));
 
   test('shows code in colours, a thought with its time, and what has thought until there was no room for a text', () =>
     inPage(async ({ page, shifts }) => {
-      await answerWith(page, '```typescript\nconst gate: string = "open";\n```');
-      await lastAnswer(page).locator('.hljs-keyword').getByText('const').waitFor();
+      await askWithAnswer(page, '```typescript\nconst gate: string = "open";\n```');
+      await lastAnswerOf(page).locator('.hljs-keyword').getByText('const').waitFor();
       await page.getByRole('button', { name: 'Options' }).click();
       await page.getByLabel('Thinking').selectOption('On');
       await page.keyboard.press('Escape');
       // Slow enough that it is seen while it thinks.
-      await simulate(page, 'tps=40; thinking=40');
-      const thought = lastAnswer(page).locator('details');
+      await setSimulatorFaults(page, 'tps=40; thinking=40');
+      const thought = lastAnswerOf(page).locator('details');
       const thinks = thought.getByText(/^Thinking… \d+ s$/).waitFor();
-      await ask(page, 'In one sentence: what is a pond?');
+      await askQuestion(page, 'In one sentence: what is a pond?');
       await thinks;
       await thought.getByText(/^Thought for \d+(\.\d+)? m?s$/).waitFor();
-      await answered(page);
+      await waitForAnswer(page);
       await expect.poll(() => thought.getAttribute('open')).toBeNull();
       const { length } = (await thought.locator('.typed').textContent()) ?? '';
       expect(length).toBeGreaterThan(10);
@@ -191,18 +199,18 @@ describe.skipIf(noBrowser())('Chat, in Chromium', () => {
       await expect.poll(() => thought.locator('.typed').isVisible()).toBe(true);
       // The history does not tell how long it took.
       await page.reload();
-      await lastAnswer(page).getByText('Thought', { exact: true }).waitFor();
-      await simulate(page, 'thinking=9000');
-      await ask(page, 'In one sentence: what is a lake?');
-      const why = lastAnswer(page).getByText(/^The model used all its max_tokens \(4,096\) for thinking/);
+      await lastAnswerOf(page).getByText('Thought', { exact: true }).waitFor();
+      await setSimulatorFaults(page, 'thinking=9000');
+      await askQuestion(page, 'In one sentence: what is a lake?');
+      const why = lastAnswerOf(page).getByText(/^The model used all its max_tokens \(4,096\) for thinking/);
       await why.waitFor();
-      await answered(page);
-      expect(await barriersOn(page, '.message:last-child .pause')).toEqual([]);
+      await waitForAnswer(page);
+      expect(await findBarriers(page, '.message:last-child .pause')).toEqual([]);
       expect(await shifts()).toEqual({ value: 0, moved: [] });
       await page.reload();
       await why.waitFor();
-      await lastAnswer(page).getByRole('button', { name: 'Ask again with 32,768 tokens' }).click();
-      await lastAnswer(page)
+      await lastAnswerOf(page).getByRole('button', { name: 'Ask again with 32,768 tokens' }).click();
+      await lastAnswerOf(page)
         .getByText(/built-in simulator/)
         .waitFor();
       await page.getByText('2/2').waitFor();
@@ -212,7 +220,7 @@ describe.skipIf(noBrowser())('Chat, in Chromium', () => {
     inPage(async ({ page }) => {
       await page.getByRole('button', { name: /^Roll three dice/ }).click();
       await page.getByText(/roll_dice answered/).waitFor();
-      await answered(page);
+      await waitForAnswer(page);
       await expect
         .poll(() => page.locator('.call').textContent())
         .toMatch(/roll_dicecalledInput\{"dice":\d+\}Result\d/);
@@ -226,14 +234,14 @@ describe.skipIf(noBrowser())('Chat, in Chromium', () => {
       await page.getByLabel('Files', { exact: true }).setInputFiles([file, pdf]);
       await page.getByRole('button', { name: 'Remove gate.png' }).waitFor();
       await page.getByRole('button', { name: 'Remove locks.pdf' }).waitFor();
-      await ask(page, 'What is in these files?');
-      await lastAnswer(page)
+      await askQuestion(page, 'What is in these files?');
+      await lastAnswerOf(page)
         .getByText(/I see 1 image/)
         .waitFor();
       const question = page.getByRole('article', { name: 'You' }).last();
       await expect.poll(() => question.getByRole('img').count()).toBe(1);
       await question.getByText('locks.pdf').waitFor();
-      await answered(page);
+      await waitForAnswer(page);
       const { data } = await sentIn(page);
       const sent = data.findLast(({ role }) => role === 'user')?.content;
       expect(sent).toMatchObject([
@@ -267,17 +275,17 @@ describe.skipIf(noBrowser())('Chat, in Chromium', () => {
       await page.getByRole('button', { name: 'Options' }).filter({ hasText: '1' }).click();
       await expect.poll(() => page.getByRole('combobox', { name: 'Prefix' }).inputValue()).toBe('gates');
       await page.keyboard.press('Escape');
-      await ask(page, 'In one sentence: who has the key?');
-      await lastAnswer(page)
+      await askQuestion(page, 'In one sentence: who has the key?');
+      await lastAnswerOf(page)
         .getByText(/[\d,]+ to cache/)
         .waitFor();
-      await answered(page);
-      await ask(page, 'In one sentence: and who else?');
+      await waitForAnswer(page);
+      await askQuestion(page, 'In one sentence: and who else?');
       await expect.poll(() => page.getByRole('article').count()).toBe(4);
-      await lastAnswer(page)
+      await lastAnswerOf(page)
         .getByText(/\d,\d{3} from cache/)
         .waitFor();
-      await answered(page);
+      await waitForAnswer(page);
       await expect.poll(() => page.locator('.talk-head .tag').textContent()).toBe('gates');
     }));
 });

@@ -1,22 +1,22 @@
 import type { Page } from 'playwright-core';
 import { describe, expect, test } from 'vitest';
-import { barriersOn } from '#test/support/axe.ts';
-import { noBrowser } from '#test/support/browser.ts';
-import { looks } from '#test/support/looks.ts';
-import { ALONE, openPage, servedPage } from '#test/support/page.ts';
+import { findBarriers } from '#test/support/axe.ts';
+import { isBrowserMissing } from '#test/support/browser.ts';
+import { ISOLATED_OPTIONS, openPage, openServedPage } from '#test/support/page.ts';
+import { selectAppearances } from '#test/support/select-appearances.ts';
 
-describe.skipIf(noBrowser())('Where the page cannot go on, in Chromium', () => {
-  const server = servedPage(['messages']);
+describe.skipIf(isBrowserMissing())('Where the page cannot go on, in Chromium', () => {
+  const server = openServedPage(['messages']);
 
   test('a path that there is not is a page that leads back, in both colours and narrow', async () => {
-    for (const colorScheme of looks(['dark', 'light'] as const)) {
+    for (const colorScheme of selectAppearances(['dark', 'light'] as const)) {
       const viewport = { width: 390, height: 700 };
       const { page, close } = await server.open('/no/such/page', { colorScheme, viewport });
       await page.getByRole('heading', { name: 'This page does not exist' }).waitFor();
       await page.getByText('There is nothing at /no/such/page.').waitFor();
       // It has the page's own style, by its own policy.
       expect(await page.evaluate(() => getComputedStyle(document.body).fontFamily)).toContain('Figtree');
-      expect(await barriersOn(page)).toEqual([]);
+      expect(await findBarriers(page)).toEqual([]);
       await page.getByRole('link', { name: 'Back to the start' }).click();
       await page.waitForURL(`${server.url}/`);
       await close();
@@ -32,7 +32,7 @@ describe.skipIf(noBrowser())('Where the page cannot go on, in Chromium', () => {
         else await route.fulfill({ status: 401, json: { type: 'error', error } });
       });
     };
-    const { page, close } = await openPage(server.browser, server.url, ALONE, { before });
+    const { page, close } = await openPage(server.browser, server.url, ISOLATED_OPTIONS, { before });
     await page.getByRole('heading', { name: 'Enter your token' }).waitFor();
     const use = async (token: string) => {
       await page.getByLabel('Token', { exact: true }).fill(token);
@@ -70,14 +70,14 @@ describe.skipIf(noBrowser())('Where the page cannot go on, in Chromium', () => {
         else await route.continue();
       });
     };
-    const look = { ...ALONE, colorScheme: 'dark' as const, viewport: { width: 360, height: 740 } };
+    const look = { ...ISOLATED_OPTIONS, colorScheme: 'dark' as const, viewport: { width: 360, height: 740 } };
     const { page, close } = await openPage(server.browser, server.url, look, { before, token: server.token });
     await page.getByLabel('Key refused').getByText('Put a valid key in ANTHROPIC_API_KEY.').waitFor();
     const fault = page.getByRole('alert').filter({ hasText: 'The models cannot be listed now.' });
     await fault.waitFor();
     await page.getByRole('textbox', { name: 'Message' }).fill('Hello?');
     expect(await page.getByRole('button', { name: 'Send' }).isDisabled()).toBe(true);
-    expect(await barriersOn(page)).toEqual([]);
+    expect(await findBarriers(page)).toEqual([]);
     await page.getByRole('link', { name: 'Budget' }).click();
     await page.getByRole('heading', { name: 'Budget' }).waitFor();
     await page.getByRole('link', { name: 'Chat' }).click();

@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest';
-import { barriersOn } from '#test/support/axe.ts';
-import { noBrowser } from '#test/support/browser.ts';
-import { looks } from '#test/support/looks.ts';
-import { servedPage } from '#test/support/page.ts';
+import { findBarriers } from '#test/support/axe.ts';
+import { isBrowserMissing } from '#test/support/browser.ts';
+import { openServedPage } from '#test/support/page.ts';
+import { selectAppearances } from '#test/support/select-appearances.ts';
 
 const PHONE = { viewport: { width: 360, height: 844 } };
 const WIDE = { viewport: { width: 1280, height: 844 } };
@@ -19,18 +19,18 @@ const GUIDES = [
 const OF_EACH_KIND = 'nav, #streamMessage, #putAgent, #schema-Limits, #error-429';
 
 // In each of them a word of the browser about its policy, or about a script, fails the test.
-describe.skipIf(noBrowser())('The guides, in Chromium', () => {
-  const server = servedPage();
-  const { inPage } = server;
+describe.skipIf(isBrowserMissing())('The guides, in Chromium', () => {
+  const server = openServedPage();
+  const { runInPage: inPage } = server;
 
   test('have no barrier, no line that moves, nothing wider than the window, and the origin at which they are read', async () => {
-    for (const options of looks(LOOKS)) {
+    for (const options of selectAppearances(LOOKS)) {
       await inPage(
         async ({ page, shifts }) => {
-          for (const guide of looks(GUIDES).flat()) {
+          for (const guide of selectAppearances(GUIDES).flat()) {
             await page.goto(`${server.url}/docs${guide}`);
             expect(
-              await barriersOn(page, guide === '' ? OF_EACH_KIND : undefined),
+              await findBarriers(page, guide === '' ? OF_EACH_KIND : undefined),
               `${guide} ${JSON.stringify(options)}`,
             ).toEqual([]);
             expect(await page.evaluate('document.documentElement.scrollWidth')).toBe(options.viewport.width);

@@ -1,16 +1,23 @@
 import type { Page } from 'playwright-core';
 import { describe, expect, test } from 'vitest';
-import { barriersOn } from '#test/support/axe.ts';
-import { noBrowser } from '#test/support/browser.ts';
-import { looks } from '#test/support/looks.ts';
-import { answered, answerWith, ask, lastAnswer, servedPage, simulate } from '#test/support/page.ts';
+import { findBarriers } from '#test/support/axe.ts';
+import { isBrowserMissing } from '#test/support/browser.ts';
+import {
+  askQuestion,
+  askWithAnswer,
+  lastAnswerOf,
+  openServedPage,
+  setSimulatorFaults,
+  waitForAnswer,
+} from '#test/support/page.ts';
+import { selectAppearances } from '#test/support/select-appearances.ts';
 
 const LONG = 'Explain in 400 words what a lock gate is.';
 const PHONE = { viewport: { width: 390, height: 844 } };
 
-describe.skipIf(noBrowser())('How the chat looks, in Chromium', () => {
-  const server = servedPage();
-  const { inPage } = server;
+describe.skipIf(isBrowserMissing())('How the chat looks, in Chromium', () => {
+  const server = openServedPage();
+  const { runInPage: inPage } = server;
 
   const edges = (page: Page, selector: string) =>
     page.locator(selector).evaluate((element) => {
@@ -24,30 +31,32 @@ describe.skipIf(noBrowser())('How the chat looks, in Chromium', () => {
     ['on a phone', PHONE],
   ] as const;
 
-  test.each(looks(SIZES))('title, answer and composer share one column in a window that is %s', (_, options) =>
-    inPage(
-      async ({ page }) => {
-        await ask(page, 'Explain in 170 words what a lock gate is.');
-        await answered(page);
-        const column = await edges(page, '.message.assistant');
-        const head = await edges(page, '.talk-head .column');
-        const field = await edges(page, '.field');
-        for (const [left, right] of [head, field]) {
-          expect(Math.abs((left ?? 0) - (column[0] ?? 0))).toBeLessThanOrEqual(4);
-          expect(Math.abs((right ?? 0) - (column[1] ?? 0))).toBeLessThanOrEqual(4);
-        }
-      },
-      '/',
-      options,
-    ),
+  test.each(selectAppearances(SIZES))(
+    'title, answer and composer share one column in a window that is %s',
+    (_, options) =>
+      inPage(
+        async ({ page }) => {
+          await askQuestion(page, 'Explain in 170 words what a lock gate is.');
+          await waitForAnswer(page);
+          const column = await edges(page, '.message.assistant');
+          const head = await edges(page, '.talk-head .column');
+          const field = await edges(page, '.field');
+          for (const [left, right] of [head, field]) {
+            expect(Math.abs((left ?? 0) - (column[0] ?? 0))).toBeLessThanOrEqual(4);
+            expect(Math.abs((right ?? 0) - (column[1] ?? 0))).toBeLessThanOrEqual(4);
+          }
+        },
+        '/',
+        options,
+      ),
   );
 
   test('an answer that grows has a caret; Escape closes the options, which open above their button, and then stops it', () =>
     inPage(async ({ page }) => {
-      await simulate(page, 'silence-after=40');
-      await ask(page, LONG);
+      await setSimulatorFaults(page, 'silence-after=40');
+      await askQuestion(page, LONG);
       const caret = () =>
-        lastAnswer(page)
+        lastAnswerOf(page)
           .locator('.prose p')
           .last()
           .evaluate((element) => {
@@ -55,7 +64,7 @@ describe.skipIf(noBrowser())('How the chat looks, in Chromium', () => {
             const frame = element.closest('.markdown')?.getBoundingClientRect();
             return { there: content === '""', within: Number.parseFloat(top) < (frame?.height ?? 0) };
           });
-      await lastAnswer(page).locator('.prose p').last().waitFor();
+      await lastAnswerOf(page).locator('.prose p').last().waitFor();
       // Each piece of text is a new paragraph, which has no style once it is replaced.
       await expect.poll(caret).toEqual({ there: true, within: true });
       await page.getByRole('textbox', { name: 'Message' }).focus();
@@ -86,21 +95,23 @@ describe.skipIf(noBrowser())('How the chat looks, in Chromium', () => {
     [640, 240],
   ] as const;
 
-  test.each(looks(SMALL))('a window of %i × 400 has more than %i pixels for the conversation', (width, least) =>
-    inPage(
-      async ({ page, shifts }) => {
-        await ask(page, LONG);
-        await answered(page);
-        const frame = await page.locator('.transcript-frame').boundingBox();
-        expect(frame?.height).toBeGreaterThan(least);
-        for (const name of ['Options', 'Send', 'Conversations'])
-          expect(await page.getByRole('button', { name, exact: true }).isVisible()).toBe(true);
-        expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBe(width);
-        expect(await shifts()).toEqual({ value: 0, moved: [] });
-      },
-      '/',
-      { viewport: { width, height: 400 } },
-    ),
+  test.each(selectAppearances(SMALL))(
+    'a window of %i × 400 has more than %i pixels for the conversation',
+    (width, least) =>
+      inPage(
+        async ({ page, shifts }) => {
+          await askQuestion(page, LONG);
+          await waitForAnswer(page);
+          const frame = await page.locator('.transcript-frame').boundingBox();
+          expect(frame?.height).toBeGreaterThan(least);
+          for (const name of ['Options', 'Send', 'Conversations'])
+            expect(await page.getByRole('button', { name, exact: true }).isVisible()).toBe(true);
+          expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBe(width);
+          expect(await shifts()).toEqual({ value: 0, moved: [] });
+        },
+        '/',
+        { viewport: { width, height: 400 } },
+      ),
   );
 
   test('scrolls a wide table, breaks none of its words, and shows what is ticked', () =>
@@ -108,8 +119,8 @@ describe.skipIf(noBrowser())('How the chat looks, in Chromium', () => {
       async ({ page }) => {
         const words = ['Incomprehensibilities', 'Exactness', 'Internationalization', 'Straightforwardness'];
         const table = `| ${words.join(' | ')} |\n|${'---|'.repeat(words.length)}\n| ${words.join(' | ')} |`;
-        await answerWith(page, `${table}\n\n- [x] Build the gate\n- [ ] Open it`);
-        const cells = lastAnswer(page).getByRole('cell');
+        await askWithAnswer(page, `${table}\n\n- [x] Build the gate\n- [ ] Open it`);
+        const cells = lastAnswerOf(page).getByRole('cell');
         // Of a broken word some letters stand on a second line.
         const lines = await cells.evaluateAll((all) =>
           all.map((cell) => {
@@ -119,7 +130,7 @@ describe.skipIf(noBrowser())('How the chat looks, in Chromium', () => {
           }),
         );
         expect(lines).toEqual([1, 1, 1, 1]);
-        const box = lastAnswer(page).getByRole('group', { name: `Table: ${words[0]}` });
+        const box = lastAnswerOf(page).getByRole('group', { name: `Table: ${words[0]}` });
         const [inner, outer] = await box.evaluate((element) => [element.scrollWidth, element.clientWidth]);
         expect(inner).toBeGreaterThan(outer ?? 0);
         // By the keyboard as well, which stops at no table that has room enough.
@@ -127,13 +138,13 @@ describe.skipIf(noBrowser())('How the chat looks, in Chromium', () => {
         await box.focus();
         await page.keyboard.press('ArrowRight');
         await expect.poll(() => box.evaluate((element) => element.scrollLeft)).toBeGreaterThan(0);
-        expect(await barriersOn(page)).toEqual([]);
+        expect(await findBarriers(page)).toEqual([]);
         await page.setViewportSize({ width: 1_280, height: 844 });
         await expect.poll(() => box.getAttribute('tabindex')).toBeNull();
         await page.setViewportSize(PHONE.viewport);
         expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBe(PHONE.viewport.width);
         await expect
-          .poll(() => lastAnswer(page).getByRole('listitem').allTextContents())
+          .poll(() => lastAnswerOf(page).getByRole('listitem').allTextContents())
           .toEqual(['☑ Build the gate', '☐ Open it']);
       },
       '/',
@@ -155,7 +166,7 @@ describe.skipIf(noBrowser())('How the chat looks, in Chromium', () => {
               .filter(({ box }) => box.height < least && box.bottom > 0)
               .map(({ html, box }) => `${box.height} ${html}`);
           }, 40);
-        await answerWith(page, 'So:\n\n```ts\nopen();\n```');
+        await askWithAnswer(page, 'So:\n\n```ts\nopen();\n```');
         await expect.poll(tooSmall).toEqual([]);
         await page.getByRole('button', { name: 'Options' }).click();
         await expect.poll(tooSmall).toEqual([]);
@@ -181,8 +192,8 @@ describe.skipIf(noBrowser())('How the chat looks, in Chromium', () => {
 
   test('shows what can be done with a message where the pointer is, and always at the last answer, as one stop of Tab', () =>
     inPage(async ({ page }) => {
-      await ask(page, 'In one sentence: what is a weir?');
-      await answered(page);
+      await askQuestion(page, 'In one sentence: what is a weir?');
+      await waitForAnswer(page);
       await page.mouse.move(0, 0);
       const bars = page.locator('.message .toolbar');
       const opacity = (index: number) => bars.nth(index).evaluate((bar) => getComputedStyle(bar).opacity);

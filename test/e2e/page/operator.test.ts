@@ -1,10 +1,10 @@
 import { describe, expect, test } from 'vitest';
-import { barriersOn } from '#test/support/axe.ts';
-import { noBrowser } from '#test/support/browser.ts';
-import { looks } from '#test/support/looks.ts';
-import { focused, withAccounts } from '#test/support/operator-page.ts';
-import { ALONE, openPage, servedPage } from '#test/support/page.ts';
-import { tokenOf } from '#test/support/tokens.ts';
+import { findBarriers } from '#test/support/axe.ts';
+import { isBrowserMissing } from '#test/support/browser.ts';
+import { focusedNameOf, mockAccounts } from '#test/support/operator-page.ts';
+import { ISOLATED_OPTIONS, openPage, openServedPage } from '#test/support/page.ts';
+import { selectAppearances } from '#test/support/select-appearances.ts';
+import { createToken } from '#test/support/tokens.ts';
 
 const NARROW = { width: 360, height: 640 };
 /** The views of Budget, each with a text that is there once it is loaded. */
@@ -20,8 +20,8 @@ const VIEWS_SHOWN = [
 ] as const;
 
 // What each list asks for and says is in test/page/budget/operator.test.ts.
-describe.skipIf(noBrowser())('What an admin sees of the deployment, in Chromium', () => {
-  const server = servedPage(['admin']);
+describe.skipIf(isBrowserMissing())('What an admin sees of the deployment, in Chromium', () => {
+  const server = openServedPage(['admin']);
 
   test('what an account spent, on what, and why it was refused is found from its name, and its limit changed in its row', async () => {
     const [spender, refused, group] = ['globex', 'umbrella', 'red'].map((name) => `${name}-of-${server.account}`);
@@ -31,7 +31,7 @@ describe.skipIf(noBrowser())('What an admin sees of the deployment, in Chromium'
         method: 'POST',
         headers: {
           ...{ 'content-type': 'application/json', 'sluice-tags': tags },
-          authorization: `Bearer ${await tokenOf(account, ['messages'])}`,
+          authorization: `Bearer ${await createToken(account, ['messages'])}`,
         },
         body: JSON.stringify({ model, max_tokens: 60, messages: [{ role: 'user', content: 'Say some words.' }] }),
       });
@@ -60,14 +60,14 @@ describe.skipIf(noBrowser())('What an admin sees of the deployment, in Chromium'
     // What the page reads once in ten seconds is booked before it is opened.
     await expect.poll(async () => (await usageOf(spender ?? '')).data.length).toBe(2);
     await expect.poll(() => listed(spender ?? '')).toMatchObject({ group, spent_usd: { month: expect.any(Number) } });
-    await server.inPage(async ({ page }) => {
+    await server.runInPage(async ({ page }) => {
       const find = async (text: string) => {
         await page.getByRole('tab', { name: 'Requests' }).click();
         await page.getByRole('textbox', { name: 'Request id, or account' }).fill(text);
         await page.keyboard.press('Enter');
       };
       await find(spender ?? '');
-      await expect.poll(() => focused(page)).toBe(`Account ${spender}`);
+      await expect.poll(() => focusedNameOf(page)).toBe(`Account ${spender}`);
       const parts = page.getByRole('region', { name: 'Spending: table' });
       await parts.getByRole('rowheader', { name: 'Claude Opus 5' }).waitFor();
       await page.getByRole('combobox', { name: 'Group by' }).selectOption('tag');
@@ -81,10 +81,10 @@ describe.skipIf(noBrowser())('What an admin sees of the deployment, in Chromium'
       await expect.poll(() => list.locator('tbody tr').count()).toBe(3);
       await list.getByRole('button').first().click();
       await list.getByText(id).waitFor();
-      expect(await barriersOn(page)).toEqual([]);
+      expect(await findBarriers(page)).toEqual([]);
       // From a row it is one press to what its tag cost this week, and to that alone.
       await list.getByRole('button', { name: 'feature=search' }).first().click();
-      await expect.poll(() => focused(page)).toBe(`Account ${spender}`);
+      await expect.poll(() => focusedNameOf(page)).toBe(`Account ${spender}`);
       await expect.poll(tags).toEqual(['feature=search']);
       await page.getByRole('button', { name: 'Show every tag' }).click();
       await expect.poll(() => parts.getByRole('rowheader').count()).toBe(2);
@@ -108,11 +108,11 @@ describe.skipIf(noBrowser())('What an admin sees of the deployment, in Chromium'
         .getByRole('button', { name: group ?? '' })
         .focus();
       await page.keyboard.press('Enter');
-      await expect.poll(() => focused(page)).toBe(`Group ${group}`);
+      await expect.poll(() => focusedNameOf(page)).toBe(`Group ${group}`);
       await type('Dollars per month', '42.50');
       expect(await limitsOf(`/groups/${group}`)).toMatchObject({ limits: { usd_per_month: 42.5, usd_per_day: 20 } });
       expect(await limitsOf(`/accounts/${spender}`)).toMatchObject({ own_limits: { usd_per_month: 7.5 } });
-      expect(await barriersOn(page)).toEqual([]);
+      expect(await findBarriers(page)).toEqual([]);
 
       // An account that was only refused; then it is given credit, and moved to the group.
       await find(refused ?? '');
@@ -137,7 +137,7 @@ describe.skipIf(noBrowser())('What an admin sees of the deployment, in Chromium'
   });
 
   test('each view has its address, for reload and back; the arrow keys go from one to the next; each asks for its own figures', () =>
-    server.inPage(async ({ page }) => {
+    server.runInPage(async ({ page }) => {
       const asked: string[] = [];
       page.on('request', (request) => asked.push(new URL(request.url()).pathname));
       await page.getByRole('link', { name: 'Budget', exact: true }).click();
@@ -166,7 +166,7 @@ describe.skipIf(noBrowser())('What an admin sees of the deployment, in Chromium'
       const spent = all.getByRole('region', { name: 'Who spent what: table' });
       await spent.getByRole('columnheader', { name: 'Share' }).waitFor();
       expect(await spent.evaluate((frame) => frame.scrollWidth - frame.clientWidth)).toBeLessThanOrEqual(0);
-      await page.setViewportSize(ALONE.viewport);
+      await page.setViewportSize(ISOLATED_OPTIONS.viewport);
       expect(asked).not.toContain('/accounts');
       expect(asked).not.toContain('/groups');
       expect(asked).not.toContain('/usage/requests');
@@ -174,13 +174,13 @@ describe.skipIf(noBrowser())('What an admin sees of the deployment, in Chromium'
       await page.keyboard.press('ArrowRight');
       await page.getByRole('region', { name: 'Accounts: table' }).waitFor();
       expect(new URL(page.url()).hash).toBe('#/budget/accounts');
-      await expect.poll(() => focused(page)).toBe('Accounts');
+      await expect.poll(() => focusedNameOf(page)).toBe('Accounts');
       expect(asked).not.toContain('/usage/requests');
       const ada = `ada-of-${server.account}`;
       await server.client.fetch(`/accounts/${ada}/limits`, { method: 'PUT', body: {} });
       await page.getByRole('combobox', { name: 'Name' }).fill(ada);
       await page.keyboard.press('Enter');
-      await expect.poll(() => focused(page)).toBe(`Account ${ada}`);
+      await expect.poll(() => focusedNameOf(page)).toBe(`Account ${ada}`);
       await page.getByRole('button', { name: 'Its requests' }).click();
       await page.getByText('No requests in the last 7 days.').waitFor();
       await page.reload();
@@ -193,7 +193,7 @@ describe.skipIf(noBrowser())('What an admin sees of the deployment, in Chromium'
     }));
 
   test('where there is no limit there is no gauge, but what was spent and that there is none', () =>
-    server.inPage(async ({ page }) => {
+    server.runInPage(async ({ page }) => {
       const cards = page.locator('#quota .gauge');
       await cards.getByText('no limit').waitFor();
       expect(await cards.locator('.bar').count()).toBe(0);
@@ -202,30 +202,33 @@ describe.skipIf(noBrowser())('What an admin sees of the deployment, in Chromium'
       await expect.poll(() => cards.locator('.bar').count()).toBe(1);
     }, `/#/budget/accounts/${server.account}`));
 
-  test.each(looks(['dark', 'light'] as const))('nothing of it is out of reach, %s and narrow', async (colorScheme) => {
-    for (const viewport of looks([NARROW, { width: 1_280, height: 900 }])) {
-      const { page, close } = await openPage(server.browser, 'about:blank', { colorScheme, viewport });
-      await withAccounts(page, server.url);
-      for (const [view, shown] of VIEWS_SHOWN) {
-        await page.goto(`${server.url}/#/budget/${view}`);
-        await page.getByText(shown).first().waitFor();
-        expect(await barriersOn(page, '.budget'), view).toEqual([]);
-        const wider = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
-        expect(wider).toBeLessThanOrEqual(0);
+  test.each(selectAppearances(['dark', 'light'] as const))(
+    'nothing of it is out of reach, %s and narrow',
+    async (colorScheme) => {
+      for (const viewport of selectAppearances([NARROW, { width: 1_280, height: 900 }])) {
+        const { page, close } = await openPage(server.browser, 'about:blank', { colorScheme, viewport });
+        await mockAccounts(page, server.url);
+        for (const [view, shown] of VIEWS_SHOWN) {
+          await page.goto(`${server.url}/#/budget/${view}`);
+          await page.getByText(shown).first().waitFor();
+          expect(await findBarriers(page, '.budget'), view).toEqual([]);
+          const wider = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+          expect(wider).toBeLessThanOrEqual(0);
+        }
+        // What is broken leads to its list, by the keyboard too.
+        for (const [link, heading] of [
+          ['59 refused today', 'Refused of all accounts'],
+          ['2 events undelivered', 'Sources of webhooks'],
+          ['1 alert undelivered', 'Alerts'],
+          ['3 accounts can ask for nothing: 1 blocked, 2 without budget', 'Accounts'],
+        ] as const) {
+          await page.goto(`${server.url}/#/budget/overview`);
+          await page.getByRole('link', { name: link }).focus();
+          await page.keyboard.press('Enter');
+          await expect.poll(() => focusedNameOf(page)).toBe(heading);
+        }
+        await close();
       }
-      // What is broken leads to its list, by the keyboard too.
-      for (const [link, heading] of [
-        ['59 refused today', 'Refused of all accounts'],
-        ['2 events undelivered', 'Sources of webhooks'],
-        ['1 alert undelivered', 'Alerts'],
-        ['3 accounts can ask for nothing: 1 blocked, 2 without budget', 'Accounts'],
-      ] as const) {
-        await page.goto(`${server.url}/#/budget/overview`);
-        await page.getByRole('link', { name: link }).focus();
-        await page.keyboard.press('Enter');
-        await expect.poll(() => focused(page)).toBe(heading);
-      }
-      await close();
-    }
-  });
+    },
+  );
 });

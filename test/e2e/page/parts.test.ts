@@ -2,18 +2,25 @@ import { gzipSync } from 'node:zlib';
 import type { Page } from 'playwright-core';
 import { describe, expect, test } from 'vitest';
 import { createClient } from '#client/index.ts';
-import { barriersOn } from '#test/support/axe.ts';
-import { noBrowser } from '#test/support/browser.ts';
-import { looks } from '#test/support/looks.ts';
-import { answered, ask, lastAnswer, openPage, servedPage, simulate } from '#test/support/page.ts';
-import { tokenOf } from '#test/support/tokens.ts';
+import { findBarriers } from '#test/support/axe.ts';
+import { isBrowserMissing } from '#test/support/browser.ts';
+import {
+  askQuestion,
+  lastAnswerOf,
+  openPage,
+  openServedPage,
+  setSimulatorFaults,
+  waitForAnswer,
+} from '#test/support/page.ts';
+import { selectAppearances } from '#test/support/select-appearances.ts';
+import { createToken } from '#test/support/tokens.ts';
 
 const PARTS = ['chat', 'classify', 'agents', 'budget', 'wire'] as const;
 const NARROW = { width: 360, height: 640 };
 
-describe.skipIf(noBrowser())('The parts of the page, in Chromium', () => {
-  const server = servedPage();
-  const admins = servedPage(['admin']);
+describe.skipIf(isBrowserMissing())('The parts of the page, in Chromium', () => {
+  const server = openServedPage();
+  const admins = openServedPage(['admin']);
 
   test('classifies, and stores a classifier', async () => {
     const { page, faults, close } = await server.open('/#/classify');
@@ -49,10 +56,10 @@ describe.skipIf(noBrowser())('The parts of the page, in Chromium', () => {
       ['wire', 'Ask a short question', /^Copy as curl$/],
       ['budget', 'Ask a short question', /^\$0\.\d+ in 14 days/],
     ];
-    await server.inPage(async ({ page }) => {
+    await server.runInPage(async ({ page }) => {
       for (const [path, name, shows] of offers) {
         // Somebody who has asked nothing yet.
-        const token = await tokenOf(`${server.account}-new-to-${path}`, ['messages', 'classify']);
+        const token = await createToken(`${server.account}-new-to-${path}`, ['messages', 'classify']);
         await page.evaluate((own) => sessionStorage.setItem('sluice-token', own), token);
         await page.goto(`${server.url}/#/${path}`);
         await page.reload();
@@ -63,7 +70,7 @@ describe.skipIf(noBrowser())('The parts of the page, in Chromium', () => {
   });
 
   test('on a phone the guides are one press away, and a view of Budget ends where its content ends', () =>
-    admins.inPage(
+    admins.runInPage(
       async ({ page }) => {
         const docs = page.getByRole('banner').getByRole('link', { name: 'Docs' });
         const box = await docs.boundingBox();
@@ -109,9 +116,9 @@ describe.skipIf(noBrowser())('The parts of the page, in Chromium', () => {
     const { page, faults, close } = await openPage(server.browser, server.url, undefined, { token });
     await page.getByRole('button', { name: `Account ${ada}` }).waitFor();
     // It runs until it is stopped.
-    await simulate(page, 'silence-after=40');
-    await ask(page, 'Explain in 1,000 words what a budget is.');
-    await lastAnswer(page).locator('.markdown').waitFor();
+    await setSimulatorFaults(page, 'silence-after=40');
+    await askQuestion(page, 'Explain in 1,000 words what a budget is.');
+    await lastAnswerOf(page).locator('.markdown').waitFor();
     const asked = page.url().split('/').at(-1) ?? '';
     await page.getByRole('link', { name: 'Budget', exact: true }).click();
     const today = page.locator('.gauge').first();
@@ -121,7 +128,7 @@ describe.skipIf(noBrowser())('The parts of the page, in Chromium', () => {
     await page.getByRole('tab', { name: 'Requests' }).click();
     await page.getByRole('cell', { name: 'running' }).waitFor();
     await createClient({ baseURL: server.url, token }).conversations.stop(decodeURIComponent(asked));
-    await simulate(page);
+    await setSimulatorFaults(page);
     await page.getByRole('tab', { name: 'Overview' }).click();
     await expect.poll(() => today.locator('strong').textContent()).toMatch(/\$0\.00\d+$/);
     await expect.poll(() => page.getByText('1 request is running.').count()).toBe(0);
@@ -136,7 +143,7 @@ describe.skipIf(noBrowser())('The parts of the page, in Chromium', () => {
     await limit('0.0001');
     await page.getByRole('link', { name: 'Chat', exact: true }).click();
     await page.getByRole('button', { name: 'New conversation' }).click();
-    await ask(page, 'In one sentence: what is ruin?');
+    await askQuestion(page, 'In one sentence: what is ruin?');
     const why = page.getByRole('alert');
     await why.getByText('Your budget is used up.').waitFor();
     await expect.poll(() => why.textContent()).toMatch(/larger than your whole daily limit/);
@@ -149,27 +156,27 @@ describe.skipIf(noBrowser())('The parts of the page, in Chromium', () => {
     await why.getByRole('button', { name: 'Edit' }).click();
     await expect.poll(() => page.getByRole('textbox', { name: 'Message' }).inputValue()).toContain('ruin');
     await page.getByRole('button', { name: 'Send' }).click();
-    await answered(page);
+    await waitForAnswer(page);
     expect(admin.faults).toEqual([]);
     await close();
     await admin.close();
   });
 
-  test.each(looks(['light', 'dark'] as const))(
+  test.each(selectAppearances(['light', 'dark'] as const))(
     'has nothing that axe finds, and nothing beside a narrow window, in the %s',
     async (colorScheme) => {
       const { page, faults, close } = await admins.open('/', { viewport: NARROW, colorScheme });
       const check = async (what: string) => {
-        expect(await barriersOn(page), what).toEqual([]);
+        expect(await findBarriers(page), what).toEqual([]);
         expect(await beside(page), what).toBe(0);
       };
       await page.getByText('Your own edge in front of Claude.').waitFor();
       await check('welcome');
-      await ask(
+      await askQuestion(
         page,
         'In one sentence: what is a lock, with a_very_long_word_that_does_not_break_by_itself_anywhere_at_all?',
       );
-      await answered(page);
+      await waitForAnswer(page);
       await page.getByRole('button', { name: 'Conversations' }).click();
       await check('list');
       await page.getByRole('button', { name: 'Close the list' }).click();
@@ -182,7 +189,7 @@ describe.skipIf(noBrowser())('The parts of the page, in Chromium', () => {
         await check(part);
       }
       await page.locator('.parts a[href="#/budget"]').click();
-      for (const view of looks(['Accounts', 'Overview', 'Requests'])) {
+      for (const view of selectAppearances(['Accounts', 'Overview', 'Requests'])) {
         await page.getByRole('tab', { name: view }).click();
         const inner = page.locator('.budget-view').getByRole('tab');
         if (view === 'Requests') await page.getByRole('tab', { name: 'Webhooks and alerts' }).waitFor();
@@ -226,7 +233,7 @@ describe.skipIf(noBrowser())('The parts of the page, in Chromium', () => {
     expect(unseen).toEqual([]);
     await page.keyboard.type('In one sentence: what is a key?');
     await page.keyboard.press('Enter');
-    await answered(page);
+    await waitForAnswer(page);
     expect(faults).toEqual([]);
     await close();
   });
@@ -234,7 +241,7 @@ describe.skipIf(noBrowser())('The parts of the page, in Chromium', () => {
   test('a key begins a new conversation, and what can be done with one lies beside its title', async () => {
     const title = `A weir ${'of which the title is as long as its room '.repeat(8)}`.trim();
     await server.client.conversations.create({ id: 'a-weir', title });
-    await server.inPage(async ({ page }) => {
+    await server.runInPage(async ({ page }) => {
       await page.getByText('Your own edge in front of Claude.').waitFor();
       await page.goto(`${server.url}/#/chat/a-weir`);
       await page.getByRole('heading', { level: 1, name: title }).waitFor();
@@ -250,7 +257,7 @@ describe.skipIf(noBrowser())('The parts of the page, in Chromium', () => {
       expect((text?.x ?? 0) + (text?.width ?? 0)).toBeLessThanOrEqual(menu?.x ?? 0);
       await item.getByRole('button', { name: /^Actions for/ }).click();
       await page.getByText('Fork', { exact: true }).filter({ visible: true }).waitFor();
-      expect(await barriersOn(page)).toEqual([]);
+      expect(await findBarriers(page)).toEqual([]);
     });
   });
 

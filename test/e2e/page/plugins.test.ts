@@ -1,11 +1,11 @@
 import type { Page } from 'playwright-core';
 import { describe, expect, test } from 'vitest';
 import type { Plugin } from '#edge/kit/plugins/plugins.ts';
-import { barriersOn } from '#test/support/axe.ts';
-import { noBrowser } from '#test/support/browser.ts';
+import { findBarriers } from '#test/support/axe.ts';
+import { isBrowserMissing } from '#test/support/browser.ts';
 import { bundleWorker } from '#test/support/bundle-worker.ts';
 import { startEdgeWithPage } from '#test/support/edge.ts';
-import { answered, ask, servedPage } from '#test/support/page.ts';
+import { askQuestion, openServedPage, waitForAnswer } from '#test/support/page.ts';
 import { root } from '#test/support/root.ts';
 
 const QUICK = {
@@ -34,7 +34,7 @@ const SETS: [title: string, plugins: readonly string[]][] = [
   ['webhooks and agents', withNeeds('webhooks', 'agents')],
   ['all plugins', PLUGINS.map(({ name }) => name)],
 ];
-const worker = noBrowser() ? '' : await bundleWorker('test/fixtures/chosen-worker.ts');
+const worker = isBrowserMissing() ? '' : await bundleWorker('test/fixtures/chosen-worker.ts');
 
 /** Each view of the page that an edge with these plugins shows, and those that it does not, by their addresses. */
 function viewsWith(plugins: readonly string[], account: string): string[] {
@@ -45,8 +45,8 @@ function viewsWith(plugins: readonly string[], account: string): string[] {
   return plugins.includes('agents') ? all : all.filter((view) => view !== 'agents/@new');
 }
 
-describe.skipIf(noBrowser()).each(SETS)('The page of an edge with %s, in Chromium', (_title, plugins) => {
-  const server = servedPage(['messages', 'classify', 'prefixes', 'tools', 'admin'], () =>
+describe.skipIf(isBrowserMissing()).each(SETS)('The page of an edge with %s, in Chromium', (_title, plugins) => {
+  const server = openServedPage(['messages', 'classify', 'prefixes', 'tools', 'admin'], () =>
     startEdgeWithPage({ ...QUICK, CHOSEN_PLUGINS: plugins.join(',') }, worker),
   );
   const has = (name: string) => plugins.includes(name);
@@ -56,7 +56,7 @@ describe.skipIf(noBrowser()).each(SETS)('The page of an edge with %s, in Chromiu
   test('shows only what its plugins offer, and nothing fails in any view', async () => {
     const failed: string[] = [];
     const broken: unknown[] = [];
-    await server.inPage(async ({ page }) => {
+    await server.runInPage(async ({ page }) => {
       page.on('response', (response) => {
         if (response.status() >= 400) failed.push(`${response.status()} ${response.url()} at ${page.url()}`);
       });
@@ -64,13 +64,13 @@ describe.skipIf(noBrowser()).each(SETS)('The page of an edge with %s, in Chromiu
         await page.locator('main h1').first().waitFor();
         await page.waitForLoadState('networkidle');
         for (const text of await page.getByRole('alert').allTextContents()) broken.push({ at, text });
-        for (const barrier of await barriersOn(page)) broken.push({ at, barrier });
+        for (const barrier of await findBarriers(page)) broken.push({ at, barrier });
       };
       await page.getByRole('link', { name: 'Budget', exact: true }).waitFor();
       const parts = ['Chat', 'Classify', ...(has('agents') ? ['Agents'] : []), 'Budget', 'Wire'];
       expect(await names(page, 'link', '.parts')).toEqual(parts);
-      await ask(page, 'In one sentence: what is a lock gate?');
-      await (has('transfer') ? answered(page) : page.getByRole('button', { name: 'Copy' }).last().waitFor());
+      await askQuestion(page, 'In one sentence: what is a lock gate?');
+      await (has('transfer') ? waitForAnswer(page) : page.getByRole('button', { name: 'Copy' }).last().waitFor());
       for (const action of ['Edit and ask again', 'Regenerate', 'Fork from here'])
         expect(await page.getByRole('button', { name: action }).count()).toBe(has('transfer') ? 1 : 0);
       await look('an answer');

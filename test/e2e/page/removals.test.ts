@@ -1,16 +1,16 @@
 import { describe, expect, test } from 'vitest';
-import { noBrowser } from '#test/support/browser.ts';
-import { focused } from '#test/support/operator-page.ts';
-import { ALONE, type OpenPage, servedPage } from '#test/support/page.ts';
-import { tokenOf } from '#test/support/tokens.ts';
+import { isBrowserMissing } from '#test/support/browser.ts';
+import { focusedNameOf } from '#test/support/operator-page.ts';
+import { ISOLATED_OPTIONS, type OpenPage, openServedPage } from '#test/support/page.ts';
+import { createToken } from '#test/support/tokens.ts';
 
-describe.skipIf(noBrowser())('Deleting conversations on the page, in Chromium', () => {
-  const server = servedPage();
+describe.skipIf(isBrowserMissing())('Deleting conversations on the page, in Chromium', () => {
+  const server = openServedPage();
 
   /** Opens the page with three conversations of a test, whose rows stand in the list, newest first. */
   const withThree = async (name: string, work: (at: Awaited<ReturnType<typeof openedAt>>) => Promise<void>) => {
     for (const n of [1, 2, 3]) await server.client.conversations.create({ id: `${name}-${n}`, title: `${name} ${n}` });
-    await server.inPage(async ({ page }) => await work(await openedAt(page, name)), '/', ALONE);
+    await server.runInPage(async ({ page }) => await work(await openedAt(page, name)), '/', ISOLATED_OPTIONS);
   };
   const openedAt = async (page: OpenPage['page'], name: string) => {
     const list = page.getByRole('navigation', { name: 'Conversations' });
@@ -50,19 +50,19 @@ describe.skipIf(noBrowser())('Deleting conversations on the page, in Chromium', 
       await page.clock.install();
       await rows.nth(1).getByRole('link').focus();
       await page.keyboard.press('Tab');
-      await expect.poll(() => focused(page)).toBe('Actions for ford 2');
+      await expect.poll(() => focusedNameOf(page)).toBe('Actions for ford 2');
       const remove = async () => {
         await page.keyboard.press('Enter');
-        await expect.poll(() => focused(page)).toBe('Rename ford 2');
+        await expect.poll(() => focusedNameOf(page)).toBe('Rename ford 2');
         await page.keyboard.press('ArrowUp');
-        await expect.poll(() => focused(page)).toBe('Delete ford 2');
+        await expect.poll(() => focusedNameOf(page)).toBe('Delete ford 2');
         await page.keyboard.press('Enter');
       };
       // Escape closes the menu, and gives the focus back.
       await page.keyboard.press('Enter');
-      await expect.poll(() => focused(page)).toBe('Rename ford 2');
+      await expect.poll(() => focusedNameOf(page)).toBe('Rename ford 2');
       await page.keyboard.press('Escape');
-      await expect.poll(() => focused(page)).toBe('Actions for ford 2');
+      await expect.poll(() => focusedNameOf(page)).toBe('Actions for ford 2');
       await remove();
       const undo = page.getByRole('button', { name: 'Undo deleting ford 2' });
       await expect.poll(() => undo.evaluate((button) => button === document.activeElement)).toBe(true);
@@ -92,7 +92,7 @@ describe.skipIf(noBrowser())('Deleting conversations on the page, in Chromium', 
       await page
         .getByRole('dialog')
         .getByLabel('Token', { exact: true })
-        .fill(await tokenOf(server.account));
+        .fill(await createToken(server.account));
       await page.getByRole('button', { name: 'Use this token' }).click();
       await expect.poll(() => removed.count()).toBe(0);
       await page.clock.runFor(21_000);

@@ -1,18 +1,18 @@
 import { describe, expect, test } from 'vitest';
-import { barriersOn } from '#test/support/axe.ts';
-import { noBrowser } from '#test/support/browser.ts';
-import { answered, lastAnswer, servedPage } from '#test/support/page.ts';
+import { findBarriers } from '#test/support/axe.ts';
+import { isBrowserMissing } from '#test/support/browser.ts';
+import { lastAnswerOf, openServedPage, waitForAnswer } from '#test/support/page.ts';
 
-describe.skipIf(noBrowser())('A run in the page, in Chromium', () => {
-  const server = servedPage();
-  const { inPage } = server;
+describe.skipIf(isBrowserMissing())('A run in the page, in Chromium', () => {
+  const server = openServedPage();
+  const { runInPage: inPage } = server;
 
   test('is a timeline while it comes, whose tools open in place, and the same after a reload', () =>
     inPage(async ({ page, shifts }) => {
       await page.getByRole('button', { name: 'Let the edge call tools' }).click();
-      const steps = lastAnswer(page).locator('.run-step');
+      const steps = lastAnswerOf(page).locator('.run-step');
       await steps.first().waitFor();
-      await answered(page);
+      await waitForAnswer(page);
       await expect.poll(() => steps.count()).toBe(2);
       const figures = /^Step \d[\d,]+ in.*\d+ outfirst byte after \d+.*\$0\.0/;
       await expect.poll(() => steps.nth(1).locator('.run-figures').textContent()).toMatch(figures);
@@ -33,24 +33,24 @@ describe.skipIf(noBrowser())('A run in the page, in Chromium', () => {
         .toMatch(/edge_dicedone\d+(\.\d+)? m?s\d+ B/);
       const shown = await steps.allTextContents();
       await page.reload();
-      await answered(page);
-      await expect.poll(() => lastAnswer(page).locator('.run-step').allTextContents()).toEqual(shown);
+      await waitForAnswer(page);
+      await expect.poll(() => lastAnswerOf(page).locator('.run-step').allTextContents()).toEqual(shown);
       // A phone scrolls the figures, by the keyboard as well.
       await page.setViewportSize({ width: 360, height: 740 });
-      const line = lastAnswer(page).getByRole('group', { name: 'Figures of step 1' });
+      const line = lastAnswerOf(page).getByRole('group', { name: 'Figures of step 1' });
       await expect.poll(() => line.evaluate((box) => box.scrollWidth - box.clientWidth)).toBeGreaterThan(0);
       await expect.poll(() => line.getAttribute('tabindex')).toBe('0');
       await line.focus();
       await page.keyboard.press('ArrowRight');
       await expect.poll(() => line.evaluate((box) => box.scrollLeft)).toBeGreaterThan(0);
-      expect(await barriersOn(page)).toEqual([]);
+      expect(await findBarriers(page)).toEqual([]);
     }));
 
   test('shows what has failed, why it has paused, and goes on', async () => {
     const { client } = server;
     const order = { name: 'order_bread', description: 'Orders bread.', input_schema: { type: 'object' as const } };
     const tools = [
-      { ...order, run: { url: `${server.shop}/closed` } },
+      { ...order, run: { url: `${server.shopUrl}/closed` } },
       { name: 'edge_dice', run: 'worker' as const },
     ];
     const { id } = await client.conversations.create({
@@ -73,7 +73,7 @@ describe.skipIf(noBrowser())('A run in the page, in Chromium', () => {
         expect(isWide).toBe(false);
         await page.getByRole('button', { name: 'Continue' }).click();
         await expect.poll(() => page.getByRole('article', { name: 'Answer' }).count()).toBe(2);
-        await answered(page);
+        await waitForAnswer(page);
         await expect.poll(() => page.getByRole('button', { name: 'Continue' }).count()).toBe(0);
       },
       `/#/chat/${id}`,

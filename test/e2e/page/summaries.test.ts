@@ -2,9 +2,9 @@ import type { Locator, Page } from 'playwright-core';
 import { describe, expect, test } from 'vitest';
 import type { ConversationSummary } from '#client/index.ts';
 import { REFUSAL_TRIGGER } from '#simulator/answer/answer.ts';
-import { barriersOn } from '#test/support/axe.ts';
-import { noBrowser } from '#test/support/browser.ts';
-import { answered, ask, lastAnswer, servedPage } from '#test/support/page.ts';
+import { findBarriers } from '#test/support/axe.ts';
+import { isBrowserMissing } from '#test/support/browser.ts';
+import { askQuestion, lastAnswerOf, openServedPage, waitForAnswer } from '#test/support/page.ts';
 
 const MODEL = 'claude-haiku-5-5';
 const SUMMARIZED = { max_tokens: 1_500, strategy: 'summarize' as const };
@@ -14,9 +14,9 @@ const LINE = /^Summarized up to here · \$0\.0\d+$/;
 const long = (n: number) =>
   `Remember that box ${n} has the number ${1_000 + n}. ${'And so on, as before. '.repeat(30)}`;
 
-describe.skipIf(noBrowser())('Summaries in the chat, in Chromium', () => {
-  const server = servedPage();
-  const { inPage } = server;
+describe.skipIf(isBrowserMissing())('Summaries in the chat, in Chromium', () => {
+  const server = openServedPage();
+  const { runInPage: inPage } = server;
 
   const create = async (history: object, tools?: object[]) => {
     const fields = { title: 'Boxes', model: MODEL, max_tokens: 100, history: { ...SUMMARIZED, ...history } };
@@ -42,9 +42,9 @@ describe.skipIf(noBrowser())('Summaries in the chat, in Chromium', () => {
     const answers = page.getByRole('article', { name: 'Answer' });
     const before = await answers.count();
     for (let n = 0; (await shown.count()) === 0 && n < 30; n += 1) {
-      await ask(page, long(n));
+      await askQuestion(page, long(n));
       await expect.poll(() => answers.count()).toBe(before + n + 1);
-      await answered(page);
+      await waitForAnswer(page);
     }
     await shown.first().waitFor();
   };
@@ -87,7 +87,7 @@ describe.skipIf(noBrowser())('Summaries in the chat, in Chromium', () => {
         const words = (summaries.at(-1)?.content ?? '?').slice(0, 20);
         expect(await text.textContent()).toContain(words);
         expect(await text.textContent()).toContain('Haiku');
-        expect(await barriersOn(page, '.message:has(.summary-text) > :not(.message-body)')).toEqual([]);
+        expect(await findBarriers(page, '.message:has(.summary-text) > :not(.message-body)')).toEqual([]);
         await page.keyboard.press('Enter');
         await expect.poll(() => text.count()).toBe(0);
         expect(await line.boundingBox()).toEqual(before);
@@ -111,7 +111,7 @@ describe.skipIf(noBrowser())('Summaries in the chat, in Chromium', () => {
         await lines(page).click();
         await page.getByRole('region', { name: 'Summary of the messages above' }).locator('.markdown').waitFor();
         expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBe(360);
-        expect(await barriersOn(page, '.message:has(.summary-text) > :not(.message-body)')).toEqual([]);
+        expect(await findBarriers(page, '.message:has(.summary-text) > :not(.message-body)')).toEqual([]);
       },
       `/#/chat/${id}`,
       { viewport: { width: 360, height: 740 }, colorScheme: 'dark' },
@@ -136,7 +136,7 @@ describe.skipIf(noBrowser())('Summaries in the chat, in Chromium', () => {
         await route.fulfill({ response, json: { data: rows, ...rest } });
       });
       await page.reload();
-      await answered(page);
+      await waitForAnswer(page);
       const known = () => page.waitForResponse(/\/conversations\?/);
       const [listed] = await Promise.all([known(), anotherWindow(page)]);
       await listed.finished();
@@ -162,7 +162,7 @@ describe.skipIf(noBrowser())('Summaries in the chat, in Chromium', () => {
     await inPage(async ({ page }) => {
       await page.getByText('No messages yet.').waitFor();
       await askUntil(page, page.getByText(remark));
-      await lastAnswer(page).getByText(remark).waitFor();
+      await lastAnswerOf(page).getByText(remark).waitFor();
       expect(await lines(page).count()).toBe(0);
     }, `/#/chat/${id}`);
   });

@@ -1,9 +1,9 @@
 import { beforeEach, describe, expect, test } from 'vitest';
-import { barriersOn } from '#test/support/axe.ts';
-import { noBrowser } from '#test/support/browser.ts';
-import { looks } from '#test/support/looks.ts';
-import { answered, openPage, servedPage } from '#test/support/page.ts';
-import { tokenOf } from '#test/support/tokens.ts';
+import { findBarriers } from '#test/support/axe.ts';
+import { isBrowserMissing } from '#test/support/browser.ts';
+import { openPage, openServedPage, waitForAnswer } from '#test/support/page.ts';
+import { selectAppearances } from '#test/support/select-appearances.ts';
+import { createToken } from '#test/support/tokens.ts';
 
 const HAIKU = 'claude-haiku-5-5';
 /** The shop gives back what it is sent. */
@@ -11,12 +11,12 @@ const SECRET = 'tool_use_id';
 const NARROW = { width: 390, height: 844 };
 const WIDE = { width: 1280, height: 640 };
 
-describe.skipIf(noBrowser())('What a token sees, in the chat, in Chromium', () => {
-  const server = servedPage();
+describe.skipIf(isBrowserMissing())('What a token sees, in the chat, in Chromium', () => {
+  const server = openServedPage();
 
   beforeEach(async () => {
     const { client } = server;
-    const order = { name: 'order', input_schema: { type: 'object' }, run: { url: `${server.shop}/order` } };
+    const order = { name: 'order', input_schema: { type: 'object' }, run: { url: `${server.shopUrl}/order` } };
     const agent = { model: HAIKU, max_tokens: 200, tools: [order], tool_choice: { type: 'any' } };
     await client.fetch('/agents/seller', { method: 'PUT', body: agent });
     const messages = [{ role: 'user' as const, content: 'Order some tea.' }];
@@ -29,12 +29,12 @@ describe.skipIf(noBrowser())('What a token sees, in the chat, in Chromium', () =
     ['dark', NARROW],
   ] as const;
 
-  test.each(looks(LOOKS))(
+  test.each(selectAppearances(LOOKS))(
     'is its history without inputs and results, by the keyboard alone, where it is %s',
     (colorScheme, viewport) =>
-      server.inPage(
+      server.runInPage(
         async ({ page, shifts }) => {
-          await answered(page);
+          await waitForAnswer(page);
           expect(await page.content()).toContain(SECRET);
           // The title and the agent of a conversation that the page opens with move what is beside them.
           await page
@@ -46,7 +46,7 @@ describe.skipIf(noBrowser())('What a token sees, in the chat, in Chromium', () =
           await page.keyboard.press('Enter');
           const dialog = page.getByRole('dialog', { name: 'As a token sees it' });
           await dialog.getByLabel('Restricted token').and(page.locator(':focus')).waitFor();
-          const token = await tokenOf(server.account, ['messages'], {
+          const token = await createToken(server.account, ['messages'], {
             only: { agents: ['own:seller'], conversations: ['web-*'] },
           });
           await page.keyboard.insertText(token);
@@ -55,11 +55,11 @@ describe.skipIf(noBrowser())('What a token sees, in the chat, in Chromium', () =
           const answer = dialog.getByRole('article', { name: 'Answer' }).first();
           expect(await answer.textContent()).toContain('ordercalledInput{}');
           expect(await dialog.textContent()).not.toContain(SECRET);
-          expect(await barriersOn(page, 'dialog')).toEqual([]);
+          expect(await findBarriers(page, 'dialog')).toEqual([]);
           const stored = await page.evaluate(() => JSON.stringify([{ ...sessionStorage }, { ...localStorage }]));
           expect(stored).not.toContain(token);
 
-          const shown = await tokenOf(server.account, ['messages'], {
+          const shown = await createToken(server.account, ['messages'], {
             only: { agents: ['own:seller'], tools: 'shown' },
           });
           await dialog.getByLabel('Restricted token').fill(shown);
@@ -75,9 +75,9 @@ describe.skipIf(noBrowser())('What a token sees, in the chat, in Chromium', () =
   );
 
   test('is shown to an admin by a restricted token of a minute, which the page mints itself', async () => {
-    const token = await tokenOf(server.account, ['admin']);
+    const token = await createToken(server.account, ['admin']);
     const { page, faults, close } = await openPage(server.browser, `${server.url}/#/chat/web-1`, undefined, { token });
-    await answered(page);
+    await waitForAnswer(page);
     await page.getByRole('button', { name: 'Show as a token sees it' }).click();
     const dialog = page.getByRole('dialog');
     await dialog.getByRole('button', { name: 'Show', exact: true }).click();
@@ -88,8 +88,8 @@ describe.skipIf(noBrowser())('What a token sees, in the chat, in Chromium', () =
   });
 
   test('is a refusal in the words of the edge, and the page keeps its own token', async () => {
-    await server.inPage(async ({ page, faults }) => {
-      await answered(page);
+    await server.runInPage(async ({ page, faults }) => {
+      await waitForAnswer(page);
       await page.getByRole('button', { name: 'Show as a token sees it' }).click();
       const dialog = page.getByRole('dialog');
       const show = async (token: string) => {
@@ -97,7 +97,7 @@ describe.skipIf(noBrowser())('What a token sees, in the chat, in Chromium', () =
         await dialog.getByRole('button', { name: 'Show', exact: true }).click();
         return (await dialog.getByRole('alert').textContent()) ?? '';
       };
-      expect(await show(await tokenOf(server.account, ['messages'], { only: { agents: ['other'] } }))).toContain(
+      expect(await show(await createToken(server.account, ['messages'], { only: { agents: ['other'] } }))).toContain(
         'other',
       );
       await expect.poll(() => show('eyJhbGciOiJIUzI1NiJ9.e30.x')).toContain('credential');

@@ -1,14 +1,14 @@
 import { describe, expect, test } from 'vitest';
-import { barriersOn } from '#test/support/axe.ts';
-import { noBrowser } from '#test/support/browser.ts';
-import { ALONE, answerWith, lastAnswer, servedPage } from '#test/support/page.ts';
+import { findBarriers } from '#test/support/axe.ts';
+import { isBrowserMissing } from '#test/support/browser.ts';
+import { askWithAnswer, ISOLATED_OPTIONS, lastAnswerOf, openServedPage } from '#test/support/page.ts';
 
 /** Bytes a second: 400 kbit. */
 const SLOW = 50_000;
 
-describe.skipIf(noBrowser())('The transcript, in Chromium', () => {
-  const server = servedPage();
-  const { inPage } = server;
+describe.skipIf(isBrowserMissing())('The transcript, in Chromium', () => {
+  const server = openServedPage();
+  const { runInPage: inPage } = server;
 
   test('shows formulas, and loads what sets them, its style and its fonts with the first one: money is none', () =>
     inPage(async ({ page }) => {
@@ -19,29 +19,29 @@ describe.skipIf(noBrowser())('The transcript, in Chromium', () => {
             .flatMap(({ name }) => /\/(formulas-|formulas\.css|KaTeX_[A-Za-z0-9]+-[A-Za-z]+)/.exec(name)?.[1] ?? [])
             .sort(),
         );
-      await answerWith(page, 'It costs $5 and $6, or US$7.');
-      await lastAnswer(page).getByText('It costs $5 and $6, or US$7.').waitFor();
+      await askWithAnswer(page, 'It costs $5 and $6, or US$7.');
+      await lastAnswerOf(page).getByText('It costs $5 and $6, or US$7.').waitFor();
       expect(await loaded()).toEqual([]);
-      await answerWith(page, '$E = mc^2$, \\(\\vec{a_1}\\) and\n\n$$\n\\frac{a}{b}\n$$\n\nor\n\\[\n\\sqrt{2}\n\\]');
+      await askWithAnswer(page, '$E = mc^2$, \\(\\vec{a_1}\\) and\n\n$$\n\\frac{a}{b}\n$$\n\nor\n\\[\n\\sqrt{2}\n\\]');
       const display = () =>
-        lastAnswer(page)
+        lastAnswerOf(page)
           .locator('math')
           .evaluateAll((all) => all.map((one) => one.getAttribute('display')));
       await expect.poll(display).toEqual([null, null, 'block', 'block']);
       const fonts = ['KaTeX_Main-Regular', 'KaTeX_Math-Italic'];
       await expect.poll(loaded).toEqual([...fonts, 'formulas-', 'formulas.css']);
-      expect(await lastAnswer(page).locator('.mfrac').count()).toBe(1);
+      expect(await lastAnswerOf(page).locator('.mfrac').count()).toBe(1);
       // By the policy without exceptions, of which the console would tell.
-      const arrow = lastAnswer(page).locator('.accent-body svg');
+      const arrow = lastAnswerOf(page).locator('.accent-body svg');
       expect(await arrow.evaluate((one) => one.getBoundingClientRect().width)).toBeLessThan(12);
-      expect(await barriersOn(page)).toEqual([]);
+      expect(await findBarriers(page)).toEqual([]);
     }));
 
   test('scrolls a formula that is wider than a phone in its own box, which the keyboard reaches', () =>
     inPage(
       async ({ page }) => {
-        await answerWith(page, `$$${'a + '.repeat(30)}b$$\n\n$$c$$`);
-        const boxes = lastAnswer(page).getByRole('group', { name: 'Formula' });
+        await askWithAnswer(page, `$$${'a + '.repeat(30)}b$$\n\n$$c$$`);
+        const boxes = lastAnswerOf(page).getByRole('group', { name: 'Formula' });
         const stops = () => boxes.evaluateAll((all) => all.map((box) => (box as HTMLElement).tabIndex));
         await expect.poll(stops).toEqual([0, -1]);
         expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBe(360);
@@ -52,12 +52,12 @@ describe.skipIf(noBrowser())('The transcript, in Chromium', () => {
 
   test('links footnotes there and back within their message, and stays in the conversation', () =>
     inPage(async ({ page }) => {
-      for (const what of ['lock', 'weir']) await answerWith(page, `A ${what}.[^1]\n\n[^1]: Of the ${what}.`);
+      for (const what of ['lock', 'weir']) await askWithAnswer(page, `A ${what}.[^1]\n\n[^1]: Of the ${what}.`);
       const ids = () => page.locator('.markdown [id]').evaluateAll((all) => all.map(({ id }) => id));
       await expect.poll(async () => (await ids()).length).toBe(6);
       expect(new Set(await ids()).size).toBe(6);
       const address = page.url();
-      const note = lastAnswer(page).getByRole('link', { name: '1', exact: true });
+      const note = lastAnswerOf(page).getByRole('link', { name: '1', exact: true });
       await note.press('Enter');
       const focused = () => page.evaluate(() => document.activeElement?.textContent?.trim());
       expect(await focused()).toMatch(/^Of the weir\./);
@@ -65,7 +65,7 @@ describe.skipIf(noBrowser())('The transcript, in Chromium', () => {
       await page.keyboard.press('Enter');
       expect(await focused()).toBe('1');
       expect(page.url()).toBe(address);
-      expect(await barriersOn(page)).toEqual([]);
+      expect(await findBarriers(page)).toEqual([]);
     }));
 
   test('shows what an answer quotes from a document, and its source', () =>
@@ -91,10 +91,10 @@ describe.skipIf(noBrowser())('The transcript, in Chromium', () => {
         })
         .finalMessage();
       await page.goto(`${server.url}/#/chat/rules`);
-      const quote = lastAnswer(page).locator('blockquote');
+      const quote = lastAnswerOf(page).locator('blockquote');
       await quote.getByText(sentence).waitFor();
       expect(await quote.locator('footer').textContent()).toBe('Rules');
-      expect(await barriersOn(page)).toEqual([]);
+      expect(await findBarriers(page)).toEqual([]);
     }));
 
   test('opens at its end, and what is in view stays where it is when older messages come above', () =>
@@ -157,7 +157,7 @@ describe.skipIf(noBrowser())('The transcript, in Chromium', () => {
         expect(await shifts()).toEqual({ value: 0, moved: [] });
       },
       '/',
-      ALONE,
+      ISOLATED_OPTIONS,
     ));
 
   test('stands as a sketch before its own style and script have come at 400 kbit a second, and moves nothing then', () =>
@@ -189,6 +189,6 @@ describe.skipIf(noBrowser())('The transcript, in Chromium', () => {
         expect(await shifts()).toEqual({ value: 0, moved: [] });
       },
       '/',
-      ALONE,
+      ISOLATED_OPTIONS,
     ));
 });

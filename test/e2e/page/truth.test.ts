@@ -1,48 +1,55 @@
 import { describe, expect, test } from 'vitest';
-import { noBrowser } from '#test/support/browser.ts';
-import { ALONE, answered, ask, lastAnswer, servedPage, simulate } from '#test/support/page.ts';
+import { isBrowserMissing } from '#test/support/browser.ts';
+import {
+  askQuestion,
+  ISOLATED_OPTIONS,
+  lastAnswerOf,
+  openServedPage,
+  setSimulatorFaults,
+  waitForAnswer,
+} from '#test/support/page.ts';
 
 const LONG = 'Explain in 200 words what a lock gate is.';
 /** An answer that goes on for some ten seconds, and one that begins and does not end by itself. */
 const [SLOW, HELD] = ['tps=20', 'silence-after=40'];
 
-describe.skipIf(noBrowser())('What the page says when something fails, in Chromium', () => {
-  const server = servedPage();
-  const inPage = server.inFailingPage;
+describe.skipIf(isBrowserMissing())('What the page says when something fails, in Chromium', () => {
+  const server = openServedPage();
+  const inPage = server.runInFailingPage;
 
   test('counts down below a text whose connection broke, keeps the text, and goes on', () =>
     inPage(async ({ page }) => {
-      await simulate(page, SLOW);
-      await ask(page, LONG);
-      const text = lastAnswer(page).locator('.markdown');
+      await setSimulatorFaults(page, SLOW);
+      await askQuestion(page, LONG);
+      const text = lastAnswerOf(page).locator('.markdown');
       const length = async () => ((await text.textContent().catch(() => '')) ?? '').length;
       await expect.poll(length).toBeGreaterThan(60);
       const said = (await text.textContent()) ?? '';
       // The network is gone: the open connection with it, and each new one.
       await page.context().setOffline(true);
       await page.evaluate(() => dispatchEvent(new Event('online')));
-      const note = lastAnswer(page).getByRole('status');
+      const note = lastAnswerOf(page).getByRole('status');
       await note.getByText(/^Connection lost\. Reconnecting in \d s…$/).waitFor();
       expect((await text.textContent())?.startsWith(said.slice(0, -20))).toBe(true);
       await page.context().setOffline(false);
       await expect.poll(() => note.count()).toBe(0);
       await expect.poll(length).toBeGreaterThan(said.length + 40);
       await page.getByRole('button', { name: 'Stop' }).click();
-      await answered(page);
+      await waitForAnswer(page);
     }));
 
   test('another window sees that a conversation is answering, and the answer', () =>
     inPage(
       async ({ page }) => {
-        await ask(page, 'In one sentence: what is a sluice?');
-        await answered(page);
+        await askQuestion(page, 'In one sentence: what is a sluice?');
+        await waitForAnswer(page);
         const other = await page.context().newPage();
         await other.goto(page.url());
-        await answered(other);
+        await waitForAnswer(other);
         // The window that is looked at is the one that reads again.
         await page.bringToFront();
-        await simulate(page, HELD);
-        await ask(page, LONG);
+        await setSimulatorFaults(page, HELD);
+        await askQuestion(page, LONG);
         const item = (window: typeof page) =>
           window.getByRole('navigation', { name: 'Conversations' }).getByRole('listitem').first();
         await item(page).getByText('answering…').waitFor();
@@ -50,32 +57,32 @@ describe.skipIf(noBrowser())('What the page says when something fails, in Chromi
         await item(other).getByText('answering…').waitFor();
         await expect.poll(() => other.getByRole('article').count()).toBe(4);
         await other.getByRole('button', { name: 'Stop' }).click();
-        await answered(other);
+        await waitForAnswer(other);
         await item(other)
           .getByText(/^2 turns/)
           .first()
           .waitFor();
         await page.bringToFront();
-        await answered(page);
+        await waitForAnswer(page);
         await expect
-          .poll(() => lastAnswer(other).locator('.markdown').textContent())
-          .toBe(await lastAnswer(page).locator('.markdown').textContent());
+          .poll(() => lastAnswerOf(other).locator('.markdown').textContent())
+          .toBe(await lastAnswerOf(page).locator('.markdown').textContent());
       },
       '/',
-      ALONE,
+      ISOLATED_OPTIONS,
     ));
 
   test('shows of an answer that it has stopped what was said, and the tokens that are booked', () =>
     inPage(async ({ page }) => {
-      await simulate(page, HELD);
-      await ask(page, LONG);
-      const text = lastAnswer(page).locator('.markdown');
+      await setSimulatorFaults(page, HELD);
+      await askQuestion(page, LONG);
+      const text = lastAnswerOf(page).locator('.markdown');
       await expect.poll(async () => ((await text.textContent().catch(() => '')) ?? '').length).toBeGreaterThan(100);
       await page.getByRole('button', { name: 'Stop' }).click();
-      await answered(page);
+      await waitForAnswer(page);
       await page.getByText('Stopped. The text so far is kept.').waitFor();
       const kept = await text.textContent();
-      const figures = lastAnswer(page).locator('.figures');
+      const figures = lastAnswerOf(page).locator('.figures');
       await expect.poll(() => figures.textContent()).toMatch(/\d+ out$/);
       // What it cost is booked once the edge has read on: from then on that is shown.
       const newest = async () => (await server.client.requests({ limit: 1 })).data[0];
@@ -84,7 +91,7 @@ describe.skipIf(noBrowser())('What the page says when something fails, in Chromi
       expect(booked).toBeGreaterThan(15);
       const shownAgain = async () => {
         await page.reload();
-        await answered(page);
+        await waitForAnswer(page);
         return Number(/(\d+) out/.exec((await figures.textContent()) ?? '')?.[1]);
       };
       await expect.poll(shownAgain).toBe(booked);
@@ -93,8 +100,8 @@ describe.skipIf(noBrowser())('What the page says when something fails, in Chromi
 
   test('draws what was spent on an axis, with values to see and numbers in line', () =>
     inPage(async ({ page }) => {
-      await ask(page, 'In one sentence: what is a lock?');
-      await answered(page);
+      await askQuestion(page, 'In one sentence: what is a lock?');
+      await waitForAnswer(page);
       await page.getByRole('link', { name: 'Budget', exact: true }).click();
       const axis = page.locator('.chart-axis li');
       await axis.first().waitFor();

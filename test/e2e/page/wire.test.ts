@@ -1,17 +1,17 @@
 import { describe, expect, test } from 'vitest';
-import { barriersOn } from '#test/support/axe.ts';
-import { noBrowser } from '#test/support/browser.ts';
-import { answered, ask, lastAnswer, servedPage, simulate } from '#test/support/page.ts';
+import { findBarriers } from '#test/support/axe.ts';
+import { isBrowserMissing } from '#test/support/browser.ts';
+import { askQuestion, lastAnswerOf, openServedPage, setSimulatorFaults, waitForAnswer } from '#test/support/page.ts';
 
-describe.skipIf(noBrowser())('The wire in the page, in Chromium', () => {
-  const server = servedPage();
+describe.skipIf(isBrowserMissing())('The wire in the page, in Chromium', () => {
+  const server = openServedPage();
 
   test('shows what was asked and what came over time, and copies it as curl, with a placeholder where the token was', async () => {
     const { page, faults, close } = await server.open();
-    await simulate(page, 'ttft=50; tps=40; thinking=0');
-    await ask(page, "In one sentence: what's a dam?");
-    await answered(page);
-    const said = await lastAnswer(page).locator('.markdown').textContent();
+    await setSimulatorFaults(page, 'ttft=50; tps=40; thinking=0');
+    await askQuestion(page, "In one sentence: what's a dam?");
+    await waitForAnswer(page);
+    const said = await lastAnswerOf(page).locator('.markdown').textContent();
     await page.getByRole('link', { name: 'Wire' }).click();
     const events = page.getByRole('region', { name: 'Events' });
     for (const name of ['message_start', 'message_stop', 'comment']) {
@@ -53,7 +53,7 @@ describe.skipIf(noBrowser())('The wire in the page, in Chromium', () => {
     const times = await events.locator('tbody td:first-child').allTextContents();
     expect(times.length).toBeGreaterThan(count);
     expect(times.every((time) => /^\d+(\.\d+)? m?s$/.test(time))).toBe(true);
-    expect(await barriersOn(page)).toEqual([]);
+    expect(await findBarriers(page)).toEqual([]);
 
     await page.context().grantPermissions(['clipboard-read', 'clipboard-write'], { origin: server.url });
     await page.getByRole('button', { name: 'Copy as curl' }).click();

@@ -24,7 +24,7 @@ export async function startMeasuredEdge(script: string): Promise<MeasuredEdge> {
       const asked = { 'content-type': 'application/json', ...headers };
       const response = await fetch(edge.url + path, { method, headers: asked, body: sent });
       const text = await response.text();
-      upstream.received.length = 0;
+      upstream.receivedRequests.length = 0;
       if (response.status !== status) throw new Error(`${method} ${path}: ${response.status} ${text.slice(0, 400)}`);
       return text;
     },

@@ -1,4 +1,4 @@
-import { backupOf } from '#test/support/long-backup.ts';
+import { createLongBackup } from '#test/support/long-backup.ts';
 
 /** A request of the table of repetitions. */
 export interface Ask {
@@ -186,7 +186,7 @@ export const ROWS: readonly Row[] = [
     asks: (n, id) => ({
       method: 'PUT',
       path: `/accounts/dev/conversations/${id}/backup`,
-      body: backupOf(n),
+      body: createLongBackup(n),
       headers: { 'content-type': 'application/jsonl' },
       status: 201,
     }),

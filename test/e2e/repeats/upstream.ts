@@ -1,6 +1,6 @@
 import { SMALL_MESSAGE } from '#test/support/small-message.ts';
 import { type FakeUpstream, startUpstream } from '#test/support/upstream.ts';
-import { end, start, textBlock } from '#test/support/wire.ts';
+import { messageEnd, messageStart, textBlock } from '#test/support/wire.ts';
 import { ANSWER, times } from './rows.ts';
 
 const BATCH = {
@@ -33,7 +33,9 @@ export async function answeringUpstream(): Promise<FakeUpstream> {
     if (stream) {
       response.writeHead(200, { 'content-type': 'text/event-stream' });
       response.end(
-        start({ ...SMALL_MESSAGE, content: [], stop_reason: null }) + stream(Number(n)) + end({ output_tokens: 100 }),
+        messageStart({ ...SMALL_MESSAGE, content: [], stop_reason: null }) +
+          stream(Number(n)) +
+          messageEnd({ output_tokens: 100 }),
       );
       return;
     }

@@ -1,14 +1,14 @@
 import { runInDurableObject } from 'cloudflare:test';
 import fc from 'fast-check';
 import { beforeEach, describe, expect, test } from 'vitest';
-import { accountStub } from '#edge/durable/stubs.ts';
+import { getAccountStub } from '#edge/durable/stubs.ts';
 import { sha256Hex } from '#edge/kit/http/bytes.ts';
 import type { Account } from '#edge/money/account/account.ts';
-import { errorOf, type TestApp, testApp } from '#test/support/app.ts';
-import { bindings, simulate } from '#test/support/conversations.ts';
+import { createTestApp, readError, type TestApp } from '#test/support/app.ts';
+import { bindings, installSimulator } from '#test/support/conversations.ts';
+import { tryAsyncCases } from '#test/support/property-cases.ts';
 import { resetAll } from '#test/support/reset.ts';
-import { tryAsyncCases } from '#test/support/runs.ts';
-import { bearer, DEPLOYED, tokenOf } from '#test/support/tokens.ts';
+import { bearerHeader, createToken, DEPLOYED_VARS } from '#test/support/tokens.ts';
 import { settleAt } from '../money/account/admission-requests.ts';
 
 const DAY = 86_400_000;
@@ -16,11 +16,11 @@ const BOUNDED = { leastOutput: 0, bounded: true, countable: false, known: true, 
 const CREDIT = { id: 'crd_1', key: null, amount: 5, spent: 0, note: null, created_at: 1, expires_at: null };
 let app: TestApp;
 beforeEach(() => {
-  simulate();
-  app = testApp(() => Response.json({ input_tokens: 9 }), DEPLOYED);
+  installSimulator();
+  app = createTestApp(() => Response.json({ input_tokens: 9 }), DEPLOYED_VARS);
 });
-const admin = async () => bearer(await tokenOf('root', ['admin']));
-const alice = async () => bearer(await tokenOf('alice', ['messages', 'prefixes']));
+const admin = async () => bearerHeader(await createToken('root', ['admin']));
+const alice = async () => bearerHeader(await createToken('alice', ['messages', 'prefixes']));
 
 async function call(method: string, path: string, body?: unknown, type = 'application/json') {
   const headers = { ...(await admin()), ...(body === undefined ? {} : { 'content-type': type }) };
@@ -44,9 +44,9 @@ async function rows(path = '/conversations/trip/messages'): Promise<Record<strin
 
 /** Another deployment: nothing of this one is there. */
 async function elsewhere(): Promise<void> {
-  await app.settled();
+  await app.waitUntilSettled();
   await resetAll();
-  simulate();
+  installSimulator();
 }
 
 describe('a conversation', () => {
@@ -60,7 +60,7 @@ describe('a conversation', () => {
     });
     const before = await rows();
     const told = await (await app.fetch('/conversations/trip', { headers: await alice() })).json();
-    await app.settled();
+    await app.waitUntilSettled();
     expect(await read('/accounts/alice/conversations')).toMatchObject({ data: [{ id: 'trip' }] });
     const backup = await (await call('GET', '/accounts/alice/conversations/trip/backup')).text();
     await elsewhere();
@@ -70,7 +70,7 @@ describe('a conversation', () => {
     expect(await rows()).toEqual(before);
     const { updated_at: _, ...same } = told as Record<string, unknown>;
     expect(await made.json()).toMatchObject(same);
-    await app.settled();
+    await app.waitUntilSettled();
     // What it has cost is told with it, and nothing of it was spent here.
     const [listed] = await rows('/conversations');
     expect(listed).toMatchObject({ id: 'trip', title: 'A trip', messages: 4, cost_usd: same.cost_usd });
@@ -80,7 +80,7 @@ describe('a conversation', () => {
     const answered = await say('Thanks');
     expect(answered.status).toBe(200);
     expect(await rows()).toHaveLength(6);
-    await app.settled();
+    await app.waitUntilSettled();
     expect(await read('/usage?account=alice')).toMatchObject({ total: { requests: 1 } });
     expect((await putLines('/accounts/alice/conversations/trip/backup', backup)).status).toBe(409);
     expect(await rows()).toHaveLength(6);
@@ -96,12 +96,12 @@ describe('a conversation', () => {
       });
     expect((await store()).status).toBe(200);
     expect((await say('Hi', { prefix: 'brief' })).status).toBe(200);
-    await app.settled();
+    await app.waitUntilSettled();
     const backup = await (await call('GET', '/accounts/alice/conversations/trip/backup')).text();
     await elsewhere();
     const refused = await putLines('/accounts/alice/conversations/trip/backup', backup);
     expect(refused.status).toBe(404);
-    expect((await errorOf(refused)).message).toContain('brief@');
+    expect((await readError(refused)).message).toContain('brief@');
     expect((await app.fetch('/conversations/trip', { headers: await alice() })).status).toBe(404);
     await store();
     expect((await putLines('/accounts/alice/conversations/trip/backup', backup)).status).toBe(201);
@@ -117,7 +117,7 @@ describe('a conversation', () => {
     };
     const old = await store('You are brief.');
     expect((await say('Hi', { prefix: 'brief' })).status).toBe(200);
-    await app.settled();
+    await app.waitUntilSettled();
     await store('You are long.');
     const path = `/versions/prefix/${old}/backup`;
     const lines = await (await call('GET', '/accounts/alice/conversations/trip/backup')).text();
@@ -148,7 +148,7 @@ describe('a conversation', () => {
     const sent = { ...head, content };
     const refused = await put(`/versions/${kind}/${version}/backup`, sent);
     expect(refused.status).toBe(400);
-    expect((await errorOf(refused)).message).toContain(`${place}: `);
+    expect((await readError(refused)).message).toContain(`${place}: `);
     expect((await call('GET', `/versions/${kind}/${version}/backup`)).status).toBe(404);
   });
 
@@ -159,7 +159,7 @@ describe('a conversation', () => {
       "messages":[{"role":"user",\n"content":[\n{"type":"text","text":"Hi\u2029"}\r\n]}]}`;
     const headers = { 'content-type': 'application/json', ...(await alice()) };
     expect((await app.fetch('/messages', { method: 'POST', headers, body })).status).toBe(200);
-    await app.settled();
+    await app.waitUntilSettled();
     const before = await rows();
     expect((await app.post('/conversations/trip/fork', { id: 'copy' }, await alice())).status).toBe(201);
     const lines = await (await app.fetch('/conversations/trip/export', { headers: await alice() })).text();
@@ -171,7 +171,7 @@ describe('a conversation', () => {
     const said = before.map(({ content }) => ({ content }));
     expect(await rows('/conversations/copy/messages')).toMatchObject(said);
     expect((await rows('/conversations')).map(({ title }) => title)).toEqual([null, null]);
-    await app.settled();
+    await app.waitUntilSettled();
     const backup = await (await call('GET', '/accounts/alice/conversations/trip/backup')).text();
     await elsewhere();
     expect((await putLines('/accounts/alice/conversations/trip/backup', backup)).status).toBe(201);
@@ -181,7 +181,7 @@ describe('a conversation', () => {
 
   test('is taken up as fast whether a line comes in one piece or in many', async () => {
     await (await say('Where to?', FIRST)).text();
-    await app.settled();
+    await app.waitUntilSettled();
     const backup = await (await call('GET', '/accounts/alice/conversations/trip/backup')).text();
     await elsewhere();
     const bytes = new TextEncoder().encode(backup.replace('You plan.', `You plän.${' '.repeat(20_000)}`));
@@ -200,7 +200,7 @@ describe('a conversation', () => {
 
   test('is refused for a line, or a member of its profile, that is not known here', async () => {
     await (await say('Where to?', FIRST)).text();
-    await app.settled();
+    await app.waitUntilSettled();
     const path = '/accounts/alice/conversations/trip/backup';
     const backup = await (await call('GET', path)).text();
     await elsewhere();
@@ -219,7 +219,7 @@ describe('a conversation', () => {
 
   test('is refused where the kind of a line is written with escapes, which nothing writes', async () => {
     await (await say('Where to?', FIRST)).text();
-    await app.settled();
+    await app.waitUntilSettled();
     const path = '/accounts/alice/conversations/trip/backup';
     const backup = await (await call('GET', path)).text();
     await elsewhere();
@@ -233,7 +233,7 @@ describe('a conversation', () => {
 
   test('comes to be whole or not at all, whatever is wrong with the lines', async () => {
     await (await say('Where to?', FIRST)).text();
-    await app.settled();
+    await app.waitUntilSettled();
     const backup = await (await call('GET', '/accounts/alice/conversations/trip/backup')).text();
     const lines = backup.trimEnd().split('\n');
     const at = fc.nat(lines.length - 1);
@@ -299,7 +299,7 @@ describe('a conversation', () => {
 
 describe('an account', () => {
   const spent = async (day: number, cost: number, id: string) =>
-    await settleAt(accountStub(bindings, {}, 'alice'), {
+    await settleAt(getAccountStub(bindings, {}, 'alice'), {
       requestId: id,
       status: 'complete',
       cost,
@@ -318,7 +318,7 @@ describe('an account', () => {
     await call('DELETE', `/accounts/alice/tokens/${minted.jti}`);
     await spent(40, 250_000_000, 'req_1');
     await spent(39, 500_000_000, 'req_2');
-    await app.settled();
+    await app.waitUntilSettled();
     const before = await read('/accounts/alice');
     const credit = await read('/accounts/alice/credit');
     const days = await read('/usage?account=alice&group_by=day');
@@ -327,7 +327,7 @@ describe('an account', () => {
     await elsewhere();
 
     expect((await put('/accounts/alice/backup', backup)).status).toBe(200);
-    await app.settled();
+    await app.waitUntilSettled();
     const after = await read('/accounts/alice');
     for (const name of ['own_limits', 'total', 'day', 'week', 'requests'] as const) {
       const { resets_at: _, ...was } = before[name] as Record<string, unknown>;
@@ -339,7 +339,7 @@ describe('an account', () => {
     expect(await read('/usage?account=alice&group_by=day')).toEqual(days);
     const models = await read('/usage?account=alice&group_by=model');
     expect(models.data).toMatchObject([{ key: '(imported)', requests: 2, cost_usd: 0.75 }]);
-    expect((await app.post('/messages', {}, bearer(minted.token))).status).toBe(401);
+    expect((await app.post('/messages', {}, bearerHeader(minted.token))).status).toBe(401);
     expect(await read('/accounts/alice/backup')).toMatchObject({ group: 'red', limits: before.own_limits });
     expect(await read('/accounts')).toMatchObject({ data: [{ id: 'alice' }] });
 
@@ -352,7 +352,7 @@ describe('an account', () => {
   test('cannot spend anew there what it has spent today', async () => {
     await put('/accounts/alice/limits', { usd_per_day: 1 });
     await spent(0, 1_000_000_000, 'req_1');
-    await app.settled();
+    await app.waitUntilSettled();
     const backup = await read('/accounts/alice/backup');
     await elsewhere();
 
@@ -361,7 +361,7 @@ describe('an account', () => {
       expect((await read('/accounts/alice'))[window], window).toMatchObject({ settled_usd: 1 });
     const refused = await say('Where to?', FIRST);
     expect(refused.status).toBe(429);
-    expect(await errorOf(refused)).toMatchObject({ type: 'billing_error' });
+    expect(await readError(refused)).toMatchObject({ type: 'billing_error' });
   });
 
   test('that has been used, given something or erased here does not take up another past', async () => {
@@ -394,7 +394,7 @@ describe('an account', () => {
         bound: { inputTokens: 5, inputCost: 500, outputTokens: 5, outputPrice: 100, ...BOUNDED },
         pools: { deployment: false, group: 'red' },
       });
-    const outcomes = await runInDurableObject(accountStub(bindings, {}, 'alice'), async (account: Account) => {
+    const outcomes = await runInDurableObject(getAccountStub(bindings, {}, 'alice'), async (account: Account) => {
       const waits = account.admitJson(asks('req_w'));
       const isRestored = account.restoreJson(JSON.stringify(backup), 'digest', false);
       const decisions = [await waits, await account.admitJson(asks('req_x'))];
@@ -411,14 +411,14 @@ describe('an account', () => {
     await elsewhere();
     await call('DELETE', `/accounts/alice/tokens/${jti}`);
     expect((await put('/accounts/alice/backup', backup)).status).toBe(200);
-    expect((await app.post('/messages', {}, bearer(token))).status).toBe(401);
+    expect((await app.post('/messages', {}, bearerHeader(token))).status).toBe(401);
 
     await elsewhere();
     await call('DELETE', '/accounts/alice/tokens');
     const { revoked_before } = await read('/accounts/alice/backup');
     expect((await put('/accounts/alice/backup', { ...backup, revoked_before: 5, tokens: [] })).status).toBe(200);
     expect(await read('/accounts/alice/backup')).toMatchObject({ revoked_before });
-    expect((await app.post('/messages', {}, bearer(token))).status).toBe(401);
+    expect((await app.post('/messages', {}, bearerHeader(token))).status).toBe(401);
   });
 
   test.each([
@@ -434,7 +434,7 @@ describe('an account', () => {
     const backup = { ...(await read('/accounts/alice/backup')), ...change };
     const response = await put('/accounts/alice/backup', backup);
     expect(response.status).toBe(400);
-    expect((await errorOf(response)).message).toContain(named);
+    expect((await readError(response)).message).toContain(named);
   });
 });
 

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { errorOf, type TestApp, testApp } from '#test/support/app.ts';
-import { runs, tryAsyncCases } from '#test/support/runs.ts';
+import { createTestApp, readError, type TestApp } from '#test/support/app.ts';
+import { caseCount, tryAsyncCases } from '#test/support/property-cases.ts';
 
 const MESSAGES = ['/messages', '/v1/messages'] as const;
 const COUNTS = ['/count-tokens', '/v1/messages/count_tokens'] as const;
@@ -9,7 +9,7 @@ const ROUTES = [...MESSAGES, ...COUNTS];
 
 /** An upstream that accepts everything, on every route. */
 const accepting = (vars?: Record<string, string>) =>
-  testApp(
+  createTestApp(
     ({ url }) => Response.json(url.pathname.includes('models') ? { data: [] } : { type: 'message', input_tokens: 1 }),
     vars,
   );
@@ -162,7 +162,7 @@ const garbled = fc
 const count = (number: number) => number.toLocaleString('en');
 
 async function expectRefusal(app: TestApp, response: Response, status: number, type: string): Promise<void> {
-  const told = await errorOf(response);
+  const told = await readError(response);
   expect({ status: response.status, type: told.type }).toEqual({ status, type });
   expect(response.headers.get('content-type')).toMatch(/^application\/json/);
   expect(response.headers.get('sluice-request-id')).toBe(told.request_id);
@@ -171,7 +171,7 @@ async function expectRefusal(app: TestApp, response: Response, status: number, t
 }
 
 // Two routes each read a body by the same code: by day each of them tries half.
-const MUTATED = runs(10_000, 0.5);
+const MUTATED = caseCount(10_000, 0.5);
 
 test.each(ROUTES)(
   `${count(MUTATED)} mutated requests to %s are refused for what the design names, and for nothing else`,
@@ -217,7 +217,7 @@ test.each(ROUTES)('nesting of 100,000 levels goes up from %s as it came, but not
   const sent = app.sent.length;
   const long = `{"model":"m","max_tokens":1,"messages":[{"role":"user","content":[${objects}]}],"stream":false}`;
   const refused = await app.post(route, long);
-  expect([refused.status, (await errorOf(refused)).type, app.sent.length]).toEqual([413, 'request_too_large', sent]);
+  expect([refused.status, (await readError(refused)).type, app.sent.length]).toEqual([413, 'request_too_large', sent]);
 });
 
 test('a refusal names the first fault by its path, and never quotes the body', async () => {
@@ -239,10 +239,10 @@ test('a refusal names the first fault by its path, and never quotes the body', a
     [{ ...ok, messages: ['private words'] }, 'messages.0: Input should be an object with role and content'],
     [{ ...ok, stream: 'private words' }, 'stream: Input should be a valid boolean'],
   ] as const) {
-    expect((await errorOf(await app.post('/messages', body))).message).toBe(message);
+    expect((await readError(await app.post('/messages', body))).message).toBe(message);
   }
   for (const text of ['{"model": private words', '"private words"', '["private words"]', 'private words']) {
-    expect((await errorOf(await app.post('/messages', text))).message).not.toContain('private');
+    expect((await readError(await app.post('/messages', text))).message).not.toContain('private');
   }
 });
 
@@ -386,7 +386,7 @@ test('HEAD of /health is its GET without a body', async () => {
 
 test('/health warns where a token may be in no group, and nobody’s budget holds it', async () => {
   const warnings = async (vars: Record<string, string>) => {
-    const answer = (await (await testApp(() => new Response(), vars).fetch('/health')).json()) as {
+    const answer = (await (await createTestApp(() => new Response(), vars).fetch('/health')).json()) as {
       warnings?: string[];
     };
     return answer.warnings ?? [];
@@ -406,7 +406,7 @@ test('any bytes to any route by any method are answered without a server error, 
   );
   const method = fc.constantFrom('GET', 'POST', 'PUT', 'PATCH', 'DELETE', 'HEAD', 'OPTIONS');
   await tryAsyncCases(
-    runs(3_000),
+    caseCount(3_000),
     path,
     method,
     fc.uint8Array({ maxLength: 40 }),
@@ -418,7 +418,7 @@ test('any bytes to any route by any method are answered without a server error, 
       const response = await app.fetch(route, bodiless ? { method: how } : { method: how, headers, body: bytes });
       if (response.status >= 400) {
         expect(response.status === 501 || response.status < 500, `${how} ${route}: ${response.status}`).toBe(true);
-        if (how !== 'HEAD') await errorOf(response);
+        if (how !== 'HEAD') await readError(response);
         expect(app.sent).toHaveLength(0);
       }
       expect(response.headers.get('sluice-request-id')).toMatch(/^req_/);
@@ -478,9 +478,9 @@ test.each([
   ['PUT', '/classifiers/x'],
   ['POST', '/classifiers/x/evaluate'],
 ])(
-  `%s %s takes ${count(runs(2_000))} mutated requests without a server error, and asks nobody about what it refuses`,
+  `%s %s takes ${count(caseCount(2_000))} mutated requests without a server error, and asks nobody about what it refuses`,
   async (method, path) => {
-    const app = testApp(() =>
+    const app = createTestApp(() =>
       Response.json({
         type: 'message',
         content: [{ type: 'text', text: LABELLED }],
@@ -490,7 +490,7 @@ test.each([
     let taken = 0;
     const refusals = new Set<string>();
     await tryAsyncCases(
-      runs(2_000),
+      caseCount(2_000),
       fc.constantFrom<unknown>(...LABELLING),
       fc.array(fc.tuple(labellingPlace, fc.option(oddValue, { nil: undefined })), { maxLength: 3 }),
       async (body, changes) => {
@@ -506,16 +506,16 @@ test.each([
           await response.text();
           return;
         }
-        const { type, message } = await errorOf(response);
+        const { type, message } = await readError(response);
         refusals.add(message);
         // An answer that does not hold to a mutated schema is the upstream's failure.
         const isAsked = app.sent.length > 0;
         expect(isAsked ? [500] : [400, 404, 413], `${type}: ${message}`).toContain(response.status);
       },
     );
-    if (path === '/classify') expect(taken).toBeGreaterThan(runs(2_000) / 20);
+    if (path === '/classify') expect(taken).toBeGreaterThan(caseCount(2_000) / 20);
     expect(refusals.size).toBeGreaterThan(5);
-    await app.settled();
+    await app.waitUntilSettled();
   },
 );
 

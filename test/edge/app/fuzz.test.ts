@@ -8,12 +8,12 @@ import { beforeEach, expect, test, vi } from 'vitest';
 import { createApp } from '#edge/app.ts';
 import { Inbox } from '#edge/plugins/webhooks/inbox/inbox.ts';
 import { defineWebhook } from '#edge/plugins/webhooks/sources/define-webhook.ts';
-import { bodyOf, type TestApp, testApp } from '#test/support/app.ts';
-import { simulate } from '#test/support/conversations.ts';
-import { simulatedUpstream } from '#test/support/prefixes.ts';
-import { tryAsyncCases } from '#test/support/runs.ts';
-import { bearer, DEPLOYED, tokenOf } from '#test/support/tokens.ts';
-import { webhookVars } from '#test/support/webhook-vars.ts';
+import { createBody, createTestApp, type TestApp } from '#test/support/app.ts';
+import { installSimulator } from '#test/support/conversations.ts';
+import { createSimulatedUpstream } from '#test/support/prefixes.ts';
+import { tryAsyncCases } from '#test/support/property-cases.ts';
+import { bearerHeader, createToken, DEPLOYED_VARS } from '#test/support/tokens.ts';
+import { createWebhookVars } from '#test/support/webhook-vars.ts';
 
 declare const FUZZ_RUNS: number;
 declare const FUZZ_SEED: number;
@@ -357,18 +357,18 @@ type Asked = ReturnType<typeof requestTo> extends fc.Arbitrary<infer Request> ? 
 
 let app: TestApp;
 beforeEach(() => {
-  simulate();
+  installSimulator();
   vi.spyOn(Inbox.prototype as unknown as { enqueue(): Promise<void> }, 'enqueue').mockResolvedValue();
-  const upstream = simulatedUpstream({ now: Date.now() });
-  app = testApp(
+  const upstream = createSimulatedUpstream({ now: Date.now() });
+  app = createTestApp(
     async ({ url, method, headers: up, text }) => {
       const answer = await upstream(new Request(url, { method, headers: up, ...(text && { body: text }) }));
-      return new Response(bodyOf([await answer.text()]), answer);
+      return new Response(createBody([await answer.text()]), answer);
     },
     {
-      ...DEPLOYED,
+      ...DEPLOYED_VARS,
       UPSTREAM_MAX_RETRIES: '0',
-      ...webhookVars('tickets'),
+      ...createWebhookVars('tickets'),
       TICKETS_WEBHOOK_SECRET: 'a-secret-of-the-tests-that-is-long',
       QUEUE: { send: async () => {} },
     },
@@ -378,8 +378,8 @@ beforeEach(() => {
 test(
   `${FUZZ_RUNS} hostile requests to every route are answered without a server error but 501`,
   async () => {
-    const admin = bearer(await tokenOf('root', ['admin']));
-    const user = bearer(await tokenOf('alice', ['messages', 'classify', 'prefixes']));
+    const admin = bearerHeader(await createToken('root', ['admin']));
+    const user = bearerHeader(await createToken('alice', ['messages', 'classify', 'prefixes']));
     await app.fetch('/classifiers/k1', {
       method: 'PUT',
       headers: { ...admin, 'content-type': 'application/json' },
@@ -427,7 +427,7 @@ test(
         }
       },
     );
-    await app.settled();
+    await app.waitUntilSettled();
     expect(app.log.filter(({ error_type }) => String(error_type).startsWith('internal'))).toEqual([]);
     // Every route has been asked, and not all of it was refused at the door.
     expect(new Set(ROUTES.map(({ method, path }) => `${method} ${path}`)).difference(reached)).toEqual(new Set());

@@ -4,24 +4,24 @@ import { SCOPES } from '#edge/auth/identity/identity.ts';
 import { ApiError, type ErrorType } from '#edge/kit/http/errors.ts';
 import type { MessageBatch } from '#edge/money/lists/batches-answers.schema.ts';
 import { ERRORS } from '#edge/openapi/errors.ts';
-import type { Content, Described, Resource } from '#edge/openapi/resource.ts';
-import { answersOf } from '#edge/openapi/resource.ts';
+import type { Content, DescribedRoute, Resource } from '#edge/openapi/resource.ts';
+import { responsesOf } from '#edge/openapi/resource.ts';
 import { createReference, RESOURCES } from '#edge/openapi.ts';
-import { errorOf, settledApps, type TestApp } from '#test/support/app.ts';
-import { batchesReach, wakeBatch } from '#test/support/batch-objects.ts';
-import { atNoon } from '#test/support/calendar.ts';
-import { simulate } from '#test/support/conversations.ts';
+import { readError, type TestApp, waitForAllApps } from '#test/support/app.ts';
+import { setBatchUpstream, wakeBatch } from '#test/support/batch-objects.ts';
+import { setClockToNoon } from '#test/support/calendar.ts';
+import { installSimulator } from '#test/support/conversations.ts';
 import { eventually } from '#test/support/eventually.ts';
-import { type SimulatedEdge, simulatedEdge, simulatedUpstream } from '#test/support/prefixes.ts';
+import { createSimulatedEdge, createSimulatedUpstream, type SimulatedEdge } from '#test/support/prefixes.ts';
 import { resetAll } from '#test/support/reset.ts';
-import { bearer, tokenOf } from '#test/support/tokens.ts';
-import { settingsWithVisitors } from '#test/support/visitors.ts';
-import { eventOf, inboxOf, WEBHOOK_SECRET } from '#test/support/webhooks.ts';
+import { bearerHeader, createToken } from '#test/support/tokens.ts';
+import { createVisitorSettings } from '#test/support/visitors.ts';
+import { createEvent, getInbox, WEBHOOK_SECRET } from '#test/support/webhooks.ts';
 import { signGithub } from '../../../scripts/sign-webhook.ts';
 
 interface Asked {
   key: string;
-  route: Described;
+  route: DescribedRoute;
   parameters: Resource['parameters'];
 }
 
@@ -29,9 +29,9 @@ interface Asked {
 const SENDERS = { GITHUB_WEBHOOK_SECRET: WEBHOOK_SECRET, QUEUE: { send: async () => {} } };
 
 /** Programs are welcome as visitors. */
-const VISITORS = settingsWithVisitors({ turnstile: false });
+const VISITORS = createVisitorSettings({ turnstile: false });
 
-atNoon();
+setClockToNoon();
 
 const described = RESOURCES.flatMap<Asked>(({ parameters, routes }) =>
   Object.entries(routes).map(([key, route]) => ({ key, route, parameters })),
@@ -61,7 +61,7 @@ const held = ({ schema, example }: Content) => schema.parse(example);
 
 test('every example holds to its schema, which knows all of it', () => {
   for (const { key, route } of described) {
-    const contents = Object.values(answersOf(route)).flatMap(({ content = [] }) => content);
+    const contents = Object.values(responsesOf(route)).flatMap(({ content = [] }) => content);
     for (const content of contents) expect(held(content), key).toEqual(content.example);
     // A default may join what was given.
     if (route.body) expect(held(route.body), key).toMatchObject(route.body.example as object);
@@ -111,10 +111,10 @@ test('every error has its status, its envelope, and an example', () => {
 
 describe('the edge answers as it is described', () => {
   beforeEach(() => {
-    simulate();
+    installSimulator();
   });
   afterEach(async () => {
-    await settledApps();
+    await waitForAllApps();
     await resetAll();
   });
 
@@ -151,7 +151,7 @@ describe('the edge answers as it is described', () => {
 
   async function expectDescribed({ key, route }: Asked, response: Response): Promise<unknown> {
     const text = new TextDecoder().decode(await response.arrayBuffer());
-    const answer = answersOf(route)[response.status];
+    const answer = responsesOf(route)[response.status];
     expect(answer, `${key} answers ${response.status}: ${text}`).toBeDefined();
     expect(response.headers.get('sluice-request-id'), key).toMatch(/^req_/);
     const type = response.headers.get('content-type')?.split(';')[0] ?? null;
@@ -184,11 +184,11 @@ describe('the edge answers as it is described', () => {
 
   test('to each route’s own example', async () => {
     const clock = { now: Date.now() };
-    const upstream = simulatedUpstream(clock);
-    batchesReach((url, init) => upstream(new Request(url, init)));
-    const app = simulatedEdge({ ...SENDERS, ...VISITORS, DEPLOYMENT_LIMITS: '{}' }, clock, upstream);
-    const admin = bearer(await tokenOf('alice', SCOPES));
-    await inboxOf('github').accept(eventOf('github_issue-3001-2026-11-20T090000Z'));
+    const upstream = createSimulatedUpstream(clock);
+    setBatchUpstream((url, init) => upstream(new Request(url, init)));
+    const app = createSimulatedEdge({ ...SENDERS, ...VISITORS, DEPLOYMENT_LIMITS: '{}' }, clock, upstream);
+    const admin = bearerHeader(await createToken('alice', SCOPES));
+    await getInbox('github').accept(createEvent('github_issue-3001-2026-11-20T090000Z'));
     // A backup is only taken up by what is new.
     const restores = ({ key }: Asked) => Number(key.endsWith('/backup'));
     const making = described.filter(({ key }) => makes(key)).sort((left, right) => restores(right) - restores(left));
@@ -199,7 +199,7 @@ describe('the edge answers as it is described', () => {
     for (const response of said) expect(response.status, await response.text()).toBe(200);
     const prefixed = await app.post('/v1/messages', { ...ask, prefix: 'support' }, admin);
     expect(prefixed.status, await prefixed.text()).toBe(200);
-    await app.settled();
+    await app.waitUntilSettled();
     const page = await app.fetch('/conversations/trip/messages', { headers: admin });
     const { data } = (await page.json()) as { data: { id: string }[] };
     const names = {
@@ -218,7 +218,7 @@ describe('the edge answers as it is described', () => {
       await expectDescribed(one, await send(app, one, admin, names, body));
     }
     const session = { end: Math.floor(clock.now / 1_000) + 3_600, seconds: 60 };
-    const renewable = bearer(await tokenOf('alice', ['messages'], { session, expiresIn: 60 }));
+    const renewable = bearerHeader(await createToken('alice', ['messages'], { session, expiresIn: 60 }));
     for (const one of described.filter(({ key }) => renews(key)))
       await expectDescribed(one, await send(app, one, renewable));
     for (const one of described.filter(({ route }) => route.needs === 'signature')) {
@@ -229,7 +229,7 @@ describe('the edge answers as it is described', () => {
       }
     }
     // Who erases an account, or revokes its tokens, is not heard any more.
-    const other = bearer(await tokenOf('root', SCOPES));
+    const other = bearerHeader(await createToken('root', SCOPES));
     for (const one of described.filter(({ key }) => deletes(key) && !aboutFiles(key))) {
       const of = one.key.includes(':hash') ? { ...names, hash: await oldVersion(app, one, admin) } : names;
       await expectDescribed(one, await send(app, one, one.key.includes('/accounts/') ? other : admin, of));
@@ -237,8 +237,8 @@ describe('the edge answers as it is described', () => {
   });
 
   test('about a call that waits for an approval', async () => {
-    const app = simulatedEdge();
-    const headers = bearer(await tokenOf('alice', SCOPES));
+    const app = createSimulatedEdge();
+    const headers = bearerHeader(await createToken('alice', SCOPES));
     const asked = await app.post(
       '/v1/messages',
       {
@@ -263,8 +263,8 @@ describe('the edge answers as it is described', () => {
   });
 
   test('about files that are there', async () => {
-    const app = simulatedEdge();
-    const headers = bearer(await tokenOf('alice', ['messages']));
+    const app = createSimulatedEdge();
+    const headers = bearerHeader(await createToken('alice', ['messages']));
     let names: Record<string, string> = {};
     // As they are listed: it is uploaded first, and deleted at last.
     for (const one of described.filter(({ key }) => aboutFiles(key))) {
@@ -288,7 +288,7 @@ describe('the edge answers as it is described', () => {
   });
 
   test('and asks for the credential and the scope that it says', async () => {
-    const app = simulatedEdge({ ...SENDERS, ...VISITORS, DEPLOYMENT_LIMITS: '{}' });
+    const app = createSimulatedEdge({ ...SENDERS, ...VISITORS, DEPLOYMENT_LIMITS: '{}' });
     for (const one of described) {
       const { key, route } = one;
       const bare = await send(app, one, {}, {}, route.needs === 'signature' ? {} : route.body?.example);
@@ -299,10 +299,10 @@ describe('the edge answers as it is described', () => {
       expect(bare.status, key).toBe(401);
       if (route.needs === 'credential' || route.needs === 'signature') continue;
       const scopes = SCOPES.filter((scope) => scope !== route.needs && scope !== 'admin');
-      const without = await send(app, one, bearer(await tokenOf('bob', scopes)));
+      const without = await send(app, one, bearerHeader(await createToken('bob', scopes)));
       expect(without.status, key).toBe(403);
-      expect((await errorOf(without)).message).toContain(`\`${route.needs}\``);
-      const within = await send(app, one, bearer(await tokenOf('carol', [route.needs])));
+      expect((await readError(without)).message).toContain(`\`${route.needs}\``);
+      const within = await send(app, one, bearerHeader(await createToken('carol', [route.needs])));
       expect([401, 403], key).not.toContain(within.status);
       await within.body?.cancel();
     }

@@ -1,7 +1,7 @@
 /** `npm run prove`, whose process and terminal are in test/scripts: what it finds in a Claude API that is not as expected. */
 import { describe, expect, test } from 'vitest';
-import { type Plant, proveBy } from '#test/support/prove.ts';
-import { worstOf } from '../../../scripts/prove-calls.ts';
+import { type AlterAnswer, runProve } from '#test/support/prove.ts';
+import { maximumCostOf } from '../../../scripts/prove-calls.ts';
 
 interface Message {
   [member: string]: unknown;
@@ -13,7 +13,7 @@ interface Message {
 
 /** Changes a message that comes in one piece. */
 const within =
-  (change: (message: Message) => unknown): Plant =>
+  (change: (message: Message) => unknown): AlterAnswer =>
   (text) => {
     const message = JSON.parse(text) as Message;
     change(message);
@@ -21,16 +21,16 @@ const within =
   };
 const inUsage = (members: Record<string, unknown>) => within(({ usage }) => Object.assign(usage, members));
 const inText =
-  (from: string | RegExp, to: string): Plant =>
+  (from: string | RegExp, to: string): AlterAnswer =>
   (text) =>
     text.replace(from, to);
 const refused =
-  (status: number, type: string): Plant =>
+  (status: number, type: string): AlterAnswer =>
   () =>
     Response.json({ type: 'error', error: { type, message: 'No.' } }, { status });
-const answered: Plant = () => Response.json({ type: 'message', role: 'assistant', content: [] });
+const answered: AlterAnswer = () => Response.json({ type: 'message', role: 'assistant', content: [] });
 
-const PLANTED: [what: string, calls: string[], plant: Plant, words: string][] = [
+const PLANTED: [what: string, calls: string[], plant: AlterAnswer, words: string][] = [
   ['takes a forced tool that it refused', ['forced-tool-refused'], answered, '200, expected 400 invalid_request_error'],
   ['refuses a forced tool that it took', ['forced-tool'], refused(400, 'invalid_request_error'), 'expected 200'],
   ['takes a prefill that it refused', ['prefill-refused'], answered, '200, expected 400'],
@@ -139,7 +139,7 @@ const PLANTED: [what: string, calls: string[], plant: Plant, words: string][] = 
 
 describe('a Claude API that is not as expected', () => {
   test.each(PLANTED)('is found where it %s', async (_, names, plant, words) => {
-    const proved = await proveBy({ names, plant });
+    const proved = await runProve({ names, plant });
     expect(proved.slice(0, -1).flatMap(({ differences }) => differences)).toEqual([]);
     expect(proved.at(-1)?.differences.join('; ')).toContain(words);
   });
@@ -149,20 +149,20 @@ describe('a Claude API that is not as expected', () => {
     ['an estimate', /"estimated":false/g, '"estimated":true', 'booked as complete, by estimate'],
     ['more than was set aside', /"over_hold":false/g, '"over_hold":true', 'more than the edge had set aside'],
   ])('is found where the ledger has other %s', async (_, from, to, words) => {
-    const [proved] = await proveBy({ names: ['answer-haiku'] }, (text) => text.replace(from, to));
+    const [proved] = await runProve({ names: ['answer-haiku'] }, (text) => text.replace(from, to));
     expect(proved?.differences).toEqual([expect.stringContaining(words)]);
   });
 
   test('is not asked again once it has refused the key', async () => {
     const plant = refused(401, 'authentication_error');
-    expect(await proveBy({ names: ['answer-haiku'], plant })).toHaveLength(1);
+    expect(await runProve({ names: ['answer-haiku'], plant })).toHaveLength(1);
   });
 });
 
 test.each([undefined, 0, 3_000])(
   'a Claude API that is as expected has no differences where it thinks %s tokens',
   async (thinking) => {
-    const proved = await proveBy({ seed: 'as expected', thinking });
+    const proved = await runProve({ seed: 'as expected', thinking });
     expect(proved.flatMap(({ call, differences }) => differences.map((words) => `${call.name}: ${words}`))).toEqual([]);
     for (const { call, expected } of proved) {
       expect([call.name, expected.status]).toEqual([call.name, call.name.endsWith('-refused') ? 400 : 200]);
@@ -170,6 +170,6 @@ test.each([undefined, 0, 3_000])(
     }
     const calls = proved.map(({ call }) => call);
     expect(calls).toHaveLength(24);
-    expect(calls.reduce((sum, call) => sum + worstOf(call), 0)).toBeLessThanOrEqual(0.5e9);
+    expect(calls.reduce((sum, call) => sum + maximumCostOf(call), 0)).toBeLessThanOrEqual(0.5e9);
   },
 );

@@ -5,13 +5,13 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { computeCost, toUsd } from '#edge/claude/pricing/cost.ts';
 import { UsageReader } from '#edge/claude/usage/usage-reader.ts';
-import { reportOf } from '#edge/claude/usage/usage-report.ts';
+import { createResponseReport } from '#edge/claude/usage/usage-report.ts';
 import { WholeMessage } from '#edge/claude/whole-message.ts';
-import { keepSecrets } from '#edge/kit/http/secrets.ts';
+import { registerSecrets } from '#edge/kit/http/secrets.ts';
 import { createSimulator } from '#edge/toolkit/simulator.ts';
 import { type ProveCall, proveCalls, TABLE } from '../../../scripts/prove-calls.ts';
-import { factsOf, judge, priceOf } from '../../../scripts/prove-judge.ts';
-import { type Fixture, fixtureOf, type Proved, prove } from '../../../scripts/prove-run.ts';
+import { expectedPrice, findDifferences, readFacts } from '../../../scripts/prove-judge.ts';
+import { createFixture, type Fixture, type ProvedCall, prove } from '../../../scripts/prove-run.ts';
 
 const ROOT = join(import.meta.dirname, '../../..');
 const KEY = 'sk-ant-the-key-that-nobody-may-see';
@@ -25,7 +25,7 @@ async function fixturesIn(folder: string): Promise<Fixture[]> {
 }
 
 /** Sends the calls to a simulator alone. */
-async function simulated(calls: ProveCall[], more: (text: string) => string = (text) => text): Promise<Proved[]> {
+async function simulated(calls: ProveCall[], more: (text: string) => string = (text) => text): Promise<ProvedCall[]> {
   const simulate = createSimulator({ seed: 'proved' });
   const edge = async (path: string, init: RequestInit) => {
     const response = await simulate(`https://api.test${path}`, init);
@@ -37,7 +37,8 @@ async function simulated(calls: ProveCall[], more: (text: string) => string = (t
 /** What the edge's own readers say that an answer costs. */
 function readByEdge({ type, text }: Fixture): number | undefined {
   const bytes = new TextEncoder().encode(text);
-  if (!type.startsWith('text/event-stream')) return costOf(reportOf(JSON.parse(text) as object, bytes.length));
+  if (!type.startsWith('text/event-stream'))
+    return costOf(createResponseReport(JSON.parse(text) as object, bytes.length));
   const whole = new WholeMessage();
   whole.push(bytes.slice());
   expect(whole.isWhole).toBe(true);
@@ -46,7 +47,10 @@ function readByEdge({ type, text }: Fixture): number | undefined {
   return costOf(reader.wholeReport ?? reader.report);
 }
 
-function costOf({ model, usage }: Pick<ReturnType<typeof reportOf>, 'model' | 'usage'>): number | undefined {
+function costOf({
+  model,
+  usage,
+}: Pick<ReturnType<typeof createResponseReport>, 'model' | 'usage'>): number | undefined {
   const row = TABLE.find(model ?? '');
   return row && usage && toUsd(computeCost(usage, row));
 }
@@ -54,12 +58,12 @@ function costOf({ model, usage }: Pick<ReturnType<typeof reportOf>, 'model' | 'u
 /** @returns where fixtures differ from what the simulator, the table and the edge's readers say today */
 async function replay(fixtures: readonly Fixture[]): Promise<string[]> {
   const expected = new Map((await simulated(proveCalls())).map((one) => [one.call.name, one]));
-  const facts = new Map(fixtures.map((fixture) => [fixture.call, factsOf(fixture)]));
+  const facts = new Map(fixtures.map((fixture) => [fixture.call, readFacts(fixture)]));
   return fixtures.flatMap((fixture) => {
     const { call: name, status, cost_usd } = fixture;
     const { call, expected: was } = expected.get(name) ?? {};
     if (call === undefined || was === undefined) return [`${name} is not sent any more: delete its file`];
-    const found = judge(call, was, factsOf(fixture), facts.get(call.after ?? ''));
+    const found = findDifferences(call, was, readFacts(fixture), facts.get(call.after ?? ''));
     const read = status === 200 && !call.stops && cost_usd !== null ? readByEdge(fixture) : cost_usd;
     if (read !== cost_usd) found.push(`$${cost_usd} was booked, $${read} is read today`);
     return found.map((words) => `${name}: ${words}`);
@@ -90,20 +94,20 @@ describe('what is written of an answer', () => {
 
   beforeAll(async () => {
     folder = await mkdtemp(join(tmpdir(), 'sluice-proved-'));
-    keepSecrets('prove', [KEY]);
+    registerSecrets('prove', [KEY]);
     // What a gateway might say of the key, in an answer and in an error.
     const quoting = (text: string) => text.replace(/"(text|message)": ?"/g, `$&${KEY} `);
     for (const one of await simulated(proveCalls(), quoting)) {
-      const price = priceOf(one.came);
-      const booked = price === undefined ? undefined : ({ cost_usd: toUsd(price) } as Proved['booked']);
-      const text = fixtureOf({ ...one, booked }, '2026-11-27T12:00:00.000Z');
+      const price = expectedPrice(one.came);
+      const booked = price === undefined ? undefined : ({ cost_usd: toUsd(price) } as ProvedCall['booked']);
+      const text = createFixture({ ...one, booked }, '2026-11-27T12:00:00.000Z');
       await writeFile(join(folder, `${one.call.name}.json`), text);
     }
     written = await fixturesIn(folder);
   });
 
   afterAll(async () => {
-    keepSecrets('prove', []);
+    registerSecrets('prove', []);
     await rm(folder, { recursive: true, force: true });
   });
 

@@ -1,13 +1,13 @@
 import { runInDurableObject } from 'cloudflare:test';
 import { beforeEach, describe, expect, test, vi } from 'vitest';
-import { accountStub } from '#edge/durable/stubs.ts';
+import { getAccountStub } from '#edge/durable/stubs.ts';
 import type { Account } from '#edge/money/account/account.ts';
-import { errorOf, type TestApp, testApp } from '#test/support/app.ts';
-import { passTime } from '#test/support/calendar.ts';
-import { bindings, simulate } from '#test/support/conversations.ts';
+import { createTestApp, readError, type TestApp } from '#test/support/app.ts';
+import { advanceClock } from '#test/support/calendar.ts';
+import { bindings, installSimulator } from '#test/support/conversations.ts';
 import { resetAll } from '#test/support/reset.ts';
 import { MODEL, SMALL_MESSAGE } from '#test/support/small-message.ts';
-import { bearer, DEPLOYED, tokenOf } from '#test/support/tokens.ts';
+import { bearerHeader, createToken, DEPLOYED_VARS } from '#test/support/tokens.ts';
 import { settleAt } from '../money/account/admission-requests.ts';
 
 const DAY = 86_400_000;
@@ -15,22 +15,25 @@ const FIRST = { model: MODEL, max_tokens: 200, stream: false };
 const PREFIX = { system: 'You are brief.', model: 'claude-haiku-5-5', max_tokens: 20 };
 let app: TestApp;
 beforeEach(() => {
-  simulate();
+  installSimulator();
   app = appWith({ DEPLOYMENT_LIMITS: '{}' });
 });
 
 const appWith = (vars: object) =>
-  testApp(({ url }) => Response.json(url.pathname.endsWith('count_tokens') ? { input_tokens: 9 } : SMALL_MESSAGE), {
-    ...DEPLOYED,
-    ...vars,
-  });
+  createTestApp(
+    ({ url }) => Response.json(url.pathname.endsWith('count_tokens') ? { input_tokens: 9 } : SMALL_MESSAGE),
+    {
+      ...DEPLOYED_VARS,
+      ...vars,
+    },
+  );
 
 async function call(method: string, path: string, body?: unknown, by?: string): Promise<Response> {
   const lines = typeof body === 'string';
   return await app.fetch(path, {
     method,
     headers: {
-      ...bearer(by ?? (await tokenOf('root', ['admin']))),
+      ...bearerHeader(by ?? (await createToken('root', ['admin']))),
       ...(body === undefined ? {} : { 'content-type': lines ? 'application/jsonl' : 'application/json' }),
     },
     ...(body === undefined ? {} : { body: lines ? body : JSON.stringify(body) }),
@@ -42,13 +45,13 @@ const ask = (by: string, more: object = {}) =>
   call('POST', '/messages', { ...FIRST, messages: [{ role: 'user', content: 'Hi' }], ...more }, by);
 
 const ring = (account: string) =>
-  runInDurableObject(accountStub(bindings, {}, account), async (object: Account) => await object.alarm());
+  runInDurableObject(getAccountStub(bindings, {}, account), async (object: Account) => await object.alarm());
 
 /** Continues in another deployment: it contains nothing of this one. */
 async function elsewhere(): Promise<void> {
-  await app.settled();
+  await app.waitUntilSettled();
   await resetAll();
-  simulate();
+  installSimulator();
 }
 
 /** Erases an account, and waits until that is done. @returns when it was erased */
@@ -63,7 +66,7 @@ async function erase(account: string): Promise<string> {
 }
 
 const spent = async (account: string, day: number, cost: number, requestId: string) =>
-  await settleAt(accountStub(bindings, {}, account), {
+  await settleAt(getAccountStub(bindings, {}, account), {
     requestId,
     status: 'complete',
     cost,
@@ -76,10 +79,10 @@ describe('the budget of a group', () => {
   test('is restored with its alerts and what was spent of it, and again without counting it twice', async () => {
     await put('/groups/red/limits', { usd_per_day: 0.02, alerts: [0.5] });
     await put('/groups/red/accounts/alice', {});
-    expect((await ask(await tokenOf('alice'))).status).toBe(200);
-    await app.settled();
+    expect((await ask(await createToken('alice'))).status).toBe(200);
+    await app.waitUntilSettled();
     await vi.waitFor(async () => {
-      await accountStub(bindings, {}, 'alice').reportTo('group:red');
+      await getAccountStub(bindings, {}, 'alice').reportTo('group:red');
       expect(((await read('/groups/red')).day as { spent_usd: number }).spent_usd).toBeGreaterThan(0);
     });
     const before = await read('/groups/red');
@@ -112,7 +115,7 @@ describe('the budget of a group', () => {
     await put('/groups/red/limits', { usd_per_day: 0.5 });
     const answer = await put('/groups/red/backup', backup);
     expect(answer.status).toBe(409);
-    expect((await errorOf(answer)).message).toContain('already has other limits');
+    expect((await readError(answer)).message).toContain('already has other limits');
     expect(await read('/groups/red')).toMatchObject({ limits: { usd_per_day: 0.5 } });
   });
 });
@@ -120,8 +123,8 @@ describe('the budget of a group', () => {
 describe('the budget of the deployment', () => {
   test('is restored with its alerts, and with what erased accounts spent of it', async () => {
     await put('/pools/deployment/limits', { usd_per_day: 3, alerts: [0.8] });
-    expect((await ask(await tokenOf('alice'))).status).toBe(200);
-    await app.settled();
+    expect((await ask(await createToken('alice'))).status).toBe(200);
+    await app.waitUntilSettled();
     await erase('alice');
     await vi.waitFor(async () => {
       await ring('alice');
@@ -143,7 +146,7 @@ describe('the budget of the deployment', () => {
     app = appWith({});
     const answer = await put('/pools/deployment/backup', backup);
     expect(answer.status).toBe(400);
-    expect((await errorOf(answer)).message).toContain('DEPLOYMENT_LIMITS');
+    expect((await readError(answer)).message).toContain('DEPLOYMENT_LIMITS');
     expect(await read('/pools/deployment/backup')).toMatchObject({ limits: null });
   });
 
@@ -159,17 +162,17 @@ describe('the budget of the deployment', () => {
 
 describe('an erasure', () => {
   test('is applied at its time: older tokens are revoked, newer ones are not', async () => {
-    const old = await tokenOf('alice', ['messages']);
+    const old = await createToken('alice', ['messages']);
     expect((await ask(old)).status).toBe(200);
-    await app.settled();
+    await app.waitUntilSettled();
     const erased_at = await erase('alice');
     expect(await read('/erasures')).toMatchObject({ data: [{ type: 'erasure', account: 'alice', erased_at }] });
     await elsewhere();
 
     expect((await put('/accounts/alice/erasure', { erased_at })).status).toBe(202);
     expect((await ask(old)).status).toBe(401);
-    passTime(DAY);
-    const fresh = await tokenOf('alice', ['messages']);
+    advanceClock(DAY);
+    const fresh = await createToken('alice', ['messages']);
     expect((await ask(fresh)).status).toBe(200);
     // A restore that is repeated applies it again.
     expect((await put('/accounts/alice/erasure', { erased_at })).status).toBe(202);
@@ -182,7 +185,7 @@ describe('an erasure', () => {
     const future = new Date(Date.now() + DAY).toISOString();
     expect((await put('/accounts/alice/erasure', { erased_at: future })).status).toBe(400);
     expect((await put('/accounts/alice/erasure', { erased_at: 'yesterday' })).status).toBe(400);
-    expect((await call('GET', '/erasures', undefined, await tokenOf('alice'))).status).toBe(403);
+    expect((await call('GET', '/erasures', undefined, await createToken('alice'))).status).toBe(403);
   });
 
   test('stays listed for 90 days', async () => {
@@ -204,11 +207,11 @@ describe('an erasure', () => {
   });
 
   test('keeps an older backup from bringing anything of the account back', async () => {
-    const old = await tokenOf('alice', ['messages', 'prefixes']);
+    const old = await createToken('alice', ['messages', 'prefixes']);
     await put('/accounts/alice/limits', { usd_per_day: 50 });
     await call('PUT', '/prefixes/brief', PREFIX, old);
     await (await ask(old, { conversation: 'trip' })).text();
-    await app.settled();
+    await app.waitUntilSettled();
     const account = await read('/accounts/alice/backup');
     const version = await read('/versions/prefix/brief/backup?account=alice');
     const lines = await (await call('GET', '/accounts/alice/conversations/trip/backup')).text();
@@ -224,33 +227,33 @@ describe('an erasure', () => {
     ];
     expect(answers.map(({ status }) => status)).toEqual([409, 409, 409, 409]);
     for (const answer of answers) {
-      expect((await errorOf(answer)).message).toContain('stays erased');
+      expect((await readError(answer)).message).toContain('stays erased');
     }
     expect((await ask(old)).status).toBe(401);
     expect(await read('/accounts/alice/conversations')).toMatchObject({ data: [] });
   });
 
   test('is applied after an older backup was restored, and erases what that has restored', async () => {
-    const old = await tokenOf('alice', ['messages', 'prefixes']);
+    const old = await createToken('alice', ['messages', 'prefixes']);
     await put('/accounts/alice/limits', { usd_per_day: 50 });
     await put('/groups/red/accounts/alice', {});
     await call('POST', '/accounts/alice/credit', { usd: 3, note: 'Invoice of Alice' });
     await call('PUT', '/prefixes/brief', PREFIX, old);
     await (await ask(old, { conversation: 'trip', prefix: 'brief' })).text();
-    await app.settled();
+    await app.waitUntilSettled();
     const account = await read('/accounts/alice/backup');
     const version = await read('/versions/prefix/brief/backup?account=alice');
     const lines = await (await call('GET', '/accounts/alice/conversations/trip/backup')).text();
     const erased_at = await erase('alice');
     await elsewhere();
 
-    passTime(DAY);
+    advanceClock(DAY);
     expect((await put('/accounts/alice/backup', account)).status).toBe(200);
     expect((await put(`/versions/prefix/${String(version.version)}/backup`, version)).status).toBe(200);
     expect((await call('PUT', '/accounts/alice/conversations/trip/backup', lines)).status).toBe(201);
-    await app.settled();
+    await app.waitUntilSettled();
     expect((await put('/accounts/alice/erasure', { erased_at })).status).toBe(202);
-    await app.settled();
+    await app.waitUntilSettled();
     await vi.waitFor(async () => {
       await ring('alice');
       expect(await (await put('/accounts/alice/erasure', { erased_at })).json()).toMatchObject({ done: true });
@@ -265,15 +268,15 @@ describe('an erasure', () => {
   });
 
   test('leaves what an account was given since: erased on Monday, new on Tuesday', async () => {
-    const monday = await tokenOf('alice', ['messages']);
+    const monday = await createToken('alice', ['messages']);
     expect((await ask(monday)).status).toBe(200);
-    await app.settled();
+    await app.waitUntilSettled();
     const erased_at = await erase('alice');
-    passTime(DAY);
-    const tuesday = await tokenOf('alice', ['messages']);
+    advanceClock(DAY);
+    const tuesday = await createToken('alice', ['messages']);
     await put('/accounts/alice/limits', { usd_per_day: 2 });
     expect((await ask(tuesday, { conversation: 'new' })).status).toBe(200);
-    await app.settled();
+    await app.waitUntilSettled();
     const account = await read('/accounts/alice/backup');
     const lines = await (await call('GET', '/accounts/alice/conversations/new/backup')).text();
     await elsewhere();
@@ -281,7 +284,7 @@ describe('an erasure', () => {
     for (let time = 0; time < 2; time += 1) {
       expect((await put('/accounts/alice/erasure', { erased_at })).status).toBe(202);
       expect((await put('/accounts/alice/backup', account)).status).toBe(200);
-      await app.settled();
+      await app.waitUntilSettled();
     }
     expect((await call('PUT', '/accounts/alice/conversations/new/backup', lines)).status).toBe(201);
     expect(await read('/accounts/alice')).toMatchObject({ own_limits: { usd_per_day: 2 } });
@@ -305,20 +308,20 @@ describe('an account that has been used here', () => {
     await call('DELETE', `/accounts/alice/tokens/${revokedThere.jti}`);
     await spent('alice', 40, 250_000_000, 'req_1');
     await spent('alice', 0, 500_000_000, 'req_2');
-    await app.settled();
+    await app.waitUntilSettled();
     const backup = await read('/accounts/alice/backup');
     const credit = await read('/accounts/alice/credit');
     await elsewhere();
 
     await call('DELETE', `/accounts/alice/tokens/${revokedHere.jti}`);
     await spent('alice', 0, 100_000_000, 'req_3');
-    await app.settled();
+    await app.waitUntilSettled();
     const refused = await put('/accounts/alice/backup', backup);
     expect(refused.status).toBe(409);
-    expect((await errorOf(refused)).message).toContain('?mode=merge');
+    expect((await readError(refused)).message).toContain('?mode=merge');
     for (let time = 0; time < 2; time += 1) {
       expect((await put('/accounts/alice/backup?mode=merge', backup)).status).toBe(200);
-      await app.settled();
+      await app.waitUntilSettled();
       expect(await read('/accounts/alice')).toMatchObject({
         own_limits: { usd_total: 2 },
         group: 'red',
@@ -334,21 +337,21 @@ describe('an account that has been used here', () => {
   test('is not merged while one of its requests is running', async () => {
     const backup = await read('/accounts/alice/backup');
     let answer = (_: Response) => {};
-    app = testApp(() => new Promise<Response>((resolve) => (answer = resolve)), DEPLOYED);
-    const asking = ask(await tokenOf('alice'));
+    app = createTestApp(() => new Promise<Response>((resolve) => (answer = resolve)), DEPLOYED_VARS);
+    const asking = ask(await createToken('alice'));
     await vi.waitFor(() => expect(app.sent).toHaveLength(1));
     const refused = await put('/accounts/alice/backup?mode=merge', backup);
     expect(refused.status).toBe(409);
-    expect((await errorOf(refused)).message).toContain('is running');
+    expect((await readError(refused)).message).toContain('is running');
     answer(Response.json({ type: 'error', error: { type: 'invalid_request_error', message: 'no' } }, { status: 400 }));
     await asking;
-    await app.settled();
+    await app.waitUntilSettled();
     expect((await put('/accounts/alice/backup?mode=merge', backup)).status).toBe(200);
   });
 });
 
 test('names of an account are listed for a backup, with their current versions', async () => {
-  const token = await tokenOf('alice', ['prefixes']);
+  const token = await createToken('alice', ['prefixes']);
   for (const name of ['a', 'b', 'c']) await call('PUT', `/prefixes/${name}`, PREFIX, token);
   await put('/classifiers/mood', { labels: [{ name: 'glad' }, { name: 'sad' }] });
   const listed = (await read('/versions/prefix?account=alice&limit=2')) as { data: { id: string }[] };

@@ -3,20 +3,20 @@ import { decodeJwt } from 'jose';
 import { afterEach, expect, test, vi } from 'vitest';
 import { RESOURCES } from '#edge/openapi.ts';
 import { Pool } from '#edge/plugins/pools/pool.ts';
-import { type Sent, settledApps, type TestApp, testApp } from '#test/support/app.ts';
-import { atNoon } from '#test/support/calendar.ts';
-import { simulate, stubOf } from '#test/support/conversations.ts';
+import { createTestApp, type SentRequest, type TestApp, waitForAllApps } from '#test/support/app.ts';
+import { setClockToNoon } from '#test/support/calendar.ts';
+import { installSimulator, stubOf } from '#test/support/conversations.ts';
 import { resetAll } from '#test/support/reset.ts';
 import { SMALL_MESSAGE } from '#test/support/small-message.ts';
-import { bearer, DEPLOYED, tokenOf } from '#test/support/tokens.ts';
-import { bodyOf } from '#test/support/turns.ts';
-import { webhookVars } from '#test/support/webhook-vars.ts';
-import { eventOf, inboxOf, worksOf } from '#test/support/webhooks.ts';
+import { bearerHeader, createToken, DEPLOYED_VARS } from '#test/support/tokens.ts';
+import { createBody } from '#test/support/turns.ts';
+import { createWebhookVars } from '#test/support/webhook-vars.ts';
+import { createEvent, createWebhookWorks, getInbox } from '#test/support/webhooks.ts';
 import runbook from '../../../docs/runbook.md?raw';
 
-atNoon();
+setClockToNoon();
 afterEach(async () => {
-  await settledApps();
+  await waitForAllApps();
   vi.restoreAllMocks();
   await resetAll();
   // What an account has in memory, such as a lease, outlives its rows.
@@ -71,24 +71,26 @@ function meant(shown: Json): Json {
   return Object.fromEntries(members) as Json;
 }
 
-const DEPLOYMENT = { ...DEPLOYED, UPSTREAM: '', UPSTREAM_MAX_RETRIES: '0' };
-const answering = ({ url }: Pick<Sent, 'url'>) =>
+const DEPLOYMENT = { ...DEPLOYED_VARS, UPSTREAM: '', UPSTREAM_MAX_RETRIES: '0' };
+const answering = ({ url }: Pick<SentRequest, 'url'>) =>
   Response.json(url.pathname.endsWith('/count_tokens') ? { input_tokens: 20 } : SMALL_MESSAGE);
 const failing = (status: number, type: string, message: string) => () =>
   Response.json({ type: 'error', error: { type, message } }, { status });
-const edge = (answer: (sent: Sent) => Response | Promise<Response> = answering, vars: Record<string, string> = {}) =>
-  testApp(answer, { ...DEPLOYMENT, ...vars });
-const admin = async () => bearer(await tokenOf('root', ['admin']));
+const edge = (
+  answer: (sent: SentRequest) => Response | Promise<Response> = answering,
+  vars: Record<string, string> = {},
+) => createTestApp(answer, { ...DEPLOYMENT, ...vars });
+const admin = async () => bearerHeader(await createToken('root', ['admin']));
 
 /** Asks as often as there are headers, and looks as an operator would. */
 async function seen(app: TestApp, headers: Record<string, string>[], more: object = {}): Promise<Seen> {
   let told = '';
   let id = '';
   for (const one of headers) {
-    const answer = await app.post('/v1/messages', { ...bodyOf('Hi'), ...more }, one);
+    const answer = await app.post('/v1/messages', { ...createBody('Hi'), ...more }, one);
     id = answer.headers.get('sluice-request-id') ?? '';
     told += await answer.text();
-    await app.settled();
+    await app.waitUntilSettled();
   }
   return await look(app, told.replaceAll('`', ''), id);
 }
@@ -108,17 +110,17 @@ async function limitAll(app: TestApp, limits: object): Promise<void> {
   expect(answer.status).toBe(200);
 }
 
-const alice = async () => bearer(await tokenOf('alice'));
+const alice = async () => bearerHeader(await createToken('alice'));
 
 const PROVOKED: Record<string, () => Promise<Seen>> = {
   'Users get 401': async () => {
     const app = edge();
-    const token = await tokenOf('alice');
+    const token = await createToken('alice');
     const path = `/accounts/alice/tokens/${decodeJwt(token).jti}`;
     expect((await app.fetch(path, { method: 'DELETE', headers: await admin() })).status).toBe(200);
-    return await seen(app, [bearer(token), bearer(`${token.slice(0, -9)}123456789`)]);
+    return await seen(app, [bearerHeader(token), bearerHeader(`${token.slice(0, -9)}123456789`)]);
   },
-  'Users get 403': async () => await seen(edge(), [bearer(await tokenOf('alice', ['classify']))]),
+  'Users get 403': async () => await seen(edge(), [bearerHeader(await createToken('alice', ['classify']))]),
   'Users get 429': async () => {
     const app = edge(answering, { DEFAULT_LIMITS: '{"requests_per_minute":1}' });
     return await seen(app, [await alice(), await alice()]);
@@ -152,15 +154,15 @@ const PROVOKED: Record<string, () => Promise<Seen>> = {
   'A budget is spent at noon': async () => {
     const app = edge(answering, { DEPLOYMENT_LIMITS: '{}' });
     await limitAll(app, { usd_per_day: 0.0015 });
-    return await seen(app, [bearer(await tokenOf('spender')), await alice()], { model: SMALL_MESSAGE.model });
+    return await seen(app, [bearerHeader(await createToken('spender')), await alice()], { model: SMALL_MESSAGE.model });
   },
   'A webhook is late': async () => {
     const deliveryFetch = async () => new Response(null, { status: 500 });
-    const works = worksOf(
+    const works = createWebhookWorks(
       { deliveryFetch },
-      webhookVars('github', { deliver_url: 'https://hooks.example.com/labels' }),
+      createWebhookVars('github', { deliver_url: 'https://hooks.example.com/labels' }),
     );
-    await inboxOf('github').accept(eventOf('github_1'));
+    await getInbox('github').accept(createEvent('github_1'));
     await works.consume(['github_1']);
     expect(await works.report('github_1')).toMatchObject({ state: 'delivering' });
     return { ...(await look(edge(), '')), log: works.log };
@@ -172,7 +174,7 @@ const PROVOKED: Record<string, () => Promise<Seen>> = {
     return await seen(edge(answering, { DEPLOYMENT_LIMITS: '{"usd_per_day":1}' }), [await alice()]);
   },
   'A conversation is damaged': async () => {
-    simulate();
+    installSimulator();
     const app = edge();
     await seen(app, [await alice()], { conversation: 'c1' });
     await runInDurableObject(stubOf(), (_, { storage }) => {
@@ -216,13 +218,13 @@ test('the remedy for a spent budget, as the runbook names it, changes one limit:
   const [, method = '', path = ''] = /`(\w+) (\/pools\/[^`]+)`/.exec(remedy) ?? [];
   const app = edge(answering, { DEPLOYMENT_LIMITS: '{}' });
   await limitAll(app, { usd_per_day: 0, usd_per_month: 9, alerts: [0.5] });
-  expect((await app.post('/v1/messages', bodyOf('Hi'), await alice())).status).toBe(429);
+  expect((await app.post('/v1/messages', createBody('Hi'), await alice())).status).toBe(429);
   const headers = { 'content-type': 'application/json', ...(await admin()) };
   const raised = await app.fetch(path, { method, headers, body: JSON.stringify({ usd_per_day: 5 }) });
   expect(raised.status).toBe(200);
   const { limits } = (await (await app.fetch('/pools/deployment', { headers })).json()) as Json;
   expect(limits).toEqual({ usd_per_day: 5, usd_per_month: 9, alerts: [0.5] });
-  expect((await app.post('/v1/messages', bodyOf('Hi'), await alice())).status).toBe(200);
+  expect((await app.post('/v1/messages', createBody('Hi'), await alice())).status).toBe(200);
 });
 
 test('each route that the runbook names is one of the edge', () => {

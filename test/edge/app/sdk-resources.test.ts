@@ -6,12 +6,12 @@ import { betaJSONSchemaOutputFormat, betaTool } from '@anthropic-ai/sdk/helpers/
 import { jsonSchemaOutputFormat } from '@anthropic-ai/sdk/helpers/json-schema';
 import { describe, expect, test } from 'vitest';
 import { MODELS } from '#edge/claude/models/models.ts';
-import { simulatedModels } from '#edge/claude/simulated-models.ts';
+import { toSimulatedModels } from '#edge/claude/simulated-models.ts';
 import { createSimulator } from '#simulator/simulator.ts';
-import { testApp } from '#test/support/app.ts';
-import { batchesReach, wakeBatch } from '#test/support/batch-objects.ts';
+import { createTestApp } from '#test/support/app.ts';
+import { setBatchUpstream, wakeBatch } from '#test/support/batch-objects.ts';
 import { SDK_CALLS, type SdkCall } from '#test/support/sdk/calls.ts';
-import { outcomeOf, textOf } from '#test/support/sdk/outcomes.ts';
+import { readOutcome, serializeOutcome } from '#test/support/sdk/outcomes.ts';
 import { ADDED, NO_CALLS, NOT_OFFERED, OTHERWISE } from './sdk-differences.ts';
 
 type Methods = Record<string, (...args: unknown[]) => unknown>;
@@ -48,7 +48,7 @@ interface Way {
 /** @returns the way to a simulator, and the way to the same one by an edge */
 function ways(): [direct: Way, edge: Way] {
   const clock = { now: Date.now() };
-  const simulator = createSimulator({ models: simulatedModels(MODELS), faults: true, now: () => clock.now });
+  const simulator = createSimulator({ models: toSimulatedModels(MODELS), faults: true, now: () => clock.now });
   /** As if a tool had made what is uploaded: that can be downloaded. */
   const upstream = async (url: string, init: RequestInit) => {
     const request = new Request(url, init);
@@ -58,11 +58,11 @@ function ways(): [direct: Way, edge: Way] {
       request.headers.set('sluice-simulate', 'downloadable');
     return await simulator(request);
   };
-  const app = testApp(async ({ url, method, headers, body }) => {
+  const app = createTestApp(async ({ url, method, headers, body }) => {
     const sent = method === 'GET' || method === 'DELETE' ? {} : { body };
     return await upstream(url.href, { method, headers, ...sent });
   });
-  batchesReach((url, init) => upstream(String(url), init as RequestInit));
+  setBatchUpstream((url, init) => upstream(String(url), init as RequestInit));
   const clientOf = (fetch: (url: string, init: RequestInit) => Promise<Response>) =>
     new Anthropic({
       apiKey: 'any',
@@ -161,7 +161,7 @@ interface Outcomes {
 
 /** Does the same on both ways. */
 async function both([direct, edge]: readonly [Way, Way], call: string, does: (way: Way) => unknown): Promise<Outcomes> {
-  return { call, direct: await outcomeOf(() => does(direct)), edge: await outcomeOf(() => does(edge)) };
+  return { call, direct: await readOutcome(() => does(direct)), edge: await readOutcome(() => does(edge)) };
 }
 
 /** Calls a method in all of its forms. */
@@ -170,7 +170,7 @@ async function* called(on: readonly [Way, Way], { resource, method, names, forms
   const own = Object.entries(OWN).filter(([at]) => at.split(' ', 1)[0] === name);
   for (const [at, does] of own) yield await both(on, at, ({ client }) => does(client, ASKED));
   if (/^(?:toolRunner|thread)$/.test(method)) return;
-  for (const { having, args } of forms) {
+  for (const { addedMember: having, args } of forms) {
     const hasId = typeof args[0] === 'string';
     for (const isStrange of hasId && having === '' ? [false, true] : [false]) {
       yield await both(on, `${name} ${having}${isStrange ? 'strange' : ''}`.trim(), async (way) => {
@@ -191,7 +191,7 @@ function difference({ call, direct, edge }: Outcomes): {
 } {
   const [name = ''] = call.split(' ', 1);
   const added = ADDED.filter(({ methods }) => methods.test(name)).flatMap(({ members }) => members);
-  const [theirs, ours] = [textOf(direct), textOf(edge, added)];
+  const [theirs, ours] = [serializeOutcome(direct), serializeOutcome(edge, added)];
   if (theirs === ours) return {};
   const explained = OTHERWISE.find((one) => one.call.test(call) && one.direct.test(theirs) && one.edge.test(ours));
   return explained ? { explained } : { unexplained: { call, direct: theirs, edge: ours } };
@@ -247,7 +247,7 @@ test('what the edge does not offer it says so, and does not ask the API', async 
   for (const call of walked.filter((one) => !isOffered(one))) {
     const least = { ...call, forms: call.forms.slice(0, 1) };
     for await (const { call: name, direct, edge } of called(on, least)) {
-      const told = { direct: textOf(direct), edge: textOf(edge) };
+      const told = { direct: serializeOutcome(direct), edge: serializeOutcome(edge) };
       if (/"status":404/.test(told.direct) && /"status":501,"type":"not_supported"/.test(told.edge)) continue;
       wrong.push({ name, ...told });
     }

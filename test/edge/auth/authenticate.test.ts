@@ -5,22 +5,22 @@ import { createApp } from '#edge/app.ts';
 import { SCOPES, type Scope } from '#edge/auth/identity/identity.ts';
 import { mintToken } from '#edge/auth/mint.ts';
 import type { Bindings } from '#edge/kit/plugins/bindings.ts';
-import { errorOf, testApp } from '#test/support/app.ts';
-import { runs, tryAsyncCases } from '#test/support/runs.ts';
+import { createTestApp, readError } from '#test/support/app.ts';
+import { caseCount, tryAsyncCases } from '#test/support/property-cases.ts';
 import { SMALL_MESSAGE } from '#test/support/small-message.ts';
-import { bearer, DEPLOYED, SECRET, tokenOf } from '#test/support/tokens.ts';
+import { bearerHeader, createToken, DEPLOYED_VARS, SECRET } from '#test/support/tokens.ts';
 
 const bindings = env as unknown as Bindings;
 const ASK = { model: 'claude-haiku-5-5', max_tokens: 10, stream: false, messages: [{ role: 'user', content: 'Hi' }] };
 
 const answering = (vars: Record<string, unknown> = {}) =>
-  testApp(
+  createTestApp(
     ({ url }) => {
       if (url.pathname.includes('models')) return Response.json({ data: [] });
       return Response.json(url.pathname.includes('count') ? { input_tokens: 1 } : SMALL_MESSAGE);
     },
     // Some routes are only there where accounts share a budget.
-    { ...DEPLOYED, DEPLOYMENT_LIMITS: '{}', ...vars },
+    { ...DEPLOYED_VARS, DEPLOYMENT_LIMITS: '{}', ...vars },
   );
 
 /** Every route of the app that needs a credential, with a body that it takes and any names in its path. */
@@ -131,7 +131,7 @@ function watched() {
 }
 
 async function expectRefused(response: Response, status: 401 | 403 | 500): Promise<string> {
-  const { type, message, request_id } = await errorOf(response);
+  const { type, message, request_id } = await readError(response);
   const types = { 401: 'authentication_error', 403: 'permission_error', 500: 'api_error' };
   expect({ status: response.status, type }).toEqual({ status, type: types[status] });
   expect(response.headers.get('x-should-retry')).toBe('false');
@@ -149,9 +149,9 @@ test('the routes are found', () => {
 
 test('either header carries a credential', async () => {
   const app = answering();
-  const token = await tokenOf('alice');
+  const token = await createToken('alice');
   for (const headers of [
-    bearer(token),
+    bearerHeader(token),
     { authorization: `bearer  ${token}` },
     { authorization: `BEARER ${token}` },
     { 'x-api-key': token },
@@ -171,7 +171,7 @@ test('either header carries a credential', async () => {
 
 test('whatever a client sends in place of a token is a 401: half a token, a page of HTML, any bytes', async () => {
   const app = answering();
-  const [head = '', claims = '', signature = ''] = (await tokenOf('alice')).split('.');
+  const [head = '', claims = '', signature = ''] = (await createToken('alice')).split('.');
   const parts = [
     head,
     claims,
@@ -189,7 +189,7 @@ test('whatever a client sends in place of a token is a 401: half a token, a page
     bytes,
     fc.constantFrom('<!doctype html><title>Log in</title>', '"token"', '{"token":"a"}'),
   );
-  await tryAsyncCases(runs(100), given, fc.constantFrom('authorization', 'x-api-key'), async (text, name) => {
+  await tryAsyncCases(caseCount(100), given, fc.constantFrom('authorization', 'x-api-key'), async (text, name) => {
     fc.pre(text !== `${head}.${claims}.${signature}`);
     const headers = { [name]: name === 'authorization' ? `Bearer ${text}` : text };
     await expectRefused(await app.post('/messages', ASK, headers), 401);
@@ -200,17 +200,17 @@ test('of two credentials the bearer token wins, but what is no token of this edg
   const app = answering();
   const account = async (headers: Record<string, string>) => {
     const response = await app.fetch('/usage/requests', { headers });
-    await app.settled();
+    await app.waitUntilSettled();
     return response.status === 200 ? app.log.at(-1)?.account : response.status;
   };
-  const [alice, bob] = [await tokenOf('alice'), await tokenOf('bob')];
-  expect(await account({ ...bearer(alice), 'x-api-key': bob })).toBe('alice');
-  expect(await account({ ...bearer('sk-ant-of-some-config'), 'x-api-key': bob })).toBe('bob');
-  expect(await account({ ...bearer(alice), 'x-api-key': 'sk-ant-of-some-config' })).toBe('alice');
+  const [alice, bob] = [await createToken('alice'), await createToken('bob')];
+  expect(await account({ ...bearerHeader(alice), 'x-api-key': bob })).toBe('alice');
+  expect(await account({ ...bearerHeader('sk-ant-of-some-config'), 'x-api-key': bob })).toBe('bob');
+  expect(await account({ ...bearerHeader(alice), 'x-api-key': 'sk-ant-of-some-config' })).toBe('alice');
   const foreign = `${alice.slice(0, -8)}AAAAAAAA`;
-  expect(await account({ ...bearer(foreign), 'x-api-key': bob })).toBe('bob');
-  expect(await account({ ...bearer(alice), 'x-api-key': foreign })).toBe('alice');
-  expect(await account({ ...bearer(foreign), 'x-api-key': foreign })).toBe(401);
+  expect(await account({ ...bearerHeader(foreign), 'x-api-key': bob })).toBe('bob');
+  expect(await account({ ...bearerHeader(alice), 'x-api-key': foreign })).toBe('alice');
+  expect(await account({ ...bearerHeader(foreign), 'x-api-key': foreign })).toBe(401);
 });
 
 test('nothing about an account is created or touched before its credential is verified', async () => {
@@ -218,19 +218,21 @@ test('nothing about an account is created or touched before its credential is ve
   const app = answering(bound);
   const bad = [
     {},
-    bearer('sk-ant-api03-anything'),
-    bearer((await mintToken('a-secret-that-this-edge-does-not-have', { account: 'alice', scopes: SCOPES })).token),
-    bearer(await tokenOf('alice', SCOPES, { expiresIn: -1 })),
-    { 'x-api-key': `${await tokenOf('alice', SCOPES)}x` },
-    bearer(await tokenOf('x'.repeat(129), SCOPES)),
+    bearerHeader('sk-ant-api03-anything'),
+    bearerHeader(
+      (await mintToken('a-secret-that-this-edge-does-not-have', { account: 'alice', scopes: SCOPES })).token,
+    ),
+    bearerHeader(await createToken('alice', SCOPES, { expiresIn: -1 })),
+    { 'x-api-key': `${await createToken('alice', SCOPES)}x` },
+    bearerHeader(await createToken('x'.repeat(129), SCOPES)),
   ];
   for (const route of ROUTES) {
     for (const headers of bad) await expectRefused(await app.fetch(route.url, requestTo(route, headers)), 401);
   }
-  await app.settled();
+  await app.waitUntilSettled();
   expect(touched).toEqual([]);
   expect(app.sent).toEqual([]);
-  await app.fetch('/accounts/alice', { headers: bearer(await tokenOf('alice')) });
+  await app.fetch('/accounts/alice', { headers: bearerHeader(await createToken('alice')) });
   expect(touched).toContain('account alice');
 });
 
@@ -260,12 +262,12 @@ test('a missing scope is a 403 that names it; own standing and usage need none',
     if (route.method === 'DELETE') continue;
     const scope = needed(route);
     const others = SCOPES.filter((name) => name !== scope && name !== 'admin');
-    const without = await app.fetch(route.url, requestTo(route, bearer(await tokenOf('alice', others))));
+    const without = await app.fetch(route.url, requestTo(route, bearerHeader(await createToken('alice', others))));
     // A token without a session cannot be renewed.
     if (scope === undefined) expect([200, 404, ...renewing(route)], route.url).toContain(without.status);
     else expect(await expectRefused(without, 403), route.url).toContain(`\`${scope}\``);
     for (const enough of scope === undefined ? [] : [scope, 'admin' as const]) {
-      const response = await app.fetch(route.url, requestTo(route, bearer(await tokenOf('alice', [enough]))));
+      const response = await app.fetch(route.url, requestTo(route, bearerHeader(await createToken('alice', [enough]))));
       // Others of this test have used the account before.
       const taken = route.path.endsWith('/backup') ? [409] : [];
       expect([200, 201, 202, 404, ...taken], `${route.method} ${route.url} with ${enough}`).toContain(response.status);
@@ -273,7 +275,10 @@ test('a missing scope is a 403 that names it; own standing and usage need none',
   }
   for (const url of ['/accounts/alice', '/accounts/alice/tokens', '/accounts/alice/tokens/x']) {
     await expectRefused(
-      await app.fetch(url, { method: 'DELETE', headers: bearer(await tokenOf('alice', ['messages', 'prefixes'])) }),
+      await app.fetch(url, {
+        method: 'DELETE',
+        headers: bearerHeader(await createToken('alice', ['messages', 'prefixes'])),
+      }),
       403,
     );
   }
@@ -281,9 +286,9 @@ test('a missing scope is a 403 that names it; own standing and usage need none',
 
 test('a revoked token is refused on every route, at once, and by every isolate', async () => {
   const app = answering();
-  const admin = bearer(await tokenOf('root', ['admin']));
+  const admin = bearerHeader(await createToken('root', ['admin']));
   const { token, jti } = await mintToken(SECRET, { account: 'carol', scopes: SCOPES });
-  expect((await app.post('/messages', ASK, bearer(token))).status).toBe(200);
+  expect((await app.post('/messages', ASK, bearerHeader(token))).status).toBe(200);
   const revoking = await app.fetch(`/accounts/carol/tokens/${jti}`, { method: 'DELETE', headers: admin });
   expect(await revoking.json()).toEqual({ account: 'carol', revoked: jti });
   const sent = app.sent.length;
@@ -291,36 +296,36 @@ test('a revoked token is refused on every route, at once, and by every isolate',
   for (const isolate of [app, answering()]) {
     for (const route of ROUTES) {
       const url = route.url.replace('/accounts/alice', '/accounts/carol');
-      const response = await isolate.fetch(url, requestTo(route, bearer(token)));
+      const response = await isolate.fetch(url, requestTo(route, bearerHeader(token)));
       expect(await expectRefused(response, 401), `${route.method} ${url}`).toContain('revoked');
     }
   }
   expect(app.sent).toHaveLength(sent);
-  const another = bearer(await tokenOf('carol'));
+  const another = bearerHeader(await createToken('carol'));
   expect((await app.post('/messages', ASK, another)).status).toBe(200);
 });
 
 test('a token that nobody here has seen can be revoked, and so can all of an account', async () => {
   const app = answering();
-  const admin = bearer(await tokenOf('root', ['admin']));
+  const admin = bearerHeader(await createToken('root', ['admin']));
   const mint = async (account: string) => await mintToken(SECRET, { account, scopes: ['messages'] });
   const [unseen, first, second] = [await mint('dave'), await mint('dave'), await mint('erin')];
   await app.fetch(`/accounts/dave/tokens/${unseen.jti}`, { method: 'DELETE', headers: admin });
-  await expectRefused(await app.post('/messages', ASK, bearer(unseen.token)), 401);
-  expect((await app.post('/messages', ASK, bearer(first.token))).status).toBe(200);
+  await expectRefused(await app.post('/messages', ASK, bearerHeader(unseen.token)), 401);
+  expect((await app.post('/messages', ASK, bearerHeader(first.token))).status).toBe(200);
   const all = await app.fetch('/accounts/dave/tokens', { method: 'DELETE', headers: admin });
   expect(await all.json()).toEqual({ account: 'dave', revoked: 'all' });
-  await expectRefused(await app.post('/messages', ASK, bearer(first.token)), 401);
-  expect((await app.post('/messages', ASK, bearer(second.token))).status).toBe(200);
+  await expectRefused(await app.post('/messages', ASK, bearerHeader(first.token)), 401);
+  expect((await app.post('/messages', ASK, bearerHeader(second.token))).status).toBe(200);
   const minted = await app.post('/tokens', { account: 'dave', scopes: ['messages'] }, admin);
   const { token } = (await minted.json()) as { token: string };
-  expect((await app.post('/messages', ASK, bearer(token))).status).toBe(200);
+  expect((await app.post('/messages', ASK, bearerHeader(token))).status).toBe(200);
 });
 
 test('without a signing secret and without an identity provider every API route answers 500 and names both', async () => {
   const { touched, ...bound } = watched();
   const app = answering({ ...bound, SIGNING_SECRET: '' });
-  for (const headers of [{}, bearer(await tokenOf('alice', SCOPES)), bearer('sk-ant-x')]) {
+  for (const headers of [{}, bearerHeader(await createToken('alice', SCOPES)), bearerHeader('sk-ant-x')]) {
     for (const route of ROUTES) {
       const message = await expectRefused(await app.fetch(route.url, requestTo(route, headers)), 500);
       expect(message).toContain('SIGNING_SECRET');
@@ -348,9 +353,9 @@ test('an identity provider alone is enough to verify by, and minting then says w
     DEFAULT_LIMITS: '{"usd_per_day":1}',
   };
   const app = answering({ ...provider, SIGNING_SECRET: '' });
-  await expectRefused(await app.post('/messages', ASK, bearer(await tokenOf('alice'))), 401);
+  await expectRefused(await app.post('/messages', ASK, bearerHeader(await createToken('alice'))), 401);
   const minting = answering({ ...provider, SIGNING_SECRET: '', SIGNING_SECRET_PREVIOUS: SECRET });
-  const admin = bearer(await tokenOf('root', ['admin']));
+  const admin = bearerHeader(await createToken('root', ['admin']));
   const refused = await minting.post('/tokens', { account: 'bob', scopes: ['messages'] }, admin);
   expect(await expectRefused(refused, 500)).toContain('SIGNING_SECRET');
 });
@@ -363,9 +368,11 @@ test('a token of a provider whose keys cannot be read does not hide one of this 
     JWT_ISSUER: 'https://i.example',
     JWT_AUDIENCE: 'x',
   });
-  const foreign = bearer(`${btoa('{"alg":"RS256","kid":"a"}')}.${btoa('{"sub":"eve"}')}.AAAA`.replaceAll('=', ''));
+  const foreign = bearerHeader(
+    `${btoa('{"alg":"RS256","kid":"a"}')}.${btoa('{"sub":"eve"}')}.AAAA`.replaceAll('=', ''),
+  );
   const usage = async (headers: Record<string, string>) => (await app.fetch('/usage/requests', { headers })).status;
-  expect(await usage({ ...foreign, 'x-api-key': await tokenOf('bob') })).toBe(200);
+  expect(await usage({ ...foreign, 'x-api-key': await createToken('bob') })).toBe(200);
   expect(await usage(foreign)).toBe(503);
 });
 
@@ -384,9 +391,9 @@ test('in development a request without a credential, with a key of any other sha
     for (const headers of [
       {},
       { 'x-api-key': 'sk-ant-api03-any' },
-      bearer('any'),
+      bearerHeader('any'),
       { authorization: 'Basic eyJ' },
-      { ...bearer('k'), 'x-api-key': 'k' },
+      { ...bearerHeader('k'), 'x-api-key': 'k' },
     ]) {
       for (const route of ROUTES) {
         if (route.method === 'DELETE' || route.path === '/tokens') continue;
@@ -397,7 +404,7 @@ test('in development a request without a credential, with a key of any other sha
         );
         await response.body?.cancel();
       }
-      await app.settled();
+      await app.waitUntilSettled();
       expect(new Set(app.log.map(({ account }) => account))).toEqual(new Set(['dev']));
     }
   }
@@ -405,34 +412,34 @@ test('in development a request without a credential, with a key of any other sha
 
 test('in development a JWT is verified as everywhere', async () => {
   const app = answering({ MODE: 'development' });
-  expect((await app.post('/messages', ASK, bearer(await tokenOf('frank')))).status).toBe(200);
-  await app.settled();
+  expect((await app.post('/messages', ASK, bearerHeader(await createToken('frank')))).status).toBe(200);
+  await app.waitUntilSettled();
   expect(app.log.at(-1)).toMatchObject({ account: 'frank' });
   const strange = await mintToken('a-secret-that-this-edge-does-not-have', { account: 'dev', scopes: SCOPES });
-  await expectRefused(await app.post('/messages', ASK, bearer(strange.token)), 401);
-  await expectRefused(await app.post('/messages', ASK, bearer(await tokenOf('dev', ['classify']))), 403);
+  await expectRefused(await app.post('/messages', ASK, bearerHeader(strange.token)), 401);
+  await expectRefused(await app.post('/messages', ASK, bearerHeader(await createToken('dev', ['classify']))), 403);
   await expectRefused(
-    await app.post('/messages', ASK, { 'x-api-key': await tokenOf('dev', SCOPES, { expiresIn: -1 }) }),
+    await app.post('/messages', ASK, { 'x-api-key': await createToken('dev', SCOPES, { expiresIn: -1 }) }),
     401,
   );
   const { token, jti } = await mintToken(SECRET, { account: 'frank', scopes: ['messages'] });
   expect((await app.fetch(`/accounts/frank/tokens/${jti}`, { method: 'DELETE' })).status).toBe(200);
-  await expectRefused(await app.post('/messages', ASK, bearer(token)), 401);
+  await expectRefused(await app.post('/messages', ASK, bearerHeader(token)), 401);
 });
 
 test('in development a bearer that is not a token is rejected, by a sentence that names the placeholder', async () => {
-  const token = await tokenOf('frank');
+  const token = await createToken('frank');
   for (const sent of ['undefined', 'null', '', '[object Object]', `x${token}`, `${token}x`, 'sk-ant-api03-any']) {
     for (const more of [{}, { 'x-api-key': 'sk-ant-api03-any-other' }]) {
       const app = answering({ MODE: 'development' });
-      const message = await expectRefused(await app.post('/messages', ASK, { ...bearer(sent), ...more }), 401);
+      const message = await expectRefused(await app.post('/messages', ASK, { ...bearerHeader(sent), ...more }), 401);
       if (!sent.startsWith('eyJ')) expect(message).toContain('`Bearer any`');
       if (sent !== '') expect(message).not.toContain(token);
       expect(app.sent).toEqual([]);
     }
   }
   const unset = await expectRefused(
-    await answering({ MODE: 'development' }).fetch('/usage', { headers: bearer('undefined') }),
+    await answering({ MODE: 'development' }).fetch('/usage', { headers: bearerHeader('undefined') }),
     401,
   );
   expect(unset).toContain('the text `undefined`');
@@ -443,16 +450,20 @@ test('in development a session that the Worker’s own `authenticate` does not k
     request.headers.get('authorization') === 'Bearer session-of-ada'
       ? ({ account: 'ada', scopes: ['messages'] } as const)
       : undefined;
-  const app = testApp(() => Response.json(SMALL_MESSAGE), { SIGNING_SECRET: SECRET }, { options: { authenticate } });
-  expect((await app.post('/messages', ASK, bearer('session-of-ada'))).status).toBe(200);
-  await expectRefused(await app.post('/messages', ASK, bearer('session-of-eve')), 401);
+  const app = createTestApp(
+    () => Response.json(SMALL_MESSAGE),
+    { SIGNING_SECRET: SECRET },
+    { options: { authenticate } },
+  );
+  expect((await app.post('/messages', ASK, bearerHeader('session-of-ada'))).status).toBe(200);
+  await expectRefused(await app.post('/messages', ASK, bearerHeader('session-of-eve')), 401);
 });
 
 test('a development server that requires credentials checks them and origins as a deployment does', async () => {
   const app = answering({ MODE: 'development', CREDENTIALS: 'required', ALLOWED_ORIGINS: 'https://app.example.com' });
-  for (const headers of [{}, bearer('any'), { 'x-api-key': 'any' }])
+  for (const headers of [{}, bearerHeader('any'), { 'x-api-key': 'any' }])
     await expectRefused(await app.post('/messages', ASK, headers), 401);
-  const token = bearer(await tokenOf('frank'));
+  const token = bearerHeader(await createToken('frank'));
   for (const [origin, allowed] of [
     ['https://app.example.com', 'https://app.example.com'],
     ['http://localhost:3000', null],
@@ -464,7 +475,7 @@ test('a development server that requires credentials checks them and origins as 
   await expectRefused(await app.post('https://edge.example.com/messages', ASK, token), 403);
   const mint = async (origins: string[]) => {
     const only = { agents: ['desk'], origins };
-    const admin = bearer(await tokenOf('root', ['admin']));
+    const admin = bearerHeader(await createToken('root', ['admin']));
     return (await app.post('/tokens', { account: 'ada', scopes: ['messages'], only }, admin)).status;
   };
   expect(await mint(['https://app.example.com'])).toBe(201);
@@ -498,7 +509,7 @@ test('in development any other host or origin than loopback is refused, whatever
     ...FOREIGN_ORIGINS.map((origin) => [AT_HOME, { origin }] as const),
     ['https://edge.example.com/messages', { origin: 'http://localhost:3000' }] as const,
   ]) {
-    await expectRefused(await app.post(url, ASK, { ...headers, ...bearer(await tokenOf('a')) }), 403);
+    await expectRefused(await app.post(url, ASK, { ...headers, ...bearerHeader(await createToken('a')) }), 403);
     for (const method of ['OPTIONS', 'GET', 'POST']) {
       const response = await app.fetch(url, { method, headers });
       expect(response.status, `${method} ${url} ${JSON.stringify(headers)}`).toBe(403);
@@ -574,7 +585,7 @@ describe('a page whose name was made to point here', () => {
     const own = [
       ...['same-origin', 'same-site', 'none'].map((site) => ({ 'sec-fetch-site': site })),
       { origin: 'http://localhost:3000', 'sec-fetch-site': 'cross-site' },
-      { ...REBOUND, ...bearer(await tokenOf('dev', ['admin'])) },
+      { ...REBOUND, ...bearerHeader(await createToken('dev', ['admin'])) },
     ];
     for (const headers of own)
       expect((await app.fetch('/usage', { headers })).status, JSON.stringify(headers)).toBe(200);
@@ -605,7 +616,7 @@ test('a development server rejects an origin of this machine without Sec-Fetch-S
   const rewritten = { origin: 'http://localhost', 'sec-fetch-site': '' };
   const { touched, ...bound } = watched();
   const app = answering({ ...bound, MODE: 'development' });
-  const token = bearer(await tokenOf('dev', ['admin']));
+  const token = bearerHeader(await createToken('dev', ['admin']));
   for (const { method, url } of ROUTES) {
     for (const one of [method, 'OPTIONS', 'HEAD']) {
       const response = await app.fetch(url, { method: one, headers: { ...rewritten, ...token } });

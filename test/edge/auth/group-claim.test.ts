@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { groupOfClaims } from '#edge/auth/group-claim.ts';
 import { parseSettings } from '#edge/config/settings.ts';
 import { ApiError } from '#edge/kit/http/errors.ts';
-import { tryCases } from '#test/support/runs.ts';
+import { tryCases } from '#test/support/property-cases.ts';
 
 const settingsWith = (more: Record<string, string> = {}) => parseSettings({ JWT_GROUP_CLAIM: 'groups', ...more }, true);
 const NAMES = ['red', 'green', 'blue'];

@@ -7,7 +7,7 @@ import { expect, test } from 'vitest';
 import { SCOPES } from '#edge/auth/identity/identity.ts';
 import { mintToken } from '#edge/auth/mint.ts';
 import { isJwt } from '#edge/auth/verify.ts';
-import { tryAsyncCases } from '#test/support/runs.ts';
+import { tryAsyncCases } from '#test/support/property-cases.ts';
 import { SECRET } from '#test/support/tokens.ts';
 
 const options = fc.record({

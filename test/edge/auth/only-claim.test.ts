@@ -3,7 +3,7 @@ import { expect, test } from 'vitest';
 import { onlyOfClaims } from '#edge/auth/only-claim.ts';
 import { parseSettings } from '#edge/config/settings.ts';
 import { ApiError } from '#edge/kit/http/errors.ts';
-import { tryCases } from '#test/support/runs.ts';
+import { tryCases } from '#test/support/property-cases.ts';
 
 const OTHERWISE = { agents: ['guest'] };
 const CLAIM = { JWT_ONLY_CLAIM: 'agents' };

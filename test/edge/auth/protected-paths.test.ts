@@ -4,9 +4,9 @@ import { expect, test } from 'vitest';
 import { type AppOptions, createApp } from '#edge/app.ts';
 import type { AppEnv } from '#edge/auth/context.ts';
 import { mintToken } from '#edge/auth/mint.ts';
-import { testApp } from '#test/support/app.ts';
-import { tryAsyncCases } from '#test/support/runs.ts';
-import { bearer, DEPLOYED, SECRET, tokenOf } from '#test/support/tokens.ts';
+import { createTestApp } from '#test/support/app.ts';
+import { tryAsyncCases } from '#test/support/property-cases.ts';
+import { bearerHeader, createToken, DEPLOYED_VARS, SECRET } from '#test/support/tokens.ts';
 
 const MESSAGE = { type: 'message', model: 'claude-haiku-5-5', content: [], usage: { input_tokens: 1 } };
 const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'];
@@ -18,7 +18,7 @@ const ROUTES = createApp().routes.map(({ path }) => path.replaceAll(/:\w+/g, 'x'
 
 /** The edge with routes of a Worker's own, under a path of another app. */
 function edgeWith(options: AppOptions, add: (edge: Hono<AppEnv>) => void = () => {}, at = '/ai') {
-  return testApp(() => Response.json(MESSAGE), DEPLOYED, {
+  return createTestApp(() => Response.json(MESSAGE), DEPLOYED_VARS, {
     options,
     around: (edge) => {
       add(edge);
@@ -28,7 +28,7 @@ function edgeWith(options: AppOptions, add: (edge: Hono<AppEnv>) => void = () =>
 }
 
 test('a stranger is told nothing by any route of the edge, by any method, but for a short list', async () => {
-  const app = testApp(() => Response.json(MESSAGE), DEPLOYED);
+  const app = createTestApp(() => Response.json(MESSAGE), DEPLOYED_VARS);
   const request = fc.record({
     path: fc.constantFrom(...ROUTES),
     method: fc.constantFrom(...METHODS),
@@ -60,7 +60,7 @@ test('a stranger is told nothing by any route of the edge, by any method, but fo
 });
 
 test('each route is closed, by what the router runs: HEAD is answered as GET is', async () => {
-  const app = testApp(() => Response.json(MESSAGE), DEPLOYED);
+  const app = createTestApp(() => Response.json(MESSAGE), DEPLOYED_VARS);
   for (const { method, path } of createApp().routes) {
     const url = path.replaceAll(/:\w+/g, 'x');
     if (method === 'ALL' || OPEN.has(`${method} ${url}`)) continue;
@@ -81,7 +81,7 @@ test('a route that a Worker adds is closed, and knows who asks, whether or not a
     for (const path of ['/notes/7', '/proxy/a/b', '/proxy/', '/proxy']) {
       expect((await app.fetch(reached + path)).status, path).toBe(401);
       expect((await app.fetch(reached + path, { method: 'HEAD' })).status, path).toBe(401);
-      const known = await app.fetch(reached + path, { headers: bearer(await tokenOf('alice')) });
+      const known = await app.fetch(reached + path, { headers: bearerHeader(await createToken('alice')) });
       expect(await known.json(), path).toBe('alice');
     }
     // What stands behind it in another app is that app's.
@@ -112,7 +112,7 @@ test('a Worker opens its own routes, and none of the edge’s', async () => {
 });
 
 test('within the edge’s own paths nothing of another app is open either, and a wrong method tells nothing', async () => {
-  const app = testApp(() => Response.json(MESSAGE), DEPLOYED, {
+  const app = createTestApp(() => Response.json(MESSAGE), DEPLOYED_VARS, {
     around: (edge) => new Hono<AppEnv>().route('/', edge).get('/accounts/x/photos', (c) => c.text('photos')),
   });
   for (const [path, method] of [
@@ -128,7 +128,7 @@ test('within the edge’s own paths nothing of another app is open either, and a
 test('a Worker closes what stands behind the edge in its other app', async () => {
   const app = edgeWith({ privatePaths: ['/behind'] });
   expect((await app.fetch('/ai/behind')).status).toBe(401);
-  const known = await app.fetch('/ai/behind', { headers: bearer(await tokenOf('alice')) });
+  const known = await app.fetch('/ai/behind', { headers: bearerHeader(await createToken('alice')) });
   expect(await known.text()).toBe('behind');
 });
 
@@ -138,16 +138,21 @@ test('a revoked credential is refused on a Worker’s own routes, on its private
   });
   const { token, jti } = await mintToken(SECRET, { account: 'alice', scopes: ['messages'] });
   const asked = async () => [
-    (await app.fetch('/ai/notes/7', { headers: bearer(token) })).status,
-    (await app.fetch('/ai/behind', { headers: bearer(token) })).status,
-    (await app.fetch('/ai/v1/skills', { headers: bearer(token) })).status,
-    (await app.post('/ai/messages', { prefix: 'unknown', messages: [{ role: 'user', content: 'Hi' }] }, bearer(token)))
-      .status,
-    (await app.post('/ai/messages', 'no JSON', bearer(token))).status,
-    (await app.post('/ai/count-tokens', {}, bearer(token))).status,
+    (await app.fetch('/ai/notes/7', { headers: bearerHeader(token) })).status,
+    (await app.fetch('/ai/behind', { headers: bearerHeader(token) })).status,
+    (await app.fetch('/ai/v1/skills', { headers: bearerHeader(token) })).status,
+    (
+      await app.post(
+        '/ai/messages',
+        { prefix: 'unknown', messages: [{ role: 'user', content: 'Hi' }] },
+        bearerHeader(token),
+      )
+    ).status,
+    (await app.post('/ai/messages', 'no JSON', bearerHeader(token))).status,
+    (await app.post('/ai/count-tokens', {}, bearerHeader(token))).status,
   ];
   expect(await asked()).toEqual([200, 200, 501, 404, 400, 400]);
-  const admin = bearer(await tokenOf('root', ['admin']));
+  const admin = bearerHeader(await createToken('root', ['admin']));
   await app.fetch(`/ai/accounts/alice/tokens/${jti}`, { method: 'DELETE', headers: admin });
   expect(await asked()).toEqual([401, 401, 401, 401, 401, 401]);
 });

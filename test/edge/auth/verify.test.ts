@@ -4,13 +4,13 @@ import 'cloudflare:workers';
 import fc from 'fast-check';
 import { exportJWK, exportSPKI, generateKeyPair, type JWTPayload, SignJWT } from 'jose';
 import { afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
-import { markBy } from '#edge/auth/account-mark.ts';
+import { getMark } from '#edge/auth/account-mark.ts';
 import { SCOPES } from '#edge/auth/identity/identity.ts';
 import { mintToken } from '#edge/auth/mint.ts';
 import { isJwt, verifyToken } from '#edge/auth/verify.ts';
 import { parseSettings, type Settings } from '#edge/config/settings.ts';
 import { ApiError } from '#edge/kit/http/errors.ts';
-import { tryAsyncCases } from '#test/support/runs.ts';
+import { tryAsyncCases } from '#test/support/property-cases.ts';
 import { SECRET } from '#test/support/tokens.ts';
 
 const OTHER = 'another-secret-that-has-32-characters';
@@ -97,7 +97,7 @@ describe('a token of this edge', () => {
           scopes,
           label: 'laptop',
           issuer: 'edge',
-          mark: await markBy(SECRET, sub),
+          mark: await getMark(SECRET, sub),
         },
       });
     });

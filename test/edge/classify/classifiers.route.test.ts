@@ -1,31 +1,32 @@
 import { expect, test } from 'vitest';
 import type { EvaluationReport } from '#edge/plugins/evaluation/evaluation-answers.schema.ts';
-import { errorOf } from '#test/support/app.ts';
+import { readError } from '#test/support/app.ts';
 import {
   type Caller,
-  COST,
-  caller,
+  COST_NANODOLLARS,
+  createClassifyCaller,
   FIRST_SCHEMAS,
   HAIKU,
-  inputIn,
+  inputTextOf,
   LABELS,
-  labelled,
-  said,
+  labelMessage,
+  textMessage,
 } from '#test/support/classification.ts';
-import { bearer, tokenOf } from '#test/support/tokens.ts';
+import { bearerHeader, createToken } from '#test/support/tokens.ts';
 
 const usd = (nanodollars: number) => nanodollars / 1e9;
 
-async function put({ ask }: Caller, name: string, body: object, headers: object = {}) {
+async function put({ request: ask }: Caller, name: string, body: object, headers: object = {}) {
   const response = await ask(body, { path: `/classifiers/${name}`, method: 'PUT', headers });
   const text = await response.text();
   expect(response.status, text).toBe(200);
   return JSON.parse(text) as { version: string; owner: string; labels: { name: string }[] };
 }
-const get = ({ ask }: Caller, path: string, headers: object = {}) => ask(undefined, { path, method: 'GET', headers });
+const get = ({ request: ask }: Caller, path: string, headers: object = {}) =>
+  ask(undefined, { path, method: 'GET', headers });
 
 test('classifiers are stored by name and version, rolled back, listed and taken away, as prefixes are', async () => {
-  const one = await caller(() => labelled('bug'));
+  const one = await createClassifyCaller(() => labelMessage('bug'));
   const first = await put(one, 'tickets', { labels: LABELS, description: 'The first' });
   expect(first).toMatchObject({
     type: 'classifier',
@@ -53,27 +54,27 @@ test('classifiers are stored by name and version, rolled back, listed and taken 
     ]),
   );
   expect(await put(one, 'tickets', { version: first.version })).toMatchObject({ version: first.version });
-  const other = await caller(() => labelled('bug'));
+  const other = await createClassifyCaller(() => labelMessage('bug'));
   for (const path of ['/classifiers/tickets', `/classifiers/${first.version}`, '/classifiers/tickets/versions']) {
     expect((await get(other, path)).status, path).toBe(404);
   }
-  const classifying = await other.ask({ classifier: first.version, input: 'x' });
+  const classifying = await other.request({ classifier: first.version, input: 'x' });
   expect(classifying.status).toBe(404);
-  expect((await one.ask(undefined, { path: '/classifiers/tickets', method: 'DELETE' })).status).toBe(200);
+  expect((await one.request(undefined, { path: '/classifiers/tickets', method: 'DELETE' })).status).toBe(200);
   expect((await get(one, '/classifiers/tickets')).status).toBe(404);
-  expect((await one.ask({ classifier: 'tickets', input: 'x' })).status).toBe(404);
+  expect((await one.request({ classifier: 'tickets', input: 'x' })).status).toBe(404);
 });
 
 test.each(Object.entries(FIRST_SCHEMAS))(
   'a classifier by a schema with %s is evaluated by its label',
   async (_, first) => {
     const { schema, output, property } = first;
-    const one = await caller(() => said(JSON.stringify(output)));
+    const one = await createClassifyCaller(() => textMessage(JSON.stringify(output)));
     const stored = await put(one, 'tickets', { schema });
     const right = output[property];
     const wrong = stored.labels.find(({ name }) => name !== right)?.name;
     const examples = [right, wrong].map((label, index) => ({ input: `Text ${index}`, label }));
-    const report = await one.ask({ examples }, { path: '/classifiers/tickets/evaluate' });
+    const report = await one.request({ examples }, { path: '/classifiers/tickets/evaluate' });
     expect(await report.json()).toMatchObject({
       accuracy: 0.5,
       mistakes: [{ id: '1', expected: [wrong], given: [right] }],
@@ -82,25 +83,25 @@ test.each(Object.entries(FIRST_SCHEMAS))(
 );
 
 test('what an admin stores is for everybody, and an account’s own comes before it', async () => {
-  const one = await caller(() => labelled('bug'));
-  const admin = bearer(await tokenOf('root', ['admin']));
+  const one = await createClassifyCaller(() => labelMessage('bug'));
+  const admin = bearerHeader(await createToken('root', ['admin']));
   expect(await put(one, 'shared', { labels: ['bug', 'theirs'] }, admin)).toMatchObject({ owner: 'deployment' });
-  expect(await (await one.ask({ classifier: 'shared', input: 'x' })).json()).toMatchObject({ label: 'bug' });
+  expect(await (await one.request({ classifier: 'shared', input: 'x' })).json()).toMatchObject({ label: 'bug' });
   expect(one.app.sent.at(-1)?.text).toContain('- theirs');
   await put(one, 'shared', { labels: ['bug', 'mine'] });
-  await one.ask({ classifier: 'shared', input: 'x' });
+  await one.request({ classifier: 'shared', input: 'x' });
   expect(one.app.sent.at(-1)?.text).toContain('- mine');
-  await one.ask(undefined, { path: '/classifiers/shared', method: 'DELETE', headers: admin });
+  await one.request(undefined, { path: '/classifiers/shared', method: 'DELETE', headers: admin });
 });
 
 test('a prefix and a classifier of one name are two things', async () => {
-  const one = await caller(() => labelled('bug'), { scopes: ['classify', 'prefixes', 'messages'] });
+  const one = await createClassifyCaller(() => labelMessage('bug'), { scopes: ['classify', 'prefixes', 'messages'] });
   await put(one, 'same', { labels: LABELS });
   expect((await get(one, '/prefixes/same')).status).toBe(404);
 });
 
 test('what cannot be stored is refused, and nothing is stored', async () => {
-  const one = await caller(() => labelled('bug'));
+  const one = await createClassifyCaller(() => labelMessage('bug'));
   for (const [body, words] of [
     [{}, 'labels'],
     [{ labels: [] }, 'labels: Input should have at least one label'],
@@ -119,11 +120,11 @@ test('what cannot be stored is refused, and nothing is stored', async () => {
       'Request exceeds',
     ],
   ] as const) {
-    const response = await one.ask(body, { path: '/classifiers/tickets', method: 'PUT' });
+    const response = await one.request(body, { path: '/classifiers/tickets', method: 'PUT' });
     expect([400, 413], JSON.stringify(body).slice(0, 200)).toContain(response.status);
-    expect((await errorOf(response)).message).toContain(words);
+    expect((await readError(response)).message).toContain(words);
   }
-  expect((await one.ask({ labels: ['a'] }, { path: '/classifiers/-', method: 'PUT' })).status).toBe(400);
+  expect((await one.request({ labels: ['a'] }, { path: '/classifiers/-', method: 'PUT' })).status).toBe(400);
   expect(await (await get(one, '/classifiers')).json()).toMatchObject({ data: [] });
   expect(one.app.sent).toEqual([]);
 });
@@ -136,17 +137,17 @@ test('an evaluation tries a version with a model, and tells what a person works 
     'bug 2': 'nonsense',
     'other 1': 'other',
   };
-  const one = await caller((sent) => {
+  const one = await createClassifyCaller((sent) => {
     const { model } = JSON.parse(sent.text) as { model: string };
-    const answer = labelled(answers[inputIn(sent)]);
-    return model === HAIKU ? answer : { ...labelled(inputIn(sent).split(' ')[0]), model };
+    const answer = labelMessage(answers[inputTextOf(sent)]);
+    return model === HAIKU ? answer : { ...labelMessage(inputTextOf(sent).split(' ')[0]), model };
   });
   const { version } = await put(one, 'tickets', { labels: LABELS });
   const newer = await put(one, 'tickets', { labels: LABELS, instructions: 'Anew.' });
   const examples = Object.keys(answers).map((input) => ({ input, label: input.split(' ')[0] }));
   const path = '/classifiers/tickets/evaluate';
   const tried = async (more: object) =>
-    (await (await one.ask({ examples, ...more }, { path })).json()) as EvaluationReport;
+    (await (await one.request({ examples, ...more }, { path })).json()) as EvaluationReport;
   const first = await tried({ version });
   const best = await tried({ version: newer.version.split('@')[1], model: 'claude-sonnet-5-5' });
   expect([first.version, first.model]).toEqual([version, HAIKU]);
@@ -156,8 +157,8 @@ test('an evaluation tries a version with a model, and tells what a person works 
     examples: 5,
     accuracy: 3 / 5,
     macro_f1: (2 / 3 + 1 / 2 + 1) / 3,
-    cost_usd: usd(6 * COST),
-    cost_per_thousand_usd: usd((6 * COST * 1_000) / 5),
+    cost_usd: usd(6 * COST_NANODOLLARS),
+    cost_per_thousand_usd: usd((6 * COST_NANODOLLARS * 1_000) / 5),
     mistakes: [
       { id: '1', input: 'billing 2', expected: ['billing'], given: ['bug'] },
       { id: '3', input: 'bug 2', expected: ['bug'], given: null },
@@ -170,7 +171,7 @@ test('an evaluation tries a version with a model, and tells what a person works 
     ],
   });
   expect(best).toMatchObject({ accuracy: 1, macro_f1: 1, mistakes: [] });
-  const ledger = await one.rows();
+  const ledger = await one.readLedgerRows();
   expect(ledger.reduce((sum, row) => sum + Math.round(row.cost_usd * 1e9), 0)).toBe(
     Math.round((first.cost_usd + best.cost_usd) * 1e9),
   );
@@ -180,10 +181,12 @@ test('an evaluation tries a version with a model, and tells what a person works 
 
 test('progress streams, and what could not be asked is no mistake of the classifier’s', async () => {
   const overloaded = { type: 'error', error: { type: 'overloaded_error', message: 'Overloaded' } };
-  const one = await caller((_, nth) => (nth === 0 ? labelled('bug') : Response.json(overloaded, { status: 529 })));
+  const one = await createClassifyCaller((_, nth) =>
+    nth === 0 ? labelMessage('bug') : Response.json(overloaded, { status: 529 }),
+  );
   const { version } = await put(one, 'tickets', { labels: LABELS });
   const examples = ['a', 'b', 'c'].map((input) => ({ id: input, input, label: 'bug' }));
-  const response = await one.ask({ examples, stream: true }, { path: '/classifiers/tickets/evaluate' });
+  const response = await one.request({ examples, stream: true }, { path: '/classifiers/tickets/evaluate' });
   const events = [...(await response.text()).matchAll(/^data: (.*)$/gm)].map(
     ([, data]) => JSON.parse(data ?? '') as Record<string, unknown>,
   );
@@ -197,12 +200,12 @@ test('progress streams, and what could not be asked is no mistake of the classif
   expect(report).toMatchObject({ version, examples: 1, accuracy: 1, mistakes: [] });
   expect(report.skipped).toHaveLength(2);
   expect(report.skipped[0]?.error.type).toBe('overloaded_error');
-  await one.app.settled();
-  expect(one.app.log.at(-1)).toMatchObject({ cost_usd: usd(COST) });
+  await one.app.waitUntilSettled();
+  expect(one.app.log.at(-1)).toMatchObject({ cost_usd: usd(COST_NANODOLLARS) });
 });
 
 test('examples that a classifier cannot be tried on are refused before anything is asked', async () => {
-  const one = await caller(() => said('{}'));
+  const one = await createClassifyCaller(() => textMessage('{}'));
   await put(one, 'tickets', { labels: LABELS });
   const path = '/classifiers/tickets/evaluate';
   for (const [body, words] of [
@@ -224,12 +227,12 @@ test('examples that a classifier cannot be tried on are refused before anything 
     ],
     [{ examples: [{ input: 'x', label: 'bug' }], models: [HAIKU] }, 'models'],
   ] as const) {
-    const response = await one.ask(body, { path });
+    const response = await one.request(body, { path });
     expect(response.status, JSON.stringify(body)).toBe(400);
-    expect((await errorOf(response)).message).toContain(words);
+    expect((await readError(response)).message).toContain(words);
   }
   const example = { input: 'x', label: 'bug' };
-  expect((await one.ask({ examples: [example], version: 'others' }, { path })).status).toBe(404);
-  expect((await one.ask({ examples: [example] }, { path: '/classifiers/nobody/evaluate' })).status).toBe(404);
+  expect((await one.request({ examples: [example], version: 'others' }, { path })).status).toBe(404);
+  expect((await one.request({ examples: [example] }, { path: '/classifiers/nobody/evaluate' })).status).toBe(404);
   expect(one.app.sent).toEqual([]);
 });

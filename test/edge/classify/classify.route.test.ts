@@ -1,26 +1,26 @@
 import { transformJSONSchema } from '@anthropic-ai/sdk/lib/transform-json-schema';
 import { describe, expect, test } from 'vitest';
 import type { ClassifyAnswer, classifyResults } from '#edge/classify/classify-answers.schema.ts';
-import { refusedSchemas } from '#edge/claude/request/refused-schemas.ts';
+import { findSchemaFaults } from '#edge/claude/request/schema-faults.ts';
 import type * as z from '#edge/kit/http/zod.ts';
 import { resolveReferences } from '#edge/kit/json/schema-references.ts';
 import type { AdmissionDecision } from '#edge/money/contracts/admission.ts';
-import { errorOf } from '#test/support/app.ts';
+import { readError } from '#test/support/app.ts';
 import {
   bindings,
-  COST,
-  caller,
+  COST_NANODOLLARS,
+  createClassifyCaller,
   FIRST_SCHEMAS,
   HAIKU,
-  inputIn,
+  inputTextOf,
   LABELS,
-  labelled,
-  said,
+  labelMessage,
+  textMessage,
   USAGE,
 } from '#test/support/classification.ts';
-import { untilSo } from '#test/support/eventually.ts';
-import { rounds } from '#test/support/rounds.ts';
-import { bearer, tokenOf } from '#test/support/tokens.ts';
+import { waitForCondition } from '#test/support/eventually.ts';
+import { bearerHeader, createToken } from '#test/support/tokens.ts';
+import { yieldToEventLoop } from '#test/support/yield-to-event-loop.ts';
 
 type Results = z.output<typeof classifyResults>;
 
@@ -39,7 +39,7 @@ const answerOf = (response: Response) => jsonOf<ClassifyAnswer>(response);
 const resultsOf = (response: Response) => jsonOf<Results>(response);
 
 test('one text gets one of the labels, what it cost to the nanodollar, and a row in the ledger', async () => {
-  const { ask, rows, app } = await caller(() => labelled('billing'));
+  const { request: ask, readLedgerRows: rows, app } = await createClassifyCaller(() => labelMessage('billing'));
   const response = await ask(ticket('I was charged twice'));
   expect(response.headers.get('sluice-cost-usd')).toBe('0.0000245');
   expect(await answerOf(response)).toEqual({
@@ -48,7 +48,7 @@ test('one text gets one of the labels, what it cost to the nanodollar, and a row
     fields: null,
     cached: false,
     usage: { ...USAGE, ...NO_USAGE },
-    cost_usd: usd(COST),
+    cost_usd: usd(COST_NANODOLLARS),
     model: HAIKU,
   });
   const [row, ...others] = await rows();
@@ -58,9 +58,14 @@ test('one text gets one of the labels, what it cost to the nanodollar, and a row
     route: 'classify',
     model: HAIKU,
     status: 'complete',
-    cost_usd: usd(COST),
+    cost_usd: usd(COST_NANODOLLARS),
   });
-  expect(app.log.at(-1)).toMatchObject({ route: '/classify', cost_usd: usd(COST), model: HAIKU, status: 200 });
+  expect(app.log.at(-1)).toMatchObject({
+    route: '/classify',
+    cost_usd: usd(COST_NANODOLLARS),
+    model: HAIKU,
+    status: 200,
+  });
   expect(app.sent).toHaveLength(1);
   expect(app.sent[0]?.headers.get('x-api-key')).toBe('sk-ant-the-key-of-the-deployment');
   expect(app.sent[0]?.headers.has('authorization')).toBe(false);
@@ -68,46 +73,53 @@ test('one text gets one of the labels, what it cost to the nanodollar, and a row
 });
 
 test.each([
-  ['nothing at all', said('')],
-  ['no content', said('', { content: [] })],
-  ['prose', said('billing')],
-  ['broken JSON', said('{"label":"billing"')],
-  ['a label of its own', labelled('billing!')],
-  ['a label in other letters', labelled('Billing')],
-  ['null where that is not allowed', labelled(null)],
-  ['a list', labelled(['billing'])],
+  ['nothing at all', textMessage('')],
+  ['no content', textMessage('', { content: [] })],
+  ['prose', textMessage('billing')],
+  ['broken JSON', textMessage('{"label":"billing"')],
+  ['a label of its own', labelMessage('billing!')],
+  ['a label in other letters', labelMessage('Billing')],
+  ['null where that is not allowed', labelMessage(null)],
+  ['a list', labelMessage(['billing'])],
   [
     'a tool call',
-    said('', { content: [{ type: 'tool_use', name: 'classify', id: 't', input: { label: 'billing' } }] }),
+    textMessage('', { content: [{ type: 'tool_use', name: 'classify', id: 't', input: { label: 'billing' } }] }),
   ],
-  ['a prototype', said('{"label":"__proto__"}')],
+  ['a prototype', textMessage('{"label":"__proto__"}')],
 ])('%s is corrected once, and never comes through as a label', async (_, answer) => {
-  const mended = await caller((_sent, nth) => (nth === 0 ? answer : labelled('bug')));
-  expect(await answerOf(await mended.ask(ticket('It crashes')))).toMatchObject({
+  const mended = await createClassifyCaller((_sent, nth) => (nth === 0 ? answer : labelMessage('bug')));
+  expect(await answerOf(await mended.request(ticket('It crashes')))).toMatchObject({
     label: 'bug',
-    cost_usd: usd(2 * COST),
+    cost_usd: usd(2 * COST_NANODOLLARS),
     usage: { input_tokens: 2 * USAGE.input_tokens },
   });
   const [, correction] = mended.app.sent.map(({ text }) => JSON.parse(text) as { messages: { content: object[] }[] });
   expect(correction?.messages).toHaveLength(1);
   expect(correction?.messages[0]?.content).toHaveLength(2);
-  expect((await mended.rows()).map((row) => row.cost_usd)).toEqual([usd(COST), usd(COST)]);
+  expect((await mended.readLedgerRows()).map((row) => row.cost_usd)).toEqual([
+    usd(COST_NANODOLLARS),
+    usd(COST_NANODOLLARS),
+  ]);
 
-  const hopeless = await caller(() => answer);
-  const refused = await hopeless.ask(ticket('It crashes'));
+  const hopeless = await createClassifyCaller(() => answer);
+  const refused = await hopeless.request(ticket('It crashes'));
   expect(refused.headers.get('sluice-cost-usd')).toBe('0.000049');
   expect(refused.headers.get('x-should-retry')).toBe('false');
   expect(refused.status).toBe(500);
-  expect((await errorOf(refused)).message).toContain('no usable answer');
+  expect((await readError(refused)).message).toContain('no usable answer');
   expect(hopeless.app.sent).toHaveLength(2);
   // What was no answer is not kept as one.
-  expect((await hopeless.ask(ticket('It crashes'))).status).toBe(500);
+  expect((await hopeless.request(ticket('It crashes'))).status).toBe(500);
   expect(hopeless.app.sent).toHaveLength(4);
 });
 
 test('what is cut is asked for once more, unchanged but for eight times the room, and never comes through as a label', async () => {
-  const cut = said('{"label":"billing"}', { stop_reason: 'max_tokens', usage: { ...USAGE, output_tokens: 75 } });
-  const { ask, app, rows } = await caller((_sent, nth) => (nth === 0 ? cut : labelled('bug')));
+  const cut = textMessage('{"label":"billing"}', { stop_reason: 'max_tokens', usage: { ...USAGE, output_tokens: 75 } });
+  const {
+    request: ask,
+    app,
+    readLedgerRows: rows,
+  } = await createClassifyCaller((_sent, nth) => (nth === 0 ? cut : labelMessage('bug')));
   expect(await answerOf(await ask(ticket('It crashes')))).toMatchObject({ label: 'bug' });
   const [first, second] = app.sent.map(({ text }) => JSON.parse(text) as { max_tokens: number });
   expect(second).toEqual({ ...first, max_tokens: 8 * (first?.max_tokens ?? 0) });
@@ -116,10 +128,10 @@ test('what is cut is asked for once more, unchanged but for eight times the room
   const [before = 0, after = 0] = (await rows()).map((row) => row.hold_usd ?? 0);
   expect(after).toBeGreaterThan(2 * before);
 
-  const hopeless = await caller(() => cut);
-  const refused = await hopeless.ask(ticket('It crashes'));
+  const hopeless = await createClassifyCaller(() => cut);
+  const refused = await hopeless.request(ticket('It crashes'));
   expect(refused.status).toBe(500);
-  const { message } = await errorOf(refused);
+  const { message } = await readError(refused);
   expect(message).toContain('cut at its greatest length, 75 tokens');
   expect(message).toContain('shorter labels');
   expect(hopeless.app.sent).toHaveLength(2);
@@ -130,39 +142,45 @@ test('a text that the model refuses, or that is too long for it, is an error of 
     ['refusal', 'refuses'],
     ['model_context_window_exceeded', 'too long'],
   ] as const) {
-    const { ask, app, rows } = await caller(() => said('{"label":"bug"}', { stop_reason }));
+    const {
+      request: ask,
+      app,
+      readLedgerRows: rows,
+    } = await createClassifyCaller(() => textMessage('{"label":"bug"}', { stop_reason }));
     const response = await ask(ticket('x'));
     expect(response.status).toBe(400);
-    expect(await errorOf(response)).toMatchObject({
+    expect(await readError(response)).toMatchObject({
       type: 'invalid_request_error',
       message: expect.stringContaining(words),
     });
     expect(app.sent).toHaveLength(1);
-    expect((await rows())[0]?.cost_usd).toBe(usd(COST));
+    expect((await rows())[0]?.cost_usd).toBe(usd(COST_NANODOLLARS));
   }
 });
 
 test('several labels, none, and fields come as they were asked for, and are held to their schema', async () => {
-  const multi = await caller(() => said('{"labels":["other","billing","other"]}'));
-  expect(await answerOf(await multi.ask({ ...ticket('x'), multi: true }))).toMatchObject({
+  const multi = await createClassifyCaller(() => textMessage('{"labels":["other","billing","other"]}'));
+  expect(await answerOf(await multi.request({ ...ticket('x'), multi: true }))).toMatchObject({
     labels: ['billing', 'other'],
   });
-  const none = await caller(() => said('{"labels":[]}'));
-  expect(await answerOf(await none.ask({ ...ticket('x'), multi: true, allow_none: true }))).toMatchObject({
+  const none = await createClassifyCaller(() => textMessage('{"labels":[]}'));
+  expect(await answerOf(await none.request({ ...ticket('x'), multi: true, allow_none: true }))).toMatchObject({
     labels: [],
   });
-  expect((await none.ask({ ...ticket('y'), multi: true })).status).toBe(500);
-  const nullable = await caller(() => labelled(null));
-  expect(await answerOf(await nullable.ask({ ...ticket('x'), allow_none: true }))).toMatchObject({ label: null });
+  expect((await none.request({ ...ticket('y'), multi: true })).status).toBe(500);
+  const nullable = await createClassifyCaller(() => labelMessage(null));
+  expect(await answerOf(await nullable.request({ ...ticket('x'), allow_none: true }))).toMatchObject({ label: null });
 
   const fields = {
     type: 'object',
     properties: { priority: { type: 'integer', minimum: 1, maximum: 3 }, summary: { type: 'string' } },
     required: ['priority'],
   };
-  const extracting = await caller((_, nth) => labelled('bug', { fields: { priority: nth === 0 ? 9 : 2 } }));
-  const answer = await answerOf(await extracting.ask({ ...ticket('x'), fields }));
-  expect(answer).toMatchObject({ label: 'bug', fields: { priority: 2 }, cost_usd: usd(2 * COST) });
+  const extracting = await createClassifyCaller((_, nth) =>
+    labelMessage('bug', { fields: { priority: nth === 0 ? 9 : 2 } }),
+  );
+  const answer = await answerOf(await extracting.request({ ...ticket('x'), fields }));
+  expect(answer).toMatchObject({ label: 'bug', fields: { priority: 2 }, cost_usd: usd(2 * COST_NANODOLLARS) });
   const sent = JSON.parse(extracting.app.sent[0]?.text ?? '') as { output_config: { format: { schema: object } } };
   expect(sent.output_config.format.schema).toMatchObject({
     properties: { label: { enum: LABELS }, fields: { additionalProperties: false, required: ['priority'] } },
@@ -175,19 +193,19 @@ describe.each(Object.entries(FIRST_SCHEMAS))('a schema with %s', (_, { schema, o
   const label = output[property];
 
   test('is answered by the model itself, and the result has the label and the whole object', async () => {
-    const { ask, app } = await caller(() => said(JSON.stringify(output)));
+    const { request: ask, app } = await createClassifyCaller(() => textMessage(JSON.stringify(output)));
     expect(await answerOf(await ask({ input: 'x', schema }))).toEqual({
       ...{ label, confidence: null, fields: null, output, cached: false },
-      ...{ usage: { ...USAGE, ...NO_USAGE }, cost_usd: usd(COST), model: HAIKU },
+      ...{ usage: { ...USAGE, ...NO_USAGE }, cost_usd: usd(COST_NANODOLLARS), model: HAIKU },
     });
     const sent = JSON.parse(app.sent[0]?.text ?? '') as { output_config: { format: { schema: object } } };
     const { schema: resolved } = resolveReferences(schema);
     expect(sent.output_config.format.schema).toEqual(transformJSONSchema({ ...resolved }));
-    expect(refusedSchemas(sent)).toEqual([]);
+    expect(findSchemaFaults(sent)).toEqual([]);
   });
 
   test('is kept by a stored classifier, which gives the same result', async () => {
-    const { ask } = await caller(() => said(JSON.stringify(output)));
+    const { request: ask } = await createClassifyCaller(() => textMessage(JSON.stringify(output)));
     const stored = await ask(
       { schema, examples: [{ input: 'y', output }] },
       { path: '/classifiers/first', method: 'PUT' },
@@ -205,14 +223,14 @@ describe.each(Object.entries(FIRST_SCHEMAS))('a schema with %s', (_, { schema, o
 
 test('the label is the property that `label_property` names', async () => {
   const { schema, output } = FIRST_SCHEMAS['two enums and a boolean'];
-  const { ask } = await caller(() => said(JSON.stringify(output)));
+  const { request: ask } = await createClassifyCaller(() => textMessage(JSON.stringify(output)));
   const answer = await answerOf(await ask({ input: 'x', schema, label_property: 'category' }));
   expect(answer).toMatchObject({ label: 'billing', output });
 });
 
 test('a label that is null or absent is null, and a list gives labels', async () => {
   const answered = async (properties: object, output: object) => {
-    const { ask } = await caller(() => said(JSON.stringify(output)));
+    const { request: ask } = await createClassifyCaller(() => textMessage(JSON.stringify(output)));
     return await answerOf(await ask({ input: 'x', schema: { type: 'object', properties } }));
   };
   const mood = { anyOf: [{ enum: ['good', 'bad'] }, { type: 'null' }] };
@@ -230,9 +248,11 @@ test('an object that does not follow its schema is asked for once more, and is t
     properties: { mood: { enum: ['good', 'bad'] }, score: { type: 'integer', maximum: 5 } },
   };
   const wrong = { mood: 'good', score: 9 };
-  const { ask, app } = await caller((_, nth) => said(JSON.stringify(nth === 1 ? { mood: 'bad', score: 5 } : wrong)));
+  const { request: ask, app } = await createClassifyCaller((_, nth) =>
+    textMessage(JSON.stringify(nth === 1 ? { mood: 'bad', score: 5 } : wrong)),
+  );
   const corrected = await answerOf(await ask({ input: 'x', schema }));
-  expect(corrected).toMatchObject({ label: 'bad', output: { score: 5 }, cost_usd: usd(2 * COST) });
+  expect(corrected).toMatchObject({ label: 'bad', output: { score: 5 }, cost_usd: usd(2 * COST_NANODOLLARS) });
   expect(app.sent[1]?.text).toContain('output.score was not as the schema has it');
   const { results } = await resultsOf(await ask({ inputs: ['y'], schema }));
   expect(results[0]).toMatchObject({ id: '0', label: null, fields: null, output: null, error: { type: 'api_error' } });
@@ -240,8 +260,8 @@ test('an object that does not follow its schema is asked for once more, and is t
 
 test('votes are counted by the label, and the first object with it is the result', async () => {
   const schema = { type: 'object', properties: { mood: { enum: ['good', 'bad'] }, why: { type: 'string' } } };
-  const votes = ['bad', 'good', 'good'].map((mood, nth) => said(JSON.stringify({ mood, why: `vote ${nth}` })));
-  const { ask } = await caller((_, nth) => votes[nth] ?? said('{}'));
+  const votes = ['bad', 'good', 'good'].map((mood, nth) => textMessage(JSON.stringify({ mood, why: `vote ${nth}` })));
+  const { request: ask } = await createClassifyCaller((_, nth) => votes[nth] ?? textMessage('{}'));
   expect(await answerOf(await ask({ input: 'x', schema, votes: 3 }))).toMatchObject({
     ...{
       label: 'good',
@@ -254,7 +274,7 @@ test('votes are counted by the label, and the first object with it is the result
 test('a model without structured output is given the schema as that of a tool', async () => {
   const { schema, output } = FIRST_SCHEMAS['a model of Pydantic'];
   const content = [{ type: 'tool_use', id: 't', name: 'classify', input: output }];
-  const { ask, app } = await caller(() => said('', { content, stop_reason: 'tool_use' }));
+  const { request: ask, app } = await createClassifyCaller(() => textMessage('', { content, stop_reason: 'tool_use' }));
   expect(await answerOf(await ask({ input: 'x', schema, model: 'some-model' }))).toMatchObject({
     label: 'low',
     output,
@@ -264,7 +284,7 @@ test('a model without structured output is given the schema as that of a tool', 
 });
 
 test('plain texts are inputs, whose ids are their indexes', async () => {
-  const { ask } = await caller(() => labelled('bug'));
+  const { request: ask } = await createClassifyCaller(() => labelMessage('bug'));
   const inputs = ['It crashes', { id: 'own', input: 'It hangs' }, 'It burns'];
   const { results } = await resultsOf(await ask({ inputs, labels: LABELS }));
   expect(results.map(({ id, label }) => [id, label])).toEqual([
@@ -273,14 +293,16 @@ test('plain texts are inputs, whose ids are their indexes', async () => {
     ['2', 'bug'],
   ]);
   const twice = await ask({ inputs: ['a', { id: '0', input: 'b' }], labels: LABELS });
-  expect([twice.status, (await errorOf(twice)).message]).toEqual([400, expect.stringContaining('same id') as string]);
+  expect([twice.status, (await readError(twice)).message]).toEqual([400, expect.stringContaining('same id') as string]);
   expect((await ask({ inputs: [7], labels: LABELS })).status).toBe(400);
 });
 
 test('a model of which nothing is known is asked to call a tool, and only that call is an answer', async () => {
   const call = (input: object) =>
-    said('', { content: [{ type: 'tool_use', id: 't', name: 'classify', input }], stop_reason: 'tool_use' });
-  const { ask, app } = await caller((_, nth) => (nth === 0 ? said('{"label":"bug"}') : call({ label: 'bug' })));
+    textMessage('', { content: [{ type: 'tool_use', id: 't', name: 'classify', input }], stop_reason: 'tool_use' });
+  const { request: ask, app } = await createClassifyCaller((_, nth) =>
+    nth === 0 ? textMessage('{"label":"bug"}') : call({ label: 'bug' }),
+  );
   expect(await answerOf(await ask({ ...ticket('x'), model: 'some-model' }))).toMatchObject({
     label: 'bug',
     model: 'some-model',
@@ -293,8 +315,8 @@ test('a model of which nothing is known is asked to call a tool, and only that c
 
 test('a model that can be made to call a tool, as PRICES says, is made to', async () => {
   const PRICES = JSON.stringify({ 'some-model': { forced_tools: true, prices: { input: 1 } } });
-  const { ask, app } = await caller(
-    () => said('', { content: [{ type: 'tool_use', id: 't', name: 'classify', input: { label: 'bug' } }] }),
+  const { request: ask, app } = await createClassifyCaller(
+    () => textMessage('', { content: [{ type: 'tool_use', id: 't', name: 'classify', input: { label: 'bug' } }] }),
     { vars: { PRICES } },
   );
   expect(await answerOf(await ask({ ...ticket('x'), model: 'some-model' }))).toMatchObject({ label: 'bug' });
@@ -305,32 +327,34 @@ test('a model that can be made to call a tool, as PRICES says, is made to', asyn
 
 test('confidence is the share of independent answers that agree, and null with one', async () => {
   const votes = ['bug', 'billing', 'billing', 'other', 'billing'];
-  const { ask, rows, app } = await caller((_, nth) => labelled(votes[nth]));
+  const { request: ask, readLedgerRows: rows, app } = await createClassifyCaller((_, nth) => labelMessage(votes[nth]));
   expect(await answerOf(await ask({ ...ticket('x'), votes: 5 }))).toMatchObject({
     label: 'billing',
     confidence: 3 / 5,
-    cost_usd: usd(5 * COST),
+    cost_usd: usd(5 * COST_NANODOLLARS),
   });
   expect(await rows()).toHaveLength(5);
   expect(new Set(app.sent.map(({ text }) => text)).size).toBe(5);
   // A vote that failed counts against: the share is of all that were asked for, and such an answer is not kept.
-  const failing = await caller((_, nth) => (nth === 0 ? Response.json({}, { status: 500 }) : labelled('bug')));
-  expect(await answerOf(await failing.ask({ ...ticket('x'), votes: 2 }))).toMatchObject({
+  const failing = await createClassifyCaller((_, nth) =>
+    nth === 0 ? Response.json({}, { status: 500 }) : labelMessage('bug'),
+  );
+  expect(await answerOf(await failing.request({ ...ticket('x'), votes: 2 }))).toMatchObject({
     label: 'bug',
     confidence: 1 / 2,
   });
-  await failing.app.settled();
-  expect(await answerOf(await failing.ask({ ...ticket('x'), votes: 2 }))).toMatchObject({
+  await failing.app.waitUntilSettled();
+  expect(await answerOf(await failing.request({ ...ticket('x'), votes: 2 }))).toMatchObject({
     confidence: 1,
     cached: false,
   });
 });
 
 test('a repeated input is free, says so, and is shared with nobody', async () => {
-  const first = await caller(() => labelled('bug'));
-  await answerOf(await first.ask(ticket('It crashes')));
-  await first.app.settled();
-  expect(await answerOf(await first.ask(ticket('It crashes')))).toEqual({
+  const first = await createClassifyCaller(() => labelMessage('bug'));
+  await answerOf(await first.request(ticket('It crashes')));
+  await first.app.waitUntilSettled();
+  expect(await answerOf(await first.request(ticket('It crashes')))).toEqual({
     label: 'bug',
     confidence: null,
     fields: null,
@@ -340,9 +364,9 @@ test('a repeated input is free, says so, and is shared with nobody', async () =>
     model: HAIKU,
   });
   expect(first.app.sent).toHaveLength(1);
-  expect(await first.rows()).toHaveLength(1);
-  const second = await caller(() => labelled('other'));
-  expect(await answerOf(await second.ask(ticket('It crashes')))).toMatchObject({ label: 'other', cached: false });
+  expect(await first.readLedgerRows()).toHaveLength(1);
+  const second = await createClassifyCaller(() => labelMessage('other'));
+  expect(await answerOf(await second.request(ticket('It crashes')))).toMatchObject({ label: 'other', cached: false });
   // Whatever decides the answer is in its key.
   for (const changed of [
     { ...ticket('It crashes '), labels: LABELS },
@@ -352,19 +376,19 @@ test('a repeated input is free, says so, and is shared with nobody', async () =>
     { ...ticket('It crashes'), model: 'claude-sonnet-5-5' },
     { ...ticket('It crashes'), cache_seconds: 0 },
   ]) {
-    expect(await answerOf(await first.ask(changed)), JSON.stringify(changed)).toMatchObject({ cached: false });
+    expect(await answerOf(await first.request(changed)), JSON.stringify(changed)).toMatchObject({ cached: false });
   }
 });
 
 test('an answer is served from the cache until the classifier changes, and again once it is as it was', async () => {
-  const { ask, app } = await caller((_, nth) => labelled(nth === 0 ? 'bug' : 'other'));
+  const { request: ask, app } = await createClassifyCaller((_, nth) => labelMessage(nth === 0 ? 'bug' : 'other'));
   const put = async (body: object) => {
     const response = await ask(body, { path: '/classifiers/tickets', method: 'PUT' });
     return ((await response.json()) as { version: string }).version;
   };
   const classify = async () => {
     const answer = await answerOf(await ask({ classifier: 'tickets', input: 'It crashes' }));
-    await app.settled();
+    await app.waitUntilSettled();
     return [answer.label, answer.cached];
   };
   const version = await put({ labels: LABELS });
@@ -379,9 +403,9 @@ test('an answer is served from the cache until the classifier changes, and again
 });
 
 test('answers that were kept go with the account', async () => {
-  const { ask, app, account, object } = await caller(() => labelled('bug'));
+  const { request: ask, app, account, getObject: object } = await createClassifyCaller(() => labelMessage('bug'));
   await answerOf(await ask(ticket('It crashes')));
-  await app.settled();
+  await app.waitUntilSettled();
   const kept = async () => (await bindings.STORE.list({ prefix: `classified:${account}:` })).keys.length;
   expect(await kept()).toBe(1);
   await object().erase();
@@ -389,13 +413,13 @@ test('answers that were kept go with the account', async () => {
 });
 
 test('several texts are answered in their order, each for itself', async () => {
-  const { ask, rows } = await caller((sent) => {
-    const input = inputIn(sent);
-    if (input === 'nonsense') return said('?');
-    if (input === 'refused') return said('', { stop_reason: 'refusal' });
+  const { request: ask, readLedgerRows: rows } = await createClassifyCaller((sent) => {
+    const input = inputTextOf(sent);
+    if (input === 'nonsense') return textMessage('?');
+    if (input === 'refused') return textMessage('', { stop_reason: 'refusal' });
     if (input === 'down')
       return Response.json({ type: 'error', error: { type: 'api_error', message: 'No.' } }, { status: 500 });
-    return labelled(input);
+    return labelMessage(input);
   });
   const texts: [string, unknown][] = [
     ['a', 'bug'],
@@ -427,15 +451,19 @@ test('several texts are answered in their order, each for itself', async () => {
     ['k', 'bug', true, undefined],
   ]);
   // a, two of d, f, i
-  expect(nano(cost_usd)).toBe(5 * COST);
+  expect(nano(cost_usd)).toBe(5 * COST_NANODOLLARS);
   expect(usage.input_tokens).toBe(5 * USAGE.input_tokens);
-  expect((await rows()).reduce((sum, row) => sum + nano(row.cost_usd), 0)).toBe(5 * COST);
+  expect((await rows()).reduce((sum, row) => sum + nano(row.cost_usd), 0)).toBe(5 * COST_NANODOLLARS);
 });
 
 test('256 texts with money for about 100: each refusal was right when it was made, and the ledger agrees', async () => {
   const refusals: { reason: string; left: number; needed: number }[] = [];
-  const { ask, rows, object } = await caller((sent) => labelled(inputIn(sent).startsWith('1') ? 'bug' : 'other'), {
-    limits: { usd_per_day: usd(100 * COST) },
+  const {
+    request: ask,
+    readLedgerRows: rows,
+    getObject: object,
+  } = await createClassifyCaller((sent) => labelMessage(inputTextOf(sent).startsWith('1') ? 'bug' : 'other'), {
+    limits: { usd_per_day: usd(100 * COST_NANODOLLARS) },
     vars: {
       ACCOUNT: watching((bound, answer) => {
         if (answer.outcome !== 'refused') return;
@@ -473,7 +501,7 @@ test('256 texts with money for about 100: each refusal was right when it was mad
   }
   const ledger = await rows();
   expect(ledger).toHaveLength(answered);
-  expect(nano(cost_usd)).toBe(answered * COST);
+  expect(nano(cost_usd)).toBe(answered * COST_NANODOLLARS);
   expect(ledger.reduce((sum, row) => sum + nano(row.cost_usd), 0)).toBe(nano(cost_usd));
   const { day, running_requests } = await object().quota();
   expect({ settled: nano(day.settled_usd), held: day.held_usd, running_requests }).toEqual({
@@ -486,15 +514,15 @@ test('256 texts with money for about 100: each refusal was right when it was mad
 test('an account that may run two at a time gets all its answers, two at a time', async () => {
   let running = 0;
   let most = 0;
-  const { ask, rows } = await caller(
+  const { request: ask, readLedgerRows: rows } = await createClassifyCaller(
     async () => {
       running += 1;
       most = Math.max(most, running);
-      await untilSo(() => most >= 2);
+      await waitForCondition(() => most >= 2);
       // A third one would come now.
-      await rounds(3);
+      await yieldToEventLoop(3);
       running -= 1;
-      return labelled('bug');
+      return labelMessage('bug');
     },
     { limits: { concurrent_requests: 2 } },
   );
@@ -508,15 +536,15 @@ test('an account that may run two at a time gets all its answers, two at a time'
 test('no more than six texts are with the upstream at once', async () => {
   let running = 0;
   let most = 0;
-  const { ask } = await caller(async () => {
+  const { request: ask } = await createClassifyCaller(async () => {
     running += 1;
     most = Math.max(most, running);
     // The first ones wait for each other, however slowly they come.
-    await untilSo(() => most >= 6);
+    await waitForCondition(() => most >= 6);
     // A seventh one would come now.
-    await rounds(3);
+    await yieldToEventLoop(3);
     running -= 1;
-    return labelled('bug');
+    return labelMessage('bug');
   });
   const inputs = Array.from({ length: 30 }, (_, index) => ({ id: String(index), input: `text ${index}` }));
   await resultsOf(await ask({ inputs, labels: LABELS }));
@@ -524,7 +552,7 @@ test('no more than six texts are with the upstream at once', async () => {
 });
 
 test.each(['sse', 'jsonl'])('results stream in their order as %s, and the last one sums them up', async (format) => {
-  const { ask, app } = await caller((sent) => labelled(inputIn(sent)));
+  const { request: ask, app } = await createClassifyCaller((sent) => labelMessage(inputTextOf(sent)));
   const inputs = [...LABELS, 'nonsense'].map((input, index) => ({ id: `t${index}`, input }));
   const response =
     format === 'sse'
@@ -553,21 +581,26 @@ test.each(['sse', 'jsonl'])('results stream in their order as %s, and the last o
   expect(events.at(-1)).toEqual({
     type: 'summary',
     usage: { input_tokens: 1_000, output_tokens: 45, ...NO_USAGE },
-    cost_usd: usd(5 * COST),
+    cost_usd: usd(5 * COST_NANODOLLARS),
     model: HAIKU,
   });
-  await app.settled();
-  expect(app.log.at(-1)).toMatchObject({ status: 200, cost_usd: usd(5 * COST) });
+  await app.waitUntilSettled();
+  expect(app.log.at(-1)).toMatchObject({ status: 200, cost_usd: usd(5 * COST_NANODOLLARS) });
 });
 
 test('a caller who leaves stops what has not begun; what ran is ended and settled', async () => {
   for (const stream of [true, false]) {
     const leaving = new AbortController();
     let aborted = 0;
-    const { ask, app, rows, object } = await caller(async ({ signal }, nth) => {
-      if (nth < 3) return labelled('bug');
+    const {
+      request: ask,
+      app,
+      readLedgerRows: rows,
+      getObject: object,
+    } = await createClassifyCaller(async ({ signal }, nth) => {
+      if (nth < 3) return labelMessage('bug');
       signal?.addEventListener('abort', () => (aborted += 1));
-      if (nth === 8) void rounds(3).then(() => leaving.abort());
+      if (nth === 8) void yieldToEventLoop(3).then(() => leaving.abort());
       return await new Promise<never>(() => {});
     });
     const inputs = Array.from({ length: 100 }, (_, index) => ({ id: String(index), input: `text ${index}` }));
@@ -577,7 +610,7 @@ test('a caller who leaves stops what has not begun; what ran is ended and settle
       const reader = response?.body?.getReader();
       for (let results = 0; results < 3; results += 1) await reader?.read();
     }
-    await app.settled();
+    await app.waitUntilSettled();
     expect(app.sent).toHaveLength(9);
     expect(aborted).toBe(6);
     const ledger = await rows();
@@ -597,7 +630,11 @@ test('a caller who leaves stops what has not begun; what ran is ended and settle
 });
 
 test('a prefix lies in front of the labels, brings its model, and is in the ledger', async () => {
-  const { ask, app, rows } = await caller(() => labelled('bug'), { scopes: ['classify', 'prefixes', 'messages'] });
+  const {
+    request: ask,
+    app,
+    readLedgerRows: rows,
+  } = await createClassifyCaller(() => labelMessage('bug'), { scopes: ['classify', 'prefixes', 'messages'] });
   const put = await ask(
     {
       system: 'You work for Acme.',
@@ -629,23 +666,23 @@ test('a prefix lies in front of the labels, brings its model, and is in the ledg
 });
 
 test('what limits the account, and what ails the upstream, is told as it is', async () => {
-  const dear = { ...labelled('bug'), usage: { input_tokens: 200, output_tokens: 1_000_000 } };
-  const spent = await caller(() => dear, { limits: { usd_per_day: 0.01 } });
-  expect((await spent.ask(ticket('x'))).status).toBe(200);
-  await spent.rows();
-  const small = await caller(() => labelled('bug'), { limits: { usd_per_day: 0.000001 } });
+  const dear = { ...labelMessage('bug'), usage: { input_tokens: 200, output_tokens: 1_000_000 } };
+  const spent = await createClassifyCaller(() => dear, { limits: { usd_per_day: 0.01 } });
+  expect((await spent.request(ticket('x'))).status).toBe(200);
+  await spent.readLedgerRows();
+  const small = await createClassifyCaller(() => labelMessage('bug'), { limits: { usd_per_day: 0.000001 } });
   for (const [refused, waits] of [
-    [await spent.ask(ticket('y')), true],
-    [await small.ask(ticket('x')), false],
+    [await spent.request(ticket('y')), true],
+    [await small.request(ticket('x')), false],
   ] as const) {
     expect(refused.status).toBe(429);
     expect(refused.headers.get('sluice-limited-by')).toBe('account');
     // A limit that is smaller than one text is not one that resets.
     expect(Number(refused.headers.get('retry-after')) > 0).toBe(waits);
-    expect((await errorOf(refused)).type).toBe('billing_error');
+    expect((await readError(refused)).type).toBe('billing_error');
   }
-  const barred = await caller(() => labelled('bug'), { limits: { models: ['claude-opus-5-5'] } });
-  expect((await barred.ask(ticket('x'))).status).toBe(403);
+  const barred = await createClassifyCaller(() => labelMessage('bug'), { limits: { models: ['claude-opus-5-5'] } });
+  expect((await barred.request(ticket('x'))).status).toBe(403);
   for (const [status, answered, type] of [
     [401, 500, 'api_error'],
     [400, 400, 'invalid_request_error'],
@@ -654,12 +691,12 @@ test('what limits the account, and what ails the upstream, is told as it is', as
     [529, 529, 'overloaded_error'],
     [500, 500, 'api_error'],
   ] as const) {
-    const { ask, rows } = await caller(() =>
+    const { request: ask, readLedgerRows: rows } = await createClassifyCaller(() =>
       Response.json({ type: 'error', error: { type: 'some_error', message: 'The upstream’s words.' } }, { status }),
     );
     const response = await ask(ticket('x'));
     expect(response.status).toBe(answered);
-    const { type: told, message } = await errorOf(response);
+    const { type: told, message } = await readError(response);
     expect(told).toBe(type);
     // What the operator's key may not, or not now, is told in words of the edge.
     if (status === 401 || status === 429) expect(message).not.toContain('words');
@@ -692,13 +729,13 @@ function watching(look: (bound: Bound, answer: AdmissionDecision) => void): obje
 }
 
 test('a restricted token asks the classifiers that it names, as they are', async () => {
-  const { app } = await caller(() => labelled('billing'));
-  const root = bearer(await tokenOf('root', ['admin']));
+  const { app } = await createClassifyCaller(() => labelMessage('billing'));
+  const root = bearerHeader(await createToken('root', ['admin']));
   const put = { method: 'PUT', headers: { ...root, 'content-type': 'application/json' } };
   const stored = await app.fetch('/classifiers/tickets', { ...put, body: JSON.stringify({ labels: LABELS }) });
   expect(stored.status).toBe(200);
   const only = { classifiers: ['tickets'] };
-  const page = bearer(await tokenOf('page', ['classify'], { only }));
+  const page = bearerHeader(await createToken('page', ['classify'], { only }));
   const ask = (body: object, headers: Record<string, string> = {}) =>
     app.post('/classify', { input: 'I was charged twice', ...body }, { ...page, ...headers });
   expect(await answerOf(await ask({ classifier: 'tickets' }))).toMatchObject({ label: 'billing' });
@@ -715,11 +752,11 @@ test('a restricted token asks the classifiers that it names, as they are', async
   ] as const) {
     const refused = await ask(body, headers);
     expect(refused.status).toBe(403);
-    expect((await errorOf(refused)).message).toMatch(says);
+    expect((await readError(refused)).message).toMatch(says);
   }
   expect(app.sent).toHaveLength(before);
   // What the account has stored under the same name is another classifier.
-  const own = bearer(await tokenOf('page', ['classify', 'prefixes']));
+  const own = bearerHeader(await createToken('page', ['classify', 'prefixes']));
   const labels = [{ name: 'mine' }, { name: 'yours' }];
   await app.fetch('/classifiers/tickets', {
     ...put,

@@ -1,11 +1,11 @@
 import { describe, test } from 'vitest';
-import { LABEL_WAYS, labelAll } from '#test/support/label-ways.ts';
+import { LABELLING_METHODS, labelAndCheck } from '#test/support/labelling-methods.ts';
 
-describe.each(Object.keys(LABEL_WAYS) as (keyof typeof LABEL_WAYS)[])('by %s', (way) => {
-  test.each(LABEL_WAYS[way].models)(
+describe.each(Object.keys(LABELLING_METHODS) as (keyof typeof LABELLING_METHODS)[])('by %s', (way) => {
+  test.each(LABELLING_METHODS[way].models)(
     '%s gives a thousand texts their labels, at the price that the guide names',
     async (model) => {
-      await labelAll(way, model, 1_000);
+      await labelAndCheck(way, model, 1_000);
     },
   );
 });

@@ -1,10 +1,10 @@
 import { describe, expect, test } from 'vitest';
 import type { ClassifyAnswer } from '#edge/classify/classify-answers.schema.ts';
 import { ModelTable } from '#edge/claude/models/models.ts';
-import { errorOf, type Sent } from '#test/support/app.ts';
-import { type Caller, caller, HAIKU, LABELS, said } from '#test/support/classification.ts';
-import { LABEL_WAYS, labelAll } from '#test/support/label-ways.ts';
-import { thinkingApi } from '#test/support/thinking-api.ts';
+import { readError, type SentRequest } from '#test/support/app.ts';
+import { type Caller, createClassifyCaller, HAIKU, LABELS, textMessage } from '#test/support/classification.ts';
+import { LABELLING_METHODS, labelAndCheck } from '#test/support/labelling-methods.ts';
+import { createThinkingApi } from '#test/support/thinking-label-api.ts';
 
 interface AskedUp {
   model: string;
@@ -43,7 +43,7 @@ const ROOM = 4_096;
 /** Plugin for a label alone is far less than this. */
 const SHORT = 200;
 
-const bodyOf = ({ text }: Pick<Sent, 'text'>) => JSON.parse(text) as AskedUp;
+const bodyOf = ({ text }: Pick<SentRequest, 'text'>) => JSON.parse(text) as AskedUp;
 /** The Messages requests among what has gone up. */
 const askedUp = ({ app }: Pick<Caller, 'app'>) =>
   app.sent.filter(({ url }) => url.pathname.endsWith('/messages')).map(bodyOf);
@@ -51,24 +51,24 @@ const askedUp = ({ app }: Pick<Caller, 'app'>) =>
 const refusal = (status: number, type: string, message: string) =>
   Response.json({ type: 'error', error: { type, message } }, { status });
 
-const fromApi = ({ method, text, url }: Sent) => thinkingApi().fetch(url.href, { method, body: text });
+const fromApi = ({ method, text, url }: SentRequest) => createThinkingApi().fetch(url.href, { method, body: text });
 
 describe.each([
-  ['classify', 100, LABEL_WAYS.classify.models],
-  ['batch', 50, LABEL_WAYS.batch.models],
+  ['classify', 100, LABELLING_METHODS.classify.models],
+  ['batch', 50, LABELLING_METHODS.batch.models],
   // What depends on the model is the same in these.
   ['webhook', 50, [HAIKU, 'claude-opus-5-5']],
   ['choice', 25, [HAIKU]],
 ] as const)('by %s', (way, count, models) => {
   test.each(models)('%s gives all texts their labels, at the price that the guide names', async (model) => {
-    await labelAll(way, model, count);
+    await labelAndCheck(way, model, count);
   });
 });
 
 test.each(PUBLISHED)(
   '%s labels in one call, which says of thinking what that model takes',
   async (model, off, room) => {
-    const { ask, app, rows } = await caller(fromApi);
+    const { request: ask, app, readLedgerRows: rows } = await createClassifyCaller(fromApi);
     const answer = await ask({ input: 'bug is what it is', labels: LABELS, model });
     expect(await answer.json<ClassifyAnswer>()).toMatchObject({ label: 'bug', model });
     expect(app.sent).toHaveLength(1);
@@ -81,14 +81,14 @@ test.each(PUBLISHED)(
     expect(tokens).toBeGreaterThan(room ? ROOM : 0);
     // The hold pays for all that may be written.
     const [row] = await rows();
-    const { prices } = new ModelTable().price(model).row;
+    const { prices } = new ModelTable().findPriceRow(model).row;
     expect(row?.hold_usd).toBeGreaterThan((tokens * prices.output) / 1e6);
   },
 );
 
 test('a model of which nothing is known is told nothing of thinking, and has room for it', async () => {
-  const { ask, app } = await caller(() =>
-    said('', { content: [{ type: 'tool_use', id: 't', name: 'classify', input: { label: 'bug' } }] }),
+  const { request: ask, app } = await createClassifyCaller(() =>
+    textMessage('', { content: [{ type: 'tool_use', id: 't', name: 'classify', input: { label: 'bug' } }] }),
   );
   for (const model of ['claude-of-the-future', 'glm-4-5']) {
     expect(await (await ask({ input: 'x', labels: LABELS, model })).json()).toMatchObject({ label: 'bug' });
@@ -103,21 +103,25 @@ const LONG = { content: [], stop_reason: 'max_tokens', usage: { input_tokens: 20
 
 test('a model that always thinks has room for a long thought at its second try, and what then fails says what helps', async () => {
   const model = 'claude-opus-5-5';
-  const long = await caller((sent) => said('{"label":"bug"}', bodyOf(sent).max_tokens > 10_000 ? {} : LONG));
-  expect(await (await long.ask({ input: 'x', labels: LABELS, model })).json()).toMatchObject({ label: 'bug' });
+  const long = await createClassifyCaller((sent) =>
+    textMessage('{"label":"bug"}', bodyOf(sent).max_tokens > 10_000 ? {} : LONG),
+  );
+  expect(await (await long.request({ input: 'x', labels: LABELS, model })).json()).toMatchObject({ label: 'bug' });
   expect(long.app.sent).toHaveLength(2);
 
-  const hopeless = await caller(() => said('', LONG));
-  const failed = await errorOf(await hopeless.ask({ input: 'x', labels: LABELS, model }));
+  const hopeless = await createClassifyCaller(() => textMessage('', LONG));
+  const failed = await readError(await hopeless.request({ input: 'x', labels: LABELS, model }));
   expect(failed.message).toContain('4171 tokens');
   expect(failed.message).toContain(`${model} may think`);
   expect(failed.message).toContain(HAIKU);
 
   // 0.1 dollars pay for the first try, and not for the second.
-  const poor = await caller(() => said('', LONG), { limits: { usd_per_day: 0.1, on_shortfall: 'refuse' } });
-  const refused = await poor.ask({ input: 'x', labels: LABELS, model });
+  const poor = await createClassifyCaller(() => textMessage('', LONG), {
+    limits: { usd_per_day: 0.1, on_shortfall: 'refuse' },
+  });
+  const refused = await poor.request({ input: 'x', labels: LABELS, model });
   expect(refused.status).toBe(429);
-  const { message } = await errorOf(refused);
+  const { message } = await readError(refused);
   for (const part of ['was cut', 'second try', 'your whole daily limit', HAIKU]) expect(message).toContain(part);
   expect(askedUp(poor)).toHaveLength(1);
 });
@@ -128,7 +132,7 @@ test.each([
   [HAIKU, 'claude-opus-5-5', undefined],
 ])('where %s is down, %s steps in with a request and a hold of its own', async (model, other, off) => {
   const upstreams = [{ name: 'east', kind: 'anthropic', base_url: `https://${crypto.randomUUID()}.test` }];
-  const asking = await caller(
+  const asking = await createClassifyCaller(
     (sent) => (bodyOf(sent).model === model ? refusal(529, 'overloaded_error', 'Overloaded') : fromApi(sent)),
     {
       vars: {
@@ -139,7 +143,7 @@ test.each([
       },
     },
   );
-  const answer = await asking.ask(
+  const answer = await asking.request(
     { input: 'bug is what it is', labels: LABELS, model },
     { headers: { 'sluice-fallback-models': other } },
   );
@@ -147,13 +151,15 @@ test.each([
   const [, up] = askedUp(asking);
   expect(up).toMatchObject({ model: other });
   expect(up?.thinking).toEqual(off);
-  const { prices } = new ModelTable().price(other).row;
-  expect((await asking.rows()).at(-1)?.hold_usd).toBeGreaterThan(((up?.max_tokens ?? 0) * prices.output) / 1e6);
+  const { prices } = new ModelTable().findPriceRow(other).row;
+  expect((await asking.readLedgerRows()).at(-1)?.hold_usd).toBeGreaterThan(
+    ((up?.max_tokens ?? 0) * prices.output) / 1e6,
+  );
 });
 
 test('where the budget does not pay for a model, the request of the one that steps in is its own', async () => {
-  const asking = await caller(fromApi, { limits: { usd_per_day: 0.001 } });
-  const answer = await asking.ask(
+  const asking = await createClassifyCaller(fromApi, { limits: { usd_per_day: 0.001 } });
+  const answer = await asking.request(
     { input: 'bug is what it is', labels: LABELS, model: 'claude-fable-5', cache_seconds: 0 },
     { headers: { 'sluice-fallback-models': `claude-sonnet-5-5, ${HAIKU}` } },
   );

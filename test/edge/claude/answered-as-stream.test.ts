@@ -1,16 +1,17 @@
 import { expect, test } from 'vitest';
-import { bodyOf, errorOf, type TestApp, testApp } from '#test/support/app.ts';
-import { end, event, sse, start, textBlock } from '#test/support/wire.ts';
+import { createBody, createTestApp, readError, type TestApp } from '#test/support/app.ts';
+import { messageEnd, messageStart, sseEvent, sseResponse, textBlock } from '#test/support/wire.ts';
 
 const MODEL = 'claude-haiku-4-5';
 const USAGE = { input_tokens: 100, output_tokens: 50 };
 /** What these tokens cost. */
 const COST = 100 * 1e-6 + 50 * 5e-6;
-const streamed = (text: string) => () => sse(bodyOf([text]));
-const WHOLE = start({ model: MODEL, usage: { input_tokens: 100, output_tokens: 1 } }) + textBlock(['a']) + end(USAGE);
+const streamed = (text: string) => () => sseResponse(createBody([text]));
+const WHOLE =
+  messageStart({ model: MODEL, usage: { input_tokens: 100, output_tokens: 1 } }) + textBlock(['a']) + messageEnd(USAGE);
 
 async function costOf(app: TestApp): Promise<number | undefined> {
-  await app.settled();
+  await app.waitUntilSettled();
   const { data } = (await (await app.fetch('/usage/requests')).json()) as { data: { cost_usd: number }[] };
   return data[0]?.cost_usd;
 }
@@ -31,23 +32,23 @@ test.each<[string, () => Response, (cost: number) => void]>([
 ])(
   'what answers a classification with 200 and is no message, but %s, is booked by what it can have cost',
   async (_, answer, check) => {
-    const app = testApp(answer, { UPSTREAM_MAX_RETRIES: '0' });
+    const app = createTestApp(answer, { UPSTREAM_MAX_RETRIES: '0' });
     const response = await app.post('/classify', { model: MODEL, input: 'a', labels: [{ name: 'a' }, { name: 'b' }] });
     expect(response.status).toBe(500);
-    expect((await errorOf(response)).message).toMatch(/is not the Claude API|broke in the middle/);
+    expect((await readError(response)).message).toMatch(/is not the Claude API|broke in the middle/);
     check((await costOf(app)) ?? Number.NaN);
   },
 );
 
 test('a count that is answered as a stream is told as what it is', async () => {
   let answer = streamed(WHOLE);
-  const app = testApp(() => answer(), { UPSTREAM_MAX_RETRIES: '0' });
+  const app = createTestApp(() => answer(), { UPSTREAM_MAX_RETRIES: '0' });
   const count = () =>
     app.post('/v1/messages/count_tokens', { model: MODEL, messages: [{ role: 'user', content: 'Hi' }] });
   const strange = await count();
-  expect((await errorOf(strange)).message).toContain('is not the Claude API');
-  await app.settled();
+  expect((await readError(strange)).message).toContain('is not the Claude API');
+  await app.waitUntilSettled();
   expect(app.log.at(-1)).toMatchObject({ error_type: 'upstream_no_answer' });
-  answer = streamed(event('error', { error: { type: 'overloaded_error', message: 'Overloaded' } }));
+  answer = streamed(sseEvent('error', { error: { type: 'overloaded_error', message: 'Overloaded' } }));
   expect((await count()).status).toBe(529);
 });

@@ -3,17 +3,17 @@ import 'cloudflare:workers';
 
 import fc from 'fast-check';
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
-import { classifyFailure, type UpstreamRefusal } from '#edge/claude/classify-failure.ts';
-import { keepSecrets } from '#edge/kit/http/secrets.ts';
+import { type ClassifiedFailure, classifyFailure } from '#edge/claude/classify-failure.ts';
+import { registerSecrets } from '#edge/kit/http/secrets.ts';
 import {
   ERROR_BODIES,
-  NEXT_DOOR,
-  namedError,
-  namelessError,
-  PUBLISHED,
-  TOO_LONG,
+  namedErrorStream,
+  namelessErrorStream,
+  TOO_LONG_MESSAGE,
+  UNIVERSAL_ERRORS,
+  UPSTREAM_SPECIFIC_ERRORS,
 } from '#test/support/foreign-gateway/errors.ts';
-import { tryCases } from '#test/support/runs.ts';
+import { tryCases } from '#test/support/property-cases.ts';
 
 const AT_ONCE = 10;
 const LATE = 5_000;
@@ -25,7 +25,7 @@ function refusalOf(
   text: string,
   headers: Record<string, string> = {},
   elapsedMs = AT_ONCE,
-): UpstreamRefusal {
+): ClassifiedFailure {
   const judged = classifyFailure(answer(status, headers), { text, elapsedMs });
   if (judged.kind === 'answer') throw new Error('That was judged as an answer.');
   return judged;
@@ -36,7 +36,7 @@ const KEY = 'This API key may not.';
 const MODEL = 'Fast mode is not available for this model in your plan';
 const NO_CREDIT = 'Your credit balance is too low to access the Anthropic API.';
 
-test.each<[number, string, UpstreamRefusal['kind'], number, string, string | RegExp]>([
+test.each<[number, string, ClassifiedFailure['kind'], number, string, string | RegExp]>([
   [400, body('invalid_request_error'), 'request', 400, 'invalid_request_error', 'In its words.'],
   [400, body('invalid_request_error', NO_CREDIT), 'refused', 500, 'upstream_auth', HIDDEN],
   [401, body('authentication_error'), 'refused', 500, 'upstream_auth', HIDDEN],
@@ -66,7 +66,7 @@ test.each<[number, string, UpstreamRefusal['kind'], number, string, string | Reg
 
 describe.each(Object.entries(ERROR_BODIES))('an error of a gateway in the form of %s', (form, bodyOf) => {
   const isOfApi = form === 'the form of the API';
-  const gateways = (status: number, words = TOO_LONG) => refusalOf(status, JSON.stringify(bodyOf(words)));
+  const gateways = (status: number, words = TOO_LONG_MESSAGE) => refusalOf(status, JSON.stringify(bodyOf(words)));
 
   test.each([
     [400, 'invalid_request_error'],
@@ -76,30 +76,34 @@ describe.each(Object.entries(ERROR_BODIES))('an error of a gateway in the form o
   ])('has its words with a %i', (status, type) => {
     const { kind, forCaller, isVerbatim } = gateways(status);
     const told = [forCaller.status, forCaller.message, forCaller.type];
-    expect([kind, ...told]).toEqual(['request', status, TOO_LONG, isOfApi ? 'invalid_request_error' : type]);
+    expect([kind, ...told]).toEqual(['request', status, TOO_LONG_MESSAGE, isOfApi ? 'invalid_request_error' : type]);
     expect(isVerbatim).toBe(isOfApi);
   });
 
   test('is the same with the status of a success, whole or in a stream, with a name or without', () => {
-    const whole = bodyOf(TOO_LONG);
+    const whole = bodyOf(TOO_LONG_MESSAGE);
     for (const text of [
       JSON.stringify(whole),
-      namelessError(whole),
-      namedError(whole),
-      `: wait\n\nevent: ping\ndata: {"type":"ping"}\n\n${namelessError(whole)}`,
-      namedError(whole).replaceAll('\n', '\r\n'),
+      namelessErrorStream(whole),
+      namedErrorStream(whole),
+      `: wait\n\nevent: ping\ndata: {"type":"ping"}\n\n${namelessErrorStream(whole)}`,
+      namedErrorStream(whole).replaceAll('\n', '\r\n'),
     ]) {
       // These may be an answer, too.
       if (['a message', 'a detail', 'a list of details'].includes(form)) continue;
       const { forCaller, mayHaveRun, isVerbatim } = refusalOf(200, text, {}, LATE);
-      expect([forCaller.status, forCaller.type, forCaller.message]).toEqual([400, 'invalid_request_error', TOO_LONG]);
+      expect([forCaller.status, forCaller.type, forCaller.message]).toEqual([
+        400,
+        'invalid_request_error',
+        TOO_LONG_MESSAGE,
+      ]);
       expect([mayHaveRun, isVerbatim]).toEqual([false, false]);
     }
   });
 
   test('has 500 characters at most, whole ones, and none of a secret', () => {
-    keepSecrets('test', ['sk-a-secret-of-the-operator']);
-    onTestFinished(() => keepSecrets('test', []));
+    registerSecrets('test', ['sk-a-secret-of-the-operator']);
+    onTestFinished(() => registerSecrets('test', []));
     const { message } = gateways(400, `sk-a-secret-of-the-operator ${'🌍'.repeat(400)}`).forCaller;
     expect(message).not.toContain('operator');
     expect(message).toContain('[secret] 🌍');
@@ -126,7 +130,7 @@ describe.each(Object.entries(ERROR_BODIES))('an error of a gateway in the form o
   test('says nothing where it is not the caller’s fault', () => {
     if (isOfApi) return;
     for (const status of [307, 401, 402, 403, 408, 409, 429, 500, 503, 529])
-      expect(JSON.stringify(gateways(status).forCaller.message)).not.toContain(TOO_LONG);
+      expect(JSON.stringify(gateways(status).forCaller.message)).not.toContain(TOO_LONG_MESSAGE);
   });
 });
 
@@ -156,8 +160,8 @@ test('the words of a body of any form are found, however deep it is', () => {
 test('what the API publishes is known by its words, in any form, and what is said next door is not', () => {
   for (const bodyOf of Object.values(ERROR_BODIES)) {
     const isPublished = (words: string) => refusalOf(400, JSON.stringify(bodyOf(words))).isPublished;
-    expect(Object.entries(PUBLISHED).filter(([, words]) => !isPublished(words))).toEqual([]);
-    expect(NEXT_DOOR.filter(([, words]) => isPublished(words))).toEqual([]);
+    expect(Object.entries(UNIVERSAL_ERRORS).filter(([, words]) => !isPublished(words))).toEqual([]);
+    expect(UPSTREAM_SPECIFIC_ERRORS.filter(([, words]) => isPublished(words))).toEqual([]);
   }
 });
 

@@ -1,10 +1,10 @@
 import fc from 'fast-check';
 import { beforeEach, describe, expect, test } from 'vitest';
-import { mayRepeat, retriesByItself } from '#edge/claude/client-retries.ts';
+import { isSelfRetryingClient, mayResend } from '#edge/claude/client-retries.ts';
 import firstPrompt from '#test/fixtures/claude-code/first-prompt.json';
-import { testApp } from '#test/support/app.ts';
+import { createTestApp } from '#test/support/app.ts';
 import { stopClock } from '#test/support/calendar.ts';
-import { tryCases } from '#test/support/runs.ts';
+import { tryCases } from '#test/support/property-cases.ts';
 
 /** As they were sent: name, headers, whether it tries again by itself. */
 const CLIENTS: [string, Record<string, string>, boolean][] = [
@@ -25,11 +25,11 @@ const CLIENTS: [string, Record<string, string>, boolean][] = [
 
 describe.each(CLIENTS)('%s', (_, headers, retries) => {
   test(`${retries ? 'tries again by itself, and is helped only where nobody was reached' : 'is helped'}`, () => {
-    expect(retriesByItself(new Headers(headers))).toBe(retries);
+    expect(isSelfRetryingClient(new Headers(headers))).toBe(retries);
     const small = Object.fromEntries(new Headers(headers));
     for (const isReached of [false, true]) {
-      expect(mayRepeat(small, isReached)).toBe(!isReached || !retries);
-      expect(mayRepeat(new Headers(headers), isReached)).toBe(mayRepeat(small, isReached));
+      expect(mayResend(small, isReached)).toBe(!isReached || !retries);
+      expect(mayResend(new Headers(headers), isReached)).toBe(mayResend(small, isReached));
     }
   });
 });
@@ -41,7 +41,7 @@ test('for one request of a client that tries n times, the upstream gets n reques
       const headers = { 'x-stainless-retry-count': String(attempt) };
       for (let again = 0; again <= ofEdge; again += 1) {
         upstream += 1;
-        if (!mayRepeat(headers, true)) break;
+        if (!mayResend(headers, true)) break;
       }
     }
     expect(upstream).toBe(ofClient + 1);
@@ -50,7 +50,7 @@ test('for one request of a client that tries n times, the upstream gets n reques
 
 test('any user agent is judged without an error', () => {
   tryCases(100, fc.string({ maxLength: 200 }), (agent) => {
-    expect(typeof retriesByItself({ 'user-agent': agent })).toBe('boolean');
+    expect(typeof isSelfRetryingClient({ 'user-agent': agent })).toBe('boolean');
   });
 });
 
@@ -65,10 +65,10 @@ describe('a request that fails for as long as it is tried', () => {
     ['overloaded, of a client that tries again by itself, is sent once', counted, 1],
     ['overloaded, of any other, is sent as often as the setting says', {}, 3],
   ])('%s', async (_, headers, times) => {
-    const app = testApp(() => Response.json(overloaded, { status: 529, headers: { 'retry-after-ms': '1' } }));
+    const app = createTestApp(() => Response.json(overloaded, { status: 529, headers: { 'retry-after-ms': '1' } }));
     expect((await app.post('/v1/messages', ask, headers)).status).toBe(529);
     expect(app.sent).toHaveLength(times);
-    await app.settled();
+    await app.waitUntilSettled();
   });
 
   const several = {
@@ -80,11 +80,11 @@ describe('a request that fails for as long as it is tried', () => {
     ['the only upstream', {}],
     ['one of the list', several],
   ])('is sent again, whoever asks, where no connection to %s came to be', async (_, vars) => {
-    const app = testApp(() => {
+    const app = createTestApp(() => {
       throw new TypeError('connection refused');
     }, vars);
     expect((await app.post('/v1/messages', ask, counted)).status).toBe(500);
     expect(app.sent).toHaveLength(3);
-    await app.settled();
+    await app.waitUntilSettled();
   });
 });

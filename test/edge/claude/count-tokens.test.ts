@@ -4,7 +4,7 @@ import 'cloudflare:workers';
 import { expect, test } from 'vitest';
 import { countTokens } from '#edge/claude/count-tokens.ts';
 import { ModelTable } from '#edge/claude/models/models.ts';
-import { defaultModel } from '#edge/claude/pricing/default-model.ts';
+import { findDefaultModel } from '#edge/claude/pricing/default-model.ts';
 import { parseSettings } from '#edge/config/settings.ts';
 import { ApiError } from '#edge/kit/http/errors.ts';
 
@@ -15,7 +15,7 @@ function counting(answer: () => Response) {
   const upstream = {
     baseURL: 'https://upstream.test',
     apiKey: 'the-key',
-    simulated: false,
+    isSimulated: false,
     fetch: async (url: string, init: RequestInit) => {
       sent.push(new Request(url, init));
       return answer();
@@ -63,7 +63,7 @@ test('an answer that stalls behind its headers ends when time is up, and so does
   const upstream = {
     baseURL: 'https://upstream.test',
     apiKey: 'the-key',
-    simulated: false,
+    isSimulated: false,
     fetch: async (_url: string, { signal }: RequestInit) =>
       new Response(
         new ReadableStream({
@@ -94,10 +94,10 @@ test('an answer that stalls behind its headers ends when time is up, and so does
 });
 
 test('the model for what names none is the cheapest Haiku that still answers', () => {
-  expect(defaultModel(new ModelTable())?.id).toBe('claude-haiku-5-5');
+  expect(findDefaultModel(new ModelTable())?.id).toBe('claude-haiku-5-5');
   const retired = new ModelTable({ 'claude-haiku-5-5': { retires_at: '2026-11-01T00:00:00Z' } });
-  expect(defaultModel(retired, Date.parse('2026-11-20'))?.id).toBe('claude-haiku-4-5-20251001');
-  expect(defaultModel(retired, Date.parse('2026-10-20'))?.id).toBe('claude-haiku-5-5');
+  expect(findDefaultModel(retired, Date.parse('2026-11-20'))?.id).toBe('claude-haiku-4-5-20251001');
+  expect(findDefaultModel(retired, Date.parse('2026-10-20'))?.id).toBe('claude-haiku-5-5');
   const cheaper = new ModelTable({ 'claude-haiku-6': { line: 'haiku', prices: { input: 0.05 } } });
-  expect(defaultModel(cheaper)?.id).toBe('claude-haiku-6');
+  expect(findDefaultModel(cheaper)?.id).toBe('claude-haiku-6');
 });

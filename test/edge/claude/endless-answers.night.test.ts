@@ -1,15 +1,17 @@
 // Beside `endless-answers.test.ts`: its bytes go down for many seconds.
 import { expect, test } from 'vitest';
-import { testApp } from '#test/support/app.ts';
-import { endlessBody } from '#test/support/foreign-gateway/endless-answer.ts';
-import { sse, start, TEXT_BEGINS, textDelta } from '#test/support/wire.ts';
+import { createTestApp } from '#test/support/app.ts';
+import { createEndlessBody } from '#test/support/foreign-gateway/endless-answer.ts';
+import { messageStart, sseResponse, TEXT_BLOCK_START, textDelta } from '#test/support/wire.ts';
 
 const ASK = { model: 'claude-opus-5-5', max_tokens: 4_096, messages: [{ role: 'user', content: 'Hi' }] };
 const MB = 1_048_576;
 
 test('a relayed stream of more than 32 MB goes down whole', async () => {
   const line = 'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,"delta":{"text":"';
-  const app = testApp(() => sse(endlessBody(start() + TEXT_BEGINS + textDelta('Hi') + line, 40).body));
+  const app = createTestApp(() =>
+    sseResponse(createEndlessBody(messageStart() + TEXT_BLOCK_START + textDelta('Hi') + line, 40).body),
+  );
   const text = await (await app.post('/v1/messages', { ...ASK, stream: true })).text();
   expect(text.length).toBeGreaterThan(40 * MB);
   expect(text.slice(-400)).toContain('event: error');

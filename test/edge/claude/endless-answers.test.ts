@@ -1,16 +1,16 @@
 // In workerd: requests, answers and objects are the runtime's.
 import { expect, test } from 'vitest';
-import { bodyOf, type Sent, type TestApp, testApp } from '#test/support/app.ts';
+import { createBody, createTestApp, type SentRequest, type TestApp } from '#test/support/app.ts';
 import { stopClock } from '#test/support/calendar.ts';
-import { conversationsReach, simulate } from '#test/support/conversations.ts';
-import { endlessBody } from '#test/support/foreign-gateway/endless-answer.ts';
-import { blockEnd, end, sse, start, TEXT_BEGINS, textDelta } from '#test/support/wire.ts';
+import { installSimulator, setConversationUpstream } from '#test/support/conversations.ts';
+import { createEndlessBody } from '#test/support/foreign-gateway/endless-answer.ts';
+import { blockEnd, messageEnd, messageStart, sseResponse, TEXT_BLOCK_START, textDelta } from '#test/support/wire.ts';
 
 const MODEL = 'claude-opus-5-5';
 /** Its hold is more than $0.05. */
 const ASK = { model: MODEL, max_tokens: 4_096, messages: [{ role: 'user', content: 'What do you know about Paris?' }] };
 const LIMITED = { DEFAULT_LIMITS: '{"usd_per_day":1000000}', UPSTREAM_MAX_RETRIES: '0' };
-const SAID = start() + TEXT_BEGINS + textDelta('Hello there. ');
+const SAID = messageStart() + TEXT_BLOCK_START + textDelta('Hello there. ');
 const LONG_LINE = 'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,"delta":{"text":"';
 
 interface Row {
@@ -21,7 +21,7 @@ interface Row {
 }
 
 async function rowOf(app: TestApp): Promise<Row | undefined> {
-  await app.settled();
+  await app.waitUntilSettled();
   return ((await (await app.fetch('/usage/requests')).json()) as { data: Row[] }).data[0];
 }
 
@@ -33,23 +33,23 @@ test.each([
 ])('%s ends at 16 MB, says so, and is booked by what was seen', async (_, more, begun, type) => {
   // What is not seen costs by the clock.
   stopClock();
-  const endless = endlessBody(begun);
-  let signal: Sent['signal'];
+  const endless = createEndlessBody(begun);
+  let signal: SentRequest['signal'];
   const answer = ({ signal: given }: { signal?: AbortSignal | null | undefined }) => {
     signal = given ?? undefined;
     return new Response(endless.body, { headers: { 'content-type': type } });
   };
-  const app = testApp(answer, LIMITED);
-  simulate();
-  conversationsReach(async (_, init) => answer(init));
+  const app = createTestApp(answer, LIMITED);
+  installSimulator();
+  setConversationUpstream(async (_, init) => answer(init));
   const response = await app.post('/v1/messages', { ...ASK, ...more });
   const streams = 'stream' in more;
   expect(response.status).toBe(streams ? 200 : 500);
   const text = await response.text();
   expect(text).toContain('longer than 16 MB');
   if (streams) expect(text).toContain('Hello there. ');
-  expect(endless.taken()).toBeGreaterThanOrEqual(16);
-  expect(endless.taken()).toBeLessThan(22);
+  expect(endless.takenMegabytes()).toBeGreaterThanOrEqual(16);
+  expect(endless.takenMegabytes()).toBeLessThan(22);
   expect(signal?.aborted).toBe(true);
   const row = await rowOf(app);
   expect(row?.estimated).toBe(true);
@@ -60,12 +60,12 @@ test.each([
 
 test('a relayed stream is never cut, and what follows a long line is booked', async () => {
   const line = `${LONG_LINE}${'y'.repeat(3_000_000)}"}}\n\n`;
-  const whole = SAID + line + textDelta('Bye. ') + blockEnd() + end({ output_tokens: 10 });
-  const app = testApp(() => sse(bodyOf(whole.match(/.{1,200000}/gs) ?? [])), LIMITED);
+  const whole = SAID + line + textDelta('Bye. ') + blockEnd() + messageEnd({ output_tokens: 10 });
+  const app = createTestApp(() => sseResponse(createBody(whole.match(/.{1,200000}/gs) ?? [])), LIMITED);
   const response = await app.post('/v1/messages', { ...ASK, stream: true });
   expect((await response.text()).replace(/^: sluice-.*\n\n/gm, '')).toBe(whole);
   expect(await rowOf(app)).toMatchObject({ status: 'complete', estimated: false, usage: { input_tokens: 100 } });
-  const broken = testApp(() => sse(endlessBody(SAID + LONG_LINE, 3).body), LIMITED);
+  const broken = createTestApp(() => sseResponse(createEndlessBody(SAID + LONG_LINE, 3).body), LIMITED);
   const text = await (await broken.post('/v1/messages', { ...ASK, stream: true })).text();
   expect(text.length).toBeGreaterThan(3_000_000);
   expect(text.slice(-400)).toContain('event: error\ndata: {"type":"error"');

@@ -6,11 +6,11 @@ import { upstreamOf } from '#edge/claude/upstream.ts';
 import { KeyHealth } from '#edge/claude/upstreams/key-health.ts';
 import { type Settings, settingsOf } from '#edge/config/settings.ts';
 import { Conversation } from '#edge/conversations/object/conversation.ts';
-import { bodyOf, type Sent, settledApps, type TestApp, testApp } from '#test/support/app.ts';
+import { createBody, createTestApp, type SentRequest, type TestApp, waitForAllApps } from '#test/support/app.ts';
 import { eventually } from '#test/support/eventually.ts';
 import { resetAll } from '#test/support/reset.ts';
-import { bearer, DEPLOYED, tokenOf } from '#test/support/tokens.ts';
-import { inboxOf, worksOf } from '#test/support/webhooks.ts';
+import { bearerHeader, createToken, DEPLOYED_VARS } from '#test/support/tokens.ts';
+import { createWebhookWorks, getInbox } from '#test/support/webhooks.ts';
 
 /** Whom each `error_code` reaches, by every way: its caller, or the operator alone. */
 const MODEL = 'claude-opus-5-5';
@@ -122,12 +122,12 @@ function bodyFor({ code, type, message }: Refusal): string {
 function answerOf(refused: Refusal, begun: boolean): Response {
   const text = bodyFor(refused);
   if (!begun) return new Response(text, { status: refused.status, headers: { 'content-type': 'application/json' } });
-  return new Response(bodyOf([`event: error\ndata: ${text}\n\n`]), {
+  return new Response(createBody([`event: error\ndata: ${text}\n\n`]), {
     headers: { 'content-type': 'text/event-stream' },
   });
 }
 
-function answered({ url, text }: Sent): Response {
+function answered({ url, text }: SentRequest): Response {
   if (url.pathname.endsWith('/count_tokens')) return Response.json({ input_tokens: 8 });
   const made = new Date(Date.now()).toISOString();
   if (url.pathname.endsWith('/batches')) {
@@ -146,7 +146,7 @@ function answered({ url, text }: Sent): Response {
     { type: 'message_delta', delta: ended, usage: { output_tokens: 10 } },
     { type: 'message_stop' },
   ].map((event) => `event: ${event.type}\ndata: ${JSON.stringify(event)}\n\n`);
-  return new Response(bodyOf([events.join('')]), { headers: { 'content-type': 'text/event-stream' } });
+  return new Response(createBody([events.join('')]), { headers: { 'content-type': 'text/event-stream' } });
 }
 
 let nth = 0;
@@ -161,7 +161,7 @@ beforeEach(() => {
 });
 
 afterEach(async () => {
-  await settledApps();
+  await waitForAllApps();
   vi.restoreAllMocks();
   await resetAll();
 });
@@ -175,9 +175,9 @@ interface Edge {
 }
 
 async function edge(way: Way, isOne: boolean): Promise<Edge> {
-  worksOf();
+  createWebhookWorks();
   const said: Edge['said'] = { now: undefined };
-  const answer = (sent: Sent) => {
+  const answer = (sent: SentRequest) => {
     const isRefused = said.now && (isOne || sent.url.host.startsWith('east.'));
     return isRefused && said.now ? answerOf(said.now, way.endsWith('begun') || way === 'ridden') : answered(sent);
   };
@@ -190,19 +190,19 @@ async function edge(way: Way, isOne: boolean): Promise<Edge> {
   };
   const one = { UPSTREAM: 'anthropic', ANTHROPIC_API_KEY: 'sk-ant-the-key' };
   const limits = way === 'ridden' ? { DEFAULT_LIMITS: '{"usd_per_day":1000}' } : {};
-  const vars = { ...DEPLOYED, UPSTREAM_MAX_RETRIES: '0', ...(isOne ? one : several), ...limits };
-  const app = testApp(answer, vars);
+  const vars = { ...DEPLOYED_VARS, UPSTREAM_MAX_RETRIES: '0', ...(isOne ? one : several), ...limits };
+  const app = createTestApp(answer, vars);
   const inside = Conversation.prototype as unknown as { settings(): Settings; upstream(): unknown };
   const parsed = settingsOf(vars);
   vi.spyOn(inside, 'settings').mockReturnValue(parsed);
   const upstream = upstreamOf(parsed, async (url, { signal, ...init }) => {
     const text = await new Response(init.body ?? '').text();
-    return answer({ method: 'POST', url: new URL(url), text, signal } as Sent);
+    return answer({ method: 'POST', url: new URL(url), text, signal } as SentRequest);
   });
-  const credential = bearer(await tokenOf(`codes-${nth}`, ['messages']));
+  const credential = bearerHeader(await createToken(`codes-${nth}`, ['messages']));
   if (isOne && way.startsWith('turn')) {
     // The object and the Worker of one isolate know the same of the only key: the object here gets what the Worker has.
-    const noting = vi.spyOn(KeyHealth.prototype, 'note');
+    const noting = vi.spyOn(KeyHealth.prototype, 'record');
     await app.post('/count-tokens', { model: MODEL, messages: MESSAGES }, credential);
     Object.assign(upstream, { key: noting.mock.contexts[0] });
   }
@@ -226,7 +226,7 @@ async function edge(way: Way, isOne: boolean): Promise<Edge> {
     }[way] as [string, object];
     const response = await app.post(path, sent, credential);
     const text = await response.text();
-    await app.settled();
+    await app.waitUntilSettled();
     return { response, text };
   };
   const health = async (query = '') => {
@@ -237,7 +237,7 @@ async function edge(way: Way, isOne: boolean): Promise<Edge> {
 }
 
 const alerts = async () =>
-  (await inboxOf('alert').alerts({ limit: 100 })).data.map(({ kind, subject }) => [kind, subject]);
+  (await getInbox('alert').alerts({ limit: 100 })).data.map(({ kind, subject }) => [kind, subject]);
 
 function errorIn(text: string): { type: string; message: string; details?: object } {
   const { error } = JSON.parse(/\{"type":"error".*\}/.exec(text)?.[0] ?? '{}') as { error?: { type: string } };

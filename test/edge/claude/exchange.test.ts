@@ -18,7 +18,7 @@ function calling(answers: ((signal: AbortSignal) => Response)[], more: Partial<E
       signal.addEventListener('abort', () => reject(signal.reason));
     });
   };
-  const upstream = { baseURL: 'https://upstream.test', apiKey: 'key', fetch, simulated: false };
+  const upstream = { baseURL: 'https://upstream.test', apiKey: 'key', fetch, isSimulated: false };
   const exchange = new Exchange({ upstream, settings, ...more });
   return { exchange, calls: () => calls };
 }
@@ -65,7 +65,7 @@ test('all tries together have one time limit, and beyond it the call is a 504', 
   expect(calls()).toBe(2);
   expect(exchange.controller.signal.aborted).toBe(true);
   expect(Date.now() - began).toBe(20_000);
-  expect(exchange.outcome(exchange.unusable('upstream_timeout'), 'cut')).toMatchObject({
+  expect(exchange.createOutcome(exchange.createUnusableReport('upstream_timeout'), 'cut')).toMatchObject({
     sent: true,
     status: undefined,
   });

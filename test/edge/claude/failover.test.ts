@@ -6,17 +6,31 @@ import { beforeEach, describe, expect, test, vi } from 'vitest';
 import { upstreamOf } from '#edge/claude/upstream.ts';
 import { type Settings, settingsOf } from '#edge/config/settings.ts';
 import { Conversation } from '#edge/conversations/object/conversation.ts';
-import { accountStub } from '#edge/durable/stubs.ts';
+import { getAccountStub } from '#edge/durable/stubs.ts';
 import type { Bindings } from '#edge/kit/plugins/bindings.ts';
-import { bodyOf, errorOf, type Sent, type TestApp, testApp } from '#test/support/app.ts';
-import { letClockGo, passTime, stopClock } from '#test/support/calendar.ts';
-import { NEXT_DOOR, namelessError, PUBLISHED, refusedBy, TOO_LONG } from '#test/support/foreign-gateway/errors.ts';
-import { countless, hastenCounts, isCount } from '#test/support/foreign-gateway/hanging-count.ts';
+import { createBody, createTestApp, readError, type SentRequest, type TestApp } from '#test/support/app.ts';
+import { advanceClock, startClock, stopClock } from '#test/support/calendar.ts';
+import {
+  gatewayError,
+  namelessErrorStream,
+  TOO_LONG_MESSAGE,
+  UNIVERSAL_ERRORS,
+  UPSTREAM_SPECIFIC_ERRORS,
+} from '#test/support/foreign-gateway/errors.ts';
+import { isCountRequest, shortenCountTimeout, withoutCounts } from '#test/support/foreign-gateway/hanging-count.ts';
+import { caseCount, tryAsyncCases } from '#test/support/property-cases.ts';
 import { resetAll } from '#test/support/reset.ts';
-import { rounds } from '#test/support/rounds.ts';
-import { runs, tryAsyncCases } from '#test/support/runs.ts';
-import { bearer, DEPLOYED, SECRET, tokenOf } from '#test/support/tokens.ts';
-import { block, end, event, message, sse, start, textBlock } from '#test/support/wire.ts';
+import { bearerHeader, createToken, DEPLOYED_VARS, SECRET } from '#test/support/tokens.ts';
+import {
+  contentBlock,
+  messageEnd,
+  messageStart,
+  messageWith,
+  sseEvent,
+  sseResponse,
+  textBlock,
+} from '#test/support/wire.ts';
+import { yieldToEventLoop } from '#test/support/yield-to-event-loop.ts';
 
 const MODEL = 'claude-opus-5-5';
 const HAIKU = 'claude-haiku-5-5';
@@ -26,13 +40,13 @@ const CACHED = { ...USAGE, cache_creation_input_tokens: 2_000, cache_read_input_
 const ASK = { model: MODEL, max_tokens: 4_096, messages: [{ role: 'user', content: 'Hi' }] };
 
 const LABEL = '{"label":"a"}';
-const messageOf = (model: unknown) => message({ model, content: [{ type: 'text', text: LABEL }], usage });
-const streamOf = (model: unknown) => start({ model, usage }) + textBlock([LABEL]) + end(usage);
+const messageOf = (model: unknown) => messageWith({ model, content: [{ type: 'text', text: LABEL }], usage });
+const streamOf = (model: unknown) => messageStart({ model, usage }) + textBlock([LABEL]) + messageEnd(usage);
 
-function answered({ text }: Sent): Response {
+function answered({ text }: SentRequest): Response {
   const { model, stream } = JSON.parse(text || '{}') as { model?: unknown; stream?: unknown };
   if (stream !== true) return Response.json(messageOf(model));
-  return sse(bodyOf([streamOf(model)]));
+  return sseResponse(createBody([streamOf(model)]));
 }
 
 /** A body that falls silent behind its first bytes, and is broken off by an abort, as one of the network is. */
@@ -60,7 +74,7 @@ const refusal =
     Response.json({ type: 'error', error: { type, message: 'No.' } }, { status, headers });
 
 /** Everything that an upstream can do instead of an answer, before the first byte of one. */
-const FAILURES: Record<string, (sent: Sent) => Response | Promise<Response>> = {
+const FAILURES: Record<string, (sent: SentRequest) => Response | Promise<Response>> = {
   'a refused connection': () => Promise.reject(new TypeError('connection refused')),
   'a refused key': refusal(401, 'authentication_error'),
   'a 403 about the key': () =>
@@ -82,14 +96,14 @@ const FAILURES: Record<string, (sent: Sent) => Response | Promise<Response>> = {
   'a 429 without a time': refusal(429, 'rate_limit_error'),
   'a redirect': () => new Response(null, { status: 307, headers: { location: 'https://elsewhere.test' } }),
   'a stream that begins with an error': () =>
-    sse(bodyOf([event('error', { error: { type: 'overloaded_error', message: 'Overloaded' } })])),
-  'a body without a byte': () => sse(bodyOf([])),
+    sseResponse(createBody([sseEvent('error', { error: { type: 'overloaded_error', message: 'Overloaded' } })])),
+  'a body without a byte': () => sseResponse(createBody([])),
   'a page of something else': () => new Response('<html>Log in</html>', { headers: { 'content-type': 'text/html' } }),
   'an error with the status of a success': () =>
     Response.json({ type: 'error', error: { type: 'overloaded_error', message: 'Overloaded' } }),
   'a success without a body': () => new Response(null, { status: 204 }),
   'a body that breaks at once': () =>
-    new Response(bodyOf([], 'cut'), { headers: { 'content-type': 'application/json' } }),
+    new Response(createBody([], 'cut'), { headers: { 'content-type': 'application/json' } }),
 };
 
 /** Failures after which a request may have run. What does not stream is not sent again then: the caller's SDK does that. */
@@ -99,12 +113,12 @@ const WHOLE = ['a whole message', 'a classification'];
 let counter = 0;
 /** What answers report that they used. */
 let usage: typeof USAGE = USAGE;
-let says: Record<string, (sent: Sent) => Response | Promise<Response>>;
+let says: Record<string, (sent: SentRequest) => Response | Promise<Response>>;
 
 /** An entry of UPSTREAMS. Each test has hosts of its own, so that it begins with closed breakers. */
 type Entry = { name: string } & Record<string, unknown>;
 
-const nameIn = (sent: Sent) => sent.url.hostname.split('.')[0] ?? '';
+const nameIn = (sent: SentRequest) => sent.url.hostname.split('.')[0] ?? '';
 const placesOf = (app: TestApp) => app.sent.map(nameIn);
 
 function edge(entries: readonly Entry[], vars: Record<string, unknown> = {}): TestApp {
@@ -124,12 +138,12 @@ function edge(entries: readonly Entry[], vars: Record<string, unknown> = {}): Te
     ...Object.fromEntries(keys),
     ...vars,
   };
-  const answer = (sent: Sent) => {
+  const answer = (sent: SentRequest) => {
     // A moment, so that what is booked has an order.
-    passTime(1);
+    advanceClock(1);
     return (says[nameIn(sent)] ?? answered)(sent);
   };
-  const app = testApp((sent) => {
+  const app = createTestApp((sent) => {
     expect(sent.headers.get('x-api-key')).toBe(`key-${nameIn(sent)}`);
     return answer(sent);
   }, settings);
@@ -140,7 +154,13 @@ function edge(entries: readonly Entry[], vars: Record<string, unknown> = {}): Te
     upstreamOf(parsed, async (url, init) => {
       const text = await new Response(init.body ?? '').text();
       const { signal } = init;
-      const sent = { method: 'POST', url: new URL(url), headers: new Headers(init.headers), text, signal } as Sent;
+      const sent = {
+        method: 'POST',
+        url: new URL(url),
+        headers: new Headers(init.headers),
+        text,
+        signal,
+      } as SentRequest;
       app.sent.push(sent);
       return await answer(sent);
     }),
@@ -150,8 +170,8 @@ function edge(entries: readonly Entry[], vars: Record<string, unknown> = {}): Te
 
 /** Has the account own a container, and a file, as what an upstream has made. */
 async function makeThings(upstream: string): Promise<void> {
-  const account = accountStub(env as unknown as Bindings, settingsOf({}, true), 'dev');
-  await account.noteMade([
+  const account = getAccountStub(env as unknown as Bindings, settingsOf({}, true), 'dev');
+  await account.noteCreated([
     { kind: 'container', id: 'container_1', upstream },
     { kind: 'file', id: 'file_1', upstream },
   ]);
@@ -177,7 +197,7 @@ interface Row {
   hold_usd: number;
 }
 async function rowsOf(app: TestApp): Promise<Row[]> {
-  await app.settled();
+  await app.waitUntilSettled();
   return ((await (await app.fetch('/usage/requests?limit=100')).json()) as { data: Row[] }).data;
 }
 
@@ -224,9 +244,9 @@ describe.each(Object.keys(WAYS))('%s', (way) => {
   });
 
   test('does not get what an upstream next door refuses, but the first failure', async () => {
-    for (const [form, words, status] of NEXT_DOOR) {
+    for (const [form, words, status] of UPSTREAM_SPECIFIC_ERRORS) {
       const app = edge(TWO);
-      says = { east: refusal(529, 'overloaded_error'), west: () => refusedBy(form, words, status) };
+      says = { east: refusal(529, 'overloaded_error'), west: () => gatewayError(form, words, status) };
       const { response, text } = await ask(app);
       expect([response.status, text]).toEqual([529, expect.not.stringContaining(words)]);
       expect(placesOf(app)).toEqual(['east', 'west']);
@@ -242,11 +262,11 @@ describe.each(Object.keys(WAYS))('%s', (way) => {
     expect((await ask(app)).response.status).toBe(200);
     expect(placesOf(app).slice(opened)).toEqual(['west']);
     const words = 'context_management: Extra inputs are not permitted';
-    says.west = () => refusedBy('the form of the API', words);
+    says.west = () => gatewayError('the form of the API', words);
     const { response, text } = await ask(app);
     expect([response.status, text]).toEqual([529, expect.not.stringContaining(words)]);
     expect(placesOf(app).slice(opened)).toEqual(['west', 'west', 'east']);
-    says.east = () => refusedBy('the form of the API', 'Of the first.');
+    says.east = () => gatewayError('the form of the API', 'Of the first.');
     const same = await ask(app);
     expect([same.response.status, same.text]).toEqual([400, expect.stringContaining('Of the first.')]);
     says.east = answered;
@@ -256,10 +276,10 @@ describe.each(Object.keys(WAYS))('%s', (way) => {
   test('gets what any upstream refuses, in whichever form', async () => {
     for (const form of ['the form of the API', 'a list']) {
       const app = edge(TWO);
-      says = { east: refusal(529, 'overloaded_error'), west: () => refusedBy(form, TOO_LONG) };
+      says = { east: refusal(529, 'overloaded_error'), west: () => gatewayError(form, TOO_LONG_MESSAGE) };
       const { response, text } = await ask(app);
       expect([response.status, response.headers.get('sluice-upstream')]).toEqual([400, 'west']);
-      expect(text).toContain(TOO_LONG);
+      expect(text).toContain(TOO_LONG_MESSAGE);
     }
   });
 
@@ -267,7 +287,7 @@ describe.each(Object.keys(WAYS))('%s', (way) => {
     const app = edge([...TWO, { name: 'north' }]);
     says = {
       east: FAILURES['a refused connection'] ?? answered,
-      west: () => refusedBy('a message', 'invalid beta flag'),
+      west: () => gatewayError('a message', 'invalid beta flag'),
     };
     const { response } = await ask(app);
     expect([response.status, response.headers.get('sluice-upstream')]).toEqual([200, 'north']);
@@ -289,11 +309,11 @@ describe.each(Object.keys(WAYS))('%s', (way) => {
     usage = CACHED;
     says.east = refusal(529, 'overloaded_error');
     expect(await placeOf(app)).toBe('west');
-    await app.settled();
+    await app.waitUntilSettled();
     says.east = answered;
     for (let time = 0; time < 2; time += 1) expect(await placeOf(app)).toBe('west');
-    await app.settled();
-    passTime(5 * 60_000 + 1_000);
+    await app.waitUntilSettled();
+    advanceClock(5 * 60_000 + 1_000);
     expect(await placeOf(app)).toBe('east');
   });
 
@@ -301,10 +321,10 @@ describe.each(Object.keys(WAYS))('%s', (way) => {
     const app = edge(TWO);
     usage = CACHED;
     expect(await placeOf(app)).toBe('east');
-    await app.settled();
+    await app.waitUntilSettled();
     says.east = refusal(529, 'overloaded_error');
     expect(await placeOf(app)).toBe('west');
-    await app.settled();
+    await app.waitUntilSettled();
     says.east = answered;
     expect(await placeOf(app)).toBe('east');
   });
@@ -323,7 +343,7 @@ describe.each(Object.keys(WAYS))('%s', (way) => {
     expect(ofAccount.total).toMatchObject({ requests: 1, failed: 0 });
     says.west = refusal(529, 'overloaded_error');
     expect((await ask(app)).response.status).toBe(529);
-    await app.settled();
+    await app.waitUntilSettled();
     const { data } = await usageBy('&account=dev');
     expect(data).toContainEqual(expect.objectContaining({ key: 'east', failed: 2 }));
     expect(data).toContainEqual(expect.objectContaining({ key: 'west', failed: 1 }));
@@ -332,7 +352,7 @@ describe.each(Object.keys(WAYS))('%s', (way) => {
   test('another model steps in where the asked one is overloaded everywhere, if that was asked for', async () => {
     const models = [MODEL, HAIKU];
     const app = edge(TWO.map((one) => ({ ...one, models })));
-    const busy = (sent: Sent) =>
+    const busy = (sent: SentRequest) =>
       (JSON.parse(sent.text) as { model: string }).model === MODEL
         ? refusal(529, 'overloaded_error')()
         : answered(sent);
@@ -351,7 +371,7 @@ describe.each(Object.keys(WAYS))('%s', (way) => {
 });
 
 describe('a 400 from next door', () => {
-  const betaRefused = () => refusedBy('the form of the API', 'invalid beta flag');
+  const betaRefused = () => gatewayError('the form of the API', 'invalid beta flag');
 
   test.each(Object.keys(FAILURES).filter((failure) => !MAY_HAVE_RUN.includes(failure)))(
     'is not the answer after %s',
@@ -363,7 +383,7 @@ describe('a 400 from next door', () => {
       says.west = betaRefused;
       const response = await app.post('/v1/messages', ASK);
       expect(response.status).toBe(first.status);
-      expect((await errorOf(response)).message).toBe((await errorOf(first)).message);
+      expect((await readError(response)).message).toBe((await readError(first)).message);
       expect(placesOf(app)).toEqual(['east', 'west']);
     },
   );
@@ -371,38 +391,39 @@ describe('a 400 from next door', () => {
   const isAboutThinking = ([what]: [string, string]) =>
     ['a changed signature', 'changed thinking', 'another conversation'].includes(what);
 
-  test.each(Object.entries(PUBLISHED).filter(isAboutThinking))(
+  test.each(Object.entries(UNIVERSAL_ERRORS).filter(isAboutThinking))(
     'is not the answer where it is about thinking that another upstream has signed: %s',
     async (_, words) => {
       const app = edge(TWO);
-      says = { east: refusal(529, 'overloaded_error'), west: () => refusedBy('a message', words) };
+      says = { east: refusal(529, 'overloaded_error'), west: () => gatewayError('a message', words) };
       expect((await app.post('/v1/messages', ASK)).status).toBe(529);
-      says = { east: () => refusedBy('a message', words), west: answered };
+      says = { east: () => gatewayError('a message', words), west: answered };
       expect((await app.post('/v1/messages', ASK)).status).toBe(400);
     },
   );
 
-  test.each(Object.entries(PUBLISHED).filter((one) => !isAboutThinking(one)))(
+  test.each(Object.entries(UNIVERSAL_ERRORS).filter((one) => !isAboutThinking(one)))(
     'is the answer where the API publishes it: %s',
     async (_, words) => {
       const app = edge(TWO);
-      says = { east: refusal(500, 'api_error'), west: () => refusedBy('a message', words) };
+      says = { east: refusal(500, 'api_error'), west: () => gatewayError('a message', words) };
       const response = await app.post('/v1/messages', ASK);
-      expect([response.status, (await errorOf(response)).message]).toEqual([400, words]);
+      expect([response.status, (await readError(response)).message]).toEqual([400, words]);
     },
   );
 
   test('is none in a stream, either, and the first failure is the answer to a count', async () => {
     const app = edge(TWO);
-    const beta = () => sse(bodyOf([namelessError({ error: { message: 'invalid beta flag', code: 400 } })]));
+    const beta = () =>
+      sseResponse(createBody([namelessErrorStream({ error: { message: 'invalid beta flag', code: 400 } })]));
     says = { east: refusal(529, 'overloaded_error'), west: beta };
     expect((await app.post('/messages', ASK)).status).toBe(529);
     says.west = betaRefused;
     const { model, messages } = ASK;
     expect((await app.post('/v1/messages/count_tokens', { model, messages })).status).toBe(529);
-    says.west = () => sse(bodyOf([namelessError({ error: { message: TOO_LONG } })]));
+    says.west = () => sseResponse(createBody([namelessErrorStream({ error: { message: TOO_LONG_MESSAGE } })]));
     const response = await app.post('/messages', ASK);
-    expect([response.status, (await errorOf(response)).message]).toEqual([400, TOO_LONG]);
+    expect([response.status, (await readError(response)).message]).toEqual([400, TOO_LONG_MESSAGE]);
   });
 
   test('is the answer of the upstream that has failed itself, or of one that has the model which another lacks', async () => {
@@ -421,7 +442,7 @@ describe('a 400 from next door', () => {
     // Also once nobody asks the first one any more.
     for (let nth = 0; nth < 7; nth += 1) {
       const response = await other.post('/v1/messages', ASK);
-      expect([response.status, (await errorOf(response)).message]).toEqual([400, 'invalid beta flag']);
+      expect([response.status, (await readError(response)).message]).toEqual([400, 'invalid beta flag']);
     }
   });
 
@@ -463,7 +484,7 @@ describe('a 400 from next door', () => {
 /** When the first byte is late, in tests of that: as much time passes. */
 const LATE_MS = 60;
 const late = () => {
-  passTime(LATE_MS);
+  advanceClock(LATE_MS);
   return new Promise<Response>(() => {});
 };
 
@@ -496,7 +517,9 @@ test.each([
 ])('a %i that may be about one caller keeps nobody else away, until a second caller gets it', async (_, answer) => {
   const app = edge(TWO, { SIGNING_SECRET: SECRET });
   const askAs = async (name: string) =>
-    (await app.post('/v1/messages', ASK, bearer(await tokenOf(`${name}${counter}`)))).headers.get('sluice-upstream');
+    (await app.post('/v1/messages', ASK, bearerHeader(await createToken(`${name}${counter}`)))).headers.get(
+      'sluice-upstream',
+    );
   says.east = answer;
   expect(await askAs('alice')).toBe('west');
   says.east = answered;
@@ -508,14 +531,15 @@ test.each([
 
 test('a probe that the upstream refuses for the caller’s own fault closes the breaker', async () => {
   const app = edge(TWO, { SIGNING_SECRET: SECRET });
-  const ask = async (nth: number) => await app.post('/v1/messages', ASK, bearer(await tokenOf(`p${counter}-${nth}`)));
+  const ask = async (nth: number) =>
+    await app.post('/v1/messages', ASK, bearerHeader(await createToken(`p${counter}-${nth}`)));
   says.east = refusal(529, 'overloaded_error');
   for (let nth = 0; nth < 5; nth += 1) await ask(nth);
   says.east = refusal(400, 'invalid_request_error');
   let nth = 5;
   await expect
     .poll(async () => {
-      passTime(OPEN_MS);
+      advanceClock(OPEN_MS);
       nth += 1;
       return (await ask(nth)).headers.get('sluice-upstream');
     })
@@ -526,7 +550,7 @@ test('a probe that the upstream refuses for the caller’s own fault closes the 
 });
 
 describe('an upstream that does not have the model after all', () => {
-  const missing = (sent: Sent) => {
+  const missing = (sent: SentRequest) => {
     const { model } = JSON.parse(sent.text) as { model: string };
     const error = { type: 'not_found_error', message: `model: ${model}` };
     return Response.json({ type: 'error', error }, { status: 404 });
@@ -558,7 +582,7 @@ describe('an upstream that does not have the model after all', () => {
     const app = edge(TWO);
     says = { east: missing, west: missing };
     const response = await app.post('/v1/messages', ASK);
-    expect([response.status, (await errorOf(response)).message]).toEqual([404, `model: ${MODEL}`]);
+    expect([response.status, (await readError(response)).message]).toEqual([404, `model: ${MODEL}`]);
     const busy = refusal(529, 'overloaded_error');
     const locked = refusal(401, 'authentication_error');
     for (const [east, west, status] of [
@@ -623,7 +647,7 @@ const SICK: Record<string, () => Response | Promise<Response>> = {
   hangs: () => new Promise(() => {}),
   'resets the connection': () => Promise.reject(new Error('Network connection lost.')),
   fails: () => new Response('<html>', { status: 502 }),
-  'breaks behind its headers': () => sse(bodyOf([], 'cut')),
+  'breaks behind its headers': () => sseResponse(createBody([], 'cut')),
 };
 
 test.each(Object.keys(SICK))(
@@ -637,7 +661,7 @@ test.each(Object.keys(SICK))(
         });
         // By the clock all of its answer may have been written.
         says.east = () => {
-          passTime(280_000);
+          advanceClock(280_000);
           return SICK[sick]?.() ?? Promise.reject(new Error('well'));
         };
         const isTurn = max_tokens === 4_096 || max_tokens === 300;
@@ -662,10 +686,10 @@ test('where the budget does not pay for another try, the failed one is the answe
   const app = edge([{ name: 'east', first_byte_ms: LATE_MS }, { name: 'west' }], {
     DEFAULT_LIMITS: JSON.stringify({ usd_per_day: 0.006, min_output_tokens: 200 }),
   });
-  says.east = (sent) => (isCount(sent) ? Response.json({ input_tokens: 9 }) : late());
+  says.east = (sent) => (isCountRequest(sent) ? Response.json({ input_tokens: 9 }) : late());
   const response = await app.post('/messages', ASK);
-  expect([response.status, (await errorOf(response)).type]).toEqual([504, 'timeout_error']);
-  expect(app.sent.filter((sent) => !isCount(sent)).map(nameIn)).toEqual(['east']);
+  expect([response.status, (await readError(response)).type]).toEqual([504, 'timeout_error']);
+  expect(app.sent.filter((sent) => !isCountRequest(sent)).map(nameIn)).toEqual(['east']);
   expect((await rowsOf(app)).map(({ status }) => status)).toEqual(['retried']);
 });
 
@@ -678,13 +702,13 @@ test('a later try waits for nobody: where others hold the money, the failed one 
     if (other !== undefined) return await others.promise;
     other = app.post('/messages', ASK);
     await expect.poll(() => app.sent).toHaveLength(2);
-    passTime(280_000);
+    advanceClock(280_000);
     return new Response('<html>', { status: 502 });
   };
   const response = await app.post('/messages', ASK);
-  expect([response.status, (await errorOf(response)).type]).toEqual([502, 'api_error']);
+  expect([response.status, (await readError(response)).type]).toEqual([502, 'api_error']);
   expect(placesOf(app)).toEqual(['east', 'east']);
-  others.resolve(sse(bodyOf([streamOf(MODEL)])));
+  others.resolve(sseResponse(createBody([streamOf(MODEL)])));
   expect((await other)?.status).toBe(200);
   await (await other)?.text();
   expect((await rowsOf(app)).map(({ status }) => status)).toEqual(['complete', 'retried']);
@@ -694,7 +718,7 @@ test('a later try waits for nobody: where others hold the money, the failed one 
 test('nothing goes anywhere else once the first byte has gone down', async () => {
   const app = edge(TWO);
   const begun = streamOf(MODEL).slice(0, 400);
-  says.east = () => sse(bodyOf([begun], 'cut'));
+  says.east = () => sseResponse(createBody([begun], 'cut'));
   const text = await (await app.post('/messages', ASK)).text();
   expect(text).toContain('event: error');
   expect(placesOf(app)).toEqual(['east']);
@@ -711,7 +735,7 @@ test('an open breaker keeps requests away, and one probe brings them back', asyn
   };
   // Each of another account: none has a cache anywhere.
   const ask = async (nth: number) => {
-    const response = await app.post('/messages', ASK, bearer(await tokenOf(`open-${counter}-${nth}`)));
+    const response = await app.post('/messages', ASK, bearerHeader(await createToken(`open-${counter}-${nth}`)));
     await response.text();
     return response.headers.get('sluice-upstream');
   };
@@ -724,15 +748,15 @@ test('an open breaker keeps requests away, and one probe brings them back', asyn
   for (let nth = 5; nth < 15; nth += 1) expect(await ask(nth)).toBe('west');
   // No probe sooner than three quarters of a second after it opened.
   expect(placesOf(app)).not.toContain('east');
-  passTime(740);
+  advanceClock(740);
   expect(await ask(15)).toBe('west');
   expect(placesOf(app)).not.toContain('east');
   // At most a second after it there is one, and the next one only after longer.
-  passTime(OPEN_MS);
+  advanceClock(OPEN_MS);
   for (let nth = 16; nth < 20; nth += 1) expect(await ask(nth)).toBe('west');
   expect(placesOf(app).filter((place) => place === 'east')).toHaveLength(1);
   says = {};
-  passTime(2 * OPEN_MS + OPEN_MS);
+  advanceClock(2 * OPEN_MS + OPEN_MS);
   expect(await ask(20)).toBe('east');
   expect(await states()).toEqual([
     ['east', 'closed'],
@@ -741,12 +765,12 @@ test('an open breaker keeps requests away, and one probe brings them back', asyn
 });
 
 test('how the upstreams are is told to admins alone', async () => {
-  const app = edge(TWO, { ...DEPLOYED });
+  const app = edge(TWO, { ...DEPLOYED_VARS });
   const state = async (headers: Record<string, string> = {}) =>
     (await app.fetch('/health?upstreams', { headers })).status;
   expect(await state()).toBe(401);
-  expect(await state(bearer(await tokenOf('somebody', ['messages'])))).toBe(403);
-  expect(await state(bearer(await tokenOf('somebody', ['admin'])))).toBe(200);
+  expect(await state(bearerHeader(await createToken('somebody', ['messages'])))).toBe(403);
+  expect(await state(bearerHeader(await createToken('somebody', ['admin'])))).toBe(200);
   expect(await (await app.fetch('/health')).json()).toEqual({
     status: 'ok',
     upstream: 'anthropic',
@@ -768,13 +792,13 @@ test('no more requests run at an upstream than it may have', async () => {
     { name: 'west', max_concurrent: 1 },
   ]);
   const waiting: (() => void)[] = [];
-  const slow = (sent: Sent) => new Promise<Response>((resolve) => waiting.push(() => resolve(answered(sent))));
+  const slow = (sent: SentRequest) => new Promise<Response>((resolve) => waiting.push(() => resolve(answered(sent))));
   says = { east: slow, west: slow };
   const running = [app.post('/v1/messages', ASK), app.post('/v1/messages', ASK), app.post('/v1/messages', ASK)];
   await expect.poll(() => waiting.length).toBe(3);
   expect([...placesOf(app)].sort()).toEqual(['east', 'east', 'west']);
   const refused = await app.post('/v1/messages', ASK);
-  expect([refused.status, (await errorOf(refused)).type, refused.headers.get('retry-after')]).toEqual([
+  expect([refused.status, (await readError(refused)).type, refused.headers.get('retry-after')]).toEqual([
     529,
     'overloaded_error',
     '2',
@@ -814,14 +838,14 @@ describe('models and counts', () => {
     expect(JSON.parse(app.sent[0]?.text ?? '')).toMatchObject({ ...ASK, model: 'opus-there' });
     expect((await rowsOf(app))[0]).toMatchObject({ model: MODEL, cost_usd: 0.0024, upstream: 'west' });
     const none = await app.post('/v1/messages', { ...ASK, model: 'claude-sonnet-5-5' });
-    const { type, message } = await errorOf(none);
+    const { type, message } = await readError(none);
     expect([none.status, type]).toEqual([404, 'not_found_error']);
     expect(message).toContain('claude-sonnet-5-5');
     expect(app.sent).toHaveLength(1);
   });
 
   test('a count goes to one that counts; where none does it is a 400 that says who could', async () => {
-    const counts = (sent: Sent) =>
+    const counts = (sent: SentRequest) =>
       sent.url.pathname.endsWith('count_tokens') ? Response.json({ input_tokens: 7 }) : answered(sent);
     const app = edge([
       { name: 'east', count: false },
@@ -833,26 +857,27 @@ describe('models and counts', () => {
     expect(placesOf(app)).toEqual(['west']);
     const none = await app.post('/count-tokens', { ...prompt, model: HAIKU });
     expect(none.status).toBe(400);
-    expect((await errorOf(none)).message).toMatch(/token counts.*west/);
+    expect((await readError(none)).message).toMatch(/token counts.*west/);
   });
 
   test('an admission’s count goes past one that has just hung, and a file is counted where it is', async () => {
     const limits = { usd_per_day: 0.02, min_output_tokens: 200 };
     const app = edge(TWO, { DEFAULT_LIMITS: JSON.stringify(limits) });
-    const missing = (sent: Sent) => (sent.text.includes('file_1') ? refusal(404, 'not_found_error')() : answered(sent));
-    says.east = countless(missing);
-    says.west = countless(answered, () => Response.json({ input_tokens: 9 }));
-    const placesOfCounts = () => app.sent.splice(0).filter(isCount).map(nameIn);
+    const missing = (sent: SentRequest) =>
+      sent.text.includes('file_1') ? refusal(404, 'not_found_error')() : answered(sent);
+    says.east = withoutCounts(missing);
+    says.west = withoutCounts(answered, () => Response.json({ input_tokens: 9 }));
+    const placesOfCounts = () => app.sent.splice(0).filter(isCountRequest).map(nameIn);
     const long = { ...ASK, messages: [{ role: 'user', content: 'x'.repeat(2_500) }] };
-    const end = hastenCounts();
+    const end = shortenCountTimeout();
     expect((await app.post('/v1/messages', long)).status).toBe(200);
     expect(placesOfCounts()).toEqual(['east']);
     end();
     expect((await app.post('/v1/messages', long)).status).toBe(200);
     expect(placesOfCounts()).toEqual(['west']);
-    passTime(61_000);
-    says.east = countless(missing, refusal(404, 'not_found_error'));
-    await accountStub(env as unknown as Bindings, {}, 'dev').noteMade([
+    advanceClock(61_000);
+    says.east = withoutCounts(missing, refusal(404, 'not_found_error'));
+    await getAccountStub(env as unknown as Bindings, {}, 'dev').noteCreated([
       { kind: 'file', id: 'file_1', upstream: 'west' },
     ]);
     const source = { type: 'file', file_id: 'file_1' };
@@ -863,7 +888,7 @@ describe('models and counts', () => {
 
   test('what runs at an upstream is priced by it, and the hold is the dearest of those that could answer', async () => {
     const factors = fc.integer({ min: 1, max: 400 }).map((hundredths) => hundredths / 100);
-    await tryAsyncCases(runs(20), factors, factors, fc.boolean(), async (first, second, fails) => {
+    await tryAsyncCases(caseCount(20), factors, factors, fc.boolean(), async (first, second, fails) => {
       const app = edge([
         { name: 'east', price_factor: first },
         { name: 'west', price_factor: second },
@@ -949,7 +974,7 @@ describe('models and counts', () => {
       says.east = failure;
       const response = await app.fetch('/models');
       const { data } = (await response.json()) as { data?: { id: string }[] };
-      await app.settled();
+      await app.waitUntilSettled();
       const { status } = response;
       expect(app.log.at(-1)).toMatchObject({ route: '/models', status, error_type: expect.any(String) });
       if (app.log.at(-1)?.error_type !== 'upstream_auth')
@@ -1012,14 +1037,14 @@ describe('models and counts', () => {
       return refusal(529, 'overloaded_error')();
     };
     const response = await app.post('/v1/messages', ASK, { 'sluice-fallback-models': HAIKU });
-    expect([response.status, (await errorOf(response)).type]).toEqual([529, 'overloaded_error']);
+    expect([response.status, (await readError(response)).type]).toEqual([529, 'overloaded_error']);
     expect(placesOf(app)).toEqual(['east']);
     expect((await rowsOf(app)).map(({ status, cost_usd }) => [status, cost_usd])).toEqual([['retried', 0]]);
   });
 
   const busyBut =
     (...models: string[]) =>
-    (sent: Sent) =>
+    (sent: SentRequest) =>
       models.includes(String(JSON.parse(sent.text).model)) ? answered(sent) : refusal(529, 'overloaded_error')();
   const sentTo = (app: TestApp, model: string) =>
     app.sent.map(({ text }) => JSON.parse(text)).filter((body) => body.model === model);
@@ -1062,9 +1087,11 @@ describe('models and counts', () => {
     says.east = (sent) => {
       if (!sent.text.includes(model)) return refusal(529, 'overloaded_error')();
       if (sent.text.includes('tool_result')) return answered(sent);
-      const thought = block({ type: 'thinking', thinking: 'Hm.', signature: 'sig' });
-      const call = block({ type: 'tool_use', id: 'toolu_1', name: 'find', input: {} }, [], 1);
-      return sse(bodyOf([start({ model, usage: USAGE }) + thought + call + end(USAGE, 'tool_use')]));
+      const thought = contentBlock({ type: 'thinking', thinking: 'Hm.', signature: 'sig' });
+      const call = contentBlock({ type: 'tool_use', id: 'toolu_1', name: 'find', input: {} }, [], 1);
+      return sseResponse(
+        createBody([messageStart({ model, usage: USAGE }) + thought + call + messageEnd(USAGE, 'tool_use')]),
+      );
     };
     const asked = {
       ...ASK,
@@ -1121,7 +1148,7 @@ test('what a caller does wrong in a conversation opens the breaker for nobody', 
     await response.text();
   }
   says = {};
-  const other = await app.post('/v1/messages', ASK, bearer(await tokenOf(`well-${counter}`)));
+  const other = await app.post('/v1/messages', ASK, bearerHeader(await createToken(`well-${counter}`)));
   expect(other.headers.get('sluice-upstream')).toBe('east');
 });
 
@@ -1130,7 +1157,7 @@ test('an answer that breaks behind its headers may have run, however soon: it is
     await resetAll();
     const app = edge(TWO);
     const type = 'stream' in more ? 'text/event-stream' : 'application/json';
-    says.east = () => new Response(bodyOf([]), { headers: { 'content-type': type } });
+    says.east = () => new Response(createBody([]), { headers: { 'content-type': type } });
     const response = await app.post('/v1/messages', { ...ASK, ...more });
     const streams = 'stream' in more;
     expect([response.status, response.headers.get('sluice-upstream')]).toEqual(streams ? [200, 'west'] : [500, null]);
@@ -1147,11 +1174,11 @@ test('an upstream that asks for a short wait each time is left alone after a whi
   const app = edge(TWO, { SIGNING_SECRET: SECRET });
   says.east = refusal(429, 'rate_limit_error', { 'retry-after-ms': '5' });
   for (let nth = 0; nth < 6; nth += 1) {
-    const response = await app.post('/v1/messages', ASK, bearer(await tokenOf(`short-${counter}-${nth}`)));
+    const response = await app.post('/v1/messages', ASK, bearerHeader(await createToken(`short-${counter}-${nth}`)));
     expect(response.headers.get('sluice-upstream')).toBe('west');
   }
   app.sent.length = 0;
-  await app.post('/v1/messages', ASK, bearer(await tokenOf(`short-${counter}-last`)));
+  await app.post('/v1/messages', ASK, bearerHeader(await createToken(`short-${counter}-last`)));
   expect(placesOf(app)).toEqual(['west']);
 });
 
@@ -1174,7 +1201,7 @@ test('a model that nobody serves does not hide why the asked one did not answer'
   const app = edge(TWO.map((one) => ({ ...one, models: [MODEL] })));
   says = { east: refusal(529, 'overloaded_error'), west: refusal(529, 'overloaded_error') };
   const response = await app.post('/v1/messages', ASK, { 'sluice-fallback-models': HAIKU });
-  expect([response.status, (await errorOf(response)).type]).toEqual([529, 'overloaded_error']);
+  expect([response.status, (await readError(response)).type]).toEqual([529, 'overloaded_error']);
 });
 
 describe('a count', () => {
@@ -1207,7 +1234,7 @@ test('a conversation goes on elsewhere once its upstream is gone from the settin
   const conversation = `moved${counter}`;
   const before = edge([{ name: 'north' }]);
   expect((await before.post('/messages', { ...ASK, conversation })).headers.get('sluice-upstream')).toBe('north');
-  await before.settled();
+  await before.waitUntilSettled();
   // Made when there was one upstream only, which has no name.
   await makeThings('');
   const after = edge(TWO);
@@ -1238,7 +1265,7 @@ describe('the places that an upstream has', () => {
 
   test('are all free after a storm of requests that are aborted anywhere', async () => {
     await tryAsyncCases(
-      runs(40),
+      caseCount(40),
       fc.array(
         fc.record({
           way: fc.constantFrom(...Object.keys(WAYS)),
@@ -1250,20 +1277,20 @@ describe('the places that an upstream has', () => {
       ),
       async (storm) => {
         // A silence comes to its end.
-        letClockGo();
+        startClock();
         const app = edge(
           TWO.map((one) => ({ ...one, max_concurrent: 3, first_byte_ms: 40 })),
           { STREAM_IDLE_MS: '200', UPSTREAM_TIMEOUT_MS: '400' },
         );
         const moods: Record<string, string> = {};
-        const play = async (sent: Sent): Promise<Response> => {
+        const play = async (sent: SentRequest): Promise<Response> => {
           const mood = moods[/storm (\d+)/.exec(sent.text)?.[1] ?? ''] ?? 'well';
           if (mood === 'busy') return refusal(529, 'overloaded_error')();
           if (mood === 'hangs') return await hangingAnswer(sent.signal);
-          if (mood === 'slow') await rounds(10);
+          if (mood === 'slow') await yieldToEventLoop(10);
           const begun = streamOf(MODEL).slice(0, 300);
-          if (mood === 'breaks') return sse(bodyOf([begun], 'cut'));
-          if (mood === 'silent') return sse(silentBody(begun, sent.signal));
+          if (mood === 'breaks') return sseResponse(createBody([begun], 'cut'));
+          if (mood === 'silent') return sseResponse(silentBody(begun, sent.signal));
           return answered(sent);
         };
         says = { east: play, west: play };
@@ -1285,7 +1312,7 @@ describe('the places that an upstream has', () => {
               .then((response) => response.text())
               .catch(() => '');
             if (after !== undefined) {
-              await rounds(after);
+              await yieldToEventLoop(after);
               if (stops && 'conversation' in body) {
                 await app.fetch(`/conversations/${conversation}/stop`, { method: 'POST' });
               } else controller.abort();
@@ -1322,7 +1349,7 @@ test('a probe that hangs holds up nobody else, and the next one is made when it 
   let asked = 0;
   const ask = async () => {
     asked += 1;
-    const response = await app.post('/messages', ASK, bearer(await tokenOf(`probe${counter}-${asked}`)));
+    const response = await app.post('/messages', ASK, bearerHeader(await createToken(`probe${counter}-${asked}`)));
     await response.text();
     return response.headers.get('sluice-upstream');
   };
@@ -1331,11 +1358,11 @@ test('a probe that hangs holds up nobody else, and the next one is made when it 
   says.east = () => new Promise<Response>(() => {});
   app.sent.length = 0;
   // It is half open after a second: one of all these requests is its probe.
-  passTime(OPEN_MS);
+  advanceClock(OPEN_MS);
   expect(await Promise.all([ask(), ask(), ask()])).toEqual(['west', 'west', 'west']);
   expect(placesOf(app).filter((place) => place === 'east')).toHaveLength(1);
   says.east = answered;
-  passTime(3 * OPEN_MS);
+  advanceClock(3 * OPEN_MS);
   expect(await ask()).toBe('east');
 });
 
@@ -1343,17 +1370,17 @@ test('a probe whose caller leaves gives its place to the next one at once', asyn
   const app = edge(TWO, { SIGNING_SECRET: SECRET });
   says.east = refusal(529, 'overloaded_error');
   for (let nth = 0; nth < 5; nth += 1)
-    await app.post('/v1/messages', ASK, bearer(await tokenOf(`gone${counter}-${nth}`)));
+    await app.post('/v1/messages', ASK, bearerHeader(await createToken(`gone${counter}-${nth}`)));
   const probing = Promise.withResolvers<void>();
   says.east = () => {
     probing.resolve();
     return new Promise<Response>(() => {});
   };
   app.sent.length = 0;
-  passTime(OPEN_MS);
+  advanceClock(OPEN_MS);
   const controller = new AbortController();
   const body = JSON.stringify(ASK);
-  const headers = { 'content-type': 'application/json', ...bearer(await tokenOf(`gone${counter}-probe`)) };
+  const headers = { 'content-type': 'application/json', ...bearerHeader(await createToken(`gone${counter}-probe`)) };
   const asking = app.fetch('/v1/messages', { method: 'POST', headers, body, signal: controller.signal });
   const ended = asking.catch(() => null);
   await probing.promise;
@@ -1361,7 +1388,7 @@ test('a probe whose caller leaves gives its place to the next one at once', asyn
   await ended;
   expect(placesOf(app)).toEqual(['east']);
   says.east = answered;
-  const next = await app.post('/v1/messages', ASK, bearer(await tokenOf(`gone${counter}-next`)));
+  const next = await app.post('/v1/messages', ASK, bearerHeader(await createToken(`gone${counter}-next`)));
   expect(next.headers.get('sluice-upstream')).toBe('east');
 });
 
@@ -1377,7 +1404,7 @@ describe("a refusal of the caller's own fault", () => {
     for (const announced of [{}, { 'content-length': String(bytes.length) }] as Record<string, string>[]) {
       const app = edge(TWO);
       const headers = { 'content-type': 'application/json', ...announced };
-      says.east = () => new Response(bodyOf([text]), { status: 400, headers });
+      says.east = () => new Response(createBody([text]), { status: 400, headers });
       const response = await app.post('/v1/messages', ASK);
       expect(response.status).toBe(400);
       expect(await response.text()).toBe(text);

@@ -3,12 +3,12 @@ import 'cloudflare:workers';
 
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { headersDown, headersUp as plainUp } from '#edge/claude/headers.ts';
+import { toUpstreamHeaders as plainUp, toCallerHeaders } from '#edge/claude/headers.ts';
 import { mayBeForwarded } from '#edge/kit/http/headers/not-forwarded.ts';
-import { errorOf, testApp } from '#test/support/app.ts';
-import { runs, tryCases } from '#test/support/runs.ts';
+import { createTestApp, readError } from '#test/support/app.ts';
+import { caseCount, tryCases } from '#test/support/property-cases.ts';
 import { SMALL_MESSAGE } from '#test/support/small-message.ts';
-import { bearer, DEPLOYED, tokenOf } from '#test/support/tokens.ts';
+import { bearerHeader, createToken, DEPLOYED_VARS } from '#test/support/tokens.ts';
 
 const KEY = 'sk-ant-of-the-deployment';
 
@@ -92,7 +92,7 @@ const anyCase = (name: fc.Arbitrary<string>) =>
 
 test('every header goes up with its value but those named, and none of the named ones does', () => {
   tryCases(
-    runs(1_000),
+    caseCount(1_000),
     fc.dictionary(anyCase(free), value),
     fc.dictionary(anyCase(named), value),
     (untouched, dropped) => {
@@ -137,7 +137,7 @@ test('headers that `connection` names are the connection’s, in both directions
     });
     for (const name of names) headers.set(name, 'v');
     const expected = names.includes('x-stays') ? null : 'yes';
-    for (const passed of [headersUp(headers, KEY), new Headers(headersDown(headers))]) {
+    for (const passed of [headersUp(headers, KEY), new Headers(toCallerHeaders(headers))]) {
       for (const name of names) if (name !== 'anthropic-version') expect(passed.has(name), name).toBe(false);
       expect(passed.get('x-stays')).toBe(expected);
       expect(passed.has('connection')).toBe(false);
@@ -241,19 +241,19 @@ test('what is the connection’s or the upstream account’s stays behind, and a
     'of-the-future': 'x',
   };
   const all = new Headers({ ...stays, ...goes });
-  expect({ ...headersDown(all) }).toEqual(goes);
+  expect({ ...toCallerHeaders(all) }).toEqual(goes);
 });
 
 test('a header may have the name of what every object has', () => {
   const names = ['__proto__', 'constructor', 'tostring', 'hasownproperty'];
   const caller = new Headers(names.map((name) => [name, `of ${name}`]));
-  for (const passed of [headersUp(caller, KEY), new Headers(headersDown(caller))]) {
+  for (const passed of [headersUp(caller, KEY), new Headers(toCallerHeaders(caller))]) {
     for (const name of names) expect(passed.get(name)).toBe(`of ${name}`);
   }
 });
 
 test('a wait that nobody can keep stays above, and so does one that is no number and no date', () => {
-  const waits = (name: string, value: string) => headersDown(new Headers({ [name]: value }))[name];
+  const waits = (name: string, value: string) => toCallerHeaders(new Headers({ [name]: value }))[name];
   for (const name of ['retry-after', 'retry-after-ms']) {
     for (const wrong of ['-5', 'Infinity', '1e99', 'soon', 'NaN', '9999999999'])
       expect(waits(name, wrong)).toBe(undefined);
@@ -264,8 +264,11 @@ test('a wait that nobody can keep stays above, and so does one that is no number
 });
 
 test('more than 64 headers of a caller’s own are a 400 on each way up, and the edge’s and a browser’s are not counted', async () => {
-  const app = testApp(() => Response.json(SMALL_MESSAGE), DEPLOYED);
-  const alice = { ...bearer(await tokenOf('alice', ['messages', 'classify'])), 'content-type': 'application/json' };
+  const app = createTestApp(() => Response.json(SMALL_MESSAGE), DEPLOYED_VARS);
+  const alice = {
+    ...bearerHeader(await createToken('alice', ['messages', 'classify'])),
+    'content-type': 'application/json',
+  };
   const own = (count: number) => Object.fromEntries(Array.from({ length: count }, (_, at) => [`x-own-${at}`, 'a']));
   const ask = { model: 'claude-haiku-5-5', max_tokens: 10, stream: false, messages: [{ role: 'user', content: 'Hi' }] };
   for (const [path, body] of [
@@ -275,7 +278,7 @@ test('more than 64 headers of a caller’s own are a 400 on each way up, and the
     ['/classify', { input: 'Hi', labels: [{ name: 'a' }, { name: 'b' }] }],
   ] as const) {
     const refused = await app.post(path, body, { ...alice, ...own(64) });
-    expect([refused.status, await errorOf(refused)], path).toMatchObject([
+    expect([refused.status, await readError(refused)], path).toMatchObject([
       400,
       { type: 'invalid_request_error', message: expect.stringContaining('has 65 headers that would go up') },
     ]);
@@ -284,11 +287,11 @@ test('more than 64 headers of a caller’s own are a 400 on each way up, and the
   const around = Object.fromEntries(Array.from({ length: 40 }, (_, at) => [`x-forwarded-${at}`, 'a']));
   expect((await app.post('/v1/messages', ask, { ...alice, ...around, ...own(63) })).status).toBe(200);
   expect(app.sent).toHaveLength(1);
-  await app.settled();
+  await app.waitUntilSettled();
 });
 
 test('of a caller’s headers 8,192 characters go up at most, and the key always', () => {
-  tryCases(runs(200), fc.dictionary(word, fc.integer({ min: 1, max: 20_000 }), { maxKeys: 12 }), (lengths) => {
+  tryCases(caseCount(200), fc.dictionary(word, fc.integer({ min: 1, max: 20_000 }), { maxKeys: 12 }), (lengths) => {
     const caller = new Headers({ 'content-type': 'application/json' });
     for (const [name, length] of Object.entries(lengths)) caller.set(`x-${name}`, 'a'.repeat(length));
     const up = headersUp(caller, KEY);

@@ -1,15 +1,23 @@
 // In workerd: requests, answers and objects are the runtime's.
 import { describe, expect, test } from 'vitest';
 import { MODELS } from '#edge/claude/models/models.ts';
-import { simulatedModels } from '#edge/claude/simulated-models.ts';
-import { memberTexts } from '#edge/kit/json/edit.ts';
+import { toSimulatedModels } from '#edge/claude/simulated-models.ts';
+import { parseMemberTexts } from '#edge/kit/json/edit.ts';
 import { createSimulator } from '#simulator/simulator.ts';
-import { bodyOf, errorOf, type Sent, type TestApp, testApp } from '#test/support/app.ts';
-import { untilSo } from '#test/support/eventually.ts';
+import { createBody, createTestApp, readError, type SentRequest, type TestApp } from '#test/support/app.ts';
+import { waitForCondition } from '#test/support/eventually.ts';
 import { resetAll } from '#test/support/reset.ts';
-import { rounds } from '#test/support/rounds.ts';
-import { bearer, DEPLOYED, tokenOf } from '#test/support/tokens.ts';
-import { apart, end, event, message, sse, start, textBlock } from '#test/support/wire.ts';
+import { bearerHeader, createToken, DEPLOYED_VARS } from '#test/support/tokens.ts';
+import {
+  messageEnd,
+  messageStart,
+  messageWith,
+  splitEvents,
+  sseEvent,
+  sseResponse,
+  textBlock,
+} from '#test/support/wire.ts';
+import { yieldToEventLoop } from '#test/support/yield-to-event-loop.ts';
 
 const MODEL = 'claude-opus-5-5';
 /** Its hold is more than $0.05. */
@@ -25,20 +33,20 @@ interface Row {
 }
 
 async function rowsOf(app: TestApp): Promise<Row[]> {
-  await app.settled();
+  await app.waitUntilSettled();
   return ((await (await app.fetch('/usage/requests')).json()) as { data: Row[] }).data;
 }
 
-const simulator = () => createSimulator({ models: simulatedModels(MODELS), now: () => START, faults: true });
-const simulated = (simulate: ReturnType<typeof simulator>) => (sent: Sent) =>
+const simulator = () => createSimulator({ models: toSimulatedModels(MODELS), now: () => START, faults: true });
+const simulated = (simulate: ReturnType<typeof simulator>) => (sent: SentRequest) =>
   simulate(
     new Request(sent.url, { method: sent.method, headers: sent.headers, body: sent.body, signal: sent.signal ?? null }),
   );
 
-const isRidden = ({ text }: Sent) => /"stream": ?true/.test(text);
+const isRidden = ({ text }: SentRequest) => /"stream": ?true/.test(text);
 const WORDS = Array.from({ length: 5 }, (_, at) => ` word${at}`);
-const EVENTS = apart(start() + textBlock(WORDS) + end(undefined, { stop_reason: 'end_turn' }));
-const WHOLE = message({ content: [{ type: 'text', text: WORDS.join('') }] });
+const EVENTS = splitEvents(messageStart() + textBlock(WORDS) + messageEnd(undefined, { stop_reason: 'end_turn' }));
+const WHOLE = messageWith({ content: [{ type: 'text', text: WORDS.join('') }] });
 
 describe('what rides is the whole answer of the simulator', () => {
   const say = (content: unknown) => ({ ...ASK, messages: [{ role: 'user', content }] });
@@ -120,7 +128,7 @@ describe('what rides is the whole answer of the simulator', () => {
         const prices = { input: 4_000, output: 20_000 };
         const dear = { ...vars, PRICES: JSON.stringify({ [MODEL]: { prices } }) };
         // The edge sends faults to its own simulator alone.
-        const app = testApp((sent) => {
+        const app = createTestApp((sent) => {
           for (const [key, value] of Object.entries(headers)) sent.headers.set(key, value);
           return simulated(api)(sent);
         }, dear);
@@ -135,7 +143,7 @@ describe('what rides is the whole answer of the simulator', () => {
       const whole = await answered({});
       expect(ridden.rides).toEqual([true]);
       expect(whole.rides).toEqual([false]);
-      expect(memberTexts(ridden.text)).toEqual(memberTexts(whole.text));
+      expect(parseMemberTexts(ridden.text)).toEqual(parseMemberTexts(whole.text));
       expect(ridden.told).toEqual(whole.told);
       const { cost_usd, usage, status, estimated } = ridden.rows[0] ?? {};
       expect(whole.rows[0]).toMatchObject({ cost_usd, usage, status, estimated });
@@ -146,10 +154,10 @@ describe('what rides is the whole answer of the simulator', () => {
 
 describe('who rides', () => {
   const up = async (vars: Record<string, string>, body: object = ASK, headers: Record<string, string> = {}) => {
-    const app = testApp((sent) => (isRidden(sent) ? sse(EVENTS.join('')) : Response.json(WHOLE)), vars);
+    const app = createTestApp((sent) => (isRidden(sent) ? sseResponse(EVENTS.join('')) : Response.json(WHOLE)), vars);
     const response = await app.post('/v1/messages', body, headers);
     expect(await response.json()).toEqual(WHOLE);
-    await app.settled();
+    await app.waitUntilSettled();
     return app.sent.map(isRidden);
   };
   const tool = { name: 'save', input_schema: { type: 'object' } };
@@ -161,24 +169,24 @@ describe('who rides', () => {
   });
 
   test('an account whose pool, or credential, has one', async () => {
-    const shared = { ...DEPLOYED, DEPLOYMENT_LIMITS: '{}' };
-    const app = testApp(() => Response.json(WHOLE), shared);
-    const admin = bearer(await tokenOf('root', ['admin']));
+    const shared = { ...DEPLOYED_VARS, DEPLOYMENT_LIMITS: '{}' };
+    const app = createTestApp(() => Response.json(WHOLE), shared);
+    const admin = bearerHeader(await createToken('root', ['admin']));
     const put = (path: string) =>
       app.fetch(path, {
         method: 'PUT',
         headers: { 'content-type': 'application/json', ...admin },
         body: JSON.stringify({ usd_per_day: 1_000 }),
       });
-    const ada = bearer(await tokenOf('ada'));
+    const ada = bearerHeader(await createToken('ada'));
     expect(await up(shared, ASK, ada)).toEqual([false]);
     expect((await put('/pools/deployment/limits')).status).toBe(200);
     // A lease is asked again when it has expired; another account asks anew.
-    expect(await up(shared, ASK, bearer(await tokenOf('bob')))).toEqual([true]);
+    expect(await up(shared, ASK, bearerHeader(await createToken('bob')))).toEqual([true]);
     const mint = { account: 'ada', scopes: ['messages'], limits: { usd_total: 10 } };
     const { token } = (await (await app.post('/tokens', mint, admin)).json()) as { token: string };
-    expect(await up(DEPLOYED, ASK, bearer(token))).toEqual([true]);
-    expect(await up(DEPLOYED, ASK, ada)).toEqual([false]);
+    expect(await up(DEPLOYED_VARS, ASK, bearerHeader(token))).toEqual([true]);
+    expect(await up(DEPLOYED_VARS, ASK, ada)).toEqual([false]);
   });
 
   test('none without a limit in USD, whatever other limits it has', async () => {
@@ -200,7 +208,7 @@ describe('who rides', () => {
   });
 
   test('not the caller’s own stream', async () => {
-    const app = testApp(() => sse(EVENTS.join('')), LIMITED);
+    const app = createTestApp(() => sseResponse(EVENTS.join('')), LIMITED);
     const response = await app.post('/messages', ASK);
     expect(response.headers.get('content-type')).toContain('text/event-stream');
     expect(await response.text()).toContain('event: message_stop');
@@ -208,7 +216,7 @@ describe('who rides', () => {
 });
 
 test('it goes up with `stream` changed at that place alone', async () => {
-  const app = testApp(() => sse(EVENTS.join('')), LIMITED);
+  const app = createTestApp(() => sseResponse(EVENTS.join('')), LIMITED);
   const rest = `"max_tokens": 4096 ,"x":1.0, "messages":[{"role":"user","content":"\\u0041 🌍"}]`;
   for (const [body, up] of [
     [`{"model":"${MODEL}","stream" : false, ${rest}}`, `{"model":"${MODEL}","stream" : true, ${rest}}`],
@@ -220,8 +228,8 @@ test('it goes up with `stream` changed at that place alone', async () => {
 });
 
 test('the answer has the headers of a whole one, and its price', async () => {
-  const app = testApp(
-    () => sse(EVENTS.join(''), { 'cache-control': 'no-cache', 'request-id': 'req_up', 'x-own': 'a' }),
+  const app = createTestApp(
+    () => sseResponse(EVENTS.join(''), { 'cache-control': 'no-cache', 'request-id': 'req_up', 'x-own': 'a' }),
     LIMITED,
   );
   const response = await app.post('/v1/messages', ASK);
@@ -241,10 +249,13 @@ describe('an answer that does not come whole', () => {
 
   test('is an error at every event, and booked by what was seen', async () => {
     for (let events = 0; events < EVENTS.length; events += 1) {
-      const app = testApp(() => sse(bodyOf(EVENTS.slice(0, events), events % 2 === 0 ? 'cut' : 'end')), LIMITED);
+      const app = createTestApp(
+        () => sseResponse(createBody(EVENTS.slice(0, events), events % 2 === 0 ? 'cut' : 'end')),
+        LIMITED,
+      );
       const response = await app.post('/v1/messages', ASK);
       expect(response.status).toBe(500);
-      expect(await errorOf(response)).toMatchObject({ type: 'api_error' });
+      expect(await readError(response)).toMatchObject({ type: 'api_error' });
       const [row] = await rowsOf(app);
       expect(app.log[0]).toMatchObject({ error_type: 'upstream_cut' });
       // Each delta is a token or two. The hold is more than eight cents.
@@ -261,7 +272,7 @@ describe('an answer that does not come whole', () => {
   test('is an error at any byte', async () => {
     const stream = EVENTS.join('');
     for (let at = 1; at < stream.length - 2; at += 41) {
-      const app = testApp(() => sse(bodyOf([stream.slice(0, at)])), LIMITED);
+      const app = createTestApp(() => sseResponse(createBody([stream.slice(0, at)])), LIMITED);
       const response = await app.post('/v1/messages', ASK);
       // What lacks only its last empty line is complete.
       expect([response.status, at]).toEqual([500, at]);
@@ -272,9 +283,9 @@ describe('an answer that does not come whole', () => {
   test('is an error where it is malformed, and the upstream is told to stop', async () => {
     let signal: AbortSignal | undefined;
     const bad = EVENTS.with(2, 'event: content_block_delta\ndata: {"type":"content_block_delta","index\n\n');
-    const app = testApp((sent) => {
+    const app = createTestApp((sent) => {
       signal = sent.signal;
-      return sse(bodyOf(bad.slice(0, 5), 'silence'));
+      return sseResponse(createBody(bad.slice(0, 5), 'silence'));
     }, LIMITED);
     const response = await app.post('/v1/messages', ASK);
     expect(response.status).toBe(500);
@@ -287,12 +298,12 @@ describe('an answer that does not come whole', () => {
       2,
       'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":tru}}\n\n',
     );
-    const app = testApp(() => sse(bad.join('')), LIMITED);
+    const app = createTestApp(() => sseResponse(bad.join('')), LIMITED);
     expect((await app.post('/v1/messages', ASK)).status).toBe(500);
   });
 
-  const endless = (pieces: readonly string[]) => (sent: Sent) =>
-    sse(
+  const endless = (pieces: readonly string[]) => (sent: SentRequest) =>
+    sseResponse(
       new ReadableStream({
         type: 'bytes',
         start: (body) => {
@@ -303,10 +314,10 @@ describe('an answer that does not come whole', () => {
     );
 
   test('that falls silent is booked by what was seen', async () => {
-    const app = testApp(endless(EVENTS.slice(0, 5)), { ...LIMITED, STREAM_IDLE_MS: '60' });
+    const app = createTestApp(endless(EVENTS.slice(0, 5)), { ...LIMITED, STREAM_IDLE_MS: '60' });
     const response = await app.post('/v1/messages', ASK);
     expect(response.status).toBe(500);
-    expect((await errorOf(response)).message).toContain('fell silent');
+    expect((await readError(response)).message).toContain('fell silent');
     const [row] = await rowsOf(app);
     expect(row).toMatchObject({ status: 'silent', estimated: true });
     expect(row?.usage.input_tokens).toBe(100);
@@ -315,7 +326,7 @@ describe('an answer that does not come whole', () => {
 
   test('whose caller leaves is aborted, and booked by what was seen', async () => {
     let signal: AbortSignal | undefined;
-    const app = testApp((sent) => {
+    const app = createTestApp((sent) => {
       signal = sent.signal;
       return endless(EVENTS.slice(0, 5))(sent);
     }, LIMITED);
@@ -323,8 +334,8 @@ describe('an answer that does not come whole', () => {
     const body = JSON.stringify(ASK);
     const headers = { 'content-type': 'application/json' };
     const asking = app.fetch('/v1/messages', { method: 'POST', headers, body, signal: caller.signal });
-    await untilSo(() => app.sent.length > 0);
-    await rounds();
+    await waitForCondition(() => app.sent.length > 0);
+    await yieldToEventLoop();
     caller.abort();
     await asking.then((response) => response.text()).catch(() => undefined);
     const [row] = await rowsOf(app);
@@ -336,7 +347,7 @@ describe('an answer that does not come whole', () => {
 });
 
 describe('an error event', () => {
-  const failed = (type: string) => event('error', { error: { type, message: 'Not now' } });
+  const failed = (type: string) => sseEvent('error', { error: { type, message: 'Not now' } });
 
   test('becomes the status of its type, with the upstream’s wish to wait, and nothing of the answer is given', async () => {
     for (const [type, status] of [
@@ -346,12 +357,12 @@ describe('an error event', () => {
       ['rate_limit_error', 429],
     ] as const) {
       const stream = [...EVENTS.slice(0, 5), failed(type)].join('');
-      const app = testApp(() => sse(stream, { 'retry-after': '7' }), LIMITED);
+      const app = createTestApp(() => sseResponse(stream, { 'retry-after': '7' }), LIMITED);
       const response = await app.post('/v1/messages', ASK);
       expect(response.status).toBe(status);
       expect(response.headers.get('content-type')).toBe('application/json');
       expect(response.headers.get('retry-after')).toBe('7');
-      expect((await errorOf(response)).type).toBe(type);
+      expect((await readError(response)).type).toBe(type);
       const [row] = await rowsOf(app);
       expect(row).toMatchObject({ status: 'error', estimated: true });
       expect(row?.usage.input_tokens).toBe(100);
@@ -362,7 +373,7 @@ describe('an error event', () => {
   });
 
   test('before anything else costs nothing', async () => {
-    const app = testApp(() => sse(failed('overloaded_error')), LIMITED);
+    const app = createTestApp(() => sseResponse(failed('overloaded_error')), LIMITED);
     expect((await app.post('/v1/messages', ASK)).status).toBe(529);
     expect((await rowsOf(app))[0]).toMatchObject({ cost_usd: 0 });
   });
@@ -373,7 +384,7 @@ describe('an upstream that takes no streams', () => {
     Response.json({ type: 'error', error: { type: 'invalid_request_error', message } }, { status: 400 });
 
   test('gets the same request whole, and later ones only whole', async () => {
-    const app = testApp(
+    const app = createTestApp(
       (sent) => (isRidden(sent) ? refusal('stream: streaming is not supported') : Response.json(WHOLE)),
       LIMITED,
     );
@@ -391,8 +402,8 @@ describe('an upstream that takes no streams', () => {
   });
 
   test('is booked at the whole hold if the whole answer is then cut', async () => {
-    const app = testApp(
-      (sent) => (isRidden(sent) ? refusal('no streaming here') : new Response(bodyOf(['{"type":"mess'], 'cut'))),
+    const app = createTestApp(
+      (sent) => (isRidden(sent) ? refusal('no streaming here') : new Response(createBody(['{"type":"mess'], 'cut'))),
       LIMITED,
     );
     expect((await app.post('/v1/messages', ASK)).status).toBe(500);
@@ -400,13 +411,13 @@ describe('an upstream that takes no streams', () => {
   });
 
   test('is not remembered for a refusal that the request gets in any form', async () => {
-    const app = testApp(
-      (sent) => (sent.text.includes('"x"') ? refusal('x.stream: not permitted') : sse(EVENTS.join(''))),
+    const app = createTestApp(
+      (sent) => (sent.text.includes('"x"') ? refusal('x.stream: not permitted') : sseResponse(EVENTS.join(''))),
       LIMITED,
     );
     const response = await app.post('/v1/messages', { ...ASK, x: 1 });
     expect(response.status).toBe(400);
-    expect((await errorOf(response)).message).toBe('x.stream: not permitted');
+    expect((await readError(response)).message).toBe('x.stream: not permitted');
     await (await app.post('/v1/messages', ASK)).text();
     expect(app.sent.map(isRidden)).toEqual([true, false, true]);
   });
@@ -417,9 +428,9 @@ describe('an upstream that takes no streams', () => {
       kind: 'anthropic',
       base_url: `https://${name}.ride.test`,
     }));
-    const app = testApp(
+    const app = createTestApp(
       (sent) => {
-        if (sent.url.hostname.startsWith('west')) return sse(EVENTS.join(''));
+        if (sent.url.hostname.startsWith('west')) return sseResponse(EVENTS.join(''));
         return isRidden(sent) ? refusal('streaming is not supported') : Response.json(WHOLE);
       },
       {
@@ -452,9 +463,9 @@ test('it goes to the next upstream where the first byte is late', async () => {
     base_url: `https://${name}.late.test`,
     first_byte_ms: 80,
   }));
-  const app = testApp(
+  const app = createTestApp(
     ({ url, signal }) => {
-      if (url.hostname.startsWith('west')) return sse(EVENTS.join(''));
+      if (url.hostname.startsWith('west')) return sseResponse(EVENTS.join(''));
       return new Promise((_, reject) => signal?.addEventListener('abort', () => reject(signal.reason), { once: true }));
     },
     {
@@ -474,7 +485,7 @@ test('it goes to the next upstream where the first byte is late', async () => {
 });
 
 test('a whole answer to a request that rides is the answer', async () => {
-  const app = testApp(() => Response.json(WHOLE), LIMITED);
+  const app = createTestApp(() => Response.json(WHOLE), LIMITED);
   const response = await app.post('/v1/messages', ASK);
   expect(await response.json()).toEqual(WHOLE);
   expect(app.sent.map(isRidden)).toEqual([true]);
@@ -482,7 +493,7 @@ test('a whole answer to a request that rides is the answer', async () => {
 });
 
 describe('headers that do not come', () => {
-  const never = ({ signal }: Sent) =>
+  const never = ({ signal }: SentRequest) =>
     new Promise<Response>((_, reject) =>
       signal?.addEventListener('abort', () => reject(signal.reason), { once: true }),
     );
@@ -491,10 +502,10 @@ describe('headers that do not come', () => {
   test.each(['/v1/messages', '/messages'])(
     'of a stream, of %s, are a timeout, and it is not sent again',
     async (path) => {
-      const app = testApp(never, LATE);
+      const app = createTestApp(never, LATE);
       const response = await app.post(path, ASK);
       expect(response.status).toBe(504);
-      expect((await errorOf(response)).type).toBe('timeout_error');
+      expect((await readError(response)).type).toBe('timeout_error');
       expect(app.sent).toHaveLength(1);
       const rows = await rowsOf(app);
       expect(rows.map(({ status, estimated }) => [status, estimated])).toEqual([['cut', true]]);
@@ -504,8 +515,8 @@ describe('headers that do not come', () => {
   );
 
   test('of a whole answer that does not ride are waited for longer', async () => {
-    const other = testApp(never, { ...LATE, UPSTREAM_MAX_RETRIES: '0' });
-    const app = testApp(
+    const other = createTestApp(never, { ...LATE, UPSTREAM_MAX_RETRIES: '0' });
+    const app = createTestApp(
       async () => {
         // One that rides is given up meanwhile, though it was asked for later.
         expect((await other.post('/v1/messages', ASK)).status).toBe(504);

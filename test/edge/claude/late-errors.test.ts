@@ -2,21 +2,21 @@
 import 'cloudflare:workers';
 
 import { expect, test } from 'vitest';
-import { bodyOf, type TestApp, testApp } from '#test/support/app.ts';
-import { conversationsReach, simulate } from '#test/support/conversations.ts';
-import { namelessError, TOO_LONG } from '#test/support/foreign-gateway/errors.ts';
-import { PING, sse, start, TEXT_BEGINS, textDelta } from '#test/support/wire.ts';
+import { createBody, createTestApp, type TestApp } from '#test/support/app.ts';
+import { installSimulator, setConversationUpstream } from '#test/support/conversations.ts';
+import { namelessErrorStream, TOO_LONG_MESSAGE } from '#test/support/foreign-gateway/errors.ts';
+import { messageStart, PING, sseResponse, TEXT_BLOCK_START, textDelta } from '#test/support/wire.ts';
 
 /** Errors of a gateway that have no name, and come when the stream has begun to go down: no client reads them. */
 const ASKED = { model: 'claude-opus-5-5', max_tokens: 10, messages: [{ role: 'user', content: 'Hi' }] };
-const BEGUN = start({ model: 'claude-opus-5-5' }) + TEXT_BEGINS + textDelta('Hello');
+const BEGUN = messageStart({ model: 'claude-opus-5-5' }) + TEXT_BLOCK_START + textDelta('Hello');
 
 function edge(pieces: readonly string[]): TestApp {
   const vars = { UPSTREAM: 'anthropic', ANTHROPIC_API_KEY: 'sk-ant-test', UPSTREAM_MAX_RETRIES: '0' };
-  simulate(vars);
-  const answer = () => sse(bodyOf(pieces));
-  conversationsReach(() => Promise.resolve(answer()));
-  return testApp(answer, vars);
+  installSimulator(vars);
+  const answer = () => sseResponse(createBody(pieces));
+  setConversationUpstream(() => Promise.resolve(answer()));
+  return createTestApp(answer, vars);
 }
 
 const WAYS = [
@@ -26,8 +26,15 @@ const WAYS = [
 
 test.each(
   WAYS.flatMap(([way, more]) => [
-    { way, more, when: 'behind a ping', before: PING, body: { error: { message: TOO_LONG } }, says: TOO_LONG },
-    { way, more, when: 'behind an answer', before: BEGUN, body: { error: TOO_LONG }, says: TOO_LONG },
+    {
+      way,
+      more,
+      when: 'behind a ping',
+      before: PING,
+      body: { error: { message: TOO_LONG_MESSAGE } },
+      says: TOO_LONG_MESSAGE,
+    },
+    { way, more, when: 'behind an answer', before: BEGUN, body: { error: TOO_LONG_MESSAGE }, says: TOO_LONG_MESSAGE },
     {
       ...{ way, more, when: 'of the operator behind an answer', before: BEGUN },
       ...{
@@ -41,7 +48,7 @@ test.each(
     },
   ]),
 )('an error without a name in $way, $when, is told by one with a name', async ({ more, before, body, says }) => {
-  for (const last of [namelessError(body), namelessError(body).trimEnd()]) {
+  for (const last of [namelessErrorStream(body), namelessErrorStream(body).trimEnd()]) {
     const app = edge([before, last]);
     const named = 'conversation' in more ? { conversation: `late-${crypto.randomUUID()}` } : {};
     const response = await app.post('/messages', { ...ASKED, ...named });
@@ -50,7 +57,7 @@ test.each(
     expect(told).toContain(says);
     expect(told).not.toContain('Send the request again');
     expect(told).not.toContain('Budget');
-    await app.settled();
+    await app.waitUntilSettled();
     const { data } = (await (await app.fetch('/usage/requests?limit=1')).json()) as { data: { cost_usd: number }[] };
     if (before === PING) expect(data[0]?.cost_usd).toBe(0);
     else expect(data[0]?.cost_usd).toBeGreaterThan(0);
@@ -60,9 +67,9 @@ test.each(
 test.each(WAYS)('an error behind an answer whose usage was not told is not free: %s', async (_way, more) => {
   const begun = BEGUN.replace(/,?"usage":\{[^}]*\}/, '');
   expect(begun).not.toContain('usage');
-  const app = edge([begun, namelessError({ error: TOO_LONG })]);
+  const app = edge([begun, namelessErrorStream({ error: TOO_LONG_MESSAGE })]);
   await (await app.post('/messages', { ...ASKED, ...more })).text();
-  await app.settled();
+  await app.waitUntilSettled();
   const { data } = (await (await app.fetch('/usage/requests?limit=1')).json()) as { data: { cost_usd: number }[] };
   expect(data[0]?.cost_usd).toBeGreaterThan(0);
 });
@@ -70,8 +77,8 @@ test.each(WAYS)('an error behind an answer whose usage was not told is not free:
 test('a question that its caller knows to be taken stays, though its stream is nothing but an error', async () => {
   const overloaded = { type: 'error', error: { type: 'overloaded_error', message: 'Overloaded' } };
   for (const [pieces, kept] of [
-    [[PING, namelessError(overloaded)], 1],
-    [[namelessError(overloaded)], 0],
+    [[PING, namelessErrorStream(overloaded)], 1],
+    [[namelessErrorStream(overloaded)], 0],
   ] as const) {
     const app = edge(pieces);
     const conversation = `kept-${kept}`;

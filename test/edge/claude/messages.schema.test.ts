@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { messagesRequest, validateMessages } from '#edge/claude/messages.schema.ts';
 import { validate } from '#edge/kit/http/validate.ts';
-import { tryCases } from '#test/support/runs.ts';
+import { tryCases } from '#test/support/property-cases.ts';
 
 const anything = fc.oneof(fc.jsonValue({ maxDepth: 2 }), fc.constantFrom('user', '', 0, -1, 0.5, true));
 const message = fc.oneof(

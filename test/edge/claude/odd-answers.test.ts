@@ -1,9 +1,9 @@
 import { describe, expect, test } from 'vitest';
 import { TEXT_STREAM } from '#test/fixtures/streams.ts';
-import { bodyOf, errorOf, type TestApp, testApp } from '#test/support/app.ts';
-import { conversationsReach, simulate } from '#test/support/conversations.ts';
-import { bearer, DEPLOYED, tokenOf } from '#test/support/tokens.ts';
-import { block, end, event, sse } from '#test/support/wire.ts';
+import { createBody, createTestApp, readError, type TestApp } from '#test/support/app.ts';
+import { installSimulator, setConversationUpstream } from '#test/support/conversations.ts';
+import { bearerHeader, createToken, DEPLOYED_VARS } from '#test/support/tokens.ts';
+import { contentBlock, messageEnd, sseEvent, sseResponse } from '#test/support/wire.ts';
 
 /** What is lawful, or comes from something that stands before the API, but not as the API itself writes it. */
 const MESSAGE = {
@@ -27,9 +27,9 @@ function edge(answer: (stream: unknown) => Response, vars = {}): TestApp & { ask
     asked += 1;
     return answer((JSON.parse(text) as { stream?: unknown }).stream);
   };
-  simulate({ UPSTREAM: 'anthropic', ANTHROPIC_API_KEY: 'sk-ant-test', UPSTREAM_MAX_RETRIES: '2', ...vars });
-  conversationsReach(async (_, { body }) => given(await new Response(body ?? '').text()));
-  return { ...testApp(({ text }) => given(text), vars), asked: () => asked };
+  installSimulator({ UPSTREAM: 'anthropic', ANTHROPIC_API_KEY: 'sk-ant-test', UPSTREAM_MAX_RETRIES: '2', ...vars });
+  setConversationUpstream(async (_, { body }) => given(await new Response(body ?? '').text()));
+  return { ...createTestApp(({ text }) => given(text), vars), asked: () => asked };
 }
 
 let conversations = 0;
@@ -41,22 +41,22 @@ function asking(way: object): object {
 
 describe.each([...WAYS, ['that rides', { stream: false, max_tokens: 32_000 }] as const])('an answer %s', (_, way) => {
   test.each([
-    ['and tells its output', 'end', (output: number) => end({ output_tokens: output })],
-    ['and tells nothing', 'end', () => end({})],
-    ['and fails', 'end', () => event('error', { error: { type: 'overloaded_error', message: 'Overloaded' } })],
+    ['and tells its output', 'end', (output: number) => messageEnd({ output_tokens: output })],
+    ['and tells nothing', 'end', () => messageEnd({})],
+    ['and fails', 'end', () => sseEvent('error', { error: { type: 'overloaded_error', message: 'Overloaded' } })],
     ['and breaks off', 'cut', () => ''],
   ] as const)('that does not say how it begins %s is booked at its bill or more', async (_said, how, ending) => {
     const letters = 'The gate of a sluice rises. '.repeat(200);
     const [input, output] = [1_000, Math.ceil(letters.length / 3)];
-    const stream = block({ type: 'text', text: '' }, [{ type: 'text_delta', text: letters }]) + ending(output);
-    const app = edge(() => sse(bodyOf([stream], how)), { DEFAULT_LIMITS: '{"usd_per_day":1000}' });
+    const stream = contentBlock({ type: 'text', text: '' }, [{ type: 'text_delta', text: letters }]) + ending(output);
+    const app = edge(() => sseResponse(createBody([stream], how)), { DEFAULT_LIMITS: '{"usd_per_day":1000}' });
     const content = 'word '.repeat(input);
     const response = await app.post('/messages', {
       ...asking({ max_tokens: 4_096, ...way }),
       messages: [{ role: 'user', content }],
     });
     await response.text();
-    await app.settled();
+    await app.waitUntilSettled();
     const [line] = app.log;
     const { input: dear, output: dearer } = { input: 1_000, output: 5_000 };
     const bill = (input * dear + output * dearer) / 1e9;
@@ -74,10 +74,10 @@ describe.each(WAYS)('an answer %s', (_, way) => {
     ['is Text/Event-Stream', TEXT_STREAM, 'Text/Event-Stream; charset=UTF-8'],
   ])('that %s is metered like any other, and gets no error', async (_, stream, type) => {
     for (const pieces of [[stream], [stream.slice(0, 2), stream.slice(2, 701), stream.slice(701)]]) {
-      const app = edge(() => new Response(bodyOf(pieces), { headers: { 'content-type': type } }));
+      const app = edge(() => new Response(createBody(pieces), { headers: { 'content-type': type } }));
       const response = await app.post('/messages', asking(way));
       const text = await response.text();
-      await app.settled();
+      await app.waitUntilSettled();
       expect(response.status).toBe(200);
       expect(text).toContain('message_stop');
       expect(text).not.toContain('event: error');
@@ -96,13 +96,13 @@ describe.each(WAYS)('an answer %s', (_, way) => {
       for (const type of ['text/event-stream', 'application/json']) {
         const headers = { 'content-type': type, 'content-encoding': encoding };
         const app = edge(
-          () => new Response(bodyOf([new Uint8Array([40, 181, 47, 253])]), { headers, encodeBody: 'manual' }),
+          () => new Response(createBody([new Uint8Array([40, 181, 47, 253])]), { headers, encodeBody: 'manual' }),
         );
         const response = await app.post('/v1/messages', asking(way));
         expect(response.status).toBe(500);
         expect(response.headers.get('x-should-retry')).toBe('false');
-        expect((await errorOf(response)).message).toContain('encoding');
-        await app.settled();
+        expect((await readError(response)).message).toContain('encoding');
+        await app.waitUntilSettled();
         expect(app.asked()).toBe(1);
         expect(app.log[0]?.error_type).toBe(`upstream_encoding: ${encoding.toLowerCase()}`);
       }
@@ -112,13 +112,14 @@ describe.each(WAYS)('an answer %s', (_, way) => {
   test('that is an error keeps its status, whatever its encoding', async () => {
     const headers = { 'content-type': 'application/json', 'content-encoding': 'zstd', 'x-should-retry': 'false' };
     const app = edge(
-      () => new Response(bodyOf([new Uint8Array([40, 181, 47, 253])]), { status: 529, headers, encodeBody: 'manual' }),
+      () =>
+        new Response(createBody([new Uint8Array([40, 181, 47, 253])]), { status: 529, headers, encodeBody: 'manual' }),
     );
     const response = await app.post('/v1/messages', asking(way));
     expect(response.status).toBe(529);
     expect(response.headers.has('content-encoding')).toBe(false);
-    expect((await errorOf(response)).type).toBe('overloaded_error');
-    await app.settled();
+    expect((await readError(response)).type).toBe('overloaded_error');
+    await app.waitUntilSettled();
   });
 
   test('has none of the headers that speak of the operator’s own priority', async () => {
@@ -127,7 +128,7 @@ describe.each(WAYS)('an answer %s', (_, way) => {
     const response = await app.post('/v1/messages', asking(way));
     expect([...response.headers.keys()].filter((name) => name.includes('priority'))).toEqual([]);
     await response.text();
-    await app.settled();
+    await app.waitUntilSettled();
   });
 
   test.each([
@@ -138,8 +139,8 @@ describe.each(WAYS)('an answer %s', (_, way) => {
     const app = edge(() => Response.json(body, { status: 403 }));
     const response = await app.post('/v1/messages', asking(way));
     expect(response.status).toBe(403);
-    expect(await errorOf(response)).toMatchObject({ type: 'permission_error', message });
-    await app.settled();
+    expect(await readError(response)).toMatchObject({ type: 'permission_error', message });
+    await app.waitUntilSettled();
     expect(app.log[0]).toMatchObject({ status: 403 });
     expect(app.log[0]?.error_type).not.toBe('upstream_auth');
   });
@@ -155,22 +156,22 @@ describe.each(WAYS)('an answer %s', (_, way) => {
   ])('of 403 about the deployment is the operator’s alone: %s, %s', async (type, message) => {
     const refusal = () => Response.json({ type: 'error', error: { type, message } }, { status: 403 });
     // In development the caller is the operator.
-    const app = edge(refusal, DEPLOYED);
-    const response = await app.post('/v1/messages', asking(way), bearer(await tokenOf('somebody')));
+    const app = edge(refusal, DEPLOYED_VARS);
+    const response = await app.post('/v1/messages', asking(way), bearerHeader(await createToken('somebody')));
     expect(response.status).toBe(500);
-    const told = await errorOf(response);
+    const told = await readError(response);
     if (message !== '') expect(told.message).not.toContain(message);
-    await app.settled();
+    await app.waitUntilSettled();
     expect(app.log[0]?.error_type).toBe('upstream_auth');
   });
 
   test('to "stream": null is no stream, on both routes', async () => {
     for (const path of ['/messages', '/v1/messages']) {
-      const app = edge((stream) => (stream === true ? sse(bodyOf([TEXT_STREAM])) : Response.json(MESSAGE)));
+      const app = edge((stream) => (stream === true ? sseResponse(createBody([TEXT_STREAM])) : Response.json(MESSAGE)));
       const response = await app.post(path, { ...asking(way), stream: null });
       expect(response.status).toBe(200);
       expect(await response.json()).toMatchObject({ type: 'message', stop_reason: 'end_turn' });
-      await app.settled();
+      await app.waitUntilSettled();
     }
   });
 });

@@ -1,11 +1,11 @@
 // In workerd: requests, answers and objects are the runtime's.
 import { expect, onTestFinished, test, vi } from 'vitest';
 import { MINUTE_MS } from '#edge/kit/async/durations.ts';
-import { type Sent, type TestApp, testApp } from '#test/support/app.ts';
-import { passTime } from '#test/support/calendar.ts';
-import { conversationsReach, simulate } from '#test/support/conversations.ts';
-import { rounds } from '#test/support/rounds.ts';
-import { event, start, TEXT_BEGINS, textDelta } from '#test/support/wire.ts';
+import { createTestApp, type SentRequest, type TestApp } from '#test/support/app.ts';
+import { advanceClock } from '#test/support/calendar.ts';
+import { installSimulator, setConversationUpstream } from '#test/support/conversations.ts';
+import { messageStart, sseEvent, TEXT_BLOCK_START, textDelta } from '#test/support/wire.ts';
+import { yieldToEventLoop } from '#test/support/yield-to-event-loop.ts';
 
 const ASK = {
   model: 'claude-opus-5-5',
@@ -14,7 +14,7 @@ const ASK = {
 };
 /** Its hold is so large that a whole answer rides. */
 const LIMITED = { STREAM_IDLE_MS: '6000000', DEFAULT_LIMITS: '{"usd_per_day":1000000}', UPSTREAM_MAX_RETRIES: '0' };
-const PING = event('ping', {});
+const PING = sseEvent('ping', {});
 /** So much time passes with each piece. */
 const PIECE_MS = MINUTE_MS;
 const MOST_PIECES = 400;
@@ -25,7 +25,7 @@ const hastened = new Set<unknown>();
 /** Waits for the timers that are to come now: each of them looks at the clock before the next piece does. */
 async function timersHaveCome(): Promise<void> {
   const due = [...hastened];
-  do await rounds();
+  do await yieldToEventLoop();
   while (due.some((timer) => hastened.has(timer)));
 }
 
@@ -43,7 +43,7 @@ function pinging(begun: string, piece: string, signal: AbortSignal | undefined) 
       await timersHaveCome();
       if (signal?.aborted) return;
       pieces += 1;
-      passTime(PIECE_MS);
+      advanceClock(PIECE_MS);
       if (pieces > MOST_PIECES) controller.close();
       else controller.enqueue(encoder.encode(piece));
     },
@@ -78,14 +78,14 @@ function hasten(which: (ms: number) => boolean): void {
 }
 
 async function rowOf(app: TestApp): Promise<{ status: string; estimated: boolean; held_usd?: number } | undefined> {
-  await app.settled();
+  await app.waitUntilSettled();
   const { data } = (await (await app.fetch('/usage/requests')).json()) as {
     data: { status: string; estimated: boolean }[];
   };
   return data[0];
 }
 
-const BEGUN = start() + TEXT_BEGINS + textDelta('Hello there. ');
+const BEGUN = messageStart() + TEXT_BLOCK_START + textDelta('Hello there. ');
 const JSON_BEGUN = '{"type":"message","content":[';
 
 test.each([
@@ -111,9 +111,9 @@ test.each([
       made = pinging(begun, piece, signal);
       return new Response(made.body, { headers: { 'content-type': type } });
     };
-    const app = testApp((sent: Sent) => answer(sent.signal), LIMITED);
-    simulate(LIMITED);
-    conversationsReach(async (_, init) => answer(init.signal));
+    const app = createTestApp((sent: SentRequest) => answer(sent.signal), LIMITED);
+    installSimulator(LIMITED);
+    setConversationUpstream(async (_, init) => answer(init.signal));
     const response = await app.post('/v1/messages', { ...ASK, ...more });
     const text = await response.text();
     expect(text).toMatch(/fell silent|did not answer in time/);
@@ -130,7 +130,7 @@ test.each([
 test('a count of which only white space comes is given up after 20 s in all', async () => {
   hasten((ms) => ms === 20_000);
   let signal: AbortSignal | undefined;
-  const app = testApp(({ signal: given }: Sent) => {
+  const app = createTestApp(({ signal: given }: SentRequest) => {
     signal = given;
     return new Response(pinging('', ' ', given).body, { headers: { 'content-type': 'application/json' } });
   }, LIMITED);

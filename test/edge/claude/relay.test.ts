@@ -2,12 +2,12 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { utf8 } from '#edge/kit/http/bytes.ts';
 import { TEXT_STREAM } from '#test/fixtures/streams.ts';
-import { bodyOf, errorOf, type Sent, TEST_KEY, type TestApp, testApp } from '#test/support/app.ts';
-import { passTime, stopClock } from '#test/support/calendar.ts';
-import { rounds } from '#test/support/rounds.ts';
-import { runs, tryAsyncCases } from '#test/support/runs.ts';
-import { bearer, DEPLOYED, tokenOf } from '#test/support/tokens.ts';
-import { worksOf } from '#test/support/webhooks.ts';
+import { createBody, createTestApp, readError, type SentRequest, TEST_KEY, type TestApp } from '#test/support/app.ts';
+import { advanceClock, stopClock } from '#test/support/calendar.ts';
+import { caseCount, tryAsyncCases } from '#test/support/property-cases.ts';
+import { bearerHeader, createToken, DEPLOYED_VARS } from '#test/support/tokens.ts';
+import { createWebhookWorks } from '#test/support/webhooks.ts';
+import { yieldToEventLoop } from '#test/support/yield-to-event-loop.ts';
 
 const MESSAGE = {
   id: 'msg_01',
@@ -34,15 +34,15 @@ const error = (type: string, message: string) => ({
 });
 
 const once = (answer: () => Response, vars?: Record<string, string>) =>
-  testApp(answer, { UPSTREAM_MAX_RETRIES: '0', ...vars });
+  createTestApp(answer, { UPSTREAM_MAX_RETRIES: '0', ...vars });
 
 async function only(app: TestApp): Promise<Record<string, unknown>> {
-  await app.settled();
+  await app.waitUntilSettled();
   expect(app.log).toHaveLength(1);
   return app.log[0] ?? {};
 }
 
-function lastSent(app: TestApp): Sent {
+function lastSent(app: TestApp): SentRequest {
   const sent = app.sent.at(-1);
   if (!sent) throw new Error('nothing was sent');
   return sent;
@@ -100,9 +100,9 @@ const bodies = (model: string, stream: string | undefined) =>
     .chain((members) => fc.shuffledSubarray(members, { minLength: members.length }));
 
 test('a body in which nothing must change goes up byte for byte, whatever is in it', async () => {
-  const app = testApp(() => json(MESSAGE));
+  const app = createTestApp(() => json(MESSAGE));
   await tryAsyncCases(
-    runs(300),
+    caseCount(300),
     fc.oneof(
       fc.tuple(fc.constant('/v1/messages'), bodies('claude-x', undefined)),
       fc.tuple(fc.constant('/messages'), bodies('claude-x', 'false')),
@@ -116,8 +116,8 @@ test('a body in which nothing must change goes up byte for byte, whatever is in 
 });
 
 test('on /messages a stream is asked for where the caller says nothing, and not one other byte changes', async () => {
-  const app = testApp(() => json(MESSAGE));
-  await tryAsyncCases(runs(200), bodies('claude-x', undefined), async (members) => {
+  const app = createTestApp(() => json(MESSAGE));
+  await tryAsyncCases(caseCount(200), bodies('claude-x', undefined), async (members) => {
     const text = write(members);
     expect((await app.post('/messages', text)).status).toBe(200);
     expect(lastSent(app).text).toBe(`{"stream":true,${text.slice(1)}`);
@@ -125,9 +125,9 @@ test('on /messages a stream is asked for where the caller says nothing, and not 
 });
 
 test('an alias is replaced at its place alone', async () => {
-  const app = testApp(() => json(MESSAGE), { MODEL_ALIASES: '{"fast":"claude-\\"new\\""}' });
+  const app = createTestApp(() => json(MESSAGE), { MODEL_ALIASES: '{"fast":"claude-\\"new\\""}' });
   await tryAsyncCases(
-    runs(200),
+    caseCount(200),
     bodies('fast', 'false'),
     fc.constantFrom('/messages', '/v1/messages', '/count-tokens'),
     async (members, path) => {
@@ -140,7 +140,7 @@ test('an alias is replaced at its place alone', async () => {
 });
 
 test('of a repeated key only the last goes up, since only it was judged', async () => {
-  const app = testApp(() => json(MESSAGE));
+  const app = createTestApp(() => json(MESSAGE));
   const rest = '"max_tokens":1,"messages":[{"role":"user","content":"Hi"}]';
   for (const [body, expected] of [
     [`{"model":"dear", ${rest}, "model":"cheap"}`, `{${rest}, "model":"cheap"}`],
@@ -154,7 +154,7 @@ test('of a repeated key only the last goes up, since only it was judged', async 
 });
 
 test('unknown headers, betas, versions and the query go up, the caller’s credential does not', async () => {
-  const app = testApp(() => json(MESSAGE));
+  const app = createTestApp(() => json(MESSAGE));
   const headers = {
     'anthropic-version': '2099-01-01',
     'anthropic-beta': 'of-the-future-2099-01-01,other',
@@ -184,7 +184,7 @@ test('unknown headers, betas, versions and the query go up, the caller’s crede
 
 test('a whole answer comes down as it came, with both ids, and its usage in the log', async () => {
   const text = `{ "type":"message","odd": 1e0, ${JSON.stringify(MESSAGE).slice(1)}`;
-  const app = testApp(
+  const app = createTestApp(
     () =>
       new Response(text, {
         headers: { 'request-id': 'req_upstream', 'x-new': 'y', 'content-type': 'application/json' },
@@ -211,8 +211,8 @@ test('a whole answer comes down as it came, with both ids, and its usage in the 
 });
 
 test('a stream comes down byte for byte, with the headers that keep proxies from holding it', async () => {
-  const app = testApp(() =>
-    sse(bodyOf([TEXT_STREAM]), { 'cache-control': 'max-age=60', 'anthropic-ratelimit-requests-limit': '9' }),
+  const app = createTestApp(() =>
+    sse(createBody([TEXT_STREAM]), { 'cache-control': 'max-age=60', 'anthropic-ratelimit-requests-limit': '9' }),
   );
   const response = await app.post('/messages', REQUEST);
   expect(Object.fromEntries(response.headers)).toMatchObject({
@@ -236,7 +236,7 @@ test('a stream comes down byte for byte, with the headers that keep proxies from
 
 test('a stream that ends without the API’s own end was cut, however cleanly it closed', async () => {
   for (const end of ['end', 'cut'] as const) {
-    const app = testApp(() => sse(bodyOf([TEXT_STREAM.slice(0, 700)], end)));
+    const app = createTestApp(() => sse(createBody([TEXT_STREAM.slice(0, 700)], end)));
     const response = await app.post('/messages', REQUEST);
     const text = await response.text();
     expect(text).toContain('\nevent: error\ndata: {"type":"error","error":{"type":"api_error"');
@@ -248,7 +248,7 @@ test('a stream that ends without the API’s own end was cut, however cleanly it
 
 test('an error event of the API’s own is the end: nothing is added', async () => {
   const stream = `${TEXT_STREAM.slice(0, TEXT_STREAM.indexOf('\n\n') + 2)}event: error\ndata: ${JSON.stringify(error('overloaded_error', 'Overloaded'))}\n\n`;
-  const app = testApp(() => sse(bodyOf([stream])));
+  const app = createTestApp(() => sse(createBody([stream])));
   expect(await (await app.post('/messages', REQUEST)).text()).toBe(stream);
   expect(await only(app)).toMatchObject({ error_type: 'overloaded_error' });
 });
@@ -256,16 +256,16 @@ test('an error event of the API’s own is the end: nothing is added', async () 
 test('an answer that is not a stream is whole or it is a 500: a cut JSON body would look complete', async () => {
   const text = JSON.stringify(MESSAGE);
   for (const [body, error_type] of [
-    [() => bodyOf([text.slice(0, 50)], 'cut'), 'upstream_cut'],
-    [() => bodyOf([text.slice(0, 50)]), 'upstream_cut'],
-    [() => bodyOf([text], 'cut'), 'upstream_cut'],
-    [() => bodyOf([]), 'upstream_no_answer'],
-    [() => bodyOf(['<html>welcome</html>']), 'upstream_no_answer'],
+    [() => createBody([text.slice(0, 50)], 'cut'), 'upstream_cut'],
+    [() => createBody([text.slice(0, 50)]), 'upstream_cut'],
+    [() => createBody([text], 'cut'), 'upstream_cut'],
+    [() => createBody([]), 'upstream_no_answer'],
+    [() => createBody(['<html>welcome</html>']), 'upstream_no_answer'],
   ] as const) {
     const app = once(() => new Response(body(), { headers: { 'content-type': 'application/json' } }));
     const response = await app.post('/v1/messages', REQUEST);
     expect(response.status).toBe(500);
-    expect(await errorOf(response)).toMatchObject({ type: 'api_error' });
+    expect(await readError(response)).toMatchObject({ type: 'api_error' });
     expect(await only(app)).toMatchObject({ status: 500, error_type });
   }
 });
@@ -274,18 +274,18 @@ test.each([401, 402, 403])(
   'the upstream’s %i is the operator’s trouble: a 500 that says nothing of it',
   async (status) => {
     // The operator is told by an alert, whose work has a line of its own.
-    worksOf();
-    const app = testApp(
+    createWebhookWorks();
+    const app = createTestApp(
       () =>
         json(error('authentication_error', `invalid key ${TEST_KEY} of Secret Org`), status, { 'x-org': 'Secret Org' }),
       // In development the caller is the operator.
-      DEPLOYED,
+      DEPLOYED_VARS,
     );
-    const response = await app.post('/messages', REQUEST, bearer(await tokenOf('somebody')));
+    const response = await app.post('/messages', REQUEST, bearerHeader(await createToken('somebody')));
     expect(response.status).toBe(500);
     expect(response.headers.get('x-should-retry')).toBe('false');
     expect(JSON.stringify([...response.headers])).not.toContain('Secret');
-    const told = await errorOf(response);
+    const told = await readError(response);
     expect(told.type).toBe('api_error');
     expect(told.message).not.toMatch(/Secret|sk-ant|invalid key/);
     const line = await only(app);
@@ -298,11 +298,11 @@ test.each([401, 402, 403])(
 );
 
 test.each([301, 302, 307, 308])('a redirect (%i) is not followed with the key, and not shown', async (status) => {
-  const app = testApp(() => new Response(null, { status, headers: { location: 'https://evil.test/' } }));
+  const app = createTestApp(() => new Response(null, { status, headers: { location: 'https://evil.test/' } }));
   const response = await app.post('/messages', REQUEST);
   expect(response.status).toBe(500);
   expect(response.headers.has('location')).toBe(false);
-  expect(await errorOf(response)).toMatchObject({ type: 'api_error' });
+  expect(await readError(response)).toMatchObject({ type: 'api_error' });
   expect(app.sent).toHaveLength(1);
   expect(await only(app)).toMatchObject({ error_type: 'upstream_redirect' });
 });
@@ -310,7 +310,7 @@ test.each([301, 302, 307, 308])('a redirect (%i) is not followed with the key, a
 test.each([400, 404, 413])('the upstream’s %i comes down word for word', async (status) => {
   const text =
     '{ "type":"error", "error":{"type":"invalid_request_error","message":"prompt is too long: 9 tokens > 8 maximum","details":{"x":1e0}} }';
-  const app = testApp(
+  const app = createTestApp(
     () => new Response(text, { status, headers: { 'content-type': 'application/json', 'request-id': 'req_upstream' } }),
   );
   for (const path of ['/messages', '/count-tokens']) {
@@ -335,13 +335,13 @@ test.each([
   const response = await app.post('/messages', REQUEST);
   expect(response.status).toBe(status);
   expect(response.headers.get('content-type')).toMatch(/^application\/json/);
-  const told = await errorOf(response);
+  const told = await readError(response);
   expect(told.type).toBe(type);
   expect(told.message).not.toContain('nginx');
 });
 
 test('a 429 says that the upstream limited it, and keeps the time to wait', async () => {
-  const app = testApp(() =>
+  const app = createTestApp(() =>
     json(error('rate_limit_error', 'slow down'), 429, {
       'retry-after': '60',
       'anthropic-ratelimit-requests-remaining': '0',
@@ -362,12 +362,12 @@ test('an upstream that cannot be reached is a 500, and its reason is in the log 
   });
   const response = await app.post('/messages', REQUEST);
   expect(response.status).toBe(500);
-  expect((await errorOf(response)).message).not.toContain('secret-host');
+  expect((await readError(response)).message).not.toContain('secret-host');
   expect(await only(app)).toMatchObject({ error_type: expect.stringContaining('ENOTFOUND') });
 });
 
 test('a count says what it means', async () => {
-  const app = testApp(() => json({ input_tokens: 200_001, of_the_future: 1 }));
+  const app = createTestApp(() => json({ input_tokens: 200_001, of_the_future: 1 }));
   const body = { model: 'claude-haiku-4-5', messages: REQUEST.messages };
   for (const path of ['/count-tokens', '/v1/messages/count_tokens']) {
     const response = await app.post(path, body);
@@ -385,7 +385,9 @@ test('a count says what it means', async () => {
 });
 
 test('a model that retires soon is announced on each answer, streaming or not', async () => {
-  const app = testApp(({ text }) => (text.includes('"stream":true') ? sse(bodyOf([TEXT_STREAM])) : json(MESSAGE)));
+  const app = createTestApp(({ text }) =>
+    text.includes('"stream":true') ? sse(createBody([TEXT_STREAM])) : json(MESSAGE),
+  );
   for (const path of ['/messages', '/v1/messages']) {
     const response = await app.post(path, { ...REQUEST, model: 'claude-sonnet-4-5' });
     expect(response.headers.get('sluice-model-retires')).toBe('2026-11-30T00:00:00Z');
@@ -411,7 +413,7 @@ test('what stands in the place of `fetch` may answer with a transform stream of 
     const text = await (await app.post('/messages', REQUEST)).text();
     expect(text.slice(0, TEXT_STREAM.length)).toBe(TEXT_STREAM);
     expect(text.slice(TEXT_STREAM.length)).toMatch(/^: sluice-cost-usd=/);
-    await app.settled();
+    await app.waitUntilSettled();
   }
 });
 
@@ -420,7 +422,7 @@ test('a stream that goes on is not silent, however short a silence counts as a c
   const pieces = TEXT_STREAM.split(/(?<=\n\n)/);
   const [first = '', ...following] = pieces;
   /** @returns a body of the network's: an abort breaks it off. */
-  const slowBody = ({ signal }: Sent) => {
+  const slowBody = ({ signal }: SentRequest) => {
     const { readable, writable } = new TransformStream<Uint8Array, Uint8Array>();
     const write = async () => {
       const writer = writable.getWriter();
@@ -432,8 +434,8 @@ test('a stream that goes on is not silent, however short a silence counts as a c
         isOver = true;
       }, 3 * SILENT_MS);
       while (!isOver) {
-        await rounds();
-        passTime(SILENT_MS / 8);
+        await yieldToEventLoop();
+        advanceClock(SILENT_MS / 8);
         await writer.write(utf8(': still here\n\n'));
       }
       await writer.write(utf8(following.join('')));
@@ -445,6 +447,6 @@ test('a stream that goes on is not silent, however short a silence counts as a c
   };
   // A busy machine may be silent itself for so long.
   stopClock();
-  const app = testApp(slowBody, { UPSTREAM_MAX_RETRIES: '0', STREAM_IDLE_MS: String(SILENT_MS) });
+  const app = createTestApp(slowBody, { UPSTREAM_MAX_RETRIES: '0', STREAM_IDLE_MS: String(SILENT_MS) });
   expect(await (await app.post('/messages', REQUEST)).text()).not.toContain('event: error');
 });

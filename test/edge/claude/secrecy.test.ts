@@ -7,11 +7,11 @@ import { type Fetch, upstreamOf } from '#edge/claude/upstream.ts';
 import { type Settings, settingsOf } from '#edge/config/settings.ts';
 import { Conversation } from '#edge/conversations/object/conversation.ts';
 import { utf8 } from '#edge/kit/http/bytes.ts';
-import { bodyOf, testApp } from '#test/support/app.ts';
-import { passTime } from '#test/support/calendar.ts';
-import { rounds } from '#test/support/rounds.ts';
-import { runs, tryAsyncCases } from '#test/support/runs.ts';
-import { PING, sse, start } from '#test/support/wire.ts';
+import { createBody, createTestApp } from '#test/support/app.ts';
+import { advanceClock } from '#test/support/calendar.ts';
+import { caseCount, tryAsyncCases } from '#test/support/property-cases.ts';
+import { messageStart, PING, sseResponse } from '#test/support/wire.ts';
+import { yieldToEventLoop } from '#test/support/yield-to-event-loop.ts';
 
 const MODEL = 'claude-opus-5-5';
 const ASK = { model: MODEL, max_tokens: 50, messages: [{ role: 'user', content: 'Hi' }] };
@@ -24,9 +24,9 @@ const ECHOES: Record<string, (said: string) => Response | Promise<Response>> = {
   'a missing model': (said) => refused(404, said),
   'a page': (said) => new Response(`<html>${said}</html>`, { status: 502, headers: { 'content-type': 'text/html' } }),
   'an error with the status of a success': (said) => Response.json(error(said)),
-  'a stream that begins with an error': (said) => sse(bodyOf([errorEvent(said)])),
+  'a stream that begins with an error': (said) => sseResponse(createBody([errorEvent(said)])),
   'a stream whose pieces split the secret in its first event': (said) =>
-    sse(bodyOf(errorEvent(said).match(/.{1,9}/gs) ?? [])),
+    sseResponse(createBody(errorEvent(said).match(/.{1,9}/gs) ?? [])),
   'a stream with an error after a ping': (said) => inTime([PING, errorEvent(said)]),
   'a stream with an error after a comment, in pieces': (said) =>
     inTime([': wait\n\n', ...(errorEvent(said).match(/.{1,40}/gs) ?? [])]),
@@ -36,7 +36,7 @@ const ECHOES: Record<string, (said: string) => Response | Promise<Response>> = {
   'a failure of the network': (said) => Promise.reject(new TypeError(`cannot send ${said}`)),
 };
 
-const OPENING = start();
+const OPENING = messageStart();
 const errorEvent = (said: string) => `event: error\ndata: ${JSON.stringify(error(said))}\n\n`;
 
 /** @returns a stream that comes in these pieces, with so many milliseconds between them */
@@ -45,13 +45,13 @@ function inTime(pieces: readonly string[], ms = 0): Response {
     async start(controller) {
       for (const piece of pieces) {
         controller.enqueue(utf8(piece));
-        passTime(ms);
-        await rounds();
+        advanceClock(ms);
+        await yieldToEventLoop();
       }
       controller.close();
     },
   });
-  return sse(body);
+  return sseResponse(body);
 }
 
 const error = (message: string) => ({ type: 'error', error: { type: 'invalid_request_error', message } });
@@ -77,7 +77,7 @@ const signing = fc
   .tuple(secretText('ABCXYZ0189', 16), secretText('ABCxyz0189/+=', 16), fc.option(secretText('ABCxyz0189/+=', 8)))
   .map(([id, key, session]) => [id, key, ...(session === null ? [] : [session])].join(':'));
 
-const WAYS: ((app: ReturnType<typeof testApp>) => Promise<Response>)[] = [
+const WAYS: ((app: ReturnType<typeof createTestApp>) => Promise<Response>)[] = [
   (app) => app.post('/v1/messages', ASK),
   (app) => app.post('/messages', ASK),
   (app) => app.post('/messages', { ...ASK, conversation: `c${Math.random()}` }),
@@ -89,7 +89,7 @@ const WAYS: ((app: ReturnType<typeof testApp>) => Promise<Response>)[] = [
 /** Makes both the Worker and its conversations go up by the same function. */
 function edge(vars: Record<string, string>, answer: (headers: Headers, url: string) => Response | Promise<Response>) {
   const settings = { UPSTREAM: '', ANTHROPIC_API_KEY: '', UPSTREAM_MAX_RETRIES: '0', ...vars };
-  const app = testApp(({ headers, url }) => answer(headers, url.href), settings);
+  const app = createTestApp(({ headers, url }) => answer(headers, url.href), settings);
   const parsed = settingsOf({ ...settings }, true);
   const inside = Conversation.prototype as unknown as { settings(): Settings; upstream(): unknown };
   const fetch: Fetch = async (url, init) => await answer(new Headers(init.headers), url);
@@ -103,7 +103,7 @@ const nth = { deployments: 0 };
 test('no secret of an upstream stands in an answer or in the log, whatever an upstream repeats of what it was sent', async () => {
   const failures = vi.spyOn(console, 'error').mockImplementation(() => undefined);
   await tryAsyncCases(
-    runs(600),
+    caseCount(600),
     fc.constantFrom('one', 'UPSTREAMS'),
     fc.tuple(
       apiKey,
@@ -136,7 +136,7 @@ test('no secret of an upstream stands in an answer or in the log, whatever an up
       );
       const response = await way(app);
       const text = await response.text();
-      await app.settled();
+      await app.waitUntilSettled();
       const told = [
         text,
         JSON.stringify([...response.headers]),

@@ -4,14 +4,14 @@ import 'cloudflare:workers';
 import fc from 'fast-check';
 import { beforeEach, expect, onTestFinished, test, vi } from 'vitest';
 import { UpstreamFailure } from '#edge/claude/failure.ts';
-import { waitBeforeRetry } from '#edge/claude/retry.ts';
+import { retryWaitMsOf } from '#edge/claude/retry.ts';
 import { send } from '#edge/claude/send.ts';
 import type { Payment, SendProgress } from '#edge/claude/send-request.ts';
 import { type Fetch, upstreamOf } from '#edge/claude/upstream.ts';
 import { settingsOf } from '#edge/config/settings.ts';
-import { passTime, stopClock } from '#test/support/calendar.ts';
-import { tryCases } from '#test/support/runs.ts';
-import { DEPLOYED } from '#test/support/tokens.ts';
+import { advanceClock, stopClock } from '#test/support/calendar.ts';
+import { tryCases } from '#test/support/property-cases.ts';
+import { DEPLOYED_VARS } from '#test/support/tokens.ts';
 
 // How soon something fails says whether it has run: a busy machine must not.
 beforeEach(stopClock);
@@ -30,7 +30,7 @@ async function sendTo(
   answers: readonly (Response | (() => Promise<Response>))[],
   { maxRetries = 2, timeoutMs = 5_000, controller = new AbortController(), payment }: Circumstances = {},
 ) {
-  const course: SendProgress = { sentAt: undefined };
+  const progress: SendProgress = { sentAt: undefined };
   const calls: { url: string; init: RequestInit }[] = [];
   const fetch: Fetch = async (url, init) => {
     const answer = answers[Math.min(calls.length, answers.length - 1)];
@@ -39,27 +39,27 @@ async function sendTo(
     return typeof answer === 'function' ? answer() : answer.clone();
   };
   const started = Date.now();
-  const upstream = { baseURL: 'https://upstream.test', apiKey: 'key', fetch, simulated: false };
+  const upstream = { baseURL: 'https://upstream.test', apiKey: 'key', fetch, isSimulated: false };
   const request = { method: 'POST', path: '/v1/messages?beta=true', headers: { 'x-a': 'b' }, body: () => '{}' };
   let response: Response | undefined;
   let error: unknown;
   try {
-    response = await send(upstream, request, { maxRetries, timeoutMs, controller, course, payment });
+    response = await send(upstream, request, { maxRetries, timeoutMs, controller, progress: progress, payment });
   } catch (thrown) {
     error = thrown;
   }
-  return { response, error, calls, course, ms: Date.now() - started };
+  return { response, error, calls, progress, ms: Date.now() - started };
 }
 
 const failing = () => Promise.reject(new TypeError('connection refused'));
 /** Answers later than anything answers that has not worked on a request. */
 const answeringLate = (answer: Response) => async () => {
-  passTime(80);
+  advanceClock(80);
   return answer.clone();
 };
 /** Fails later than a connection is refused. */
 const failingLate = (words: string) => async () => {
-  passTime(80);
+  advanceClock(80);
   throw new TypeError(words);
 };
 const hanging = (signal: AbortSignal) => () =>
@@ -73,7 +73,7 @@ test('the backoff doubles from half a second to eight, less at most a quarter by
   tryCases(100, fc.nat(20), fc.double({ min: 0, max: 1, maxExcluded: true, noNaN: true }), (attempt, random) => {
     const most = Math.min(0.5 * 2 ** attempt, 8) * 1_000;
     for (const failed of [undefined, answer(500), answer(529), answer(408), answer(409)]) {
-      const wait = waitBeforeRetry(failed, attempt, undefined, () => random);
+      const wait = retryWaitMsOf(failed, attempt, undefined, () => random);
       expect(wait).toBeCloseTo(most * (1 - random / 4), 6);
     }
   });
@@ -81,20 +81,20 @@ test('the backoff doubles from half a second to eight, less at most a quarter by
 
 test('408, 409 and 5xx are tried again, other statuses are not, and 429 only when told when', () => {
   for (let status = 200; status < 600; status += 1) {
-    const retried = waitBeforeRetry(answer(status), 0) !== undefined;
+    const retried = retryWaitMsOf(answer(status), 0) !== undefined;
     expect(retried, String(status)).toBe(status === 408 || status === 409 || status >= 500);
   }
-  expect(waitBeforeRetry(answer(429, { 'retry-after': '1' }), 0)).toBe(1_000);
+  expect(retryWaitMsOf(answer(429, { 'retry-after': '1' }), 0)).toBe(1_000);
 });
 
 test('x-should-retry has the last word on any failure, and none on an answer', () => {
   for (const status of [400, 404, 408, 429, 500, 529]) {
-    expect(waitBeforeRetry(answer(status, { 'x-should-retry': 'false', 'retry-after': '1' }), 0)).toBeUndefined();
-    expect(waitBeforeRetry(answer(status, { 'x-should-retry': 'true' }), 0)).toBeGreaterThan(0);
-    expect(waitBeforeRetry(answer(status, { 'x-should-retry': 'true', 'retry-after': '11' }), 0)).toBeUndefined();
+    expect(retryWaitMsOf(answer(status, { 'x-should-retry': 'false', 'retry-after': '1' }), 0)).toBeUndefined();
+    expect(retryWaitMsOf(answer(status, { 'x-should-retry': 'true' }), 0)).toBeGreaterThan(0);
+    expect(retryWaitMsOf(answer(status, { 'x-should-retry': 'true', 'retry-after': '11' }), 0)).toBeUndefined();
   }
   for (const status of [200, 204, 301]) {
-    expect(waitBeforeRetry(answer(status, { 'x-should-retry': 'true' }), 0)).toBeUndefined();
+    expect(retryWaitMsOf(answer(status, { 'x-should-retry': 'true' }), 0)).toBeUndefined();
   }
 });
 
@@ -102,28 +102,28 @@ test('retry-after is read as milliseconds, seconds or a date, and a long one is 
   tryCases(100, fc.nat(20_000), (ms) => {
     const seconds = Math.round(ms / 1_000);
     const expected = (asked: number) => (asked > LONGEST_WAIT_MS ? undefined : asked);
-    expect(waitBeforeRetry(answer(529, { 'retry-after-ms': String(ms) }), 0)).toBe(expected(ms));
-    expect(waitBeforeRetry(answer(529, { 'retry-after': String(seconds) }), 0)).toBe(expected(seconds * 1_000));
+    expect(retryWaitMsOf(answer(529, { 'retry-after-ms': String(ms) }), 0)).toBe(expected(ms));
+    expect(retryWaitMsOf(answer(529, { 'retry-after': String(seconds) }), 0)).toBe(expected(seconds * 1_000));
     // The finer of the two counts.
     const both = { 'retry-after-ms': String(ms), 'retry-after': '3' };
-    expect(waitBeforeRetry(answer(429, both), 0)).toBe(expected(ms));
+    expect(retryWaitMsOf(answer(429, both), 0)).toBe(expected(ms));
   });
   const date = (ms: number) => ({ 'retry-after': new Date(Date.now() + ms).toUTCString() });
-  const wait = waitBeforeRetry(answer(429, date(5_000)), 0) ?? 0;
+  const wait = retryWaitMsOf(answer(429, date(5_000)), 0) ?? 0;
   expect(wait).toBeGreaterThan(3_000);
   expect(wait).toBeLessThanOrEqual(5_000);
-  expect(waitBeforeRetry(answer(429, date(60_000)), 0)).toBeUndefined();
-  expect(waitBeforeRetry(answer(429, date(-60_000)), 0)).toBe(0);
+  expect(retryWaitMsOf(answer(429, date(60_000)), 0)).toBeUndefined();
+  expect(retryWaitMsOf(answer(429, date(-60_000)), 0)).toBe(0);
 });
 
 test('a retry-after that says nothing is as good as none', () => {
   for (const value of ['', ' ', 'soon', '-5', 'NaN']) {
-    expect(waitBeforeRetry(answer(429, { 'retry-after': value }), 0), value).toBeUndefined();
+    expect(retryWaitMsOf(answer(429, { 'retry-after': value }), 0), value).toBeUndefined();
     expect(
-      waitBeforeRetry(answer(503, { 'retry-after': value }), 0, undefined, () => 0),
+      retryWaitMsOf(answer(503, { 'retry-after': value }), 0, undefined, () => 0),
       value,
     ).toBe(500);
-    expect(waitBeforeRetry(answer(429, { 'retry-after-ms': value, 'retry-after': '2' }), 0), value).toBe(2_000);
+    expect(retryWaitMsOf(answer(429, { 'retry-after-ms': value, 'retry-after': '2' }), 0), value).toBe(2_000);
   }
 });
 
@@ -199,30 +199,30 @@ test.each([408, 500, 502, 503, 504, 520, 522, 524, 529])(
   'a %i in the words of what stands before an upstream may have run: without a payment it is the answer',
   async (status) => {
     for (const body of ['<html>', '', '{"type":"message"}', 'null']) {
-      const { response, calls, course } = await sendTo([
+      const { response, calls, progress } = await sendTo([
         answeringLate(new Response(body, busyInit(status))),
         new Response('done'),
       ]);
       expect(calls).toHaveLength(1);
       expect(response?.status).toBe(status);
       expect(await response?.text()).toBe(body);
-      expect(course.sentAt).toBeTypeOf('number');
+      expect(progress.sentAt).toBeTypeOf('number');
     }
   },
 );
 
 test('a connection that breaks later than it is made may have run: without a payment it is the last', async () => {
-  const { error, calls, course } = await sendTo([failingLate('Network connection lost.'), new Response('done')]);
+  const { error, calls, progress } = await sendTo([failingLate('Network connection lost.'), new Response('done')]);
   expect(calls).toHaveLength(1);
   expect(error).toBeInstanceOf(UpstreamFailure);
   expect(error).toMatchObject({ end: 'cut', logged: 'upstream_unreachable: Network connection lost.' });
-  expect(course.sentAt).toBeTypeOf('number');
+  expect(progress.sentAt).toBeTypeOf('number');
 });
 
 test('a try that may have run is booked, and the next one is paid for before it goes up', async () => {
   const done: string[] = [];
   const payment: Payment = {
-    repeats: () => true,
+    canRepeat: () => true,
     settle: async () => void done.push('settled'),
     admit: async () => {
       done.push('admitted');
@@ -250,7 +250,7 @@ test('a try that may have run is booked, and the next one is paid for before it 
 
 test('where nothing is left to pay another try with, the failure at hand is the answer', async () => {
   const payment: Payment = {
-    repeats: () => true,
+    canRepeat: () => true,
     settle: async () => {},
     admit: () => Promise.reject(new Error('nothing left')),
   };
@@ -261,11 +261,11 @@ test('where nothing is left to pay another try with, the failure at hand is the 
   expect(broken.calls).toHaveLength(1);
   expect(broken.error).toMatchObject({ logged: 'upstream_unreachable: Network connection lost.' });
   // It is booked: nothing is running any more.
-  expect([page.course.sentAt, broken.course.sentAt]).toEqual([undefined, undefined]);
+  expect([page.progress.sentAt, broken.progress.sentAt]).toEqual([undefined, undefined]);
 });
 
 const LISTED = {
-  ...DEPLOYED,
+  ...DEPLOYED_VARS,
   UPSTREAM: '',
   ANTHROPIC_API_KEY: '',
   UPSTREAMS: JSON.stringify([{ name: 'east', kind: 'anthropic', base_url: 'https://east.waits.test' }]),
@@ -273,7 +273,7 @@ const LISTED = {
 };
 
 test.each([
-  ['the only upstream', { ...DEPLOYED, UPSTREAM: 'anthropic', ANTHROPIC_API_KEY: 'sk-ant-the-key' }],
+  ['the only upstream', { ...DEPLOYED_VARS, UPSTREAM: 'anthropic', ANTHROPIC_API_KEY: 'sk-ant-the-key' }],
   ['one of the list', LISTED],
 ])('a failed try at %s is settled by how long it ran, without the wait that follows', async (_, vars) => {
   vi.useFakeTimers();
@@ -285,15 +285,15 @@ test.each([
     vi.setSystemTime(Date.now() + 80);
     return answers.shift() ?? new Response('again');
   });
-  const course: SendProgress = { sentAt: undefined };
+  const progress: SendProgress = { sentAt: undefined };
   const settled: number[] = [];
   const payment: Payment = {
-    repeats: () => true,
-    settle: async () => void settled.push(Date.now() - (course.sentAt ?? Number.NaN)),
+    canRepeat: () => true,
+    settle: async () => void settled.push(Date.now() - (progress.sentAt ?? Number.NaN)),
     admit: async () => () => '{}',
   };
   const request = { method: 'POST', path: '/v1/messages', headers: {}, body: () => '{}' };
-  const options = { maxRetries: 1, timeoutMs: 20_000, controller: new AbortController(), course, payment };
+  const options = { maxRetries: 1, timeoutMs: 20_000, controller: new AbortController(), progress, payment };
   const sent = send(upstream, request, options);
   await vi.advanceTimersByTimeAsync(10_000);
   expect([await (await sent).text(), settled]).toEqual(['done', [80]]);

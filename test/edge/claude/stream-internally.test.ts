@@ -1,35 +1,37 @@
 /** Who rides, and what goes up once a stream was refused. In workerd. */
 import { describe, expect, test, vi } from 'vitest';
 import type { LedgerRow, QuotaReport } from '#edge/money/account/usage-answers.schema.ts';
-import { bodyOf, type Sent, type TestApp, testApp } from '#test/support/app.ts';
-import { bearer, DEPLOYED, tokenOf } from '#test/support/tokens.ts';
-import { apart, end, message, sse, start, textBlock } from '#test/support/wire.ts';
+import { createBody, createTestApp, type SentRequest, type TestApp } from '#test/support/app.ts';
+import { bearerHeader, createToken, DEPLOYED_VARS } from '#test/support/tokens.ts';
+import { messageEnd, messageStart, messageWith, splitEvents, sseResponse, textBlock } from '#test/support/wire.ts';
 
 const MODEL = 'claude-opus-5-5';
 const HAIKU = 'claude-haiku-5-5';
 const ASK = { model: MODEL, max_tokens: 4_096, messages: [{ role: 'user', content: 'What do you know about Paris?' }] };
 const LIMITED = { DEFAULT_LIMITS: '{"usd_per_day":1000000}' };
-const WHOLE = message({ content: [{ type: 'text', text: ' one two' }] });
+const WHOLE = messageWith({ content: [{ type: 'text', text: ' one two' }] });
 
-const EVENTS = apart(start() + textBlock([' one', ' two']) + end(undefined, { stop_reason: 'end_turn' }));
+const EVENTS = splitEvents(
+  messageStart() + textBlock([' one', ' two']) + messageEnd(undefined, { stop_reason: 'end_turn' }),
+);
 
 const isRidden = ({ text } = { text: '' }) => /"stream": ?true/.test(text);
-const askedOf = ({ text }: Sent) => JSON.parse(text) as { model: string; max_tokens: number };
-const answered = (sent: Sent, events: readonly string[] = EVENTS) =>
+const askedOf = ({ text }: SentRequest) => JSON.parse(text) as { model: string; max_tokens: number };
+const answered = (sent: SentRequest, events: readonly string[] = EVENTS) =>
   isRidden(sent)
-    ? sse(bodyOf(events), { 'request-id': 'req_up' })
+    ? sseResponse(createBody(events), { 'request-id': 'req_up' })
     : Response.json(WHOLE, { headers: { 'request-id': 'req_up' } });
 const refusal = (message: string, status = 400, type = 'invalid_request_error') =>
   Response.json({ type: 'error', error: { type, message } }, { status, headers: { 'request-id': 'req_up' } });
 /** Writes all that it may. */
-const written = (sent: Sent) => {
+const written = (sent: SentRequest) => {
   const { model, max_tokens } = askedOf(sent);
   const usage = { input_tokens: 100, output_tokens: max_tokens };
   return Response.json({ ...WHOLE, model, usage }, { headers: { 'request-id': 'req_up' } });
 };
 
 async function rowsOf(app: TestApp): Promise<LedgerRow[]> {
-  await app.settled();
+  await app.waitUntilSettled();
   return ((await (await app.fetch('/usage/requests?limit=1000')).json()) as { data: LedgerRow[] }).data;
 }
 
@@ -53,7 +55,7 @@ describe('what goes up whole after a refused stream', () => {
   test('is what the latest try was admitted for', async () => {
     const pass = slowBy(4_000);
     let calls = 0;
-    const app = testApp(
+    const app = createTestApp(
       (sent) => {
         calls += 1;
         if (calls > 1) return isRidden(sent) ? refusal('this gateway takes no stream') : written(sent);
@@ -71,7 +73,7 @@ describe('what goes up whole after a refused stream', () => {
   });
 
   test('is for the model that has stepped in, and twenty at once spend no more than the limit', async () => {
-    const app = testApp(
+    const app = createTestApp(
       (sent) => {
         if (!isRidden(sent)) return written(sent);
         return askedOf(sent).model === MODEL
@@ -93,7 +95,7 @@ describe('what goes up whole after a refused stream', () => {
   });
 
   test('is nothing where another upstream has answered: one answer is asked for', async () => {
-    const app = testApp(
+    const app = createTestApp(
       (sent) =>
         sent.url.host === 'a.example'
           ? refusal(`model ${MODEL} is not available for streaming`, 404, 'not_found_error')
@@ -115,11 +117,11 @@ describe('what goes up whole after a refused stream', () => {
 
 describe('a caller', () => {
   test('who makes an upstream refuse a stream changes it for nobody else', async () => {
-    const app = testApp(
+    const app = createTestApp(
       (sent) => (isRidden(sent) && sent.text.includes('odd') ? refusal('odd stream') : answered(sent)),
-      { ...DEPLOYED, ...LIMITED },
+      { ...DEPLOYED_VARS, ...LIMITED },
     );
-    const as = async (account: string) => bearer(await tokenOf(account));
+    const as = async (account: string) => bearerHeader(await createToken(account));
     const odd = { ...ASK, messages: [{ role: 'user', content: 'odd' }] };
     expect((await app.post('/v1/messages', odd, await as('mallory'))).status).toBe(200);
     for (const [account, rides] of [
@@ -129,34 +131,34 @@ describe('a caller', () => {
       await app.post('/v1/messages', ASK, await as(account));
       expect(isRidden(app.sent.at(-1)), account).toBe(rides);
     }
-    await app.settled();
+    await app.waitUntilSettled();
   });
 
   test.each(['code_execution_20260120', 'web_search_20260209', 'web_fetch_20260209'])(
     'who has %s does not ride: a stream may not tell its container',
     async (type) => {
-      const app = testApp((sent) => answered(sent), LIMITED);
+      const app = createTestApp((sent) => answered(sent), LIMITED);
       const tools = [{ type, name: type.replace(/_\d+$/, '') }];
       const whole = { ...ASK, max_tokens: 100_000, tools };
       expect((await app.post('/v1/messages', whole)).status).toBe(200);
       expect((await app.post('/v1/messages', { ...whole, tools: undefined })).status).toBe(200);
       expect(app.sent.map(isRidden)).toEqual([false, true]);
-      await app.settled();
+      await app.waitUntilSettled();
     },
   );
 
   test('who only warms the cache does not ride', async () => {
-    const app = testApp((sent) => answered(sent), LIMITED);
+    const app = createTestApp((sent) => answered(sent), LIMITED);
     const warm = { ...ASK, max_tokens: 0, messages: [{ role: 'user', content: 'x'.repeat(60_000) }] };
     expect((await app.post('/v1/messages', warm)).status).toBe(200);
     expect(app.sent.map(isRidden)).toEqual([false]);
-    await app.settled();
+    await app.waitUntilSettled();
   });
 });
 
 test('a proxy that gives up on what rides is booked by the clock, and not by the hold', async () => {
   const pass = slowBy(300);
-  const app = testApp(
+  const app = createTestApp(
     () => {
       pass();
       return new Response('<html>gateway timeout</html>', { status: 504, headers: { 'content-type': 'text/html' } });
@@ -180,9 +182,9 @@ test.each([
   ],
 ])('a stream %s is put together as any other', async (_, events) => {
   expect(events).not.toEqual(EVENTS);
-  const app = testApp((sent) => answered(sent, events), LIMITED);
+  const app = createTestApp((sent) => answered(sent, events), LIMITED);
   const response = await app.post('/v1/messages', ASK);
   expect(await response.json()).toEqual(WHOLE);
   expect(app.sent.map(isRidden)).toEqual([true]);
-  await app.settled();
+  await app.waitUntilSettled();
 });

@@ -4,18 +4,18 @@ import 'cloudflare:workers';
 import fc from 'fast-check';
 import { expect, test, vi } from 'vitest';
 import { SMALL_PIECE_BYTES, TEE_PIECE_BYTES } from '#edge/claude/relay/tee-reader.ts';
-import { readFirstPiece, relayStream, type StreamEnding } from '#edge/claude/stream.ts';
+import { readFirstBytes, relayStream, type StreamEnding } from '#edge/claude/stream.ts';
 import { UsageReader } from '#edge/claude/usage/usage-reader.ts';
 import { MINUTE_MS } from '#edge/kit/async/durations.ts';
 import { IdleTimeout } from '#edge/kit/async/idle-timeout.ts';
 import { utf8 } from '#edge/kit/http/bytes.ts';
-import { keepSecrets } from '#edge/kit/http/secrets.ts';
+import { registerSecrets } from '#edge/kit/http/secrets.ts';
 import { TEXT_STREAM } from '#test/fixtures/streams.ts';
-import { passTime } from '#test/support/calendar.ts';
-import { untilSo } from '#test/support/eventually.ts';
-import { rounds } from '#test/support/rounds.ts';
-import { runs, tryAsyncCases } from '#test/support/runs.ts';
+import { advanceClock } from '#test/support/calendar.ts';
+import { waitForCondition } from '#test/support/eventually.ts';
+import { caseCount, tryAsyncCases } from '#test/support/property-cases.ts';
 import { PING } from '#test/support/wire.ts';
+import { yieldToEventLoop } from '#test/support/yield-to-event-loop.ts';
 
 const KEY = 'sk-ant-nobody-may-see-this-key';
 const SERVICES = [
@@ -50,7 +50,7 @@ async function relayFrom(
     response,
     body,
     {
-      exchange: { seen: undefined, leave: async () => {}, over: new Promise<void>(() => {}) },
+      exchange: { reportSoFar: undefined, leave: async () => {}, finished: new Promise<void>(() => {}) },
       signal: new AbortController().signal,
       controller,
       watchdog,
@@ -92,14 +92,14 @@ async function relay(url: string, events: readonly string[], end: 'end' | 'cut' 
     {
       type: 'bytes',
       async pull(controller) {
-        passTime(SPARSE_MS);
-        await rounds();
+        advanceClock(SPARSE_MS);
+        await yieldToEventLoop();
         const next = coming.shift();
         if (next !== undefined) return controller.enqueue(utf8(next));
         // A break comes behind the bytes: a stream made by JavaScript drops what its readers have not taken yet.
         if (end === 'cut') {
-          await untilSo(() => hasRead() >= length);
-          await rounds(20);
+          await waitForCondition(() => hasRead() >= length);
+          await yieldToEventLoop(20);
           return controller.error(new Error('connection reset'));
         }
         controller.close();
@@ -132,7 +132,7 @@ test('where nobody takes what comes from a gateway, it is not read on, until som
   const slow = [...Array<string>(120).fill(PING), ...events];
   const { down, works, endings, coming } = await relay('https://gateway.example.com/v1/messages', slow);
   // In fewer rounds it would have been read to its end.
-  await rounds(200);
+  await yieldToEventLoop(200);
   expect(coming.length).toBeGreaterThan(slow.length - 30);
   expect(await down.text()).toBe(slow.join(''));
   await Promise.all(works);
@@ -147,7 +147,7 @@ test.each([...SERVICES.slice(0, 1), ...GATEWAYS.slice(0, 1)])('a cut of one is t
 });
 
 test('only the streams of the services themselves are not searched for the key in errors', async () => {
-  keepSecrets('test', [KEY]);
+  registerSecrets('test', [KEY]);
   const slow = [...Array<string>(8).fill(PING), quoting(KEY)];
   for (const url of GATEWAYS) {
     const { text, endings } = await relayed(url, slow);
@@ -179,7 +179,7 @@ test('an answer that came whole keeps its bytes, with its remark, while others c
   const size = fc.oneof(fc.nat(2_000), fc.integer({ min: TEE_PIECE_BYTES - 60, max: TEE_PIECE_BYTES + 20 }));
   const remark = fc.option(fc.stringMatching(/^[ -~]{1,40}$/), { nil: undefined });
   const answer = fc.record({ size, remark, url: fc.constantFrom(...SERVICES.slice(0, 1), ...GATEWAYS.slice(0, 2)) });
-  await tryAsyncCases(runs(60), fc.array(answer, { minLength: 1, maxLength: 6 }), async (answers) => {
+  await tryAsyncCases(caseCount(60), fc.array(answer, { minLength: 1, maxLength: 6 }), async (answers) => {
     const relayed = [];
     for (const { size, remark, url } of answers) {
       const text = streamOf(size);
@@ -203,12 +203,12 @@ test('streams whose objects have died leave the room for large first pieces to o
         return dies ? new Promise(() => {}) : Promise.resolve({ value: view, done: false });
       },
     }) as unknown as ReadableStreamBYOBReader;
-  for (let died = 0; died < 20; died += 1) void readFirstPiece(reader(true));
-  passTime(9 * MINUTE_MS);
-  await readFirstPiece(reader(false));
+  for (let died = 0; died < 20; died += 1) void readFirstBytes(reader(true));
+  advanceClock(9 * MINUTE_MS);
+  await readFirstBytes(reader(false));
   expect(sizes.at(-1)).toBe(SMALL_PIECE_BYTES);
-  passTime(2 * MINUTE_MS);
-  await readFirstPiece(reader(false));
+  advanceClock(2 * MINUTE_MS);
+  await readFirstBytes(reader(false));
   expect(sizes.at(-1)).toBe(TEE_PIECE_BYTES);
 });
 

@@ -4,17 +4,22 @@ import { describe, expect, test, vi } from 'vitest';
 import { upstreamOf } from '#edge/claude/upstream.ts';
 import { type Settings, settingsOf } from '#edge/config/settings.ts';
 import { Conversation } from '#edge/conversations/object/conversation.ts';
-import { accountStub } from '#edge/durable/stubs.ts';
+import { getAccountStub } from '#edge/durable/stubs.ts';
 import type { Bindings } from '#edge/kit/plugins/bindings.ts';
 import { Account } from '#edge/money/account/account.ts';
-import { bodyOf, type Sent, settledApps, type TestApp, testApp } from '#test/support/app.ts';
-import { passTime, stopClock } from '#test/support/calendar.ts';
-import { untilSo } from '#test/support/eventually.ts';
-import { namedError, namelessError, refusedBy, TOO_LONG } from '#test/support/foreign-gateway/errors.ts';
+import { createBody, createTestApp, type SentRequest, type TestApp, waitForAllApps } from '#test/support/app.ts';
+import { advanceClock, stopClock } from '#test/support/calendar.ts';
+import { waitForCondition } from '#test/support/eventually.ts';
+import {
+  gatewayError,
+  namedErrorStream,
+  namelessErrorStream,
+  TOO_LONG_MESSAGE,
+} from '#test/support/foreign-gateway/errors.ts';
 import { keepObjects } from '#test/support/reset.ts';
-import { rounds } from '#test/support/rounds.ts';
-import { bearer, DEPLOYED, tokenOf } from '#test/support/tokens.ts';
-import { sse } from '#test/support/wire.ts';
+import { bearerHeader, createToken, DEPLOYED_VARS } from '#test/support/tokens.ts';
+import { sseResponse } from '#test/support/wire.ts';
+import { yieldToEventLoop } from '#test/support/yield-to-event-loop.ts';
 
 /**
  * What each way says to its caller, writes into the log, and books, whatever the upstream does: one row for each thing that
@@ -51,7 +56,7 @@ interface Cell {
 }
 
 interface Row extends Cell {
-  answer: (sent: Sent) => Response | Promise<Response>;
+  answer: (sent: SentRequest) => Response | Promise<Response>;
   vars?: Record<string, string>;
   headers?: Record<string, string>;
   /** From which call on the account's answers to an admission are lost. */
@@ -79,7 +84,7 @@ const page =
     new Response('<html>Log in</html>', { status, headers: { 'content-type': 'text/html', ...headers } });
 /** What may have run takes longer to fail than a connection takes to be made. */
 const late = (answer: () => Response) => async () => {
-  passTime(80);
+  advanceClock(80);
   return answer();
 };
 /** The same by the clock alone: it goes on, and nobody waits. */
@@ -99,11 +104,13 @@ const ONCE: Row['but'] = {
   'several message': { books: 'cut by the clock' },
   'several vote': { books: 'cut by the clock' },
 };
-const isStream = ({ text }: Sent) => /"stream": ?true/.test(text);
-const headersOf = (sent: Sent) => ({ 'content-type': isStream(sent) ? 'text/event-stream' : 'application/json' });
-const never = ({ signal }: Sent) =>
+const isStream = ({ text }: SentRequest) => /"stream": ?true/.test(text);
+const headersOf = (sent: SentRequest) => ({
+  'content-type': isStream(sent) ? 'text/event-stream' : 'application/json',
+});
+const never = ({ signal }: SentRequest) =>
   new Promise<Response>((_, reject) => signal?.addEventListener('abort', () => reject(signal.reason), { once: true }));
-const silence = (sent: Sent) =>
+const silence = (sent: SentRequest) =>
   new Response(
     new ReadableStream({
       type: 'bytes',
@@ -199,7 +206,7 @@ const ROWS: Record<string, Row> = {
     but: { ...ONCE, download: A_FILE },
   },
   'an empty body after a while': {
-    answer: later(() => new Response(bodyOf(['\n']))),
+    answer: later(() => new Response(createBody(['\n']))),
     says: NOT_THE_API,
     logs: 'upstream_no_answer',
     books: 'cut by the clock',
@@ -211,20 +218,22 @@ const ROWS: Record<string, Row> = {
     but: { download: A_FILE },
   },
   'a 400 of a gateway': {
-    answer: () => refusedBy('a detail', TOO_LONG),
-    says: `400 invalid_request_error: ${TOO_LONG}`,
+    answer: () => gatewayError('a detail', TOO_LONG_MESSAGE),
+    says: `400 invalid_request_error: ${TOO_LONG_MESSAGE}`,
     logs: 'upstream_400',
     books: 'refused_upstream free',
   },
   'a stream that is nothing but an error': {
     ...told(529, 'overloaded_error', 'Overloaded'),
     answer: () =>
-      sse(bodyOf([namedError({ type: 'error', error: { type: 'overloaded_error', message: 'Overloaded' } })])),
+      sseResponse(
+        createBody([namedErrorStream({ type: 'error', error: { type: 'overloaded_error', message: 'Overloaded' } })]),
+      ),
     but: { download: { says: '200 overloaded_error: Overloaded', logs: 'nothing' } },
   },
   'a stream that is nothing but an error without a name': {
-    answer: () => sse(bodyOf([namelessError({ error: { message: TOO_LONG } })])),
-    says: `400 invalid_request_error: ${TOO_LONG}`,
+    answer: () => sseResponse(createBody([namelessErrorStream({ error: { message: TOO_LONG_MESSAGE } })])),
+    says: `400 invalid_request_error: ${TOO_LONG_MESSAGE}`,
     logs: 'upstream_400',
     books: 'refused_upstream free',
     but: { download: A_FILE },
@@ -277,7 +286,7 @@ const ROWS: Record<string, Row> = {
   },
   'a cut': {
     answer: (sent) =>
-      new Response(bodyOf([isStream(sent) ? 'event: message_start\nda' : '{"type":"mess'], 'cut'), {
+      new Response(createBody([isStream(sent) ? 'event: message_start\nda' : '{"type":"mess'], 'cut'), {
         headers: headersOf(sent),
       }),
     says: `500 ${CUT}`,
@@ -293,7 +302,7 @@ const ROWS: Record<string, Row> = {
     // Where the call goes on, it ends.
     answer: async ({ signal }) => {
       await left.promise;
-      await rounds(20);
+      await yieldToEventLoop(20);
       signal?.throwIfAborted();
       return answered(MODEL);
     },
@@ -371,15 +380,15 @@ function edge(way: Way, engine: Engine, { answer, vars }: Row): TestApp {
   };
   const one = { UPSTREAM: 'anthropic', ANTHROPIC_API_KEY: 'sk-ant-the-key' };
   const engineVars = engine === 'one upstream' ? one : several;
-  const settings = { ...DEPLOYED, UPSTREAM_MAX_RETRIES: '0', ...engineVars, ...VARS[way], ...vars };
-  const app = testApp(answer, settings);
+  const settings = { ...DEPLOYED_VARS, UPSTREAM_MAX_RETRIES: '0', ...engineVars, ...VARS[way], ...vars };
+  const app = createTestApp(answer, settings);
   const inside = Conversation.prototype as unknown as { settings(): Settings; upstream(): unknown };
   const parsed = settingsOf(settings);
   vi.spyOn(inside, 'settings').mockReturnValue(parsed);
   vi.spyOn(inside, 'upstream').mockReturnValue(
     upstreamOf(parsed, async (url, { signal, ...init }) => {
       const text = await new Response(init.body ?? '').text();
-      const sent = { method: 'POST', url: new URL(url), text, signal } as Sent;
+      const sent = { method: 'POST', url: new URL(url), text, signal } as SentRequest;
       app.sent.push(sent);
       return await answer(sent);
     }),
@@ -403,11 +412,11 @@ async function cellOf(way: Way, engine: Engine, row: Row): Promise<Cell> {
   const account = `${way}-${nth}`;
   left = Promise.withResolvers();
   const app = edge(way, engine, row);
-  const credential = bearer(await tokenOf(account, ['messages', 'classify', 'prefixes']));
+  const credential = bearerHeader(await createToken(account, ['messages', 'classify', 'prefixes']));
   if (way === 'download') {
     const upstream = engine === 'one upstream' ? '' : 'east';
-    const stub = accountStub(env as unknown as Bindings, settingsOf(DEPLOYED), account);
-    await stub.noteMade([{ kind: 'file', id: 'file_1', upstream }]);
+    const stub = getAccountStub(env as unknown as Bindings, settingsOf(DEPLOYED_VARS), account);
+    await stub.noteCreated([{ kind: 'file', id: 'file_1', upstream }]);
   }
   if (row.lost) loseAdmissions(row.lost);
   const caller = new AbortController();
@@ -420,14 +429,14 @@ async function cellOf(way: Way, engine: Engine, row: Row): Promise<Cell> {
     }),
   );
   const reading = asking.then(saidIn, () => 'nothing');
-  if (row.once) await untilSo(() => app.sent.length > 0);
+  if (row.once) await waitForCondition(() => app.sent.length > 0);
   if (row.once === 'stop') await app.post('/conversations/c1/stop', {}, credential);
   if (row.once === 'leave') {
     caller.abort();
     left.resolve();
   }
   const said = await reading;
-  await app.settled();
+  await app.waitUntilSettled();
   // The alert of a refusal has a line of its own, without a route, at any time.
   const line = app.log.find(({ route }) => route !== undefined && !String(route).endsWith('/stop'));
   const logs = line?.upstream_said
@@ -474,7 +483,7 @@ describe.each(CASES)('with $engine, $name', ({ engine, row }) => {
       // How soon something fails says whether it has run: a busy machine must not.
       if (!row.takesTime) stopClock();
       const cell = await cellOf(way, engine, row);
-      await settledApps();
+      await waitForAllApps();
       vi.restoreAllMocks();
       expect(cell).toEqual(right);
     });

@@ -3,12 +3,12 @@ import { expect, test } from 'vitest';
 import { WholeMessage } from '#edge/claude/whole-message.ts';
 import { MessageBuilder } from '#edge/conversations/turn/message-builder.ts';
 import { utf8 } from '#edge/kit/http/bytes.ts';
-import { itemTexts, memberTexts } from '#edge/kit/json/edit.ts';
+import { parseMemberTexts, splitItems } from '#edge/kit/json/edit.ts';
 import type { Json } from '#edge/kit/json/object.ts';
 import { TEXT_STREAM, TOOL_STREAM } from '#test/fixtures/streams.ts';
-import { finalMessage, madeMessage } from '#test/support/made-messages.ts';
-import { runs, tryAsyncCases, tryCases } from '#test/support/runs.ts';
-import { eventsOf as sseOf } from '#test/support/wire.ts';
+import { arbitraryMessageEvents, readFinalMessage } from '#test/support/arbitrary-messages.ts';
+import { caseCount, tryAsyncCases, tryCases } from '#test/support/property-cases.ts';
+import { sseEvents as sseOf } from '#test/support/wire.ts';
 
 /** @returns the message of a stream that comes in pieces of these lengths, over and over */
 function wholeOf(stream: string | Uint8Array, lengths: readonly number[] = [Number.MAX_SAFE_INTEGER]): string {
@@ -118,17 +118,17 @@ function bothForms({ before, usage, texts, input, cuts, citations, other, odd }:
 
 test('a message is put together as the official client does it, however its stream is split', async () => {
   await tryAsyncCases(
-    runs(200),
-    madeMessage,
+    caseCount(200),
+    arbitraryMessageEvents,
     fc.array(fc.integer({ min: 1, max: 90 }), { minLength: 1 }),
     async (events, lengths) => {
-      expect(JSON.parse(wholeOf(sseOf(events), lengths) ?? '')).toEqual(await finalMessage(events));
+      expect(JSON.parse(wholeOf(sseOf(events), lengths) ?? '')).toEqual(await readFinalMessage(events));
     },
   );
 });
 
 test('every number, escape and tool input stays as it was written', () => {
-  tryCases(runs(500), exotic, fc.array(fc.integer({ min: 1, max: 200 }), { minLength: 1 }), (parts, lengths) => {
+  tryCases(caseCount(500), exotic, fc.array(fc.integer({ min: 1, max: 200 }), { minLength: 1 }), (parts, lengths) => {
     const { stream, whole } = bothForms(parts);
     expect(wholeOf(stream, lengths)).toBe(whole);
     expect(() => JSON.parse(whole) as unknown).not.toThrow();
@@ -176,7 +176,7 @@ test('an input that the end of the answer has cut is empty, as in a whole answer
     delta(0, 'input_json_delta', String.raw`"partial_json":"{\"city\": \"Par"`),
     event('message_stop', ''),
   ].join('');
-  const [block = ''] = itemTexts(memberTexts(wholeOf(stream) ?? '').get('content') ?? '');
+  const [block = ''] = splitItems(parseMemberTexts(wholeOf(stream) ?? '').get('content') ?? '');
   expect(block).toBe('{"type":"tool_use","input":{}}');
 });
 

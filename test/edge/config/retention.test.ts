@@ -2,13 +2,13 @@ import { runInDurableObject } from 'cloudflare:test';
 import { describe, expect, test, vi } from 'vitest';
 import { parseSettings } from '#edge/config/settings.ts';
 import type { Conversation } from '#edge/conversations/object/conversation.ts';
-import { accountStub, inboxStub } from '#edge/durable/stubs.ts';
+import { getAccountStub, getInboxStub } from '#edge/durable/stubs.ts';
 import type { Account } from '#edge/money/account/account.ts';
 import { Inbox } from '#edge/plugins/webhooks/inbox/inbox.ts';
 import { admitAt, settleAt, worstCaseWith } from '#test/edge/money/account/admission-requests.ts';
-import { bindings, simulate, stubOf } from '#test/support/conversations.ts';
-import { bodyOf, say } from '#test/support/turns.ts';
-import { eventOf, inboxOf } from '#test/support/webhooks.ts';
+import { bindings, installSimulator, stubOf } from '#test/support/conversations.ts';
+import { createBody, runTurn } from '#test/support/turns.ts';
+import { createEvent, getInbox } from '#test/support/webhooks.ts';
 
 const DAY = 86_400_000;
 
@@ -72,7 +72,7 @@ async function wake(
 
 describe.each(SETTINGS)('with %o', (settings) => {
   test.each(looks(settings))('the ledger, $after ms later: kept is $kept', async ({ after, kept }) => {
-    const stub = accountStub(bindings, {}, 'alice');
+    const stub = getAccountStub(bindings, {}, 'alice');
     await admitAt(stub, { requestId: 'req_1', route: 'messages', model: 'claude-opus-5-5', bound: worstCaseWith() });
     await settleAt(stub, { requestId: 'req_1', status: 'complete', cost: 5, tokens: { input: 1, output: 1 } });
     const next = await wake(stub, settings, Date.now() + after);
@@ -82,20 +82,20 @@ describe.each(SETTINGS)('with %o', (settings) => {
 
   test.each(looks(settings))('parked webhooks, $after ms later: kept is $kept', async ({ after, kept }) => {
     vi.spyOn(Inbox.prototype as unknown as { enqueue(): Promise<void> }, 'enqueue').mockResolvedValue();
-    const inbox = inboxOf('github');
-    await inbox.accept(eventOf('github_1'));
+    const inbox = getInbox('github');
+    await inbox.accept(createEvent('github_1'));
     const work = await inbox.begin('github_1', 1_000);
     if (work.kind === 'none') throw new Error('nothing to do');
     const attempt = { at: new Date().toISOString(), ms: 5, error: null };
     await inbox.conclude('github_1', { lease: work.lease, attempt, to: { state: 'parked' } });
-    const next = await wake(inboxStub(bindings, {}, 'github'), settings, Date.now() + after);
+    const next = await wake(getInboxStub(bindings, {}, 'github'), settings, Date.now() + after);
     expect((await inbox.read('github_1')) !== undefined).toBe(kept);
     if (kept) expect(next).not.toBeNull();
   });
 
   test.each(looks(settings))('a conversation, $after ms later: kept is $kept', async ({ after, kept }) => {
-    simulate();
-    await say(bodyOf('Hello'));
+    installSimulator();
+    await runTurn(createBody('Hello'));
     vi.restoreAllMocks();
     const next = await wake(stubOf(), settings, Date.now() + after);
     expect((await stubOf().read()).ok).toBe(kept);

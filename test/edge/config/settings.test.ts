@@ -4,7 +4,7 @@ import { parseSettings, settingsShape } from '#edge/config/settings.ts';
 import { ApiError } from '#edge/kit/http/errors.ts';
 import { SHIPPED_SOURCES, shippedWebhooks } from '#edge/plugins/webhooks/shipped-sources.ts';
 import { sourcesOf } from '#edge/plugins/webhooks/source-settings.ts';
-import { tryCases } from '#test/support/runs.ts';
+import { tryCases } from '#test/support/property-cases.ts';
 
 /** The error that these settings raise, which must be the operator's. */
 function refusal(env: Record<string, unknown>, development?: boolean): ApiError {

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { Alarm } from '#edge/durable/alarm.ts';
-import { runs, tryAsyncCases } from '#test/support/runs.ts';
+import { caseCount, tryAsyncCases } from '#test/support/property-cases.ts';
 
 /** A storage that holds one alarm, and counts how often it is set. */
 function storageWith(alarm: number | null) {
@@ -27,14 +27,14 @@ const step = fc.oneof(
 );
 
 test('nothing that is due is forgotten, and what is only watched leaves no alarm', async () => {
-  await tryAsyncCases(runs(2_000), fc.option(time), fc.array(step, { maxLength: 12 }), async (begun, steps) => {
+  await tryAsyncCases(caseCount(2_000), fc.option(time), fc.array(step, { maxLength: 12 }), async (begun, steps) => {
     const { held, storage } = storageWith(begun);
     const alarm = new Alarm(storage, () => -1, failing);
     await alarm.load();
     let due = begun === null ? [] : [begun];
     for (const { does, time } of steps) {
       if (does === 'wakeFor') {
-        alarm.wakeFor(time);
+        alarm.schedule(time);
         due.push(time);
       } else if (does === 'watch') {
         alarm.watch(time);
@@ -46,11 +46,11 @@ test('nothing that is due is forgotten, and what is only watched leaves no alarm
         const now = Math.max(time, held.alarm);
         held.alarm = null;
         const earliest = Math.min(...due);
-        const mayBeDue = alarm.fired(now);
+        const mayBeDue = alarm.markFired(now);
         expect(mayBeDue).toBe(due.length === 0 || earliest <= now);
         // Whoever is told so does what is due, and says when the next thing is.
         if (mayBeDue) due = [];
-        else alarm.wakeFor(earliest);
+        else alarm.schedule(earliest);
       }
       if (due.length > 0) expect(held.alarm).toBeLessThanOrEqual(Math.min(...due));
     }
@@ -63,7 +63,7 @@ test('an alarm is written only where it changes', async () => {
   await alarm.load();
   alarm.watch(30);
   alarm.watch(40);
-  alarm.wakeFor(600);
+  alarm.schedule(600);
   expect(held).toEqual({ alarm: 30, sets: 1 });
   alarm.endWatch();
   alarm.endWatch();
@@ -76,7 +76,7 @@ test('a time that has been over for more than a minute is set again when the obj
     const { held, storage } = storageWith(at);
     const alarm = new Alarm(storage, () => NOW, failing);
     await alarm.load();
-    return { ...held, known: alarm.at };
+    return { ...held, known: alarm.scheduledAt };
   };
   expect(await setTo(NOW - 60_001)).toEqual({ alarm: NOW + 1, sets: 1, known: NOW + 1 });
   // One that is only late still comes.
@@ -89,7 +89,7 @@ test('what is due at once while an alarm is answered has the next millisecond', 
   const alarm = new Alarm(storage, () => 70, failing);
   await alarm.load();
   held.alarm = null;
-  alarm.fired(70);
-  alarm.wakeFor(70);
+  alarm.markFired(70);
+  alarm.schedule(70);
   expect(held.alarm).toBe(71);
 });

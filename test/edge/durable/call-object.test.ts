@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { callObject, type ObjectName, ObjectUnreachable } from '#edge/durable/call-object.ts';
+import { callObject, type ObjectName, ObjectUnreachableError } from '#edge/durable/call-object.ts';
 
 const LOST = { retryable: true };
 const OVERLOADED = { retryable: true, overloaded: true };
@@ -38,7 +38,7 @@ test.each(Object.entries(TITLES) as [ObjectName, RegExp][])(
   'an object whose file is damaged says so under its own name, and what helps if that does not pass: %s',
   (object, title) => {
     for (const said of OF_A_FILE) {
-      const { status, message, headers, logged } = new ObjectUnreachable(object, new Error(said));
+      const { status, message, headers, logged } = new ObjectUnreachableError(object, new Error(said));
       expect([status, logged]).toEqual([500, `${object}_damaged: ${said}`]);
       expect(headers).toEqual({});
       expect(message).toMatch(title);
@@ -48,7 +48,7 @@ test.each(Object.entries(TITLES) as [ObjectName, RegExp][])(
     // What passes by itself is tried again.
     const passing = Object.assign(new Error(OF_A_FILE[0]), LOST);
     for (const cause of [passing, new Error('Network connection lost.'), undefined]) {
-      const { status, message, headers, logged } = new ObjectUnreachable(object, cause);
+      const { status, message, headers, logged } = new ObjectUnreachableError(object, cause);
       expect([status, logged]).toEqual([503, `${object}_unreachable: ${cause?.message ?? 'unknown'}`]);
       expect(headers).toEqual({ 'retry-after': '1' });
       expect(message).toMatch(title);

@@ -1,12 +1,12 @@
 import { afterEach, expect, test, vi } from 'vitest';
 import { Transcript } from '#edge/conversations/history/storage/transcript.ts';
 import { Account } from '#edge/money/account/account.ts';
-import { errorOf, testApp } from '#test/support/app.ts';
-import { simulate } from '#test/support/conversations.ts';
+import { createTestApp, readError } from '#test/support/app.ts';
+import { installSimulator } from '#test/support/conversations.ts';
 import { eventually } from '#test/support/eventually.ts';
 import { SMALL_MESSAGE } from '#test/support/small-message.ts';
-import { bodyOf } from '#test/support/turns.ts';
-import { inboxOf, worksOf } from '#test/support/webhooks.ts';
+import { createBody } from '#test/support/turns.ts';
+import { createWebhookWorks, getInbox } from '#test/support/webhooks.ts';
 
 /** What SQLite says in an object that is open, and the runtime of one that it cannot open. */
 const FULL = 'database or disk is full: SQLITE_FULL';
@@ -17,13 +17,13 @@ const throwing = (said: string) => () => {
 afterEach(() => void vi.restoreAllMocks());
 
 test('a full disk is a 503 that says to try again, and one alert; it is not told as damage', async () => {
-  worksOf();
-  simulate();
-  const app = testApp(() => Response.json(SMALL_MESSAGE));
+  createWebhookWorks();
+  installSimulator();
+  const app = createTestApp(() => Response.json(SMALL_MESSAGE));
   const ask = async (more: object = {}) => {
-    const response = await app.post('/v1/messages', { ...bodyOf('Hi.'), stream: false, ...more });
-    const { type, message } = await errorOf(response);
-    await app.settled();
+    const response = await app.post('/v1/messages', { ...createBody('Hi.'), stream: false, ...more });
+    const { type, message } = await readError(response);
+    await app.waitUntilSettled();
     const { error_type } = app.log.at(-1) ?? {};
     return [response.status, response.headers.get('retry-after'), type, message, error_type];
   };
@@ -40,7 +40,7 @@ test('a full disk is a 503 that says to try again, and one alert; it is not told
   vi.spyOn(Transcript.prototype, 'beginTurn').mockImplementation(throwing(FULL));
   expect(await ask({ conversation: 'full' })).toEqual(full);
   await eventually(async () => {
-    const { data } = await inboxOf('alert').alerts({ limit: 100 });
+    const { data } = await getInbox('alert').alerts({ limit: 100 });
     expect(data.map(({ kind, node }) => [kind, node.type])).toEqual([['disk_full', 'deployment']]);
   });
 });

@@ -1,8 +1,8 @@
 import { listDurableObjectIds, runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { expect, test } from 'vitest';
-import { alarmsByHand } from '#test/support/in-flight.ts';
-import { bearer, tokenOf } from '#test/support/tokens.ts';
+import { disableAutomaticAlarms } from '#test/support/pending-work.ts';
+import { bearerHeader, createToken } from '#test/support/tokens.ts';
 import { smallEdge } from '../money/account/small-edge.ts';
 
 const namespaces = env as unknown as Record<
@@ -29,16 +29,16 @@ async function objects() {
 }
 
 test('no object makes tables to answer what is only read', async () => {
-  alarmsByHand();
+  disableAutomaticAlarms();
   const before = await objects();
   const edge = smallEdge({ DEPLOYMENT_LIMITS: '{"usd_per_day":1}' });
-  const headers = bearer(await tokenOf('root', ['admin']));
+  const headers = bearerHeader(await createToken('root', ['admin']));
   for (const path of READS) {
     const response = await edge.fetch(path, { headers });
     expect(response.status, path).toBeLessThan(500);
     await response.text();
   }
-  await edge.settled();
+  await edge.waitUntilSettled();
   const made: string[] = [];
   for (const [key, { name, id }] of await objects()) {
     if (before.has(key)) continue;

@@ -29,7 +29,7 @@ function failing() {
   const lines = () => logging.mock.calls.map(([line]) => JSON.parse(String(line)) as Record<string, unknown>);
   const failAt = async (at: number, thrown: unknown = new RangeError('the text of a user')) => {
     now = at;
-    retries.failed('webhook_queue', thrown, at + 15_000);
+    retries.recordFailure('webhook_queue', thrown, at + 15_000);
     await Promise.all(works);
   };
   return { retries, lines, failAt };
@@ -76,7 +76,7 @@ test('repeats a report that was lost, and forgets a task that has succeeded', as
   isReachable = true;
   await failAt(13 * MINUTE_MS);
   expect(reports).toEqual([{ task: 'webhook_queue', since: 0, failures: 14 }]);
-  retries.succeeded('webhook_queue');
+  retries.recordSuccess('webhook_queue');
   await failAt(30 * MINUTE_MS);
   await failAt(41 * MINUTE_MS);
   expect(reports.at(-1)).toEqual({ task: 'webhook_queue', since: 30 * MINUTE_MS, failures: 2 });

@@ -1,6 +1,6 @@
 import { runInDurableObject } from 'cloudflare:test';
 import { expect, test } from 'vitest';
-import { makeOnWrite, makeTables, readMeta } from '#edge/durable/schema.ts';
+import { createTables, createTablesOnWrite, readMeta } from '#edge/durable/schema.ts';
 import { Tables } from '#edge/durable/tables.ts';
 import { stubOf } from '#test/support/conversations.ts';
 
@@ -12,25 +12,25 @@ const inNew = async (id: string, does: (storage: DurableObjectStorage) => void) 
 
 test('the first write makes the tables, and no question before does', async () => {
   await inNew('written', (storage) => {
-    const tables = new Tables(storage, makeOnWrite(storage, TABLE));
+    const tables = new Tables(storage, createTablesOnWrite(storage, TABLE));
     expect(tables.read('select id from things')).toEqual([]);
     expect(tables.write("update things set id = 'b'")).toBe(0);
-    expect(tables.areUnmade).toBe(true);
+    expect(tables.areMissing).toBe(true);
     expect(readMeta(storage.sql)).toBeUndefined();
     tables.insert('things', { id: 'a' });
     tables.setMeta('key', 'value');
     expect(tables.read('select id from things')).toEqual([{ id: 'a' }]);
     expect(readMeta(storage.sql)).toEqual(new Map([['key', 'value']]));
     // The next life of the object has them.
-    expect(makeOnWrite(storage, TABLE)).toBeUndefined();
+    expect(createTablesOnWrite(storage, TABLE)).toBeUndefined();
   });
 });
 
 test('an object has all of its tables, or none', async () => {
   await inNew('failing', (storage) => {
-    expect(() => makeTables(storage, `${TABLE}; create table wrong`)).toThrow();
+    expect(() => createTables(storage, `${TABLE}; create table wrong`)).toThrow();
     expect(readMeta(storage.sql)).toBeUndefined();
-    makeTables(storage, TABLE);
+    createTables(storage, TABLE);
     expect(readMeta(storage.sql)).toEqual(new Map());
   });
 });
@@ -39,7 +39,7 @@ test('makes the tables with the next write after making them has failed, with al
   await inNew('once', (storage) => {
     let failures = 1;
     const make = () => {
-      makeTables(storage, TABLE);
+      createTables(storage, TABLE);
       tables.setMeta('first', '1');
       if (failures-- > 0) throw new Error('the write failed');
     };

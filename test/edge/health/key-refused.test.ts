@@ -4,11 +4,11 @@ import { type Upstream, upstreamOf } from '#edge/claude/upstream.ts';
 import { parseSettings, type Settings } from '#edge/config/settings.ts';
 import { poolStub } from '#edge/plugins/pools/call-pool.ts';
 import { Pool } from '#edge/plugins/pools/pool.ts';
-import { TEST_KEY, testApp } from '#test/support/app.ts';
+import { createTestApp, TEST_KEY } from '#test/support/app.ts';
 import { bindings } from '#test/support/conversations.ts';
 import { eventually } from '#test/support/eventually.ts';
-import { bodyOf } from '#test/support/turns.ts';
-import { inboxOf, worksOf } from '#test/support/webhooks.ts';
+import { createBody } from '#test/support/turns.ts';
+import { createWebhookWorks, getInbox } from '#test/support/webhooks.ts';
 
 const refusal = (status: number, type: string, message: string) =>
   Response.json({ type: 'error', error: { type, message } }, { status });
@@ -19,17 +19,17 @@ const message = () =>
     ...{ content: [{ type: 'text', text: 'Hi.' }], usage: { input_tokens: 10, output_tokens: 10 } },
   });
 const alerts = async () =>
-  (await inboxOf('alert').alerts({ limit: 100 })).data.map(({ kind, subject }) => [kind, subject]);
+  (await getInbox('alert').alerts({ limit: 100 })).data.map(({ kind, subject }) => [kind, subject]);
 const pool = () => poolStub(bindings, {}, 'deployment');
 
 /** An edge whose upstream answers as it is told to. */
 function edge() {
-  worksOf();
+  createWebhookWorks();
   const said = { now: unknownKey as () => Response };
-  const app = testApp(() => said.now());
+  const app = createTestApp(() => said.now());
   const ask = async () => {
-    const { status } = await app.post('/v1/messages', bodyOf('Hi.'));
-    await app.settled();
+    const { status } = await app.post('/v1/messages', createBody('Hi.'));
+    await app.waitUntilSettled();
     return status;
   };
   const health = async (query = '') => {
@@ -84,7 +84,7 @@ test('who develops is told what to do, and so is the health, which has none of t
   said.now = () => Response.json({ type: 'error', error }, { status: 400 });
   const todo =
     'The Claude API has put the organization on hold. Appeal, or put the key of another organization in ANTHROPIC_API_KEY.';
-  const answer = await app.post('/v1/messages', bodyOf('Hi.'));
+  const answer = await app.post('/v1/messages', createBody('Hi.'));
   expect((await answer.json()) as object).toMatchObject({
     error: { message: `${todo} It says (400): Acme has been disabled.` },
   });
@@ -92,12 +92,12 @@ test('who develops is told what to do, and so is the health, which has none of t
 });
 
 test('whoever knows of no refusal tells nothing: the deployment tries the key until it works, and an open bill not', async () => {
-  worksOf();
+  createWebhookWorks();
   const settings = parseSettings({ ANTHROPIC_API_KEY: TEST_KEY }, true);
   const answers = [unknownKey, () => Response.json({ input_tokens: 8 })];
   const paths: string[] = [];
   const upstream: Upstream = {
-    ...{ baseURL: 'https://upstream.invalid', apiKey: TEST_KEY, simulated: false },
+    ...{ baseURL: 'https://upstream.invalid', apiKey: TEST_KEY, isSimulated: false },
     fetch: async (url) => {
       paths.push(new URL(url).pathname);
       return answers.shift()?.() ?? Response.error();
@@ -131,7 +131,7 @@ test('whoever knows of no refusal tells nothing: the deployment tries the key un
 });
 
 test('of several upstreams each is told by its name, and tried by itself with a model that it serves', async () => {
-  worksOf();
+  createWebhookWorks();
   const settings = parseSettings({
     ...{ UPSTREAM_EAST_KEY: 'key-east', UPSTREAM_WEST_KEY: 'key-west' },
     UPSTREAMS: JSON.stringify([
@@ -164,7 +164,7 @@ test('of several upstreams each is told by its name, and tried by itself with a 
 });
 
 test('a refusal is closed when its upstream is gone or has changed, and reported again when its cause changes', async () => {
-  worksOf();
+  createWebhookWorks();
   const upstreams = (entries: object[]) =>
     parseSettings({
       ...{ UPSTREAM_EAST_KEY: 'key-east', UPSTREAM_WEST_KEY: 'key-west' },

@@ -1,20 +1,20 @@
 import { expect, test } from 'vitest';
 import { MODELS } from '#edge/claude/models/models.ts';
-import { simulatedModels } from '#edge/claude/simulated-models.ts';
+import { toSimulatedModels } from '#edge/claude/simulated-models.ts';
 import type { Json } from '#edge/kit/json/object.ts';
 import { createSimulator } from '#simulator/simulator.ts';
 import session from '#test/fixtures/claude-code/session.json';
-import { testApp } from '#test/support/app.ts';
-import { eventsIn } from '#test/support/turns.ts';
+import { createTestApp } from '#test/support/app.ts';
+import { parseEvents } from '#test/support/turns.ts';
 
 const PATH = '/v1/messages?beta=true';
 type Send = (body: Json, headers: Record<string, string>) => Promise<Response>;
 
 /** Answers by the simulator alone, and by the edge before it. */
 function ways(): Record<string, Send> {
-  const simulators = [1, 2].map(() => createSimulator({ models: simulatedModels(MODELS), now: () => 0 }));
+  const simulators = [1, 2].map(() => createSimulator({ models: toSimulatedModels(MODELS), now: () => 0 }));
   const [alone, behind] = simulators as [(typeof simulators)[0], (typeof simulators)[0]];
-  const app = testApp(({ url, method, headers, body }) => behind(new Request(url, { method, headers, body })));
+  const app = createTestApp(({ url, method, headers, body }) => behind(new Request(url, { method, headers, body })));
   const key = { 'x-api-key': 'key' };
   return {
     alone: (body, headers) =>
@@ -48,7 +48,7 @@ async function replay(send: Send): Promise<unknown[]> {
     const response = await send(body, headers);
     const text = await response.text();
     expect(response.status, text).toBe(200);
-    const events = eventsIn(text);
+    const events = parseEvents(text);
     const starts = events.flatMap(({ data }) => (data.content_block ? [data.content_block as Json] : []));
     const said = (name: string) => events.map(({ data }) => (data.delta as Json | undefined)?.[name] ?? '').join('');
     if (starts[0]?.type === 'thinking') {

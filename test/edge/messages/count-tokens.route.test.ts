@@ -1,10 +1,17 @@
 import { describe, expect, test, vi } from 'vitest';
-import { testApp } from '#test/support/app.ts';
-import { simulate } from '#test/support/conversations.ts';
-import { as, prose, put, type SimulatedEdge, simulatedEdge, type Usage } from '#test/support/prefixes.ts';
+import { createTestApp } from '#test/support/app.ts';
+import { installSimulator } from '#test/support/conversations.ts';
+import {
+  authorizationFor,
+  createProse,
+  createSimulatedEdge,
+  type SimulatedEdge,
+  storePrefix,
+  type Usage,
+} from '#test/support/prefixes.ts';
 
 const MODEL = 'claude-opus-5-5';
-const TOOLS = [{ name: 'look', description: prose(40), input_schema: { type: 'object', properties: {} } }];
+const TOOLS = [{ name: 'look', description: createProse(40), input_schema: { type: 'object', properties: {} } }];
 const question = (content: string) => ({ messages: [{ role: 'user', content }] });
 const opening = (more: object = {}) => ({ model: MODEL, max_tokens: 64, ...question('Good morning'), ...more });
 
@@ -19,16 +26,16 @@ async function count(app: SimulatedEdge, body: object, headers: Record<string, s
 async function turn(app: SimulatedEdge, body: object, headers: Record<string, string>): Promise<number> {
   const response = await app.post('/v1/messages', { conversation: 'c1', ...body }, headers);
   const { usage } = (await response.json()) as { usage: Usage };
-  await app.settled();
+  await app.waitUntilSettled();
   return usage.input_tokens + usage.cache_read_input_tokens + usage.cache_creation_input_tokens;
 }
 
 describe('a count that names a conversation', () => {
   test('is what the next turn’s prompt comes to: its history, its system and tools, and what is new', async () => {
-    simulate();
-    const app = simulatedEdge();
-    const alice = await as('alice');
-    const first = opening({ system: prose(50), tools: TOOLS, tool_choice: { type: 'none' } });
+    installSimulator();
+    const app = createSimulatedEdge();
+    const alice = await authorizationFor('alice');
+    const first = opening({ system: createProse(50), tools: TOOLS, tool_choice: { type: 'none' } });
     // Before there is a conversation the request is all there is.
     const begun = await count(app, { conversation: 'c1', ...first }, alice);
     // What is for the edge alone is no part of a prompt, here as later.
@@ -43,10 +50,10 @@ describe('a count that names a conversation', () => {
   });
 
   test('has the prefix in it that the conversation holds, or will begin with', async () => {
-    simulate();
-    const app = simulatedEdge();
-    const alice = await as('alice');
-    await put(app, 'support', { system: prose(300), model: MODEL, max_tokens: 64 }, alice);
+    installSimulator();
+    const app = createSimulatedEdge();
+    const alice = await authorizationFor('alice');
+    await storePrefix(app, 'support', { system: createProse(300), model: MODEL, max_tokens: 64 }, alice);
     const first = { prefix: 'support', ...question('Good morning') };
     const begun = await count(app, { conversation: 'c1', ...first }, alice);
     expect(begun).toBeGreaterThan(300);
@@ -58,9 +65,9 @@ describe('a count that names a conversation', () => {
   });
 
   test('begins no turn, and is refused where a turn would be', async () => {
-    simulate();
-    const app = simulatedEdge();
-    const alice = await as('alice');
+    installSimulator();
+    const app = createSimulatedEdge();
+    const alice = await authorizationFor('alice');
     await turn(app, opening(), alice);
     const read = async () => (await app.fetch('/conversations/c1', { headers: alice })).json();
     const before = await read();
@@ -72,10 +79,10 @@ describe('a count that names a conversation', () => {
   });
 
   test('of somebody else counts nothing of theirs', async () => {
-    simulate();
-    const app = simulatedEdge();
-    await turn(app, opening({ system: prose(500) }), await as('alice'));
-    const bob = await as('bob');
+    installSimulator();
+    const app = createSimulatedEdge();
+    await turn(app, opening({ system: createProse(500) }), await authorizationFor('alice'));
+    const bob = await authorizationFor('bob');
     expect(await count(app, { conversation: 'c1', ...opening() }, bob)).toBe(
       await count(app, opening({ max_tokens: undefined }), bob),
     );
@@ -88,7 +95,7 @@ test('a count that hangs is given up after 20 seconds', async () => {
   const { setTimeout: wait } = globalThis;
   const soon = (run: () => void, ms = 0) => wait(run, ms > 19_000 && ms <= 20_000 ? 1 : ms);
   vi.spyOn(globalThis, 'setTimeout').mockImplementation(soon as never);
-  const app = testApp(() => {
+  const app = createTestApp(() => {
     const then = Date.now() + 20_000;
     vi.spyOn(Date, 'now').mockReturnValue(then);
     return new Promise(() => {});

@@ -1,13 +1,13 @@
 import fc from 'fast-check';
 import { beforeEach, describe, expect, test, vi } from 'vitest';
-import { withoutEdgeBlocksIn } from '#edge/conversations/views/edge-blocks.ts';
-import { inSteps } from '#edge/kit/async/in-steps.ts';
-import { parsingJson, parsingLong } from '#edge/kit/http/read-json.ts';
+import { bodyWithoutEdgeBlocks } from '#edge/conversations/views/edge-blocks.ts';
+import { runInSteps } from '#edge/kit/async/run-in-steps.ts';
+import { parseJsonInSteps, parseLongInSteps } from '#edge/kit/http/read-json.ts';
 import type { Json } from '#edge/kit/json/object.ts';
-import { brokenRule } from '#test/support/api-rules.ts';
-import { errorOf, type TestApp, testApp } from '#test/support/app.ts';
-import { batchesReach } from '#test/support/batch-objects.ts';
-import { tryAsyncCases } from '#test/support/runs.ts';
+import { findBrokenRule } from '#test/support/api-rules.ts';
+import { createTestApp, readError, type TestApp } from '#test/support/app.ts';
+import { setBatchUpstream } from '#test/support/batch-objects.ts';
+import { tryAsyncCases } from '#test/support/property-cases.ts';
 
 const MODEL = 'claude-haiku-5-5';
 const use = (id: string, input: unknown = { city: 'Bern' }) => ({
@@ -75,7 +75,7 @@ const REPLAYED = [
 let app: TestApp;
 beforeEach(() => {
   const message = { type: 'message', role: 'assistant', model: MODEL, content: [], stop_reason: 'end_turn' };
-  app = testApp(({ url }) =>
+  app = createTestApp(({ url }) =>
     url.pathname.endsWith('count_tokens')
       ? Response.json({ input_tokens: 3 })
       : Response.json({ ...message, usage: { input_tokens: 1, output_tokens: 1 } }),
@@ -89,13 +89,13 @@ describe('the edge’s calls in a history that no conversation keeps', () => {
       const response = await app.post(path, { model: MODEL, ...more, messages: SHOWN });
       expect(response.status, await response.clone().text()).toBe(200);
       expect(JSON.parse(app.sent.at(-1)?.text ?? '')).toEqual({ model: MODEL, ...more, messages: REPLAYED });
-      expect(brokenRule(REPLAYED as never)).toBeUndefined();
+      expect(findBrokenRule(REPLAYED as never)).toBeUndefined();
     },
   );
 
   test('go up in a batch as calls and results', async () => {
     const sent: string[] = [];
-    batchesReach(async (_, { body }) => {
+    setBatchUpstream(async (_, { body }) => {
       sent.push(await new Response(body ?? '').text());
       return Response.json({ error: { type: 'api_error', message: 'not today' } }, { status: 500 });
     });
@@ -116,7 +116,7 @@ describe('the edge’s calls in a history that no conversation keeps', () => {
       ['/v1/messages/count_tokens', { model: MODEL, messages: [question], mcp_servers: [server] }],
       ['/v1/messages/batches', items],
     ] as const) {
-      const { type, message } = await errorOf(await app.post(path, body));
+      const { type, message } = await readError(await app.post(path, body));
       expect([type, message]).toEqual(['invalid_request_error', expect.stringContaining('mcp_servers: ')]);
     }
     expect(app.sent).toEqual([]);
@@ -150,12 +150,12 @@ describe('the edge’s calls in a history that no conversation keeps', () => {
     const message = fc.record({ role: fc.constantFrom('user', 'assistant', 3), content }, { requiredKeys: [] });
     await tryAsyncCases(100, fc.array(fc.oneof(message, member)), async (messages) => {
       const bytes = new TextEncoder().encode(JSON.stringify({ model: MODEL, messages }));
-      const body = await withoutEdgeBlocksIn(await inSteps(parsingJson(bytes)));
+      const body = await bodyWithoutEdgeBlocks(await runInSteps(parseJsonInSteps(bytes)));
       expect(JSON.parse(body.text)).toEqual(body.json);
     });
     const nothing = { role: 'user', content: 5 };
     const messages = [question, { role: 'assistant', content: [use('toolu_1')] }, nothing];
-    const { type } = await errorOf(await app.post('/v1/messages', { model: MODEL, max_tokens: 10, messages }));
+    const { type } = await readError(await app.post('/v1/messages', { model: MODEL, max_tokens: 10, messages }));
     expect([type, app.sent]).toEqual(['invalid_request_error', []]);
   });
 
@@ -205,10 +205,12 @@ describe('the edge’s calls in a history that no conversation keeps', () => {
       const document = isLong ? [{ role: 'user', content: 'y'.repeat(200_000) }] : [];
       const sent = { model: MODEL, messages: [...document, ...shown], note: '\u2028 "edge"' };
       const bytes = new TextEncoder().encode(JSON.stringify(sent));
-      const body = await withoutEdgeBlocksIn(await inSteps(isLong ? parsingLong(bytes) : parsingJson(bytes)));
+      const body = await bodyWithoutEdgeBlocks(
+        await runInSteps(isLong ? parseLongInSteps(bytes) : parseJsonInSteps(bytes)),
+      );
       const up = JSON.parse(new TextDecoder().decode(body.bytes)) as Json;
       expect(up).toEqual({ ...sent, messages: [...document, ...stored] });
-      expect(brokenRule(up.messages as never)).toBeUndefined();
+      expect(findBrokenRule(up.messages as never)).toBeUndefined();
     });
   });
 
@@ -216,15 +218,15 @@ describe('the edge’s calls in a history that no conversation keeps', () => {
     const blocks = Array.from({ length: 2_000 }, (_, nth) => [use(`toolu_${nth}`), result(`toolu_${nth}`, 'x')]).flat();
     const messages = [question, { role: 'assistant', content: blocks }, question];
     const bytes = new TextEncoder().encode(JSON.stringify({ model: MODEL, messages }));
-    const body = await inSteps(parsingJson(bytes));
+    const body = await runInSteps(parseJsonInSteps(bytes));
     const breaks = vi.spyOn(globalThis, 'setTimeout');
-    const { json } = await withoutEdgeBlocksIn(body);
+    const { json } = await bodyWithoutEdgeBlocks(body);
     // As many as there are 64 kB in what is read twice, and as many steps.
     expect(breaks.mock.calls.length).toBeGreaterThan((2 * bytes.length) / 65_536);
     breaks.mockClear();
     expect(json.messages).toHaveLength(4_001);
     const short = { model: MODEL, messages: [question, { role: 'assistant', content: blocks.slice(0, 20) }, question] };
-    await withoutEdgeBlocksIn(await inSteps(parsingJson(new TextEncoder().encode(JSON.stringify(short)))));
+    await bodyWithoutEdgeBlocks(await runInSteps(parseJsonInSteps(new TextEncoder().encode(JSON.stringify(short)))));
     expect(breaks).not.toHaveBeenCalled();
   });
 
@@ -232,7 +234,7 @@ describe('the edge’s calls in a history that no conversation keeps', () => {
     const blocks = Array.from({ length: 2_500 }, (_, nth) => [use(`toolu_${nth}`), result(`toolu_${nth}`, 'x')]).flat();
     const messages = [question, { role: 'assistant', content: blocks }, question];
     const refused = await app.post('/v1/messages', { model: MODEL, max_tokens: 10, conversation: 'c1', messages });
-    expect([refused.status, await errorOf(refused)]).toMatchObject([
+    expect([refused.status, await readError(refused)]).toMatchObject([
       400,
       { message: expect.stringMatching(/at most 5000/) },
     ]);

@@ -1,9 +1,9 @@
 import { describe, expect, test } from 'vitest';
 import { parseSettings } from '#edge/config/settings.ts';
-import { errorOf, testApp } from '#test/support/app.ts';
-import { said } from '#test/support/classification.ts';
-import { answeringBy, says } from '#test/support/scripted-runs.ts';
-import { bearer, DEPLOYED, tokenOf } from '#test/support/tokens.ts';
+import { createTestApp, readError } from '#test/support/app.ts';
+import { textMessage } from '#test/support/classification.ts';
+import { answerByScript, textAnswer } from '#test/support/scripted-runs.ts';
+import { bearerHeader, createToken, DEPLOYED_VARS } from '#test/support/tokens.ts';
 
 const DEFAULTS = { model: 'claude-haiku-5-5', max_tokens: 50, system: 'Be brief.' };
 const hi = { messages: [{ role: 'user', content: 'Hi' }], stream: false };
@@ -11,12 +11,12 @@ const hi = { messages: [{ role: 'user', content: 'Hi' }], stream: false };
 /** An edge with these defaults. Messages reach its upstream, turns of conversations a script. */
 async function edgeWith(defaults?: object) {
   const vars = defaults ? { MESSAGE_DEFAULTS: JSON.stringify(defaults) } : {};
-  const app = testApp(
-    ({ url }) => Response.json(url.pathname.endsWith('/count_tokens') ? { input_tokens: 50 } : said('Hello.')),
-    { ...DEPLOYED, ...vars },
+  const app = createTestApp(
+    ({ url }) => Response.json(url.pathname.endsWith('/count_tokens') ? { input_tokens: 50 } : textMessage('Hello.')),
+    { ...DEPLOYED_VARS, ...vars },
   );
-  const turns = answeringBy(() => says('Hello.'));
-  const headers = bearer(await tokenOf(`defaults-${crypto.randomUUID()}`, ['messages', 'prefixes']));
+  const turns = answerByScript(() => textAnswer('Hello.'));
+  const headers = bearerHeader(await createToken(`defaults-${crypto.randomUUID()}`, ['messages', 'prefixes']));
   const post = async (path: string, body: object) => await app.post(path, body, headers);
   const put = async (path: string, body: object) => {
     const init = { method: 'PUT', headers: { ...headers, 'content-type': 'application/json' } };
@@ -61,7 +61,7 @@ describe('MESSAGE_DEFAULTS', () => {
       ['/v1/messages/count_tokens', {}],
     ] as const) {
       const rejected = await post(path, { ...hi, ...more });
-      expect([rejected.status, (await errorOf(rejected)).message], path).toEqual([
+      expect([rejected.status, (await readError(rejected)).message], path).toEqual([
         400,
         expect.stringContaining('model: Field required'),
       ]);
@@ -110,7 +110,7 @@ describe('MESSAGE_DEFAULTS', () => {
     const { post, app } = await edgeWith(DEFAULTS);
     const { stream: _, ...params } = hi;
     const rejected = await post('/v1/messages/batches', { requests: [{ custom_id: 'one', params }] });
-    expect([rejected.status, (await errorOf(rejected)).message]).toEqual([
+    expect([rejected.status, (await readError(rejected)).message]).toEqual([
       400,
       expect.stringContaining('model: Field required'),
     ]);
@@ -119,7 +119,7 @@ describe('MESSAGE_DEFAULTS', () => {
 
   test('does not apply to a restricted token', async () => {
     const { app } = await edgeWith(DEFAULTS);
-    const restricted = bearer(await tokenOf('restricted', ['messages'], { only: { agents: ['support'] } }));
+    const restricted = bearerHeader(await createToken('restricted', ['messages'], { only: { agents: ['support'] } }));
     expect((await app.post('/messages', hi, restricted)).status).toBeGreaterThanOrEqual(400);
     expect(app.sent).toEqual([]);
   });
@@ -129,7 +129,7 @@ describe('MESSAGE_DEFAULTS', () => {
     for (const more of [{}, { conversation: 'c4' }]) {
       const rejected = await post('/messages', { ...hi, max_tokens: 9, ...more });
       expect(rejected.status).toBe(400);
-      const { message } = await errorOf(rejected);
+      const { message } = await readError(rejected);
       for (const words of ['agent', 'MESSAGE_DEFAULTS', 'claude-haiku-']) expect(message).toContain(words);
     }
     expect(app.sent).toEqual([]);

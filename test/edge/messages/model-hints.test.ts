@@ -1,9 +1,9 @@
 import { describe, expect, test } from 'vitest';
 import type { Json } from '#edge/kit/json/object.ts';
-import { ask } from '#test/support/agents.ts';
-import { testApp } from '#test/support/app.ts';
-import { answeringBy } from '#test/support/scripted-runs.ts';
-import { bearer, DEPLOYED, tokenOf } from '#test/support/tokens.ts';
+import { requestEdge } from '#test/support/agents.ts';
+import { createTestApp } from '#test/support/app.ts';
+import { answerByScript } from '#test/support/scripted-runs.ts';
+import { bearerHeader, createToken, DEPLOYED_VARS } from '#test/support/tokens.ts';
 
 const NOT_FOUND = { type: 'error', error: { type: 'not_found_error', message: 'model: as the API says it' } };
 
@@ -16,9 +16,9 @@ test.each(Object.entries(HINTS))(
   'the 404 for %s has a hint in a header, and the body of the upstream',
   async (model, words) => {
     const notFound = () => Response.json(NOT_FOUND, { status: 404 });
-    const app = testApp(notFound, DEPLOYED);
-    answeringBy(notFound);
-    const headers = bearer(await tokenOf(`hints-${crypto.randomUUID()}`, ['messages']));
+    const app = createTestApp(notFound, DEPLOYED_VARS);
+    answerByScript(notFound);
+    const headers = bearerHeader(await createToken(`hints-${crypto.randomUUID()}`, ['messages']));
     const body = { model, max_tokens: 9, messages: [{ role: 'user', content: 'Hi' }], stream: false };
     for (const [path, more] of [
       ['/v1/messages', {}],
@@ -34,15 +34,15 @@ test.each(Object.entries(HINTS))(
 );
 
 test.each(Object.entries(HINTS))('the 404 of a classification by %s has the hint, too', async (model, words) => {
-  const app = testApp(() => Response.json(NOT_FOUND, { status: 404 }), DEPLOYED);
+  const app = createTestApp(() => Response.json(NOT_FOUND, { status: 404 }), DEPLOYED_VARS);
   const account = `hints-${crypto.randomUUID()}`;
-  const headers = bearer(await tokenOf(account, ['classify', 'prefixes']));
+  const headers = bearerHeader(await createToken(account, ['classify', 'prefixes']));
   const response = await app.post('/classify', { input: 'Hi', labels: ['a', 'b'], model }, headers);
   expect([response.status, response.headers.get('sluice-hint')]).toEqual([404, expect.stringContaining(words)]);
   expect(await response.json()).toMatchObject(NOT_FOUND);
   // A page does not see the model of its classifier.
-  expect((await ask(app, 'PUT', '/classifiers/old', headers, { labels: ['a', 'b'], model })).status).toBe(200);
-  const restricted = bearer(await tokenOf(account, ['classify'], { only: { classifiers: ['own:old'] } }));
+  expect((await requestEdge(app, 'PUT', '/classifiers/old', headers, { labels: ['a', 'b'], model })).status).toBe(200);
+  const restricted = bearerHeader(await createToken(account, ['classify'], { only: { classifiers: ['own:old'] } }));
   const page = await app.post('/classify', { input: 'Hi', classifier: 'old' }, restricted);
   expect([page.status, page.headers.get('sluice-hint')]).toEqual([404, null]);
 });
@@ -51,13 +51,16 @@ const QUESTION = { max_tokens: 9, messages: [{ role: 'user', content: 'Hi' }] };
 
 test('the hint is about the model of the agent that answers, and is hidden from restricted tokens', async () => {
   const notFound = () => Response.json(NOT_FOUND, { status: 404 });
-  const app = testApp(notFound, DEPLOYED);
-  answeringBy(notFound);
+  const app = createTestApp(notFound, DEPLOYED_VARS);
+  answerByScript(notFound);
   const account = `hints-${crypto.randomUUID()}`;
-  const headers = bearer(await tokenOf(account, ['messages', 'prefixes']));
-  const put = await ask(app, 'PUT', '/agents/old', headers, { model: 'claude-3-5-sonnet-latest', max_tokens: 9 });
+  const headers = bearerHeader(await createToken(account, ['messages', 'prefixes']));
+  const put = await requestEdge(app, 'PUT', '/agents/old', headers, {
+    model: 'claude-3-5-sonnet-latest',
+    max_tokens: 9,
+  });
   expect(put.status).toBe(200);
-  const restricted = bearer(await tokenOf(account, ['messages'], { only: { agents: ['own:old'] } }));
+  const restricted = bearerHeader(await createToken(account, ['messages'], { only: { agents: ['own:old'] } }));
   for (const stream of [false, true]) {
     for (const more of [{}, { conversation: `c-${stream}` }]) {
       const body = { ...QUESTION, ...more, model: 'claude-sonet-5-5', agent: 'old', stream };
@@ -80,11 +83,17 @@ describe('a rejection by Sluice itself has the hint in its message', () => {
 
   /** The message about a model of an account with these limits. */
   async function rejection(limits: object, path: string, body?: object): Promise<string> {
-    const app = testApp(() => Response.json({}), DEPLOYED);
-    const set = await ask(app, 'PUT', `/accounts/${account}/limits`, bearer(await tokenOf('root', ['admin'])), limits);
+    const app = createTestApp(() => Response.json({}), DEPLOYED_VARS);
+    const set = await requestEdge(
+      app,
+      'PUT',
+      `/accounts/${account}/limits`,
+      bearerHeader(await createToken('root', ['admin'])),
+      limits,
+    );
     expect(set.status).toBe(200);
-    const headers = bearer(await tokenOf(account, ['messages', 'classify', 'prefixes']));
-    const { status, body: answer } = await ask(app, body ? 'POST' : 'GET', path, headers, body);
+    const headers = bearerHeader(await createToken(account, ['messages', 'classify', 'prefixes']));
+    const { status, body: answer } = await requestEdge(app, body ? 'POST' : 'GET', path, headers, body);
     expect([403, 404]).toContain(status);
     expect(app.sent).toEqual([]);
     return (answer.error as Json).message as string;
@@ -121,10 +130,10 @@ describe('a rejection by Sluice itself has the hint in its message', () => {
     const list = [
       { name: 'one', kind: 'anthropic', base_url: 'https://one.example.com', models: ['claude-sonnet-5-5'] },
     ];
-    const vars = { ...DEPLOYED, UPSTREAM: 'anthropic', UPSTREAMS: JSON.stringify(list), UPSTREAM_ONE_KEY: 'one' };
-    const app = testApp(() => Response.json({}), vars);
-    const headers = bearer(await tokenOf('hints', ['messages']));
-    const { status, body: answer } = await ask(app, body ? 'POST' : 'GET', path, headers, body);
+    const vars = { ...DEPLOYED_VARS, UPSTREAM: 'anthropic', UPSTREAMS: JSON.stringify(list), UPSTREAM_ONE_KEY: 'one' };
+    const app = createTestApp(() => Response.json({}), vars);
+    const headers = bearerHeader(await createToken('hints', ['messages']));
+    const { status, body: answer } = await requestEdge(app, body ? 'POST' : 'GET', path, headers, body);
     expect([status, (answer.error as Json).message]).toEqual([
       404,
       expect.stringContaining('Did you mean claude-sonnet-5-5? GET /models'),

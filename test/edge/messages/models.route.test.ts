@@ -1,8 +1,8 @@
 import { describe, expect, test, vi } from 'vitest';
 import { lifecycleOf, ModelTable } from '#edge/claude/models/models.ts';
-import { toldPrices } from '#edge/messages/served-models.ts';
-import { errorOf, type Sent, testApp } from '#test/support/app.ts';
-import { passTime } from '#test/support/calendar.ts';
+import { toPublicPrices } from '#edge/messages/served-models.ts';
+import { createTestApp, readError, type SentRequest } from '#test/support/app.ts';
+import { advanceClock } from '#test/support/calendar.ts';
 
 const ALL = [
   'claude-opus-5-5',
@@ -21,7 +21,7 @@ interface List {
 }
 
 /** The upstream's list, a page of it as the query says. */
-function upstream({ url }: Sent): Response {
+function upstream({ url }: SentRequest): Response {
   const limit = Number(url.searchParams.get('limit') ?? 20);
   const start = ALL.indexOf(url.searchParams.get('after_id') ?? '') + 1;
   const data = ALL.slice(start, start + limit).map((id) => ({ type: 'model', id, display_name: id }));
@@ -34,7 +34,7 @@ function upstream({ url }: Sent): Response {
 }
 
 async function limitedTo(models: string[] | undefined) {
-  const app = testApp(upstream, { MODEL_ALIASES: ALIASES });
+  const app = createTestApp(upstream, { MODEL_ALIASES: ALIASES });
   const put = await app.fetch('/accounts/dev/limits', {
     method: 'PUT',
     headers: { 'content-type': 'application/json' },
@@ -80,7 +80,7 @@ describe('an account that may use some models', () => {
     for (const name of ['claude-sonnet-5', 'quick']) expect((await app.fetch(`/v1/models/${name}`)).status).toBe(200);
     const other = await app.fetch('/v1/models/claude-opus-5-5');
     expect(other.status).toBe(404);
-    expect((await errorOf(other)).message).toContain('GET /models');
+    expect((await readError(other)).message).toContain('GET /models');
   });
 
   test('is told which, where it asks for another', async () => {
@@ -93,14 +93,14 @@ describe('an account that may use some models', () => {
       const messages = [{ role: 'user', content: 'Hi' }];
       const refused = await app.post('/v1/messages', { model: 'claude-opus-5-5', max_tokens: 9, messages });
       expect(refused.status).toBe(403);
-      expect((await errorOf(refused)).message).toContain(told);
+      expect((await readError(refused)).message).toContain(told);
       expect(app.sent).toEqual([]);
     }
   });
 });
 
 test('an account without that limit is shown what the upstream lists, page by page', async () => {
-  const app = testApp(upstream);
+  const app = createTestApp(upstream);
   expect(await (await app.fetch('/v1/models?limit=2&after_id=claude-opus-5-5')).json()).toMatchObject({
     data: [{ id: 'claude-sonnet-5-5' }, { id: 'claude-sonnet-5' }],
     has_more: true,
@@ -140,15 +140,15 @@ test('a model is shown with how it thinks, its efforts, when it ends, and its pr
 test('the price of fast answers is told until they end', () => {
   const opus = new ModelTable().find('claude-opus-4-8');
   const end = Date.parse('2026-11-30T00:00:00Z');
-  expect(toldPrices(opus, end - 1)).toMatchObject({ fast: { input: 10 }, batch: { input: 2.5 } });
-  expect(toldPrices(opus, end)).not.toHaveProperty('fast');
+  expect(toPublicPrices(opus, end - 1)).toMatchObject({ fast: { input: 10 }, batch: { input: 2.5 } });
+  expect(toPublicPrices(opus, end)).not.toHaveProperty('fast');
   expect(lifecycleOf({ retires_at: '2026-11-30T00:00:00Z' }, end - 1)).toBe('deprecated');
   expect(lifecycleOf({ retires_at: '2026-11-30T00:00:00Z' }, end)).toBe('retired');
 });
 
 test('a gateway without a list of models leaves the edge with those of its own table', async () => {
   for (const status of [404, 405, 501]) {
-    const app = testApp(() => Response.json({ error: 'no such path' }, { status }));
+    const app = createTestApp(() => Response.json({ error: 'no such path' }, { status }));
     const list = async (query: string) => await (await app.fetch(`/v1/models${query}`)).json<List>();
     const { data, has_more } = await list('?limit=1000');
     expect(data.map(({ id }) => id)).toContain('claude-haiku-5-5');
@@ -163,7 +163,7 @@ test('a gateway without a list of models leaves the edge with those of its own t
 
 test('the upstream’s list is asked for once in five minutes, in each form', async () => {
   let isDown = false;
-  const app = testApp((sent) => {
+  const app = createTestApp((sent) => {
     if (isDown) return Response.json({ error: 'busy' }, { status: 404 });
     return new Response(upstream(sent).body, { headers: { 'request-id': 'req_up', 'x-served-by': 'up' } });
   });
@@ -184,7 +184,7 @@ test('the upstream’s list is asked for once in five minutes, in each form', as
   expect((await list('?limit=3')).page.data).toHaveLength(3);
   await list('?limit=2', '2026-10-21');
   expect(app.sent).toHaveLength(3);
-  passTime(300_000);
+  advanceClock(300_000);
   isDown = true;
   for (let time = 1; time < 3; time += 1) {
     expect((await list('?limit=2')).page.data[1]).not.toEqual(first.page.data[1]);
@@ -193,12 +193,13 @@ test('the upstream’s list is asked for once in five minutes, in each form', as
 });
 
 test('what one caller sends besides does not change the list of the others, but for what FORWARD_HEADERS names', async () => {
-  const teams = ({ headers }: Sent) => Response.json({ data: [{ id: `claude-${headers.get('x-team') ?? 'all'}` }] });
+  const teams = ({ headers }: SentRequest) =>
+    Response.json({ data: [{ id: `claude-${headers.get('x-team') ?? 'all'}` }] });
   for (const [vars, red] of [
     [{}, 'claude-all'],
     [{ FORWARD_HEADERS: 'x-te*' }, 'claude-red'],
   ] as const) {
-    const app = testApp(teams, vars);
+    const app = createTestApp(teams, vars);
     const first = async (headers = {}) => (await (await app.fetch('/v1/models', { headers })).json<List>()).first_id;
     expect(await first({ 'x-team': 'red', 'user-agent': 'a' })).toBe(red);
     expect(await first({ 'user-agent': 'b' })).toBe('claude-all');
@@ -215,7 +216,7 @@ describe('what answers in the place of a list of models', () => {
     ['something else in JSON', () => Response.json({ status: 'ok' })],
     ['nothing', () => new Promise(() => {})],
   ])('%s leaves the edge with its own table', async (_, answer) => {
-    const app = testApp(answer, { UPSTREAM_TIMEOUT_MS: '100' });
+    const app = createTestApp(answer, { UPSTREAM_TIMEOUT_MS: '100' });
     const response = await app.fetch('/v1/models?limit=1000');
     expect(response.status).toBe(200);
     expect((await response.json<List>()).data.map(({ id }) => id)).toContain('claude-haiku-5-5');
@@ -229,7 +230,7 @@ describe('what answers in the place of a list of models', () => {
       return wait(run, ms === 2_000 ? 0 : ms);
     };
     vi.spyOn(globalThis, 'setTimeout').mockImplementation(soon as never);
-    const app = testApp(() => new Promise(() => {}));
+    const app = createTestApp(() => new Promise(() => {}));
     const response = await app.fetch('/v1/models?limit=1000');
     expect((await response.json<List>()).data.map(({ id }) => id)).toContain('claude-haiku-5-5');
     expect(waits).toBeGreaterThan(0);
@@ -237,7 +238,7 @@ describe('what answers in the place of a list of models', () => {
 
   test('a stream in the place of one model is told as such', async () => {
     const stream = { headers: { 'content-type': 'text/event-stream' } };
-    const app = testApp(() => new Response('event: ping\ndata: {}\n\n', stream));
+    const app = createTestApp(() => new Response('event: ping\ndata: {}\n\n', stream));
     const response = await app.fetch('/v1/models/claude-haiku-5-5');
     expect(response.status).toBe(500);
     expect(await response.text()).toContain('is not the Claude API');
@@ -248,7 +249,7 @@ describe('what answers in the place of a list of models', () => {
       { id: 'claude-haiku-5-5', object: 'model' },
       { id: 'our-own', object: 'model' },
     ];
-    const app = testApp(() => Response.json({ object: 'list', data: rows }));
+    const app = createTestApp(() => Response.json({ object: 'list', data: rows }));
     expect(await (await app.fetch('/v1/models')).json<List>()).toMatchObject({
       data: [
         { type: 'model', display_name: 'Claude Haiku 5.5', prices: { input: 0.1 } },
@@ -275,7 +276,7 @@ describe('what answers in the place of a list of models', () => {
       },
     ],
   ])('%s leaves the edge with its own table, page by page', async (_, answer) => {
-    const app = testApp(answer, alone);
+    const app = createTestApp(answer, alone);
     const response = await app.fetch('/v1/models?limit=2');
     expect(response.status).toBe(200);
     const { data, has_more } = await response.json<List>();
@@ -287,13 +288,13 @@ describe('what answers in the place of a list of models', () => {
     [403, 'permission_error'],
     [401, 'x'],
   ])('a key that is refused with %i %s is an error: nobody takes it for a live one', async (status, type) => {
-    const app = testApp(() => error(status, type), alone);
+    const app = createTestApp(() => error(status, type), alone);
     for (const path of ['/v1/models', '/models']) expect((await app.fetch(path)).ok).toBe(false);
   });
 
   test('of several upstreams, an error says so only where each refuses its key', async () => {
     const listFrom = async (names: string[], dead: string[]) => {
-      const app = testApp(
+      const app = createTestApp(
         ({ url }) => (dead.includes(url.hostname) ? error(401, 'authentication_error') : Response.json({ data: [] })),
         {
           UPSTREAMS: JSON.stringify(

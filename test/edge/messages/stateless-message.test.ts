@@ -1,8 +1,8 @@
 import { expect, test } from 'vitest';
 import type { Json } from '#edge/kit/json/object.ts';
-import { ask, edgeWithSky, SKY, turnWith } from '#test/support/agents.ts';
-import { as } from '#test/support/prefixes.ts';
-import { weather } from '#test/support/scripted-runs.ts';
+import { createSkyEdge, requestEdge, runWholeTurn, SKY } from '#test/support/agents.ts';
+import { authorizationFor } from '#test/support/prefixes.ts';
+import { weatherTool } from '#test/support/scripted-runs.ts';
 
 const PICK = { name: 'pick', input_schema: { type: 'object', properties: { city: { type: 'string' } } } };
 const NOTE = { name: 'note', input_schema: { type: 'object' } };
@@ -19,9 +19,9 @@ const errorIn = ({ status, body }: { status: number; body: Json }) =>
 
 /** An edge with the agent `sky`, which is asked without a conversation. */
 async function edgeWithTalking(agent: object = TALKING) {
-  const edge = await edgeWithSky(agent, 'none');
+  const edge = await createSkyEdge(agent, 'none');
   const say = (body: object = {}, headers = edge.bob) =>
-    ask(edge.app, 'POST', '/v1/messages', headers, { agent: 'sky', messages: MESSAGES, ...body });
+    requestEdge(edge.app, 'POST', '/v1/messages', headers, { agent: 'sky', messages: MESSAGES, ...body });
   const up = () => JSON.parse(edge.app.sent.at(-1)?.text ?? '{}') as Json;
   return { ...edge, say, up };
 }
@@ -46,7 +46,7 @@ test.each([
   ],
 ])('what goes up of an agent is what the first turn of a conversation sends: %s', async (_, body) => {
   const { say, up, app, bob, bodies } = await edgeWithTalking();
-  const turn = await turnWith(app, bob, { agent: 'sky', ...body });
+  const turn = await runWholeTurn(app, bob, { agent: 'sky', ...body });
   expect(turn.status, JSON.stringify(turn.body)).toBe(200);
   const alone = await say(body);
   expect(alone.status, JSON.stringify(alone.body)).toBe(200);
@@ -67,11 +67,11 @@ test('its answer, the log, the ledger and the usage name its version, by its mem
   const whole = await app.post('/v1/messages', { ...plain, agent: version }, bob);
   expect([whole.status, whole.headers.get('sluice-agent')]).toEqual([200, version]);
   await whole.text();
-  await app.settled();
+  await app.waitUntilSettled();
   expect(app.log.filter(({ agent }) => agent === version)).toHaveLength(2);
-  const { body } = await ask(app, 'GET', '/usage?group_by=agent', bob);
+  const { body } = await requestEdge(app, 'GET', '/usage?group_by=agent', bob);
   expect(body.data).toEqual([expect.objectContaining({ key: version, requests: 2 })]);
-  const ledger = await ask(app, 'GET', '/usage/requests?account=bob', root);
+  const ledger = await requestEdge(app, 'GET', '/usage/requests?account=bob', root);
   expect((ledger.body.data as Json[]).map(({ agent, conversation }) => [agent, conversation])).toEqual([
     [version, null],
     [version, null],
@@ -90,20 +90,20 @@ test('limits hold: the account’s list of models, and what an answer of the age
   expect(Number(up().max_tokens)).toBeLessThanOrEqual(2_500);
   expect(Number(up().max_tokens)).toBeGreaterThan(2_000);
   expect(errorIn(await say({ max_usd: 0.000001 }))).toMatch(/^400 .*max_usd/);
-  await ask(app, 'PUT', '/accounts/bob/limits', root, { models: ['claude-haiku-5-5'] });
+  await requestEdge(app, 'PUT', '/accounts/bob/limits', root, { models: ['claude-haiku-5-5'] });
   expect(errorIn(await say({ model: 'claude-haiku-5-5' }))).toMatch(/^403 .*may not use claude-opus-5-5/);
   expect(app.sent).toHaveLength(1);
 });
 
 test('an agent whose tools the edge calls needs a conversation, unless the message leaves those tools out', async () => {
-  const { app, bob, say, up } = await edgeWithTalking({ ...SKY, tools: [weather(), PICK] });
+  const { app, bob, say, up } = await edgeWithTalking({ ...SKY, tools: [weatherTool(), PICK] });
   expect(errorIn(await say())).toMatch(/^400 tools: .*need a conversation.* Send `conversation`/);
   expect(errorIn(await say({ agent_tools: ['get_weather'] }))).toMatch(/^400 tools: /);
   expect(app.sent).toEqual([]);
   expect((await say({ agent_tools: ['pick'] })).status).toBe(200);
   expect((up().tools as Json[]).map(({ name }) => name)).toEqual(['pick']);
   const counted = { agent: 'sky', messages: MESSAGES };
-  expect((await ask(app, 'POST', '/count-tokens', bob, counted)).status).toBe(200);
+  expect((await requestEdge(app, 'POST', '/count-tokens', bob, counted)).status).toBe(200);
 });
 
 test.each([
@@ -111,7 +111,7 @@ test.each([
   [{ agent: 'a b' }, /^400 agent: /],
   [{ prefix: 'support' }, /^400 prefix: not allowed with agent/],
   [{ tools: [PICK] }, /^400 tools\.0\.name: the agent has a tool of this name/],
-  [{ tools: [{ ...weather(), name: 'other' }] }, /^400 tools: .*need a conversation/],
+  [{ tools: [{ ...weatherTool(), name: 'other' }] }, /^400 tools: .*need a conversation/],
   [{ agent_tools: ['get_tide'] }, /^400 agent_tools\.0: .*It has: pick, later\./],
   [{ agent: undefined, agent_tools: ['pick'] }, /^400 agent_tools: there is no agent/],
   [{ background: true }, /^400 background: it needs a conversation/],
@@ -126,20 +126,20 @@ test.each([
 
 test('an account’s own agent comes first, and a version that was taken back answers nobody', async () => {
   const { app, root, say, up, version } = await edgeWithTalking();
-  const storing = await as('bob', 'messages', 'prefixes');
-  const own = await ask(app, 'PUT', '/agents/sky', storing, { ...TALKING, system: 'His own.' });
+  const storing = await authorizationFor('bob', 'messages', 'prefixes');
+  const own = await requestEdge(app, 'PUT', '/agents/sky', storing, { ...TALKING, system: 'His own.' });
   expect((await say()).status).toBe(200);
   expect(JSON.stringify(up().system)).toContain('His own.');
-  await ask(app, 'PUT', '/agents/sky', storing, { ...TALKING, system: 'His next.' });
+  await requestEdge(app, 'PUT', '/agents/sky', storing, { ...TALKING, system: 'His next.' });
   expect((await say({ agent: own.body.version }, storing)).status).toBe(200);
-  const { status } = await ask(
+  const { status } = await requestEdge(
     app,
     'DELETE',
     `/agents/${String(own.body.version).replace('@', '/versions/')}`,
     storing,
   );
   expect(status).toBe(200);
-  for (const headers of [storing, await as('bob', 'messages')]) {
+  for (const headers of [storing, await authorizationFor('bob', 'messages')]) {
     expect(errorIn(await say({ agent: own.body.version }, headers))).toMatch(/^404 There is no agent sky@/);
   }
   expect((await say({ agent: version }, root)).status).toBe(200);
@@ -148,7 +148,7 @@ test('an account’s own agent comes first, and a version that was taken back an
 
 test('the models that step in are the agent’s', async () => {
   const { app, bob, root } = await edgeWithTalking({ ...TALKING, fallback_models: ['claude-haiku-5-5'] });
-  await ask(app, 'PUT', '/accounts/bob/limits', root, { usd_per_day: 0.0008 });
+  await requestEdge(app, 'PUT', '/accounts/bob/limits', root, { usd_per_day: 0.0008 });
   const asked = { agent: 'sky', messages: MESSAGES, stream: false };
   const answer = await app.post('/messages', asked, { ...bob, 'sluice-fallback-models': '' });
   expect(answer.status, await answer.clone().text()).toBe(200);

@@ -2,10 +2,10 @@ import { beforeEach, describe, expect, test, vi } from 'vitest';
 import type { Upstream } from '#edge/claude/upstream.ts';
 import { parseSettings } from '#edge/config/settings.ts';
 import { Conversation } from '#edge/conversations/object/conversation.ts';
-import { errorOf, type Sent, type TestApp, testApp } from '#test/support/app.ts';
+import { createTestApp, readError, type SentRequest, type TestApp } from '#test/support/app.ts';
 import { resetAll } from '#test/support/reset.ts';
 import { SMALL_MESSAGE } from '#test/support/small-message.ts';
-import { bearer, DEPLOYED, tokenOf } from '#test/support/tokens.ts';
+import { bearerHeader, createToken, DEPLOYED_VARS } from '#test/support/tokens.ts';
 
 const MODEL = 'claude-haiku-5-5';
 const MESSAGE = { ...SMALL_MESSAGE, model: MODEL, content: [{ type: 'text', text: '{"label":"a"}' }] };
@@ -18,18 +18,18 @@ const WAYS: Record<string, { path: string; body: Record<string, unknown> }> = {
   'a classification': { path: '/classify', body: { input: 'x', labels: ['a', 'b'], cache_seconds: 0 } },
 };
 
-let answer: (sent: Sent) => Response;
+let answer: (sent: SentRequest) => Response;
 beforeEach(() => {
   answer = () => Response.json(MESSAGE);
 });
 /** A deployed edge, and its conversations with the same upstream. */
 function edge(vars: Record<string, string> = {}): TestApp {
-  const app = testApp((sent) => answer(sent), { ...DEPLOYED, UPSTREAM_MAX_RETRIES: '0', ...vars });
+  const app = createTestApp((sent) => answer(sent), { ...DEPLOYED_VARS, UPSTREAM_MAX_RETRIES: '0', ...vars });
   const settings = parseSettings({ ANTHROPIC_API_KEY: 'sk-ant-x', UPSTREAM_MAX_RETRIES: '0', ...vars });
   const upstream: Upstream = {
     baseURL: settings.ANTHROPIC_BASE_URL,
     apiKey: 'sk-ant-x',
-    simulated: false,
+    isSimulated: false,
     fetch: async (url, init) => {
       const body = new Uint8Array(await new Response(init.body ?? '').arrayBuffer());
       const text = new TextDecoder().decode(body);
@@ -51,8 +51,9 @@ function edge(vars: Record<string, string> = {}): TestApp {
   return app;
 }
 
-const as = async (account: string) => bearer(await tokenOf(account, ['messages', 'classify']));
-const metadataOf = (sent: Sent | undefined) => (JSON.parse(sent?.text ?? '{}') as { metadata?: unknown }).metadata;
+const as = async (account: string) => bearerHeader(await createToken(account, ['messages', 'classify']));
+const metadataOf = (sent: SentRequest | undefined) =>
+  (JSON.parse(sent?.text ?? '{}') as { metadata?: unknown }).metadata;
 
 describe.each(Object.entries(WAYS))('%s', (name, { path, body }) => {
   test('has the caller’s idempotency-key under the account’s hash: two accounts never share one', async () => {
@@ -74,7 +75,7 @@ describe.each(Object.entries(WAYS))('%s', (name, { path, body }) => {
     const silent = edge();
     await silent.post(path, body, await as('alice'));
     expect(metadataOf(silent.sent[0])).toBeUndefined();
-    await silent.settled();
+    await silent.waitUntilSettled();
     await resetAll();
     const app = edge({ UPSTREAM_USER_ID: 'account' });
     const said = path === '/classify' ? {} : { metadata: { user_id: 'somebody else', tier: [1.0] } };
@@ -102,7 +103,7 @@ describe.each(Object.entries(WAYS))('%s', (name, { path, body }) => {
     expect(response.headers.get('retry-after')).toBe('17');
     expect(response.headers.get('sluice-limited-by')).toBe('upstream');
     expect(JSON.stringify([...response.headers])).not.toContain('org-7');
-    const { type, message } = await errorOf(response);
+    const { type, message } = await readError(response);
     expect(type).toBe('rate_limit_error');
     expect(message).toContain('17 s');
     expect(message).not.toContain('org-7');
@@ -140,7 +141,7 @@ test('headers that choose a gateway’s provider or the operator’s workspace s
       // What the edge asks by itself takes nothing from the caller.
       expect(up).toEqual(text.includes('You label texts') ? [] : expected);
     }
-    await app.settled();
+    await app.waitUntilSettled();
     await resetAll();
   }
 });
@@ -155,7 +156,7 @@ test('what a message says to the edge alone never goes up: not as null either, w
 test('a key to repeat a request needs a conversation on the edge’s own route; the API’s route ignores it', async () => {
   const app = edge();
   const headers = { ...(await as('alice')), 'idempotency-key': 'once' };
-  const { message } = await errorOf(await app.post('/messages', ASK, headers));
+  const { message } = await readError(await app.post('/messages', ASK, headers));
   expect(message).toMatch(/^idempotency-key: .*Send `conversation`/);
   expect(app.sent).toEqual([]);
   for (const count of [1, 2]) {

@@ -3,11 +3,11 @@ import { Hono } from 'hono';
 import { expect, test } from 'vitest';
 import { createApp } from '#edge/app.ts';
 import type { AppEnv } from '#edge/auth/context.ts';
-import { errorOf, type TestApp, testApp } from '#test/support/app.ts';
-import { simulate } from '#test/support/conversations.ts';
-import { runs, tryAsyncCases } from '#test/support/runs.ts';
-import { bearer, DEPLOYED, tokenOf } from '#test/support/tokens.ts';
-import { eventsIn } from '#test/support/turns.ts';
+import { createTestApp, readError, type TestApp } from '#test/support/app.ts';
+import { installSimulator } from '#test/support/conversations.ts';
+import { caseCount, tryAsyncCases } from '#test/support/property-cases.ts';
+import { bearerHeader, createToken, DEPLOYED_VARS } from '#test/support/tokens.ts';
+import { parseEvents } from '#test/support/turns.ts';
 
 const MESSAGE = {
   type: 'message',
@@ -17,7 +17,7 @@ const MESSAGE = {
 };
 const ASK = { model: 'claude-haiku-5-5', max_tokens: 10, messages: [{ role: 'user', content: 'Hi' }] };
 const ORIGIN = 'https://app.example.com';
-const VARS = { ...DEPLOYED, ALLOWED_ORIGINS: ORIGIN };
+const VARS = { ...DEPLOYED_VARS, ALLOWED_ORIGINS: ORIGIN };
 const METHODS = ['GET', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'HEAD'];
 
 const answer = () => Response.json(MESSAGE);
@@ -50,9 +50,9 @@ async function seen(response: Response, path: string) {
 }
 
 test('under any path of another app each request gets the answer that it gets without one', async () => {
-  const alone = testApp(answer, VARS);
+  const alone = createTestApp(answer, VARS);
   const apps = new Map<string, TestApp>();
-  const token = await tokenOf('alice', ['admin']);
+  const token = await createToken('alice', ['admin']);
   const requests = fc.record({
     path: fc.constantFrom('/ai', '/a/b', '/t/:tenant', '/'),
     to: fc.constantFrom(...PATHS),
@@ -61,12 +61,12 @@ test('under any path of another app each request gets the answer that it gets wi
       {},
       { origin: ORIGIN },
       { origin: 'https://evil.example' },
-      bearer(token),
-      bearer('eyJ.a.b'),
+      bearerHeader(token),
+      bearerHeader('eyJ.a.b'),
     ),
   });
-  await tryAsyncCases(runs(400), requests, async ({ path, to, method, headers }) => {
-    const mounted = apps.get(path) ?? testApp(answer, VARS, { around: under(path) });
+  await tryAsyncCases(caseCount(400), requests, async ({ path, to, method, headers }) => {
+    const mounted = apps.get(path) ?? createTestApp(answer, VARS, { around: under(path) });
     apps.set(path, mounted);
     const reached = path === '/' ? '' : path.replace(':tenant', 'acme');
     const preflight = method === 'OPTIONS' ? { 'access-control-request-method': 'POST' } : {};
@@ -74,19 +74,19 @@ test('under any path of another app each request gets the answer that it gets wi
     const [expected, got] = [await alone.fetch(to, init), await mounted.fetch(`${reached}${to}`, init)];
     expect(await seen(got, reached)).toEqual(await seen(expected, ''));
   });
-  for (const app of [alone, ...apps.values()]) await app.settled();
+  for (const app of [alone, ...apps.values()]) await app.waitUntilSettled();
 });
 
 test('what has no route says so under its path: 405 with the methods, 404, 501', async () => {
-  const app = testApp(answer, VARS, { around: under('/ai') });
-  const headers = bearer(await tokenOf('alice'));
+  const app = createTestApp(answer, VARS, { around: under('/ai') });
+  const headers = bearerHeader(await createToken('alice'));
   const wrong = await app.fetch('/ai/messages', { headers });
   expect(wrong.headers.get('allow')).toBe('POST');
-  expect([wrong.status, (await errorOf(wrong)).type]).toEqual([405, 'invalid_request_error']);
+  expect([wrong.status, (await readError(wrong)).type]).toEqual([405, 'invalid_request_error']);
   const nothing = await app.fetch('/ai/nope');
-  expect([nothing.status, (await errorOf(nothing)).message]).toEqual([404, 'There is nothing at /ai/nope.']);
+  expect([nothing.status, (await readError(nothing)).message]).toEqual([404, 'There is nothing at /ai/nope.']);
   const skills = await app.fetch('/ai/v1/skills', { headers });
-  expect([skills.status, (await errorOf(skills)).type]).toEqual([501, 'not_supported']);
+  expect([skills.status, (await readError(skills)).type]).toEqual([501, 'not_supported']);
   expect((await app.fetch('/ai/v1/skills')).status).toBe(401);
   // What is not under the path is the other app's.
   const outside = await app.fetch('/messages', { headers });
@@ -94,14 +94,14 @@ test('what has no route says so under its path: 405 with the methods, 404, 501',
 });
 
 test('a page of the Worker’s own for every path does not hide what the edge says, but its routes within the path count', async () => {
-  const app = testApp(answer, VARS, {
+  const app = createTestApp(answer, VARS, {
     around: (edge) =>
       new Hono<AppEnv>()
         .route('/t/:tenant', edge)
         .get('/t/:tenant/extra', (c) => c.text(`extra of ${c.req.param('tenant')}`))
         .get('*', (c) => c.text('the page')),
   });
-  const headers = bearer(await tokenOf('alice'));
+  const headers = bearerHeader(await createToken('alice'));
   const told = async (path: string) => {
     const response = await app.fetch(path, { headers });
     return [response.status, (await response.text()).slice(0, 16)];
@@ -113,26 +113,26 @@ test('a page of the Worker’s own for every path does not hide what the edge sa
 });
 
 test('a location, and the sentence that names it, say the path by which the edge is reached', async () => {
-  simulate({ SIMULATOR_TTFT_MS: '1500' });
-  const app = testApp(answer, { MODE: 'development' }, { around: under('/deep/ai') });
+  installSimulator({ SIMULATOR_TTFT_MS: '1500' });
+  const app = createTestApp(answer, { MODE: 'development' }, { around: under('/deep/ai') });
   const ask = () => app.post('/deep/ai/messages', { ...ASK, conversation: 'c1' });
   const first = await ask();
   const second = await ask();
   expect(second.status).toBe(409);
   const location = second.headers.get('location') ?? '';
   expect(location).toBe('/deep/ai/conversations/c1/stream');
-  expect((await errorOf(second)).message).toContain(`GET ${location},`);
+  expect((await readError(second)).message).toContain(`GET ${location},`);
   const followed = await app.fetch(location);
   expect(followed.headers.get('sluice-turn')).toBe(first.headers.get('sluice-turn'));
-  expect(eventsIn(await followed.text())).toEqual(eventsIn(await first.text()));
+  expect(parseEvents(await followed.text())).toEqual(parseEvents(await first.text()));
   const stale = await app.fetch(location, { headers: { 'last-event-id': 'turn_longgone-3' } });
   expect([stale.status, stale.headers.get('location')]).toEqual([410, '/deep/ai/conversations/c1/messages']);
   expect((await app.fetch('/deep/ai/conversations/c1/messages')).status).toBe(200);
-  await app.settled();
+  await app.waitUntilSettled();
 });
 
 test('a Worker adds routes and middleware of its own before and behind', async () => {
-  const app = testApp(answer, VARS, {
+  const app = createTestApp(answer, VARS, {
     options: { publicPaths: ['/broken'] },
     around: (edge) => {
       edge.get('/notes/:id', (c) => c.json({ id: c.req.param('id'), account: c.get('identity').account }));
@@ -155,7 +155,7 @@ test('a Worker adds routes and middleware of its own before and behind', async (
     const response = await app.fetch(path, init);
     return [response.status, response.headers.get('x-own'), await response.text()];
   };
-  const headers = bearer(await tokenOf('alice'));
+  const headers = bearerHeader(await createToken('alice'));
   expect(await own('/health')).toEqual([200, 'before', 'the Worker’s own']);
   expect(await own('/behind')).toEqual([200, 'before', 'behind']);
   expect(await own('/messages/own', { method: 'POST' })).toEqual([200, 'before', 'own']);
@@ -164,10 +164,10 @@ test('a Worker adds routes and middleware of its own before and behind', async (
   expect((await own('/notes/7'))[0]).toBe(401);
   const broken = await app.fetch('/broken');
   expect(broken.status).toBe(500);
-  expect((await errorOf(broken)).message).not.toContain('secret');
+  expect((await readError(broken)).message).not.toContain('secret');
   const answered = await app.post('/messages', { ...ASK, stream: false }, headers);
   expect([answered.status, answered.headers.get('x-own')]).toEqual([200, 'before']);
   expect(await answered.json()).toEqual(MESSAGE);
-  await app.settled();
+  await app.waitUntilSettled();
   expect(app.log.at(-1)).toMatchObject({ account: 'alice', status: 200 });
 });

@@ -3,9 +3,9 @@ import { expect, test, vi } from 'vitest';
 import type { AppOptions } from '#edge/app.ts';
 import type { AppEnv } from '#edge/auth/context.ts';
 import { ApiError } from '#edge/kit/http/errors.ts';
-import { errorOf, testApp } from '#test/support/app.ts';
+import { createTestApp, readError } from '#test/support/app.ts';
 import { SMALL_MESSAGE } from '#test/support/small-message.ts';
-import { bearer, DEPLOYED, tokenOf } from '#test/support/tokens.ts';
+import { bearerHeader, createToken, DEPLOYED_VARS } from '#test/support/tokens.ts';
 
 type Authenticate = NonNullable<AppOptions['authenticate']>;
 
@@ -24,13 +24,13 @@ const byHeader: Authenticate = (request) => {
   const account = request.headers.get('sluice-user');
   return account === null ? undefined : { account };
 };
-const withAuth = (authenticate: Authenticate, vars: Record<string, unknown> = DEPLOYED) =>
-  testApp(() => Response.json(SMALL_MESSAGE), vars, { options: { authenticate } });
+const withAuth = (authenticate: Authenticate, vars: Record<string, unknown> = DEPLOYED_VARS) =>
+  createTestApp(() => Response.json(SMALL_MESSAGE), vars, { options: { authenticate } });
 
 test('whom the Worker names is the account, and its secret does not go up', async () => {
   const app = withAuth(byHeader);
   expect((await app.post('/messages', ASK, as('alice'))).status).toBe(200);
-  await app.settled();
+  await app.waitUntilSettled();
   expect(app.log.at(-1)).toMatchObject({ account: 'alice', status: 200 });
   expect(app.sent[0]?.headers.has('sluice-user')).toBe(false);
   const usage = await app.fetch('/usage', { headers: as('alice') });
@@ -42,12 +42,14 @@ test('whom the Worker names is the account, and its secret does not go up', asyn
 
 test('whom it does not know is asked for a credential of the edge, and is nobody without one', async () => {
   const both = withAuth(byHeader);
-  expect((await both.fetch('/accounts', { headers: bearer(await tokenOf('root', ['admin'])) })).status).toBe(200);
-  for (const vars of [DEPLOYED, { MODE: '' }]) {
+  expect((await both.fetch('/accounts', { headers: bearerHeader(await createToken('root', ['admin'])) })).status).toBe(
+    200,
+  );
+  for (const vars of [DEPLOYED_VARS, { MODE: '' }]) {
     const app = withAuth(byHeader, vars);
-    for (const headers of [{}, bearer('anything'), bearer('eyJ.a.b')]) {
+    for (const headers of [{}, bearerHeader('anything'), bearerHeader('eyJ.a.b')]) {
       const refused = await app.post('/messages', ASK, headers);
-      expect([refused.status, (await errorOf(refused)).type]).toEqual([401, 'authentication_error']);
+      expect([refused.status, (await readError(refused)).type]).toEqual([401, 'authentication_error']);
     }
     expect(app.sent).toEqual([]);
   }
@@ -57,7 +59,7 @@ test('in development an own check of credentials is asked as well, and nobody is
   const app = withAuth(byHeader, {});
   await app.post('/messages', ASK, as('alice'));
   await app.post('/messages', ASK);
-  await app.settled();
+  await app.waitUntilSettled();
   expect(app.log.map(({ account }) => account)).toEqual(['alice', 'dev']);
 });
 
@@ -78,7 +80,7 @@ test('a token that it names is listed and revoked at the edge; without one there
     if (account === undefined) return undefined;
     return jti === undefined ? { account } : { account, scopes: ['messages'], token: { jti, issued_at } };
   });
-  const root = bearer(await tokenOf('root', ['admin']));
+  const root = bearerHeader(await createToken('root', ['admin']));
   const status = async (user: string) => (await app.post('/messages', ASK, as(user))).status;
   expect([await status('alice/s1'), await status('alice/s2'), await status('alice')]).toEqual([200, 200, 200]);
   const listed = await app.fetch('/accounts/alice/tokens', { headers: root });
@@ -97,7 +99,7 @@ test('what it throws ends the request: an ApiError as it says, anything else wit
     throw new Error('the password of the database');
   });
   const banned = await app.post('/messages', ASK, as('alice'));
-  expect([banned.status, (await errorOf(banned)).message]).toEqual([403, 'You are banned.']);
+  expect([banned.status, (await readError(banned)).message]).toEqual([403, 'You are banned.']);
   const broken = await app.post('/messages', ASK);
   expect(broken.status).toBe(500);
   expect(await broken.text()).not.toContain('password');
@@ -113,7 +115,7 @@ test('a name that is none, or nobody’s, is a 401; a wrong answer of the functi
     const wrong = withAuth(() => caller as unknown as { account: string });
     const response = await wrong.post('/messages', ASK);
     expect([response.status, response.headers.get('x-should-retry')]).toEqual([500, 'false']);
-    expect((await errorOf(response)).message).toContain('`authenticate`');
+    expect((await readError(response)).message).toContain('`authenticate`');
     expect(wrong.sent).toEqual([]);
   }
 });
@@ -121,14 +123,14 @@ test('a name that is none, or nobody’s, is a 401; a wrong answer of the functi
 test('an own check of credentials may read the body of a clone, and is told when it has taken the request’s own', async () => {
   const clone = withAuth(async (request) => ({ account: `a${(await request.clone().text()).length}` }));
   expect((await clone.post('/messages', ASK)).status).toBe(200);
-  await clone.settled();
+  await clone.waitUntilSettled();
   expect(clone.log.at(-1)).toMatchObject({ account: `a${JSON.stringify(ASK).length}` });
   const taken = withAuth(async (request) => ({ account: `a${(await request.text()).length}` }));
-  expect((await errorOf(await taken.post('/messages', ASK))).message).toContain('clone');
+  expect((await readError(await taken.post('/messages', ASK))).message).toContain('clone');
 });
 
 test('an own check of credentials sees what the Worker’s own middleware has found out', async () => {
-  const app = testApp(() => Response.json(SMALL_MESSAGE), DEPLOYED, {
+  const app = createTestApp(() => Response.json(SMALL_MESSAGE), DEPLOYED_VARS, {
     options: { authenticate: (_, c) => ({ account: c.get('user') }) },
     around: (edge) =>
       new Hono<AppEnv>()
@@ -139,6 +141,6 @@ test('an own check of credentials sees what the Worker’s own middleware has fo
         .route('/ai', edge),
   });
   expect((await app.post('/ai/messages', ASK)).status).toBe(200);
-  await app.settled();
+  await app.waitUntilSettled();
   expect(app.log.at(-1)).toMatchObject({ account: 'carol' });
 });

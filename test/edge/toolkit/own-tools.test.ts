@@ -3,20 +3,20 @@ import fc from 'fast-check';
 import { afterEach, describe, expect, expectTypeOf, onTestFinished, test, vi } from 'vitest';
 import * as z from 'zod';
 import { createApp } from '#edge/app.ts';
-import { keepSecrets } from '#edge/kit/http/secrets.ts';
+import { registerSecrets } from '#edge/kit/http/secrets.ts';
 import type { Bindings } from '#edge/kit/plugins/bindings.ts';
-import { callOwnTool } from '#edge/plugins/runs/call-own-tool.ts';
+import { callWorkerTool } from '#edge/plugins/runs/call-worker-tool.ts';
 import type { ToolContext } from '#edge/plugins/runs/tools/worker-tools.ts';
-import { edgeToolsIn } from '#edge/registry/tools/edge-tools.ts';
-import { errorOf, testApp } from '#test/support/app.ts';
-import { rowsOf, stubOf } from '#test/support/conversations.ts';
+import { findEdgeTools } from '#edge/registry/tools/edge-tools.ts';
+import { createTestApp, readError } from '#test/support/app.ts';
+import { listMessages, stubOf } from '#test/support/conversations.ts';
 import { eventually } from '#test/support/eventually.ts';
-import { as, put, simulatedEdge } from '#test/support/prefixes.ts';
+import { authorizationFor, createSimulatedEdge, storePrefix } from '#test/support/prefixes.ts';
+import { caseCount, tryAsyncCases } from '#test/support/property-cases.ts';
 import { resetAll } from '#test/support/reset.ts';
-import { runs, tryAsyncCases } from '#test/support/runs.ts';
-import { answeringBy, call, calls, says } from '#test/support/scripted-runs.ts';
-import { bearer, DEPLOYED, tokenOf } from '#test/support/tokens.ts';
-import { ask, bodyOf, listen, say, type Told } from '#test/support/turns.ts';
+import { answerByScript, callsAnswer, textAnswer, weatherCall } from '#test/support/scripted-runs.ts';
+import { bearerHeader, createToken, DEPLOYED_VARS } from '#test/support/tokens.ts';
+import { createBody, readStream, runTurn, type StreamEvent, sendTurn } from '#test/support/turns.ts';
 
 /** What the tool does, in each test another thing. */
 const work = vi.fn<(input: { city: string; days?: number | undefined }, context: ToolContext) => unknown>();
@@ -43,8 +43,8 @@ createApp({
 });
 
 const own = (name = 'get_weather', more: object = {}) => ({ name, run: 'worker', ...more });
-const asking = (...tools: object[]) => bodyOf('How is the weather?', { tools });
-const resultsIn = (events: readonly Told[]) =>
+const asking = (...tools: object[]) => createBody('How is the weather?', { tools });
+const resultsIn = (events: readonly StreamEvent[]) =>
   events
     .filter(({ event }) => event === 'content_block_start')
     .map(({ data }) => data.content_block as { type: string; is_error?: boolean; content?: { text: string }[] })
@@ -58,8 +58,10 @@ afterEach(async () => {
 
 /** Has the model call a tool once and then say something. */
 const callingOnce = (name = 'get_weather', input: object = { city: 'Bern' }) =>
-  answeringBy((_, number) =>
-    number === 1 ? calls({ ...call('toolu_1', 'Bern', name), input }) : says('It is as the tool says.'),
+  answerByScript((_, number) =>
+    number === 1
+      ? callsAnswer({ ...weatherCall('toolu_1', 'Bern', name), input })
+      : textAnswer('It is as the tool says.'),
   );
 
 describe('a tool of the Worker’s own', () => {
@@ -69,11 +71,11 @@ describe('a tool of the Worker’s own', () => {
     ['throws', (text: string) => Promise.reject(new Error(text))],
   ])('that %s what a remembered secret is, shows it to nobody', async (_, answer) => {
     const secret = 'sk+live-of-a-tool-0123';
-    keepSecrets('TOOL_SECRET_OWN', [secret]);
-    onTestFinished(() => keepSecrets('TOOL_SECRET_OWN', []));
+    registerSecrets('TOOL_SECRET_OWN', [secret]);
+    onTestFinished(() => registerSecrets('TOOL_SECRET_OWN', []));
     const bodies = callingOnce();
     work.mockImplementation(() => answer(`it was ${secret.replace('+', '\\u002B')} and ${secret}`));
-    const { events } = await say(asking(own()));
+    const { events } = await runTurn(asking(own()));
     expect(resultsIn(events)).toEqual([[expect.any(Boolean), 'it was [secret] and [secret]']]);
     expect(JSON.stringify(bodies)).not.toContain('live-of-a-tool');
   });
@@ -81,7 +83,7 @@ describe('a tool of the Worker’s own', () => {
   test('is named by a request, told to the model, called with its checked input, and knows whose call it is', async () => {
     const bodies = callingOnce();
     work.mockResolvedValue('sun');
-    const { events, turn } = await say(asking(own()));
+    const { events, turn } = await runTurn(asking(own()));
     expect(bodies[0]?.tools).toEqual([
       {
         name: 'get_weather',
@@ -116,7 +118,7 @@ describe('a tool of the Worker’s own', () => {
     const bodies = callingOnce();
     work.mockResolvedValue('sun');
     const cache_control = { type: 'ephemeral' };
-    await say(asking(own('get_weather', { description: 'Ask it.', cache_control }), own('pay')));
+    await runTurn(asking(own('get_weather', { description: 'Ask it.', cache_control }), own('pay')));
     expect(bodies[0]?.tools).toMatchObject([
       { name: 'get_weather', description: 'Ask it.', cache_control, input_schema: { required: ['city'] } },
       { name: 'pay', description: 'Pays.' },
@@ -150,11 +152,11 @@ describe('a tool of the Worker’s own', () => {
   ])('may give %s, and what is no result is told as an error', async (_, given, [isError, ...told]) => {
     const bodies = callingOnce();
     work.mockResolvedValue(given);
-    const [result = []] = resultsIn((await say(asking(own()))).events);
+    const [result = []] = resultsIn((await runTurn(asking(own()))).events);
     expect(result.slice(0, 1 + told.length)).toEqual([isError, ...told]);
     // The step behind it was accepted by the API’s rules.
     expect(bodies).toHaveLength(2);
-    expect((await rowsOf()).at(-1)).toMatchObject({ role: 'assistant', status: 'complete' });
+    expect((await listMessages()).at(-1)).toMatchObject({ role: 'assistant', status: 'complete' });
   });
 
   test('may give anything: JSON comes back as it was, and what has none is an error', async () => {
@@ -169,16 +171,16 @@ describe('a tool of the Worker’s own', () => {
     const given = async (value: unknown) => {
       work.mockResolvedValue(value);
       const { signal } = new AbortController();
-      return await callOwnTool(place, { env: {} as Bindings, signal });
+      return await callWorkerTool(place, { env: {} as Bindings, signal });
     };
-    await tryAsyncCases(runs(500), fc.jsonValue({ noUnicodeString: false }), async (value) => {
+    await tryAsyncCases(caseCount(500), fc.jsonValue({ noUnicodeString: false }), async (value) => {
       const { content, isError } = await given(value);
       expect(isError).toBe(false);
       if (typeof value === 'string') expect(content).toBe(value.trim() === '' ? '(no content)' : value.toWellFormed());
       else if (value !== null) expect(JSON.parse(String(content))).toEqual(JSON.parse(JSON.stringify(value)));
     });
     await tryAsyncCases(
-      runs(500),
+      caseCount(500),
       fc.anything({ withBigInt: true, withMap: true, withDate: true, withNullPrototype: true }),
       async (value) => {
         const { content, bytes } = await given(value);
@@ -193,7 +195,7 @@ describe('a tool of the Worker’s own', () => {
     const bodies = callingOnce();
     const image = { type: 'image', source: { type: 'base64', media_type: 'image/png', data: btoa('image') } };
     work.mockResolvedValue([image]);
-    await say(asking(own()));
+    await runTurn(asking(own()));
     expect(bodies[1]?.messages.at(-1)?.content).toEqual([
       { type: 'tool_result', tool_use_id: 'toolu_1', content: [image] },
     ]);
@@ -209,12 +211,12 @@ describe('a tool of the Worker’s own', () => {
     work.mockImplementation(() => {
       throw thrown;
     });
-    expect(resultsIn((await say(asking(own()))).events)).toEqual([[true, told]]);
+    expect(resultsIn((await runTurn(asking(own()))).events)).toEqual([[true, told]]);
   });
 
   test('is not called with an input that does not fit; the model is told what is wrong', async () => {
     callingOnce('get_weather', { city: 5, days: 1.5 });
-    const [[isError, told] = []] = resultsIn((await say(asking(own()))).events);
+    const [[isError, told] = []] = resultsIn((await runTurn(asking(own()))).events);
     expect(isError).toBe(true);
     expect(told).toMatch(/^The input does not fit the tool\. city: .*string.*; days: /);
     expect(work).not.toHaveBeenCalled();
@@ -227,26 +229,30 @@ describe('a tool of the Worker’s own', () => {
       ({ signal } = context);
       return new Promise(() => {});
     });
-    expect(resultsIn((await say(asking(own('pay')))).events)).toEqual([[true, 'The tool did not answer within 1 s.']]);
+    expect(resultsIn((await runTurn(asking(own('pay')))).events)).toEqual([
+      [true, 'The tool did not answer within 1 s.'],
+    ]);
     expect(signal?.aborted).toBe(true);
   });
 
   test('is called again under its id after a crash; one that must run once is not', async () => {
-    answeringBy((_, number) =>
-      number === 1 ? calls(call('toolu_1', 'Bern'), call('toolu_2', 'Bern', 'pay')) : says('Done.'),
+    answerByScript((_, number) =>
+      number === 1
+        ? callsAnswer(weatherCall('toolu_1', 'Bern'), weatherCall('toolu_2', 'Bern', 'pay'))
+        : textAnswer('Done.'),
     );
     const isLost = () => new Promise(() => {});
     work.mockImplementationOnce(isLost).mockResolvedValue('sun');
     onceWork.mockImplementation(isLost);
-    const answer = await ask(asking(own(), own('pay')));
+    const answer = await sendTurn(asking(own(), own('pay')));
     if (answer.kind !== 'stream') throw new Error('no stream');
-    const listening = listen(answer.body);
+    const listening = readStream(answer.body);
     await eventually(() => expect(onceWork).toHaveBeenCalled());
     await abortAllDurableObjects();
     const seen = (await listening).events.at(-1)?.id;
     const resumed = await stubOf().resume(seen);
     if (resumed.kind !== 'stream') throw new Error(resumed.kind);
-    const { events } = await listen(resumed.body as ReadableStream<Uint8Array>);
+    const { events } = await readStream(resumed.body as ReadableStream<Uint8Array>);
     expect(resultsIn(events)).toEqual(
       expect.arrayContaining([
         [false, 'sun'],
@@ -259,23 +265,24 @@ describe('a tool of the Worker’s own', () => {
 });
 
 describe('a request', () => {
-  const app = () => testApp(() => Response.json({ input_tokens: 5 }), DEPLOYED);
-  const post = async (path: string, body: object) => await app().post(path, body, bearer(await tokenOf('alice')));
+  const app = () => createTestApp(() => Response.json({ input_tokens: 5 }), DEPLOYED_VARS);
+  const post = async (path: string, body: object) =>
+    await app().post(path, body, bearerHeader(await createToken('alice')));
 
   test('needs no scope for it, and is told which there are where it names another one', async () => {
     const refused = await post('/messages', { ...asking(own('get_whether')), conversation: 'c1' });
     expect(refused.status).toBe(400);
-    expect((await errorOf(refused)).message).toMatch(
+    expect((await readError(refused)).message).toMatch(
       /^tools.0.name: this edge has no tool of its own of this name\. It has: .*get_weather, pay\.$/,
     );
     const unknown = await post('/messages', { ...asking(own('get_weather', { run: 'Worker' })), conversation: 'c1' });
     expect(unknown.status).toBe(400);
-    expect((await errorOf(unknown)).message).toMatch(/^tools\.0\.run: must be "worker"/);
+    expect((await readError(unknown)).message).toMatch(/^tools\.0\.run: must be "worker"/);
   });
 
   test('is counted with what the model is told of it', async () => {
     const counting = app();
-    const headers = bearer(await tokenOf('alice'));
+    const headers = bearerHeader(await createToken('alice'));
     const { max_tokens: _, ...body } = asking(own());
     expect((await counting.post('/count-tokens', { ...body, conversation: 'c9' }, headers)).status).toBe(200);
     expect((await counting.post('/count-tokens', body, headers)).status).toBe(200);
@@ -289,30 +296,30 @@ describe('a request', () => {
 
 test('one that a deploy has removed is not told to the model any more, and its calls fail', async () => {
   const frozen = JSON.stringify([own('get_weather'), own('removed_tool')]);
-  const { sent = '', runs, mark } = edgeToolsIn(frozen) ?? {};
+  const { sent = '', runs, mark } = findEdgeTools(frozen) ?? {};
   expect(JSON.parse(sent)).toMatchObject([{ name: 'get_weather', description: 'Tells the weather.' }]);
   expect([...(runs?.keys() ?? [])]).toEqual(['get_weather', 'removed_tool']);
   const place = { tool_use_id: 't', name: 'removed_tool', input: {}, account: 'a', conversation: 'c', turn: 't' };
   const { signal } = new AbortController();
-  expect(await callOwnTool(place, { env: {} as Bindings, signal })).toMatchObject({ isError: true });
+  expect(await callWorkerTool(place, { env: {} as Bindings, signal })).toMatchObject({ isError: true });
   // Its deploy changes how many tokens the prompt has.
   const described = { description: 'Was there.', schema: z.object({}), run: () => 1 };
   createApp({ tools: { removed_tool: described } });
-  expect(edgeToolsIn(frozen)?.mark).not.toBe(mark);
+  expect(findEdgeTools(frozen)?.mark).not.toBe(mark);
 });
 
 test('an own tool stands in a prefix by its name, and is told to the model as the Worker has it', async () => {
-  const edge = simulatedEdge();
-  const alice = await as('alice');
-  await put(edge, 'support', { tools: [own()], model: 'claude-opus-5-5', max_tokens: 64 }, alice);
+  const edge = createSimulatedEdge();
+  const alice = await authorizationFor('alice');
+  await storePrefix(edge, 'support', { tools: [own()], model: 'claude-opus-5-5', max_tokens: 64 }, alice);
   const bodies = callingOnce();
   work.mockResolvedValue('sun');
   const asked = { conversation: 'c1', prefix: 'support', messages: [{ role: 'user', content: 'Is it sunny?' }] };
-  const answer = await edge.post('/v1/messages', asked, bearer(await tokenOf('alice')));
+  const answer = await edge.post('/v1/messages', asked, bearerHeader(await createToken('alice')));
   expect(await answer.json()).toMatchObject({
     content: [{ type: 'mcp_tool_use' }, { content: [{ text: 'sun' }] }, {}],
   });
-  await edge.settled();
+  await edge.waitUntilSettled();
   expect(bodies[0]?.tools).toMatchObject([{ name: 'get_weather', description: 'Tells the weather.' }]);
   expect(JSON.stringify(bodies)).not.toContain('"run"');
   const stored = await edge.fetch('/prefixes/support', { headers: alice });

@@ -3,7 +3,7 @@ import { createApp } from '#edge/app.ts';
 import { upstreamOf } from '#edge/claude/upstream.ts';
 import { parseSettings, type Settings, settingsOf } from '#edge/config/settings.ts';
 import { Conversation } from '#edge/conversations/object/conversation.ts';
-import { errorOf, testApp } from '#test/support/app.ts';
+import { createTestApp, readError } from '#test/support/app.ts';
 
 const KEY = { ANTHROPIC_API_KEY: 'any', UPSTREAM: 'anthropic', UPSTREAM_MAX_RETRIES: '0' };
 const ASK = { model: 'claude-haiku-5-5', max_tokens: 10, stream: false, messages: [{ role: 'user', content: 'Hi' }] };
@@ -69,15 +69,15 @@ test('where apps differ in it, relays go on and a conversation says why it canno
   const settings = parseSettings(KEY);
   const spy = vi.spyOn(Conversation.prototype as unknown as { settings(): Settings }, 'settings');
   spy.mockReturnValue(settings);
-  const [app, other] = [testApp(() => Response.json(MESSAGE)), testApp(() => Response.json(MESSAGE))];
+  const [app, other] = [createTestApp(() => Response.json(MESSAGE)), createTestApp(() => Response.json(MESSAGE))];
   for (const each of [app, other]) expect((await each.post('/messages', ASK)).status).toBe(200);
   for (const _ of ['once', 'again']) {
     const refused = await app.post('/messages', { ...ASK, conversation: 'c1' });
     expect([refused.status, refused.headers.get('x-should-retry')]).toEqual([500, 'false']);
-    expect((await errorOf(refused)).message).toContain('different `fetch`');
+    expect((await readError(refused)).message).toContain('different `fetch`');
   }
   expect((await app.fetch('/conversations/c1')).status).toBe(404);
-  await app.settled();
-  await other.settled();
+  await app.waitUntilSettled();
+  await other.waitUntilSettled();
   spy.mockRestore();
 });

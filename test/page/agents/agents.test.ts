@@ -5,9 +5,19 @@ import { beforeEach, expect, onTestFinished, test, vi } from 'vitest';
 import { agentDrafts } from '#page/agents/agent-draft.ts';
 import { Agents } from '#page/agents/agents.tsx';
 import { agents } from '#page/edge/agents.ts';
-import { toolsOfEdge } from '#page/edge/client.ts';
-import { models } from '#page/edge/models.ts';
-import { choose, click, fakeEdge, fill, goTo, named, refusal, show, shows } from '#test/support/dom.ts';
+import { edgeToolNames } from '#page/edge/client.ts';
+import { availableModels } from '#page/edge/models.ts';
+import {
+  chooseValue,
+  click,
+  createErrorResponse,
+  fill,
+  getElementByName,
+  installFakeEdge,
+  navigateTo,
+  renderForTest,
+  waitForText,
+} from '#test/support/dom.ts';
 
 const HAIKU = 'claude-haiku-5-5';
 /** The agents that are stored, by their names. */
@@ -22,7 +32,7 @@ const contentOf = (name: string, fields: object) => ({
   ...{ type: 'agent', name, version: `${name}@0123456789`, owner: 'deployment', model: HAIKU, max_tokens: 200 },
   ...{ approvers: 'owner', description: 'Keeps', updated_at: '2026-11-20T10:00:00Z', ...fields },
 });
-const field = (name: string) => named(root, name);
+const field = (name: string) => getElementByName(root, name);
 const type = async (name: string, text: string) => {
   fill(field(name), text);
   await expect.poll(() => field(name).value).toBe(text);
@@ -37,9 +47,9 @@ beforeEach(() => {
   usedBy = [];
   agents.value = undefined;
   agentDrafts.value = {};
-  toolsOfEdge.value = ['edge_clock', 'edge_dice'];
-  models.value = [{ id: HAIKU, display_name: 'Claude Haiku 5.5', prices: { input: 1 } } as never];
-  fakeEdge(({ method, path, body }) => {
+  edgeToolNames.value = ['edge_clock', 'edge_dice'];
+  availableModels.value = [{ id: HAIKU, display_name: 'Claude Haiku 5.5', prices: { input: 1 } } as never];
+  installFakeEdge(({ method, path, body }) => {
     if (path.startsWith('/usage?')) return { data: usedBy, total: {} };
     const name = decodeURIComponent(/^\/agents\/([^/?]+)/.exec(path)?.[1] ?? '');
     if (path.includes('/versions') || !name) {
@@ -48,7 +58,7 @@ beforeEach(() => {
     }
     if (method === 'DELETE') return stored.delete(name);
     if (method === 'PUT') {
-      if (refused !== undefined) return refusal(400, 'invalid_request_error', refused);
+      if (refused !== undefined) return createErrorResponse(400, 'invalid_request_error', refused);
       stored.set(name, body as object);
     }
     return contentOf(name, stored.get(name) ?? {});
@@ -57,8 +67,8 @@ beforeEach(() => {
 });
 
 const open = (hash: string) => {
-  goTo(hash);
-  root = show(h(Agents, {}));
+  navigateTo(hash);
+  root = renderForTest(h(Agents, {}));
 };
 
 test('the last run of an agent is anybody’s, of whichever version: the day of it, where it was not one’s own', async () => {
@@ -67,7 +77,7 @@ test('the last run of an agent is anybody’s, of whichever version: the day of 
   const used = (key: string, last_day: string) => ({ key, last_day, requests: 2, cost_usd: 0.01 });
   usedBy = [used('clerk@1', '2026-11-20'), used('clerk@2', '2026-11-22'), used('porter@1', '2026-11-27')];
   open('#/agents');
-  await shows(root, 'Last run');
+  await waitForText(root, 'Last run');
   const last = () =>
     [...root.querySelectorAll('tbody tr')].map((row) => row.querySelector('td:nth-child(5)')?.textContent);
   await expect.poll(last).toEqual(['22 Nov', 'today', '']);
@@ -111,9 +121,9 @@ test('tools are fields: who answers them, and whether a person must approve; wha
   const asked = { name: 'order', input_schema: { type: 'object', properties: { loaves: {} } }, cache_control: {} };
   stored.set('clerk', { tools: [asked, { type: 'web_search_20260209', name: 'web_search' }] });
   open('#/agents/clerk/edit');
-  await shows(root, 'of the API');
-  choose(field('Answered by'), 'http');
-  await shows(root, 'Address (URL)');
+  await waitForText(root, 'of the API');
+  chooseValue(field('Answered by'), 'http');
+  await waitForText(root, 'Address (URL)');
   await type('Address (URL)', 'https://shop.example/order');
   field('needs approval').click();
   await click(root, 'Add edge_clock');
@@ -133,12 +143,12 @@ test('what is typed is kept, wherever one goes, until it is stored; one that is 
   stored.set('clerk', {});
   open('#/agents/@new');
   await type('System prompt', 'You are a clerk.');
-  goTo('#/agents');
-  await shows(root, 'Go on with the new agent');
+  navigateTo('#/agents');
+  await waitForText(root, 'Go on with the new agent');
   // As a reload finds it.
   expect(sessionStorage.getItem('sluice-agent-drafts')).toContain('You are a clerk.');
-  goTo('#/agents/@new');
-  await shows(root, 'not stored yet');
+  navigateTo('#/agents/@new');
+  await waitForText(root, 'not stored yet');
   expect(field('System prompt').value).toBe('You are a clerk.');
   await type('Name', 'clerk');
   await save();
@@ -148,7 +158,7 @@ test('what is typed is kept, wherever one goes, until it is stored; one that is 
   await save();
   await expect.poll(() => stored.get('second')).toMatchObject({ system: 'You are a clerk.' });
   expect(agentDrafts.value).toEqual({});
-  goTo('#/agents/@new');
+  navigateTo('#/agents/@new');
   await expect.poll(() => field('System prompt').value).toBe('');
   await type('Name', 'third');
   await click(root, 'Discard changes');
@@ -160,25 +170,25 @@ test('a deletion is undone where it is listed, and opens again what was open', a
   open('#/agents/keeper');
   await click(root, 'Delete');
   await click(root, 'Undo deleting keeper');
-  await shows(root, 'All agents');
+  await waitForText(root, 'All agents');
   expect(location.hash).toBe('#/agents/keeper');
   vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
   await click(root, 'Delete');
-  await shows(root, 'Undo');
+  await waitForText(root, 'Undo');
   await vi.advanceTimersByTimeAsync(19_000);
   expect(stored.size).toBe(1);
   await vi.advanceTimersByTimeAsync(2_000);
-  await shows(root, 'No agents yet');
+  await waitForText(root, 'No agents yet');
   expect(stored.size).toBe(0);
 });
 
 test('of an agent that does not exist nothing is offered to edit', async () => {
-  fakeEdge(() => refusal(404, 'not_found_error', 'There is no agent.'));
+  installFakeEdge(() => createErrorResponse(404, 'not_found_error', 'There is no agent.'));
   open('#/agents/nobody');
-  await shows(root, 'This does not exist, or not any more.');
+  await waitForText(root, 'This does not exist, or not any more.');
   const offered = () => [...root.querySelectorAll('button')].map(({ textContent }) => textContent);
   expect(offered().filter((name) => ['Try', 'Edit', 'Delete'].includes(name ?? ''))).toEqual([]);
   open('#/agents/nobody/edit');
-  await shows(root, 'This does not exist, or not any more.');
+  await waitForText(root, 'This does not exist, or not any more.');
   expect(root.querySelector('form')).toBeNull();
 });

@@ -3,20 +3,30 @@ import '#test/support/without-layout.ts';
 import { h } from 'preact';
 import { expect, test } from 'vitest';
 import { Credit } from '#page/budget/credit.tsx';
-import { LIMITS, SHARED_LIMITS } from '#page/budget/figures/limit-names.ts';
-import type { Limited } from '#page/budget/figures/patch-limits.ts';
+import { LIMIT_FORMS, SHARED_LIMIT_NAMES } from '#page/budget/figures/limit-names.ts';
+import type { LimitTarget } from '#page/budget/figures/patch-limits.ts';
 import { LimitsForm } from '#page/budget/limits-form.tsx';
-import { GroupOf } from '#page/budget/membership.tsx';
-import { type Asked, choose, click, fakeEdge, fill, named, refusal, show, shows } from '#test/support/dom.ts';
+import { GroupMembership } from '#page/budget/membership.tsx';
+import {
+  chooseValue,
+  click,
+  createErrorResponse,
+  fill,
+  getElementByName,
+  installFakeEdge,
+  type PageRequest,
+  renderForTest,
+  waitForText,
+} from '#test/support/dom.ts';
 
-const NAMES = Object.keys(LIMITS) as (keyof typeof LIMITS)[];
-const changes = (all: Asked[]) => all.filter(({ method }) => method !== 'GET');
-const ACCOUNT: Limited = { kind: 'account', id: 'ada' };
+const NAMES = Object.keys(LIMIT_FORMS) as (keyof typeof LIMIT_FORMS)[];
+const changes = (all: PageRequest[]) => all.filter(({ method }) => method !== 'GET');
+const ACCOUNT: LimitTarget = { kind: 'account', id: 'ada' };
 
 test('the limits that are set have a field, others are added; what is saved leaves all others as they are', async () => {
-  const asked = fakeEdge(() => ({}));
+  const asked = installFakeEdge(() => ({}));
   const own = { usd_per_day: 5, usd_per_week: 9, models: ['claude-opus-5'], on_shortfall: 'refuse' as const };
-  const root = show(h(LimitsForm, { of: ACCOUNT, own, names: NAMES }));
+  const root = renderForTest(h(LimitsForm, { target: ACCOUNT, ownLimits: own, names: NAMES }));
   const labels = () => [...root.querySelectorAll('label')].map(({ textContent }) => textContent);
   expect(labels()).toEqual([
     'Dollars per day',
@@ -25,19 +35,19 @@ test('the limits that are set have a field, others are added; what is saved leav
     'Where the budget is short',
     'Add a limit',
   ]);
-  choose(named(root, 'Add a limit'), 'min_output_tokens');
+  chooseValue(getElementByName(root, 'Add a limit'), 'min_output_tokens');
   await expect.poll(labels).toContain('Shortest answer, in tokens');
-  choose(named(root, 'Add a limit'), 'alerts');
+  chooseValue(getElementByName(root, 'Add a limit'), 'alerts');
   await expect.poll(labels).toContain('Alerts, in % of each limit in dollars');
-  fill(named(root, 'Shortest answer, in tokens'), '512');
-  fill(named(root, 'Alerts, in % of each limit in dollars'), '50, 80');
-  fill(named(root, 'Models'), 'claude-opus-5, claude-haiku-5-5');
-  named(root, 'Remove Dollars per day').focus();
+  fill(getElementByName(root, 'Shortest answer, in tokens'), '512');
+  fill(getElementByName(root, 'Alerts, in % of each limit in dollars'), '50, 80');
+  fill(getElementByName(root, 'Models'), 'claude-opus-5, claude-haiku-5-5');
+  getElementByName(root, 'Remove Dollars per day').focus();
   await click(root, 'Remove Dollars per day');
   // Whoever removes it by the keyboard saves with the next press.
   expect(document.activeElement?.textContent).toBe('Save limits');
   await click(root, 'Save limits');
-  await shows(root, 'Saved. Lists know it within a minute.');
+  await waitForText(root, 'Saved. Lists know it within a minute.');
   expect(changes(asked)).toEqual([
     {
       method: 'PATCH',
@@ -61,25 +71,27 @@ test.each([
 ] as const)(
   'whoever removes the limit that credit adds to reads what that means (of a %s: %s)',
   async (kind, isSaid) => {
-    fakeEdge(() => ({}));
-    const root = show(h(LimitsForm, { of: { kind, id: 'ada' }, own: { usd_total: 0 }, names: ['usd_total'] }));
+    installFakeEdge(() => ({}));
+    const root = renderForTest(
+      h(LimitsForm, { target: { kind, id: 'ada' }, ownLimits: { usd_total: 0 }, names: ['usd_total'] }),
+    );
     expect(root.textContent).not.toContain('credit limits nothing');
     await click(root, 'Remove Dollars in total');
-    await shows(root, 'All limits are removed once you save.');
+    await waitForText(root, 'All limits are removed once you save.');
     expect(root.textContent?.includes('Without “Dollars in total” credit limits nothing')).toBe(isSaid);
   },
 );
 
 test('what is refused of a limit stands at its field, in the words of the edge or of the page', async () => {
-  fakeEdge(() => refusal(400, 'invalid_request_error', 'alerts.0: expected a share above 0'));
-  const root = show(h(LimitsForm, { of: ACCOUNT, own: { alerts: [0.5] }, names: NAMES }));
-  const field = () => named(root, 'Alerts, in % of each limit in dollars');
+  installFakeEdge(() => createErrorResponse(400, 'invalid_request_error', 'alerts.0: expected a share above 0'));
+  const root = renderForTest(h(LimitsForm, { target: ACCOUNT, ownLimits: { alerts: [0.5] }, names: NAMES }));
+  const field = () => getElementByName(root, 'Alerts, in % of each limit in dollars');
   fill(field(), 'half');
   await click(root, 'Save limits');
-  await shows(root, 'Type numbers, with commas between them');
+  await waitForText(root, 'Type numbers, with commas between them');
   fill(field(), '-1');
   await click(root, 'Save limits');
-  await shows(root, 'expected a share above 0');
+  await waitForText(root, 'expected a share above 0');
   expect(field().getAttribute('aria-invalid')).toBe('true');
 });
 
@@ -90,19 +102,19 @@ test.each([
   ['Models', '', 'Remove this limit, or give it a model.'],
   ['Models', ', ', 'Remove this limit, or give it a model.'],
 ])('a field that was emptied is not saved, and says what to do: %s “%s”', async (field, typed, said) => {
-  const asked = fakeEdge(() => ({}));
+  const asked = installFakeEdge(() => ({}));
   const own = { usd_per_day: 5, usd_per_week: 9, alerts: [0.5], models: ['claude-opus-5'], fallback_models: [] };
-  const root = show(h(LimitsForm, { of: ACCOUNT, own, names: NAMES }));
-  fill(named(root, field), typed);
+  const root = renderForTest(h(LimitsForm, { target: ACCOUNT, ownLimits: own, names: NAMES }));
+  fill(getElementByName(root, field), typed);
   await click(root, 'Save limits');
-  await shows(root, said);
-  expect(document.activeElement).toBe(named(root, field));
-  expect(named(root, field).getAttribute('aria-invalid')).toBe('true');
+  await waitForText(root, said);
+  expect(document.activeElement).toBe(getElementByName(root, field));
+  expect(getElementByName(root, field).getAttribute('aria-invalid')).toBe('true');
   expect(changes(asked)).toEqual([]);
   // Remove is the way. A list that was empty before stays so.
   await click(root, `Remove ${field}`);
   await click(root, 'Save limits');
-  await shows(root, 'Saved. Lists know it within a minute.');
+  await waitForText(root, 'Saved. Lists know it within a minute.');
   const [{ body } = { body: undefined }] = changes(asked);
   expect(Object.values(body as object).filter((value) => value === null)).toHaveLength(1);
   expect(body).toMatchObject({ usd_per_week: 9, fallback_models: [] });
@@ -113,11 +125,13 @@ test.each([
   // Of the deployment all limits are sent, so that the others stay.
   ['deployment', 'PUT', '/pools/deployment/limits', { usd_per_week: 7, alerts: [0.5] }],
 ] as const)('limits of a %s have any period, and keep its alerts', async (kind, method, path, body) => {
-  const asked = fakeEdge(() => ({ limits: { usd_per_week: 5, alerts: [0.5] } }));
-  const root = show(h(LimitsForm, { of: { kind, id: 'blue' }, own: { usd_per_week: 5 }, names: SHARED_LIMITS }));
-  const offered = [...named<HTMLSelectElement>(root, 'Add a limit').options].map(({ value }) => value);
+  const asked = installFakeEdge(() => ({ limits: { usd_per_week: 5, alerts: [0.5] } }));
+  const root = renderForTest(
+    h(LimitsForm, { target: { kind, id: 'blue' }, ownLimits: { usd_per_week: 5 }, names: SHARED_LIMIT_NAMES }),
+  );
+  const offered = [...getElementByName<HTMLSelectElement>(root, 'Add a limit').options].map(({ value }) => value);
   expect(offered).toEqual(['', 'usd_per_hour', 'usd_per_day', 'usd_per_month', 'usd_total', 'alerts']);
-  fill(named(root, 'Dollars per week'), '7');
+  fill(getElementByName(root, 'Dollars per week'), '7');
   await click(root, 'Save limits');
   await expect.poll(() => changes(asked)).toEqual([{ method, path, body }]);
 });
@@ -125,23 +139,23 @@ test.each([
 test('credit is given once, however often it is pressed after a failure', async () => {
   const keys: (string | null)[] = [];
   let fails = true;
-  const asked = fakeEdge(({ method }, headers) => {
+  const asked = installFakeEdge(({ method }, headers) => {
     if (method !== 'POST') return { data: [], has_more: false, first_id: null, last_id: null };
     keys.push(headers.get('idempotency-key'));
-    return fails ? refusal(503, 'api_error', 'No.') : { credit: 'credit_1' };
+    return fails ? createErrorResponse(503, 'api_error', 'No.') : { credit: 'credit_1' };
   });
-  const root = show(h(Credit, { account: 'ada', hasTotal: false }));
-  await shows(root, 'Set that to 0 for a prepaid account.');
+  const root = renderForTest(h(Credit, { account: 'ada', hasTotal: false }));
+  await waitForText(root, 'Set that to 0 for a prepaid account.');
   const give = async (dollars: string) => {
-    fill(named(root, 'Dollars of credit'), dollars);
+    fill(getElementByName(root, 'Dollars of credit'), dollars);
     await click(root, 'Give credit');
   };
   await give('5');
-  await shows(root, 'Something went wrong');
+  await waitForText(root, 'Something went wrong');
   fails = false;
   await give('5');
-  await expect.poll(() => named(root, 'Dollars of credit').value).toBe('');
-  await shows(root, '$5.00 of credit is given.');
+  await expect.poll(() => getElementByName(root, 'Dollars of credit').value).toBe('');
+  await waitForText(root, '$5.00 of credit is given.');
   await give('7');
   await expect.poll(() => keys.length).toBe(3);
   expect([keys[0] === keys[1], keys[1] === keys[2]]).toEqual([true, false]);
@@ -156,9 +170,9 @@ test.each([
   ['blue', 'PUT', '/groups/blue/accounts/ada'],
   ['', 'DELETE', '/groups/red/accounts/ada'],
 ])('an account is moved to the group “%s”', async (to, method, path) => {
-  const asked = fakeEdge(() => ({ data: [{ id: 'blue' }], has_more: false }));
-  const root = show(h(GroupOf, { account: 'ada', group: 'red' }));
-  fill(named(root, 'Move to group'), to);
+  const asked = installFakeEdge(() => ({ data: [{ id: 'blue' }], has_more: false }));
+  const root = renderForTest(h(GroupMembership, { account: 'ada', group: 'red' }));
+  fill(getElementByName(root, 'Move to group'), to);
   await click(root, 'Move');
   await expect.poll(() => changes(asked).map((one) => [one.method, one.path])).toEqual([[method, path]]);
 });

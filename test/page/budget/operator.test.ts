@@ -6,23 +6,34 @@ import { AccountView } from '#page/budget/account-view.tsx';
 import { BudgetAccounts } from '#page/budget/accounts.tsx';
 import { Alerts } from '#page/budget/alerts.tsx';
 import { Breakdown } from '#page/budget/breakdown.tsx';
-import { onlyKey } from '#page/budget/breakdown-of.ts';
+import { selectedKey } from '#page/budget/breakdown-selection.ts';
 import { accountsOrder, isOrderChosen } from '#page/budget/figures/accounts-order.ts';
-import { dayAgo, minuteListed, range } from '#page/budget/figures/days.ts';
-import { sayBinding } from '#page/budget/figures/limit-names.ts';
-import { listedKind } from '#page/budget/figures/listed-requests.ts';
-import { ledTo } from '#page/budget/figures/report.ts';
+import { formatDayAgo, listedMinute, listedRange } from '#page/budget/figures/days.ts';
+import { describeBindingLimit } from '#page/budget/figures/limit-names.ts';
+import { listedRequestKind } from '#page/budget/figures/listed-requests.ts';
+import { focusTarget } from '#page/budget/figures/report.ts';
 import { FindRequest } from '#page/budget/find-request.tsx';
 import { BudgetOverview } from '#page/budget/overview.tsx';
-import { BudgetRequests, tokenListed } from '#page/budget/requests.tsx';
+import { BudgetRequests, listedToken } from '#page/budget/requests.tsx';
 import { Tokens } from '#page/budget/tokens.tsx';
+import { TopSpenders } from '#page/budget/top-spenders.tsx';
 import { Upstreams } from '#page/budget/upstreams.tsx';
-import { eventKind, Webhooks } from '#page/budget/webhooks.tsx';
-import { WhoSpent } from '#page/budget/who-spent.tsx';
+import { eventFilter, Webhooks } from '#page/budget/webhooks.tsx';
 import { pollNow } from '#page/edge/poll.ts';
 import { TokenDialog } from '#page/token.tsx';
 import { actAs } from '#test/support/act-as.ts';
-import { type Asked, choose, click, fakeEdge, fill, goTo, named, refusal, show, shows } from '#test/support/dom.ts';
+import {
+  chooseValue,
+  click,
+  createErrorResponse,
+  fill,
+  getElementByName,
+  installFakeEdge,
+  navigateTo,
+  type PageRequest,
+  renderForTest,
+  waitForText,
+} from '#test/support/dom.ts';
 
 const USAGE = {
   ...{ input_tokens: 9, output_tokens: 9, cache_read_input_tokens: 0 },
@@ -50,23 +61,23 @@ const ACCOUNT = {
 let root: HTMLElement;
 
 /** Shows a part of Budget, of an edge that answers so. */
-function open(part: FunctionComponent, answer: (asked: Asked) => unknown): Asked[] {
-  const asked = fakeEdge(answer);
-  root = show(h(part, {}));
+function open(part: FunctionComponent, answer: (asked: PageRequest) => unknown): PageRequest[] {
+  const asked = installFakeEdge(answer);
+  root = renderForTest(h(part, {}));
   return asked;
 }
 
 const list = (data: object[]) => ({ data, has_more: false, first_id: null, last_id: null });
-const queryOf = (asked: Asked[], of = '/') =>
+const queryOf = (asked: PageRequest[], of = '/') =>
   Object.fromEntries(new URLSearchParams(asked.findLast(({ path }) => path.startsWith(of))?.path.split('?')[1]));
 const rows = () => [...root.querySelectorAll('tbody tr')].map(({ textContent }) => textContent ?? '');
 
 beforeEach(() => {
-  goTo('#/budget');
-  listedKind.value = 'sent';
-  [range.value, minuteListed.value, ledTo.value] = ['week', '', undefined];
+  navigateTo('#/budget');
+  listedRequestKind.value = 'sent';
+  [listedRange.value, listedMinute.value, focusTarget.value] = ['week', '', undefined];
   [accountsOrder.value, isOrderChosen.value] = ['spent', false];
-  onlyKey.value = undefined;
+  selectedKey.value = undefined;
   onTestFinished(() => void vi.useRealTimers());
 });
 
@@ -110,7 +121,7 @@ test('a failure is said to an admin as what has happened; an opened row has wher
   open(BudgetRequests, () =>
     list([failed('1', 'upstream_unreachable: refused'), failed('2', 'upstream_503'), failed('3', 'overloaded_error')]),
   );
-  goTo('#/budget/failed');
+  navigateTo('#/budget/failed');
   await expect
     .poll(rows)
     .toEqual([
@@ -119,18 +130,18 @@ test('a failure is said to an admin as what has happened; an opened row has wher
       expect.stringMatching(/Claude was very busy/),
     ]);
   root.querySelector<HTMLButtonElement>('tbody button')?.click();
-  await shows(root, 'The log line of this request has the reason: look for 1.');
-  await shows(root, 'Its caller read: The upstream could not be reached. Try again in a moment.');
+  await waitForText(root, 'The log line of this request has the reason: look for 1.');
+  await waitForText(root, 'Its caller read: The upstream could not be reached. Try again in a moment.');
 });
 
 test('an error that the upstream has answered is said to be that, with its id there', async () => {
   const answered = { error_type: 'api_error', status: 'refused_upstream', upstream_request_id: 'req_011C' };
   open(BudgetRequests, () => list([{ ...SENT, ...answered, account: 'globex' }]));
-  goTo('#/budget/failed');
+  navigateTo('#/budget/failed');
   await expect.poll(rows).toEqual([expect.stringMatching(/failed: api_errorThe upstream answered with an error\./)]);
   root.querySelector<HTMLButtonElement>('tbody button')?.click();
-  await shows(root, 'At the upstreamreq_011C');
-  await shows(root, 'Its caller read what the upstream answered.');
+  await waitForText(root, 'At the upstreamreq_011C');
+  await waitForText(root, 'Its caller read what the upstream answered.');
 });
 
 test.each([
@@ -139,18 +150,18 @@ test.each([
 ])('what helps where too many run at a time depends on whether any may (none may: %s)', async (never, helps) => {
   const refusal = { ...REFUSED.refusal, limit: 'concurrent_requests', reason: 'concurrency', never };
   open(BudgetRequests, () => list([{ ...REFUSED, refusal }]));
-  goTo('#/budget/refused');
+  navigateTo('#/budget/refused');
   await expect.poll(() => rows().length).toBe(1);
   root.querySelector<HTMLButtonElement>('tbody button')?.click();
-  await shows(root, `What helps: ${helps}`);
+  await waitForText(root, `What helps: ${helps}`);
 });
 
 test('whoever sees their own requests alone reads what they were told', async () => {
   actAs('ada', 'messages');
-  listedKind.value = 'failed';
-  goTo('#/budget/requests');
+  listedRequestKind.value = 'failed';
+  navigateTo('#/budget/requests');
   open(BudgetRequests, () => list([{ ...SENT, error_type: 'upstream_redirect' }]));
-  await shows(root, 'Its operator must set ANTHROPIC_BASE_URL, or base_url in UPSTREAMS, to the final address.');
+  await waitForText(root, 'Its operator must set ANTHROPIC_BASE_URL, or base_url in UPSTREAMS, to the final address.');
 });
 
 test('refusals of a page that say the same are one line with their number, wherever they stand', async () => {
@@ -167,7 +178,7 @@ test('refusals of a page that say the same are one line with their number, where
   const asked = open(BudgetRequests, ({ path }) =>
     path.startsWith('/accounts') ? list([]) : { ...list(all), has_more: isPart, last_id: 'req_56' },
   );
-  goTo('#/budget/refused');
+  navigateTo('#/budget/refused');
   await expect.poll(() => rows().length).toBe(12);
   expect(rows()[0]).toMatch(/other-0refused: dollars per day\u00a0×\u00a013Wait 0 s\./);
   expect(rows()[1]).not.toContain('×');
@@ -187,24 +198,24 @@ test('above refusals of several pages stands who was refused most today; each le
   const asked = open(BudgetRequests, ({ path }) =>
     path.startsWith('/accounts') ? list(most) : { ...list([REFUSED]), has_more: isPart, last_id: 'req_2' },
   );
-  goTo('#/budget/refused');
+  navigateTo('#/budget/refused');
   // The lines of one page count all of them.
   await expect.poll(() => rows().length).toBe(1);
   expect(root.textContent).not.toContain('Refused most today');
   isPart = true;
   pollNow();
-  await shows(root, 'Refused most today, as told up to a minute ago:umbrella × 1,219globex × 144All by refusals');
+  await waitForText(root, 'Refused most today, as told up to a minute ago:umbrella × 1,219globex × 144All by refusals');
   expect(queryOf(asked, '/accounts')).toEqual({ sort: 'refused', limit: '5' });
   await click(root, 'umbrella × 1,219');
   expect(location.hash).toBe('#/budget/requests/umbrella');
   await expect.poll(() => document.activeElement?.textContent).toBe('Requests of umbrella');
   await click(root, 'Its limits');
   expect(location.hash).toBe('#/budget/accounts/umbrella');
-  goTo('#/budget/requests/umbrella');
+  navigateTo('#/budget/requests/umbrella');
   await expect
     .poll(() => queryOf(asked, '/usage'))
-    .toMatchObject({ account: 'umbrella', outcome: 'refused', from: dayAgo(0), to: dayAgo(-1) });
-  goTo('#/budget/refused');
+    .toMatchObject({ account: 'umbrella', outcome: 'refused', from: formatDayAgo(0), to: formatDayAgo(-1) });
+  navigateTo('#/budget/refused');
   const all = await vi.waitFor(() => {
     const link = [...root.querySelectorAll('a')].find(({ textContent }) => textContent === 'All by refusals');
     expect(link).toBeDefined();
@@ -220,15 +231,15 @@ test('whoever turns to the last page, or back to the first, by the keyboard is l
     ...(path.includes('after_id') ? {} : { has_more: true, last_id: 'req_2' }),
   });
   open(BudgetRequests, ({ path }) => pages(path));
-  goTo('#/budget/requests');
+  navigateTo('#/budget/requests');
   for (const [button, page] of [
     ['Next', 'Page 2'],
     ['Previous', 'Page 1'],
   ] as const) {
-    await shows(root, page === 'Page 2' ? 'Page 1' : 'Page 2');
-    named(root, button).focus();
+    await waitForText(root, page === 'Page 2' ? 'Page 1' : 'Page 2');
+    getElementByName(root, button).focus();
     await click(root, button);
-    await shows(root, page);
+    await waitForText(root, page);
     await expect.poll(() => document.activeElement?.textContent).toBe('Requests of dev');
   }
 });
@@ -236,8 +247,8 @@ test('whoever turns to the last page, or back to the first, by the keyboard is l
 test('a row names the group that has refused, and leads to it', async () => {
   const { refusal: own } = REFUSED;
   open(BudgetRequests, () => list([{ ...REFUSED, refusal: { ...own, limited_by: 'group', group: 'blue' } }]));
-  goTo('#/budget/refused');
-  await shows(root, /refused: dollars per day, of group blue/);
+  navigateTo('#/budget/refused');
+  await waitForText(root, /refused: dollars per day, of group blue/);
   await click(root, 'blue');
   expect(location.hash).toBe('#/budget/groups/blue');
 });
@@ -245,23 +256,23 @@ test('a row names the group that has refused, and leads to it', async () => {
 test('finds a request by its id, whosever it is, with what helps if it was refused; any other text is an account', async () => {
   open(FindRequest, ({ path }) => {
     if (path.endsWith('req_1')) return { ...SENT, account: 'dev' };
-    return path.endsWith('req_2') ? REFUSED : refusal(404, 'not_found_error', 'None.');
+    return path.endsWith('req_2') ? REFUSED : createErrorResponse(404, 'not_found_error', 'None.');
   });
   const find = async (text: string) => {
-    fill(named(root, 'Request id, or account'), text);
+    fill(getElementByName(root, 'Request id, or account'), text);
     await click(root, 'Find');
   };
   await find('req_1');
-  await shows(root, 'feature=search');
+  await waitForText(root, 'feature=search');
   await click(root, 'dev');
   expect(location.hash).toBe('#/budget/accounts/dev');
   await find('req_2');
-  await shows(
+  await waitForText(
     root,
     /larger than this account’s whole daily limit.*What helps: Raise the account’s “Dollars per day”\./,
   );
   await find('req_3');
-  await shows(root, 'No ledger contains this id.');
+  await waitForText(root, 'No ledger contains this id.');
   await find('umbrella');
   await expect.poll(() => location.hash).toBe('#/budget/accounts/umbrella');
 });
@@ -272,17 +283,17 @@ test('lists requests of an account and those refused or failed of all, of some d
     list(path.includes('outcome=refused') ? [REFUSED] : path.includes('outcome=failed') ? [failed] : [SENT]),
   );
   const heads = () => [...root.querySelectorAll('thead th')].map(({ textContent }) => textContent);
-  goTo('#/budget/requests');
+  navigateTo('#/budget/requests');
   await expect.poll(rows).toEqual([expect.stringContaining('feature=search')]);
-  choose(named(root, 'Which'), 'refused');
+  chooseValue(getElementByName(root, 'Which'), 'refused');
   await expect
     .poll(rows)
     .toEqual([expect.stringMatching(/refused: dollars per day.*larger than this account’s whole daily limit/)]);
-  choose(named(root, 'Around'), '2026-01-01T10:14');
+  chooseValue(getElementByName(root, 'Around'), '2026-01-01T10:14');
   await expect.poll(() => queryOf(asked).from).toBe(new Date('2026-01-01T10:09').toISOString());
   expect(queryOf(asked).to).toBe(new Date('2026-01-01T10:19').toISOString());
-  choose(named(root, 'Around'), '');
-  choose(named(root, 'Token'), 'nobody');
+  chooseValue(getElementByName(root, 'Around'), '');
+  chooseValue(getElementByName(root, 'Token'), 'nobody');
   await expect.poll(() => queryOf(asked).token).toBe('nobody');
 
   // What was refused or failed of everybody are tabs, each with an address and the sentence that the caller read.
@@ -291,21 +302,21 @@ test('lists requests of an account and those refused or failed of all, of some d
   await expect.poll(heads).toEqual(['Time', 'Account', 'Outcome and why', 'Model']);
   await expect
     .poll(() => queryOf(asked, '/usage'))
-    .toEqual({ outcome: 'refused', limit: '100', from: dayAgo(6), to: dayAgo(-1) });
+    .toEqual({ outcome: 'refused', limit: '100', from: formatDayAgo(6), to: formatDayAgo(-1) });
   expect(root.querySelectorAll('tbody tr:first-child :is(th, td)')).toHaveLength(heads().length);
   root.querySelector<HTMLButtonElement>('tbody button')?.click();
-  await shows(root, 'What helps: Raise the account’s “Dollars per day”.');
+  await waitForText(root, 'What helps: Raise the account’s “Dollars per day”.');
   await click(root, 'All failed');
   await expect.poll(rows).toEqual([expect.stringMatching(/globexfailed: overloaded_errorClaude was very busy\./)]);
   await click(root, 'Of an account');
-  await shows(root, 'Requests of dev');
-  choose(named(root, 'Which'), 'sent');
+  await waitForText(root, 'Requests of dev');
+  chooseValue(getElementByName(root, 'Which'), 'sent');
   await click(root, 'feature=search');
-  expect([location.hash, onlyKey.value]).toEqual(['#/budget/accounts/dev', 'feature=search']);
+  expect([location.hash, selectedKey.value]).toEqual(['#/budget/accounts/dev', 'feature=search']);
 });
 
 const cardsOf = (account: object) => {
-  goTo('#/budget/accounts/umbrella');
+  navigateTo('#/budget/accounts/umbrella');
   open(AccountView, ({ path }) => {
     if (path.startsWith('/usage?')) return { data: [], total: { requests: 0, cost_usd: 0, saved_usd: 0, usage: {} } };
     return path.startsWith('/accounts/umbrella?') ? { ...ACCOUNT, ...account } : list([]);
@@ -337,7 +348,7 @@ test('of an account what refuses stands first, each limit with its owner, and a 
     ['Dollars per day, of this account', ''],
     ['Input tokens per minute', ''],
   ]);
-  await shows(root, 'Blocked: the limit “Requests per minute” is 0, so every request is refused. Change it');
+  await waitForText(root, 'Blocked: the limit “Requests per minute” is 0, so every request is refused. Change it');
   await click(root, 'blue');
   expect(location.hash).toBe('#/budget/groups/blue');
 });
@@ -353,9 +364,9 @@ test('an account that may use no model has a red card that says so, before what 
 test('a limit of dollars that is 0 does not seem to allow anything once it resets', async () => {
   const refuses = { limit_usd: 0, used_usd: 0, resets_at: '2026-12-01T00:00:00Z', refuses: true };
   cardsOf({ binds: [{ ...BIND, by: 'group', id: 'blue', ...refuses }] });
-  await shows(root, 'refuses every one');
+  await waitForText(root, 'refuses every one');
   expect(root.textContent).not.toContain('resets');
-  expect(sayBinding({ ...BIND, ...refuses, by: 'group', id: 'blue', limit: 'usd_per_day' })).toBe(
+  expect(describeBindingLimit({ ...BIND, ...refuses, by: 'group', id: 'blue', limit: 'usd_per_day' })).toBe(
     'no budget left: dollars per day of group blue is 0',
   );
 });
@@ -364,7 +375,7 @@ test('more than the credit that was given is spent: the card shows what is owed'
   cardsOf({
     binds: [{ ...BIND, limit: 'usd_total', limit_usd: 0.01, used_usd: 0.033, prepaid: true, refuses: true }],
   });
-  await shows(root, '−$0.023 left of $0.01 prepaid');
+  await waitForText(root, '−$0.023 left of $0.01 prepaid');
 });
 
 test.each([
@@ -373,7 +384,7 @@ test.each([
   ['one that has limits', { own_limits: {} }, false],
 ])('an account of which nothing is known is doubted (%s)', async (_, account, isDoubted) => {
   cardsOf({ ...account, running_requests: 3 });
-  await shows(root, '3 requests are running.');
+  await waitForText(root, '3 requests are running.');
   expect(root.textContent?.includes('Is the name right?')).toBe(isDoubted);
 });
 
@@ -381,7 +392,7 @@ test('the card of credit that is used up leads to the form for it', async () => 
   const cards = cardsOf({ binds: [{ ...BIND, limit: 'usd_total', limit_usd: 0, prepaid: true, refuses: true }] });
   await expect.poll(cards).toEqual([['Credit', 'refused']]);
   await click(root, 'give credit');
-  expect(document.activeElement).toBe(named(root, 'Dollars of credit'));
+  expect(document.activeElement).toBe(getElementByName(root, 'Dollars of credit'));
 });
 
 test.each([
@@ -391,8 +402,8 @@ test.each([
 ])(
   'an account’s requests begin with those refused where one is newer than what was sent (%s: %s)',
   async (at, kind) => {
-    listedKind.value = 'failed';
-    goTo('#/budget/accounts/umbrella');
+    listedRequestKind.value = 'failed';
+    navigateTo('#/budget/accounts/umbrella');
     open(AccountView, ({ path }) => {
       if (path.startsWith('/usage/requests?'))
         return list(path.includes('refused') ? (at ? [{ ...REFUSED, created_at: at }] : []) : [SENT]);
@@ -400,7 +411,7 @@ test.each([
       return path.startsWith('/accounts/umbrella?') ? ACCOUNT : list([]);
     });
     await click(root, 'Its requests');
-    await expect.poll(() => listedKind.value).toBe(kind);
+    await expect.poll(() => listedRequestKind.value).toBe(kind);
     expect(location.hash).toBe('#/budget/requests/umbrella');
   },
 );
@@ -410,19 +421,19 @@ test.each([
   ['refused', '', 'No requests were refused in the last 7 days.'],
   ['failed', '2026-01-01T10:14', 'No requests failed around 2026-01-01 10:14.'],
 ] as const)('where there are no requests (%s, %s) that is said', async (kind, minute, said) => {
-  [listedKind.value, minuteListed.value, tokenListed.value] = [kind, minute, ''];
-  goTo('#/budget/requests');
+  [listedRequestKind.value, listedMinute.value, listedToken.value] = [kind, minute, ''];
+  navigateTo('#/budget/requests');
   open(BudgetRequests, () => list([]));
-  await shows(root, said);
+  await waitForText(root, said);
 });
 
 test('who spent most is asked for by days, and leads to what it was spent on', async () => {
   let keys = ['globex', '(erased)'];
-  const asked = open(WhoSpent, () => ({
+  const asked = open(TopSpenders, () => ({
     data: keys.map((key) => ({ key, requests: 3, cost_usd: 1, usage: USAGE })),
     total: { requests: 6, cost_usd: 2, saved_usd: 0, usage: {} },
   }));
-  const days = () => named<HTMLSelectElement>(root, 'Days of who spent what, in UTC');
+  const days = () => getElementByName<HTMLSelectElement>(root, 'Days of who spent what, in UTC');
   await expect
     .poll(rows)
     .toEqual([expect.stringMatching(/^globex399\$1\.00.*50%$/), expect.stringMatching(/^\(erased\)/)]);
@@ -430,18 +441,18 @@ test('who spent most is asked for by days, and leads to what it was spent on', a
   await click(root, 'globex');
   expect(location.hash).toBe('#/budget/accounts/globex');
   keys = [];
-  choose(days(), 'yesterday');
-  await shows(root, 'Nobody spent anything yesterday.');
-  expect(queryOf(asked)).toEqual({ group_by: 'account', limit: '500', from: dayAgo(1), to: dayAgo(0) });
-  choose(days(), 'thisMonth');
-  await shows(root, 'Nobody spent anything this month.');
-  expect(queryOf(asked)).toMatchObject({ from: `${dayAgo(0).slice(0, 8)}01`, to: dayAgo(-1) });
-  choose(days(), 'own');
-  await shows(root, 'Nobody spent anything from');
-  expect(days().nextElementSibling).toBe(named(root, 'First day, in UTC'));
-  choose(named(root, 'First day, in UTC'), '2026-11-03');
-  choose(named(root, 'Last day, in UTC'), '2026-11-04');
-  await shows(root, 'Nobody spent anything from 2026-11-03 to 2026-11-04.');
+  chooseValue(days(), 'yesterday');
+  await waitForText(root, 'Nobody spent anything yesterday.');
+  expect(queryOf(asked)).toEqual({ group_by: 'account', limit: '500', from: formatDayAgo(1), to: formatDayAgo(0) });
+  chooseValue(days(), 'thisMonth');
+  await waitForText(root, 'Nobody spent anything this month.');
+  expect(queryOf(asked)).toMatchObject({ from: `${formatDayAgo(0).slice(0, 8)}01`, to: formatDayAgo(-1) });
+  chooseValue(days(), 'own');
+  await waitForText(root, 'Nobody spent anything from');
+  expect(days().nextElementSibling).toBe(getElementByName(root, 'First day, in UTC'));
+  chooseValue(getElementByName(root, 'First day, in UTC'), '2026-11-03');
+  chooseValue(getElementByName(root, 'Last day, in UTC'), '2026-11-04');
+  await waitForText(root, 'Nobody spent anything from 2026-11-03 to 2026-11-04.');
   expect(queryOf(asked)).toMatchObject({ from: '2026-11-03', to: '2026-11-05' });
 });
 
@@ -455,14 +466,14 @@ test('each row tells what it cost, however little, and their sum only that it is
   const row = { key: '(imported)', requests: 3, cost_usd: 0.00008, usage: USAGE };
   open(Breakdown, () => ({ data: [row], total: row }));
   await expect.poll(rows).toEqual([expect.stringMatching(/0\.008 ¢\$0\.00008$/)]);
-  await shows(root, '<$0.01 in 3 requests');
-  goTo('#/budget/requests');
+  await waitForText(root, '<$0.01 in 3 requests');
+  navigateTo('#/budget/requests');
   open(BudgetRequests, () => list([{ ...SENT, cost_usd: 0.0279 }]));
   await expect.poll(() => rows().join()).toContain('2.79 ¢$0.0279');
 });
 
 test('says who one is', () => {
-  const said = () => show(h(TokenDialog, { onClose: () => {} })).textContent;
+  const said = () => renderForTest(h(TokenDialog, { onClose: () => {} })).textContent;
   expect(said()).toContain('You are dev, an admin. In development mode no token is needed.');
   actAs('ops', 'admin');
   expect(said()).toContain('You are ops, an admin.Remove the token');
@@ -481,39 +492,42 @@ test('alerts are listed as sentences', async () => {
         { ...alert, ...more, event_id: 'b', ...vain, error },
       ]),
   );
-  await shows(root, /dev has passed 1% of \$5\.00 \(dollars per month, 2026-11\).*not sent: ALERT_URL is not set/);
-  await shows(root, /not delivered: tried 5 times, next try on 20 November.*: the receiver could not be reached/);
+  await waitForText(
+    root,
+    /dev has passed 1% of \$5\.00 \(dollars per month, 2026-11\).*not sent: ALERT_URL is not set/,
+  );
+  await waitForText(root, /not delivered: tried 5 times, next try on 20 November.*: the receiver could not be reached/);
   expect(root.textContent).not.toContain('being sent');
 });
 
 test('a token is minted, listed and revoked', async () => {
   const minted: object[] = [];
-  const asked = fakeEdge(({ method, body }) => {
+  const asked = installFakeEdge(({ method, body }) => {
     if (method !== 'POST') return list(minted);
     const { label } = body as { label: string };
     minted.push({ jti: 'j', label, scopes: [], revoked_at: null });
     return { token: `minted ${label}` };
   });
-  root = show(h(Tokens, { account: 'ada' }));
-  await shows(root, 'No tokens yet.');
-  fill(named(root, 'Label'), 'phone');
+  root = renderForTest(h(Tokens, { account: 'ada' }));
+  await waitForText(root, 'No tokens yet.');
+  fill(getElementByName(root, 'Label'), 'phone');
   await click(root, 'Mint a token for ada');
-  await shows(root, 'minted phone');
+  await waitForText(root, 'minted phone');
   await expect.poll(rows).toHaveLength(1);
   await click(root, 'Revoke phone');
   await expect.poll(() => asked.find(({ method }) => method === 'DELETE')?.path).toBe('/accounts/ada/tokens/j');
 });
 
 test('a restricted token names what its page may ask; nothing restricts a token whose fields are empty', async () => {
-  const asked = fakeEdge(({ method }) => (method === 'POST' ? { token: 'minted' } : list([])));
-  root = show(h(Tokens, { account: 'ada' }));
+  const asked = installFakeEdge(({ method }) => (method === 'POST' ? { token: 'minted' } : list([])));
+  root = renderForTest(h(Tokens, { account: 'ada' }));
   await click(root, 'Mint a token for ada');
   const minted = () => asked.filter(({ method }) => method === 'POST').map(({ body }) => body as { only?: object });
   await expect.poll(minted).toEqual([{ account: 'ada', scopes: ['messages'], expires_in: 3_600 }]);
-  fill(named(root, 'Agents'), 'support, own:draft');
-  fill(named(root, 'Conversations'), 'web-*');
-  fill(named(root, 'Origins'), 'https://app.example.com https://www.example.com');
-  fill(named(root, 'Requests in all'), '20');
+  fill(getElementByName(root, 'Agents'), 'support, own:draft');
+  fill(getElementByName(root, 'Conversations'), 'web-*');
+  fill(getElementByName(root, 'Origins'), 'https://app.example.com https://www.example.com');
+  fill(getElementByName(root, 'Requests in all'), '20');
   await click(root, 'Mint a token for ada');
   await expect
     .poll(() => minted()[1]?.only)
@@ -528,7 +542,7 @@ test('a restricted token names what its page may ask; nothing restricts a token 
 test('an event of a webhook that is parked opens with its tries and its text, and is replayed', async () => {
   let attempts = 1;
   const error = { type: 'api_error', message: 'It answered 503', status: 503 };
-  goTo('#/budget/webhooks/github');
+  navigateTo('#/budget/webhooks/github');
   const asked = open(Webhooks, ({ method, path }) => {
     if (method === 'POST') attempts += 1;
     const isDone = attempts > 1;
@@ -544,19 +558,19 @@ test('an event of a webhook that is parked opens with its tries and its text, an
       };
     return list([{ ...event, ...state, attempts, error: isDone ? null : error }]);
   });
-  await shows(root, 'parked: tried once, not tried again: It answered 503');
+  await waitForText(root, 'parked: tried once, not tried again: It answered 503');
   await click(root, 'an issue');
-  await shows(root, 'It crashes');
-  await shows(root, '503 · It answered 503');
-  expect(named<HTMLAnchorElement>(root, 'https://example.com/1').rel).toBe('noreferrer');
+  await waitForText(root, 'It crashes');
+  await waitForText(root, '503 · It answered 503');
+  expect(getElementByName<HTMLAnchorElement>(root, 'https://example.com/1').rel).toBe('noreferrer');
   await click(root, 'Replay an issue');
-  await shows(root, 'done');
+  await waitForText(root, 'done');
   expect(asked.find(({ method }) => method === 'POST')?.path).toBe('/webhooks/github/events/an%20issue/replay');
 });
 
 test('the sources of webhooks are one list, and all undelivered events of one are replayed', async () => {
   let undelivered = 2;
-  goTo('#/budget/webhooks');
+  navigateTo('#/budget/webhooks');
   const asked = open(Webhooks, ({ method, path }) => {
     if (path.startsWith('/alerts')) return list([]);
     if (method === 'POST') {
@@ -577,15 +591,15 @@ test('the sources of webhooks are one list, and all undelivered events of one ar
 });
 
 test('the undelivered events of a source are listed alone, and replayed together', async () => {
-  goTo('#/budget/webhooks/shop');
+  navigateTo('#/budget/webhooks/shop');
   const asked = open(Webhooks, ({ method }) => (method === 'POST' ? { scheduled: 2 } : list([])));
   onTestFinished(() => {
-    eventKind.value = 'all';
+    eventFilter.value = 'all';
   });
-  await shows(root, 'No events from shop yet.');
+  await waitForText(root, 'No events from shop yet.');
   expect(queryOf(asked, '/webhooks')).not.toHaveProperty('undelivered');
-  eventKind.value = 'undelivered';
-  await shows(root, 'No undelivered events from shop.');
+  eventFilter.value = 'undelivered';
+  await waitForText(root, 'No undelivered events from shop.');
   expect(queryOf(asked, '/webhooks')).toMatchObject({ undelivered: 'true' });
   await click(root, 'Replay all undelivered events');
   await expect.poll(() => asked.find(({ method }) => method === 'POST')?.path).toBe('/webhooks/shop/events/replay');
@@ -606,7 +620,7 @@ test('shows no figures of a budget that it does not know, why, and knows them af
     return { ...list([]), total: { requests: 0, cost_usd: 0, saved_usd: 0, usage: {} } };
   });
   const figures = () => [...root.querySelectorAll('#quota .gauge strong')].map(({ textContent }) => textContent);
-  await shows(root, 'The edge cannot be reached.');
+  await waitForText(root, 'The edge cannot be reached.');
   expect(figures()).toEqual([]);
   isThere = true;
   await click(root, 'Retry');
@@ -644,11 +658,11 @@ test('what is broken stands above everything else, each with a link to its list,
   let told: object = nothing;
   const shared = { limit_usd: null, spent_usd: 0, leased_usd: 0, resets_at: '2026-12-01T00:00:00Z' };
   const windows = { limits: null, binds: [], hour: shared, day: shared, week: shared, month: shared };
-  const answer = ({ path }: Asked) =>
+  const answer = ({ path }: PageRequest) =>
     path === '/overview' ? told : { ...list([]), ...windows, total: { ...shared, usage: {} } };
   open(BudgetOverview, answer);
   const links = () => [...root.querySelectorAll('.broken a')].map((a) => [a.textContent, a.getAttribute('href')]);
-  await shows(root, 'No alerts yet.');
+  await waitForText(root, 'No alerts yet.');
   expect(links()).toEqual([]);
   told = {
     ...{ requests: { requests: 9, failed: 4, refused: 59 }, accounts: { blocked: 1, spent: 2 } },
@@ -665,9 +679,9 @@ test('what is broken stands above everything else, each with a link to its list,
   // Each leads to what was counted: that of today, and whoever can ask for nothing first, whatever was looked at before.
   const press = (words: string) =>
     [...root.querySelectorAll<HTMLAnchorElement>('.broken a')].find((a) => a.textContent?.endsWith(words))?.click();
-  [range.value, minuteListed.value, accountsOrder.value] = ['week', '2026-01-01T10:14', 'spent'];
+  [listedRange.value, listedMinute.value, accountsOrder.value] = ['week', '2026-01-01T10:14', 'spent'];
   press('refused today');
-  expect([range.value, minuteListed.value]).toEqual(['today', '']);
+  expect([listedRange.value, listedMinute.value]).toEqual(['today', '']);
   accountsOrder.value = 'name';
   press('without budget');
   expect(accountsOrder.value).toBe('used');

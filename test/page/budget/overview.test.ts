@@ -2,13 +2,23 @@
 import '#test/support/without-layout.ts';
 import { h } from 'preact';
 import { beforeEach, expect, onTestFinished, test, vi } from 'vitest';
-import { range, spentRange } from '#page/budget/figures/days.ts';
+import { listedRange, spendersRange } from '#page/budget/figures/days.ts';
 import { BudgetOverview } from '#page/budget/overview.tsx';
 import { Upstreams } from '#page/budget/upstreams.tsx';
 import { spentToday } from '#page/edge/account.ts';
 import { pollNow } from '#page/edge/poll.ts';
 import { actAs } from '#test/support/act-as.ts';
-import { type Asked, choose, click, fakeEdge, goTo, named, refusal, show, shows } from '#test/support/dom.ts';
+import {
+  chooseValue,
+  click,
+  createErrorResponse,
+  getElementByName,
+  installFakeEdge,
+  navigateTo,
+  type PageRequest,
+  renderForTest,
+  waitForText,
+} from '#test/support/dom.ts';
 
 const WINDOW = {
   ...{ limit_usd: null, spent_usd: 0.15, leased_usd: 0, settled_usd: 0.15, held_usd: 0 },
@@ -22,7 +32,7 @@ const ALERT = {
 const SPENT = { key: 'globex', requests: 3, cost_usd: 1, usage: {} };
 
 /** Answers as an edge at which something was spent once, and nothing since. */
-function answer({ path }: Asked): unknown {
+function answer({ path }: PageRequest): unknown {
   if (path === '/overview') return { type: 'overview' };
   if (path.startsWith('/usage') && path.includes('group_by=account')) return { data: [SPENT], total: SPENT };
   const data = path.startsWith('/alerts') ? [ALERT] : [];
@@ -35,14 +45,14 @@ function answer({ path }: Asked): unknown {
   };
 }
 
-const queriesOf = (asked: Asked[], group: string) =>
+const queriesOf = (asked: PageRequest[], group: string) =>
   asked
     .map(({ path }) => Object.fromEntries(new URLSearchParams(path.split('?')[1])))
     .filter(({ group_by }) => group_by === group);
 
 beforeEach(() => {
-  goTo('#/budget');
-  [range.value, spentRange.value] = ['week', 'today'];
+  navigateTo('#/budget');
+  [listedRange.value, spendersRange.value] = ['week', 'today'];
   onTestFinished(() => void vi.useRealTimers());
 });
 
@@ -51,8 +61,8 @@ test.each(['admin', 'messages'])(
   async (scope) => {
     vi.useFakeTimers({ toFake: ['Date'], now: new Date('2026-11-27T23:59:00Z') });
     actAs('ada', scope);
-    const asked = fakeEdge(answer);
-    show(h(BudgetOverview, {}));
+    const asked = installFakeEdge(answer);
+    renderForTest(h(BudgetOverview, {}));
     const days = () => {
       pollNow();
       return queriesOf(asked, 'day').map(({ from, to }) => [from, to]);
@@ -69,8 +79,8 @@ test.each(['admin', 'messages'])(
 
 test('who spent what begins with today, also after midnight, and leads to the days that it shows', async () => {
   vi.useFakeTimers({ toFake: ['Date'], now: new Date('2026-11-27T23:59:00Z') });
-  const asked = fakeEdge(answer);
-  const root = show(h(BudgetOverview, {}));
+  const asked = installFakeEdge(answer);
+  const root = renderForTest(h(BudgetOverview, {}));
   const last = () => {
     pollNow();
     return queriesOf(asked, 'account').at(-1);
@@ -79,11 +89,11 @@ test('who spent what begins with today, also after midnight, and leads to the da
   vi.setSystemTime(new Date('2026-11-28T00:01:00Z'));
   await expect.poll(last).toMatchObject({ from: '2026-11-28', to: '2026-11-29' });
   await click(root, 'globex');
-  expect([location.hash, range.value]).toEqual(['#/budget/accounts/globex', 'today']);
-  choose(named(root, 'Days of who spent what, in UTC'), 'month');
+  expect([location.hash, listedRange.value]).toEqual(['#/budget/accounts/globex', 'today']);
+  chooseValue(getElementByName(root, 'Days of who spent what, in UTC'), 'month');
   await expect.poll(last).toMatchObject({ from: '2026-10-30', to: '2026-11-29' });
   // What is looked at elsewhere stays until somebody goes there.
-  expect(range.value).toBe('today');
+  expect(listedRange.value).toBe('today');
 });
 
 test.each([
@@ -92,9 +102,11 @@ test.each([
   ['/usage?group_by=account', 'Who spent what', [/Everybody, today\$0\.15/, /Claude answers this deployment again/]],
 ])('where %s fails only that part says so, and the others are shown', async (path, name, others) => {
   let isThere = false;
-  fakeEdge((one) => (one.path.startsWith(path) && !isThere ? refusal(503, 'api_error', 'No.') : answer(one)));
-  const root = show(h(BudgetOverview, {}));
-  for (const other of others) await shows(root, other);
+  installFakeEdge((one) =>
+    one.path.startsWith(path) && !isThere ? createErrorResponse(503, 'api_error', 'No.') : answer(one),
+  );
+  const root = renderForTest(h(BudgetOverview, {}));
+  for (const other of others) await waitForText(root, other);
   const faults = () => [...root.querySelectorAll('[role=alert] > p:first-child')].map(({ textContent }) => textContent);
   await expect.poll(faults).toEqual([expect.stringMatching(`^${name} cannot be read. Something went wrong`)]);
   isThere = true;
@@ -105,23 +117,23 @@ test.each([
 test('a budget of all accounts that is spent stands first, in red, with its form open', async () => {
   const bind = { by: 'deployment', id: null, limit_usd: 0.15, used_usd: 0.15, resets_at: '2026-12-01T00:00:00Z' };
   let refuses = false;
-  fakeEdge((one) => ({
+  installFakeEdge((one) => ({
     ...(answer(one) as object),
     ...(one.path === '/pools/deployment' ? { binds: [{ ...bind, limit: 'usd_per_day', refuses }] } : {}),
   }));
-  const root = show(h(BudgetOverview, {}));
+  const root = renderForTest(h(BudgetOverview, {}));
   const cards = () =>
     [...root.querySelectorAll('.gauge')].map((card) => [
       card.querySelector('h2')?.textContent,
       card.getAttribute('data-look'),
     ]);
   const isFormOpen = () => root.querySelector('details')?.open;
-  await shows(root, 'Limits of all accounts together');
+  await waitForText(root, 'Limits of all accounts together');
   expect([cards(), isFormOpen()]).toEqual([[['Everybody, today', null]], false]);
   refuses = true;
   pollNow();
   await expect.poll(cards).toEqual([['Dollars per day, of all accounts', 'refused']]);
-  await shows(root, 'used up: resets');
+  await waitForText(root, 'used up: resets');
   expect(isFormOpen()).toBe(true);
   // It was raised: the form stays, and says that this is saved.
   refuses = false;
@@ -131,20 +143,20 @@ test('a budget of all accounts that is spent stands first, in red, with its form
 });
 
 test('while the Overview is shown, the header says the same of today', async () => {
-  fakeEdge(answer);
-  show(h(BudgetOverview, {}));
+  installFakeEdge(answer);
+  renderForTest(h(BudgetOverview, {}));
   await expect.poll(() => spentToday.value).toEqual({ usd: 0.15, byAll: true });
 });
 
 test('upstreams are read again after a failure', async () => {
   let isThere = true;
   const east = { name: 'east', kind: 'anthropic', running: 0, max_concurrent: null, models: [] };
-  fakeEdge(() => (isThere ? { upstreams: [east] } : refusal(503, 'api_error', 'No.')));
-  const root = show(h(Upstreams, {}));
-  await shows(root, 'east');
+  installFakeEdge(() => (isThere ? { upstreams: [east] } : createErrorResponse(503, 'api_error', 'No.')));
+  const root = renderForTest(h(Upstreams, {}));
+  await waitForText(root, 'east');
   isThere = false;
   pollNow();
-  await shows(root, /Upstreams cannot be read\.[\s\S]*east/);
+  await waitForText(root, /Upstreams cannot be read\.[\s\S]*east/);
   isThere = true;
   await click(root, 'Retry');
   await expect.poll(() => root.querySelector('[role=alert]')).toBeNull();

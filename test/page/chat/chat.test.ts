@@ -6,21 +6,21 @@ import { beforeEach, expect, test, vi } from 'vitest';
 import { App } from '#page/app.tsx';
 import { clearDraft } from '#page/chat/composer/draft.ts';
 import { session } from '#page/chat/session/conversations.ts';
-import { start } from '#page/edge/client.ts';
+import { connect } from '#page/edge/client.ts';
 import {
-  type Asked,
-  choose,
+  chooseValue,
   click,
-  fakeEdge,
+  createErrorResponse,
   fill,
-  goTo,
-  named,
+  getElementByName,
+  installFakeEdge,
+  navigateTo,
+  type PageRequest,
   press,
-  refusal,
-  show,
-  shows,
+  renderForTest,
+  waitForText,
 } from '#test/support/dom.ts';
-import { start as begin, block, end, sse, textBlock } from '#test/support/wire.ts';
+import { messageStart as begin, contentBlock, messageEnd, sseResponse, textBlock } from '#test/support/wire.ts';
 
 const MODELS = ['Haiku', 'Opus'].map((name) => ({
   ...{ id: `claude-${name.toLowerCase()}-5`, display_name: `Claude ${name} 5`, retires_at: null, max_tokens: 2_000 },
@@ -45,7 +45,7 @@ let isOnline: boolean;
 let keyRefused: Response | undefined;
 /** The edge says nothing of a conversation until this is so. */
 let isTold: Promise<void> | undefined;
-let asked: Asked[];
+let asked: PageRequest[];
 let root: HTMLElement;
 
 const list = (data: object[]) => ({ data, has_more: false, first_id: null, last_id: null });
@@ -58,7 +58,7 @@ const reportOf = (id: string) => ({
   cost_usd: 0,
 });
 
-async function answer({ method, path, body }: Asked): Promise<unknown> {
+async function answer({ method, path, body }: PageRequest): Promise<unknown> {
   const [, resource = '', id = '', what = ''] = path.split(/[/?]/);
   if (!isOnline) throw new TypeError('The network is gone.');
   if (resource === 'health') return { upstream: keyRefused ? 'anthropic' : 'simulator', plugins: ['transfer'] };
@@ -73,11 +73,14 @@ async function answer({ method, path, body }: Asked): Promise<unknown> {
     const content = [{ type: 'text', text: `Answer ${rows?.length}` }];
     rows?.push({ ...row, id: `q${rows.length}`, role: 'user', content: messages[0]?.content, model: null });
     if (isShort) {
-      const thought = block({ type: 'thinking', thinking: '' }) + end({ output_tokens: 300 }, 'max_tokens');
-      return sse(`${begin({ model }) + thought}: sluice-cost-usd=0.1\n\n`, { 'sluice-turn': turn });
+      const thought =
+        contentBlock({ type: 'thinking', thinking: '' }) + messageEnd({ output_tokens: 300 }, 'max_tokens');
+      return sseResponse(`${begin({ model }) + thought}: sluice-cost-usd=0.1\n\n`, { 'sluice-turn': turn });
     }
     rows?.push({ ...row, id: `a${rows.length}`, role: 'assistant', content, model });
-    return sse(`${begin({ model }) + textBlock(['Answer']) + end()}: sluice-cost-usd=0.1\n\n`, { 'sluice-turn': turn });
+    return sseResponse(`${begin({ model }) + textBlock(['Answer']) + messageEnd()}: sluice-cost-usd=0.1\n\n`, {
+      'sluice-turn': turn,
+    });
   }
   if (resource === 'prefixes' && method === 'GET')
     return list([{ name: 'handbook', version: 'handbook@1', description: 'Of somebody else' }]);
@@ -90,7 +93,7 @@ async function answer({ method, path, body }: Asked): Promise<unknown> {
   }
   await isTold;
   const rows = talks.get(decodeURIComponent(id));
-  if (!rows) return refusal(404, 'not_found_error', 'There is no such conversation.');
+  if (!rows) return createErrorResponse(404, 'not_found_error', 'There is no such conversation.');
   if (what === 'messages') return list(rows);
   if (what === 'approvals' && method === 'POST') {
     Object.assign(rows.at(-1) ?? {}, { paused: null });
@@ -121,8 +124,8 @@ async function answer({ method, path, body }: Asked): Promise<unknown> {
   return what === 'approvals' ? list([waits]) : reportOf(id);
 }
 
-const field = () => named<HTMLTextAreaElement>(root, 'Message');
-const send = () => named<HTMLButtonElement>(root, 'Send');
+const field = () => getElementByName<HTMLTextAreaElement>(root, 'Message');
+const send = () => getElementByName<HTMLButtonElement>(root, 'Send');
 const articles = (name = '') =>
   [...root.querySelectorAll(`article${name && `[aria-label=${name}]`}`)].map(({ textContent }) => textContent);
 const posts = () => asked.filter(({ method, path }) => method === 'POST' && path === '/messages');
@@ -130,10 +133,10 @@ const alert = () => root.querySelector<HTMLElement>('.transcript [role=alert]') 
 
 /** Opens the page at a place. */
 async function open(hash = '#/chat') {
-  asked = fakeEdge(answer);
-  await start();
-  goTo(hash);
-  root = show(h(App, {}));
+  asked = installFakeEdge(answer);
+  await connect();
+  navigateTo(hash);
+  root = renderForTest(h(App, {}));
   await expect.poll(() => root.querySelector('#draft, h1, [role=alert]')).not.toBeNull();
 }
 
@@ -163,19 +166,19 @@ test('what there is not says so, and leads back', async () => {
     ['#/chat/one/two', 'This page does not exist'],
     ['#/chat/no-such-conversation', 'This conversation does not exist'],
   ] as const) {
-    goTo(hash);
-    await shows(root, title);
+    navigateTo(hash);
+    await waitForText(root, title);
     expect(root.querySelector('#draft')).toBeNull();
     await click(root, 'Back to the start');
-    await shows(root, 'Your own edge in front of Claude.');
+    await waitForText(root, 'Your own edge in front of Claude.');
   }
 });
 
 test('a question that was refused was not answered, is offered again only where that can help, and can be edited', async () => {
   await open('#/chat/one');
-  instead = [refusal(400, 'invalid_request_error', 'Refused, until 2030-01-01T00:00:00Z.')];
+  instead = [createErrorResponse(400, 'invalid_request_error', 'Refused, until 2030-01-01T00:00:00Z.')];
   await ask('What is a weir?');
-  await shows(root, 'This was not accepted as it is. Change it, then try again.');
+  await waitForText(root, 'This was not accepted as it is. Change it, then try again.');
   expect(alert().textContent).toContain('invalid_request_error');
   expect(alert().textContent).toContain('Refused, until 1 January');
   expect(articles('You')).toEqual([expect.stringContaining('Not answered')]);
@@ -184,11 +187,11 @@ test('a question that was refused was not answered, is offered again only where 
   await expect.poll(() => field().value).toBe('What is a weir?');
   await expect.poll(articles).toEqual([]);
 
-  const busy = refusal(429, 'rate_limit_error', 'Wait.');
+  const busy = createErrorResponse(429, 'rate_limit_error', 'Wait.');
   busy.headers.set('retry-after', '1');
   instead = [busy];
   await ask('What is a weir?');
-  await shows(root, 'Try again in 1 s');
+  await waitForText(root, 'Try again in 1 s');
   await click(alert(), 'Try again');
   await expect.poll(() => articles().length).toBe(2);
   await expect.poll(() => root.querySelectorAll('[role=alert]').length).toBe(0);
@@ -202,7 +205,7 @@ test.each(['in a conversation', 'in a new one'])(
     isOnline = false;
     await ask('What is a pier?');
     if (where === 'in a new one') {
-      await shows(root, 'The edge cannot be reached. Check your connection, then try again.');
+      await waitForText(root, 'The edge cannot be reached. Check your connection, then try again.');
       expect(field().value).toBe('What is a pier?');
     } else {
       // Sent in vain, it is still there.
@@ -223,7 +226,7 @@ test.each(['in a conversation', 'in a new one'])(
 test('what is typed stays while one looks at another conversation; what was to be asked again there does not', async () => {
   await open();
   fill(field(), 'What is a weir?\nIn one sentence.');
-  goTo('#/chat/one');
+  navigateTo('#/chat/one');
   await expect.poll(() => send().disabled).toBe(false);
   expect(field().value).toBe('What is a weir?\nIn one sentence.');
   press(field(), 'Enter');
@@ -231,19 +234,19 @@ test('what is typed stays while one looks at another conversation; what was to b
   expect(field().value).toBe('');
   await click(root, 'Edit and ask again');
   await expect.poll(() => field().value).toContain('weir');
-  goTo('#/chat');
+  navigateTo('#/chat');
   await expect.poll(() => field().value).toBe('');
 });
 
 test('a question that meets a call of which the page did not know comes back into the composer', async () => {
   await open('#/chat/one');
-  await shows(root, 'No messages yet.');
+  await waitForText(root, 'No messages yet.');
   talks.set('one', [{ ...CALL }]);
-  const paused = refusal(409, 'conflict_error', 'Decide at /conversations/one/approvals.');
+  const paused = createErrorResponse(409, 'conflict_error', 'Decide at /conversations/one/approvals.');
   paused.headers.set('sluice-paused', 'approval');
   instead = [paused];
   await ask('And a cake?');
-  await shows(root, 'Decide above first: the answer waits for you.');
+  await waitForText(root, 'Decide above first: the answer waits for you.');
   await expect.poll(() => field().value).toBe('And a cake?');
   expect(articles('You')).toEqual([]);
   expect(root.textContent).not.toContain('/approvals');
@@ -255,15 +258,15 @@ test.each([
 ])('%s: what is decided on a call that waits goes to the edge', async (name, decision) => {
   talks.set('one', [{ ...CALL }]);
   await open('#/chat/one');
-  await shows(root, 'needs your approval');
+  await waitForText(root, 'needs your approval');
   if (name !== 'Deny') {
-    const input = named<HTMLTextAreaElement>(root, 'Input');
+    const input = getElementByName<HTMLTextAreaElement>(root, 'Input');
     expect(input.value).toBe('{\n  "loaves": 1,\n  "order": 2512292042121000001\n}');
     fill(input, '{"loaves": ');
     await click(root, name);
-    await shows(root, 'The input must be a JSON object');
+    await waitForText(root, 'The input must be a JSON object');
     fill(input, '{"loaves": 12, "order": 2512292042121000001}');
-  } else fill(named(root, 'Reason for denying'), ' We have bread. ');
+  } else fill(getElementByName(root, 'Reason for denying'), ' We have bread. ');
   await click(root, name);
   await expect.poll(() => root.textContent).not.toContain('needs your approval');
   expect(asked.filter(({ path }) => path.includes('/approvals/'))).toEqual([
@@ -274,7 +277,7 @@ test.each([
 test('each answer says which model gave it', async () => {
   await open('#/chat/one');
   for (const model of ['claude-opus-5', 'claude-haiku-5']) {
-    choose(named(root, 'Model'), model);
+    chooseValue(getElementByName(root, 'Model'), model);
     await ask('What is a lock?');
     await expect.poll(() => articles().length).toBe(model === 'claude-opus-5' ? 2 : 4);
   }
@@ -287,13 +290,13 @@ test('an answer that has used all its room for thinking says so, also later, and
   isShort = true;
   await ask('What is a weir?');
   const said = 'The model used all its max_tokens (300) for thinking before it wrote.';
-  await shows(root, said);
+  await waitForText(root, said);
   await expect.poll(() => articles()).toHaveLength(2);
   expect(articles('Answer')).toEqual([expect.stringMatching(/^Claude Opus 5.*Regenerate$/)]);
   await ask('And a dam?');
   await expect.poll(() => articles()).toHaveLength(4);
   await open('#/chat');
-  goTo('#/chat/one');
+  navigateTo('#/chat/one');
   await expect.poll(() => articles('Answer')).toEqual([expect.stringContaining(said), expect.stringContaining(said)]);
   isShort = false;
   // Eight times the room is more than the model has.
@@ -314,7 +317,7 @@ test('a file of text that is chosen, dropped or pasted goes with the question, a
     field().dispatchEvent(Object.assign(new Event(type, { bubbles: true, cancelable: true }), more));
   const ways = [
     () => {
-      const picker = named(root, 'Files');
+      const picker = getElementByName(root, 'Files');
       Object.defineProperty(picker, 'files', { value: files });
       picker.dispatchEvent(new Event('change', { bubbles: true }));
     },
@@ -323,7 +326,7 @@ test('a file of text that is chosen, dropped or pasted goes with the question, a
   ];
   for (const [nth, give] of ways.entries()) {
     give();
-    await expect.poll(() => named(root, 'Remove gates.csv')).toBeDefined();
+    await expect.poll(() => getElementByName(root, 'Remove gates.csv')).toBeDefined();
     await ask('Which gate is the highest?');
     await expect.poll(() => articles('You').length).toBe(nth + 1);
     const source = { type: 'text', media_type: 'text/plain', data: 'gate,level\nupper,6' };
@@ -360,11 +363,15 @@ test('the example of a handbook leaves alone what somebody has stored under its 
 });
 
 test('a key of the edge that is refused is told in the words of the edge, and can be tried again', async () => {
-  keyRefused = refusal(503, 'api_error', 'Anthropic does not know the key. It says (401): invalid x-api-key');
+  keyRefused = createErrorResponse(
+    503,
+    'api_error',
+    'Anthropic does not know the key. It says (401): invalid x-api-key',
+  );
   await open();
-  await shows(root, 'It says (401): invalid x-api-key');
+  await waitForText(root, 'It says (401): invalid x-api-key');
   expect(root.textContent).not.toContain('Simulator.');
   keyRefused = undefined;
   await click(root, 'Try again');
-  await shows(root, 'Your own edge in front of Claude.');
+  await waitForText(root, 'Your own edge in front of Claude.');
 });

@@ -1,5 +1,13 @@
 import { expect, test, vi } from 'vitest';
-import { fill, formFault, formText, isOutdated, labels, run, stored } from '#page/classify/form.ts';
+import {
+  chosenClassifier,
+  classifyForm,
+  fillForm,
+  formFault,
+  formText,
+  isOutdated,
+  labelsText,
+} from '#page/classify/form.ts';
 
 const asked = vi.hoisted((): unknown[] => []);
 
@@ -16,11 +24,11 @@ vi.mock('#page/edge/client.ts', () => ({
 vi.mock('#page/edge/account.ts', () => ({ refreshSpent: () => Promise.resolve() }));
 
 test('a sample is classified by its own labels, whatever was chosen before', async () => {
-  stored.value = 'mine';
+  chosenClassifier.value = 'mine';
   formText.value = 'It crashes';
-  await run();
-  fill({ title: 'An idea', text: 'Could you…', labels: ['bug', 'idea: a wish'], multi: true });
-  await run();
+  await classifyForm();
+  fillForm({ title: 'An idea', text: 'Could you…', labels: ['bug', 'idea: a wish'], multi: true });
+  await classifyForm();
   const labels = ['bug', { name: 'idea', description: 'a wish' }];
   expect(asked).toEqual([
     { classifier: 'mine', input: 'It crashes' },
@@ -29,27 +37,27 @@ test('a sample is classified by its own labels, whatever was chosen before', asy
 });
 
 test('a result is outdated as soon as the text or the labels are others, and not when they are the same again', async () => {
-  fill({ title: 'An idea', text: 'Could you…', labels: ['bug', 'idea'] });
-  await run();
+  fillForm({ title: 'An idea', text: 'Could you…', labels: ['bug', 'idea'] });
+  await classifyForm();
   expect(isOutdated.value).toBe(false);
   formText.value = 'Could we…';
   expect(isOutdated.value).toBe(true);
   formText.value = 'Could you…';
   expect(isOutdated.value).toBe(false);
-  labels.value = 'bug';
+  labelsText.value = 'bug';
   expect(isOutdated.value).toBe(true);
-  await run();
+  await classifyForm();
   expect(isOutdated.value).toBe(false);
 });
 
 test('a JSON schema in the place of the labels is sent as one', async () => {
   asked.length = 0;
   const schema = { type: 'object', properties: { mood: { enum: ['good', 'bad'] } } };
-  fill({ title: 'A mood', text: 'Well', labels: [JSON.stringify(schema)], multi: true });
-  await run();
+  fillForm({ title: 'A mood', text: 'Well', labels: [JSON.stringify(schema)], multi: true });
+  await classifyForm();
   expect(asked).toEqual([{ schema, input: 'Well' }]);
-  labels.value = '{"type":';
-  await run();
+  labelsText.value = '{"type":';
+  await classifyForm();
   expect(asked).toHaveLength(1);
   expect(formFault.value).toContain('JSON');
 });

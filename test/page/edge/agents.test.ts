@@ -1,21 +1,21 @@
 // @vitest-environment jsdom
 import { expect, onTestFinished, test } from 'vitest';
 import { agents, refreshAgents } from '#page/edge/agents.ts';
-import { plugins } from '#page/edge/plugins.ts';
-import { fakeEdge, refusal } from '#test/support/dom.ts';
+import { includedPlugins } from '#page/edge/plugins.ts';
+import { createErrorResponse, installFakeEdge } from '#test/support/dom.ts';
 
 test('reads the list of agents, and asks for none where the edge does not include the plugin', async () => {
-  const asked = fakeEdge(() => ({ data: [{ name: 'desk' }] }));
+  const asked = installFakeEdge(() => ({ data: [{ name: 'desk' }] }));
   await refreshAgents();
   expect(agents.value).toEqual([{ name: 'desk' }]);
-  const included = plugins.value;
+  const included = includedPlugins.value;
   onTestFinished(() => {
-    plugins.value = included;
+    includedPlugins.value = included;
   });
-  plugins.value = new Set();
+  includedPlugins.value = new Set();
   await refreshAgents();
   expect([agents.value, asked.length]).toEqual([[], 1]);
-  plugins.value = included;
-  fakeEdge(() => refusal(404, 'not_found_error', 'There is nothing here.'));
+  includedPlugins.value = included;
+  installFakeEdge(() => createErrorResponse(404, 'not_found_error', 'There is nothing here.'));
   await expect(refreshAgents()).rejects.toThrow('There is nothing here.');
 });

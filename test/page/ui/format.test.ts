@@ -1,6 +1,13 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { exactUsd, formatPrice, formatShare, formatUsd, formatWhen, sayTimes } from '#page/ui/format.ts';
+import {
+  formatExactUsd,
+  formatFutureTime,
+  formatPrice,
+  formatShare,
+  formatTimesInText,
+  formatUsd,
+} from '#page/ui/format.ts';
 
 const NOON = new Date(2026, 10, 20, 12);
 const at = (month: number, day: number, hour: number) => new Date(2026, month, day, hour).toISOString();
@@ -11,19 +18,21 @@ test.each([
   [at(10, 23, 1), 'on Monday at 01:00'],
   [at(11, 1, 1), 'on 1 December at 01:00'],
 ])('%s is said as a person says it', (time, said) => {
-  expect(formatWhen(time, NOON)).toBe(said);
+  expect(formatFutureTime(time, NOON)).toBe(said);
 });
 
 test('a sentence of the edge says its times without two prepositions', () => {
-  expect(sayTimes('It resets at 2090-12-01T00:30:00Z.')).toMatch(
+  expect(formatTimesInText('It resets at 2090-12-01T00:30:00Z.')).toMatch(
     /^It resets on (30 November|1 December) at \d\d:\d\d\.$/,
   );
-  expect(sayTimes('Wait until 2090-12-01T00:30:00Z.')).toMatch(/^Wait until (30 November|1 December) at \d\d:\d\d\.$/);
-  expect(sayTimes('No time in it.')).toBe('No time in it.');
+  expect(formatTimesInText('Wait until 2090-12-01T00:30:00Z.')).toMatch(
+    /^Wait until (30 November|1 December) at \d\d:\d\d\.$/,
+  );
+  expect(formatTimesInText('No time in it.')).toBe('No time in it.');
 });
 
 test('a sum is shown in cents, what is less than one as that, and is told exactly', () => {
-  const told = (value: number) => [formatUsd(value), exactUsd(value)];
+  const told = (value: number) => [formatUsd(value), formatExactUsd(value)];
   expect([0, 0.000023, 0.0123, 7.5, 1_234.5, -0.5, -0.004].map(told)).toEqual([
     ['$0.00', '$0.00'],
     ['<$0.01', '$0.000023'],
@@ -38,7 +47,7 @@ test('a sum is shown in cents, what is less than one as that, and is told exactl
     fc.property(nanodollars, (nano) => {
       const usd = nano / 1e9;
       expect(formatUsd(usd)).toMatch(nano > 0 && nano < 1e7 ? /^<\$0\.01$/ : /^\$[\d,]+\.\d\d$/);
-      expect(Number(exactUsd(usd).replace(/[$,]/g, ''))).toBe(usd);
+      expect(Number(formatExactUsd(usd).replace(/[$,]/g, ''))).toBe(usd);
     }),
   );
 });

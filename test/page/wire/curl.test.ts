@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import type { WireCall } from '#page/edge/last-calls.ts';
-import { curlOf } from '#page/wire/curl.ts';
+import { toCurlCommand } from '#page/wire/curl.ts';
 
 const BODY = JSON.stringify({ messages: [{ role: 'user', content: 'It\'s "$HOME" `x` \\ é\n' }] });
 const callOf = (more: Partial<WireCall>) =>
@@ -18,7 +18,7 @@ function wordsOf(code: string): string[] {
 }
 
 test('what is copied as curl sends what the page has sent, whatever stands in it', () => {
-  const given = wordsOf(curlOf(callOf({}), 'https://edge.example', true));
+  const given = wordsOf(toCurlCommand(callOf({}), 'https://edge.example', true));
   expect(given.slice(0, -1)).toEqual([
     ...['curl', '-N', 'https://edge.example/messages', '-H', 'authorization: Bearer $SLUICE_TOKEN'],
     ...['-H', 'content-type: application/json', '-d'],
@@ -28,7 +28,7 @@ test('what is copied as curl sends what the page has sent, whatever stands in it
 
 test('a path may have a quote, and another method is named', () => {
   const asked = callOf({ method: 'DELETE', path: "/conversations/it's", body: undefined });
-  expect(wordsOf(curlOf(asked, 'https://edge.example', false))).toEqual([
+  expect(wordsOf(toCurlCommand(asked, 'https://edge.example', false))).toEqual([
     'curl',
     '-N',
     "https://edge.example/conversations/it's",

@@ -5,8 +5,8 @@ import { MODELS } from '#edge/claude/models/models.ts';
 import { computeCost } from '#edge/claude/pricing/cost.ts';
 import { REFUSAL_TRIGGER } from '#simulator/answer/answer.ts';
 import { countTokens } from '#simulator/text/tokens.ts';
-import { brokenRule, isVerbatim } from '#test/support/api-rules.ts';
-import { runs, tryAsyncCases } from '#test/support/runs.ts';
+import { areSummariesVerbatim, findBrokenRule } from '#test/support/api-rules.ts';
+import { caseCount, tryAsyncCases } from '#test/support/property-cases.ts';
 import { eventsOf, model, models, post, simulated, textOf } from '../api.ts';
 import {
   type Answer,
@@ -33,7 +33,7 @@ describe('a summary', () => {
     );
     const text = fc.array(sentence, { minLength: 1, maxLength: 6 }).map((all) => all.join(' '));
     const steps = fc.array(fc.tuple(text, fc.constantFrom('text', 'tool')), { minLength: 1, maxLength: 5 });
-    await tryAsyncCases(runs(60), steps, fc.nat(5), fc.boolean(), async (all, cut, thinks) => {
+    await tryAsyncCases(caseCount(60), steps, fc.nat(5), fc.boolean(), async (all, cut, thinks) => {
       const more: Params = { tools, ...(thinks ? adaptive : {}) };
       let history: Beta[] = [];
       let stated = '';
@@ -57,8 +57,8 @@ describe('a summary', () => {
       const marked = stated.match(/[^.!?\n]*\b(remember|important|always|never)\b[^.!?\n]*[.!?]/gi) ?? [];
       for (const one of marked) expect(summary.content).toContain(one.trim());
       const next = [assistant([summary]), user('What is the code?')];
-      expect(isVerbatim(next, [summary])).toBe(true);
-      expect(brokenRule(next as never)).toBeUndefined();
+      expect(areSummariesVerbatim(next, [summary])).toBe(true);
+      expect(findBrokenRule(next as never)).toBeUndefined();
       expect((await ask(next, more)).stop_reason).toBe('end_turn');
     });
   });

@@ -1,7 +1,7 @@
 import type Anthropic from '@anthropic-ai/sdk';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { tryAsyncCases } from '#test/support/runs.ts';
+import { tryAsyncCases } from '#test/support/property-cases.ts';
 import { clientOf, model, simulated, textOf } from '../api.ts';
 import { faultsOf } from '../json-schema.ts';
 

@@ -3,7 +3,7 @@ import AnthropicZero from 'anthropic-sdk-0';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { MemoryStore } from '#simulator/store/store.ts';
-import { runs } from '#test/support/runs.ts';
+import { caseCount } from '#test/support/property-cases.ts';
 import { clientOf, model, models, simulated, start } from '../api.ts';
 import { inPieces } from '../in-pieces.ts';
 
@@ -250,7 +250,7 @@ test('a body comes in any pieces, with any strings in it', async () => {
       expect([...results.keys()].toSorted()).toEqual(requests.map(({ custom_id }) => custom_id).toSorted());
     },
   );
-  await fc.assert(property, { numRuns: runs(100) });
+  await fc.assert(property, { numRuns: caseCount(100) });
 });
 
 test('20,000 items are taken and answered without holding up anything else', async () => {

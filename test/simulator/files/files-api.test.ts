@@ -3,7 +3,7 @@ import AnthropicZero from 'anthropic-sdk-0';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { MemoryStore } from '#simulator/store/store.ts';
-import { runs } from '#test/support/runs.ts';
+import { caseCount } from '#test/support/property-cases.ts';
 import { clientOf, simulated, start } from '../api.ts';
 import { inPieces } from '../in-pieces.ts';
 
@@ -69,7 +69,7 @@ test('every byte of a file comes back, in whatever pieces it came', async () => 
     expect(size_bytes).toBe(whole.byteLength);
     expect(new Uint8Array(await (await client.files.download(id)).arrayBuffer())).toEqual(whole);
   });
-  await fc.assert(property, { numRuns: runs(200) });
+  await fc.assert(property, { numRuns: caseCount(200) });
 });
 
 test('a large file is kept in pieces, which go with it', async () => {

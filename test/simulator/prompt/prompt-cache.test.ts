@@ -1,7 +1,7 @@
 import type Anthropic from '@anthropic-ai/sdk';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { tryAsyncCases } from '#test/support/runs.ts';
+import { tryAsyncCases } from '#test/support/property-cases.ts';
 import { asking, clientOf, model, post, simulated, start } from '../api.ts';
 
 type Body = Omit<Anthropic.MessageCreateParamsNonStreaming, 'max_tokens' | 'model'> & { model?: string };

@@ -1,7 +1,7 @@
 import Anthropic from '@anthropic-ai/sdk';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { MOST_TOOL_REFERENCES } from '#simulator/request/tool-changes.ts';
-import { brokenRule, isVerbatim } from '#test/support/api-rules.ts';
+import { MAX_TOOL_REFERENCES } from '#simulator/request/tool-changes.ts';
+import { areSummariesVerbatim, findBrokenRule } from '#test/support/api-rules.ts';
 import { model } from '../api.ts';
 import {
   assistant,
@@ -154,7 +154,7 @@ describe('a summary that comes back', () => {
 });
 
 test('the rules that tests check requests by find the same misplaced summaries', () => {
-  const broken = (...messages: unknown[]) => brokenRule(messages as never);
+  const broken = (...messages: unknown[]) => findBrokenRule(messages as never);
   const next = user('Go on.');
   expect(broken(assistant([block]), next)).toBeUndefined();
   expect(broken(user([block, { type: 'text', text: 'x' }]))).toBeUndefined();
@@ -164,8 +164,8 @@ test('the rules that tests check requests by find the same misplaced summaries',
   for (const change of [{ content: '' }, { signature: null }, { citations: null }]) {
     expect(broken(...altered(change))).toContain('a summary has its text');
   }
-  expect(isVerbatim(altered({ cache_control: { type: 'ephemeral' } }), [block])).toBe(true);
-  expect(isVerbatim(altered({ content: 'Other.' }), [block])).toBe(false);
+  expect(areSummariesVerbatim(altered({ cache_control: { type: 'ephemeral' } }), [block])).toBe(true);
+  expect(areSummariesVerbatim(altered({ content: 'Other.' }), [block])).toBe(false);
 });
 
 describe('a compaction request', () => {
@@ -190,7 +190,7 @@ describe('a compaction request', () => {
       'of more tools than a summary records',
       () => {
         const named = (_: unknown, index: number) => ({ ...removal, tool: { ...removal.tool, name: `t${index}` } });
-        const content = Array.from({ length: MOST_TOOL_REFERENCES + 1 }, named);
+        const content = Array.from({ length: MAX_TOOL_REFERENCES + 1 }, named);
         return [[user('Hi'), { role: 'system', content }]];
       },
       Anthropic.CompactionTooManyToolReferencesError,

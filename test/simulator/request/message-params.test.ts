@@ -3,7 +3,7 @@ import 'cloudflare:workers';
 
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { runs, tryAsyncCases } from '#test/support/runs.ts';
+import { caseCount, tryAsyncCases } from '#test/support/property-cases.ts';
 import { asking, model, post, refusal, simulated } from '../api.ts';
 import { gifOf, pngOf } from '../pictures.ts';
 
@@ -390,7 +390,7 @@ describe('any body at all', () => {
     );
     const mutation = fc.tuple(fc.constantFrom(...paths.slice(1)), garbage);
     await tryAsyncCases(
-      runs(1500),
+      caseCount(1500),
       fc.array(mutation, { minLength: 1, maxLength: 3 }),
       fc.boolean(),
       fc.boolean(),

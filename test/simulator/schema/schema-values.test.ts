@@ -1,13 +1,13 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { digest, randomFrom } from '#simulator/random/digest.ts';
+import { computeDigest, createRandom } from '#simulator/random/digest.ts';
 import type { JsonObject } from '#simulator/request/json.ts';
-import { valueFor } from '#simulator/schema/schema-values.ts';
-import { runs, tryCases } from '#test/support/runs.ts';
+import { createSchemaValue } from '#simulator/schema/schema-values.ts';
+import { caseCount, tryCases } from '#test/support/property-cases.ts';
 import { faultsOf } from '../json-schema.ts';
 
 function make(schema: object, text = 'Book a flight to Lisbon for 2 people', descriptions = ''): unknown {
-  return valueFor(schema as JsonObject, { text, descriptions, random: randomFrom(digest('test')) });
+  return createSchemaValue(schema as JsonObject, { text, descriptions, random: createRandom(computeDigest('test')) });
 }
 
 const name = fc.constantFrom('city', 'user_id', 'email', 'notes', 'startDate', 'amount', 'constructor', 'tags', 'a b');
@@ -95,7 +95,7 @@ describe('a value for a schema', () => {
   });
 
   test('satisfies it, whatever it is', () => {
-    tryCases(runs(1500), schemas, fc.oneof(fc.string(), fc.lorem()), (schema, text) => {
+    tryCases(caseCount(1500), schemas, fc.oneof(fc.string(), fc.lorem()), (schema, text) => {
       const value = JSON.parse(JSON.stringify(make(schema, text)));
       expect(faultsOf(value, schema)).toEqual([]);
     });

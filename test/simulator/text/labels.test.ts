@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { rankLabels } from '#simulator/text/labels.ts';
-import { tryCases } from '#test/support/runs.ts';
+import { tryCases } from '#test/support/property-cases.ts';
 
 const descriptions = `Classify the message.
 - billing: invoices, charges, refunds and payments

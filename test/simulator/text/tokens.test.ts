@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { countTokens, splitTokens } from '#simulator/text/tokens.ts';
-import { tryAsyncCases, tryCases } from '#test/support/runs.ts';
+import { tryAsyncCases, tryCases } from '#test/support/property-cases.ts';
 import { clientOf, model, simulated } from '../api.ts';
 import { pngOf } from '../pictures.ts';
 

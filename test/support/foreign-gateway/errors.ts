@@ -1,7 +1,7 @@
 /** Errors as gateways write them that speak the Claude API's language, and what other upstreams refuse that the first one takes. */
 
 /** The words by which Claude Code knows that it must compact. */
-export const TOO_LONG = 'prompt is too long: 250000 tokens > 200000 maximum';
+export const TOO_LONG_MESSAGE = 'prompt is too long: 250000 tokens > 200000 maximum';
 
 /** The body of an error in each form that is seen, made of its words. The last one is the API's own. */
 export const ERROR_BODIES: Readonly<Record<string, (words: string) => unknown>> = {
@@ -17,17 +17,17 @@ export const ERROR_BODIES: Readonly<Record<string, (words: string) => unknown>> 
 };
 
 /** @returns a stream of the status 200 that is nothing but an error, in an event without a name */
-export const namelessError = (body: unknown): string => `data: ${JSON.stringify(body)}\n\n`;
+export const namelessErrorStream = (body: unknown): string => `data: ${JSON.stringify(body)}\n\n`;
 
 /** @returns the same with the name that the API gives it */
-export const namedError = (body: unknown): string => `event: error\n${namelessError(body)}`;
+export const namedErrorStream = (body: unknown): string => `event: error\n${namelessErrorStream(body)}`;
 
 /** @returns a gateway's refusal, in a form of `ERROR_BODIES` */
-export const refusedBy = (form: string, words: string, status = 400): Response =>
+export const gatewayError = (form: string, words: string, status = 400): Response =>
   Response.json(ERROR_BODIES[form]?.(words), { status });
 
 /** What one upstream refuses and another one takes: features that it does not have, and names that it does not know. */
-export const NEXT_DOOR: readonly (readonly [form: string, words: string, status: number])[] = [
+export const UPSTREAM_SPECIFIC_ERRORS: readonly (readonly [form: string, words: string, status: number])[] = [
   ['the form of the API', 'invalid beta flag', 400],
   ['a message', 'The provided model identifier is invalid.', 400],
   ['a list', 'Request contains an invalid argument.', 400],
@@ -35,8 +35,8 @@ export const NEXT_DOOR: readonly (readonly [form: string, words: string, status:
 ];
 
 /** What every upstream refuses in the same words, since the model itself does; by the rule of the API. */
-export const PUBLISHED: Readonly<Record<string, string>> = {
-  'the prompt': TOO_LONG,
+export const UNIVERSAL_ERRORS: Readonly<Record<string, string>> = {
+  'the prompt': TOO_LONG_MESSAGE,
   'the window': 'Input is too long for requested model.',
   max_tokens: 'max_tokens: 128000 > 64000, which is the maximum allowed number of output tokens for claude-sonnet-4-5',
   prefill: 'This model does not support assistant message prefill. The conversation must end with a user message.',

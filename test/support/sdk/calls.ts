@@ -3,7 +3,7 @@
 /** One way to call a method: by its least arguments, or with one member more. */
 export interface CallForm {
   /** The member that is there besides; empty for the least. */
-  having: string;
+  addedMember: string;
   args: readonly unknown[];
 }
 

@@ -2,7 +2,7 @@
 
 import { gifOf, jpegOf, pngOf, webpOf } from '#test/simulator/pictures.ts';
 import type { SdkTypes } from './types.ts';
-import { Values } from './values.ts';
+import { ValueGenerator } from './values.ts';
 
 type Json = Record<string, unknown>;
 
@@ -28,14 +28,14 @@ export const SAMPLES: Readonly<Record<string, unknown>> = {
   'JSONOutputFormat.schema': { type: 'object', properties: {}, additionalProperties: false },
 };
 
-const ASSISTANT = /^(thinking|redacted_thinking|fallback|.+_tool_use|tool_use|.+_tool_result)$/;
-const SYSTEM = /^(tool_addition|tool_removal|mcp_tool_listing)$/;
+const ASSISTANT_TYPES = /^(thinking|redacted_thinking|fallback|.+_tool_use|tool_use|.+_tool_result)$/;
+const SYSTEM_TYPES = /^(tool_addition|tool_removal|mcp_tool_listing)$/;
 
 /** The tools whose results are not called as they are. */
-const SERVED: Readonly<Record<string, string>> = { tool_search_tool_result: 'tool_search_tool_regex' };
+const SERVER_TOOLS_BY_RESULT: Readonly<Record<string, string>> = { tool_search_tool_result: 'tool_search_tool_regex' };
 
 /** @returns a conversation in which a message may stand that has one block in it: with what the API wants before and behind */
-function conversation([message]: Json[]): Json[] {
+function wrapInConversation([message]: Json[]): Json[] {
   const { role, content } = message as { role: string; content: unknown };
   const before = { role: 'user', content: 'x' };
   if (role === 'system') {
@@ -49,11 +49,16 @@ function conversation([message]: Json[]): Json[] {
     const use = { type: 'tool_use', id: block?.tool_use_id, name: 'x', input: {} };
     return [before, { role: 'assistant', content: [use] }, message as Json];
   }
-  if (SYSTEM.test(type)) return [before, { ...message, role: 'system' }];
+  if (SYSTEM_TYPES.test(type)) return [before, { ...message, role: 'system' }];
   if (block?.citations && type === 'text') return [before, { ...message, role: 'assistant' }];
-  if (!ASSISTANT.test(type)) return [message as Json];
+  if (!ASSISTANT_TYPES.test(type)) return [message as Json];
   const kind = type.startsWith('mcp_') ? { type: 'mcp_tool_use', server_name: 'x' } : { type: 'server_tool_use' };
-  const use = { ...kind, id: block?.tool_use_id, name: SERVED[type] ?? type.replace(/_tool_result$/, ''), input: {} };
+  const use = {
+    ...kind,
+    id: block?.tool_use_id,
+    name: SERVER_TOOLS_BY_RESULT[type] ?? type.replace(/_tool_result$/, ''),
+    input: {},
+  };
   const behind = { type: 'text', text: 'x' };
   const said = [...(type.endsWith('_result') ? [use] : []), block, ...(/thinking$/.test(type) ? [behind] : [])];
   const result = { role: 'user', content: [{ type: 'tool_result', tool_use_id: block?.id }] };
@@ -61,20 +66,20 @@ function conversation([message]: Json[]): Json[] {
 }
 
 /** @returns the same with the pictures that their media types name */
-function illustrated(value: unknown): unknown {
-  if (Array.isArray(value)) return value.map(illustrated);
+function addPictures(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(addPictures);
   if (typeof value !== 'object' || value === null) return value;
-  const all: Json = Object.fromEntries(Object.entries(value).map(([name, inner]) => [name, illustrated(inner)]));
+  const all: Json = Object.fromEntries(Object.entries(value).map(([name, inner]) => [name, addPictures(inner)]));
   const picture = PICTURES[String(all.media_type)];
   return picture === undefined ? all : { ...all, data: picture };
 }
 
 /** @returns a body whose case can be judged: the rest of it is valid */
-export function staged(body: unknown): Json {
-  const { messages, tools, ...rest } = illustrated(body) as Json & { messages: Json[] };
+export function completeBody(body: unknown): Json {
+  const { messages, tools, ...rest } = addPictures(body) as Json & { messages: Json[] };
   const offered =
     tools ?? (rest.tool_choice === undefined ? undefined : [{ name: 'x', input_schema: { type: 'object' } }]);
-  return { ...rest, messages: conversation(messages), ...(offered === undefined ? {} : { tools: offered }) };
+  return { ...rest, messages: wrapInConversation(messages), ...(offered === undefined ? {} : { tools: offered }) };
 }
 
 /** A request that has something once. */
@@ -85,40 +90,47 @@ export interface SdkRequest {
   path: string;
   body: Json;
   /** The same with something strange in its place; undefined where there can be nothing. */
-  strange: Json | undefined;
+  unknownVariant: Json | undefined;
 }
 
 /** Members that the SDK sends as headers. */
 export const HEADERS: readonly string[] = ['betas', 'user_profile_id', 'workspace_id'];
 
 /** @returns a body as the SDK sends it */
-function sent(body: Json): Json {
+function removeHeaderMembers(body: Json): Json {
   return Object.fromEntries(Object.entries(body).filter(([name]) => !HEADERS.includes(name)));
 }
 
-const stagedBatch = ({ requests = [], ...rest }: Json) => ({
-  ...sent(rest),
-  requests: (requests as Json[]).map((one) => ({ ...one, params: sent(staged(one.params)) })),
+const completeBatch = ({ requests = [], ...rest }: Json) => ({
+  ...removeHeaderMembers(rest),
+  requests: (requests as Json[]).map((one) => ({ ...one, params: removeHeaderMembers(completeBody(one.params)) })),
 });
 
-const ROOTS: readonly [type: string, path: string, file: string, stage: (body: Json) => Json][] = [
-  ['MessageCreateParams', '/v1/messages', 'messages', (body) => sent(staged(body))],
-  ['MessageCountTokensParams', '/v1/messages/count_tokens', 'messages', (body) => sent(staged(body))],
-  ['BatchCreateParams', '/v1/messages/batches', 'batches', stagedBatch],
+const REQUEST_ROOTS: readonly [type: string, path: string, file: string, stage: (body: Json) => Json][] = [
+  ['MessageCreateParams', '/v1/messages', 'messages', (body) => removeHeaderMembers(completeBody(body))],
+  [
+    'MessageCountTokensParams',
+    '/v1/messages/count_tokens',
+    'messages',
+    (body) => removeHeaderMembers(completeBody(body)),
+  ],
+  ['BatchCreateParams', '/v1/messages/batches', 'batches', completeBatch],
 ];
 
 /** @returns a request for each member and each variant of all that a message, a count or a batch can have. */
-export function* requestsOf(types: SdkTypes, samples: Readonly<Record<string, unknown>>): Generator<SdkRequest> {
-  const values = new Values({ ...SAMPLES, ...samples });
+export function* createRequests(types: SdkTypes, samples: Readonly<Record<string, unknown>>): Generator<SdkRequest> {
+  const values = new ValueGenerator({ ...SAMPLES, ...samples });
   for (const folder of ['resources/messages', 'resources/beta/messages']) {
-    for (const [type, path, file, stage] of ROOTS) {
-      for (const { name, value, strange } of values.cases(types.shapeOf(`${folder}/${file}.d.ts`, type))) {
+    for (const [type, path, file, stage] of REQUEST_ROOTS) {
+      for (const { name, value, unknownVariant: strange } of values.generateCases(
+        types.readShape(`${folder}/${file}.d.ts`, type),
+      )) {
         yield {
           name,
           isBeta: folder.includes('/beta/'),
           path,
           body: stage(value as Json),
-          strange: strange === undefined ? undefined : stage(strange as Json),
+          unknownVariant: strange === undefined ? undefined : stage(strange as Json),
         };
       }
     }

@@ -4,11 +4,11 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type ESTree, parseSync } from 'vite';
 
-const root = join(import.meta.dirname, '../../../node_modules/@anthropic-ai/sdk/');
+const sdkRoot = join(import.meta.dirname, '../../../node_modules/@anthropic-ai/sdk/');
 
 /** @returns the text of a file of the SDK */
-export function installedText(file: string): string {
-  return readFileSync(root + file, 'utf8');
+export function readInstalledFile(file: string): string {
+  return readFileSync(sdkRoot + file, 'utf8');
 }
 
 export interface Member {
@@ -47,9 +47,9 @@ type Declaration =
   | ESTree.TSModuleDeclaration;
 
 /** Where a name stands: its file, and the namespaces around it. */
-interface Place {
+interface DeclarationScope {
   file: string;
-  within: string;
+  namespace: string;
 }
 
 interface Module {
@@ -63,126 +63,131 @@ interface Module {
 
 /** The types of the SDK. */
 export class SdkTypes {
-  readonly #edited: ReadonlyMap<string, string>;
+  readonly #editedFiles: ReadonlyMap<string, string>;
   readonly #modules = new Map<string, Module>();
   readonly #shapes = new Map<object, Shape>();
 
   /** @param edited what stands in files in place of what is installed, by their paths in the SDK */
   constructor(edited: ReadonlyMap<string, string> = new Map()) {
-    this.#edited = edited;
+    this.#editedFiles = edited;
   }
 
   /** @returns the form of an exported type. @param file its path in the SDK, such as `resources/files.d.ts` */
-  shapeOf(file: string, name: string): Shape {
-    return this.#named(name, { file, within: '' }) ?? missing(name, file);
+  readShape(file: string, name: string): Shape {
+    return this.#readNamedShape(name, { file, namespace: '' }) ?? throwMissing(name, file);
   }
 
   /** @returns the methods of the resources of the client, by their paths, such as `beta.messages`. */
-  resources(): Map<string, Method[]> {
+  listResources(): Map<string, Method[]> {
     const found = new Map<string, Method[]>();
-    this.#collect('Anthropic', { file: 'client.d.ts', within: '' }, [], found);
+    this.#collectMethods('Anthropic', { file: 'client.d.ts', namespace: '' }, [], found);
     found.delete('');
     return found;
   }
 
-  #collect(name: string, place: Place, path: string[], found: Map<string, Method[]>): void {
-    const at = this.#find(name, place);
+  #collectMethods(name: string, place: DeclarationScope, path: string[], found: Map<string, Method[]>): void {
+    const at = this.#findDeclaration(name, place);
     if (at?.node.type !== 'ClassDeclaration') return;
     const methods = new Map<string, Method>();
     for (const member of at.node.body.body) {
       if (!('key' in member) || member.key.type !== 'Identifier') continue;
       const { name: key } = member.key;
       if (member.type === 'MethodDefinition' || member.type === 'TSAbstractMethodDefinition') {
-        if (!methods.has(key)) methods.set(key, { name: key, parameters: this.#parameters(member.value, at.place) });
+        if (!methods.has(key))
+          methods.set(key, { name: key, parameters: this.#readParameters(member.value, at.place) });
       } else if (member.type === 'PropertyDefinition') {
         const type = member.typeAnnotation?.typeAnnotation;
         if (type?.type !== 'TSTypeReference') continue;
-        this.#collect(nameOf(type.typeName), at.place, [...path, key], found);
+        this.#collectMethods(qualifiedNameOf(type.typeName), at.place, [...path, key], found);
       }
     }
     found.set(path.join('.'), [...methods.values()]);
   }
 
-  #parameters({ params }: ESTree.Function, place: Place): Method['parameters'] {
+  #readParameters({ params }: ESTree.Function, place: DeclarationScope): Method['parameters'] {
     return params.flatMap((parameter) => {
       if (parameter.type !== 'Identifier') return [];
       const { name, optional = false, typeAnnotation } = parameter;
       const type = typeAnnotation?.typeAnnotation;
-      return [{ name, optional: optional ?? false, shape: type ? this.#shape(type, place, name) : { kind: 'any' } }];
+      return [{ name, optional: optional ?? false, shape: type ? this.#toShape(type, place, name) : { kind: 'any' } }];
     });
   }
 
-  #module(file: string): Module {
+  #readModule(file: string): Module {
     const known = this.#modules.get(file);
     if (known) return known;
     const module: Module = { declarations: new Map(), imports: new Map(), all: [] };
     this.#modules.set(file, module);
-    const text = this.#edited.get(file) ?? installedText(file);
+    const text = this.#editedFiles.get(file) ?? readInstalledFile(file);
     const { program, errors } = parseSync(file, text);
     if (errors[0]) throw new Error(`${file}: ${errors[0].message}`);
-    declare(program.body, '', file, module);
+    noteDeclarations(program.body, '', file, module);
     return module;
   }
 
   /** Finds a declaration by its name as it is written somewhere. */
-  #find(name: string, { file, within }: Place): { node: Declaration; place: Place; name: string } | undefined {
-    if (!this.#edited.has(file) && !existsSync(root + file)) return undefined;
-    const { declarations, imports, all } = this.#module(file);
+  #findDeclaration(
+    name: string,
+    { file, namespace: within }: DeclarationScope,
+  ): { node: Declaration; place: DeclarationScope; name: string } | undefined {
+    if (!this.#editedFiles.has(file) && !existsSync(sdkRoot + file)) return undefined;
+    const { declarations, imports, all } = this.#readModule(file);
     for (let scope = within; ; scope = scope.slice(0, Math.max(0, scope.lastIndexOf('.')))) {
       const full = scope === '' ? name : `${scope}.${name}`;
       const node = declarations.get(full);
-      if (node) return { node, place: { file, within: full.slice(0, Math.max(0, full.lastIndexOf('.'))) }, name: full };
+      if (node)
+        return { node, place: { file, namespace: full.slice(0, Math.max(0, full.lastIndexOf('.'))) }, name: full };
       if (scope === '') break;
     }
     const [first = '', ...rest] = name.split('.');
     const from = imports.get(first);
     if (from) {
       const there = [...(from.name === '*' ? [] : [from.name]), ...rest].join('.');
-      return this.#find(there, { file: from.file, within: '' });
+      return this.#findDeclaration(there, { file: from.file, namespace: '' });
     }
     for (const other of all) {
-      const found = this.#find(name, { file: other, within: '' });
+      const found = this.#findDeclaration(name, { file: other, namespace: '' });
       if (found) return found;
     }
     return undefined;
   }
 
-  #named(name: string, place: Place): Shape | undefined {
-    const found = this.#find(name, place);
+  #readNamedShape(name: string, place: DeclarationScope): Shape | undefined {
+    const found = this.#findDeclaration(name, place);
     if (!found) return undefined;
     const { node } = found;
     const known = this.#shapes.get(node);
     if (known) return known;
     if (node.type === 'TSTypeAliasDeclaration') {
-      const shape = this.#shape(node.typeAnnotation, found.place, found.name);
+      const shape = this.#toShape(node.typeAnnotation, found.place, found.name);
       this.#shapes.set(node, shape);
       return shape;
     }
     if (node.type !== 'TSInterfaceDeclaration') return { kind: 'other', name };
-    const inherited = () =>
+    const listInherited = () =>
       (node.extends ?? []).flatMap(({ expression }) => {
-        const base = this.#named(nameOf(expression), found.place);
+        const base = this.#readNamedShape(qualifiedNameOf(expression), found.place);
         return base ? membersOf(base) : [];
       });
-    const shape = lazily(found.name, () =>
-      merged([...inherited(), ...this.#members(node.body.body, found.place, found.name)]),
+    const shape = createLazyObject(found.name, () =>
+      mergeMembers([...listInherited(), ...this.#readMembers(node.body.body, found.place, found.name)]),
     );
     this.#shapes.set(node, shape);
     return shape;
   }
 
-  #members(signatures: readonly ESTree.TSSignature[], place: Place, owner: string): Member[] {
+  #readMembers(signatures: readonly ESTree.TSSignature[], place: DeclarationScope, owner: string): Member[] {
     return signatures.flatMap((signature) => {
       if (signature.type !== 'TSPropertySignature') return [];
       const { key, optional, typeAnnotation } = signature;
       const name = key.type === 'Identifier' ? key.name : key.type === 'Literal' ? String(key.value) : '';
       if (name === '' || !typeAnnotation) return [];
-      return [{ name, optional, shape: this.#shape(typeAnnotation.typeAnnotation, place, `${owner}.${name}`) }];
+      return [{ name, optional, shape: this.#toShape(typeAnnotation.typeAnnotation, place, `${owner}.${name}`) }];
     });
   }
 
   /** @param name what the type is called where it has no name of its own */
-  #shape(type: ESTree.TSType, place: Place, name: string): Shape {
+  #toShape(type: ESTree.TSType, place: DeclarationScope, name: string): Shape {
     switch (type.type) {
       case 'TSStringKeyword':
         return { kind: 'string' };
@@ -201,33 +206,33 @@ export class SdkTypes {
           ? { kind: 'literal', value: type.literal.value as string | number | boolean }
           : { kind: 'string' };
       case 'TSParenthesizedType':
-        return this.#shape(type.typeAnnotation, place, name);
+        return this.#toShape(type.typeAnnotation, place, name);
       case 'TSTypeOperator':
-        return this.#shape(type.typeAnnotation, place, name);
+        return this.#toShape(type.typeAnnotation, place, name);
       case 'TSArrayType':
-        return { kind: 'list', item: this.#shape(type.elementType, place, name) };
+        return { kind: 'list', item: this.#toShape(type.elementType, place, name) };
       case 'TSTypeLiteral':
         return type.members.some(({ type: kind }) => kind === 'TSIndexSignature')
           ? { kind: 'any' }
-          : lazily(name, () => this.#members(type.members, place, name));
+          : createLazyObject(name, () => this.#readMembers(type.members, place, name));
       case 'TSUnionType':
-        return union(name, () =>
+        return createUnion(name, () =>
           type.types
             .filter(({ type: kind }) => kind !== 'TSUndefinedKeyword')
-            .map((one) => this.#shape(one, place, name)),
+            .map((one) => this.#toShape(one, place, name)),
         );
       case 'TSIntersectionType': {
-        const parts = type.types.map((one) => this.#shape(one, place, name));
+        const parts = type.types.map((one) => this.#toShape(one, place, name));
         // `string & {}` is a string that editors complete.
         const scalar = parts.find(({ kind }) => kind === 'string');
-        return scalar ?? lazily(name, () => merged(parts.flatMap(membersOf)));
+        return scalar ?? createLazyObject(name, () => mergeMembers(parts.flatMap(membersOf)));
       }
       case 'TSTypeReference': {
-        const reference = nameOf(type.typeName);
+        const reference = qualifiedNameOf(type.typeName);
         const [argument] = type.typeArguments?.params ?? [];
-        if (reference === 'Array' && argument) return { kind: 'list', item: this.#shape(argument, place, name) };
+        if (reference === 'Array' && argument) return { kind: 'list', item: this.#toShape(argument, place, name) };
         if (reference === 'Record') return { kind: 'any' };
-        return this.#named(reference, place) ?? { kind: 'other', name: reference };
+        return this.#readNamedShape(reference, place) ?? { kind: 'other', name: reference };
       }
       default:
         return { kind: 'other', name: type.type };
@@ -236,41 +241,41 @@ export class SdkTypes {
 }
 
 /** Notes what a file declares, imports and passes on. */
-function declare(body: readonly ESTree.Node[], within: string, file: string, module: Module): void {
-  const inside = (name: string) => (within === '' ? name : `${within}.${name}`);
+function noteDeclarations(body: readonly ESTree.Node[], within: string, file: string, module: Module): void {
+  const qualifyName = (name: string) => (within === '' ? name : `${within}.${name}`);
   for (const statement of body) {
     if (statement.type === 'ImportDeclaration' || statement.type === 'ExportNamedDeclaration') {
-      const from = statement.source && resolved(statement.source.value, file);
+      const from = statement.source && resolvePath(statement.source.value, file);
       for (const one of from ? statement.specifiers : []) {
         const name = 'imported' in one ? one.imported : one.type === 'ExportSpecifier' ? one.local : undefined;
         const local = one.type === 'ExportSpecifier' ? one.exported : one.local;
         module.imports.set(textOf(local), { file: from ?? '', name: name ? textOf(name) : '*' });
       }
     }
-    if (statement.type === 'ExportAllDeclaration') module.all.push(resolved(statement.source.value, file));
+    if (statement.type === 'ExportAllDeclaration') module.all.push(resolvePath(statement.source.value, file));
     const declared = statement.type === 'ExportNamedDeclaration' ? statement.declaration : statement;
     switch (declared?.type) {
       case 'TSInterfaceDeclaration':
       case 'TSTypeAliasDeclaration':
       case 'ClassDeclaration':
-        if (declared.id) module.declarations.set(inside(declared.id.name), declared);
+        if (declared.id) module.declarations.set(qualifyName(declared.id.name), declared);
         break;
       case 'TSModuleDeclaration':
         if (declared.body?.type === 'TSModuleBlock') {
-          declare(declared.body.body, inside(textOf(declared.id)), file, module);
+          noteDeclarations(declared.body.body, qualifyName(textOf(declared.id)), file, module);
         }
     }
   }
 }
 
 /** @returns the path in the SDK of a file that another imports */
-function resolved(source: string, from: string): string {
+function resolvePath(source: string, from: string): string {
   return new URL(source.replace(/\.m?js$/, '.d.ts'), `file:///${from}`).pathname.slice(1);
 }
 
 /** @returns a name as it is written, `Outer.Inner` for a qualified one */
-function nameOf(node: ESTree.Node): string {
-  if (node.type === 'TSQualifiedName') return `${nameOf(node.left)}.${node.right.name}`;
+function qualifiedNameOf(node: ESTree.Node): string {
+  if (node.type === 'TSQualifiedName') return `${qualifiedNameOf(node.left)}.${node.right.name}`;
   return textOf(node);
 }
 
@@ -279,25 +284,25 @@ function textOf(node: ESTree.Node): string {
   return node.type === 'Literal' ? String(node.value) : '';
 }
 
-function lazily(name: string, read: () => Member[]): ObjectShape {
+function createLazyObject(name: string, readLazily: () => Member[]): ObjectShape {
   let members: Member[] | undefined;
   return {
     kind: 'object',
     name,
     get members() {
-      members ??= read();
+      members ??= readLazily();
       return members;
     },
   };
 }
 
-function union(name: string, read: () => Shape[]): Shape {
+function createUnion(name: string, readLazily: () => Shape[]): Shape {
   let variants: Shape[] | undefined;
   return {
     kind: 'union',
     name,
     get variants() {
-      variants ??= read().flatMap((one) => (one.kind === 'union' ? one.variants : [one]));
+      variants ??= readLazily().flatMap((one) => (one.kind === 'union' ? one.variants : [one]));
       return variants;
     },
   };
@@ -305,15 +310,15 @@ function union(name: string, read: () => Shape[]): Shape {
 
 /** @returns the members of an object, or those of all objects of a union */
 export function membersOf(shape: Shape): readonly Member[] {
-  if (shape.kind === 'union') return merged(shape.variants.flatMap(membersOf));
+  if (shape.kind === 'union') return mergeMembers(shape.variants.flatMap(membersOf));
   return shape.kind === 'object' ? shape.members : [];
 }
 
 /** @returns members by their names: of several with one name the last */
-function merged(members: readonly Member[]): Member[] {
+function mergeMembers(members: readonly Member[]): Member[] {
   return [...new Map(members.map((member) => [member.name, member])).values()];
 }
 
-function missing(name: string, file: string): never {
+function throwMissing(name: string, file: string): never {
   throw new Error(`The SDK has no type ${name} in ${file} any more: the test must name what took its place.`);
 }

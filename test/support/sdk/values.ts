@@ -10,14 +10,14 @@ export interface Case {
   name: string;
   value: Value;
   /** The same with a member or a variant beside it, or in its place, that nobody knows; undefined where there can be none. */
-  strange: Value;
+  unknownVariant: Value;
 }
 
 /** A name that no API has. */
-const STRANGE = 'no_such_thing';
+const UNKNOWN_NAME = 'no_such_thing';
 
 /** Makes values of the SDK's types. It goes into each type once, so that what it makes is as long as the types are. */
-export class Values {
+export class ValueGenerator {
   readonly #samples: Readonly<Record<string, Value>>;
   readonly #seen = new Set<Shape>();
 
@@ -27,18 +27,18 @@ export class Values {
   }
 
   /** @returns the least value of a type. @param name of the member that it is for, as `Interface.member` */
-  least(shape: Shape, name = ''): Value {
+  createLeast(shape: Shape, name = ''): Value {
     const sample = this.#samples[name] ?? this.#samples[name.slice(name.lastIndexOf('.') + 1)];
     if (sample !== undefined && shape.kind !== 'literal') return sample;
     switch (shape.kind) {
       case 'object':
-        return this.#leastObject(shape);
+        return this.#createLeastObject(shape);
       case 'union': {
         const first = shape.variants.find((one) => !isNull(one));
-        return first ? this.least(first, name) : null;
+        return first ? this.createLeast(first, name) : null;
       }
       case 'list':
-        return [this.least(shape.item, name)];
+        return [this.createLeast(shape.item, name)];
       case 'literal':
         return shape.value;
       case 'number':
@@ -52,10 +52,10 @@ export class Values {
     }
   }
 
-  #leastObject({ name, members }: ObjectShape): Record<string, Value> {
+  #createLeastObject({ name, members }: ObjectShape): Record<string, Value> {
     const required = members.filter(({ optional }) => !optional);
     return Object.fromEntries(
-      required.map((member) => [member.name, this.least(member.shape, `${plain(name)}.${member.name}`)]),
+      required.map((member) => [member.name, this.createLeast(member.shape, `${plainTypeName(name)}.${member.name}`)]),
     );
   }
 
@@ -63,7 +63,7 @@ export class Values {
    * Makes a value for each member and variant within a type that was not met before. It goes wide before it goes deep, so that
    * what a type allows in several places is tried where it stands highest.
    */
-  *cases(shape: Shape): Generator<Case> {
+  *generateCases(shape: Shape): Generator<Case> {
     const waiting: { shape: Shape; name: string; wrap: (value: Value) => Value }[] = [
       { shape, name: '', wrap: (value) => value },
     ];
@@ -72,24 +72,28 @@ export class Values {
       if ((shape.kind !== 'object' && shape.kind !== 'union') || this.#seen.has(shape)) continue;
       this.#seen.add(shape);
       if (shape.kind === 'object') {
-        const least = this.#leastObject(shape);
+        const least = this.#createLeastObject(shape);
         for (const member of shape.members) {
-          const own = `${plain(shape.name)}.${member.name}`;
-          const having = (value: Value) => ({ ...least, [member.name]: value });
-          const value = having(this.least(member.shape, own));
-          yield { name: `${shape.name}.${member.name}`, value: wrap(value), strange: wrap({ ...value, [STRANGE]: 1 }) };
-          waiting.push({ shape: member.shape, name: own, wrap: (inner) => wrap(having(inner)) });
+          const own = `${plainTypeName(shape.name)}.${member.name}`;
+          const wrapCase = (value: Value) => ({ ...least, [member.name]: value });
+          const value = wrapCase(this.createLeast(member.shape, own));
+          yield {
+            name: `${shape.name}.${member.name}`,
+            value: wrap(value),
+            unknownVariant: wrap({ ...value, [UNKNOWN_NAME]: 1 }),
+          };
+          waiting.push({ shape: member.shape, name: own, wrap: (inner) => wrap(wrapCase(inner)) });
         }
         continue;
       }
       const isOpen = shape.variants.some(({ kind }) => kind === 'string');
       for (const variant of shape.variants) {
-        const value = this.least(variant, name);
-        const strange = isOpen ? undefined : strangeVariant(variant, value);
+        const value = this.createLeast(variant, name);
+        const strange = isOpen ? undefined : createUnknownVariant(variant, value);
         yield {
           name: `${shape.name} › ${labelOf(variant)}`,
           value: wrap(value),
-          strange: strange === undefined ? undefined : wrap(strange),
+          unknownVariant: strange === undefined ? undefined : wrap(strange),
         };
         waiting.push({ shape: variant, name, wrap });
       }
@@ -98,7 +102,7 @@ export class Values {
 }
 
 /** @returns the name of a type without the word that sets the beta's apart */
-function plain(name: string): string {
+function plainTypeName(name: string): string {
   return name.replace(/^Beta/, '');
 }
 
@@ -117,7 +121,7 @@ function labelOf(shape: Shape): string {
   return tagOf(shape) ?? ('name' in shape ? shape.name : shape.kind);
 }
 
-function strangeVariant(variant: Shape, value: Value): Value {
-  if (variant.kind === 'literal') return typeof variant.value === 'string' ? STRANGE : undefined;
-  return tagOf(variant) === undefined ? undefined : { ...(value as object), type: STRANGE };
+function createUnknownVariant(variant: Shape, value: Value): Value {
+  if (variant.kind === 'literal') return typeof variant.value === 'string' ? UNKNOWN_NAME : undefined;
+  return tagOf(variant) === undefined ? undefined : { ...(value as object), type: UNKNOWN_NAME };
 }

@@ -23,7 +23,7 @@ export interface Identity {
 }
 
 /** A caller whose token is bound, for calls that must see what it may ask. */
-export type BoundCaller = Pick<Identity, 'account' | 'only'>;
+export type RestrictedCaller = Pick<Identity, 'account' | 'only'>;
 
 /** How a token of this edge can be renewed. */
 export interface Session {
@@ -55,25 +55,31 @@ const scopesSchema: z.ZodMiniType<readonly Scope[], readonly Scope[]> = z.array(
 
 /** The form in which a Worker's own `authenticate` says who asks. */
 export const callerSchema = z.strictObject({
-  account: z.described(
+  account: z.withDescription(
     z.custom<string>(isAccount, 'must be 1 to 128 characters'),
     'Whose budget, conversations and prefixes these are.',
   ),
-  scopes: z.described(z._default(scopesSchema, ['messages', 'classify']), 'What the caller may do.'),
-  group: z.optionally(
+  scopes: z.withDescription(z._default(scopesSchema, ['messages', 'classify']), 'What the caller may do.'),
+  group: z.optionalField(
     z.custom<string>(isGroup, 'must be 1 to 128 characters'),
     'Whose shared budget pays too, unless an admin has chosen another group.',
   ),
-  token: z.optionally(
+  token: z.optionalField(
     z.strictObject({
-      jti: z.described(z.string().check(z.minLength(1), z.maxLength(256)), 'Its own id, not the credential itself.'),
-      issued_at: z.optionally(z.int(), 'Seconds since 1970; without it, revoking all revokes it for ever.'),
-      expires_at: z.optionally(z.int(), 'Seconds since 1970; the edge lists it until then, and refuses nothing by it.'),
+      jti: z.withDescription(
+        z.string().check(z.minLength(1), z.maxLength(256)),
+        'Its own id, not the credential itself.',
+      ),
+      issued_at: z.optionalField(z.int(), 'Seconds since 1970; without it, revoking all revokes it for ever.'),
+      expires_at: z.optionalField(
+        z.int(),
+        'Seconds since 1970; the edge lists it until then, and refuses nothing by it.',
+      ),
     }),
     'The credential, if it shall be listed and revocable at this edge.',
   ),
-  only: z.optionally(onlySchema, 'Makes it a bound caller, who may ask these and do nothing else.'),
-  tags: z.optionally(
+  only: z.optionalField(onlySchema, 'Makes it a bound caller, who may ask these and do nothing else.'),
+  tags: z.optionalField(
     tagsSchema,
     'What the ledger books its requests under; without them the header `sluice-tags` says so.',
   ),

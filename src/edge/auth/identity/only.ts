@@ -6,18 +6,18 @@ import { NAME_RULE, parseRef } from '../../kit/kv/version-ref.ts';
 import { DEPLOYMENT, type Scope } from './identity.ts';
 
 /** Marks a name that the account itself has stored. Any other name is the deployment's. */
-const OWN = 'own:';
-const MOST_BOUND_NAMES = 64;
+const OWN_MARK = 'own:';
+const MAX_RESTRICTED_NAMES = 64;
 
-export const BOUND_SCOPES: readonly Scope[] = ['messages', 'classify'];
+export const RESTRICTED_SCOPES: readonly Scope[] = ['messages', 'classify'];
 
-const boundRef = z.string().check(
-  z.refine((value) => parseRef(nameIn(value)) !== undefined, {
-    error: `Input should be a name (${NAME_RULE}), name@version, or one of these behind ${OWN}`,
+const restrictedRef = z.string().check(
+  z.refine((value) => parseRef(unmarkedNameOf(value)) !== undefined, {
+    error: `Input should be a name (${NAME_RULE}), name@version, or one of these behind ${OWN_MARK}`,
   }),
 );
-const names = z.array(boundRef).check(z.minLength(1), z.maxLength(MOST_BOUND_NAMES));
-const pattern = z.string().check(
+const names = z.array(restrictedRef).check(z.minLength(1), z.maxLength(MAX_RESTRICTED_NAMES));
+const conversationPattern = z.string().check(
   z.regex(/^(?=.)[A-Za-z0-9_-]{0,128}\*?$/, {
     error: 'Input should be the id of a conversation, or how ids begin, and *',
   }),
@@ -33,28 +33,28 @@ const pageOrigin = z.string().check(
 /** The member `only` of a token, and of whom a Worker's own `authenticate` names. */
 export const onlySchema = z
   .strictObject({
-    agents: z.optionally(
+    agents: z.optionalField(
       names,
       'The agents that it may ask. A name is the deployment’s, or behind `own:` the account’s; a version only where it stands here.',
     ),
-    classifiers: z.optionally(names, 'The classifiers that it may ask, named like agents.'),
-    conversations: z.optionally(
-      z.array(pattern).check(z.minLength(1), z.maxLength(MOST_BOUND_NAMES)),
+    classifiers: z.optionalField(names, 'The classifiers that it may ask, named like agents.'),
+    conversations: z.optionalField(
+      z.array(conversationPattern).check(z.minLength(1), z.maxLength(MAX_RESTRICTED_NAMES)),
       'The conversations that it may use, by id or by how ids begin (`web-*`). Default: all of its account.',
     ),
-    origins: z.optionally(
-      z.array(pageOrigin).check(z.minLength(1), z.maxLength(MOST_BOUND_NAMES)),
+    origins: z.optionalField(
+      z.array(pageOrigin).check(z.minLength(1), z.maxLength(MAX_RESTRICTED_NAMES)),
       'The origins whose pages may send it: those of ALLOWED_ORIGINS alone. It proves nothing outside of browsers. Default: any.',
     ),
-    max_requests: z.optionally(
+    max_requests: z.optionalField(
       z.int().check(z.gte(1)),
       'How many messages, turns and classifications it may ask for in all, of those that the ledger still has (RETENTION_DAYS).',
     ),
-    approvals: z.optionally(
+    approvals: z.optionalField(
       z.boolean(),
       '`true`: it sees the calls that wait for an approval in its conversations, and decides, without changing their inputs.',
     ),
-    tools: z.optionally(
+    tools: z.optionalField(
       z.enum(['shown']),
       '`shown`: it reads the inputs and results of tools that the edge or the API calls, and what answers cite. Default: only which tools were called, and which failed. What the page itself is asked to call is whole in any case.',
     ),
@@ -68,14 +68,14 @@ export const onlySchema = z
 export type Only = z.output<typeof onlySchema>;
 
 /** @returns those scopes that a credential keeps if it is bound. */
-export function scopesOfBound(scopes: readonly Scope[], only: Only | undefined): readonly Scope[] {
-  return only ? scopes.filter((scope) => BOUND_SCOPES.includes(scope)) : scopes;
+export function restrictScopes(scopes: readonly Scope[], only: Only | undefined): readonly Scope[] {
+  return only ? scopes.filter((scope) => RESTRICTED_SCOPES.includes(scope)) : scopes;
 }
 
 /** What a restricted token means by a name: who must own it, and the version that the token lists. */
-export interface BoundName {
+export interface RestrictedName {
   owner: string;
-  listed: readonly string[];
+  listedVersions: readonly string[];
 }
 
 /**
@@ -83,49 +83,53 @@ export interface BoundName {
  *
  * @returns undefined if it may not ask this name, or not this version of it
  */
-export function boundName(names: readonly string[] = [], account: string, ref: string): BoundName | undefined {
+export function resolveRestrictedName(
+  names: readonly string[] = [],
+  account: string,
+  ref: string,
+): RestrictedName | undefined {
   for (const entry of names) {
-    if (nameIn(entry) !== ref) continue;
-    const { hash } = parseRef(nameIn(entry)) ?? {};
-    return { owner: ownerIn(entry, account), listed: hash === undefined ? [] : [hash] };
+    if (unmarkedNameOf(entry) !== ref) continue;
+    const { hash } = parseRef(unmarkedNameOf(entry)) ?? {};
+    return { owner: entryOwnerOf(entry, account), listedVersions: hash === undefined ? [] : [hash] };
   }
   return undefined;
 }
 
 /** @returns whether a restricted token may ask what a conversation was begun with, in whatever version it was then. */
-export function allowsStored(
+export function canUseStored(
   names: readonly string[] = [],
   account: string,
   stored: { owner: string; name: string; hash: string },
 ): boolean {
   return names.some((entry) => {
-    const { name, hash } = parseRef(nameIn(entry)) ?? {};
+    const { name, hash } = parseRef(unmarkedNameOf(entry)) ?? {};
     const isVersion = hash === undefined || hash === stored.hash;
-    return name === stored.name && isVersion && ownerIn(entry, account) === stored.owner;
+    return name === stored.name && isVersion && entryOwnerOf(entry, account) === stored.owner;
   });
 }
 
 /** @returns whether a restricted token may use the conversation with this id. */
-export function allowsConversation({ conversations }: Only, id: string): boolean {
+export function canUseConversation({ conversations }: Only, id: string): boolean {
   if (conversations === undefined) return true;
   return conversations.some((one) => (one.endsWith('*') ? id.startsWith(one.slice(0, -1)) : id === one));
 }
 
 /** @returns whether a caller does not see what tools were given and gave back. */
-export function hidesTools(only: Only | undefined): boolean {
+export function shouldHideTools(only: Only | undefined): boolean {
   return only !== undefined && only.tools !== 'shown';
 }
 
 /** @returns what a restricted token may ask, to be told to its holder. */
-export function namesTold(names: readonly string[] = []): string {
-  return names.map(nameIn).join(', ') || 'none';
+export function describeNames(names: readonly string[] = []): string {
+  return names.map(unmarkedNameOf).join(', ') || 'none';
 }
 
 /** @returns the name of a request without the mark: its caller need not know who has stored it. */
-function nameIn(entry: string): string {
-  return entry.startsWith(OWN) ? entry.slice(OWN.length) : entry;
+function unmarkedNameOf(entry: string): string {
+  return entry.startsWith(OWN_MARK) ? entry.slice(OWN_MARK.length) : entry;
 }
 
-function ownerIn(entry: string, account: string): string {
-  return entry.startsWith(OWN) ? account : DEPLOYMENT;
+function entryOwnerOf(entry: string, account: string): string {
+  return entry.startsWith(OWN_MARK) ? account : DEPLOYMENT;
 }

@@ -2,14 +2,14 @@
  * Brings a classifier, its labels and how to choose between them, into the one form that is stored, compared and sent.
  */
 
-import { MOST_OPTIONAL, optionalMembers } from '../../claude/request/refused-schemas.ts';
+import { countOptionalProperties, MAX_OPTIONAL_PROPERTIES } from '../../claude/request/schema-faults.ts';
 import { invalidRequest } from '../../kit/http/errors.ts';
-import { faultInSchema, valueChecker } from '../../kit/json/json-schema.ts';
-import { isObject, type Json, withoutUndefined } from '../../kit/json/object.ts';
+import { createValueChecker, findJsonSchemaFault } from '../../kit/json/json-schema.ts';
+import { isObject, type Json, removeUndefined } from '../../kit/json/object.ts';
 import { resolveReferences } from '../../kit/json/schema-references.ts';
 import type { StoredKind } from '../../registry/versions/find-stored.ts';
 import type { ClassifierFields, Label } from '../classifiers.schema.ts';
-import { checkedLabels } from './labels.ts';
+import { checkLabels } from './labels.ts';
 
 /** A classifier as requests use it. The labels of one with a `schema` are read from it. */
 export interface Classifier extends Omit<ClassifierFields, 'fields' | 'schema'> {
@@ -32,25 +32,25 @@ export interface StoredClassifier extends Omit<Classifier, 'labels'> {
 /** The labels of a classifier, and the form of its answers. */
 type AnswerForm = Pick<Classifier, 'labels' | 'multi' | 'allow_none' | 'fields' | 'schema' | 'label_property'>;
 
-const MOST_LABELS = 500;
-const LONGEST_LABEL = 256;
+const MAX_LABELS = 500;
+const MAX_LABEL_CHARACTERS = 256;
 /** The API takes too long to compile a grammar from a longer schema. */
-const MOST_SCHEMA_CHARACTERS = 32_768;
+const MAX_SCHEMA_CHARACTERS = 32_768;
 const SCHEMA_EXAMPLE =
   '{"type":"object","properties":{"category":{"type":"string","enum":["billing","bug","other"]}},"required":["category"]}';
 
 /**
  * Brings a classifier into its stored form: equal classifiers get equal text, even if their members were ordered differently.
  *
- * @throws ApiError as `classifierOf`
+ * @throws ApiError as `normalizeClassifier`
  */
 export function storedClassifier(fields: ClassifierFields): StoredClassifier {
-  const { labels, schema: _, label_property, ...rest } = classifierOf(fields);
+  const { labels, schema: _, label_property, ...rest } = normalizeClassifier(fields);
   const { schema } = fields;
   const sent = schema ? labels : (fields.labels ?? []);
   return {
     labels: sent.map((label) => (typeof label === 'string' ? label : labelObject(label))),
-    ...withoutUndefined({ schema, label_property }),
+    ...removeUndefined({ schema, label_property }),
     ...rest,
   };
 }
@@ -65,7 +65,7 @@ export function classifierIn({ labels, schema, ...stored }: StoredClassifier): C
 function labelObject(label: string | Label): Label {
   if (typeof label === 'string') return { name: label };
   const { name, description, examples } = label;
-  return withoutUndefined({ name, description, examples }) as Label;
+  return removeUndefined({ name, description, examples }) as Label;
 }
 
 /**
@@ -73,7 +73,7 @@ function labelObject(label: string | Label): Label {
  *
  * @throws ApiError 400 that names the fault, if it cannot be a classifier
  */
-export function classifierOf(members: ClassifierFields): Classifier {
+export function normalizeClassifier(members: ClassifierFields): Classifier {
   if (!members.labels && !members.schema) {
     throw invalidRequest('Send `labels`, or a `schema` that has them as an enum.');
   }
@@ -81,7 +81,7 @@ export function classifierOf(members: ClassifierFields): Classifier {
     throw invalidRequest('label_property: it names a property of `schema`. Remove it, or send a schema.');
   }
   const form = members.schema
-    ? formOfSchema(members.schema, members.label_property)
+    ? parseAnswerForm(members.schema, members.label_property)
     : {
         labels: (members.labels ?? []).map(labelObject),
         multi: members.multi ?? false,
@@ -94,16 +94,16 @@ export function classifierOf(members: ClassifierFields): Classifier {
   }
   const path = members.schema ? 'schema' : 'fields';
   const checked = form.schema ?? form.fields;
-  const optional = checked ? optionalMembers(checkedSchema(checked, path)) : 0;
-  if (optional > MOST_OPTIONAL) {
+  const optional = checked ? countOptionalProperties(validateSchema(checked, path)) : 0;
+  if (optional > MAX_OPTIONAL_PROPERTIES) {
     throw invalidRequest(
-      `${path}: ${optional} of its members are optional, and Claude takes ${MOST_OPTIONAL} at the most. List the others in \`required\`; a type may be \`["string", "null"]\`.`,
+      `${path}: ${optional} of its members are optional, and Claude takes ${MAX_OPTIONAL_PROPERTIES} at the most. List the others in \`required\`; a type may be \`["string", "null"]\`.`,
     );
   }
   const names = form.labels.map(({ name }) => name);
   const repeated = names.find((name, index) => names.indexOf(name) !== index);
-  if (names.length > MOST_LABELS || names.some((name) => name.length > LONGEST_LABEL)) {
-    throw invalidRequest(`schema: it has ${MOST_LABELS} labels of ${LONGEST_LABEL} characters at the most.`);
+  if (names.length > MAX_LABELS || names.some((name) => name.length > MAX_LABEL_CHARACTERS)) {
+    throw invalidRequest(`schema: it has ${MAX_LABELS} labels of ${MAX_LABEL_CHARACTERS} characters at the most.`);
   }
   if (repeated !== undefined) throw invalidRequest(`labels: ${JSON.stringify(repeated)} stands there twice.`);
   checkExamples(members.examples ?? [], form);
@@ -113,8 +113,8 @@ export function classifierOf(members: ClassifierFields): Classifier {
     labels,
     multi,
     allow_none,
-    ...withoutUndefined({ schema, label_property, instructions, examples, fields }),
-    ...withoutUndefined({ model, votes, cache_seconds, description }),
+    ...removeUndefined({ schema, label_property, instructions, examples, fields }),
+    ...removeUndefined({ model, votes, cache_seconds, description }),
   };
 }
 
@@ -126,7 +126,7 @@ export function classifierOf(members: ClassifierFields): Classifier {
 function requireFormOfSchema({ labels, multi, allow_none, fields }: ClassifierFields, form: AnswerForm): void {
   const sent = { labels: labels?.map(labelObject), multi, allow_none, fields };
   const [other] =
-    Object.entries(withoutUndefined(sent)).find(
+    Object.entries(removeUndefined(sent)).find(
       ([name, value]) => JSON.stringify(value) !== JSON.stringify(form[name as keyof AnswerForm]),
     ) ?? [];
   if (other === undefined) return;
@@ -135,17 +135,17 @@ function requireFormOfSchema({ labels, multi, allow_none, fields }: ClassifierFi
 
 /** @throws ApiError 400 for an example that the classifier could not answer */
 function checkExamples(examples: NonNullable<ClassifierFields['examples']>, form: AnswerForm): void {
-  const check = form.schema && valueChecker(resolvedSchema(form.schema), { root: 'output', closed: true });
+  const check = form.schema && createValueChecker(resolveSchema(form.schema), { root: 'output', closed: true });
   for (const [index, example] of examples.entries()) {
     const path = `examples.${index}`;
     if (!check) {
       if (example.output) throw invalidRequest(`${path}.output: only a classifier with a \`schema\` has it.`);
-      checkedLabels(example, path, form, 'this classifier');
+      checkLabels(example, path, form, 'this classifier');
       if (example.fields && !form.fields) throw invalidRequest(`${path}.fields: this classifier extracts none.`);
       continue;
     }
     const { output, input: _, ...others } = example;
-    const [other] = Object.keys(withoutUndefined(others));
+    const [other] = Object.keys(removeUndefined(others));
     if (output === undefined || other !== undefined) {
       throw invalidRequest(
         `${path}: it needs \`output\`, the whole object that the schema describes${other === undefined ? '' : `, in place of \`${other}\``}.`,
@@ -156,7 +156,7 @@ function checkExamples(examples: NonNullable<ClassifierFields['examples']>, form
   }
 }
 
-export function readClassifier(text: string): StoredClassifier {
+export function parseClassifier(text: string): StoredClassifier {
   return JSON.parse(text) as StoredClassifier;
 }
 
@@ -166,18 +166,18 @@ function typedSchema(schema: Json): Json {
 }
 
 /** @returns the schema with its references resolved. @throws ApiError 400 that names the fault */
-function checkedSchema(schema: Json, path: string): Json {
-  if (JSON.stringify(schema).length > MOST_SCHEMA_CHARACTERS) {
-    throw invalidRequest(`${path}: a schema has ${MOST_SCHEMA_CHARACTERS} characters at the most.`);
+function validateSchema(schema: Json, path: string): Json {
+  if (JSON.stringify(schema).length > MAX_SCHEMA_CHARACTERS) {
+    throw invalidRequest(`${path}: a schema has ${MAX_SCHEMA_CHARACTERS} characters at the most.`);
   }
   const { schema: resolved, fault } = resolveReferences(schema);
-  const found = fault ?? faultInSchema(resolved);
+  const found = fault ?? findJsonSchemaFault(resolved);
   if (found !== undefined || !resolved) throw invalidRequest(`${path}: ${found}.`);
   return resolved;
 }
 
 /** @returns a stored schema with its references resolved. @throws Error for a schema that was not checked */
-export function resolvedSchema(schema: Json): Json {
+export function resolveSchema(schema: Json): Json {
   const { schema: resolved, fault } = resolveReferences(schema);
   if (!resolved) throw new Error(`A stored schema cannot be resolved: ${fault}`);
   return resolved;
@@ -194,16 +194,16 @@ interface LabelProperty extends Pick<Classifier, 'labels' | 'multi' | 'allow_non
  * @param wanted the property that is the label, if the caller names one
  * @throws ApiError 400 for a schema without an enum of two or more strings
  */
-function formOfSchema(sent: Json, wanted: string | undefined): AnswerForm {
-  const schema = typedSchema(sent);
-  const resolved = checkedSchema(schema, 'schema');
+function parseAnswerForm(sentSchema: Json, wanted: string | undefined): AnswerForm {
+  const schema = typedSchema(sentSchema);
+  const resolved = validateSchema(schema, 'schema');
   const choices = choicesOf(resolved);
   // An enum by itself is a list of labels.
   if (choices && wanted === undefined) return { ...choices, multi: false };
   const properties = isObject(resolved.properties) ? resolved.properties : {};
   const required = (Array.isArray(resolved.required) ? resolved.required : []) as string[];
   const possible = Object.entries(properties).flatMap(
-    ([name, property]) => labelProperty(name, property, required.includes(name)) ?? [],
+    ([name, property]) => parseLabelProperty(name, property, required.includes(name)) ?? [],
   );
   if (wanted !== undefined && !possible.some(({ name }) => name === wanted)) {
     const names = possible.map(({ name }) => JSON.stringify(name)).join(', ');
@@ -229,10 +229,10 @@ function formOfSchema(sent: Json, wanted: string | undefined): AnswerForm {
   return { ...labelled, schema, label_property };
 }
 
-function labelProperty(name: string, property: unknown, isRequired: boolean): LabelProperty | undefined {
+function parseLabelProperty(name: string, property: unknown, isRequired: boolean): LabelProperty | undefined {
   const choices = choicesOf(property);
   if (choices) return { ...choices, name, multi: false, allow_none: choices.allow_none || !isRequired };
-  const list = withoutNull(property);
+  const list = unwrapNullable(property);
   const several = isObject(list) && list.type === 'array' ? choicesOf(list.items) : undefined;
   if (!several || !isObject(list)) return undefined;
   const needsOne = isRequired && list === property && Number(list.minItems ?? 0) >= 1;
@@ -240,7 +240,7 @@ function labelProperty(name: string, property: unknown, isRequired: boolean): La
 }
 
 /** @returns the only alternative to null of a schema that has one; else the schema itself */
-function withoutNull(schema: unknown): unknown {
+function unwrapNullable(schema: unknown): unknown {
   const branches = isObject(schema) ? (schema.anyOf ?? schema.oneOf) : undefined;
   if (!Array.isArray(branches)) return schema;
   const others = branches.filter((branch) => !(isObject(branch) && branch.type === 'null'));
@@ -249,7 +249,7 @@ function withoutNull(schema: unknown): unknown {
 
 /** @returns the labels of an enum of two or more strings, or of alternatives of strings; null among them means no label */
 function choicesOf(schema: unknown): Pick<Classifier, 'labels' | 'allow_none'> | undefined {
-  const choices = stringChoices(schema);
+  const choices = parseStringChoices(schema);
   if (!choices) return undefined;
   const labels = choices.flatMap(({ name, description }) =>
     name === null ? [] : description === undefined ? { name } : { name, description },
@@ -263,7 +263,7 @@ interface StringChoice {
 }
 
 /** @returns the strings, and null, that a schema allows; undefined if it allows anything else */
-function stringChoices(schema: unknown): StringChoice[] | undefined {
+function parseStringChoices(schema: unknown): StringChoice[] | undefined {
   if (!isObject(schema)) return undefined;
   const { type, enum: values, description, anyOf, oneOf, allOf } = schema;
   if (Array.isArray(values)) {
@@ -274,10 +274,10 @@ function stringChoices(schema: unknown): StringChoice[] | undefined {
   if (typeof schema.const === 'string') {
     return [{ name: schema.const, ...(typeof description === 'string' && { description }) }];
   }
-  if (Array.isArray(allOf)) return allOf.length === 1 ? stringChoices(allOf[0]) : undefined;
+  if (Array.isArray(allOf)) return allOf.length === 1 ? parseStringChoices(allOf[0]) : undefined;
   const branches: unknown = anyOf ?? oneOf;
   if (!Array.isArray(branches)) return undefined;
-  const choices = branches.map(stringChoices);
+  const choices = branches.map(parseStringChoices);
   return choices.every((one) => one !== undefined) ? choices.flat() : undefined;
 }
 
@@ -285,7 +285,7 @@ export const CLASSIFIERS: StoredKind<StoredClassifier, '/classifiers'> = {
   kind: 'classifier',
   path: '/classifiers',
   memoryBytes: 8 * 1024 * 1024,
-  read: (bytes) => readClassifier(new TextDecoder().decode(bytes)),
+  read: (bytes) => parseClassifier(new TextDecoder().decode(bytes)),
   // An estimate: strings have at most two bytes a character, and objects need as much again.
   memorySize: (_, bytes) => bytes * 4,
 };

@@ -1,45 +1,45 @@
 /** Labels many texts: several at a time, results in their order, each text paid for by itself. */
 
 import { type ClassificationResult, classify, createLimiter } from './classify.ts';
-import type { Classifying } from './take-vote.ts';
+import { CostTotal } from './cost-total.ts';
+import type { ClassifyContext } from './take-vote.ts';
 import type { Task } from './task.ts';
-import { Total } from './total.ts';
 
 /** How many inputs are in work at a time. Their calls share one limiter. */
-const AHEAD = 24;
+const CONCURRENT_INPUTS = 24;
 
 /**
  * Labels inputs. Of equal inputs only the first is sent, and the others share its answer, unless `cacheSeconds` is 0.
  *
- * @param by the first call has its request id, and later ones have it with a number
+ * @param context the first call has its request id, and later ones have it with a number
  * @returns the outcomes in the order of the inputs; a fault of one input is its outcome, and not thrown
  */
 export async function* classifyAll(
   task: Task,
   inputs: readonly unknown[],
-  by: Classifying,
+  context: ClassifyContext,
 ): AsyncGenerator<ClassificationResult, void, undefined> {
-  const limiter = by.limiter ?? createLimiter();
+  const limiter = context.limiter ?? createLimiter();
   const firsts = new Map<unknown, Promise<ClassificationResult>>();
-  const begin = async (input: unknown): Promise<ClassificationResult> => {
-    const one = () => classify(task, input, { ...by, limiter });
+  const classifyOrShare = async (input: unknown): Promise<ClassificationResult> => {
+    const classifyInput = () => classify(task, input, { ...context, limiter });
     const first = firsts.get(input);
-    if (first !== undefined) return sharedResult(await first) ?? (await one());
-    const opening = one();
+    if (first !== undefined) return toSharedResult(await first) ?? (await classifyInput());
+    const opening = classifyInput();
     if (task.cacheSeconds > 0) firsts.set(input, opening);
     return await opening;
   };
-  yield* inOrder(inputs, AHEAD, begin);
+  yield* mapInOrder(inputs, CONCURRENT_INPUTS, classifyOrShare);
 }
 
 /** @returns the outcome for an equal input, which costs nothing; undefined if the first one has no label */
-function sharedResult(first: ClassificationResult): ClassificationResult | undefined {
+function toSharedResult(first: ClassificationResult): ClassificationResult | undefined {
   if (first.outcome !== 'classified') return undefined;
-  return { ...first, ...new Total(), headers: first.headers, result: { ...first.result, cached: true } };
+  return { ...first, ...new CostTotal(), headers: first.headers, result: { ...first.result, cached: true } };
 }
 
 /** Works on `ahead` items at a time and yields the results in order. `work` must not reject. */
-async function* inOrder<T, R>(
+async function* mapInOrder<T, R>(
   items: readonly T[],
   ahead: number,
   work: (item: T) => Promise<R>,

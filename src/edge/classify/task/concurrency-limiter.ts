@@ -5,15 +5,15 @@
  * is then tried again; if no other call runs, its refusal is the result.
  */
 export class ConcurrencyLimiter {
-  readonly #most: number;
+  readonly #maxRunning: number;
   /** How many names of calls were given. */
-  names = 0;
-  #running = 0;
-  #ended = 0;
-  readonly #waiting: (() => void)[] = [];
+  callCount = 0;
+  #runningCount = 0;
+  #endedCount = 0;
+  readonly #waiters: (() => void)[] = [];
 
-  constructor(most: number) {
-    this.#most = most;
+  constructor(maxRunning: number) {
+    this.#maxRunning = maxRunning;
   }
 
   /**
@@ -22,37 +22,37 @@ export class ConcurrencyLimiter {
    * @param isCrowded tells whether a result is a refusal because too many calls run already
    */
   async run<T>(call: () => Promise<T>, isCrowded: (result: T) => boolean): Promise<T> {
-    if (this.#running < this.#most) this.#running += 1;
-    else await this.#place();
+    if (this.#runningCount < this.#maxRunning) this.#runningCount += 1;
+    else await this.#waitForSlot();
     for (;;) {
-      const before = this.#ended;
+      const before = this.#endedCount;
       try {
         const result = await call();
-        const hasRoom = this.#ended > before;
-        if (!isCrowded(result) || (this.#running === 1 && !hasRoom)) {
-          this.#leave();
+        const hasRoom = this.#endedCount > before;
+        if (!isCrowded(result) || (this.#runningCount === 1 && !hasRoom)) {
+          this.#releaseSlot();
           return result;
         }
         if (hasRoom) continue;
       } catch (thrown) {
-        this.#leave();
+        this.#releaseSlot();
         throw thrown;
       }
       // Its place stays empty, because more calls run already than the account allows.
-      this.#running -= 1;
-      await this.#place();
+      this.#runningCount -= 1;
+      await this.#waitForSlot();
     }
   }
 
   /** Waits for the place of a call that ends. */
-  #place(): Promise<void> {
-    return new Promise((resolve) => this.#waiting.push(resolve));
+  #waitForSlot(): Promise<void> {
+    return new Promise((resolve) => this.#waiters.push(resolve));
   }
 
-  #leave(): void {
-    this.#ended += 1;
-    const next = this.#waiting.shift();
+  #releaseSlot(): void {
+    this.#endedCount += 1;
+    const next = this.#waiters.shift();
     if (next) next();
-    else this.#running -= 1;
+    else this.#runningCount -= 1;
   }
 }

@@ -1,15 +1,15 @@
 /** Why a text was not labelled. */
 
 import { ApiError, finalError } from '../../kit/http/errors.ts';
-import { whatLimited } from '../../money/admission/what-limited.ts';
+import { limitationOf } from '../../money/admission/limitation.ts';
 
 /** Why there is no label. `limited` and `unavailable` pass with time; the others do not. */
-export type Reason = 'limited' | 'unavailable' | 'input' | 'answer' | 'operator' | 'cancelled';
+export type FailureReason = 'limited' | 'unavailable' | 'input' | 'answer' | 'operator' | 'cancelled';
 
 /** An input without a label. */
 export interface NotClassified {
   outcome: 'unclassified';
-  reason: Reason;
+  reason: FailureReason;
   /** The error, fit to be shown to a caller. */
   error: ApiError;
 }
@@ -17,7 +17,7 @@ export interface NotClassified {
 export type FailedCall = Omit<NotClassified, 'outcome'>;
 
 /** @returns the error for a model that twice gave no usable label. @param help what may help, as a sentence */
-export function unlabelled(fault: string, help = 'Try another model, or describe the labels better.'): ApiError {
+export function noLabelError(fault: string, help = 'Try another model, or describe the labels better.'): ApiError {
   return finalError(
     'api_error',
     `The model gave no usable answer, not even when it was asked again: ${fault}. ${help}`,
@@ -34,17 +34,17 @@ export function failureAfterCut({ error, ...failure }: FailedCall, fault: string
 }
 
 /** @returns the error for a call whose caller has left */
-export function cancelled(): ApiError {
+export function cancelledError(): ApiError {
   return new ApiError('api_error', 'Nobody waited for this answer any more.', { logged: 'client_gone' });
 }
 
 /** @returns the failure that an error means, with its reason */
-export function failureOf(error: ApiError, reason?: Reason): FailedCall {
-  return { reason: reason ?? failureReason(error), error };
+export function toFailedCall(error: ApiError, reason?: FailureReason): FailedCall {
+  return { reason: reason ?? reasonOf(error), error };
 }
 
-function failureReason(error: ApiError): Reason {
-  const { by, passes } = whatLimited(error);
+function reasonOf(error: ApiError): FailureReason {
+  const { by, passes } = limitationOf(error);
   // What waiting does not help is for somebody to raise.
   if (by !== undefined) return passes === 'never' ? 'operator' : 'limited';
   switch (error.type) {

@@ -20,7 +20,7 @@ export function labelsOf({ label, labels }: Labelled): readonly string[] {
  * @returns the labels as a list, each once
  * @throws ApiError 400 for what the classifier cannot answer
  */
-export function checkedLabels(
+export function checkLabels(
   example: Labelled,
   path: string,
   { labels, multi, allow_none }: { labels: readonly Label[]; multi: boolean; allow_none: boolean },

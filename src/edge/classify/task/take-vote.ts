@@ -1,15 +1,15 @@
 /** Makes one call that labels a text: admits it, calls the upstream, settles it, and asks again once: with a correction, or with more room. */
 
 import type { RequestContext } from '../../auth/context.ts';
-import { API_VERSION, askMessage } from '../../claude/ask-message.ts';
 import { hintHeaders } from '../../claude/models/model-hint.ts';
 import type { RequestOutcome } from '../../claude/outcome.ts';
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
-import { thinkingOff, unthinkingModels } from '../../claude/pricing/thinking-off.ts';
+import { describeNonThinkingModels, getMinimalThinking } from '../../claude/pricing/minimal-thinking.ts';
 import { withUserId } from '../../claude/request/user-id.ts';
+import { API_VERSION, requestMessage } from '../../claude/request-message.ts';
 import type { Upstream } from '../../claude/upstream.ts';
 import { DO_NOT_RETRY, invalidRequest, toApiError } from '../../kit/http/errors.ts';
-import { withJson } from '../../kit/http/read-json.ts';
+import { replaceJson } from '../../kit/http/read-json.ts';
 import { attemptId } from '../../money/admission/admission.ts';
 import { MeteredExchange } from '../../money/admission/metered-exchange.ts';
 import type { MeterRequest } from '../../money/admission/metered-request.ts';
@@ -17,15 +17,22 @@ import type { Refusal } from '../../money/contracts/admission.ts';
 import { CHOICE } from '../../money/contracts/admission.ts';
 import { dimensionValue, OF_PREFIX } from '../../money/contracts/dimensions.ts';
 import type { ConcurrencyLimiter } from './concurrency-limiter.ts';
-import { cancelled, type FailedCall, failureAfterCut, failureOf, unlabelled } from './failure.ts';
-import { type AnswerFault, askedForm, type Choice, classificationRequest, delimiterFor, readChoice } from './prompt.ts';
+import { cancelledError, type FailedCall, failureAfterCut, noLabelError, toFailedCall } from './failure.ts';
+import {
+  type AnswerFault,
+  type Choice,
+  createClassificationRequest,
+  createDelimiter,
+  getModelPromptOptions,
+  readChoice,
+} from './prompt.ts';
 import type { Task } from './task.ts';
 
 /**
  * The context in which something is classified: who pays, and how the upstream is reached. The first call has its request id
  * in the ledger, and later ones have it with a number.
  */
-export interface Classifying extends RequestContext {
+export interface ClassifyContext extends RequestContext {
   upstream: Upstream;
   /** Where a model is chosen by it: for which request, and its conversation. */
   chooses?: Pick<MeterRequest, 'conversation' | 'about'> | undefined;
@@ -49,7 +56,7 @@ export interface Call extends Pick<RequestOutcome, 'usage' | 'upstream' | 'upstr
   model: string;
 }
 
-interface Answered {
+interface Vote {
   choice?: Choice;
   failure?: FailedCall;
   calls: Call[];
@@ -59,32 +66,32 @@ interface Answered {
 const LABEL_HOLD_MS = 50_000;
 const RENEW_LABEL_MS = 20_000;
 /** A call has so many numbers: one for each of its tries, at several models. */
-const TRIES_OF_A_CALL = 1_000;
+const ATTEMPTS_PER_CALL = 1_000;
 
 /** Takes one vote: makes one call, and a second one if the first answer cannot be used. */
 export async function takeVote(
   task: Task,
   input: string,
-  by: Classifying & { limiter: ConcurrencyLimiter },
-): Promise<Answered> {
+  context: ClassifyContext & { limiter: ConcurrencyLimiter },
+): Promise<Vote> {
   const calls: Call[] = [];
-  const delimiter = delimiterFor(input);
+  const delimiter = createDelimiter(input);
   let fault: AnswerFault | undefined;
-  let id = nameOfCall(by);
+  let id = nextCallId(context);
   const attempt = async () => {
-    const called = await callModel(task, { input, delimiter, fault }, by, id);
+    const called = await callModel(task, { input, delimiter, fault }, context, id);
     // What was refused has left no row of that name.
-    if (called.call) id = nameOfCall(by);
+    if (called.call) id = nextCallId(context);
     return called;
   };
   for (let tries = 0; tries < 2; tries += 1) {
-    const { choice, fault: found, failure, call: paid } = await by.limiter.run(attempt, isCrowded);
+    const { choice, fault: found, failure, call: paid } = await context.limiter.run(attempt, isConcurrencyRejection);
     if (paid) calls.push(paid);
     if (choice) return { choice, calls };
     if (failure) {
       const wasCut = fault?.kind === 'truncated' && failure.reason !== 'cancelled';
       return {
-        failure: wasCut ? failureAfterCut(failure, fault?.fault ?? '', helpAfterCut(by, calls)) : failure,
+        failure: wasCut ? failureAfterCut(failure, fault?.fault ?? '', helpAfterCut(context, calls)) : failure,
         calls,
       };
     }
@@ -94,26 +101,26 @@ export async function takeVote(
       return { failure: { reason: 'input', error }, calls };
     }
   }
-  const help = fault?.kind === 'truncated' ? helpAfterCut(by, calls) : undefined;
-  return { failure: { reason: 'answer', error: unlabelled(fault?.fault ?? '', help) }, calls };
+  const help = fault?.kind === 'truncated' ? helpAfterCut(context, calls) : undefined;
+  return { failure: { reason: 'answer', error: noLabelError(fault?.fault ?? '', help) }, calls };
 }
 
 /** @returns the name of the next call in the ledger: the request's id, and behind the first one a number */
-function nameOfCall({ limiter, requestId }: Classifying & { limiter: ConcurrencyLimiter }): string {
-  const { names } = limiter;
-  limiter.names += 1;
-  return names === 0 ? requestId : attemptId(requestId, names * TRIES_OF_A_CALL);
+function nextCallId({ limiter, requestId }: ClassifyContext & { limiter: ConcurrencyLimiter }): string {
+  const { callCount: names } = limiter;
+  limiter.callCount += 1;
+  return names === 0 ? requestId : attemptId(requestId, names * ATTEMPTS_PER_CALL);
 }
 
 /** @returns what helps against answers that are cut, as a sentence. @param calls the last one is of the model that was cut */
-function helpAfterCut({ settings: { models } }: Classifying, calls: readonly Call[]): string {
+function helpAfterCut({ settings: { models } }: ClassifyContext, calls: readonly Call[]): string {
   const model = calls.at(-1)?.model ?? '';
-  return thinkingOff(models.find(model)).thinks
-    ? `${model} may think before it answers. Name a model that labels without: ${unthinkingModels(models)}.`
+  return getMinimalThinking(models.find(model)).mayThink
+    ? `${model} may think before it answers. Name a model that labels without: ${describeNonThinkingModels(models)}.`
     : 'Give it shorter labels, or `fields` with less text in them.';
 }
 
-interface Called {
+interface CallResult {
   choice?: Choice;
   fault?: AnswerFault;
   failure?: FailedCall;
@@ -124,81 +131,81 @@ interface Called {
 async function callModel(
   task: Task,
   { input, delimiter, fault }: { input: string; delimiter: string; fault: AnswerFault | undefined },
-  by: Classifying,
+  context: ClassifyContext,
   requestId: string,
-): Promise<Called> {
-  const { identity, accounts, store, settings, upstream, signal, simulate } = by;
-  const { model, modelAsked, prefix, prompt } = task;
-  if (signal?.aborted) return { failure: failureOf(cancelled(), 'cancelled') };
+): Promise<CallResult> {
+  const { identity, accounts, store, settings, upstream, signal, simulate } = context;
+  const { model, requestedModel: modelAsked, prefix, prompt } = task;
+  if (signal?.aborted) return { failure: toFailedCall(cancelledError(), 'cancelled') };
   const promptFor = (name: string) =>
-    name === model ? prompt : { ...prompt, ...askedForm(settings.models.find(name)), model: name };
+    name === model ? prompt : { ...prompt, ...getModelPromptOptions(settings.models.find(name)), model: name };
   const requestFor = async (name: string) => {
-    const request = classificationRequest(promptFor(name), input, fault, delimiter);
+    const request = createClassificationRequest(promptFor(name), input, fault, delimiter);
     return await withUserId(request, settings, identity.account);
   };
   const body = await requestFor(model);
   const meter = new MeteredExchange(
     {
-      ...by.chooses,
+      ...context.chooses,
       requestId,
-      route: by.chooses ? CHOICE : (by.route ?? 'classify'),
+      route: context.chooses ? CHOICE : (context.route ?? 'classify'),
       identity,
       accounts,
       store,
       settings,
       upstream,
       // Limits may allow a model by its alias, so they see the name that was asked for.
-      body: withJson(body, { ...body.json, model: modelAsked }),
+      body: replaceJson(body, { ...body.json, model: modelAsked }),
       model,
       requestFor,
       headers: new Headers({ 'anthropic-version': API_VERSION }),
-      about: { ...by.chooses?.about, ...dimensionValue(OF_PREFIX, prefix) },
-      fallbacks: by.fallbacks ?? task.fallbacks,
+      about: { ...context.chooses?.about, ...dimensionValue(OF_PREFIX, prefix) },
+      fallbacks: context.fallbacks ?? task.fallbacks,
       routing: { streams: false, account: identity.account },
       signal,
       holdMs: LABEL_HOLD_MS,
       // Where nothing is chosen there is another model.
-      waits: by.chooses === undefined,
-      waitUntil: (work) => by.waitUntil(work),
+      waits: context.chooses === undefined,
+      waitUntil: (work) => context.waitUntil(work),
     },
     { modelInBody: model },
   );
   try {
     await meter.open();
   } catch (thrown) {
-    return { failure: failureOf(toApiError(thrown)) };
+    return { failure: toFailedCall(toApiError(thrown)) };
   }
   const started = Date.now();
   // One that fails is tried again by the next. Without any, the account settles the call, and corrects that at its end.
-  const renewing = setInterval(() => by.waitUntil(meter.granted.renew().catch(() => undefined)), RENEW_LABEL_MS);
-  const { outcome, message, error } = await askMessage(meter.body, {
+  const renewing = setInterval(() => context.waitUntil(meter.admission.renew().catch(() => undefined)), RENEW_LABEL_MS);
+  const { outcome, message, error } = await requestMessage(meter.body, {
     upstream,
     settings,
     signal,
     simulate,
     payment: meter.payment,
     routing: meter.routing,
-    waitUntil: by.waitUntil,
+    waitUntil: context.waitUntil,
   });
   clearInterval(renewing);
-  const { nanodollars, done } = meter.granted.settle(outcome, { ms: Date.now() - started });
+  const { nanodollars, done } = meter.admission.settle(outcome, { ms: Date.now() - started });
   // If it fails, it is logged, and the account's alarm settles the call.
-  by.waitUntil(done);
+  context.waitUntil(done);
   await done.catch(() => undefined);
   const { usage, upstream: answeredBy, upstream_request_id } = outcome;
   // To a restricted token it would name the model of the classifier.
   const hint = identity.only ? {} : hintHeaders(error?.status ?? 0, meter.model, settings.models);
-  const headers = { ...meter.granted.headers, ...hint };
+  const headers = { ...meter.admission.headers, ...hint };
   const paid: Call = { nanodollars, usage, headers, upstream: answeredBy, upstream_request_id, model: meter.model };
   if (error || !message) {
     const reason = outcome.end === 'client_gone' ? 'cancelled' : undefined;
-    return { failure: failureOf(error ?? unlabelled('there was none'), reason), call: paid };
+    return { failure: toFailedCall(error ?? noLabelError('there was none'), reason), call: paid };
   }
   const read = readChoice(message, promptFor(meter.model));
   return 'labels' in read ? { choice: read, call: paid } : { fault: read, call: paid };
 }
 
-function isCrowded({ failure }: Called): boolean {
+function isConcurrencyRejection({ failure }: CallResult): boolean {
   const { reason, never } = (failure?.error.cause ?? {}) as Partial<Refusal>;
   return (reason === 'concurrency' && !never) || reason === 'held';
 }

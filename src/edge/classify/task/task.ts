@@ -1,15 +1,15 @@
 import type { RequestContext } from '../../auth/context.ts';
 import type { Identity } from '../../auth/identity/caller.ts';
-import type { BoundName } from '../../auth/identity/only.ts';
-import { defaultModel } from '../../claude/pricing/default-model.ts';
+import type { RestrictedName } from '../../auth/identity/only.ts';
+import { findDefaultModel } from '../../claude/pricing/default-model.ts';
 import type { Settings } from '../../config/settings.ts';
-import { invalidRequest, misconfigured } from '../../kit/http/errors.ts';
+import { invalidRequest, misconfiguredError } from '../../kit/http/errors.ts';
 import type { Prefix } from '../../registry/prefixes/prefix.ts';
 import { PREFIXES } from '../../registry/prefixes/prefix-kind.ts';
 import { requireStored } from '../../registry/versions/find-stored.ts';
-import type { TaskAsked } from '../classify.schema.ts';
-import { CLASSIFIERS, type Classifier, classifierIn, classifierOf } from './classifier.ts';
-import { askedForm, type ClassificationPrompt, classificationPrompt } from './prompt.ts';
+import type { TaskRequest } from '../classify.schema.ts';
+import { CLASSIFIERS, type Classifier, classifierIn, normalizeClassifier } from './classifier.ts';
+import { type ClassificationPrompt, createClassificationPrompt, getModelPromptOptions } from './prompt.ts';
 
 /** The task for each input of a request. It is found, checked and prepared once. */
 export interface Task {
@@ -18,7 +18,7 @@ export interface Task {
   /** The model's id as the upstream knows it. */
   model: string;
   /** The name that was asked for, perhaps an alias: limits may allow a model by it. */
-  modelAsked: string;
+  requestedModel: string;
   /** name@version of a stored classifier. */
   version: string | undefined;
   /** name@version of the prefix, for the ledger. */
@@ -37,25 +37,25 @@ const CACHE_SECONDS = 3_600;
  * @param bound whose classifier a restricted token means
  * @throws ApiError 400 for what cannot be a classifier, 404 for an unknown name, 503 while what is stored cannot be read
  */
-export async function taskOf(
-  request: TaskAsked,
-  by: Pick<RequestContext, 'accounts' | 'store' | 'settings'> & { identity: Pick<Identity, 'account' | 'scopes'> },
-  bound?: BoundName,
+export async function resolveTask(
+  request: TaskRequest,
+  context: Pick<RequestContext, 'accounts' | 'store' | 'settings'> & { identity: Pick<Identity, 'account' | 'scopes'> },
+  bound?: RestrictedName,
 ): Promise<Task> {
-  const { identity, accounts, store, settings } = by;
+  const { identity, accounts, store, settings } = context;
   const { account, scopes } = identity;
   const reader = { account, scopes, accounts, store, settings };
   const { classifier: ref, prefix: prefixRef, ...parts } = request;
   const [found, prefix] = await Promise.all([
     ref === undefined
       ? undefined
-      : requireStored(CLASSIFIERS, { ...reader, listed: bound?.listed }, ref, bound && [bound.owner]),
+      : requireStored(CLASSIFIERS, { ...reader, listed: bound?.listedVersions }, ref, bound && [bound.owner]),
     prefixRef === undefined ? undefined : requireStored(PREFIXES, reader, prefixRef),
   ]);
-  if (found) refuseParts(parts);
+  if (found) rejectParts(parts);
   const { model, votes, cache_seconds } = request;
-  const classifier = found ? classifierIn(found.value) : classifierOf(parts);
-  return prepare(
+  const classifier = found ? classifierIn(found.value) : normalizeClassifier(parts);
+  return prepareTask(
     {
       ...classifier,
       ...(model && { model }),
@@ -75,7 +75,7 @@ export async function taskOf(
  *
  * @throws ApiError 500 if no model is named and the model table has no default
  */
-export function prepare(
+export function prepareTask(
   classifier: Classifier,
   {
     settings,
@@ -84,22 +84,32 @@ export function prepare(
   }: { settings: Settings; version?: string | undefined; prefix?: { ref: string; value: Prefix } | undefined },
 ): Task {
   const { models } = settings;
-  const modelAsked = classifier.model ?? prefix?.value.content.model ?? defaultModel(models)?.id;
-  if (modelAsked === undefined) throw misconfigured('No model is named, and the model table has no Haiku.');
+  const modelAsked = classifier.model ?? prefix?.value.content.model ?? findDefaultModel(models)?.id;
+  if (modelAsked === undefined) throw misconfiguredError('No model is named, and the model table has no Haiku.');
   const model = models.resolve(modelAsked);
   const row = models.find(model);
-  const prompt = classificationPrompt(classifier, {
+  const prompt = createClassificationPrompt(classifier, {
     model,
-    ...askedForm(row),
+    ...getModelPromptOptions(row),
     minimumCacheable: row?.minimum_cacheable_tokens ?? Number.POSITIVE_INFINITY,
     prefix: prefix?.value,
   });
   const fallbacks = prefix?.value.content.fallback_models;
   const { votes = 1, cache_seconds: cacheSeconds = CACHE_SECONDS } = classifier;
-  return { classifier, prompt, model, modelAsked, version, prefix: prefix?.ref, fallbacks, votes, cacheSeconds };
+  return {
+    classifier,
+    prompt,
+    model,
+    requestedModel: modelAsked,
+    version,
+    prefix: prefix?.ref,
+    fallbacks,
+    votes,
+    cacheSeconds,
+  };
 }
 
-function refuseParts(parts: Omit<TaskAsked, 'classifier' | 'prefix'>): void {
+function rejectParts(parts: Omit<TaskRequest, 'classifier' | 'prefix'>): void {
   const { model: _, votes: __, cache_seconds: ___, ...own } = parts;
   const [first] = Object.entries(own).filter(([, value]) => value !== undefined);
   if (first) throw invalidRequest(`${first[0]}: the classifier says it. Send \`classifier\`, or its parts, not both.`);

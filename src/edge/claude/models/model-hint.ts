@@ -56,7 +56,7 @@ const RETIRED_BEFORE: readonly (Pick<Model, 'id' | 'retires_at' | 'replacement'>
 ];
 
 /** A misspelt name differs from the right one by at most this share of its length. */
-const MOST_DIFFERENT = 0.2;
+const MAX_DIFFERENCE = 0.2;
 /** A header takes these characters, and no model has others. */
 const PLAIN_NAME = /^[\w.:@/-]{1,256}$/;
 
@@ -64,7 +64,7 @@ const PLAIN_NAME = /^[\w.:@/-]{1,256}$/;
  * @param name the upstream's name of the model
  * @returns what to do about a model that cannot be used, as the value of a header; undefined where nothing is known
  */
-export function modelHint(name: string, models: ModelTable, now = Date.now()): string | undefined {
+export function createModelHint(name: string, models: ModelTable, now = Date.now()): string | undefined {
   if (!PLAIN_NAME.test(name)) return undefined;
   const known = RETIRED_BEFORE.find(({ id, aliases }) => id === name || aliases?.includes(name)) ?? models.find(name);
   if (known?.retires_at && lifecycleOf(known, now) === 'retired') {
@@ -72,7 +72,7 @@ export function modelHint(name: string, models: ModelTable, now = Date.now()): s
     return `${name} was retired on ${known.retires_at.slice(0, 10)}. ${use}, or ask the operator to map the name with MODEL_ALIASES.`;
   }
   if (known) return undefined;
-  const meant = closest(
+  const meant = findClosest(
     name,
     models.rows.filter((row) => lifecycleOf(row, now) !== 'retired'),
   );
@@ -81,14 +81,14 @@ export function modelHint(name: string, models: ModelTable, now = Date.now()): s
 
 /** @returns the header that explains the upstream's 404 for a model; none for another status */
 export function hintHeaders(status: number, name: string, models: ModelTable): Record<string, string> {
-  const hint = status === 404 ? modelHint(name, models) : undefined;
+  const hint = status === 404 ? createModelHint(name, models) : undefined;
   return hint === undefined ? {} : { 'sluice-hint': hint };
 }
 
-function closest(name: string, rows: readonly Model[]): string | undefined {
+function findClosest(name: string, rows: readonly Model[]): string | undefined {
   const distances = rows.map(({ id }) => ({ id, distance: editDistance(name.toLowerCase(), id) }));
   const [best] = distances.toSorted((one, other) => one.distance - other.distance);
-  return best && best.distance <= best.id.length * MOST_DIFFERENT ? best.id : undefined;
+  return best && best.distance <= best.id.length * MAX_DIFFERENCE ? best.id : undefined;
 }
 
 /** @returns how many characters must be added, removed or replaced to make one text of the other */

@@ -1,5 +1,5 @@
 /** The longest name of a model, in characters, that limits and rows can have. */
-export const LONGEST_MODEL_NAME = 256;
+export const MAX_MODEL_NAME_CHARACTERS = 256;
 
 /**
  * The models this edge knows: limits, prices, and what they take. All that depends on the model is read here, by members: no
@@ -35,10 +35,10 @@ export const MODEL_LINES = ['fable', 'mythos', 'opus', 'sonnet', 'haiku'] as con
 /** What a model does if a request says nothing about thinking. Whose default is `always` cannot be told to stop. */
 export const THINKING_DEFAULTS = ['always', 'adaptive', 'off'] as const;
 /** `top_p_1`: even a `top_p` of 1. */
-export const REFUSABLE = ['sampling', 'top_p_1', 'prefill'] as const;
+export const REJECTABLE_PARAMETERS = ['sampling', 'top_p_1', 'prefill'] as const;
 export const THINKING_TYPES = ['adaptive', 'enabled', 'disabled', 'between_tools'] as const;
 
-interface ThinkingTaken {
+interface ThinkingSupport {
   default: (typeof THINKING_DEFAULTS)[number];
   /** The values of `thinking.type` that it takes. `disabled` and `between_tools` switch thinking off. */
   types: readonly (typeof THINKING_TYPES)[number][];
@@ -65,14 +65,14 @@ export interface Model {
   retires_at: string | null;
   replacement: string | null;
   /** null if it is not known: it may think. */
-  thinking: ThinkingTaken | null;
+  thinking: ThinkingSupport | null;
   /** The values of `output_config.effort` that it takes, from least to most. */
   efforts: readonly Effort[];
   default_effort: Effort | null;
   /** Whether it can be made to call a tool, at least while it does not think. */
   forced_tools: boolean;
   /** What else it refuses; `prefill` is a last message that begins its answer, and `sampling` all but the defaults. */
-  refuses: readonly (typeof REFUSABLE)[number][];
+  refuses: readonly (typeof REJECTABLE_PARAMETERS)[number][];
   structured_output: boolean;
   /** Whether the API checks, on every account, that thinking comes back behind the same messages. */
   binds_thinking: boolean;
@@ -93,11 +93,11 @@ function prices(
 
 const MILLION = 1_000_000;
 
-function thinkingAs(
-  byDefault: ThinkingTaken['default'],
-  types: ThinkingTaken['types'],
+function createThinking(
+  byDefault: ThinkingSupport['default'],
+  types: ThinkingSupport['types'],
   off_efforts: readonly Effort[] = [],
-): ThinkingTaken {
+): ThinkingSupport {
   return { default: byDefault, types, off_efforts };
 }
 
@@ -137,13 +137,13 @@ function modelRow(
 const SNAPSHOT = /-(?:\d{8}|latest)$/;
 
 /** @returns a model's name without the date or `-latest` at its end. */
-export function undated(name: string): string {
+export function stripDate(name: string): string {
   return name.replace(SNAPSHOT, '');
 }
 
 /** A model of the API: what it is called beside its id follows from that. */
 function knownRow(id: string, minimum_cacheable_tokens: number, price: ModelPrices, more: Partial<Model>): Model {
-  const name = undated(id);
+  const name = stripDate(id);
   const [, line = '', ...version] = name.split('-');
   const display_name = `Claude ${line.charAt(0).toUpperCase()}${line.slice(1)} ${version.join('.')}`;
   const called = { line: line as Model['line'], aliases: name === id ? [] : [name] };
@@ -151,7 +151,7 @@ function knownRow(id: string, minimum_cacheable_tokens: number, price: ModelPric
 }
 
 /** What all models of the API take. */
-const USUAL = {
+const COMMON_FEATURES = {
   efforts: EFFORTS,
   default_effort: 'high',
   forced_tools: true,
@@ -159,28 +159,31 @@ const USUAL = {
   structured_output: true,
   binds_thinking: false,
 } as const;
-const ONE_TOP_P = { refuses: [...USUAL.refuses, 'top_p_1'] } as const;
+const ONE_TOP_P = { refuses: [...COMMON_FEATURES.refuses, 'top_p_1'] } as const;
 const UP_TO_HIGH = ['low', 'medium', 'high'] as const;
 const NOT_XHIGH = [...UP_TO_HIGH, 'max'] as const;
 /** Always thinks, and takes no forced tool. */
-const ALWAYS = { ...USUAL, thinking: thinkingAs('always', ['adaptive']), forced_tools: false };
-const ALWAYS_5_1 = { ...ALWAYS, ...ONE_TOP_P };
+const ALWAYS_THINKS = { ...COMMON_FEATURES, thinking: createThinking('always', ['adaptive']), forced_tools: false };
+const ALWAYS_THINKS_5_1 = { ...ALWAYS_THINKS, ...ONE_TOP_P };
 /** The same, before forced tools were refused. */
-const ALWAYS_5 = { ...ALWAYS, forced_tools: true };
+const ALWAYS_THINKS_5 = { ...ALWAYS_THINKS, forced_tools: true };
 /** Thinks unless it is told not to. */
-const THINKS = { ...USUAL, thinking: thinkingAs('adaptive', ['adaptive', 'disabled'], UP_TO_HIGH) };
+const THINKS_BY_DEFAULT = {
+  ...COMMON_FEATURES,
+  thinking: createThinking('adaptive', ['adaptive', 'disabled'], UP_TO_HIGH),
+};
 /** Thinks only if it is told to. */
-const IF_ASKED = { ...USUAL, thinking: thinkingAs('off', ['adaptive', 'disabled'], EFFORTS) };
-const IF_ASKED_4_6 = {
-  ...IF_ASKED,
-  thinking: thinkingAs('off', ['adaptive', 'enabled', 'disabled'], NOT_XHIGH),
+const THINKS_ON_REQUEST = { ...COMMON_FEATURES, thinking: createThinking('off', ['adaptive', 'disabled'], EFFORTS) };
+const THINKS_ON_REQUEST_4_6 = {
+  ...THINKS_ON_REQUEST,
+  thinking: createThinking('off', ['adaptive', 'enabled', 'disabled'], NOT_XHIGH),
   efforts: NOT_XHIGH,
   refuses: ['prefill'],
 } as const;
-const BUDGET = {
-  ...IF_ASKED,
+const THINKS_WITHIN_BUDGET = {
+  ...THINKS_ON_REQUEST,
   refuses: [],
-  thinking: thinkingAs('off', ['enabled', 'disabled']),
+  thinking: createThinking('off', ['enabled', 'disabled']),
   efforts: [],
   default_effort: null,
   max_input_tokens: 200_000,
@@ -201,42 +204,42 @@ const PRICE_HAIKU_5_5 = {
 
 /** The table, newest first within a line. */
 export const MODELS: readonly Model[] = [
-  knownRow('claude-fable-5-2', 512, PRICE_5_2, { ...ALWAYS_5_1, binds_thinking: true }),
-  knownRow('claude-mythos-5-2', 512, PRICE_5_2, { ...ALWAYS_5_1, binds_thinking: true }),
-  knownRow('claude-fable-5-1', 512, PRICE_5_1, ALWAYS_5_1),
-  knownRow('claude-mythos-5-1', 512, PRICE_5_1, ALWAYS_5_1),
-  knownRow('claude-fable-5', 512, PRICE_5, ALWAYS_5),
-  knownRow('claude-mythos-5', 512, PRICE_5, ALWAYS_5),
-  knownRow('claude-opus-5-5', 512, PRICE_OPUS_5_5, { ...ALWAYS, default_effort: 'medium' }),
-  knownRow('claude-opus-5', 512, PRICE_OPUS_FAST, THINKS),
-  knownRow('claude-opus-4-8', 1_024, PRICE_OPUS_FAST, { ...IF_ASKED, fast_until: '2026-11-30T00:00:00Z' }),
-  knownRow('claude-opus-4-7', 2_048, PRICE_OPUS, IF_ASKED),
-  knownRow('claude-opus-4-6', 4_096, PRICE_OPUS, IF_ASKED_4_6),
+  knownRow('claude-fable-5-2', 512, PRICE_5_2, { ...ALWAYS_THINKS_5_1, binds_thinking: true }),
+  knownRow('claude-mythos-5-2', 512, PRICE_5_2, { ...ALWAYS_THINKS_5_1, binds_thinking: true }),
+  knownRow('claude-fable-5-1', 512, PRICE_5_1, ALWAYS_THINKS_5_1),
+  knownRow('claude-mythos-5-1', 512, PRICE_5_1, ALWAYS_THINKS_5_1),
+  knownRow('claude-fable-5', 512, PRICE_5, ALWAYS_THINKS_5),
+  knownRow('claude-mythos-5', 512, PRICE_5, ALWAYS_THINKS_5),
+  knownRow('claude-opus-5-5', 512, PRICE_OPUS_5_5, { ...ALWAYS_THINKS, default_effort: 'medium' }),
+  knownRow('claude-opus-5', 512, PRICE_OPUS_FAST, THINKS_BY_DEFAULT),
+  knownRow('claude-opus-4-8', 1_024, PRICE_OPUS_FAST, { ...THINKS_ON_REQUEST, fast_until: '2026-11-30T00:00:00Z' }),
+  knownRow('claude-opus-4-7', 2_048, PRICE_OPUS, THINKS_ON_REQUEST),
+  knownRow('claude-opus-4-6', 4_096, PRICE_OPUS, THINKS_ON_REQUEST_4_6),
   knownRow('claude-opus-4-5-20251101', 4_096, PRICE_OPUS, {
-    ...BUDGET,
-    thinking: thinkingAs('off', ['enabled', 'disabled'], UP_TO_HIGH),
+    ...THINKS_WITHIN_BUDGET,
+    thinking: createThinking('off', ['enabled', 'disabled'], UP_TO_HIGH),
     efforts: UP_TO_HIGH,
     default_effort: 'high',
     retires_at: '2027-01-22T00:00:00Z',
     replacement: 'claude-opus-5-5',
   }),
   knownRow('claude-sonnet-5-5', 512, prices(2, 10, 2.5, 4, 0.1), {
-    ...USUAL,
-    thinking: thinkingAs('adaptive', ['adaptive', 'between_tools'], UP_TO_HIGH),
+    ...COMMON_FEATURES,
+    thinking: createThinking('adaptive', ['adaptive', 'between_tools'], UP_TO_HIGH),
     forced_tools: false,
   }),
   knownRow('claude-sonnet-5', 1_024, prices(2, 10, 2.5, 4, 0.2), {
-    ...THINKS,
-    thinking: thinkingAs('adaptive', ['adaptive', 'disabled'], EFFORTS),
+    ...THINKS_BY_DEFAULT,
+    thinking: createThinking('adaptive', ['adaptive', 'disabled'], EFFORTS),
   }),
-  knownRow('claude-sonnet-4-6', 1_024, PRICE_SONNET_4, IF_ASKED_4_6),
+  knownRow('claude-sonnet-4-6', 1_024, PRICE_SONNET_4, THINKS_ON_REQUEST_4_6),
   knownRow('claude-sonnet-4-5-20250929', 1_024, PRICE_SONNET_4, {
-    ...BUDGET,
+    ...THINKS_WITHIN_BUDGET,
     retires_at: '2026-11-30T00:00:00Z',
     replacement: 'claude-sonnet-5-5',
   }),
-  knownRow('claude-haiku-5-5', 512, PRICE_HAIKU_5_5, { ...THINKS, ...ONE_TOP_P, default_effort: 'medium' }),
-  knownRow('claude-haiku-4-5-20251001', 4_096, prices(1, 5, 1.25, 2, 0.1), BUDGET),
+  knownRow('claude-haiku-5-5', 512, PRICE_HAIKU_5_5, { ...THINKS_BY_DEFAULT, ...ONE_TOP_P, default_effort: 'medium' }),
+  knownRow('claude-haiku-4-5-20251001', 4_096, prices(1, 5, 1.25, 2, 0.1), THINKS_WITHIN_BUDGET),
 ];
 
 /** @returns what only the simulator reads, by model: of a function that nobody calls the deployed Worker has nothing */
@@ -251,9 +254,9 @@ export function simulatedColumns() {
   const older = { refuses: ['effort', 'system'], image: [1_568, 1_568] } as const;
   const oldest = { ...older, refuses: ['effort', 'system', 'geo'] };
   const ids = MODELS.map(({ id }) => id);
-  const of = (pattern: RegExp) => ids.filter((id) => pattern.test(id));
-  const of52 = { ...aloud, ...family, reads: of(/-5-2$/), refused_advisors: of(/(?<!-5-2)$/) };
-  const of51 = { ...aloud, ...bound, reads: of(/-4-\d|[a-z]-5$|5-1$|opus-5-5/) };
+  const whereMatches = (pattern: RegExp) => ids.filter((id) => pattern.test(id));
+  const of52 = { ...aloud, ...family, reads: whereMatches(/-5-2$/), refused_advisors: whereMatches(/(?<!-5-2)$/) };
+  const of51 = { ...aloud, ...bound, reads: whereMatches(/-4-\d|[a-z]-5$|5-1$|opus-5-5/) };
   const of5 = { ...aloud, ...noEffort };
   return {
     'claude-fable-5-2': of52,
@@ -262,7 +265,7 @@ export function simulatedColumns() {
     'claude-mythos-5-1': of51,
     'claude-fable-5': of5,
     'claude-mythos-5': of5,
-    'claude-opus-5-5': { ...aloud, ...family, ...long, reads: of(/-4-\d|(opus|sonnet)-5$|sonnet-5-5/) },
+    'claude-opus-5-5': { ...aloud, ...family, ...long, reads: whereMatches(/-4-\d|(opus|sonnet)-5$|sonnet-5-5/) },
     'claude-opus-5': { ...newest, ...long, fast: 'beta' as const },
     'claude-opus-4-8': { ...newest, ...long, ...noEffort, fast: 'beta' as const },
     'claude-opus-4-7': noSystem,
@@ -273,8 +276,8 @@ export function simulatedColumns() {
       ...family,
       ...long,
       binds_account: true,
-      reads: of(/-4-\d|sonnet-5$/),
-      refused_advisors: of(/opus-4-[78]|sonnet-5$|haiku-5-5/),
+      reads: whereMatches(/-4-\d|sonnet-5$/),
+      refused_advisors: whereMatches(/opus-4-[78]|sonnet-5$|haiku-5-5/),
     },
     'claude-sonnet-5': { ...newest, ...long, refuses: ['effort', 'plain_system'] },
     'claude-sonnet-4-6': { ...older, ...long },
@@ -309,7 +312,7 @@ export class ModelTable {
     for (const [name, override] of Object.entries(overrides)) {
       const id = MODELS.find((row) => row.aliases.includes(name))?.id ?? name;
       const base = rows.get(id) ?? {
-        ...(rows.get(undated(id)) ?? dearestPrices(MODELS)),
+        ...(rows.get(stripDate(id)) ?? findMostExpensive(MODELS)),
         id,
         display_name: id,
         aliases: [],
@@ -331,7 +334,7 @@ export class ModelTable {
   resolve(name: string): string {
     const alias = (name: string) => (Object.hasOwn(this.#aliases, name) ? this.#aliases[name] : undefined);
     // An alias of a model also applies to its snapshots.
-    const model = undated(name);
+    const model = stripDate(name);
     return alias(name) ?? (this.#byName.has(model) ? alias(model) : undefined) ?? name;
   }
 
@@ -347,7 +350,7 @@ export class ModelTable {
   }
 
   #row(name: string): Model | undefined {
-    return this.#byName.get(name) ?? this.#byName.get(undated(name));
+    return this.#byName.get(name) ?? this.#byName.get(stripDate(name));
   }
 
   /**
@@ -362,16 +365,16 @@ export class ModelTable {
    * @param name the upstream's name of the model: the deployment's aliases do not apply
    * @returns the row that prices a model: its own, or the dearest of the table, with `known: false`
    */
-  price(name: string): { row: Model; isListed: boolean } {
+  findPriceRow(name: string): { row: Model; isListed: boolean } {
     const row = this.#row(name);
-    return row ? { row, isListed: true } : { row: dearestPrices(this.rows), isListed: false };
+    return row ? { row, isListed: true } : { row: findMostExpensive(this.rows), isListed: false };
   }
 }
 
 /** @returns a model's name as the API has it: without a provider's prefix and version, with dashes for dots. */
 function plainName(name: string): string {
   return name
-    .slice(0, LONGEST_MODEL_NAME)
+    .slice(0, MAX_MODEL_NAME_CHARACTERS)
     .toLowerCase()
     .replace(/^.*\//, '')
     .replace(/^(?:[a-z-]+\.)*(?=claude)/, '')
@@ -382,7 +385,7 @@ function plainName(name: string): string {
 const RETIREMENT_NOTICE_MS = 60 * 24 * 60 * 60 * 1_000;
 
 /** @returns when a model is retired, if that is within 60 days or already past. */
-export function retiresSoon(model: Model | undefined, now = Date.now()): string | undefined {
+export function nearRetirementOf(model: Model | undefined, now = Date.now()): string | undefined {
   if (!model?.retires_at) return undefined;
   return Date.parse(model.retires_at) - now <= RETIREMENT_NOTICE_MS ? model.retires_at : undefined;
 }
@@ -393,11 +396,11 @@ export function fastPricesOf({ prices, fast_until }: Model, now = Date.now()): T
 }
 
 /** The model that takes `speed: "fast"`, and answers at its usual speed and price. */
-const TAKES_FAST = 'claude-opus-4-6';
+const FAST_MODEL = 'claude-opus-4-6';
 
 /** @returns whether the API takes `speed: "fast"` for a model */
-export function takesFast(model: Model, now = Date.now()): boolean {
-  return model.id === TAKES_FAST || fastPricesOf(model, now) !== undefined;
+export function isFastCapable(model: Model, now = Date.now()): boolean {
+  return model.id === FAST_MODEL || fastPricesOf(model, now) !== undefined;
 }
 
 /** @returns what the API calls the state of a model: from when its retirement is announced it is deprecated. */
@@ -407,14 +410,14 @@ export function lifecycleOf({ retires_at }: Pick<Model, 'retires_at'>, now = Dat
 }
 
 /** @returns a row that is at least as dear as every other. It prices unknown models. */
-function dearestPrices(rows: readonly Model[]): Model {
+function findMostExpensive(rows: readonly Model[]): Model {
   const usual = rows.flatMap(({ prices }) => (prices.long_prompt ? [prices, prices.long_prompt] : [prices]));
   const fast = rows.flatMap(({ prices }) => prices.fast ?? []);
-  return modelRow('unknown', 'Unknown model', 512, { ...highest(usual), fast: highest([...usual, ...fast]) });
+  return modelRow('unknown', 'Unknown model', 512, { ...maxPrices(usual), fast: maxPrices([...usual, ...fast]) });
 }
 
 /** @returns the highest price of each kind. */
-export function highest(rows: readonly TokenPrices[]): TokenPrices {
-  const most = (kind: keyof TokenPrices) => Math.max(...rows.map((row) => row[kind]));
-  return prices(most('input'), most('output'), most('cache_write_5m'), most('cache_write_1h'), most('cache_read'));
+export function maxPrices(rows: readonly TokenPrices[]): TokenPrices {
+  const max = (kind: keyof TokenPrices) => Math.max(...rows.map((row) => row[kind]));
+  return prices(max('input'), max('output'), max('cache_write_5m'), max('cache_write_1h'), max('cache_read'));
 }

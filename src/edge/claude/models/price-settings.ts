@@ -1,5 +1,5 @@
 import * as z from '../../kit/http/zod.ts';
-import { EFFORTS, MODEL_LINES, REFUSABLE, THINKING_DEFAULTS, THINKING_TYPES } from './models.ts';
+import { EFFORTS, MODEL_LINES, REJECTABLE_PARAMETERS, THINKING_DEFAULTS, THINKING_TYPES } from './models.ts';
 
 /** US dollars per million tokens. With at most three decimals, a token's price is a whole number of nanodollars. */
 const pricePerMillion = z.number().check(
@@ -7,14 +7,14 @@ const pricePerMillion = z.number().check(
   z.refine((price) => Math.round(price * 1_000) / 1_000 === price, 'must have at most three decimals'),
 );
 /** @returns the members of a table's prices, each of the same form. */
-export const pricesOf = <T extends z.ZodMiniType>(price: T) => ({
+export const createPricesSchema = <T extends z.ZodMiniType>(price: T) => ({
   input: price,
   output: price,
   cache_write_5m: price,
   cache_write_1h: price,
   cache_read: price,
 });
-const allPrices = pricesOf(pricePerMillion);
+const allPrices = createPricesSchema(pricePerMillion);
 const retiresAt = z
   .string()
   .check(
@@ -24,7 +24,7 @@ const retiresAt = z
     ),
   );
 /** The members of a row that say what a model takes. */
-export const takenMembers = {
+export const capabilityFields = {
   line: z.nullable(z.enum(MODEL_LINES)),
   thinking: z.nullable(
     z.strictObject({
@@ -47,14 +47,14 @@ const modelOverride = z.strictObject({
   fast_tokens_per_second: z.optional(z.int().check(z.gte(1))),
   retires_at: z.optional(z.nullable(retiresAt)),
   replacement: z.optional(z.nullable(z.string())),
-  ...z.partial(z.object(takenMembers)).shape,
+  ...z.partial(z.object(capabilityFields)).shape,
   forced_tools: z.optional(z.boolean()),
-  refuses: z.optional(z.array(z.enum(REFUSABLE))),
+  refuses: z.optional(z.array(z.enum(REJECTABLE_PARAMETERS))),
   structured_output: z.optional(z.boolean()),
   binds_thinking: z.optional(z.boolean()),
   prices: z.optional(
     z.strictObject({
-      ...pricesOf(z.optional(pricePerMillion)),
+      ...createPricesSchema(z.optional(pricePerMillion)),
       long_prompt: z.optional(z.strictObject({ ...allPrices, above_tokens: z.int().check(z.gte(0)) })),
       fast: z.optional(z.strictObject(allPrices)),
     }),

@@ -2,10 +2,10 @@
 
 import { invalidRequest } from '../../kit/http/errors.ts';
 import { isObject, type Json } from '../../kit/json/object.ts';
-import { EFFORTS, type Effort, type Model, type ModelTable, THINKING_TYPES, takesFast } from '../models/models.ts';
-import { switchesOff, TEXT_TOKENS, tokensForText } from './thinking-off.ts';
+import { EFFORTS, type Effort, isFastCapable, type Model, type ModelTable, THINKING_TYPES } from '../models/models.ts';
+import { isThinkingOff, minTokensForText, TEXT_TOKENS } from './minimal-thinking.ts';
 
-const LEAST_BUDGET = 1_024;
+const MIN_THINKING_BUDGET = 1_024;
 const DISPLAYS: ReadonlySet<unknown> = new Set(['summarized', 'omitted', undefined, null]);
 
 /**
@@ -28,10 +28,10 @@ export function adaptForModel(
   const { types, default: byDefault, off_efforts } = row.thinking;
   const { thinking, output_config: config, tool_choice: choice, temperature, top_p, top_k, speed, messages } = body;
   const most = typeof body.max_tokens === 'number' ? body.max_tokens : row.max_tokens;
-  const near = nearestThinking(types, thinking, Math.min(tokensForText(from, body), most - TEXT_TOKENS));
+  const near = findNearestThinking(types, thinking, Math.min(minTokensForText(from, body), most - TEXT_TOKENS));
   const changes: Json = near === thinking ? {} : { thinking: near };
   const type = isObject(near) ? near.type : byDefault;
-  const isOff = switchesOff(type);
+  const isOff = isThinkingOff(type);
   const thinks = !isOff && type !== 'off';
   const { effort, format = body.output_format } = isObject(config) ? config : {};
   const efforts = isOff ? off_efforts : row.efforts;
@@ -40,24 +40,24 @@ export function adaptForModel(
   const lower = efforts.findLast((one) => EFFORTS.indexOf(one) < level);
   if (isLower) changes.output_config = { ...(config as Json), effort: lower };
 
-  const has = (what: Model['refuses'][number]) => row.refuses.includes(what);
+  const rejects = (parameter: Model['refuses'][number]) => row.refuses.includes(parameter);
   const forces = isObject(choice) && (choice.type === 'any' || choice.type === 'tool');
-  const least = has('sampling') ? 0.99 : thinks ? 0.95 : 0;
-  const highest = has('top_p_1') ? 0.99 : 1;
-  const isWithin = !isSaid(temperature) && Number(top_p) >= least && Number(top_p) <= highest;
-  const needed = tokensForText(row, { ...body, ...changes });
+  const least = rejects('sampling') ? 0.99 : thinks ? 0.95 : 0;
+  const highest = rejects('top_p_1') ? 0.99 : 1;
+  const isWithin = !isSpecified(temperature) && Number(top_p) >= least && Number(top_p) <= highest;
+  const needed = minTokensForText(row, { ...body, ...changes });
   // A budget that is put in the place of an effort leaves room, too.
   const comesIn =
-    (row !== from && tokensForText(from, body) === TEXT_TOKENS) || (near !== thinking && type === 'enabled');
+    (row !== from && minTokensForText(from, body) === TEXT_TOKENS) || (near !== thinking && type === 'enabled');
   const refusals: [boolean, member: string, reason: string][] = [
     [keepsEffort && isLower, 'output_config.effort', efforts.join(', ') || 'none'],
     [forces && (!row.forced_tools || type === 'enabled'), 'tool_choice', 'auto and none'],
-    [beginsAnswer(messages) && (thinks || has('prefill')), 'messages', 'a message of the user as the last one'],
+    [hasPrefill(messages) && (thinks || rejects('prefill')), 'messages', 'a message of the user as the last one'],
     [least > 0 && (temperature ?? 1) !== 1, 'temperature', '1'],
-    [isSaid(top_p) && !isWithin, 'top_p', `${least} to ${highest}, without a temperature`],
-    [least > 0 && isSaid(top_k), 'top_k', 'none'],
-    [(speed ?? 'standard') !== 'standard' && !takesFast(row, now), 'speed', 'standard'],
-    [isSaid(format) && !row.structured_output, 'output_config.format', 'none'],
+    [isSpecified(top_p) && !isWithin, 'top_p', `${least} to ${highest}, without a temperature`],
+    [least > 0 && isSpecified(top_k), 'top_k', 'none'],
+    [(speed ?? 'standard') !== 'standard' && !isFastCapable(row, now), 'speed', 'standard'],
+    [isSpecified(format) && !row.structured_output, 'output_config.format', 'none'],
     [thinks && comesIn && most < needed, 'max_tokens', `${needed} or more, as it thinks`],
   ];
   const refused = refusals.find(([isRefused]) => isRefused);
@@ -70,7 +70,11 @@ export function adaptForModel(
  * @param names the models, as the deployment calls them; first its own, undefined if it has none
  * @throws ApiError 400 that names a member, a model that refuses it, and what that takes
  */
-export function refuseUntaken(models: ModelTable, names: readonly (string | undefined)[], body: Json): void {
+export function rejectUnsupportedParameters(
+  models: ModelTable,
+  names: readonly (string | undefined)[],
+  body: Json,
+): void {
   const rows = names.map((name) => (name === undefined ? undefined : models.find(name)));
   for (const row of rows) {
     const { refused } = adaptForModel(row, body, rows[0], true);
@@ -81,12 +85,12 @@ export function refuseUntaken(models: ModelTable, names: readonly (string | unde
   }
 }
 
-export function changedTexts(changes: Json): Record<string, string | undefined> {
+export function describeChanges(changes: Json): Record<string, string | undefined> {
   return Object.fromEntries(Object.entries(changes).map(([name, value]) => [name, JSON.stringify(value)]));
 }
 
 /** @returns what is nearest to a request's `thinking`. @param budget how much it may think where that must be said */
-function nearestThinking(types: readonly string[], thinking: unknown, budget: number): unknown {
+function findNearestThinking(types: readonly string[], thinking: unknown, budget: number): unknown {
   if (!isObject(thinking)) return thinking;
   const { type, display } = thinking;
   const isKnown = DISPLAYS.has(display);
@@ -94,20 +98,20 @@ function nearestThinking(types: readonly string[], thinking: unknown, budget: nu
     const { display: _, ...others } = thinking;
     return isKnown ? thinking : others;
   }
-  const near = types.find((one) => switchesOff(one) === switchesOff(type)) ?? types[0];
+  const near = types.find((one) => isThinkingOff(one) === isThinkingOff(type)) ?? types[0];
   return {
     type: near,
-    ...(near === 'enabled' && { budget_tokens: Math.max(LEAST_BUDGET, budget) }),
-    ...(!switchesOff(near) && isKnown && { display }),
+    ...(near === 'enabled' && { budget_tokens: Math.max(MIN_THINKING_BUDGET, budget) }),
+    ...(!isThinkingOff(near) && isKnown && { display }),
   };
 }
 
-function isSaid(value: unknown): boolean {
+function isSpecified(value: unknown): boolean {
   return value !== undefined && value !== null;
 }
 
 /** @returns whether the last message begins the answer. Any model goes on from a result of the API's own tools. */
-function beginsAnswer(messages: unknown): boolean {
+function hasPrefill(messages: unknown): boolean {
   const last: unknown = Array.isArray(messages) ? messages.at(-1) : undefined;
   if (!isObject(last) || last.role !== 'assistant') return false;
   const block: unknown = Array.isArray(last.content) ? last.content.at(-1) : undefined;

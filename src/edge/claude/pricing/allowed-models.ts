@@ -2,10 +2,10 @@
 import type { ModelTable } from '../models/models.ts';
 
 /** More names than these make a sentence that nobody reads. */
-const MOST_NAMED = 10;
+const MAX_LISTED_MODELS = 10;
 
 /** @returns whether a request that asks for this name may be admitted: by that name, or by any that the model has. */
-export function mayUse(name: string, allowed: readonly string[], models: ModelTable): boolean {
+export function canUseModel(name: string, allowed: readonly string[], models: ModelTable): boolean {
   const row = models.find(name);
   return [name, models.resolve(name), ...(row ? [row.id, ...row.aliases] : [])].some((one) => allowed.includes(one));
 }
@@ -15,22 +15,22 @@ export function mayUse(name: string, allowed: readonly string[], models: ModelTa
  * @param allowed the account's limit `models`
  * @returns the models that may be used. A model that is allowed only by an alias of this deployment is listed under the alias
  */
-export function usableModels<T extends { id: string }>(
+export function filterUsableModels<T extends { id: string }>(
   rows: readonly T[],
   allowed: readonly string[],
   models: ModelTable,
 ): T[] {
   return rows.flatMap((row) => {
-    if (mayUse(row.id, allowed, models)) return [row];
+    if (canUseModel(row.id, allowed, models)) return [row];
     const aliases = allowed.filter((name) => models.resolve(name) === row.id && rows.every(({ id }) => id !== name));
     return aliases.map((id) => ({ ...row, id }));
   });
 }
 
 /** @returns the sentence of a refusal that says which models may be used instead. */
-export function sayAllowed(allowed: readonly string[]): string {
+export function describeAllowedModels(allowed: readonly string[]): string {
   if (allowed.length === 0) return 'It may use none: the operator of this edge can change its limit `models`.';
-  const named = allowed.slice(0, MOST_NAMED).join(', ');
-  const more = allowed.length - MOST_NAMED;
+  const named = allowed.slice(0, MAX_LISTED_MODELS).join(', ');
+  const more = allowed.length - MAX_LISTED_MODELS;
   return `It may use ${named}${more > 0 ? ` and ${more} more, which GET /models lists` : ''}.`;
 }

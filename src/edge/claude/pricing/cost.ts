@@ -40,9 +40,9 @@ type Iterations = readonly (TokenCounts & {
 })[];
 
 /** Types of iterations that the API bills in addition to the totals of `usage`. */
-const UNCOUNTED: ReadonlySet<string> = new Set(['compaction', 'advisor_message']);
+const BILLED_SEPARATELY: ReadonlySet<string> = new Set(['compaction', 'advisor_message']);
 /** Types of iterations whose sum is `usage` itself, except where a fallback model has answered. */
-const SAMPLED: ReadonlySet<string> = new Set(['message', 'fallback_message']);
+const SAMPLING_TYPES: ReadonlySet<string> = new Set(['message', 'fallback_message']);
 
 export interface CostOptions {
   /** Whether the request was an item of a batch: half price on tokens. */
@@ -66,20 +66,20 @@ export function computeCost(usage: Usage, model: Model, options: CostOptions = {
   const { priceOf, asked = model, cacheTtl = '5m' } = options;
   const rowOf = (name: string | null | undefined, otherwise: Model) => (name && priceOf ? priceOf(name) : otherwise);
   let tokens = 0;
-  const steps = sampledSteps(usage, model);
+  const steps = findPricedSteps(usage, model);
   if (steps) {
     for (const step of steps) {
       const row = rowOf(step.model, asked);
-      tokens += tokenCost(step, pricesFor(step, row, step.speed ?? usage.speed), cacheTtl);
+      tokens += computeTokenCost(step, selectPrices(step, row, step.speed ?? usage.speed), cacheTtl);
     }
-  } else tokens += tokenCost(usage, pricesFor(usage, model, usage.speed), cacheTtl);
-  for (const step of iterationsOf(usage, UNCOUNTED)) {
-    tokens += tokenCost(step, pricesFor(step, rowOf(step.model, model), step.speed ?? usage.speed), cacheTtl);
+  } else tokens += computeTokenCost(usage, selectPrices(usage, model, usage.speed), cacheTtl);
+  for (const step of iterationsOf(usage, BILLED_SEPARATELY)) {
+    tokens += computeTokenCost(step, selectPrices(step, rowOf(step.model, model), step.speed ?? usage.speed), cacheTtl);
   }
   // Integers until the last step: factors of 11/10 and 1/2 are exact only as a fraction.
   const geography = usage.inference_geo === 'us' ? 11 : 10;
   const divisor = options.batch ? 20 : 10;
-  const searches = wholeCount(usage.server_tool_use?.web_search_requests) * WEB_SEARCH_NANODOLLARS;
+  const searches = toCount(usage.server_tool_use?.web_search_requests) * WEB_SEARCH_NANODOLLARS;
   return Math.ceil((tokens * geography) / divisor) + searches;
 }
 
@@ -88,59 +88,62 @@ export function computeCost(usage: Usage, model: Model, options: CostOptions = {
  *
  * @returns integer nanodollars; negative if writing to the cache has cost more than reading has saved
  */
-export function computeSaved(usage: Usage, model: Model, options: CostOptions = {}): Nanodollars {
+export function computeSavings(usage: Usage, model: Model, options: CostOptions = {}): Nanodollars {
   const uncached = {
     ...usage,
-    ...withoutCache(usage),
-    iterations: usage.iterations && iterationsOf(usage).map((step) => ({ ...step, ...withoutCache(step) })),
+    ...toUncached(usage),
+    iterations: usage.iterations && iterationsOf(usage).map((step) => ({ ...step, ...toUncached(step) })),
   };
   return computeCost(uncached, model, options) - computeCost(usage, model, options);
 }
 
-function withoutCache(counts: TokenCounts): TokenCounts {
-  const input_tokens = promptTokens(counts);
+function toUncached(counts: TokenCounts): TokenCounts {
+  const input_tokens = promptTokensOf(counts);
   return { input_tokens, cache_read_input_tokens: 0, cache_creation_input_tokens: 0, cache_creation: null };
 }
 
 /** @returns whether a fallback model has answered, and the iterations say what each model has used. */
-export function tellsFallback(usage: Usage): boolean {
-  const served = iterationsOf(usage, SAMPLED).filter(({ type }) => type === 'fallback_message');
+export function hasFallback(usage: Usage): boolean {
+  const served = iterationsOf(usage, SAMPLING_TYPES).filter(({ type }) => type === 'fallback_message');
   const [last] = served.slice(-1);
   // The totals are those of the model that answered. Its own entry must not report less than they do.
-  return last !== undefined && outputTokens(last) >= outputTokens(usage) && promptTokens(last) > 0;
+  return last !== undefined && outputTokensOf(last) >= outputTokensOf(usage) && promptTokensOf(last) > 0;
 }
 
 /**
  * @returns the iterations, if each must be priced by itself: by its own model if a fallback has answered, by its own prompt
  *   if long prompts are dearer. Undefined if the totals decide
  */
-function sampledSteps(usage: Usage, { prices }: Model): Iterations | undefined {
-  const steps = iterationsOf(usage, SAMPLED);
-  if (tellsFallback(usage)) return steps;
-  if (promptTokens(usage) > 0 && (!prices.long_prompt || steps.length < 2)) return undefined;
-  return areWhole(steps, usage) ? steps : undefined;
+function findPricedSteps(usage: Usage, { prices }: Model): Iterations | undefined {
+  const steps = iterationsOf(usage, SAMPLING_TYPES);
+  if (hasFallback(usage)) return steps;
+  if (promptTokensOf(usage) > 0 && (!prices.long_prompt || steps.length < 2)) return undefined;
+  return areComplete(steps, usage) ? steps : undefined;
 }
 
 /** @returns whether iterations tell no less than the totals do. */
-function areWhole(steps: Iterations, usage: Usage): boolean {
+function areComplete(steps: Iterations, usage: Usage): boolean {
   const sum = (kind: (counts: TokenCounts) => number) => steps.reduce((total, step) => total + kind(step), 0);
-  return sum(promptTokens) >= promptTokens(usage) && sum(outputTokens) >= outputTokens(usage);
+  return sum(promptTokensOf) >= promptTokensOf(usage) && sum(outputTokensOf) >= outputTokensOf(usage);
 }
 
 /** @returns whether a usage tells a prompt. No prompt has 0 tokens, unless its iterations are priced in place of the totals. */
-export function tellsPrompt(usage: Usage): boolean {
-  if (promptTokens(usage) > 0) return true;
-  const steps = iterationsOf(usage, SAMPLED);
-  return areWhole(steps, usage) && [...steps, ...iterationsOf(usage, UNCOUNTED)].some((step) => promptTokens(step) > 0);
+export function hasPrompt(usage: Usage): boolean {
+  if (promptTokensOf(usage) > 0) return true;
+  const steps = iterationsOf(usage, SAMPLING_TYPES);
+  return (
+    areComplete(steps, usage) &&
+    [...steps, ...iterationsOf(usage, BILLED_SEPARATELY)].some((step) => promptTokensOf(step) > 0)
+  );
 }
 
 /** @returns every token of the prompt, cached or not. This decides the price tier. */
-export function promptTokens(usage: TokenCounts): number {
-  return wholeCount(usage.input_tokens) + wholeCount(usage.cache_read_input_tokens) + cacheWrites(usage).total;
+export function promptTokensOf(usage: TokenCounts): number {
+  return toCount(usage.input_tokens) + toCount(usage.cache_read_input_tokens) + splitCacheWrites(usage).total;
 }
 
 /** @returns token counts in the form of the log. */
-export function loggedTokens(usage: TokenCounts): NonNullable<LogLine['tokens']> {
+export function toLoggedTokens(usage: TokenCounts): NonNullable<LogLine['tokens']> {
   return {
     input: usage.input_tokens ?? 0,
     output: usage.output_tokens ?? 0,
@@ -165,8 +168,8 @@ export function fromUsd(usd: number): Nanodollars {
 }
 
 /** @returns what a prompt of this length costs as input of each kind, in US dollars. */
-export function inputCosts(tokens: number, model: Model) {
-  const price = pricesFor({ input_tokens: tokens }, model, undefined);
+export function computeInputCosts(tokens: number, model: Model) {
+  const price = selectPrices({ input_tokens: tokens }, model, undefined);
   const usd = (usdPerMillion: number) => toUsd(tokens * nanodollarsPerToken(usdPerMillion));
   return {
     input: usd(price.input),
@@ -180,22 +183,22 @@ function iterationsOf({ iterations }: { iterations?: unknown }, types?: Readonly
   return Array.isArray(iterations) ? iterations.filter((step) => step && (types?.has(step.type) ?? true)) : [];
 }
 
-function outputTokens(usage: TokenCounts): number {
-  return wholeCount(usage.output_tokens);
+function outputTokensOf(usage: TokenCounts): number {
+  return toCount(usage.output_tokens);
 }
 
-function pricesFor(usage: TokenCounts, { prices }: Model, speed: string | null | undefined): TokenPrices {
+function selectPrices(usage: TokenCounts, { prices }: Model, speed: string | null | undefined): TokenPrices {
   if (speed === 'fast' && prices.fast) return prices.fast;
   const long = prices.long_prompt;
-  return long && promptTokens(usage) > long.above_tokens ? long : prices;
+  return long && promptTokensOf(usage) > long.above_tokens ? long : prices;
 }
 
-function tokenCost(usage: TokenCounts, price: TokenPrices, cacheTtl: '5m' | '1h'): Nanodollars {
-  const writes = cacheWrites(usage, cacheTtl);
+function computeTokenCost(usage: TokenCounts, price: TokenPrices, cacheTtl: '5m' | '1h'): Nanodollars {
+  const writes = splitCacheWrites(usage, cacheTtl);
   return (
-    wholeCount(usage.input_tokens) * nanodollarsPerToken(price.input) +
-    wholeCount(usage.output_tokens) * nanodollarsPerToken(price.output) +
-    wholeCount(usage.cache_read_input_tokens) * nanodollarsPerToken(price.cache_read) +
+    toCount(usage.input_tokens) * nanodollarsPerToken(price.input) +
+    toCount(usage.output_tokens) * nanodollarsPerToken(price.output) +
+    toCount(usage.cache_read_input_tokens) * nanodollarsPerToken(price.cache_read) +
     writes.fiveMinutes * nanodollarsPerToken(price.cache_write_5m) +
     writes.oneHour * nanodollarsPerToken(price.cache_write_1h)
   );
@@ -205,13 +208,13 @@ function tokenCost(usage: TokenCounts, price: TokenPrices, cacheTtl: '5m' | '1h'
  * Splits cache writes by lifetime. Only `message_start` has the split. Later writes, in a loop of served tools, are priced at
  * the longest lifetime that was asked for.
  */
-export function cacheWrites(
+export function splitCacheWrites(
   usage: TokenCounts,
   cacheTtl: '5m' | '1h' = '5m',
 ): { fiveMinutes: number; oneHour: number; total: number } {
-  const fiveMinutes = wholeCount(usage.cache_creation?.ephemeral_5m_input_tokens);
-  const oneHour = wholeCount(usage.cache_creation?.ephemeral_1h_input_tokens);
-  const total = Math.max(wholeCount(usage.cache_creation_input_tokens), fiveMinutes + oneHour);
+  const fiveMinutes = toCount(usage.cache_creation?.ephemeral_5m_input_tokens);
+  const oneHour = toCount(usage.cache_creation?.ephemeral_1h_input_tokens);
+  const total = Math.max(toCount(usage.cache_creation_input_tokens), fiveMinutes + oneHour);
   const untold = total - fiveMinutes - oneHour;
   return cacheTtl === '1h'
     ? { fiveMinutes, oneHour: oneHour + untold, total }
@@ -219,14 +222,14 @@ export function cacheWrites(
 }
 
 /** A larger number is no count of a request's tokens. */
-const MOST_TOKENS = 1e8;
+const MAX_TOKEN_COUNT = 1e8;
 
 /** @returns whether a value is a count of tokens or uses: whole, not negative, not beyond what any request has. */
 export function isCount(value: unknown): value is number {
-  return typeof value === 'number' && Number.isInteger(value) && value >= 0 && value <= MOST_TOKENS;
+  return typeof value === 'number' && Number.isInteger(value) && value >= 0 && value <= MAX_TOKEN_COUNT;
 }
 
 /** @returns a count unchanged, and 0 for any other value: an odd report must not become a price. */
-export function wholeCount(value: unknown): number {
+export function toCount(value: unknown): number {
   return isCount(value) ? value : 0;
 }

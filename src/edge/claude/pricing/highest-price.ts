@@ -1,10 +1,10 @@
 import type { Model, ModelTable, TokenPrices } from '../models/models.ts';
-import { LONGEST_MODEL_NAME } from '../models/models.ts';
+import { MAX_MODEL_NAME_CHARACTERS } from '../models/models.ts';
 import { type Nanodollars, nanodollarsPerToken } from './cost.ts';
 import type { PromptFeatures } from './prompt-features.ts';
 
 /** @returns the rows that a model may be billed by: its own, or every row if the table does not have it. */
-export function modelsOf(models: ModelTable, name: unknown): readonly Model[] {
+export function billableRowsOf(models: ModelTable, name: unknown): readonly Model[] {
   const row = rowOf(models, name);
   return row ? [row] : models.rows;
 }
@@ -12,7 +12,7 @@ export function modelsOf(models: ModelTable, name: unknown): readonly Model[] {
 /** @returns a model's own row; undefined where the table has none. */
 export function rowOf(models: ModelTable, name: unknown): Model | undefined {
   if (typeof name !== 'string') return undefined;
-  const { row, isListed } = models.price(name);
+  const { row, isListed } = models.findPriceRow(name);
   return isListed ? row : undefined;
 }
 
@@ -22,11 +22,11 @@ export function namesOf(models: ModelTable, name: unknown, requested?: string): 
   const row = rowOf(models, name);
   const names = [...(requested === undefined ? [] : [requested]), name, ...(row ? [row.id, ...row.aliases] : [])];
   // No limit has a name this long, so a shortened name matches none.
-  return [...new Set(names.map((one) => one.slice(0, LONGEST_MODEL_NAME + 1)))];
+  return [...new Set(names.map((one) => one.slice(0, MAX_MODEL_NAME_CHARACTERS + 1)))];
 }
 
 /** @returns the most tokens that one of these models can write. */
-export function longestOutput(rows: readonly Model[]): number {
+export function maxOutputTokensOf(rows: readonly Model[]): number {
   return Math.max(...rows.map((row) => row.max_tokens));
 }
 
@@ -36,7 +36,7 @@ export function longestOutput(rows: readonly Model[]): number {
  * @param geography a factor in tenths, since a workspace may set one that the request does not name
  * @returns the dearest token of input, of output, and of what is read from the cache, in nanodollars
  */
-export function highestPrice(
+export function findHighestPrice(
   rows: readonly Model[],
   promptTokens: number,
   fast: boolean,

@@ -2,7 +2,7 @@
 import type { Nanodollars } from './cost.ts';
 
 /** The worst case: the most that a request can cost. Plain JSON, since it is passed to the account's object. */
-export interface WorstCase {
+export interface MaximumCost {
   /** Input tokens of all steps and attempts, added up. */
   inputTokens: number;
   /** The part of the cost that does not depend on `max_tokens`: input at its dearest, searches, requests to other models. */
@@ -24,13 +24,13 @@ export interface WorstCase {
   /** Every model that may be billed, each with all of its names. `default` means that the API chooses the fallbacks. */
   models: string[][];
   /** What the steps can cost, if the API itself calls tools. */
-  served?: ServedWorstCase;
+  served?: ServerToolsMaximumCost;
   /** Why nothing in the body limits the input, in words for the caller. */
   because?: string;
 }
 
 /** What a loop of the API's own tools can cost. Used by limits that estimate it, and by refusals that say what would fit. */
-export interface ServedWorstCase {
+export interface ServerToolsMaximumCost {
   /** The tool that is named in a refusal. */
   tool: string;
   /** Whether it is the only served tool, so that a lower `max_uses` makes the request cheaper. */
@@ -48,7 +48,7 @@ export interface ServedWorstCase {
 }
 
 /** What a loop of the API's own tools may do in a silence. */
-interface ServedTerms {
+interface ServerToolsTerms {
   /** The most uses of all of its tools together, and the most web searches. */
   uses: number;
   searches: number;
@@ -70,7 +70,7 @@ export interface SecondModel {
 }
 
 /** What an interrupted answer is settled by. */
-export interface Terms {
+export interface SettlementTerms {
   /** The most that the first prompt can be: in tokens, and in nanodollars. */
   promptTokens: number;
   promptCost: Nanodollars;
@@ -91,7 +91,7 @@ export interface Terms {
   /** Whether the API may summarize the prompt first, which is billed beside the answer. */
   compacts: boolean;
   /** What steps can cost that nobody saw; absent if the API itself calls no tools. */
-  served?: ServedTerms;
+  served?: ServerToolsTerms;
   /** The advisors; absent without one. */
   advisor?: SecondModel;
   /** The models that may step in when one declines; absent without one. */

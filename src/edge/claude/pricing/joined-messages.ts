@@ -1,11 +1,11 @@
 /** Finds the features of many messages at once. Most histories are texts alone, and to parse them takes longer than to search. */
 
-import { featuresOf, type PromptFeatures, withPlainMessages } from './prompt-features.ts';
+import { addPlainMessages, featuresOf, type PromptFeatures } from './prompt-features.ts';
 
 /** How a message begins whose content is one text. Within a JSON string the quotes would be escaped. */
-const BEGINNINGS = ['user', 'assistant'].map((role) => `{"role":"${role}","content":`);
-const AS_TEXT = BEGINNINGS.map((begin) => `${begin}"`);
-const AS_BLOCK = BEGINNINGS.map((begin) => `${begin}[{"type":"text","text":"`);
+const PLAIN_MESSAGE_STARTS = ['user', 'assistant'].map((role) => `{"role":"${role}","content":`);
+const AS_TEXT = PLAIN_MESSAGE_STARTS.map((begin) => `${begin}"`);
+const AS_BLOCK = PLAIN_MESSAGE_STARTS.map((begin) => `${begin}[{"type":"text","text":"`);
 
 /**
  * @param joined messages as JSON with commas between them
@@ -13,26 +13,26 @@ const AS_BLOCK = BEGINNINGS.map((begin) => `${begin}[{"type":"text","text":"`);
  * @returns what `featuresOf` returns for them
  */
 export function featuresOfJoined(joined: string, messages: number, before: PromptFeatures): PromptFeatures {
-  return arePlain(joined, messages)
-    ? withPlainMessages(messages, before)
+  return arePlainMessages(joined, messages)
+    ? addPlainMessages(messages, before)
     : featuresOf(JSON.parse(`[${joined}]`) as unknown[], before);
 }
 
 /** @returns whether each message is a text without a breakpoint; false where that is not certain. */
-function arePlain(joined: string, messages: number): boolean {
+function arePlainMessages(joined: string, messages: number): boolean {
   // Escapes could hide a key.
   if (joined.includes('\\u') || joined.includes('"cache_control"')) return false;
   // Each message has this key once, after its role. Another block would have a type: the API refuses one that has none.
-  if (countOf(joined, '"content"') !== messages) return false;
-  const blocks = countAll(joined, AS_BLOCK);
-  return countAll(joined, AS_TEXT) + blocks === messages && countOf(joined, '"type"') === blocks;
+  if (countOccurrences(joined, '"content"') !== messages) return false;
+  const blocks = countOccurrencesOfAll(joined, AS_BLOCK);
+  return countOccurrencesOfAll(joined, AS_TEXT) + blocks === messages && countOccurrences(joined, '"type"') === blocks;
 }
 
-function countAll(text: string, signs: readonly string[]): number {
-  return signs.reduce((sum, sign) => sum + countOf(text, sign), 0);
+function countOccurrencesOfAll(text: string, signs: readonly string[]): number {
+  return signs.reduce((sum, sign) => sum + countOccurrences(text, sign), 0);
 }
 
-function countOf(text: string, sign: string): number {
+function countOccurrences(text: string, sign: string): number {
   let found = 0;
   for (let at = text.indexOf(sign); at >= 0; at = text.indexOf(sign, at + sign.length)) found += 1;
   return found;

@@ -9,23 +9,23 @@
 import { isObject, type Json, stringOrUndefined } from '../../kit/json/object.ts';
 import type { Model, ModelTable } from '../models/models.ts';
 import { type Nanodollars, WEB_SEARCH_NANODOLLARS } from './cost.ts';
-import { fallbackOf, modelsOfOtherReadings } from './further-models.ts';
-import { highestPrice, longestOutput, modelsOf, namesOf, rowOf } from './highest-price.ts';
-import type { SecondModel, ServedWorstCase, Terms, WorstCase } from './hold-terms.ts';
+import { billableRowsOf, findHighestPrice, maxOutputTokensOf, namesOf, rowOf } from './highest-price.ts';
+import type { MaximumCost, SecondModel, ServerToolsMaximumCost, SettlementTerms } from './hold-terms.ts';
+import { minTokensForText } from './minimal-thinking.ts';
 import {
+  addModels,
+  extendCacheLifetime,
   featuresOfBody,
-  MOST_ADVISORS,
+  MAX_ADVISORS,
   NO_FEATURES,
-  noteCache,
-  noteModels,
-  PER_IMAGE,
   type PromptFeatures,
+  TOKENS_PER_IMAGE,
+  toWholeNumber,
   UNLIMITED_USES,
-  wholeNumber,
 } from './prompt-features.ts';
-import { tokensForText } from './thinking-off.ts';
+import { findModelsInRepeatedKeys, toFallback } from './referenced-models.ts';
 
-export interface WorstCaseOptions {
+export interface MaximumCostOptions {
   /** UTF-8 bytes of the body as it goes up, or more. For a merged body it is the sum of its parts. */
   bytes: number;
   models: ModelTable;
@@ -50,22 +50,22 @@ export interface WorstCaseOptions {
 }
 
 /** Tokens that the API adds to every request, at the most. */
-const PER_REQUEST = 256;
+const TOKENS_PER_REQUEST = 256;
 /** Two limits that are higher than any budget pays for. Below them every sum is an exact integer. */
-const MOST_STEPS = 1_000;
-const MOST_HELD: Nanodollars = 1e15;
+const MAX_STEPS = 1_000;
+const MAX_HOLD: Nanodollars = 1e15;
 /** The input tokens from which the API summarizes the prompt, unless the request gives another number. */
 const COMPACTION_TRIGGER = 150_000;
 /** How many tokens one use of a tool of the API adds to the prompt, by estimate. Searches usually add less. */
 const SERVED_STEP_TOKENS = 25_000;
 /** A prompt is not counted if it is less than this part (a fourth) of what the steps of a loop read by estimate. */
-const WORTH_A_COUNT = 4;
+const MIN_COUNTED_SHARE = 4;
 /** The bytes of a prompt for which a count must have a token. No text is so dense: a lower count is none of its tokens. */
-const BYTES_A_TOKEN = 16;
+const MAX_BYTES_PER_TOKEN = 16;
 /** The bytes for each character of base64. A token has at least one. */
-const BASE64_BYTES = 0.75;
+const BYTES_PER_BASE64_CHARACTER = 0.75;
 /** Tokens of a call beside its result, by estimate. */
-const BESIDE_RESULT = 1_000;
+const CALL_OVERHEAD_TOKENS = 1_000;
 
 /**
  * Computes the most that a request can cost.
@@ -73,24 +73,27 @@ const BESIDE_RESULT = 1_000;
  * @param body a Messages body as it goes up, with the upstream's names of models. Only that its `messages` is a list is
  *   assumed.
  */
-export function maximumCost(body: Json, options: WorstCaseOptions): { worstCase: WorstCase; terms: Terms } {
+export function computeMaximumCost(
+  body: Json,
+  options: MaximumCostOptions,
+): { maximumCost: MaximumCost; terms: SettlementTerms } {
   const { readings } = options;
   const found = featuresOfBody(body, options.before, options.lengthOf);
-  const { thinkingShare = BASE64_BYTES } = options;
-  const kept = Math.ceil(found.signed * Math.min(BASE64_BYTES, thinkingShare));
-  found.extra += PER_REQUEST - (found.signed - kept);
+  const { thinkingShare = BYTES_PER_BASE64_CHARACTER } = options;
+  const kept = Math.ceil(found.signed * Math.min(BYTES_PER_BASE64_CHARACTER, thinkingShare));
+  found.extra += TOKENS_PER_REQUEST - (found.signed - kept);
   found.thought += kept;
-  if (readings) noteModels(modelsOfOtherReadings(readings.text, readings.json), found);
+  if (readings) addModels(findModelsInRepeatedKeys(readings.text, readings.json), found);
   // How often the API may call tools of its own.
   const uses = found.served.uses + (found.served.unlimited ? UNLIMITED_USES - 1 : 0);
-  const steps = Math.min(MOST_STEPS, uses + 1);
+  const steps = Math.min(MAX_STEPS, uses + 1);
   // Where nothing limits the uses, the API ends after so many steps; an estimate counts one for each use.
   const estimatedSteps = steps + Number(found.served.unlimited);
   const geography = body.inference_geo === 'global' ? 10 : 11;
   const wide = options.betas?.some((beta) => beta.startsWith('context-1m')) ?? false;
-  const wanted = wholeNumber(body.max_tokens);
+  const wanted = toWholeNumber(body.max_tokens);
 
-  const worstCase: WorstCase = {
+  const worstCase: MaximumCost = {
     inputTokens: 0,
     inputCost: 0,
     outputTokens: 0,
@@ -101,7 +104,7 @@ export function maximumCost(body: Json, options: WorstCaseOptions): { worstCase:
     known: true,
     models: [],
   };
-  const served: ServedWorstCase = {
+  const served: ServerToolsMaximumCost = {
     tool: found.served.name,
     single: found.served.tools === 1 && (!found.served.unlimited || found.served.lacksMaxUses),
     lacksMaxUses: found.served.lacksMaxUses,
@@ -112,10 +115,10 @@ export function maximumCost(body: Json, options: WorstCaseOptions): { worstCase:
     estimatedUseCost: 0,
     useOutputPrice: 0,
   };
-  const terms: Terms = {
+  const terms: SettlementTerms = {
     promptTokens: 0,
     promptCost: 0,
-    leastPrompt: leastTokensIn(found, options.bytes),
+    leastPrompt: estimateLeastTokens(found, options.bytes),
     inputPrice: 0,
     outputPrice: 0,
     tokensPerSecond: 0,
@@ -126,27 +129,27 @@ export function maximumCost(body: Json, options: WorstCaseOptions): { worstCase:
     streams: body.stream === true,
   };
   for (const attempt of attemptsOf(body)) {
-    const rows = modelsOf(options.models, attempt.model);
+    const rows = billableRowsOf(options.models, attempt.model);
     const window = Math.max(...rows.map((row) => row.max_input_tokens), wide ? 1_000_000 : 0);
-    const ofPrompt = promptTokensIn(found, window, options);
+    const ofPrompt = boundPromptTokens(found, window, options);
     const { hidden, growth, result } = found.served;
     const first = hidden ? { tokens: window, bounded: false } : ofPrompt;
     const firstEstimated = hidden ? Math.min(window, ofPrompt.tokens + SERVED_STEP_TOKENS) : ofPrompt.tokens;
-    const output = wanted ?? longestOutput(rows);
+    const output = wanted ?? maxOutputTokensOf(rows);
     const later = steps > 1 ? Math.min(window, first.tokens + growth + (steps - 1) * output) : 0;
-    const added = Number.isFinite(result) ? result + BESIDE_RESULT : SERVED_STEP_TOKENS;
-    const price = highestPrice(rows, Math.max(first.tokens, later), attempt.fast, found.cache, geography);
+    const added = Number.isFinite(result) ? result + CALL_OVERHEAD_TOKENS : SERVED_STEP_TOKENS;
+    const price = findHighestPrice(rows, Math.max(first.tokens, later), attempt.isFastMode, found.cache, geography);
     const own = attempt.maxTokens;
     const searches = found.searches * WEB_SEARCH_NANODOLLARS;
-    const compacting = compacts(body, Math.max(first.tokens, later), steps);
+    const compacting = mayCompact(body, Math.max(first.tokens, later), steps);
     const inputExact = first.tokens + later * (steps - 1);
-    const inputEstimated = Math.min(inputExact, tokensRead(firstEstimated, added, estimatedSteps, window));
+    const inputEstimated = Math.min(inputExact, sumTokensRead(firstEstimated, added, estimatedSteps, window));
     const costOf = (tokens: number) => {
-      const beside = compacting ? tokens * price.input + longestOutput(rows) * price.output * steps : 0;
+      const beside = compacting ? tokens * price.input + maxOutputTokensOf(rows) * price.output * steps : 0;
       return tokens * price.input + searches + beside;
     };
     const ownOutput = own === undefined ? 0 : Math.min(own, window) * price.output * steps;
-    worstCase.countable &&= ofPrompt.tokens * estimatedSteps * WORTH_A_COUNT >= inputEstimated;
+    worstCase.countable &&= ofPrompt.tokens * estimatedSteps * MIN_COUNTED_SHARE >= inputEstimated;
     worstCase.inputTokens += inputExact * (compacting ? 2 : 1);
     worstCase.inputCost += costOf(inputExact) + ownOutput;
     served.inputTokens += inputEstimated * (compacting ? 2 : 1);
@@ -164,7 +167,7 @@ export function maximumCost(body: Json, options: WorstCaseOptions): { worstCase:
     // A model that the API chooses itself has no name. It is priced as the dearest.
     if (attempt.model !== undefined) worstCase.known &&= rowOf(options.models, attempt.model) !== undefined;
     worstCase.leastOutput = Math.max(worstCase.leastOutput, attempt.thinkingBudget + 1);
-    const useful = tokensForText(rowOf(options.models, attempt.model), attempt.asked);
+    const useful = minTokensForText(rowOf(options.models, attempt.model), attempt.asked);
     worstCase.usefulOutput = Math.max(worstCase.usefulOutput ?? 0, useful);
     worstCase.bounded &&= first.bounded && (steps === 1 || growth !== Number.POSITIVE_INFINITY);
     const alias = worstCase.models.length === 0 ? options.asked : undefined;
@@ -177,28 +180,33 @@ export function maximumCost(body: Json, options: WorstCaseOptions): { worstCase:
       };
     }
     const isFallback = worstCase.models.length > 1;
-    noteTerms(terms, rows, attempt, first.tokens, { hold: geography, asked: body.inference_geo === 'us' ? 11 : 10 });
+    raiseTerms(terms, rows, attempt, first.tokens, { hold: geography, asked: body.inference_geo === 'us' ? 11 : 10 });
     if (isFallback)
-      terms.fallbacks = withSecond(terms.fallbacks, highestPrice(rows, window, attempt.fast, found.cache, 10), 1);
+      terms.fallbacks = addSecondModel(
+        terms.fallbacks,
+        findHighestPrice(rows, window, attempt.isFastMode, found.cache, 10),
+        1,
+      );
   }
-  if (found.advisors.length > MOST_ADVISORS) {
+  if (found.advisors.length > MAX_ADVISORS) {
     worstCase.inputCost = Number.POSITIVE_INFINITY;
     served.inputCost = Number.POSITIVE_INFINITY;
   }
-  for (const advisor of found.advisors.slice(0, MOST_ADVISORS))
-    addAdvisor({ worstCase, served, terms }, advisor, options, geography);
-  if (options.batch) halve(worstCase, served, found.searches * WEB_SEARCH_NANODOLLARS * worstCase.models.length);
-  if (!(worstCase.inputCost <= MOST_HELD)) worstCase.inputCost = MOST_HELD;
-  if (!(served.inputCost <= MOST_HELD)) served.inputCost = MOST_HELD;
-  if (!(worstCase.outputPrice * worstCase.outputTokens <= MOST_HELD)) worstCase.outputPrice = MOST_HELD;
+  for (const advisor of found.advisors.slice(0, MAX_ADVISORS))
+    addAdvisor({ worstCase: worstCase, served, terms }, advisor, options, geography);
+  if (options.batch)
+    applyBatchDiscount(worstCase, served, found.searches * WEB_SEARCH_NANODOLLARS * worstCase.models.length);
+  if (!(worstCase.inputCost <= MAX_HOLD)) worstCase.inputCost = MAX_HOLD;
+  if (!(served.inputCost <= MAX_HOLD)) served.inputCost = MAX_HOLD;
+  if (!(worstCase.outputPrice * worstCase.outputTokens <= MAX_HOLD)) worstCase.outputPrice = MAX_HOLD;
   if (found.served.tools > 0) worstCase.served = served;
   if (found.by === 'count' && options.count === null) found.because = 'what the upstream cannot count';
   if (found.because !== undefined && found.by !== 'bytes') worstCase.because = found.because;
-  return { worstCase, terms };
+  return { maximumCost: worstCase, terms };
 }
 
 /** Takes half of what tokens cost; searches have no half price. */
-function halve(worstCase: WorstCase, served: ServedWorstCase, searches: Nanodollars): void {
+function applyBatchDiscount(worstCase: MaximumCost, served: ServerToolsMaximumCost, searches: Nanodollars): void {
   const half = (cost: Nanodollars) => Math.ceil(Math.max(0, cost - searches) / 2) + Math.min(cost, searches);
   worstCase.inputCost = half(worstCase.inputCost);
   worstCase.outputPrice = Math.ceil(worstCase.outputPrice / 2);
@@ -206,46 +214,47 @@ function halve(worstCase: WorstCase, served: ServedWorstCase, searches: Nanodoll
 }
 
 /** @returns the most tokens of the first prompt, before the API's own tools have added to it. */
-function promptTokensIn(
-  found: PromptFeatures,
+function boundPromptTokens(
+  features: PromptFeatures,
   window: number,
-  { bytes, count, leavesOutThinking = false }: WorstCaseOptions,
+  { bytes, count, leavesOutThinking = false }: MaximumCostOptions,
 ): { tokens: number; bounded: boolean } {
-  const byBytes = found.by === 'bytes' ? Math.min(window, bytes + found.extra) : window;
-  if (count === undefined || count === null || found.changes) return { tokens: byBytes, bounded: found.by === 'bytes' };
+  const byBytes = features.by === 'bytes' ? Math.min(window, bytes + features.extra) : window;
+  if (count === undefined || count === null || features.changes)
+    return { tokens: byBytes, bounded: features.by === 'bytes' };
   // count_tokens only estimates. It is wrong by at most two percent, or by a few dozen tokens on short prompts.
-  const margin = Math.max(64, Math.ceil(count * 0.02)) + found.linkedImages * PER_IMAGE;
-  const thought = leavesOutThinking ? found.thought : 0;
-  const tokens = Math.max(count + margin + thought, leastTokensIn(found, bytes));
+  const margin = Math.max(64, Math.ceil(count * 0.02)) + features.linkedImages * TOKENS_PER_IMAGE;
+  const thought = leavesOutThinking ? features.thought : 0;
+  const tokens = Math.max(count + margin + thought, estimateLeastTokens(features, bytes));
   return { tokens: Math.min(byBytes, tokens), bounded: true };
 }
 
 /** @returns the least tokens of the first prompt. Of a file, and of what a model may leave out of it, the bytes do not tell */
-function leastTokensIn({ by, encoded, thought }: PromptFeatures, bytes: number): number {
-  return by === 'bytes' ? Math.floor(Math.max(0, bytes - encoded - thought) / BYTES_A_TOKEN) : 0;
+function estimateLeastTokens({ by, encoded, thought }: PromptFeatures, bytes: number): number {
+  return by === 'bytes' ? Math.floor(Math.max(0, bytes - encoded - thought) / MAX_BYTES_PER_TOKEN) : 0;
 }
 
 /** @returns the tokens that steps read together, of which each reads so many more than the one before, up to the window */
-function tokensRead(first: number, added: number, steps: number, window: number): number {
+function sumTokensRead(first: number, added: number, steps: number, window: number): number {
   const grown = Math.min(steps, Math.floor((window - first) / added) + 1);
   return grown * first + (added * grown * (grown - 1)) / 2 + (steps - grown) * window;
 }
 
 /** Raises the terms to an attempt's prices, because nobody knows beforehand which attempt will answer. */
-function noteTerms(
-  terms: Terms,
+function raiseTerms(
+  terms: SettlementTerms,
   rows: readonly Model[],
-  { fast }: ModelAttempt,
+  { isFastMode: fast }: ModelAttempt,
   promptTokens: number,
   geography: { hold: number; asked: number },
 ): void {
-  const price = highestPrice(rows, promptTokens, fast, terms.cache, 10);
-  const hold = highestPrice(rows, promptTokens, fast, terms.cache, geography.hold);
+  const price = findHighestPrice(rows, promptTokens, fast, terms.cache, 10);
+  const hold = findHighestPrice(rows, promptTokens, fast, terms.cache, geography.hold);
   // A geography that only the workspace sets is not counted here. The tokens per second are high enough to cover it.
-  const dearestPrice = highestPrice(rows, promptTokens, fast, terms.cache, geography.asked);
+  const dearestPrice = findHighestPrice(rows, promptTokens, fast, terms.cache, geography.asked);
   const rates = rows.map((row) => (fast ? row.fast_tokens_per_second : row.tokens_per_second));
   terms.promptTokens = Math.max(terms.promptTokens, promptTokens);
-  terms.promptCost = Math.min(MOST_HELD, Math.max(terms.promptCost, promptTokens * hold.input));
+  terms.promptCost = Math.min(MAX_HOLD, Math.max(terms.promptCost, promptTokens * hold.input));
   terms.inputPrice = Math.max(terms.inputPrice, price.input);
   terms.outputPrice = Math.max(terms.outputPrice, dearestPrice.output);
   terms.tokensPerSecond = Math.max(terms.tokensPerSecond, ...rates);
@@ -255,7 +264,7 @@ function noteTerms(
 /** An attempt to answer by one model: the model that was asked for, or a fallback that steps in for it. */
 interface ModelAttempt {
   model: unknown;
-  fast: boolean;
+  isFastMode: boolean;
   /** Its own `max_tokens`. Lowering the request's `max_tokens` does not change it. */
   maxTokens: number | undefined;
   thinkingBudget: number;
@@ -266,22 +275,22 @@ interface ModelAttempt {
 function attemptsOf(body: Json): ModelAttempt[] {
   const first = {
     model: body.model,
-    fast: isFast(body.speed),
+    isFastMode: isFast(body.speed),
     maxTokens: undefined,
     thinkingBudget: thinkingBudget(body.thinking),
     asked: body,
   };
   if (body.fallbacks === undefined || body.fallbacks === null) return [first];
   // "default" lets the API choose the model. It is priced as an unknown model.
-  const named = Array.isArray(body.fallbacks) ? body.fallbacks.map(fallbackOf) : [{ model: undefined }];
+  const named = Array.isArray(body.fallbacks) ? body.fallbacks.map(toFallback) : [{ model: undefined }];
   // No real request has so many. One entry with an unknown model replaces the rest.
-  if (named.length > MOST_STEPS) named.splice(MOST_STEPS, named.length, {});
+  if (named.length > MAX_STEPS) named.splice(MAX_STEPS, named.length, {});
   return [
     first,
     ...named.map((entry: Json) => ({
       model: entry.model,
-      fast: first.fast || isFast(entry.speed),
-      maxTokens: wholeNumber(entry.max_tokens),
+      isFastMode: first.isFastMode || isFast(entry.speed),
+      maxTokens: toWholeNumber(entry.max_tokens),
       thinkingBudget: thinkingBudget(entry.thinking),
       asked: { thinking: body.thinking, output_config: body.output_config, ...entry },
     })),
@@ -290,47 +299,51 @@ function attemptsOf(body: Json): ModelAttempt[] {
 
 /** Adds the worst case of an advisor. Each use is a request of its own, to the model that the tool names. */
 function addAdvisor(
-  { worstCase, served, terms }: { worstCase: WorstCase; served: ServedWorstCase; terms: Terms },
+  {
+    worstCase: maximumCost,
+    served,
+    terms,
+  }: { worstCase: MaximumCost; served: ServerToolsMaximumCost; terms: SettlementTerms },
   tool: Json,
-  { models }: WorstCaseOptions,
+  { models }: MaximumCostOptions,
   geography: number,
 ): void {
-  const rows = modelsOf(models, tool.model);
+  const rows = billableRowsOf(models, tool.model);
   const window = Math.max(...rows.map((row) => row.max_input_tokens));
   const caching: PromptFeatures = { ...NO_FEATURES };
-  noteCache(tool.caching, caching);
-  const price = highestPrice(rows, window, false, caching.cache, geography);
-  const output = Math.min(wholeNumber(tool.max_tokens) ?? longestOutput(rows), window) * price.output;
-  const uses = Math.min(wholeNumber(tool.max_uses) ?? UNLIMITED_USES, MOST_STEPS);
+  extendCacheLifetime(tool.caching, caching);
+  const price = findHighestPrice(rows, window, false, caching.cache, geography);
+  const output = Math.min(toWholeNumber(tool.max_tokens) ?? maxOutputTokensOf(rows), window) * price.output;
+  const uses = Math.min(toWholeNumber(tool.max_uses) ?? UNLIMITED_USES, MAX_STEPS);
   const estimated = Math.min(window, SERVED_STEP_TOKENS) * price.input + output;
-  worstCase.inputCost += uses * (window * price.input + output);
+  maximumCost.inputCost += uses * (window * price.input + output);
   served.inputCost += uses * estimated;
   served.useCost += window * price.input + output;
   served.estimatedUseCost += estimated;
-  const dearestPrice = highestPrice(rows, window, false, caching.cache, 10);
-  terms.advisor = withSecond(terms.advisor, dearestPrice, uses);
+  const dearestPrice = findHighestPrice(rows, window, false, caching.cache, 10);
+  terms.advisor = addSecondModel(terms.advisor, dearestPrice, uses);
   terms.tokensPerSecond = Math.max(terms.tokensPerSecond, ...rows.map((row) => row.tokens_per_second));
   // An advisor without a name is priced as the dearest model.
-  if (typeof tool.model === 'string') worstCase.known &&= rowOf(models, tool.model) !== undefined;
-  worstCase.models.push(namesOf(models, tool.model));
+  if (typeof tool.model === 'string') maximumCost.known &&= rowOf(models, tool.model) !== undefined;
+  maximumCost.models.push(namesOf(models, tool.model));
 }
 
 /** @returns whether the API may summarize the prompt first. That is billed beside the answer, and `max_tokens` does not limit it. */
-function compacts(body: Json, tokens: number, steps: number): boolean {
+function mayCompact(body: Json, tokens: number, steps: number): boolean {
   if (body.compaction) return true;
   const edits = isObject(body.context_management) ? body.context_management.edits : undefined;
   if (!Array.isArray(edits)) return false;
   return edits.some((edit) => {
     if (!isObject(edit) || stringOrUndefined(edit.type)?.startsWith('clear_')) return false;
-    const trigger = isObject(edit.trigger) ? wholeNumber(edit.trigger.value) : COMPACTION_TRIGGER;
+    const trigger = isObject(edit.trigger) ? toWholeNumber(edit.trigger.value) : COMPACTION_TRIGGER;
     return steps > 1 || tokens >= (trigger ?? 0);
   });
 }
 
 /** @returns the terms of second models, with one more that may begin so often */
-function withSecond(
+function addSecondModel(
   before: SecondModel | undefined,
-  { input, output, cached }: ReturnType<typeof highestPrice>,
+  { input, output, cached }: ReturnType<typeof findHighestPrice>,
   times: number,
 ): SecondModel {
   return {
@@ -346,5 +359,5 @@ function isFast(speed: unknown): boolean {
 }
 
 function thinkingBudget(thinking: unknown): number {
-  return (isObject(thinking) && thinking.type === 'enabled' && wholeNumber(thinking.budget_tokens)) || 0;
+  return (isObject(thinking) && thinking.type === 'enabled' && toWholeNumber(thinking.budget_tokens)) || 0;
 }

@@ -1,29 +1,29 @@
 /** Finds, in one walk over a request's body, everything that makes its input cost more or less than its bytes. */
 
 import { isObject, type Json, memberOf, stringOrUndefined } from '../../kit/json/object.ts';
-import { furtherModels, usesOfModels } from './further-models.ts';
+import { expandModelUses, findReferencedModels } from './referenced-models.ts';
 
-const PER_MESSAGE = 16;
+const TOKENS_PER_MESSAGE = 16;
 /** Tokens that are added for all custom tools together, for an output format, and for a list of MCP tools. */
-const PER_SCHEMA = 1_024;
+const TOKENS_PER_SCHEMA = 1_024;
 /** Tokens of a tool that the API defines: its schema is not in the body. A toolset has many such schemas. */
-const PER_NATIVE_TOOL = 2_048;
-const PER_TOOLSET = 8_192;
+const TOKENS_PER_NATIVE_TOOL = 2_048;
+const TOKENS_PER_TOOLSET = 8_192;
 /**
  * An image costs ⌈width/28⌉ × ⌈height/28⌉ tokens after it was scaled to the model's maximum, which is 4,784 tokens for
  * the newest models and 1,568 for older ones (platform.claude.com/docs, "Vision", November 2026). The rest is room for
  * what the API puts around it.
  */
-export const PER_IMAGE = 5_000;
+export const TOKENS_PER_IMAGE = 5_000;
 /** The assumed steps of the API's own tool loop if no `max_uses` limits it, and the assumed searches in each step. */
 export const UNLIMITED_USES = 10;
 /** How deep content is read. The API accepts a nesting of at most four. */
-const DEEPEST_CONTENT = 32;
+const MAX_CONTENT_DEPTH = 32;
 /** Tokens of a fetched page's address, title and time. */
-const PER_PAGE = 1_000;
+const TOKENS_PER_PAGE = 1_000;
 
 /** Blocks that cost at most their bytes. */
-const LEAVES = new Set([
+const LEAF_BLOCKS = new Set([
   'text',
   'thinking',
   'redacted_thinking',
@@ -45,7 +45,7 @@ const LEAVES = new Set([
   'text_editor_code_execution_str_replace_result',
 ]);
 /** Blocks whose `content` is a list of blocks, one block, or text. */
-const CONTAINERS = new Set([
+const CONTAINER_BLOCKS = new Set([
   'tool_result',
   'search_result',
   'mcp_tool_result',
@@ -59,11 +59,11 @@ const CONTAINERS = new Set([
   'tool_search_tool_result',
 ]);
 /** Blocks that refer to something long at the API: a tool's definition, or a file that cannot change. */
-const REFERENCES = new Set(['tool_reference', 'tool_search_tool_search_result', 'container_upload']);
+const REFERENCE_BLOCKS = new Set(['tool_reference', 'tool_search_tool_search_result', 'container_upload']);
 /** Tools that the API itself calls and whose definition is short. */
-const SERVED_TOOLS = /^(web_search|web_fetch|code_execution|advisor|tool_search)_/;
+const SERVER_TOOLS = /^(web_search|web_fetch|code_execution|advisor|tool_search)_/;
 /** Of these, the ones whose uses `max_uses` limits. */
-const TAKES_MAX_USES = /^(web_search|web_fetch|advisor)_/;
+const MAX_USES_TOOLS = /^(web_search|web_fetch|advisor)_/;
 const CLIENT_TOOLS = /^(bash|text_editor|computer|memory)_\d/;
 const CLIENT_TOOLSETS = /^(browser|computer)_toolset_\d/;
 
@@ -88,7 +88,7 @@ export interface PromptFeatures {
   /** Why only the context window limits the input, in words for the caller. */
   because: string | undefined;
   /** The tools that the API itself calls, added up. After each use it reads the whole prompt again. */
-  served: Served;
+  served: ServerToolSums;
   /** The most web searches that may be billed. */
   searches: number;
   /** Tools that ask for another model, at most `MOST_ADVISORS` + 1 of them. */
@@ -96,7 +96,7 @@ export interface PromptFeatures {
 }
 
 /** Sums over the tools that the API itself calls. (A list of them could be as long as the body.) */
-interface Served {
+interface ServerToolSums {
   tools: number;
   /** The name of the first one. */
   name: string;
@@ -112,19 +112,21 @@ interface Served {
   hidden: boolean;
 }
 
-type ServedTool = Pick<Served, 'name' | 'lacksMaxUses' | 'growth' | 'result' | 'hidden'> & { uses: number | undefined };
+type ServerTool = Pick<ServerToolSums, 'name' | 'lacksMaxUses' | 'growth' | 'result' | 'hidden'> & {
+  uses: number | undefined;
+};
 
 /** A member that makes the API call tools which the body does not list. */
-const HIDDEN = {
+const HIDDEN_TOOLS_FIELD = {
   ...{ uses: undefined, lacksMaxUses: false },
   ...{ growth: Number.POSITIVE_INFINITY, result: Number.POSITIVE_INFINITY, hidden: true },
 };
-const NONE_SERVED: Served = {
+const NO_SERVER_TOOLS: ServerToolSums = {
   ...{ tools: 0, name: '', uses: 0, unlimited: false, lacksMaxUses: false },
   ...{ growth: 0, result: 0, hidden: false },
 };
 /** The most advisors that a worst case adds up. No budget pays for a request with more of them. */
-export const MOST_ADVISORS = 64;
+export const MAX_ADVISORS = 64;
 
 /** The features of an empty list of messages. */
 export const NO_FEATURES: PromptFeatures = {
@@ -137,7 +139,7 @@ export const NO_FEATURES: PromptFeatures = {
   signed: 0,
   changes: false,
   because: undefined,
-  served: NONE_SERVED,
+  served: NO_SERVER_TOOLS,
   searches: 0,
   advisors: [],
 };
@@ -150,8 +152,8 @@ export function featuresOf(messages: readonly unknown[], before: PromptFeatures 
 }
 
 /** @returns the features of so many messages whose content is a text without a breakpoint, and of what comes before them. */
-export function withPlainMessages(messages: number, before: PromptFeatures): PromptFeatures {
-  return { ...before, extra: before.extra + messages * PER_MESSAGE };
+export function addPlainMessages(messages: number, before: PromptFeatures): PromptFeatures {
+  return { ...before, extra: before.extra + messages * TOKENS_PER_MESSAGE };
 }
 
 /**
@@ -167,168 +169,168 @@ export function featuresOfBody(body: Json, before: PromptFeatures = NO_FEATURES,
 /** Returns how long a string of a body is. */
 type LengthOf = (value: string) => number;
 
-const ownLength: LengthOf = (value) => value.length;
+const stringLength: LengthOf = (value) => value.length;
 
-function readBody(body: Json, found: PromptFeatures, lengthOf?: LengthOf): void {
-  noteCache(body.cache_control, found);
-  readBlocks(body.system, found, lengthOf);
-  if (Array.isArray(body.messages)) readMessages(body.messages, found, lengthOf);
+function readBody(body: Json, features: PromptFeatures, lengthOf?: LengthOf): void {
+  extendCacheLifetime(body.cache_control, features);
+  readBlocks(body.system, features, lengthOf);
+  if (Array.isArray(body.messages)) readMessages(body.messages, features, lengthOf);
   if (Array.isArray(body.tools) && body.tools.length > 0) {
-    found.extra += PER_SCHEMA;
-    for (const tool of body.tools) if (isObject(tool)) readTool(tool, found);
+    features.extra += TOKENS_PER_SCHEMA;
+    for (const tool of body.tools) if (isObject(tool)) readTool(tool, features);
   }
-  noteModels(furtherModels(body), found);
-  if (isObject(body.output_config) && body.output_config.format) found.extra += PER_SCHEMA;
-  if (body.output_format) found.extra += PER_SCHEMA;
+  addModels(findReferencedModels(body), features);
+  if (isObject(body.output_config) && body.output_config.format) features.extra += TOKENS_PER_SCHEMA;
+  if (body.output_format) features.extra += TOKENS_PER_SCHEMA;
   if (Array.isArray(body.mcp_servers) && body.mcp_servers.length > 0) {
-    serve({ ...HIDDEN, name: 'mcp_servers' }, found);
+    addServerTool({ ...HIDDEN_TOOLS_FIELD, name: 'mcp_servers' }, features);
   }
   if (isObject(body.container) && Array.isArray(body.container.skills) && body.container.skills.length > 0) {
-    serve({ ...HIDDEN, name: 'skills' }, found);
+    addServerTool({ ...HIDDEN_TOOLS_FIELD, name: 'skills' }, features);
   }
   // The API has the earlier messages of a thread that goes on. The body has only the new ones.
-  if (body.thread && !(isObject(body.thread) && body.thread.type === 'create')) byWindow('thread', found);
+  if (body.thread && !(isObject(body.thread) && body.thread.type === 'create')) boundByWindow('thread', features);
 }
 
-function readMessages(messages: readonly unknown[], found: PromptFeatures, lengthOf?: LengthOf): void {
-  found.extra += messages.length * PER_MESSAGE;
+function readMessages(messages: readonly unknown[], features: PromptFeatures, lengthOf?: LengthOf): void {
+  features.extra += messages.length * TOKENS_PER_MESSAGE;
   for (const message of messages) {
     const content = isObject(message) ? message.content : undefined;
-    if (typeof content !== 'string') readBlocks(content, found, lengthOf);
+    if (typeof content !== 'string') readBlocks(content, features, lengthOf);
   }
 }
 
 /** Reads blocks level by level. It does not recurse, because a hostile body may nest very deep. */
-function readBlocks(content: unknown, found: PromptFeatures, lengthOf: LengthOf = ownLength): void {
+function readBlocks(content: unknown, features: PromptFeatures, lengthOf: LengthOf = stringLength): void {
   if (typeof content !== 'object' || content === null) return;
   let level: unknown[] = [content];
   for (let depth = 0; level.length > 0; depth++) {
-    if (depth > DEEPEST_CONTENT) {
-      byWindow('content that is nested too deep', found);
+    if (depth > MAX_CONTENT_DEPTH) {
+      boundByWindow('content that is nested too deep', features);
       return;
     }
     const next: unknown[] = [];
     for (const node of level) {
-      if (Array.isArray(node)) for (const item of node) readNode(item, found, next, lengthOf);
-      else readNode(node, found, next, lengthOf);
+      if (Array.isArray(node)) for (const item of node) readNode(item, features, next, lengthOf);
+      else readNode(node, features, next, lengthOf);
     }
     level = next;
   }
 }
 
-function readNode(node: unknown, found: PromptFeatures, next: unknown[], lengthOf: LengthOf): void {
+function readNode(node: unknown, features: PromptFeatures, next: unknown[], lengthOf: LengthOf): void {
   if (Array.isArray(node)) {
     next.push(node);
     return;
   }
   if (!isObject(node)) return;
-  noteCache(node.cache_control, found);
+  extendCacheLifetime(node.cache_control, features);
   const type = stringOrUndefined(node.type) ?? 'unknown';
-  if (type === 'compaction') readDefinitions(node.tool_changes, found);
+  if (type === 'compaction') readDefinitions(node.tool_changes, features);
   // A signature has all that was thought, however little of it is shown.
   if (type === 'thinking' || type === 'redacted_thinking') {
-    if (typeof node.thinking === 'string') found.thought += lengthOf(node.thinking);
-    for (const text of [node.signature, node.data]) if (typeof text === 'string') found.signed += lengthOf(text);
+    if (typeof node.thinking === 'string') features.thought += lengthOf(node.thinking);
+    for (const text of [node.signature, node.data]) if (typeof text === 'string') features.signed += lengthOf(text);
   }
-  if (LEAVES.has(type) || type.endsWith('_tool_result_error')) return;
-  if (type === 'image' || type === 'document') readSource(type, node.source, found, next, lengthOf);
-  else if (CONTAINERS.has(type)) {
+  if (LEAF_BLOCKS.has(type) || type.endsWith('_tool_result_error')) return;
+  if (type === 'image' || type === 'document') readSource(type, node.source, features, next, lengthOf);
+  else if (CONTAINER_BLOCKS.has(type)) {
     if (typeof node.content === 'object' && node.content !== null) next.push(node.content);
-  } else if (REFERENCES.has(type)) byCount(found);
-  else if (type === 'mcp_tool_listing') found.extra += PER_SCHEMA;
-  else if (type === 'tool_addition') readAddition(node, found);
-  else byWindow(`a block of the type ${type.slice(0, 64)}`, found);
+  } else if (REFERENCE_BLOCKS.has(type)) boundByCount(features);
+  else if (type === 'mcp_tool_listing') features.extra += TOKENS_PER_SCHEMA;
+  else if (type === 'tool_addition') readAddition(node, features);
+  else boundByWindow(`a block of the type ${type.slice(0, 64)}`, features);
 }
 
 function readSource(
   type: 'image' | 'document',
   source: unknown,
-  found: PromptFeatures,
+  features: PromptFeatures,
   next: unknown[],
   lengthOf: LengthOf,
 ): void {
   const kind = isObject(source) ? source.type : undefined;
   if (type === 'image') {
     // The API scales every image down, so its cost has a limit even if it is given by a URL.
-    if (kind === 'url') found.linkedImages += 1;
+    if (kind === 'url') features.linkedImages += 1;
     const inBody = isObject(source) && kind === 'base64' && typeof source.data === 'string' ? lengthOf(source.data) : 0;
-    found.extra += PER_IMAGE - inBody;
-    found.encoded += inBody;
-  } else if (!isObject(source) || typeof kind !== 'string') byWindow('a document without a source', found);
+    features.extra += TOKENS_PER_IMAGE - inBody;
+    features.encoded += inBody;
+  } else if (!isObject(source) || typeof kind !== 'string') boundByWindow('a document without a source', features);
   else if (kind === 'base64') {
     // A PDF is compressed, so its bytes say neither how many pages nor how much text it has.
-    byCount(found);
+    boundByCount(features);
   } else if (kind === 'text') {
     // Its bytes are in the body.
   } else if (kind === 'content') {
     if (typeof source.content === 'object' && source.content !== null) next.push(source.content);
-  } else if (kind === 'file') byCount(found);
+  } else if (kind === 'file') boundByCount(features);
   else {
     // The document may change after it was counted.
-    found.changes = true;
-    byWindow('a document by URL', found);
+    features.changes = true;
+    boundByWindow('a document by URL', features);
   }
 }
 
 /** Reads a tool that a message adds: its definition is in the block, or the block refers to one. */
-function readAddition({ tool }: Json, found: PromptFeatures): void {
+function readAddition({ tool }: Json, features: PromptFeatures): void {
   if (isObject(tool) && tool.type === 'tool_definition') {
-    found.extra += PER_SCHEMA;
-    if (isObject(tool.definition)) readTool(tool.definition, found);
+    features.extra += TOKENS_PER_SCHEMA;
+    if (isObject(tool.definition)) readTool(tool.definition, features);
     return;
   }
-  byCount(found);
-  if (isObject(tool)) readTool(tool, found);
+  boundByCount(features);
+  if (isObject(tool)) readTool(tool, features);
 }
 
 /** Reads the tools that a summary carries on by their definitions. What it refers to is in `tools`. */
-function readDefinitions(changes: unknown, found: PromptFeatures): void {
+function readDefinitions(changes: unknown, features: PromptFeatures): void {
   for (const change of Array.isArray(changes) ? changes : []) {
     const tool = memberOf(change, 'tool');
-    if (memberOf(tool, 'type') === 'tool_definition') readAddition({ tool }, found);
+    if (memberOf(tool, 'type') === 'tool_definition') readAddition({ tool }, features);
   }
 }
 
-function readTool(tool: Json, found: PromptFeatures): void {
-  noteCache(tool.cache_control, found);
+function readTool(tool: Json, features: PromptFeatures): void {
+  extendCacheLifetime(tool.cache_control, features);
   const type = typeof tool.type === 'string' ? tool.type : 'custom';
-  noteModels(usesOfModels(tool, type), found);
+  addModels(expandModelUses(tool, type), features);
   if (type === 'custom' || type === 'tool_reference') return;
-  if (CLIENT_TOOLS.test(type)) found.extra += PER_NATIVE_TOOL;
-  else if (CLIENT_TOOLSETS.test(type)) found.extra += PER_TOOLSET;
+  if (CLIENT_TOOLS.test(type)) features.extra += TOKENS_PER_NATIVE_TOOL;
+  else if (CLIENT_TOOLSETS.test(type)) features.extra += TOKENS_PER_TOOLSET;
   else {
-    found.extra += PER_NATIVE_TOOL;
-    serve(servedTool(type, tool), found);
-    const uses = wholeNumber(tool.max_uses);
-    if (type.startsWith('web_search')) found.searches += Math.min(uses ?? UNLIMITED_USES ** 2, 1_000_000);
+    features.extra += TOKENS_PER_NATIVE_TOOL;
+    addServerTool(createServerTool(type, tool), features);
+    const uses = toWholeNumber(tool.max_uses);
+    if (type.startsWith('web_search')) features.searches += Math.min(uses ?? UNLIMITED_USES ** 2, 1_000_000);
   }
 }
 
-function servedTool(type: string, tool: Json): ServedTool {
-  const uses = wholeNumber(tool.max_uses);
-  const content = wholeNumber(tool.max_content_tokens);
+function createServerTool(type: string, tool: Json): ServerTool {
+  const uses = toWholeNumber(tool.max_uses);
+  const content = toWholeNumber(tool.max_content_tokens);
   const isFetch = type.startsWith('web_fetch');
-  const result = isFetch && content !== undefined ? content + PER_PAGE : Number.POSITIVE_INFINITY;
+  const result = isFetch && content !== undefined ? content + TOKENS_PER_PAGE : Number.POSITIVE_INFINITY;
   return {
     name: type.replace(/_\d+$/, '').slice(0, 64),
     uses,
-    lacksMaxUses: uses === undefined && TAKES_MAX_USES.test(type),
+    lacksMaxUses: uses === undefined && MAX_USES_TOOLS.test(type),
     growth: uses === 0 ? 0 : (uses ?? Number.POSITIVE_INFINITY) * result,
     result,
-    hidden: !SERVED_TOOLS.test(type),
+    hidden: !SERVER_TOOLS.test(type),
   };
 }
 
 /** Adds models that a request may use beside its own. Each is given in the form of a tool that names it. */
-export function noteModels(advisors: readonly Json[], found: PromptFeatures): void {
+export function addModels(advisors: readonly Json[], features: PromptFeatures): void {
   // One more than the maximum shows that there are too many.
-  if (found.advisors.length <= MOST_ADVISORS)
-    found.advisors = [...found.advisors, ...advisors].slice(0, MOST_ADVISORS + 1);
+  if (features.advisors.length <= MAX_ADVISORS)
+    features.advisors = [...features.advisors, ...advisors].slice(0, MAX_ADVISORS + 1);
 }
 
-function serve(tool: ServedTool, found: PromptFeatures): void {
-  const { tools, name, uses, unlimited, lacksMaxUses, growth, result, hidden } = found.served;
-  found.served = {
+function addServerTool(tool: ServerTool, features: PromptFeatures): void {
+  const { tools, name, uses, unlimited, lacksMaxUses, growth, result, hidden } = features.served;
+  features.served = {
     tools: tools + 1,
     name: name || tool.name,
     uses: uses + (tool.uses ?? 0),
@@ -340,24 +342,24 @@ function serve(tool: ServedTool, found: PromptFeatures): void {
   };
 }
 
-function byWindow(because: string, found: PromptFeatures): void {
-  found.by = 'window';
-  found.because ??= because;
+function boundByWindow(because: string, features: PromptFeatures): void {
+  features.by = 'window';
+  features.because ??= because;
 }
 
-function byCount(found: PromptFeatures): void {
-  if (found.by === 'bytes') found.by = 'count';
+function boundByCount(features: PromptFeatures): void {
+  if (features.by === 'bytes') features.by = 'count';
 }
 
 /** Keeps the longest cache lifetime that was asked for. */
-export function noteCache(control: unknown, found: PromptFeatures): void {
+export function extendCacheLifetime(control: unknown, features: PromptFeatures): void {
   if (control === undefined || control === null) return;
   const ttl = isObject(control) ? control.ttl : undefined;
-  if (ttl !== undefined && ttl !== null && ttl !== '5m') found.cache = '1h';
-  else if (found.cache === 'none') found.cache = '5m';
+  if (ttl !== undefined && ttl !== null && ttl !== '5m') features.cache = '1h';
+  else if (features.cache === 'none') features.cache = '5m';
 }
 
 /** @returns a whole number that is not negative; undefined for anything else. */
-export function wholeNumber(value: unknown): number | undefined {
+export function toWholeNumber(value: unknown): number | undefined {
   return typeof value === 'number' && Number.isInteger(value) && value >= 0 ? value : undefined;
 }

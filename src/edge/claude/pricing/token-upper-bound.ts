@@ -35,7 +35,7 @@ const CLASSES = Uint8Array.from({ length: 128 }, (_, byte) => {
 });
 
 /** The weight of a character by the first of its UTF-8 bytes. The other bytes weigh nothing. */
-const LEADS = Uint8Array.from({ length: 256 }, (_, byte) => {
+const LEAD_BYTE_WEIGHTS = Uint8Array.from({ length: 256 }, (_, byte) => {
   if (byte < 0xc0) return 0;
   // Common scripts with two bytes a character have fewer tokens than bytes.
   if (byte < 0xe0) return isCommonLead(byte) ? 30 : 46;
@@ -50,7 +50,7 @@ function isCommonLead(byte: number): boolean {
 }
 
 /** Weights by the second byte, for scripts that have fewer tokens than others with the same first byte. */
-const SECONDS: Readonly<Record<number, (second: number) => number>> = {
+const SECOND_BYTE_WEIGHTS: Readonly<Record<number, (second: number) => number>> = {
   // Devanagari and Thai.
   224: (second) => (second === 0xa4 || second === 0xa5 || second === 0xb8 || second === 0xb9 ? 40 : 60),
   // Kana and punctuation.
@@ -73,19 +73,19 @@ export function tokenUpperBound(bytes: Uint8Array, start = 0, end = bytes.length
     const next = at + 1 < end ? bytes[at + 1] : undefined;
     if (byte >= 128) {
       // A letter with an accent does not end a word.
-      const bySecond = SECONDS[byte];
-      weight += bySecond ? bySecond(next ?? 0) : (LEADS[byte] ?? 0);
+      const bySecond = SECOND_BYTE_WEIGHTS[byte];
+      weight += bySecond ? bySecond(next ?? 0) : (LEAD_BYTE_WEIGHTS[byte] ?? 0);
     } else {
       const kind = CLASSES[byte] ?? SIGN;
       if (kind === LOWER || kind === UPPER) {
-        weight += letterWeight(kind, letters);
+        weight += weighLetters(kind, letters);
         letters += 1;
       } else {
         letters = 0;
         if (kind === SIGN) weight += byte === before ? REPEATED_SIGN : TOKEN;
         else if (byte !== SPACE) weight += TOKEN;
         else if (before === SPACE) weight += NEXT_SPACE;
-        else weight += joins(next) ? 0 : TOKEN;
+        else weight += isJoinedToSpace(next) ? 0 : TOKEN;
       }
     }
     before = byte;
@@ -94,18 +94,18 @@ export function tokenUpperBound(bytes: Uint8Array, start = 0, end = bytes.length
 }
 
 /** @returns the same for a string. */
-export function mostTokensOf(text: string): number {
+export function tokenUpperBoundOfText(text: string): number {
   return tokenUpperBound(encoder.encode(text));
 }
 
-function letterWeight(kind: number, letters: number): number {
+function weighLetters(kind: number, letters: number): number {
   if (letters === 0) return TOKEN;
   if (letters >= LONG_WORD) return LETTER_IN_LONG_WORD;
   return kind === LOWER ? LETTER_IN_WORD : CAPITAL_IN_WORD;
 }
 
 /** @returns whether a single space before this byte is part of the same token. */
-function joins(next: number | undefined): boolean {
+function isJoinedToSpace(next: number | undefined): boolean {
   if (next === undefined) return false;
   if (next >= 128) return next < 0xe0 && isCommonLead(next);
   const kind = CLASSES[next];

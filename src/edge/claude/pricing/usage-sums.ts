@@ -24,7 +24,7 @@ const WITHIN_COLUMNS = FIRST_EVENT_BOUNDS_MS.map((bound) => `within_${bound}` as
  * The columns that tell how requests went: how many failed, and how fast the streams were. Only streams have a time to the
  * first event (`first_ms`), and only a stream that came to its end tells how long its tokens took after that event.
  */
-export const COURSE_COLUMNS = [
+export const OUTCOME_COLUMNS = [
   'failed',
   'timed',
   'first_ms',
@@ -34,45 +34,45 @@ export const COURSE_COLUMNS = [
 ] as const;
 
 /** The columns of a sum: how many requests, what they have used together, and how they went. */
-export const SUM_COLUMNS = ['requests', ...USED_COLUMNS, ...COURSE_COLUMNS] as const;
+export const SUM_COLUMNS = ['requests', ...USED_COLUMNS, ...OUTCOME_COLUMNS] as const;
 
-export type Used = Record<(typeof USED_COLUMNS)[number], number>;
+export type UsedCounts = Record<(typeof USED_COLUMNS)[number], number>;
 
 /** What several requests have used together. */
 export type UsageSums = Record<(typeof SUM_COLUMNS)[number], number>;
 
 /** What is summed up of a row, beside that it is one. */
-export const SUMMED_COLUMNS = [...USED_COLUMNS, ...COURSE_COLUMNS] as const;
+export const SUMMED_COLUMNS = [...USED_COLUMNS, ...OUTCOME_COLUMNS] as const;
 /** The columns of a sum over rows of requests or of sums, in SQL. */
-export const USED_IN_ALL = inAll(SUMMED_COLUMNS);
+export const USED_TOTALS_SQL = totalsSqlOf(SUMMED_COLUMNS);
 /** The columns of a sum over rows of sums, in SQL. */
-export const SUMMED_UP = `sum(requests) as requests, ${USED_IN_ALL}`;
+export const SUMS_TOTALS_SQL = `sum(requests) as requests, ${USED_TOTALS_SQL}`;
 /** The same without how the requests went: what a backup has. */
-export const SPENT_UP = `sum(requests) as requests, ${inAll(USED_COLUMNS)}`;
+export const SPENT_TOTALS_SQL = `sum(requests) as requests, ${totalsSqlOf(USED_COLUMNS)}`;
 /** The part of an upsert, in SQL, that adds a row of sums to the existing one. */
-export const ADD_SUMS = SUM_COLUMNS.map((column) => `${column} = ${column} + excluded.${column}`).join(', ');
+export const ADD_SUMS_SQL = SUM_COLUMNS.map((column) => `${column} = ${column} + excluded.${column}`).join(', ');
 
 /** Where a request may have several values: the value of the sum of all requests with any. */
 export const ANY_VALUE = '';
 
 /** The most values in a report. The dearest ones are listed. */
-export const MOST_LISTED_VALUES = 1_000;
+export const MAX_LISTED_VALUES = 1_000;
 
-function inAll(columns: readonly string[]): string {
+function totalsSqlOf(columns: readonly string[]): string {
   return columns.map((column) => `sum(${column}) as ${column}`).join(', ');
 }
 
-const NO_USE = Object.fromEntries(SUM_COLUMNS.map((column) => [column, 0])) as UsageSums;
+const ZERO_USAGE = Object.fromEntries(SUM_COLUMNS.map((column) => [column, 0])) as UsageSums;
 
 /** @returns the total of several sums; zeros if there are none. */
 export function addSums(sums: Iterable<UsageSums>): UsageSums {
-  const all = { ...NO_USE };
+  const all = { ...ZERO_USAGE };
   for (const one of sums) for (const column of SUM_COLUMNS) all[column] += one[column];
   return all;
 }
 
 /** @returns a sum minus others that it contains. */
-export function withoutSums(all: UsageSums, contained: Iterable<UsageSums>): UsageSums {
+export function subtractSums(all: UsageSums, contained: Iterable<UsageSums>): UsageSums {
   const rest = { ...all };
   for (const one of contained) for (const column of SUM_COLUMNS) rest[column] -= one[column];
   return rest;
@@ -89,7 +89,7 @@ export function unpackSums(numbers: readonly number[]): UsageSums {
 }
 
 /** @returns a sum in the form of answers. */
-export function usageTotal(sums: UsageSums) {
+export function toUsageTotal(sums: UsageSums) {
   const { requests, cost, failed, timed: timed_requests, first_ms: ttft_ms, streamed_tokens, streamed_ms } = sums;
   const ttft_within_ms = Object.fromEntries(FIRST_EVENT_BOUNDS_MS.map((bound) => [bound, sums[`within_${bound}`]]));
   const speed = { timed_requests, ttft_ms, ttft_within_ms, streamed_tokens, streamed_ms };
@@ -97,7 +97,7 @@ export function usageTotal(sums: UsageSums) {
 }
 
 /** @returns tokens by kind in the form of answers; all 0 if nothing was used. */
-export function reportTokens(used: Readonly<Omit<Used, 'cost' | 'saved'>> = NO_USE) {
+export function reportTokens(used: Readonly<Omit<UsedCounts, 'cost' | 'saved'>> = ZERO_USAGE) {
   return {
     input_tokens: used.input_tokens,
     output_tokens: used.output_tokens,
@@ -116,16 +116,20 @@ export function reportTokens(used: Readonly<Omit<Used, 'cost' | 'saved'>> = NO_U
  * @param all the sum of all requests
  * @param hasSeveral whether a request may have several values
  */
-export function usageByValue(groups: readonly (UsageSums & { value: string })[], all: UsageSums, hasSeveral: boolean) {
+export function groupUsageByValue(
+  groups: readonly (UsageSums & { value: string })[],
+  all: UsageSums,
+  hasSeveral: boolean,
+) {
   // A request counts once in each of its values, but only once in the sum of all requests with any.
   const counted = hasSeveral ? groups.filter(({ value }) => value === ANY_VALUE) : groups;
   const named = groups.filter(({ value }) => !hasSeveral || value !== ANY_VALUE);
-  const data: ({ key: string | null } & ReturnType<typeof usageTotal>)[] = named
-    .slice(0, MOST_LISTED_VALUES)
-    .map((group) => ({ key: group.value, ...usageTotal(group) }));
-  const without = withoutSums(all, counted);
+  const data: ({ key: string | null } & ReturnType<typeof toUsageTotal>)[] = named
+    .slice(0, MAX_LISTED_VALUES)
+    .map((group) => ({ key: group.value, ...toUsageTotal(group) }));
+  const without = subtractSums(all, counted);
   // A failed attempt counts to its upstream, though another one has answered the request.
   without.failed = Math.max(0, without.failed);
-  if (without.requests > 0) data.push({ key: null, ...usageTotal(without) });
+  if (without.requests > 0) data.push({ key: null, ...toUsageTotal(without) });
   return data.sort((left, right) => right.cost_usd - left.cost_usd);
 }

@@ -1,36 +1,36 @@
 /** Reads the entries of the setting UPSTREAMS, and opens the upstreams that they describe. */
 
 import type { Settings } from '../../config/settings.ts';
-import { getOrMake } from '../../kit/cache/get-or-make.ts';
-import { misconfigured } from '../../kit/http/errors.ts';
-import { keepSecrets } from '../../kit/http/secrets.ts';
+import { getOrCreate } from '../../kit/cache/get-or-create.ts';
+import { misconfiguredError } from '../../kit/http/errors.ts';
+import { registerSecrets } from '../../kit/http/secrets.ts';
 import * as z from '../../kit/http/zod.ts';
-import { asText, isObject } from '../../kit/json/object.ts';
+import { isObject, toText } from '../../kit/json/object.ts';
 import { parseOrUndefined } from '../../kit/json/parse.ts';
-import { type ModelTable, undated } from '../models/models.ts';
+import { type ModelTable, stripDate } from '../models/models.ts';
 import { priceTable } from '../models/price-settings.ts';
-import { oneOf } from './fields.ts';
+import { allProviders } from './all-providers.ts';
+import { nameInTableSchema } from './fields.ts';
+import { isMissingModelError } from './missing-model.ts';
 import {
   type Adaptation,
   type AdaptedCall,
-  type Authorizing,
+  type AuthorizationContext,
   type BodyChanges,
   type CallHeaders,
   type CanonicalCall,
   type Endpoint,
-  KeyFault,
-} from './kind.ts';
-import { kinds } from './kinds.ts';
-import { saysModelIsMissing } from './missing-model.ts';
+  InvalidKeyError,
+} from './provider.ts';
 
 const modelId = z.string().check(z.minLength(1), z.maxLength(256));
 
 /** The fields of every entry, whatever its kind is. */
-const common = {
+const commonFields = {
   name: z
     .string('must be a name such as "east"')
     .check(z.maxLength(40), z.regex(/^[a-z](?:[a-z0-9-]*[a-z0-9])?$/, 'must be a name such as "east-2"')),
-  kind: oneOf(kinds),
+  kind: nameInTableSchema(allProviders),
   models: z.optional(
     z
       .union([
@@ -54,14 +54,14 @@ const common = {
 };
 
 /** A parsed entry of UPSTREAMS, with the fields that every entry has. Its other fields belong to its kind. */
-export type UpstreamEntry = z.output<z.ZodMiniObject<typeof common>>;
+export type UpstreamEntry = z.output<z.ZodMiniObject<typeof commonFields>>;
 
 /** An upstream of UPSTREAMS, ready to be called. */
 export interface OpenUpstream {
   readonly entry: UpstreamEntry;
   readonly name: string;
   /** Whether its answers are the simulator's. */
-  readonly simulated: boolean;
+  readonly isSimulated: boolean;
   /** Whether it is the Claude API itself, or the simulator in its place. */
   readonly isClaudeApi: boolean;
   /** @returns the id by which a model is called here; undefined if this upstream does not serve it. */
@@ -76,7 +76,7 @@ export interface OpenUpstream {
   /** @returns whether the body of a 404 says that this upstream does not have the model after all. */
   missesModel(text: string, model: string): boolean;
   /** Puts a call into the form of this upstream, with its credential. */
-  prepare(call: CanonicalCall, by: Authorizing): Promise<AdaptedCall>;
+  prepare(call: CanonicalCall, authorizing: AuthorizationContext): Promise<AdaptedCall>;
   /** Forgets a credential that was requested: it was refused. */
   forgetCredential(): void;
 }
@@ -91,30 +91,35 @@ export function keyNameOf(name: string): string {
  *
  * @throws ApiError 500 that names each malformed entry, and what is wrong with it
  */
-export function readUpstreams(settings: Settings): UpstreamEntry[] {
+export function parseUpstreams(settings: Settings): UpstreamEntry[] {
   const faults: string[] = [];
   const entries: UpstreamEntry[] = [];
   const names = new Set<string>();
   for (const [index, value] of settings.UPSTREAMS.entries()) {
     const called = typeof value.name === 'string' ? JSON.stringify(value.name.slice(0, 40)) : `number ${index + 1}`;
-    const kind = typeof value.kind === 'string' && Object.hasOwn(kinds(), value.kind) ? kinds()[value.kind] : undefined;
-    const { data, error } = z.strictObject({ ...kind?.fields, ...common }).safeParse(value);
+    const kind =
+      typeof value.kind === 'string' && Object.hasOwn(allProviders(), value.kind)
+        ? allProviders()[value.kind]
+        : undefined;
+    const { data, error } = z.strictObject({ ...kind?.fields, ...commonFields }).safeParse(value);
     const fault = data && kind?.fault?.(data);
-    const sentences = (error?.issues ?? []).map(({ path, message }) => `${path.join('.') || 'it'} ${lowered(message)}`);
+    const sentences = (error?.issues ?? []).map(
+      ({ path, message }) => `${path.join('.') || 'it'} ${withLowerCaseStart(message)}`,
+    );
     if (fault !== undefined) sentences.push(`it ${fault}`);
-    if (kind?.simulated && !/^simulator(?:-|$)/.test(asText(value.name))) {
+    if (kind?.simulated && !/^simulator(?:-|$)/.test(toText(value.name))) {
       // The name is in every answer, so it must say that the simulator has answered.
       sentences.push('name must be "simulator", or begin with "simulator-", as its answers are not Claude\'s');
     }
-    if (names.has(asText(value.name))) sentences.push('name is the one of another entry');
-    names.add(asText(value.name));
+    if (names.has(toText(value.name))) sentences.push('name is the one of another entry');
+    names.add(toText(value.name));
     if (sentences.length > 0) faults.push(`the entry ${called}: ${sentences.join('; ')}`);
     else entries.push(data as UpstreamEntry);
   }
-  if (faults.length > 0) throw misconfigured(`This deployment has a malformed UPSTREAMS: ${faults.join('; ')}.`);
-  const simulated = entries.filter(({ kind }) => kinds()[kind]?.simulated);
+  if (faults.length > 0) throw misconfiguredError(`This deployment has a malformed UPSTREAMS: ${faults.join('; ')}.`);
+  const simulated = entries.filter(({ kind }) => allProviders()[kind]?.simulated);
   if (simulated.length > 0 && !settings.development) {
-    throw misconfigured(
+    throw misconfiguredError(
       `The simulator is for development only. Remove from UPSTREAMS: ${simulated.map(({ name }) => name).join(', ')}.`,
     );
   }
@@ -122,11 +127,11 @@ export function readUpstreams(settings: Settings): UpstreamEntry[] {
 }
 
 /** @returns the names of the secrets that the entries need. */
-export function keyNames(entries: readonly UpstreamEntry[]): string[] {
-  return entries.filter(({ kind }) => !kinds()[kind]?.keyless).map(({ name }) => keyNameOf(name));
+export function keyNamesOf(entries: readonly UpstreamEntry[]): string[] {
+  return entries.filter(({ kind }) => !allProviders()[kind]?.keyless).map(({ name }) => keyNameOf(name));
 }
 
-const opened = new WeakMap<Settings, readonly OpenUpstream[]>();
+const openedBySettings = new WeakMap<Settings, readonly OpenUpstream[]>();
 
 /**
  * Opens the upstreams of UPSTREAMS in their order. Done once for the settings of an isolate.
@@ -135,67 +140,70 @@ const opened = new WeakMap<Settings, readonly OpenUpstream[]>();
  * @throws ApiError 500 that names a malformed entry, or one whose secret is missing or malformed
  */
 export function openUpstreams(settings: Settings): readonly OpenUpstream[] {
-  return getOrMake(opened, settings, () => readUpstreams(settings).map((entry) => openUpstream(entry, settings)));
+  return getOrCreate(openedBySettings, settings, () =>
+    parseUpstreams(settings).map((entry) => openUpstream(entry, settings)),
+  );
 }
 
 function openUpstream(entry: UpstreamEntry, settings: Settings): OpenUpstream {
-  const kind = kinds()[entry.kind];
+  const kind = allProviders()[entry.kind];
   if (!kind) throw new TypeError(`There is no kind ${entry.kind}.`);
   const keyName = keyNameOf(entry.name);
   const secret = settings.upstreamKeys[keyName]?.trim();
   if (secret === undefined && !kind.keyless) {
-    throw misconfigured(
+    throw misconfiguredError(
       `The upstream "${entry.name}" has no ${keyName}. The operator sets it with: npx wrangler secret put ${keyName}`,
     );
   }
-  if (secret !== undefined) keepSecrets(keyName, [secret, ...secretsIn(secret)]);
+  if (secret !== undefined) registerSecrets(keyName, [secret, ...maskedPartsOf(secret)]);
   let endpoint: Endpoint;
   try {
     endpoint = kind.open(entry as Record<string, unknown>, secret ?? '');
   } catch (thrown) {
-    if (thrown instanceof KeyFault)
-      throw misconfigured(`${keyName} of the upstream "${entry.name}" ${thrown.message}.`);
+    if (thrown instanceof InvalidKeyError)
+      throw misconfiguredError(`${keyName} of the upstream "${entry.name}" ${thrown.message}.`);
     throw thrown;
   }
   const ids = new ModelIds(entry.models, settings.models, (model, id) => endpoint.idOf?.(model, id) ?? model);
   return {
     entry,
     name: entry.name,
-    simulated: kind.simulated ?? false,
+    isSimulated: kind.simulated ?? false,
     isClaudeApi: kind.simulated || endpoint.isClaudeApi === true,
     idOf: (model) => ids.idOf(model),
     modelOf: (idThere) => ids.modelOf(idThere),
     lacks: (call) => endpoint.lacks?.(call),
     missesModel: (text, model) => {
       const idThere = ids.idOf(model) ?? model;
-      return endpoint.missesModel?.(text, idThere) ?? saysModelIsMissing(text, idThere);
+      return endpoint.missesModel?.(text, idThere) ?? isMissingModelError(text, idThere);
     },
     forgetCredential: () => endpoint.forgetCredential?.(),
-    prepare: (call, by) => adaptedCall(endpoint, call, call.model === undefined ? undefined : ids.idOf(call.model), by),
+    prepare: (call, authorizing) =>
+      adaptCall(endpoint, call, call.model === undefined ? undefined : ids.idOf(call.model), authorizing),
   };
 }
 
 const NO_CHANGES: BodyChanges = {};
 
 /** @returns the parts of a secret that must be masked: those that go up by themselves, or must not go up at all. */
-function secretsIn(secret: string): string[] {
+function maskedPartsOf(secret: string): string[] {
   const account = parseOrUndefined(secret);
   if (!isObject(account)) return secret.split(':');
   return [account.private_key, account.private_key_id].filter((part) => typeof part === 'string');
 }
 
-async function adaptedCall(
+async function adaptCall(
   endpoint: Endpoint,
   call: CanonicalCall,
   idThere: string | undefined,
-  by: Authorizing,
+  authorizing: AuthorizationContext,
 ): Promise<AdaptedCall> {
   const { headers, changes }: Adaptation = endpoint.adapt?.(call) ?? { headers: call.headers, changes: NO_CHANGES };
   const isRenamed = idThere !== undefined && idThere !== call.model;
   const { method } = call;
   const url = endpoint.address(call, idThere);
   const body = call.body?.(isRenamed ? { model: JSON.stringify(idThere), ...changes } : changes);
-  const authorized = endpoint.authorize({ method, url, headers, body }, by);
+  const authorized = endpoint.authorize({ method, url, headers, body }, authorizing);
   // Most kinds know it at once, and waiting for it would cost time in every request.
   const credential: CallHeaders = authorized instanceof Promise ? await authorized : authorized;
   return { method, url, headers: { ...headers, ...credential }, body };
@@ -234,10 +242,10 @@ class ModelIds {
    * @returns the key of a model, which is the same for all of its names: an upstream serves a model by all names, or by none.
    */
   #key(name: string): string {
-    return this.#table.find(name)?.id ?? undated(name);
+    return this.#table.find(name)?.id ?? stripDate(name);
   }
 }
 
-function lowered(message: string): string {
+function withLowerCaseStart(message: string): string {
   return message.charAt(0).toLowerCase() + message.slice(1);
 }

@@ -1,13 +1,13 @@
 /** Fields of entries that several kinds have. */
 
-import { httpUrl } from '../../config/setting-forms.ts';
+import { httpUrl } from '../../config/setting-schemas.ts';
 import { isLoopback } from '../../kit/http/headers/hosts.ts';
 import * as z from '../../kit/http/zod.ts';
 
 /**
  * Makes the schema of a part of a host's name or of a path. Such a part can neither end the host nor begin another segment.
  */
-export function segment(example: string): z.ZodMiniString {
+export function segmentSchema(example: string): z.ZodMiniString {
   return z.string(`must be a text such as "${example}"`).check(
     z.maxLength(100),
     z.regex(/^[A-Za-z0-9](?:[A-Za-z0-9_.:-]*[A-Za-z0-9])?$/, `must be a name such as "${example}"`),
@@ -17,7 +17,7 @@ export function segment(example: string): z.ZodMiniString {
 }
 
 /** Makes the schema of a single label of a host's name, such as a region. */
-export function hostLabel(example: string): z.ZodMiniString {
+export function hostLabelSchema(example: string): z.ZodMiniString {
   return z
     .string(`must be a text such as "${example}"`)
     .check(
@@ -39,12 +39,12 @@ export const baseUrl = z.optional(
 );
 
 /** @returns a base URL without the version. (Some clients include the version in it, some do not.) */
-export function withoutVersion(url: string): string {
+export function stripVersion(url: string): string {
   return url.replace(/\/v1$/, '');
 }
 
 /** Makes the schema of a name that a table of the plugins in use has. */
-export function oneOf(table: () => Readonly<Record<string, unknown>>) {
+export function nameInTableSchema(table: () => Readonly<Record<string, unknown>>) {
   return z.custom<string>((name) => typeof name === 'string' && Object.hasOwn(table(), name), {
     error: () => `must be one of ${Object.keys(table()).join(', ')}`,
   });

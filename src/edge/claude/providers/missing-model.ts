@@ -4,7 +4,7 @@ import { isObject } from '../../kit/json/object.ts';
 import { parseOrUndefined } from '../../kit/json/parse.ts';
 
 /** @returns the `error` in a JSON body (Google sends it in a list of one); an empty object if there is none. */
-export function errorInText(text: string): Record<string, unknown> {
+export function parseErrorText(text: string): Record<string, unknown> {
   const body = parseOrUndefined(text);
   const [first] = Array.isArray(body) ? body : [body];
   return isObject(first) && isObject(first.error) ? first.error : {};
@@ -15,14 +15,14 @@ export function errorInText(text: string): Record<string, unknown> {
  * @param idThere the id by which the model was called
  * @returns whether it is the Claude API's error about that model. A missing file or container has the same error type
  */
-export function saysModelIsMissing(text: string, idThere: string): boolean {
-  const { type, message } = errorInText(text);
-  return type === 'not_found_error' && typeof message === 'string' && namesIn(message).includes(idThere);
+export function isMissingModelError(text: string, idThere: string): boolean {
+  const { type, message } = parseErrorText(text);
+  return type === 'not_found_error' && typeof message === 'string' && nameCandidatesOf(message).includes(idThere);
 }
 
 /**
  * @returns the words of a message that may be names. A whole name must match: another one may only begin like the model's.
  */
-function namesIn(message: string): string[] {
+function nameCandidatesOf(message: string): string[] {
   return message.split(/[^\w.@:/-]+/).map((word) => word.replace(/[.:]+$/, ''));
 }

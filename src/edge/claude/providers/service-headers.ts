@@ -1,9 +1,9 @@
 /** Headers that have a meaning for one service or gateway, and must not go to any other. */
 
-import type { CallHeaders } from './kind.ts';
+import type { CallHeaders } from './provider.ts';
 
 /** With these a caller could choose a provider, a key or a rule of a gateway, or change what a service signs and bills. */
-export const CHOOSING_PREFIXES = [
+export const CONTROL_HEADER_PREFIXES = [
   'x-portkey-',
   'helicone-',
   'x-litellm-',
@@ -14,31 +14,32 @@ export const CHOOSING_PREFIXES = [
   'x-envoy-',
 ] as const;
 
-const CREDENTIALS: ReadonlySet<string> = new Set([
+const CREDENTIAL_HEADERS: ReadonlySet<string> = new Set([
   'authorization',
   'x-api-key',
   'api-key',
   'ocp-apim-subscription-key',
 ]);
 /** Headers of a service that have no influence on credentials or bills. */
-const HARMLESS = 'x-amzn-';
+const SAFE_SERVICE_HEADERS = 'x-amzn-';
 
 /**
  * Filters headers for a service that is not a gateway. FORWARD_HEADERS may let more headers up, but those are meant for the
  * gateway of another upstream.
  */
-export function toService(headers: CallHeaders): CallHeaders {
+export function toServiceHeaders(headers: CallHeaders): CallHeaders {
   const own: Record<string, string> = {};
   for (const [name, value] of Object.entries(headers)) {
-    if (CREDENTIALS.has(name)) continue;
-    if (!name.startsWith(HARMLESS) && CHOOSING_PREFIXES.some((prefix) => name.startsWith(prefix))) continue;
+    if (CREDENTIAL_HEADERS.has(name)) continue;
+    if (!name.startsWith(SAFE_SERVICE_HEADERS) && CONTROL_HEADER_PREFIXES.some((prefix) => name.startsWith(prefix)))
+      continue;
     own[name] = value;
   }
   return own;
 }
 
 /** @returns the path of a call. Of a message's query only `beta` is signed with the operator's key, and nothing else of a caller */
-export function signedPath(path: string): string {
+export function toSignedPath(path: string): string {
   const [route = '', query = ''] = path.split('?', 2);
   if (!route.startsWith('/v1/messages') || route.startsWith('/v1/messages/batches')) return path;
   const parts = query.split('&').filter((part) => /^beta(?:=|$)/.test(part));

@@ -1,10 +1,10 @@
-import { anthropicKind } from './anthropic.ts';
-import { defineKind } from './kind.ts';
+import { anthropicProvider } from './anthropic.ts';
+import { defineProvider } from './provider.ts';
 
 /** The built-in simulator. It answers without a key, in development only. */
-export const simulatorKind = defineKind({
+export const simulatorProvider = defineProvider({
   fields: {},
   keyless: true,
   simulated: true,
-  open: () => anthropicKind.open({ base_url: 'https://simulator.invalid' }, 'simulator'),
+  open: () => anthropicProvider.open({ base_url: 'https://simulator.invalid' }, 'simulator'),
 });

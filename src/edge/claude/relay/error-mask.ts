@@ -3,69 +3,69 @@
  * they may be results of a server that was sent a secret.
  */
 
-import { joinedPieces } from '../../kit/http/body-pieces.ts';
+import { joinPieces } from '../../kit/http/body-pieces.ts';
 import { encoder, exactDecoder, NO_BYTES } from '../../kit/http/bytes.ts';
-import { masked, withoutBegunSecret } from '../../kit/http/secrets.ts';
+import { maskSecrets, trimPartialSecret } from '../../kit/http/secrets.ts';
 import { LINE_FEED } from '../../kit/json/characters.ts';
 import { CARRIAGE_RETURN } from '../../kit/sse/lines.ts';
 
 /** An error is passed on no further than this. */
-const MOST_EVENT_BYTES = 262_144;
+const MAX_MASKED_EVENT_BYTES = 262_144;
 const WHOLE_EVENT = /.*?(?:\r\n|\r(?!\n)|\n){2}|.+/gs;
 /** What a model says is not masked, because a short key may be a word. */
-const SAYS = /^event: ?content_block_/;
-const SAYS_BY_DELTAS = /^event: ?content_block_(?!start)/;
-const IS_NO_ERROR = /^event: ?(?!error[\r\n])[^\r\n]+[\r\n]/;
+const MODEL_OUTPUT_EVENT = /^event: ?content_block_/;
+const MODEL_OUTPUT_DELTA = /^event: ?content_block_(?!start)/;
+const NOT_AN_ERROR = /^event: ?(?!error[\r\n])[^\r\n]+[\r\n]/;
 
 /** Passes on a stream that is split anywhere. Each event goes when it is complete, since no client uses it before. */
 export class ErrorMask {
   /** A copy of the unfinished event. */
-  #rest: Uint8Array<ArrayBuffer> = NO_BYTES;
+  #pending: Uint8Array<ArrayBuffer> = NO_BYTES;
   /** Whether the beginning of the unfinished event has been passed on, because it is long and no error. */
-  #isLong = false;
-  #isOver = false;
-  readonly #says: RegExp;
+  #isTooLong = false;
+  #isFinished = false;
+  readonly #modelOutput: RegExp;
 
   /** @param masksBlocks whether blocks are masked, too, as they begin */
   constructor(masksBlocks = false) {
-    this.#says = masksBlocks ? SAYS_BY_DELTAS : SAYS;
+    this.#modelOutput = masksBlocks ? MODEL_OUTPUT_DELTA : MODEL_OUTPUT_EVENT;
   }
 
   /** @returns the bytes that can go down now. They may share the buffer of the piece */
-  pass(piece: Uint8Array): Uint8Array {
-    if (this.#isOver) return NO_BYTES;
-    const before = this.#rest.length;
-    const bytes = before > 0 ? joinedPieces([this.#rest, piece]) : piece;
+  push(piece: Uint8Array): Uint8Array {
+    if (this.#isFinished) return NO_BYTES;
+    const before = this.#pending.length;
+    const bytes = before > 0 ? joinPieces([this.#pending, piece]) : piece;
     // The end of an event has at most four bytes, some of which may have come before.
     const end = lastEventEnd(bytes, Math.max(0, before - 3));
-    if (end > 0) this.#isLong = false;
+    if (end > 0) this.#isTooLong = false;
     const rest = bytes.subarray(end);
-    const isKept = !this.#isLong && rest.length <= MOST_EVENT_BYTES;
-    this.#rest = isKept ? rest.slice() : NO_BYTES;
-    if (isKept) return maskedErrors(bytes.subarray(0, end), this.#says);
-    this.#isLong ||= IS_NO_ERROR.test(exactDecoder.decode(rest));
-    if (this.#isLong) return bytes;
-    this.#isOver = true;
-    return encoder.encode(`${maskedEnd(exactDecoder.decode(bytes))}\n\n`);
+    const isKept = !this.#isTooLong && rest.length <= MAX_MASKED_EVENT_BYTES;
+    this.#pending = isKept ? rest.slice() : NO_BYTES;
+    if (isKept) return maskErrors(bytes.subarray(0, end), this.#modelOutput);
+    this.#isTooLong ||= NOT_AN_ERROR.test(exactDecoder.decode(rest));
+    if (this.#isTooLong) return bytes;
+    this.#isFinished = true;
+    return encoder.encode(`${maskUnfinishedEvent(exactDecoder.decode(bytes))}\n\n`);
   }
 
   /** @returns what was kept when the stream ended */
   rest(): Uint8Array {
-    const text = exactDecoder.decode(this.#rest);
-    const end = this.#says.test(text) ? text : maskedEnd(text);
-    return end === text ? this.#rest : encoder.encode(end);
+    const text = exactDecoder.decode(this.#pending);
+    const end = this.#modelOutput.test(text) ? text : maskUnfinishedEvent(text);
+    return end === text ? this.#pending : encoder.encode(end);
   }
 }
 
 /** @returns the text of an unfinished event without secrets, and without the first part of one. */
-function maskedEnd(text: string): string {
-  return withoutBegunSecret(masked(text));
+function maskUnfinishedEvent(text: string): string {
+  return trimPartialSecret(maskSecrets(text));
 }
 
-function maskedErrors(bytes: Uint8Array, says: RegExp): Uint8Array {
+function maskErrors(bytes: Uint8Array, says: RegExp): Uint8Array {
   const text = exactDecoder.decode(bytes);
-  if (masked(text) === text) return bytes;
-  return encoder.encode(text.replace(WHOLE_EVENT, (event) => (says.test(event) ? event : masked(event))));
+  if (maskSecrets(text) === text) return bytes;
+  return encoder.encode(text.replace(WHOLE_EVENT, (event) => (says.test(event) ? event : maskSecrets(event))));
 }
 
 /** @returns where the last empty line of the bytes ends, or 0. Ends before `from` do not count. */

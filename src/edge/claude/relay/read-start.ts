@@ -1,9 +1,9 @@
-import { joinedPieces } from '../../kit/http/body-pieces.ts';
+import { joinPieces } from '../../kit/http/body-pieces.ts';
 import { decoder } from '../../kit/http/bytes.ts';
-import { keepBuffer, takeBuffer } from './tee-reader.ts';
+import { returnBuffer, takeBuffer } from './tee-reader.ts';
 
 /** How much of an error is read to judge it. */
-const MOST_ERROR_BYTES = 65_536;
+const MAX_ERROR_BYTES = 65_536;
 
 /**
  * Reads the beginning of an error, to judge it.
@@ -18,37 +18,37 @@ export async function readStart(response: Response): Promise<{ text: string; res
   const pieces: Uint8Array[] = [];
   let bytes = 0;
   try {
-    while (bytes < MOST_ERROR_BYTES) {
+    while (bytes < MAX_ERROR_BYTES) {
       const { value, done } = await reader.read(new Uint8Array(takeBuffer()));
       if (done) break;
       pieces.push(value.slice());
       bytes += value.length;
-      keepBuffer(value);
+      returnBuffer(value);
     }
   } catch {
     // The body broke off. The part that has come is judged, and told.
     const { status, statusText } = response;
     const headers = new Headers(response.headers);
     headers.delete('content-length');
-    const came = joinedPieces(pieces);
+    const came = joinPieces(pieces);
     return { text: decoder.decode(came), response: new Response(came, { status, statusText, headers }) };
   }
-  const start = joinedPieces(pieces);
-  return { text: decoder.decode(start), response: new Response(continued(start, reader), response) };
+  const start = joinPieces(pieces);
+  return { text: decoder.decode(start), response: new Response(prependBytes(start, reader), response) };
 }
 
 /** Makes one stream of bytes that were read and of what follows them. */
-export function continued(start: Uint8Array, reader: ReadableStreamBYOBReader): ReadableStream<Uint8Array> {
-  const rest = async (controller: ReadableStreamDefaultController<Uint8Array>) => {
-    const { value, done } = await reader.read(new Uint8Array(new ArrayBuffer(REST_BYTES)));
+export function prependBytes(start: Uint8Array, reader: ReadableStreamBYOBReader): ReadableStream<Uint8Array> {
+  const readRest = async (controller: ReadableStreamDefaultController<Uint8Array>) => {
+    const { value, done } = await reader.read(new Uint8Array(new ArrayBuffer(REST_PIECE_BYTES)));
     if (value && value.length > 0) controller.enqueue(value);
     if (done) controller.close();
   };
   return new ReadableStream<Uint8Array>({
     start: (controller) => controller.enqueue(start),
-    pull: rest,
+    pull: readRest,
     cancel: (reason) => reader.cancel(reason),
   });
 }
 
-const REST_BYTES = 65_536;
+const REST_PIECE_BYTES = 65_536;

@@ -3,19 +3,19 @@
  * relaying the chunk. But one late read brings everything that waits in memory.
  */
 
-import { Pacer } from '../../kit/async/in-steps.ts';
+import { Pacer } from '../../kit/async/run-in-steps.ts';
 
 /** The result of a read. At the end of a stream the runtime returns the buffer, too, though the types do not say so. */
 export type Piece = { value?: Uint8Array | undefined; done: boolean };
 
 /** The most bytes of an answer that is kept until its end, many times what a model writes. It is in memory in several forms. */
-export const LONGEST_ANSWER_BYTES = 16 * 1024 * 1024;
+export const MAX_BUFFERED_RESPONSE_BYTES = 16 * 1024 * 1024;
 export const TEE_PIECE_BYTES = 65_536;
 /** Enough for what a slow answer brings between two reads. An open answer must not hold a large buffer all the time. */
 export const SMALL_PIECE_BYTES = 4_096;
 /** Buffers to use again. A new buffer is filled with zeros, which costs more than reading a short answer into it. */
 const spareBuffers: ArrayBuffer[] = [];
-const MOST_SPARE_BUFFERS = 16;
+const MAX_SPARE_BUFFERS = 16;
 
 /** @returns a buffer of `TEE_PIECE_BYTES`. */
 export function takeBuffer(): ArrayBuffer {
@@ -23,16 +23,16 @@ export function takeBuffer(): ArrayBuffer {
 }
 
 /** Puts the buffer of a piece back, to be used again. */
-export function keepBuffer({ buffer }: Uint8Array): void {
-  if (buffer.byteLength === TEE_PIECE_BYTES && spareBuffers.length < MOST_SPARE_BUFFERS)
+export function returnBuffer({ buffer }: Uint8Array): void {
+  if (buffer.byteLength === TEE_PIECE_BYTES && spareBuffers.length < MAX_SPARE_BUFFERS)
     spareBuffers.push(buffer as ArrayBuffer);
 }
 
 /** @returns the buffer for the piece after this one: a large one only while much comes, as an open answer must not hold it */
-export function nextBuffer(piece: Uint8Array): ArrayBuffer {
+export function chooseNextBuffer(piece: Uint8Array): ArrayBuffer {
   const isMuch = piece.length >= SMALL_PIECE_BYTES;
   if (isMuch === piece.buffer.byteLength > SMALL_PIECE_BYTES) return piece.buffer as ArrayBuffer;
-  keepBuffer(piece);
+  returnBuffer(piece);
   return isMuch ? takeBuffer() : new ArrayBuffer(SMALL_PIECE_BYTES);
 }
 
@@ -40,7 +40,7 @@ export function nextBuffer(piece: Uint8Array): ArrayBuffer {
  * @returns a function that pauses, and one that ends the pause. (A timer that is not ended would wake the isolate for
  * nothing.)
  */
-function pausesOf(ms: number): { pause(): Promise<void>; wake(): void } {
+function createPause(ms: number): { pause(): Promise<void>; wake(): void } {
   let end: (() => void) | undefined;
   let timer: ReturnType<typeof setTimeout>;
   const pause = () =>
@@ -70,9 +70,9 @@ export async function readTee(
   take: (piece: Uint8Array, isAll: boolean, since: number) => boolean,
 ): Promise<void> {
   let end = 'open' as 'open' | 'whole' | 'broken';
-  const { pause, wake } = pausesOf(pauseMs);
-  void carried.then((whole) => {
-    end = whole ? 'whole' : 'broken';
+  const { pause, wake } = createPause(pauseMs);
+  void carried.then((isWhole) => {
+    end = isWhole ? 'whole' : 'broken';
     wake();
   });
   let small: ArrayBuffer = new ArrayBuffer(SMALL_PIECE_BYTES);
@@ -83,7 +83,7 @@ export async function readTee(
   let emptyAt = Date.now();
   for (;;) {
     if (end === 'open' && !hasMore) await pause();
-    else await pacer.before(TEE_PIECE_BYTES);
+    else await pacer.pace(TEE_PIECE_BYTES);
     // After a complete stream nothing more will come. What waits in memory is read at once.
     const isRest = end === 'whole';
     const isLarge: boolean = isRest || needsLarge;
@@ -98,7 +98,7 @@ export async function readTee(
     const since = readAt - lookedAt > pauseMs ? lookedAt : emptyAt;
     const isTaken = value !== undefined && length > 0 && take(value, length < size, since);
     if (length < size) emptyAt = readAt;
-    if (value && isLarge) keepBuffer(value);
+    if (value && isLarge) returnBuffer(value);
     else if (value) small = value.buffer as ArrayBuffer;
     if (isTaken || done || (isRest && length < TEE_PIECE_BYTES)) break;
     needsLarge = length >= SMALL_PIECE_BYTES;
@@ -143,7 +143,7 @@ export async function drain(reader: ReadableStreamBYOBReader): Promise<boolean> 
       if (value) buffer = value.buffer as ArrayBuffer;
       if (done || !value || value.length < SMALL_PIECE_BYTES) break;
       bytes += value.length;
-      if (bytes > LONGEST_ANSWER_BYTES) throw new RangeError('It has no end.');
+      if (bytes > MAX_BUFFERED_RESPONSE_BYTES) throw new RangeError('It has no end.');
     }
     return true;
   } catch {

@@ -3,11 +3,11 @@
  */
 
 import type { JsonBody } from '../../kit/http/body/json-body.ts';
-import { lengthOf, setPieces } from '../../kit/http/body-pieces.ts';
+import { copyPieces, lengthOf } from '../../kit/http/body-pieces.ts';
 import { encoder, exactDecoder } from '../../kit/http/bytes.ts';
 import { COMMA } from '../../kit/json/characters.ts';
-import { type Changes, edit, memberRange } from '../../kit/json/edit.ts';
-import { wellFormedJson } from '../../kit/json/lone-surrogates.ts';
+import { editJson, findMemberRange, type JsonChanges } from '../../kit/json/edit.ts';
+import { toWellFormedJson } from '../../kit/json/lone-surrogates.ts';
 import type { Json } from '../../kit/json/object.ts';
 import type { PromptFeatures } from '../pricing/prompt-features.ts';
 import type { SentHistory } from './sent-history.ts';
@@ -24,12 +24,12 @@ export class RequestBody implements JsonBody {
   /** Always null: a conversation refuses a body that repeats keys. */
   readonly readings = null;
   /** The body without the history: its other members, and the new messages. */
-  readonly own: Json;
+  readonly ownJson: Json;
   readonly #text: string;
   readonly #history: SentHistory;
   readonly #replacement: Replacement | undefined;
   #bytes: Uint8Array | undefined;
-  #parsed: Pick<JsonBody, 'text' | 'json'> | undefined;
+  #parsedBody: Pick<JsonBody, 'text' | 'json'> | undefined;
 
   /**
    * @param text a Messages body whose `messages` has only the new ones
@@ -37,15 +37,15 @@ export class RequestBody implements JsonBody {
    */
   constructor(text: string, history: SentHistory, replacement?: Replacement) {
     // The API rejects half a character, and would with every later question: a call of the model can contain one.
-    this.#text = wellFormedJson(text);
+    this.#text = toWellFormedJson(text);
     this.#history = history;
     this.#replacement = replacement;
-    this.own = JSON.parse(this.#text) as Json;
+    this.ownJson = JSON.parse(this.#text) as Json;
   }
 
   /** What was found in the messages of the history. */
   get before(): PromptFeatures {
-    return this.#history.findings;
+    return this.#history.features;
   }
 
   /** Whether there is a history before the new messages. */
@@ -59,35 +59,35 @@ export class RequestBody implements JsonBody {
   }
 
   get bytes(): Uint8Array {
-    this.#bytes ??= written(this.#text, splitHistory(this.#history.bytes, this.#replacement));
+    this.#bytes ??= insertHistory(this.#text, splitHistory(this.#history.bytes, this.#replacement));
     return this.#bytes;
   }
 
   get text(): string {
-    return this.#read().text;
+    return this.#getParsed().text;
   }
 
   get json(): Record<string, unknown> {
-    return this.#read().json;
+    return this.#getParsed().json;
   }
 
-  #read(): Pick<JsonBody, 'text' | 'json'> {
-    if (!this.#parsed) {
+  #getParsed(): Pick<JsonBody, 'text' | 'json'> {
+    if (!this.#parsedBody) {
       const text = exactDecoder.decode(this.bytes);
-      this.#parsed = { text, json: JSON.parse(text) as Record<string, unknown> };
+      this.#parsedBody = { text, json: JSON.parse(text) as Record<string, unknown> };
     }
-    return this.#parsed;
+    return this.#parsedBody;
   }
 
   /** @returns the same body with some members changed. */
-  with(changes: Changes): RequestBody {
-    return new RequestBody(edit(this.#text, changes), this.#history, this.#replacement);
+  with(changes: JsonChanges): RequestBody {
+    return new RequestBody(editJson(this.#text, changes), this.#history, this.#replacement);
   }
 }
 
 /** @returns the members of a body, with only the new ones of a conversation's messages */
-export function ownOf(body: JsonBody): Json {
-  return body instanceof RequestBody ? body.own : body.json;
+export function ownJsonOf(body: JsonBody): Json {
+  return body instanceof RequestBody ? body.ownJson : body.json;
 }
 
 function splitHistory(history: Uint8Array, replacement: Replacement | undefined): Uint8Array[] {
@@ -97,17 +97,17 @@ function splitHistory(history: Uint8Array, replacement: Replacement | undefined)
 }
 
 /** Writes the parts of a history into the list of messages of a body, before those that are there. */
-function written(text: string, history: readonly Uint8Array[]): Uint8Array {
+function insertHistory(text: string, history: readonly Uint8Array[]): Uint8Array {
   const length = lengthOf(history);
   if (length === 0) return encoder.encode(text);
-  const range = memberRange(text, 'messages');
+  const range = findMemberRange(text, 'messages');
   if (!range) throw new TypeError('A body without messages.');
   const begins = range.start + 1;
   const before = encoder.encode(text.slice(0, begins));
   const after = encoder.encode(text.slice(begins));
   const hasMore = text.slice(begins, range.end - 1).trim() !== '';
   const bytes = new Uint8Array(before.length + length + Number(hasMore) + after.length);
-  setPieces(bytes, [before, ...history]);
+  copyPieces(bytes, [before, ...history]);
   if (hasMore) bytes[before.length + length] = COMMA;
   bytes.set(after, bytes.length - after.length);
   return bytes;

@@ -4,23 +4,23 @@
  */
 
 import { releaseBytes } from '../../kit/http/body/release-bytes.ts';
-import { lengthOf, setPieces } from '../../kit/http/body-pieces.ts';
+import { copyPieces, lengthOf } from '../../kit/http/body-pieces.ts';
 import { encoder, exactDecoder } from '../../kit/http/bytes.ts';
-import { wellFormedJson } from '../../kit/json/lone-surrogates.ts';
+import { toWellFormedJson } from '../../kit/json/lone-surrogates.ts';
 import { featuresOfJoined } from '../pricing/joined-messages.ts';
 import { featuresOf, NO_FEATURES, type PromptFeatures } from '../pricing/prompt-features.ts';
 
 /** A buffer that several histories share: each one is a longer beginning of it. */
-interface Shared {
+interface SharedBuffer {
   bytes: Uint8Array;
   /** The length of the longest history in it, in bytes. */
   used: number;
 }
 
 /** A new buffer is this many times as long as its content, so that most turns need no copy. */
-const GROWTH = 1.25;
+const GROWTH_FACTOR = 1.25;
 /** The most bytes that it is longer. */
-const MOST_SPARE_BYTES = 262_144;
+const MAX_SPARE_BYTES = 262_144;
 
 const COMMA_BYTES = encoder.encode(',');
 
@@ -35,32 +35,32 @@ export interface JoinedMessages {
 export class SentHistory {
   static readonly EMPTY = new SentHistory({ bytes: new Uint8Array(0), used: 0 }, 0, NO_FEATURES);
 
-  readonly #shared: Shared;
+  readonly #shared: SharedBuffer;
   readonly #length: number;
   /** What the messages contain that decides the cost of a request, beside their length. */
-  readonly findings: PromptFeatures;
+  readonly features: PromptFeatures;
 
-  private constructor(shared: Shared, length: number, findings: PromptFeatures) {
+  private constructor(shared: SharedBuffer, length: number, findings: PromptFeatures) {
     this.#shared = shared;
     this.#length = length;
-    this.findings = findings;
+    this.features = findings;
   }
 
   /** @returns the history of messages that have been read from the database */
-  static of(pieces: readonly JoinedMessages[]): SentHistory {
+  static fromMessages(pieces: readonly JoinedMessages[]): SentHistory {
     let findings = NO_FEATURES;
     const parts: Uint8Array[] = [];
     for (const { bytes, messages } of pieces) {
       const text = exactDecoder.decode(bytes);
-      const sent = wellFormedJson(text);
+      const sent = toWellFormedJson(text);
       findings = featuresOfJoined(sent, messages, findings);
       if (parts.length > 0) parts.push(COMMA_BYTES);
       parts.push(sent === text ? bytes : encoder.encode(sent));
     }
     const used = lengthOf(parts);
     // Plugin for the turn that is about to begin: a copy of a long history would cost more.
-    const bytes = new Uint8Array(roomyLength(used));
-    setPieces(bytes, parts);
+    const bytes = new Uint8Array(growLength(used));
+    copyPieces(bytes, parts);
     return new SentHistory({ bytes, used }, used, findings);
   }
 
@@ -79,27 +79,27 @@ export class SentHistory {
    * @param parsed what they parse to, if that is known, but for breakpoints
    * @returns a longer history; this one stays as it is
    */
-  plus(texts: readonly string[], parsed?: readonly unknown[]): SentHistory {
+  append(texts: readonly string[], parsed?: readonly unknown[]): SentHistory {
     if (texts.length === 0) return this;
     const added = texts.flatMap((text, index) => [
       ...(index > 0 || this.#length > 0 ? [COMMA_BYTES] : []),
-      encoder.encode(wellFormedJson(text)),
+      encoder.encode(toWellFormedJson(text)),
     ]);
     const length = this.#length + lengthOf(added);
     // If another history has already been continued from here, its bytes come after this one's.
     const hasRoom = this.#shared.used === this.#length && length <= this.#shared.bytes.length;
     // A history that was just read from the database may be used only once, so it gets no spare room.
-    const size = this.#length > 0 ? roomyLength(length) : length;
+    const size = this.#length > 0 ? growLength(length) : length;
     const shared = hasRoom ? this.#shared : { bytes: new Uint8Array(size), used: 0 };
     if (!hasRoom) shared.bytes.set(this.bytes);
-    setPieces(shared.bytes.subarray(this.#length), added);
+    copyPieces(shared.bytes.subarray(this.#length), added);
     for (const piece of added) if (piece !== COMMA_BYTES) releaseBytes(piece);
     shared.used = length;
     const messages = parsed ?? texts.map((text) => JSON.parse(text) as unknown);
-    return new SentHistory(shared, length, featuresOf(messages, this.findings));
+    return new SentHistory(shared, length, featuresOf(messages, this.features));
   }
 }
 
-function roomyLength(length: number): number {
-  return Math.min(Math.ceil(length * GROWTH), length + MOST_SPARE_BYTES);
+function growLength(length: number): number {
+  return Math.min(Math.ceil(length * GROWTH_FACTOR), length + MAX_SPARE_BYTES);
 }

@@ -5,25 +5,25 @@ import { LruCache } from '../../kit/cache/lru.ts';
 import type { JsonBody } from '../../kit/http/body/json-body.ts';
 import { sha256Hex, utf8 } from '../../kit/http/bytes.ts';
 import { LongBody } from '../../kit/http/long-body.ts';
-import { withText } from '../../kit/http/read-json.ts';
-import { edit, memberTexts } from '../../kit/json/edit.ts';
+import { replaceText } from '../../kit/http/read-json.ts';
+import { editJson, parseMemberTexts } from '../../kit/json/edit.ts';
 import { isObject } from '../../kit/json/object.ts';
 
-const MOST_USER_IDS = 1_000;
-const CHARACTERS = 32;
-const endUsers = new LruCache<string, string>({ most: MOST_USER_IDS });
+const MAX_CACHED_USER_IDS = 1_000;
+const ID_CHARACTERS = 32;
+const endUserCache = new LruCache<string, string>({ maxSize: MAX_CACHED_USER_IDS });
 /** The most characters that the API accepts. */
-const LONGEST_USER_ID = 512;
+const MAX_USER_ID_CHARACTERS = 512;
 /** As an escape, `\u0000`. */
-const BYTES_OF_A_CHARACTER = 6;
-const userIds = new LruCache<string, string>({ most: MOST_USER_IDS });
+const MAX_BYTES_PER_CHARACTER = 6;
+const userIdCache = new LruCache<string, string>({ maxSize: MAX_CACHED_USER_IDS });
 
 /** @returns the name of an account at the upstream: 32 hexadecimal digits, always the same. */
-async function nameUp(account: string): Promise<string> {
-  const earlier = userIds.get(account);
+async function getUpstreamUserId(account: string): Promise<string> {
+  const earlier = userIdCache.get(account);
   if (earlier !== undefined) return earlier;
-  const name = (await sha256Hex(utf8(`sluice account ${account}`))).slice(0, CHARACTERS);
-  userIds.set(account, name);
+  const name = (await sha256Hex(utf8(`sluice account ${account}`))).slice(0, ID_CHARACTERS);
+  userIdCache.set(account, name);
   return name;
 }
 
@@ -35,14 +35,14 @@ export function endUserOf(body: JsonBody): string | undefined | Promise<string> 
   const metadata = Object.hasOwn(body.json, 'metadata') ? body.json.metadata : undefined;
   const own = isObject(metadata) ? metadata.user_id : undefined;
   if (typeof own !== 'string') return undefined;
-  const named = body instanceof LongBody ? body.stringOf(own, LONGEST_USER_ID * BYTES_OF_A_CHARACTER) : own;
-  if (named === undefined || named === '' || named.length > LONGEST_USER_ID) return undefined;
-  return endUsers.get(named) ?? hashed(named);
+  const named = body instanceof LongBody ? body.stringOf(own, MAX_USER_ID_CHARACTERS * MAX_BYTES_PER_CHARACTER) : own;
+  if (named === undefined || named === '' || named.length > MAX_USER_ID_CHARACTERS) return undefined;
+  return endUserCache.get(named) ?? hashEndUser(named);
 }
 
-async function hashed(named: string): Promise<string> {
-  const hash = (await sha256Hex(utf8(`sluice user ${named}`))).slice(0, CHARACTERS);
-  endUsers.set(named, hash);
+async function hashEndUser(endUser: string): Promise<string> {
+  const hash = (await sha256Hex(utf8(`sluice user ${endUser}`))).slice(0, ID_CHARACTERS);
+  endUserCache.set(endUser, hash);
   return hash;
 }
 
@@ -50,29 +50,29 @@ async function hashed(named: string): Promise<string> {
  * Makes the `idempotency-key` that goes up: a hash with the account's name. All accounts share one API key, and an account
  * must not get the answer of another account that has chosen the same key.
  */
-export function keyUp(caller: Headers, account: string): undefined | Promise<string> {
+export function createUpstreamKey(caller: Headers, account: string): undefined | Promise<string> {
   const key = caller.get('idempotency-key');
-  return key === null ? undefined : keyOfAccount(account, key);
+  return key === null ? undefined : hashAccountKey(account, key);
 }
 
-async function keyOfAccount(account: string, key: string): Promise<string> {
+async function hashAccountKey(account: string, key: string): Promise<string> {
   // A header that an upstream does not accept would look like an upstream that fails.
   const short = /^[\w.:-]{1,256}$/.test(key) ? key : await sha256Hex(utf8(key));
-  return `${await nameUp(account)}-${short}`;
+  return `${await getUpstreamUserId(account)}-${short}`;
 }
 
 /** @returns the body with the account's name in `metadata.user_id`, if UPSTREAM_USER_ID says so. */
 export function withUserId(body: JsonBody, settings: Settings, account: string): JsonBody | Promise<JsonBody> {
-  return settings.UPSTREAM_USER_ID === 'account' ? named(body, account) : body;
+  return settings.UPSTREAM_USER_ID === 'account' ? addUserId(body, account) : body;
 }
 
-async function named(body: JsonBody, account: string): Promise<JsonBody> {
+async function addUserId(body: JsonBody, account: string): Promise<JsonBody> {
   const metadata = Object.hasOwn(body.json, 'metadata') ? body.json.metadata : undefined;
   // If it is neither an object nor null, the upstream judges it.
   if (metadata !== undefined && metadata !== null && !isObject(metadata)) return body;
-  const user_id = await nameUp(account);
-  const sent = metadata ? (memberTexts(body.text).get('metadata') ?? '{}') : '{}';
-  const text = edit(body.text, { metadata: edit(sent, { user_id: JSON.stringify(user_id) }) });
+  const user_id = await getUpstreamUserId(account);
+  const sent = metadata ? (parseMemberTexts(body.text).get('metadata') ?? '{}') : '{}';
+  const text = editJson(body.text, { metadata: editJson(sent, { user_id: JSON.stringify(user_id) }) });
   const json = { ...body.json, metadata: { ...metadata, user_id } };
-  return withText(body, text, json);
+  return replaceText(body, text, json);
 }

@@ -9,10 +9,10 @@ export interface BreakerOptions {
   /** It opens if half of the tries in this time failed. */
   windowMs: number;
   /** The least number of tries in that time for this rule. */
-  leastTries: number;
+  minTries: number;
   /** How long it stays open the first time. Each failed probe doubles the time, up to `longestWaitMs`. */
   firstWaitMs: number;
-  longestWaitMs: number;
+  maxWaitMs: number;
   /** A probe that has reported nothing for longer than this is forgotten: its request is gone. */
   probeMs: number;
   random(): number;
@@ -22,7 +22,7 @@ export interface BreakerOptions {
 export type BreakerState = 'closed' | 'open' | 'half_open';
 
 /** A breaker's permission for one try. If the try is a probe, its result decides whether the breaker closes. */
-export interface Leave {
+export interface BreakerPermit {
   isProbe: boolean;
   /** The breaker's generation when the try began. The result of an older try, from before the last change, does not count. */
   generation: number;
@@ -32,9 +32,9 @@ export const BREAKER_OPTIONS: BreakerOptions = {
   failures: 5,
   suspicions: 10,
   windowMs: 30_000,
-  leastTries: 10,
+  minTries: 10,
   firstWaitMs: 1_000,
-  longestWaitMs: 60_000,
+  maxWaitMs: 60_000,
   probeMs: 60_000,
   random: Math.random,
 };
@@ -55,18 +55,18 @@ interface WindowPart {
 export class Breaker {
   readonly #options: BreakerOptions;
   #parts: WindowPart[] = [];
-  #inRow = 0;
+  #failuresInRow = 0;
   /** When a try that may have run last failed; milliseconds since 1970. */
   #doubtedAt = Number.NEGATIVE_INFINITY;
   #generation = 0;
   #isOpen = false;
   /** When a probe may be made; milliseconds since 1970. */
-  #dueAt = 0;
+  #probeDueAt = 0;
   /** How often it has opened since it was last closed. */
-  #openings = 0;
+  #openCount = 0;
   #probeSince: number | undefined;
   /** Who was refused since the last answer, and how often. */
-  #suspected: { by: string | undefined; times: number } = NOT_SUSPECTED;
+  #suspicion: { by: string | undefined; times: number } = NOT_SUSPECTED;
 
   constructor(options: Partial<BreakerOptions> = {}) {
     this.#options = { ...BREAKER_OPTIONS, ...options };
@@ -75,12 +75,12 @@ export class Breaker {
   /** @returns the state at a time, in milliseconds since 1970. */
   state(now: number): BreakerState {
     if (!this.#isOpen) return 'closed';
-    return now >= this.#dueAt ? 'half_open' : 'open';
+    return now >= this.#probeDueAt ? 'half_open' : 'open';
   }
 
   /** When a probe may be made; milliseconds since 1970. It has no meaning while the breaker is closed. */
-  get dueAt(): number {
-    return this.#dueAt;
+  get probeDueAt(): number {
+    return this.#probeDueAt;
   }
 
   /** @returns the tries and failures in the window. */
@@ -100,20 +100,20 @@ export class Breaker {
 
   /** @returns whether a try that may have run has failed, not longer ago than the window, and none was answered since. */
   isDoubtful(now: number): boolean {
-    return this.#inRow > 0 && now - this.#doubtedAt < this.#options.windowMs;
+    return this.#failuresInRow > 0 && now - this.#doubtedAt < this.#options.windowMs;
   }
 
   /** @returns whether `enter` would permit a try. A half-open breaker permits none while another try is its probe. */
-  lets(now: number): boolean {
+  canEnter(now: number): boolean {
     if (!this.#isOpen) return true;
     const isProbed = this.#probeSince !== undefined && now - this.#probeSince < this.#options.probeMs;
-    return now >= this.#dueAt && !isProbed;
+    return now >= this.#probeDueAt && !isProbed;
   }
 
   /** @returns the permission for a try; undefined while the breaker is open, or another try is its probe. */
-  enter(now: number): Leave | undefined {
+  enter(now: number): BreakerPermit | undefined {
     if (!this.#isOpen) return { isProbe: false, generation: this.#generation };
-    if (!this.lets(now)) return undefined;
+    if (!this.canEnter(now)) return undefined;
     this.#probeSince = now;
     // An earlier probe that was forgotten must not decide instead of this one.
     this.#generation += 1;
@@ -121,17 +121,17 @@ export class Breaker {
   }
 
   /** @returns the permission for a try although the breaker is open, because there is no other upstream. */
-  force(): Leave {
+  force(): BreakerPermit {
     return { isProbe: false, generation: this.#generation };
   }
 
   /** Notes that a try was answered. Any answer to a probe closes the breaker. */
-  succeed({ isProbe, generation }: Leave, now: number): void {
+  succeed({ isProbe, generation }: BreakerPermit, now: number): void {
     if (generation !== this.#generation) return;
     if (this.#isOpen && !isProbe) return;
     if (isProbe) this.#close();
-    this.#inRow = 0;
-    this.#suspected = NOT_SUSPECTED;
+    this.#failuresInRow = 0;
+    this.#suspicion = NOT_SUSPECTED;
     this.#partAt(now).tries += 1;
   }
 
@@ -141,13 +141,13 @@ export class Breaker {
    * @param waitMs the wait that the upstream has asked for. The breaker opens at once, for at least this time, but not longer
    *   than `longestWaitMs`
    */
-  fail({ isProbe, generation }: Leave, now: number, waitMs?: number): void {
+  fail({ isProbe, generation }: BreakerPermit, now: number, waitMs?: number): void {
     if (generation !== this.#generation) return;
     if (this.#isOpen && !isProbe) return;
     const part = this.#partAt(now);
     part.tries += 1;
     part.failed += 1;
-    this.#inRow += 1;
+    this.#failuresInRow += 1;
     if (isProbe || waitMs !== undefined || this.#isFailing(now)) this.#open(now, waitMs ?? 0);
   }
 
@@ -155,43 +155,43 @@ export class Breaker {
    * Notes a refusal that may be about one caller alone. It is a failure if another account was refused, too, or one of them
    * ten times in a row.
    *
-   * @param by the account; undefined if it is not known, which counts as the same one
+   * @param account the account; undefined if it is not known, which counts as the same one
    * @param waitMs as of `fail`
    */
-  suspect(leave: Leave, now: number, by: string | undefined, waitMs: number | undefined): void {
-    const { by: last = by, times } = this.#suspected;
-    const isOther = by !== undefined && last !== by;
-    this.#suspected = { by: last, times: times + 1 };
-    if (leave.isProbe || isOther || times + 1 >= this.#options.suspicions) this.fail(leave, now, waitMs);
-    else this.leave(leave);
+  suspect(permit: BreakerPermit, now: number, account: string | undefined, waitMs: number | undefined): void {
+    const { by: last = account, times } = this.#suspicion;
+    const isOther = account !== undefined && last !== account;
+    this.#suspicion = { by: last, times: times + 1 };
+    if (permit.isProbe || isOther || times + 1 >= this.#options.suspicions) this.fail(permit, now, waitMs);
+    else this.leave(permit);
   }
 
   /** Notes that a try has no result, because its caller left. Another try may become the probe. */
-  leave({ isProbe, generation }: Leave): void {
+  leave({ isProbe, generation }: BreakerPermit): void {
     if (isProbe && generation === this.#generation) this.#probeSince = undefined;
   }
 
   #isFailing(now: number): boolean {
-    const { failures, leastTries } = this.#options;
-    if (this.#inRow >= failures) return true;
+    const { failures, minTries: leastTries } = this.#options;
+    if (this.#failuresInRow >= failures) return true;
     const { tries, failed } = this.counts(now);
     return tries >= leastTries && failed * 2 >= tries;
   }
 
   #open(now: number, atLeastMs: number): void {
-    const { firstWaitMs, longestWaitMs, random } = this.#options;
+    const { firstWaitMs, maxWaitMs: longestWaitMs, random } = this.#options;
     // The jitter spreads the probes of isolates whose breakers opened at the same time.
-    const backoff = Math.min(firstWaitMs * 2 ** this.#openings, longestWaitMs) * (1 - random() * 0.25);
+    const backoff = Math.min(firstWaitMs * 2 ** this.#openCount, longestWaitMs) * (1 - random() * 0.25);
     this.#isOpen = true;
-    this.#openings += 1;
+    this.#openCount += 1;
     this.#generation += 1;
     this.#probeSince = undefined;
-    this.#dueAt = now + Math.max(backoff, Math.min(atLeastMs, longestWaitMs));
+    this.#probeDueAt = now + Math.max(backoff, Math.min(atLeastMs, longestWaitMs));
   }
 
   #close(): void {
     this.#isOpen = false;
-    this.#openings = 0;
+    this.#openCount = 0;
     this.#generation += 1;
     this.#probeSince = undefined;
     this.#parts = [];

@@ -1,14 +1,14 @@
 /** Keeps what this isolate knows about the upstreams: which are down, and how many requests run at each. */
 
-import { getOrMake } from '../../kit/cache/get-or-make.ts';
+import { getOrCreate } from '../../kit/cache/get-or-create.ts';
 import { LruCache } from '../../kit/cache/lru.ts';
 import { Breaker, type BreakerState } from './breaker.ts';
 import { KeyHealth } from './key-health.ts';
 
 /** An entry that is older than this belongs to a request that the platform has ended. Milliseconds. */
-const LONGEST_RUN_MS = 30 * 60_000;
+const MAX_REQUEST_MS = 30 * 60_000;
 /** The most breakers that are kept: more than any table has models, so that no breaker of a known model is forgotten. */
-const MOST_BREAKERS = 500;
+const MAX_BREAKERS = 500;
 
 /** The state of one upstream and model in this isolate. */
 export interface UpstreamHealth {
@@ -23,13 +23,13 @@ export interface UpstreamHealth {
 }
 
 /** The breakers and running requests of the upstreams of one deployment, in one isolate. */
-export class HealthBook {
+export class HealthRegistry {
   readonly #breakers = new LruCache<string, { upstream: string; model: string; breaker: Breaker }>({
-    most: MOST_BREAKERS,
+    maxSize: MAX_BREAKERS,
   });
   readonly #keys = new Set<string>();
-  readonly #running = new Map<string, Set<{ since: number }>>();
-  readonly #refusals = new Map<string, KeyHealth>();
+  readonly #runningRequests = new Map<string, Set<{ since: number }>>();
+  readonly #rejections = new Map<string, KeyHealth>();
 
   /** @returns the breaker of an upstream and a model. A new breaker is closed. */
   breaker(upstream: string, model: string): Breaker {
@@ -39,26 +39,26 @@ export class HealthBook {
     const breaker = new Breaker();
     this.#breakers.set(key, { upstream, model, breaker });
     this.#keys.add(key);
-    if (this.#keys.size > MOST_BREAKERS)
+    if (this.#keys.size > MAX_BREAKERS)
       for (const old of this.#keys) if (!this.#breakers.has(old)) this.#keys.delete(old);
     return breaker;
   }
 
   key(upstream: string): KeyHealth {
-    return getOrMake(this.#refusals, upstream, () => new KeyHealth());
+    return getOrCreate(this.#rejections, upstream, () => new KeyHealth());
   }
 
   /** @returns how many requests run at an upstream. */
-  running(upstream: string, now: number): number {
-    const running = this.#running.get(upstream);
+  countRunning(upstream: string, now: number): number {
+    const running = this.#runningRequests.get(upstream);
     if (!running) return 0;
-    for (const one of running) if (now - one.since > LONGEST_RUN_MS) running.delete(one);
+    for (const one of running) if (now - one.since > MAX_REQUEST_MS) running.delete(one);
     return running.size;
   }
 
   /** Counts a request that begins to run. @returns a function that ends it. Calling it again does no harm */
   begin(upstream: string, now: number): () => void {
-    const running = getOrMake(this.#running, upstream, () => new Set());
+    const running = getOrCreate(this.#runningRequests, upstream, () => new Set());
     const one = { since: now };
     running.add(one);
     return () => {
@@ -73,7 +73,9 @@ export class HealthBook {
       if (!present) return [];
       const { upstream, model, breaker } = present;
       const state = breaker.state(now);
-      return [{ upstream, model, state, dueAt: state === 'closed' ? null : breaker.dueAt, ...breaker.counts(now) }];
+      return [
+        { upstream, model, state, dueAt: state === 'closed' ? null : breaker.probeDueAt, ...breaker.counts(now) },
+      ];
     });
   }
 }

@@ -1,56 +1,57 @@
 /** Knows in this isolate whether an upstream refuses the deployment, by its key or its spending, and what it does not count. */
 
-import { getOrMake } from '../../kit/cache/get-or-make.ts';
+import { getOrCreate } from '../../kit/cache/get-or-create.ts';
 import type { ApiError } from '../../kit/http/errors.ts';
 
 /** What the upstream said when it refused the key; null where it has answered again. */
-export type KeyNews = string | null;
+export type KeyChange = string | null;
 
 export class KeyHealth {
   /** When it was first refused, in milliseconds since 1970; undefined while it works, or is not known to be refused. */
-  refusedSince: number | undefined;
+  rejectedSince: number | undefined;
   /** What the upstream said when it last refused it. */
-  words = '';
+  reason = '';
   /** When an upstream that has not counted a model's tokens may be asked again, by model; milliseconds since 1970. */
-  readonly uncounted = new Map<string, number>();
+  readonly countFailures = new Map<string, number>();
   /** What the operator has not been told yet. */
-  #news: KeyNews | undefined;
+  #change: KeyChange | undefined;
 
   /** Notes an answer, or a refusal of any kind. Only one of the deployment itself, which is no caller's fault, counts. */
-  note(judged: { kind: string; forCaller?: ApiError } | undefined, now: number): void {
+  record(judged: { kind: string; forCaller?: ApiError } | undefined, now: number): void {
     const kind = judged?.kind ?? 'answer';
-    if (kind === 'answer' && this.refusedSince !== undefined) {
-      this.refusedSince = undefined;
-      this.#news = null;
+    if (kind === 'answer' && this.rejectedSince !== undefined) {
+      this.rejectedSince = undefined;
+      this.#change = null;
     } else if (kind === 'refused') {
       const words = judged?.forCaller?.upstreamSaid ?? '';
-      if (this.refusedSince === undefined || refusalCause(words) !== refusalCause(this.words)) this.#news = words;
-      this.words = words;
-      this.refusedSince ??= now;
+      if (this.rejectedSince === undefined || rejectionCauseOf(words) !== rejectionCauseOf(this.reason))
+        this.#change = words;
+      this.reason = words;
+      this.rejectedSince ??= now;
     }
   }
 
   /** Whether there is something to tell. */
-  get hasNews(): boolean {
-    return this.#news !== undefined;
+  get hasChange(): boolean {
+    return this.#change !== undefined;
   }
 
   /** Has somebody tell the operator what has changed, if anything has. If that fails, the next call does. */
-  async tell(by: (news: KeyNews) => Promise<void>): Promise<void> {
-    const news = this.#news;
+  async reportChange(report: (news: KeyChange) => Promise<void>): Promise<void> {
+    const news = this.#change;
     if (news === undefined) return;
-    this.#news = undefined;
+    this.#change = undefined;
     try {
-      await by(news);
+      await report(news);
     } catch (thrown) {
-      this.#news ??= news;
+      this.#change ??= news;
       throw thrown;
     }
   }
 }
 
 /** @returns the cause in what an upstream said: its status, type and code. The message behind them may differ each time */
-export function refusalCause(words: string): string {
+export function rejectionCauseOf(words: string): string {
   return words.split(':', 1)[0] ?? '';
 }
 
@@ -58,5 +59,5 @@ const healthByFetch = new WeakMap<object, KeyHealth>();
 
 /** @returns what this isolate knows, which its Worker and its objects share. @param fetchUpstream by which they call */
 export function keyHealthOf(fetchUpstream: object): KeyHealth {
-  return getOrMake(healthByFetch, fetchUpstream, () => new KeyHealth());
+  return getOrCreate(healthByFetch, fetchUpstream, () => new KeyHealth());
 }

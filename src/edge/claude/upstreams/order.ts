@@ -27,18 +27,18 @@ export interface TryCandidate {
  * @returns `well`: those to try; `open`: those whose breaker is open, by the time of their next probe, to try if nothing else
  *   is left
  */
-export function orderOfTries<T extends TryCandidate>(
+export function orderUpstreams<T extends TryCandidate>(
   candidates: readonly T[],
   cachedAt: readonly string[],
   isOnlyTry = false,
-): { well: T[]; open: T[] } {
+): { available: T[]; open: T[] } {
   const roomy = candidates.filter(({ isFull }) => !isFull);
   const well = roomy.filter(({ state }) => state !== 'open');
   const open = roomy.filter(({ state }) => state === 'open').sort((left, right) => left.dueAt - right.dueAt);
   const home = well.findIndex(({ name, state }) => cachedAt.includes(name) && state === 'closed');
   if (home > 0) well.unshift(...well.splice(home, 1));
   if (isOnlyTry) well.sort((left, right) => Number(left.isDoubtful) - Number(right.isDoubtful));
-  return { well, open };
+  return { available: well, open };
 }
 
 /** Replaces every model that no table has. Otherwise callers could make any number of breakers. */
@@ -54,7 +54,7 @@ export interface TryChoice extends TryCandidate {
  * @param model the model as the request names it; undefined if it names none
  * @param now milliseconds since 1970
  */
-export function candidatesOf(
+export function createCandidates(
   { health, models }: UpstreamPool,
   upstreams: readonly OpenUpstream[],
   model: string | undefined,
@@ -64,10 +64,10 @@ export function candidatesOf(
   return upstreams.map((upstream) => {
     const { name, entry } = upstream;
     const breaker = health.breaker(name, key);
-    const isFull = entry.max_concurrent !== undefined && health.running(name, now) >= entry.max_concurrent;
+    const isFull = entry.max_concurrent !== undefined && health.countRunning(name, now) >= entry.max_concurrent;
     // A half-open breaker permits nothing while another try is its probe.
-    const state = breaker.lets(now) ? breaker.state(now) : 'open';
+    const state = breaker.canEnter(now) ? breaker.state(now) : 'open';
     const isDoubtful = breaker.isDoubtful(now);
-    return { name, upstream, breaker, state, dueAt: breaker.dueAt, isFull, isDoubtful };
+    return { name, upstream, breaker, state, dueAt: breaker.probeDueAt, isFull, isDoubtful };
   });
 }

@@ -3,11 +3,11 @@
 import { isObject } from '../../kit/json/object.ts';
 
 /** Things that are made at an upstream and later named by their id. A thread is named by its last message. */
-export type MadeKind = 'file' | 'container' | 'thread';
+export type ResourceKind = 'file' | 'container' | 'thread';
 
 /** An id, and the kind of thing that it names. */
 export interface CreatedId {
-  kind: MadeKind;
+  kind: ResourceKind;
   id: string;
   /** When it ends at the upstream, in milliseconds since 1970; absent if that is not told. */
   expiresAt?: number | undefined;
@@ -15,7 +15,7 @@ export interface CreatedId {
 
 export const FILE_KEY = 'file_id';
 /** Yields the ids of files anywhere in a value. It does not recurse, because a body may nest to any depth. */
-export function* fileIdsIn(value: unknown): Generator<string> {
+export function* findFileIds(value: unknown): Generator<string> {
   const left: unknown[] = [value];
   for (let next = left.pop(); next !== undefined; next = left.pop()) {
     if (typeof next !== 'object' || next === null) continue;
@@ -28,38 +28,38 @@ export function* fileIdsIn(value: unknown): Generator<string> {
 }
 
 /** The most ids that are noted for one answer. No answer of the API comes near. */
-const MOST_MADE = 1_000;
+const MAX_CREATED_IDS = 1_000;
 
 /** Collects the ids from a message, or from the events of one. */
 export class CreatedIds {
-  readonly #found = new Map<string, CreatedId>();
+  readonly #ids = new Map<string, CreatedId>();
 
   /** @param value a whole message, or the data of `message_start`, `content_block_start` or `message_delta` */
-  take(value: unknown): void {
+  collect(value: unknown): void {
     if (!isObject(value)) return;
     const message = isObject(value.message) ? value.message : value;
     const { delta } = value;
-    if (message.type === 'message') this.#add('thread', message.id);
+    if (message.type === 'message') this.#addId('thread', message.id);
     for (const holder of [message, delta]) {
       if (isObject(holder) && isObject(holder.container))
-        this.#add('container', holder.container.id, holder.container.expires_at);
+        this.#addId('container', holder.container.id, holder.container.expires_at);
     }
-    for (const id of fileIdsIn(value)) this.#add('file', id);
+    for (const id of findFileIds(value)) this.#addId('file', id);
   }
 
   get all(): readonly CreatedId[] {
-    return [...this.#found.values()];
+    return [...this.#ids.values()];
   }
 
-  #add(kind: CreatedId['kind'], id: unknown, expires?: unknown): void {
-    if (typeof id !== 'string' || this.#found.size >= MOST_MADE) return;
+  #addId(kind: CreatedId['kind'], id: unknown, expires?: unknown): void {
+    if (typeof id !== 'string' || this.#ids.size >= MAX_CREATED_IDS) return;
     const expiresAt = typeof expires === 'string' ? Date.parse(expires) : Number.NaN;
-    this.#found.set(`${kind} ${id}`, { kind, id, ...(Number.isNaN(expiresAt) ? {} : { expiresAt }) });
+    this.#ids.set(`${kind} ${id}`, { kind, id, ...(Number.isNaN(expiresAt) ? {} : { expiresAt }) });
   }
 }
 
-export function createdIds(message: unknown): readonly CreatedId[] {
+export function findCreatedIds(message: unknown): readonly CreatedId[] {
   const all = new CreatedIds();
-  all.take(message);
+  all.collect(message);
   return all.all;
 }

@@ -4,7 +4,7 @@ export function isThinkingType(blockType: unknown): boolean {
 }
 
 /** The block type of a use of an advisor. The advisor writes until its result comes. */
-export const ADVISOR = 'advisor';
+export const ADVISOR_BLOCK = 'advisor';
 
 /** Milliseconds of silence that are usual between two deltas of a text, with the time by which a piece may be read late. */
 export const USUAL_PAUSE_MS = 500;
@@ -19,18 +19,18 @@ export const USUAL_PAUSE_MS = 500;
  */
 export class HiddenOutputClock {
   /** The sum of the times that have ended, in milliseconds. */
-  #ms = 0;
+  #hiddenMs = 0;
   /** The earliest time at which the last block may have ended; before the first block, when the request was sent. */
   #boundary: number;
   /** The earliest time at which the last thing may have come. */
-  #last: number;
+  #lastOutputAt: number;
   /** The same for the last ping. What the model wrote before a ping has come before it. */
-  #lastPing = Number.NEGATIVE_INFINITY;
+  #lastPingAt = Number.NEGATIVE_INFINITY;
   /** The time up to which the sum counts. Blocks that were read together must not be counted twice. */
-  #counted = Number.NEGATIVE_INFINITY;
+  #countedUntil = Number.NEGATIVE_INFINITY;
   /** When the first delta behind all thinking was read; and when the last one came, at the earliest. */
-  #firstDelta: number | undefined;
-  #lastDelta = 0;
+  #firstDeltaAt: number | undefined;
+  #lastDeltaAt = 0;
   /** Whether every delta came as it was written, in one step of one model. */
   #isOpen = true;
   /** Whether there was a block of thinking. */
@@ -39,7 +39,7 @@ export class HiddenOutputClock {
 
   constructor(sentAt: number) {
     this.#boundary = sentAt;
-    this.#last = sentAt;
+    this.#lastOutputAt = sentAt;
   }
 
   /** Whether the model may now be writing unseen output. */
@@ -48,7 +48,7 @@ export class HiddenOutputClock {
   }
 
   /** Whether the last event is a use of the API's own tool, which runs. */
-  get runsTool(): boolean | undefined {
+  get isRunningTool(): boolean | undefined {
     return this.#state === 'served' || undefined;
   }
 
@@ -64,11 +64,11 @@ export class HiddenOutputClock {
 
   /** Notes that a block begins. The thinking before its start event belongs to it. */
   start(blockType: unknown, at: number, since = at): void {
-    this.#last = since;
+    this.#lastOutputAt = since;
     // The model that declined has written something before this block.
     if (this.#state === 'advising' || blockType === 'fallback') this.#count(at);
     if (this.#state === 'advising') this.#boundary = since;
-    if (blockType === ADVISOR) this.#state = 'advising';
+    if (blockType === ADVISOR_BLOCK) this.#state = 'advising';
     else if (isThinkingType(blockType) || blockType === 'compaction') this.#state = 'thinking';
     else if (typeof blockType !== 'string' || !blockType.endsWith('tool_use')) this.#state = 'saying';
     else this.#state = blockType === 'tool_use' ? 'calling' : 'asking';
@@ -80,14 +80,14 @@ export class HiddenOutputClock {
   stop(at: number, since = at): void {
     if (this.#state === 'thinking') {
       this.#count(at);
-      this.#firstDelta = undefined;
+      this.#firstDeltaAt = undefined;
       this.hasThought = true;
     }
     // After a call of the API's own tool, nothing is written until its result comes, except by an advisor.
     if (this.#state === 'asking') this.#state = 'served';
     else if (this.#state !== 'advising') this.#state = 'between';
     this.#boundary = since;
-    this.#last = since;
+    this.#lastOutputAt = since;
   }
 
   /**
@@ -97,58 +97,58 @@ export class HiddenOutputClock {
    * @param earliest the same, for how fast it was written
    */
   touch(since: number, earliest = since): void {
-    this.#last = since;
-    this.#lastDelta = earliest;
-    if (this.#firstDelta !== undefined) return;
-    this.#firstDelta = since;
+    this.#lastOutputAt = since;
+    this.#lastDeltaAt = earliest;
+    if (this.#firstDeltaAt !== undefined) return;
+    this.#firstDeltaAt = since;
     // The input of a call may come in large pieces. What came before the first one was not seen as it was written.
     if (this.#state === 'calling') this.#isOpen = false;
   }
 
   /** The least milliseconds from the first delta behind all thinking to the last one; undefined if there is no telling. */
   get openMs(): number | undefined {
-    const first = this.#firstDelta;
-    return this.#isOpen && first !== undefined ? Math.max(0, this.#lastDelta - first) : undefined;
+    const first = this.#firstDeltaAt;
+    return this.#isOpen && first !== undefined ? Math.max(0, this.#lastDeltaAt - first) : undefined;
   }
 
   /** Notes a ping of the upstream. @param since the earliest time at which it may have come */
   ping(since: number): void {
-    this.#lastPing = since;
+    this.#lastPingAt = since;
   }
 
   /** @returns milliseconds of unseen output until `at`, when the answer was interrupted. */
-  until(at: number): number {
-    return this.#ms + (this.isUnseen ? this.#uncounted(at) : 0);
+  hiddenMsUntil(at: number): number {
+    return this.#hiddenMs + (this.isUnseen ? this.#uncountedMs(at) : 0);
   }
 
   #count(at: number): void {
-    this.#ms += this.#uncounted(at);
-    this.#counted = at;
+    this.#hiddenMs += this.#uncountedMs(at);
+    this.#countedUntil = at;
   }
 
-  #uncounted(at: number): number {
-    return Math.max(0, at - Math.max(this.#boundary, this.#counted));
+  #uncountedMs(at: number): number {
+    return Math.max(0, at - Math.max(this.#boundary, this.#countedUntil));
   }
 
   /** @returns milliseconds between the last event or ping and `at`. */
-  lost(at: number): number {
-    return Math.max(0, at - Math.max(this.#last, this.#lastPing));
+  lostMsAt(at: number): number {
+    return Math.max(0, at - Math.max(this.#lastOutputAt, this.#lastPingAt));
   }
 
   /** @returns milliseconds between the last event that is no ping and `at`. The API may ping while another model begins. */
-  quiet(at: number): number {
-    return Math.max(0, at - this.#last);
+  quietMsAt(at: number): number {
+    return Math.max(0, at - this.#lastOutputAt);
   }
 
   /** @returns milliseconds of the silence before `at` in which a call, the next block, or more of a text may have been written. */
-  silence(at: number): number {
+  silentMsAt(at: number): number {
     if (this.#state === 'saying' || this.#state === 'served') {
       // A text is shown as it is written, and nothing is written while a tool runs. If not even a ping comes, the
       // connection may be what is silent.
-      const silence = this.lost(at);
+      const silence = this.lostMsAt(at);
       return silence > USUAL_PAUSE_MS ? silence : 0;
     }
     const isHidden = this.#state === 'calling' || this.#state === 'asking' || this.#state === 'between';
-    return isHidden ? Math.max(0, at - this.#last) : 0;
+    return isHidden ? Math.max(0, at - this.#lastOutputAt) : 0;
   }
 }

@@ -3,9 +3,9 @@ import { BACKSLASH, QUOTE } from '../../kit/json/characters.ts';
 import { memberOf, stringOrUndefined } from '../../kit/json/object.ts';
 import { parseOrUndefined } from '../../kit/json/parse.ts';
 import { isDigit, startsWith } from '../../kit/sse/bytes.ts';
-import { mostTokensOf, tokenUpperBound } from '../pricing/token-upper-bound.ts';
-import { ADVISOR, HiddenOutputClock, isThinkingType } from './hidden-output.ts';
-import { fallbacksIn, type Seen, type Timing, toolOfUse } from './usage-report.ts';
+import { tokenUpperBound, tokenUpperBoundOfText } from '../pricing/token-upper-bound.ts';
+import { ADVISOR_BLOCK, HiddenOutputClock, isThinkingType } from './hidden-output.ts';
+import { fallbackModelsOf, type ObservedPart, type Timing, toolKeyOf } from './usage-report.ts';
 
 const DELTA_HEAD = utf8('{"type":"content_block_delta","index":');
 const DELTA_TYPE = utf8(',"delta":{"type":"');
@@ -14,46 +14,46 @@ const SIGNATURE = utf8('signature_delta');
 const TEXT_TYPE = utf8('text_delta');
 const INPUT_TYPE = utf8('input_json_delta');
 /** The API's own tools that cost nothing beside the steps that follow them. */
-const COUNTED_TOOLS: ReadonlySet<string> = new Set(['web_fetch', 'tool_search_tool_regex', 'tool_search_tool_bm25']);
+const FREE_TOOLS: ReadonlySet<string> = new Set(['web_fetch', 'tool_search_tool_regex', 'tool_search_tool_bm25']);
 /** Tools that add little to the prompt: an advice, and definitions of tools that stand in the request. */
-const SHORT_RESULTS = /^(?:advisor|tool_search)/;
+const SHORT_RESULT_TOOLS = /^(?:advisor|tool_search)/;
 const CODE_TOOLS: ReadonlySet<string> = new Set([
   'code_execution',
   'bash_code_execution',
   'text_editor_code_execution',
 ]);
 /** Tokens that a block takes beside its text, and a tool call beside its name and input. */
-const PER_BLOCK = 4;
-const PER_CALL = 40;
+const TOKENS_PER_BLOCK = 4;
+const TOKENS_PER_CALL = 40;
 /** Deltas of what the model has written, letter by letter. */
-const WRITTEN: ReadonlySet<string> = new Set(['text_delta', 'input_json_delta']);
+const OUTPUT_DELTAS: ReadonlySet<string> = new Set(['text_delta', 'input_json_delta']);
 /** Deltas that the model has not written: signatures, and citations of a source that was paid for as input. */
-const NOT_OUTPUT: ReadonlySet<string> = new Set(['signature_delta', 'citations_delta']);
+const NON_OUTPUT_DELTAS: ReadonlySet<string> = new Set(['signature_delta', 'citations_delta']);
 
 /** Measures the seen part of an answer, block by block, so that it can be settled if it is interrupted. */
 export class ObservedOutput {
   /** The models that have written the answer, if one took over from another. */
   fallbacks: readonly string[] | undefined;
   /** The letters that have come in deltas of texts and inputs. */
-  letters = 0;
+  characters = 0;
   readonly #clock: HiddenOutputClock;
-  #said = 0;
-  #thinking = 0;
+  #outputTokens = 0;
+  #thinkingTokens = 0;
   #results = 0;
   #searches = 0;
-  #advised = 0;
+  #advisorUses = 0;
   #advisedTokens = 0;
   #opaqueUses = 0;
   #uses = 0;
   #runningUses = 0;
   /** The names of the tools that run, by the id of their use. */
-  readonly #running = new Map<string, string>();
+  readonly #runningTools = new Map<string, string>();
   /** The tokens of the longest result of each tool, by its name. */
   readonly #resultsByTool = new Map<string, number>();
   #longestResult = 0;
-  #runsCode = false;
+  #hasRunCode = false;
   #laterPrompts: Timing[] = [];
-  #handedOver: Timing | undefined;
+  #handover: Timing | undefined;
   /** Set after a use or a result of the API's own tool: then the next block begins a new step. */
   #isStepOver = false;
 
@@ -69,30 +69,34 @@ export class ObservedOutput {
    * @param final whether the final usage has come
    * @returns what was seen until then, with its deltas measured
    */
-  seenAt(at: number, unfinished: { isDelta: boolean; bytes: Uint8Array } | undefined, final: boolean): Seen {
+  createSeen(
+    at: number,
+    unfinished: { isDelta: boolean; bytes: Uint8Array } | undefined,
+    final: boolean,
+  ): ObservedPart {
     const half = unfinished ? tokenUpperBound(unfinished.bytes) : 0;
     const isResult = this.#isStepOver && unfinished?.isDelta === false;
     return {
-      said: Math.ceil(this.#said + (isResult ? 0 : half)),
-      thinking: Math.ceil(this.#thinking),
-      unseen_ms: this.#clock.until(at),
-      silent_ms: this.#clock.silence(at),
-      lost_ms: this.#clock.lost(at),
-      quiet_ms: this.#clock.quiet(at),
+      said: Math.ceil(this.#outputTokens + (isResult ? 0 : half)),
+      thinking: Math.ceil(this.#thinkingTokens),
+      unseen_ms: this.#clock.hiddenMsUntil(at),
+      silent_ms: this.#clock.silentMsAt(at),
+      lost_ms: this.#clock.lostMsAt(at),
+      quiet_ms: this.#clock.quietMsAt(at),
       is_between: this.#clock.isBetweenBlocks || undefined,
       is_advising: this.#clock.isAdvising || undefined,
       uses: this.#uses,
       running_uses: this.#runningUses,
-      running_tools: this.#running.size > 0 ? [...this.#running.values()] : undefined,
-      runs_tool: this.#clock.runsTool,
+      running_tools: this.#runningTools.size > 0 ? [...this.#runningTools.values()] : undefined,
+      runs_tool: this.#clock.isRunningTool,
       longest_result: Math.ceil(this.#longestResult),
-      runs_code: this.#runsCode,
+      runs_code: this.#hasRunCode,
       searches: this.#searches,
-      advised: this.#advised,
+      advised: this.#advisorUses,
       advised_tokens: Math.ceil(this.#advisedTokens),
       opaque_uses: this.#opaqueUses,
-      later_prompts: [...this.#laterPrompts, ...(this.#isStepOver ? [this.#carriedAt(at, isResult ? half : 0)] : [])],
-      handed_over: this.#handedOver,
+      later_prompts: [...this.#laterPrompts, ...(this.#isStepOver ? [this.#timingAt(at, isResult ? half : 0)] : [])],
+      handed_over: this.#handover,
       final,
     };
   }
@@ -118,12 +122,12 @@ export class ObservedOutput {
   }
 
   /** The tokens that have come since the first prompt. */
-  get #tokens(): number {
-    return this.#said + this.#thinking + this.#results;
+  get #totalTokens(): number {
+    return this.#outputTokens + this.#thinkingTokens + this.#results;
   }
 
-  #carriedAt(at: number, more = 0): Timing {
-    return { tokens: Math.ceil(this.#tokens + more), unseen_ms: this.#clock.until(at) };
+  #timingAt(at: number, more = 0): Timing {
+    return { tokens: Math.ceil(this.#totalTokens + more), unseen_ms: this.#clock.hiddenMsUntil(at) };
   }
 
   /**
@@ -135,50 +139,50 @@ export class ObservedOutput {
     const type = stringOrUndefined(memberOf(block, 'type')) ?? '';
     const isResult = type.endsWith('_tool_result');
     if (this.#isStepOver && !isResult) {
-      this.#laterPrompts.push(this.#carriedAt(at));
+      this.#laterPrompts.push(this.#timingAt(at));
       this.#isStepOver = false;
     }
     const name = stringOrUndefined(memberOf(block, 'name')) ?? '';
-    this.#clock.start(type === 'server_tool_use' && name === 'advisor' ? ADVISOR : type, at, since);
+    this.#clock.start(type === 'server_tool_use' && name === 'advisor' ? ADVISOR_BLOCK : type, at, since);
     if (isResult) {
-      if (!SHORT_RESULTS.test(type)) this.#runningUses = Math.max(0, this.#runningUses - 1);
-      const result = mostTokensOf(JSON.stringify(memberOf(block, 'content') ?? ''));
+      if (!SHORT_RESULT_TOOLS.test(type)) this.#runningUses = Math.max(0, this.#runningUses - 1);
+      const result = tokenUpperBoundOfText(JSON.stringify(memberOf(block, 'content') ?? ''));
       const use = String(memberOf(block, 'tool_use_id'));
-      const tool = this.#running.get(use);
-      this.#running.delete(use);
+      const tool = this.#runningTools.get(use);
+      this.#runningTools.delete(use);
       if (tool !== undefined) this.#resultsByTool.set(tool, Math.max(result, this.#resultsByTool.get(tool) ?? 0));
       this.#results += result;
       this.#longestResult = Math.max(this.#longestResult, result);
       this.#isStepOver = true;
     } else if (type === 'fallback') {
-      this.#handedOver = this.#carriedAt(at);
-      this.fallbacks = [...(this.fallbacks ?? []), ...(fallbacksIn([block]) ?? [])];
+      this.#handover = this.#timingAt(at);
+      this.fallbacks = [...(this.fallbacks ?? []), ...(fallbackModelsOf([block]) ?? [])];
     } else if (type.endsWith('tool_use')) {
       const input = memberOf(block, 'input');
-      this.#said += PER_CALL + mostTokensOf(name);
-      if (Object.keys(input ?? {}).length > 0) this.#said += mostTokensOf(JSON.stringify(input));
+      this.#outputTokens += TOKENS_PER_CALL + tokenUpperBoundOfText(name);
+      if (Object.keys(input ?? {}).length > 0) this.#outputTokens += tokenUpperBoundOfText(JSON.stringify(input));
       if (type === 'tool_use') return;
       this.#isStepOver = true;
       this.#uses += 1;
-      if (!SHORT_RESULTS.test(name)) {
+      if (!SHORT_RESULT_TOOLS.test(name)) {
         this.#runningUses += 1;
-        this.#running.set(String(memberOf(block, 'id')), toolOfUse(type, name));
+        this.#runningTools.set(String(memberOf(block, 'id')), toolKeyOf(type, name));
       }
       if (type === 'mcp_tool_use') return;
       if (type !== 'server_tool_use') this.#opaqueUses += 1;
       else if (name === 'web_search') this.#searches += 1;
-      else if (CODE_TOOLS.has(name)) this.#runsCode = true;
+      else if (CODE_TOOLS.has(name)) this.#hasRunCode = true;
       else if (name === 'advisor') {
-        this.#advised += 1;
-        this.#advisedTokens += this.#tokens;
-      } else if (!COUNTED_TOOLS.has(name)) this.#opaqueUses += 1;
+        this.#advisorUses += 1;
+        this.#advisedTokens += this.#totalTokens;
+      } else if (!FREE_TOOLS.has(name)) this.#opaqueUses += 1;
     } else if (type === 'text' || type === 'thinking') {
-      const tokens = PER_BLOCK + mostTokensOf(stringOrUndefined(memberOf(block, type)) ?? '');
-      if (type === 'text') this.#said += tokens;
-      else this.#thinking += tokens;
+      const tokens = TOKENS_PER_BLOCK + tokenUpperBoundOfText(stringOrUndefined(memberOf(block, type)) ?? '');
+      if (type === 'text') this.#outputTokens += tokens;
+      else this.#thinkingTokens += tokens;
     } else if (!isThinkingType(type)) {
       // The block type is not known here. Its content may come at once, or by deltas.
-      this.#said += mostTokensOf(JSON.stringify(block ?? ''));
+      this.#outputTokens += tokenUpperBoundOfText(JSON.stringify(block ?? ''));
     }
   }
 
@@ -194,12 +198,12 @@ export class ObservedOutput {
     const delta = memberOf(event, 'delta');
     if (typeof delta !== 'object' || delta === null) return true;
     const type = stringOrUndefined(memberOf(delta, 'type')) ?? '';
-    if (NOT_OUTPUT.has(type)) return true;
+    if (NON_OUTPUT_DELTAS.has(type)) return true;
     const strings = Object.entries(delta).filter(([key, value]) => key !== 'type' && typeof value === 'string');
-    const tokens = strings.reduce((sum, [, value]) => sum + mostTokensOf(String(value)), 0);
-    if (WRITTEN.has(type)) this.letters += strings.reduce((sum, [, value]) => sum + String(value).length, 0);
-    if (type === 'thinking_delta') this.#thinking += tokens;
-    else this.#said += tokens;
+    const tokens = strings.reduce((sum, [, value]) => sum + tokenUpperBoundOfText(String(value)), 0);
+    if (OUTPUT_DELTAS.has(type)) this.characters += strings.reduce((sum, [, value]) => sum + String(value).length, 0);
+    if (type === 'thinking_delta') this.#thinkingTokens += tokens;
+    else this.#outputTokens += tokens;
     return true;
   }
 
@@ -225,9 +229,9 @@ export class ObservedOutput {
     if (startsWith(bytes, type, typeEnd, SIGNATURE)) return true;
     const tokens = tokenUpperBound(bytes, open + 1, close);
     if (startsWith(bytes, type, typeEnd, TEXT_TYPE) || startsWith(bytes, type, typeEnd, INPUT_TYPE))
-      for (let byte = open + 1; byte < close; byte += 1) if (isFirstByte(bytes[byte] ?? 0)) this.letters += 1;
-    if (startsWith(bytes, type, typeEnd, THINKING)) this.#thinking += tokens;
-    else this.#said += tokens;
+      for (let byte = open + 1; byte < close; byte += 1) if (isFirstByte(bytes[byte] ?? 0)) this.characters += 1;
+    if (startsWith(bytes, type, typeEnd, THINKING)) this.#thinkingTokens += tokens;
+    else this.#outputTokens += tokens;
     return true;
   }
 }

@@ -1,24 +1,24 @@
 /** Says what an answer tells of its usage, and whether that is final. Whoever reads answers, in whatever form, asks here. */
 
 import { isObject, type Json, memberOf } from '../../kit/json/object.ts';
-import { isCount, promptTokens, tellsPrompt, type Usage, wholeCount } from '../pricing/cost.ts';
+import { hasPrompt, isCount, promptTokensOf, toCount, type Usage } from '../pricing/cost.ts';
 
 /** The counts of the prompt. They are taken from one report: those of two do not belong together. */
-const OF_PROMPT = ['input_tokens', 'cache_read_input_tokens', 'cache_creation_input_tokens', 'cache_creation'];
+const PROMPT_COUNTS = ['input_tokens', 'cache_read_input_tokens', 'cache_creation_input_tokens', 'cache_creation'];
 /** What only grows: counts, and members that have such counts. */
-const GROWING = ['output_tokens', 'output_tokens_details', 'server_tool_use'];
+const CUMULATIVE_COUNTS = ['output_tokens', 'output_tokens_details', 'server_tool_use'];
 /** Members of a usage that have members of their own. */
-const OBJECTS: ReadonlySet<string> = new Set(['cache_creation', 'output_tokens_details', 'server_tool_use']);
+const NESTED_FIELDS: ReadonlySet<string> = new Set(['cache_creation', 'output_tokens_details', 'server_tool_use']);
 
 /**
  * Categories of refusals that the Claude API does not bill where they come before any output, since 2026-09-24
  * (platform.claude.com/docs, "Refusals and fallback"). Null is the refusal without a category.
  */
-const UNBILLED: ReadonlySet<unknown> = new Set(['cyber', 'general_harms', null]);
+const UNBILLED_REFUSALS: ReadonlySet<unknown> = new Set(['cyber', 'general_harms', null]);
 
 /** From so many letters of an answer on, an output with fewer than a token for sixteen of them cannot be. No text is so dense. */
-const LEAST_LETTERS = 200;
-const LETTERS_A_TOKEN = 16;
+const MIN_CHECKED_CHARACTERS = 200;
+const MAX_CHARACTERS_PER_TOKEN = 16;
 
 /**
  * What the reports of one answer tell together. Those of the API are cumulative; the later lacks the cache split, speed and
@@ -31,13 +31,13 @@ export class ReportedUsage {
   hasBlocks = false;
   /** Whether a report behind the first has told the output. */
   #hasOutput = false;
-  #isOther = false;
+  #isOtherModel = false;
   #isHandedOver = false;
 
   /** Takes the next report. @returns the usage that all of them tell together; undefined if none has told any */
-  take(report: unknown, isLater = false): Usage | undefined {
+  add(report: unknown, isLater = false): Usage | undefined {
     if (!isObject(report)) return this.usage;
-    const counts: Json = Object.fromEntries(Object.entries(report).filter(canCount));
+    const counts: Json = Object.fromEntries(Object.entries(report).filter(isCountField));
     if (Array.isArray(counts.iterations)) {
       counts.iterations = counts.iterations.filter((step) => typeof memberOf(step, 'type') === 'string');
       if ((counts.iterations as Json[]).length === 0) delete counts.iterations;
@@ -45,12 +45,14 @@ export class ReportedUsage {
     if (this.hasBlocks && counts.output_tokens === 0 && !counts.iterations) delete counts.output_tokens;
     this.#hasOutput ||= isLater && isCount(counts.output_tokens);
     const earlier: Json = { ...this.usage };
-    if (this.#isOther) for (const kind of [...OF_PROMPT, ...GROWING, 'iterations']) delete earlier[kind];
-    this.#isOther = false;
+    if (this.#isOtherModel)
+      for (const kind of [...PROMPT_COUNTS, ...CUMULATIVE_COUNTS, 'iterations']) delete earlier[kind];
+    this.#isOtherModel = false;
     const usage = { ...earlier, ...counts };
-    for (const kind of GROWING) if (Object.hasOwn(counts, kind)) usage[kind] = larger(earlier[kind], counts[kind]);
-    const isLess = promptTokens(usage) < promptTokens(earlier);
-    if (isLess) for (const kind of OF_PROMPT) delete usage[kind];
+    for (const kind of CUMULATIVE_COUNTS)
+      if (Object.hasOwn(counts, kind)) usage[kind] = maxOf(earlier[kind], counts[kind]);
+    const isLess = promptTokensOf(usage) < promptTokensOf(earlier);
+    if (isLess) for (const kind of PROMPT_COUNTS) delete usage[kind];
     this.usage = { ...earlier, ...usage };
     return this.usage;
   }
@@ -59,16 +61,16 @@ export class ReportedUsage {
    * @param letters how many came in deltas of texts and inputs
    * @returns whether a report behind the first has told the output, and it can be that of so many letters
    */
-  tellsOutputOf(letters: number): boolean {
+  hasPlausibleOutput(letters: number): boolean {
     const { iterations, output_tokens } = this.usage ?? {};
     // What several models have written, or a summary, stands in the iterations.
-    if (letters < LEAST_LETTERS || this.#isHandedOver || iterations) return this.#hasOutput;
-    return this.#hasOutput && wholeCount(output_tokens) * LETTERS_A_TOKEN >= letters;
+    if (letters < MIN_CHECKED_CHARACTERS || this.#isHandedOver || iterations) return this.#hasOutput;
+    return this.#hasOutput && toCount(output_tokens) * MAX_CHARACTERS_PER_TOKEN >= letters;
   }
 
   /** Notes that another model has stepped in. The next report is its own, and tells nothing of the one before. */
-  handOver(): void {
-    this.#isOther = true;
+  startNextModel(): void {
+    this.#isOtherModel = true;
     this.#isHandedOver = true;
   }
 
@@ -76,12 +78,12 @@ export class ReportedUsage {
    * @param end the whole message, or the `delta` of its `message_delta`
    * @returns whether it is a refusal that the Claude API does not bill. A category that is missing is not null
    */
-  isUnbilledBy(end: unknown): boolean {
+  isUnbilledEnd(end: unknown): boolean {
     const details = memberOf(end, 'stop_details');
     if (memberOf(end, 'stop_reason') !== 'refusal' || memberOf(details, 'type') !== 'refusal') return false;
-    if (!UNBILLED.has(memberOf(details, 'category')) || this.hasBlocks || this.#isHandedOver) return false;
+    if (!UNBILLED_REFUSALS.has(memberOf(details, 'category')) || this.hasBlocks || this.#isHandedOver) return false;
     const counts = [this.usage, ...(this.usage?.iterations ?? [])];
-    return counts.every((one) => wholeCount(one?.output_tokens) <= 1);
+    return counts.every((one) => toCount(one?.output_tokens) <= 1);
   }
 }
 
@@ -93,23 +95,23 @@ interface ReportedEnd {
 }
 
 /** @returns whether an answer has told what it costs: at its end, its output, and the prompt. A prompt of 0 is not told. */
-export function isFinal({ usage, completed, seen }: ReportedEnd): boolean {
+export function hasFinalUsage({ usage, completed, seen }: ReportedEnd): boolean {
   if (!usage || !(seen ? seen.final : completed)) return false;
-  return isCount(usage.input_tokens) && isCount(usage.output_tokens) && tellsPrompt(usage);
+  return isCount(usage.input_tokens) && isCount(usage.output_tokens) && hasPrompt(usage);
 }
 
 /** @param isWithin whether these are members of members, which have none that count */
-function larger(earlier: unknown, later: unknown, isWithin = false): unknown {
-  if (isCount(earlier)) return Math.max(earlier, wholeCount(later));
+function maxOf(earlier: unknown, later: unknown, isWithin = false): unknown {
+  if (isCount(earlier)) return Math.max(earlier, toCount(later));
   if (isWithin || !isObject(earlier) || !isObject(later)) return later ?? earlier;
   return Object.fromEntries(
-    Object.keys({ ...earlier, ...later }).map((name) => [name, larger(earlier[name], later[name], true)]),
+    Object.keys({ ...earlier, ...later }).map((name) => [name, maxOf(earlier[name], later[name], true)]),
   );
 }
 
-function canCount([kind, value]: [string, unknown]): boolean {
+function isCountField([kind, value]: [string, unknown]): boolean {
   if (value === null) return false;
-  if (OBJECTS.has(kind)) return isObject(value);
+  if (NESTED_FIELDS.has(kind)) return isObject(value);
   if (kind === 'iterations') return Array.isArray(value);
   return !kind.endsWith('_tokens') || isCount(value);
 }

@@ -1,7 +1,7 @@
 import { type ErrorType, isErrorType } from '../../kit/http/errors.ts';
 import { isObject, memberOf, stringOrUndefined } from '../../kit/json/object.ts';
 import { isCount, type Usage } from '../pricing/cost.ts';
-import { mostTokensOf } from '../pricing/token-upper-bound.ts';
+import { tokenUpperBoundOfText } from '../pricing/token-upper-bound.ts';
 import type { CreatedId } from './created-ids.ts';
 import { isThinkingType } from './hidden-output.ts';
 import { ReportedUsage } from './reported-usage.ts';
@@ -16,7 +16,7 @@ export interface Timing {
 /**
  * The seen part of an answer, and for how long unseen output may have been written. An interrupted answer is priced by it.
  */
-export interface Seen {
+export interface ObservedPart {
   /** Tokens of text and tool calls, with what frames them: an upper bound. */
   said: number;
   /** Tokens of the thinking that was shown: an upper bound. */
@@ -64,7 +64,7 @@ export interface Seen {
 }
 
 /** What an answer reports about itself, for the ledger and the log. */
-export interface Report {
+export interface ResponseReport {
   model: string | undefined;
   usage: Usage | undefined;
   /** Whether its output was told as fewer tokens than its letters can have, and counts by these. */
@@ -75,7 +75,7 @@ export interface Report {
   /** Length of the body in bytes. */
   bytes: number;
   /** What an interrupted answer is settled by; absent if its end has come, which reports the usage. */
-  seen?: Seen | undefined;
+  seen?: ObservedPart | undefined;
   /** The models that have written it, if one took over from another. */
   fallbacks?: readonly string[] | undefined;
   /** The tokens of the longest result of each of the API's own tools, by the tool's name. */
@@ -95,32 +95,32 @@ export interface Report {
  * @param bytes the length of the body
  * @returns what a buffered answer reports about itself
  */
-export function reportOf(message: object | undefined, bytes: number): Report {
+export function createResponseReport(message: object | undefined, bytes: number): ResponseReport {
   const isMessage = memberOf(message, 'type') === 'message';
   const content = memberOf(message, 'content');
   const reported = new ReportedUsage();
   reported.hasBlocks = Array.isArray(content) && content.length > 0;
-  const told = reported.take(memberOf(message, 'usage'), true);
-  const letters = writtenWordsIn(content);
-  const isRaised = isCount(told?.output_tokens) && !reported.tellsOutputOf(letters.length);
-  const usage = isRaised ? { ...told, output_tokens: Math.ceil(mostTokensOf(letters)) } : told;
+  const told = reported.add(memberOf(message, 'usage'), true);
+  const letters = writtenTextOf(content);
+  const isRaised = isCount(told?.output_tokens) && !reported.hasPlausibleOutput(letters.length);
+  const usage = isRaised ? { ...told, output_tokens: Math.ceil(tokenUpperBoundOfText(letters)) } : told;
   return {
     model: stringOrUndefined(memberOf(message, 'model')),
     usage,
     ...(isRaised && { raised_output: true }),
     stop_reason: stringOrUndefined(memberOf(message, 'stop_reason')) ?? null,
-    ...(reported.isUnbilledBy(message) && { unbilled: true }),
+    ...(reported.isUnbilledEnd(message) && { unbilled: true }),
     bytes,
-    fallbacks: fallbacksIn(content),
-    results: longestResultsIn(content),
-    signed: signedIn(content),
+    fallbacks: fallbackModelsOf(content),
+    results: longestResultsOf(content),
+    signed: signatureLengthOf(content),
     completed: isMessage,
-    error_type: memberOf(message, 'type') === 'error' ? errorType(message) : undefined,
+    error_type: memberOf(message, 'type') === 'error' ? parseErrorType(message) : undefined,
   };
 }
 
 /** @returns the texts and the inputs of calls in the content of a message */
-function writtenWordsIn(content: unknown): string {
+function writtenTextOf(content: unknown): string {
   if (!Array.isArray(content)) return '';
   const texts = content.map((block) => {
     const type = memberOf(block, 'type');
@@ -131,7 +131,7 @@ function writtenWordsIn(content: unknown): string {
 }
 
 /** @returns the `Seen` of an answer of which nothing has come. @param unseen_ms the milliseconds that it has run */
-export function nothingSeen(unseen_ms: number): Seen {
+export function createUnobserved(unseen_ms: number): ObservedPart {
   return {
     said: 0,
     thinking: 0,
@@ -153,12 +153,12 @@ export function nothingSeen(unseen_ms: number): Seen {
 }
 
 /** @returns whether something of an answer was seen, also of one that has not said how it begins. */
-export function hasSaid(seen: Seen | undefined): boolean {
+export function hasOutput(seen: ObservedPart | undefined): boolean {
   return seen !== undefined && (seen.said > 0 || seen.thinking > 0);
 }
 
 /** @returns the models that have written an answer, if its blocks say that one took over from another. */
-export function fallbacksIn(content: unknown): string[] | undefined {
+export function fallbackModelsOf(content: unknown): string[] | undefined {
   if (!Array.isArray(content)) return undefined;
   const switches = content.filter((block) => memberOf(block, 'type') === 'fallback');
   const models = switches.flatMap((one) =>
@@ -168,29 +168,29 @@ export function fallbacksIn(content: unknown): string[] | undefined {
 }
 
 /** @returns the name by which a tool's results are remembered. One of an MCP server may have the name of the API's own. */
-export function toolOfUse(type: string, name: string): string {
+export function toolKeyOf(type: string, name: string): string {
   return type === 'mcp_tool_use' ? `mcp ${name}` : name;
 }
 
 /** @returns the tokens of the longest result of each of the API's own tools, by the tool's name; undefined if none has answered. */
-export function longestResultsIn(content: unknown): Record<string, number> | undefined {
+export function longestResultsOf(content: unknown): Record<string, number> | undefined {
   if (!Array.isArray(content)) return undefined;
   const tools = new Map<unknown, string>();
   const results = new Map<string, number>();
   for (const block of content) {
     const type = stringOrUndefined(memberOf(block, 'type')) ?? '';
     const name = stringOrUndefined(memberOf(block, 'name'));
-    if (type.endsWith('tool_use') && name !== undefined) tools.set(memberOf(block, 'id'), toolOfUse(type, name));
+    if (type.endsWith('tool_use') && name !== undefined) tools.set(memberOf(block, 'id'), toolKeyOf(type, name));
     const tool = type.endsWith('_tool_result') ? tools.get(memberOf(block, 'tool_use_id')) : undefined;
     if (tool === undefined) continue;
-    const tokens = Math.ceil(mostTokensOf(JSON.stringify(memberOf(block, 'content') ?? '')));
+    const tokens = Math.ceil(tokenUpperBoundOfText(JSON.stringify(memberOf(block, 'content') ?? '')));
     results.set(tool, Math.max(tokens, results.get(tool) ?? 0));
   }
   return results.size > 0 ? Object.fromEntries(results) : undefined;
 }
 
 /** @returns the length of the signatures and the redacted data in the content of a message; undefined without any */
-export function signedIn(content: unknown): number | undefined {
+export function signatureLengthOf(content: unknown): number | undefined {
   if (!Array.isArray(content)) return undefined;
   const thinking = content.filter((block) => isThinkingType(memberOf(block, 'type')));
   const texts = thinking.flatMap((block) => [memberOf(block, 'signature'), memberOf(block, 'data')]);
@@ -198,13 +198,13 @@ export function signedIn(content: unknown): number | undefined {
 }
 
 /** @returns the type of an `error` event or body. One that the API does not have may say anything. */
-export function errorType(body: unknown): ErrorType {
+export function parseErrorType(body: unknown): ErrorType {
   const type = String(memberOf(memberOf(body, 'error'), 'type'));
   return isErrorType(type) ? type : 'api_error';
 }
 
 /** @returns whether a body is an error and nothing else, whatever its status: in the API's form, or in one of a gateway. */
-export function isNothingButError(body: unknown): boolean {
+export function isErrorOnly(body: unknown): boolean {
   const one: unknown = Array.isArray(body) ? body[0] : body;
   const { type, object, error } = isObject(one) ? one : {};
   if (type === 'error' || object === 'error') return true;

@@ -2,30 +2,30 @@
 
 import type { Settings } from '../../config/settings.ts';
 import { HOUR_MS } from '../../kit/async/durations.ts';
-import { getOrMake } from '../../kit/cache/get-or-make.ts';
+import { getOrCreate } from '../../kit/cache/get-or-create.ts';
 import { LruCache } from '../../kit/cache/lru.ts';
-import { isCount, type Usage, wholeCount } from '../pricing/cost.ts';
+import { isCount, toCount, type Usage } from '../pricing/cost.ts';
 import type { HiddenOutputClock } from './hidden-output.ts';
 
 /** What a model wrote in the open, from the first delta to the last. */
-export interface OpenOutput {
+export interface VisibleOutput {
   tokens: number;
   /** The least milliseconds that it can have taken for them. */
   ms: number;
 }
 
 /** The hours that count, with the one that runs. */
-const HOURS = 6;
+const COUNTED_HOURS = 6;
 /** A shorter answer measures the network more than the model. */
-const LEAST_TOKENS = 300;
+const MIN_TOKENS = 300;
 /** The answers, and their accounts, from which on what was learned counts. */
-const LEAST_ANSWERS = 50;
-const LEAST_ACCOUNTS = 3;
+const MIN_RESPONSES = 50;
+const MIN_ACCOUNTS = 3;
 /** How many times the fastest one a model may write now, and the tokens a second below which nothing is taken for its most. */
-const MARGIN = 2;
-const LEAST_MOST = 100;
+const SPEED_MARGIN = 2;
+const MIN_TOKENS_PER_SECOND = 100;
 /** The models that are remembered, each at each upstream and speed. */
-const MOST_SPEEDS = 200;
+const MAX_SPEEDS = 200;
 
 /** What was learned in an hour. Its size does not grow with the answers. */
 interface Hour {
@@ -45,11 +45,11 @@ interface Hour {
  * answers whose reader waited for nobody, and the fastest of them counts, twice.
  */
 export class WritingSpeeds {
-  readonly #hours = new LruCache<string, Hour[]>({ most: MOST_SPEEDS });
+  readonly #hours = new LruCache<string, Hour[]>({ maxSize: MAX_SPEEDS });
 
   /** Notes what was written of an answer that has ended. */
-  note(key: string, account: string, { tokens, ms }: OpenOutput, now: number): void {
-    if (tokens < LEAST_TOKENS) return;
+  record(key: string, account: string, { tokens, ms }: VisibleOutput, now: number): void {
+    if (tokens < MIN_TOKENS) return;
     const number = Math.floor(now / HOUR_MS);
     const hours = this.#recent(key, number);
     let hour = hours.find((one) => one.number === number);
@@ -58,22 +58,25 @@ export class WritingSpeeds {
       hours.push(hour);
     }
     hour.answers += 1;
-    if (hour.accounts.size < LEAST_ACCOUNTS) hour.accounts.add(account);
+    if (hour.accounts.size < MIN_ACCOUNTS) hour.accounts.add(account);
     hour.fastest = Math.max(hour.fastest, (tokens * 1_000) / ms);
     this.#hours.set(key, hours);
   }
 
-  /** @returns the most tokens a second that a model is taken to write. @param most the price table's figure */
-  most(key: string, most: number, now: number): number {
+  /** @returns the most tokens a second that a model is taken to write. @param tableSpeed the price table's figure */
+  most(key: string, tableSpeed: number, now: number): number {
     const hours = this.#recent(key, Math.floor(now / HOUR_MS));
     const answers = hours.reduce((sum, hour) => sum + hour.answers, 0);
     const accounts = new Set(hours.flatMap((hour) => [...hour.accounts]));
-    if (answers < LEAST_ANSWERS || accounts.size < LEAST_ACCOUNTS) return most;
-    return Math.min(most, Math.max(LEAST_MOST, MARGIN * Math.max(...hours.map(({ fastest }) => fastest))));
+    if (answers < MIN_RESPONSES || accounts.size < MIN_ACCOUNTS) return tableSpeed;
+    return Math.min(
+      tableSpeed,
+      Math.max(MIN_TOKENS_PER_SECOND, SPEED_MARGIN * Math.max(...hours.map(({ fastest }) => fastest))),
+    );
   }
 
   #recent(key: string, number: number): Hour[] {
-    return (this.#hours.get(key) ?? []).filter((hour) => Math.abs(number - hour.number) < HOURS);
+    return (this.#hours.get(key) ?? []).filter((hour) => Math.abs(number - hour.number) < COUNTED_HOURS);
   }
 }
 
@@ -82,18 +85,18 @@ const speedsByDeployment = new WeakMap<Settings, WritingSpeeds>();
 
 /** @returns what this isolate has learned of a deployment's models. */
 export function speedsOf(settings: Settings): WritingSpeeds {
-  return getOrMake(speedsByDeployment, settings, () => new WritingSpeeds());
+  return getOrCreate(speedsByDeployment, settings, () => new WritingSpeeds());
 }
 
 /**
  * @param clock the times of an answer whose reader waited for nobody
  * @returns what was written in the open; undefined if that cannot be told
  */
-export function openOutputIn(
+export function visibleOutputOf(
   usage: Usage | undefined,
   { openMs, hasThought }: Pick<HiddenOutputClock, 'openMs' | 'hasThought'>,
-): OpenOutput | undefined {
+): VisibleOutput | undefined {
   const thinking = usage?.output_tokens_details?.thinking_tokens;
   if (openMs === undefined || (hasThought && !isCount(thinking))) return undefined;
-  return { tokens: wholeCount(usage?.output_tokens) - wholeCount(thinking), ms: openMs };
+  return { tokens: toCount(usage?.output_tokens) - toCount(thinking), ms: openMs };
 }

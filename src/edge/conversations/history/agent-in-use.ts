@@ -12,9 +12,9 @@ import type { RetainedAgent } from './storage/rows.ts';
 export const OF_AGENT: Dimension<string> = { name: 'agent', group: 'agent', isVersion: true };
 
 /** How a request is laid behind an agent. */
-export interface LaidBehind {
+export interface ApplyPrefixOptions {
   /** How many cache breakpoints the agent may add. */
-  breakpoints: number;
+  maxBreakpoints: number;
   counts?: boolean;
   /** Those of its MCP servers; without them the request does not go up, and names no servers. */
   secrets?: Pick<Settings, 'vars' | 'development' | 'models'>;
@@ -23,12 +23,12 @@ export interface LaidBehind {
 }
 
 /** What a message is about whose model is to be chosen. */
-export interface ChoiceAsked {
+export interface ModelChoiceRequest {
   agent: RetainedAgent;
   /** The model that the request names. */
   named: string | undefined;
   messages: readonly { role: string; content?: unknown }[];
-  by: RequestContext & { upstream: Upstream };
+  context: RequestContext & { upstream: Upstream };
 }
 
 /** The model that was chosen for a message. */
@@ -50,15 +50,15 @@ export interface AgentInUse {
   };
   /** Whether what goes up names secrets. */
   readonly hasSecrets: boolean;
-  /** @returns whether one of its tools has this name. @param by only those that its client calls: the edge calls the others */
-  hasTool(name: unknown, by?: 'client'): boolean;
+  /** @returns whether one of its tools has this name. @param caller only those that its client calls: the edge calls the others */
+  hasTool(name: unknown, caller?: 'client'): boolean;
   /**
    * Writes the request that goes up: the few members that the caller decides, then the agent's.
    *
    * @param members the caller's members as JSON texts
    * @throws ApiError 400 for what the agent does not allow, 500 for an MCP server whose secret is missing
    */
-  applyPrefix(members: ReadonlyMap<string, string>, inherited: InheritedParts, how: LaidBehind): string;
+  applyPrefix(members: ReadonlyMap<string, string>, inherited: InheritedParts, options: ApplyPrefixOptions): string;
   /** Chooses the model of a message without a conversation. @returns undefined if it has only one model */
-  chooseModel(request: ChoiceAsked): Promise<ChosenModel | undefined>;
+  chooseModel(request: ModelChoiceRequest): Promise<ChosenModel | undefined>;
 }

@@ -3,13 +3,13 @@
  * API refuses results without it. Where it is not known, or has ended, the code and its calls leave the history.
  */
 
-import { containerIds } from '../../claude/request/named-ids.ts';
-import { itemTexts, memberTexts } from '../../kit/json/edit.ts';
-import { asText, isObject, type Json, memberOf, parseObject } from '../../kit/json/object.ts';
-import { ANSWERED, tailIn } from './new-messages.ts';
+import { containerIdsOf } from '../../claude/request/referenced-ids.ts';
+import { parseMemberTexts, splitItems } from '../../kit/json/edit.ts';
+import { isObject, type Json, memberOf, parseObject, toText } from '../../kit/json/object.ts';
+import { ANSWERED, readTail } from './new-messages.ts';
 import { resultsAsText } from './omitted-calls.ts';
-import { blocksIn, type RepairedMessage, storeRepaired } from './repaired-messages.ts';
-import { blocksWithout, isServed } from './replayable-blocks.ts';
+import { parseBlocks, type RepairedMessage, storeRepaired } from './repaired-messages.ts';
+import { blocksWithout, isServerToolCall } from './replayable-blocks.ts';
 import type { MessageText } from './storage/history-cache.ts';
 import type { Container, MessageRow, TurnRow } from './storage/rows.ts';
 import type { Transcript } from './storage/transcript.ts';
@@ -24,11 +24,11 @@ export function containerOf(message: Json | undefined): Container | undefined {
 }
 
 /** Words about the container that a request names; not those about a file for it. */
-const ABOUT_CONTAINER = /\bcontainer(?!_upload)/i;
+const CONTAINER_PATTERN = /\bcontainer(?!_upload)/i;
 
 /** @returns whether an error of the API is about the container that the request names. @param words those of the error */
 export function isAboutContainer(words: string): boolean {
-  return ABOUT_CONTAINER.test(words);
+  return CONTAINER_PATTERN.test(words);
 }
 
 /**
@@ -55,9 +55,9 @@ export function forgetLostContainer(
 }
 
 /** @returns what a request says of its container, with an id; undefined if its caller has named one */
-export function withContainer(named: unknown, { id }: Container): string | undefined {
-  if (containerIds(named).length > 0) return undefined;
-  return JSON.stringify(isObject(named) ? { ...named, id } : id);
+export function applyContainer(callerContainer: unknown, { id }: Container): string | undefined {
+  if (containerIdsOf(callerContainer).length > 0) return undefined;
+  return JSON.stringify(isObject(callerContainer) ? { ...callerContainer, id } : id);
 }
 
 /**
@@ -66,12 +66,12 @@ export function withContainer(named: unknown, { id }: Container): string | undef
  * @param isSameTurn whether the request goes on with the turn whose answer is the last
  * @returns the container that the request names; undefined if it needs none, or if there is none
  */
-export function containerAfter(
+export function findReusableContainer(
   transcript: Transcript,
   last: TurnRow | undefined,
   { tail, isSameTurn, now }: { tail: readonly MessageText[]; isSameTurn: boolean; now: number },
 ): Container | undefined {
-  const isOpen = waitingCode(tail).length > 0;
+  const isOpen = findPendingCode(tail).length > 0;
   if (!isSameTurn && !isOpen) return undefined;
   // A question that has no answer may stand behind the answer that waits.
   const isUnanswered = isOpen && last?.status === 'interrupted' && !last.outcome?.container;
@@ -86,42 +86,42 @@ export function containerAfter(
  *
  * @param body the request's body: its caller may name the container
  */
-export function leaveLostCode(transcript: Transcript, body: string, now: number): void {
+export function removeLostCode(transcript: Transcript, body: string, now: number): void {
   const { profile, cachedHistory: cached } = transcript;
   if (!profile?.exists) return;
   const last = cached ? cached.last : latestTurn(transcript, [...ANSWERED, 'empty']);
   const { stop_reason: stopped } = last?.outcome ?? {};
   // A paused answer may go on, and one that has come to its end waits for nothing.
   if (!last || (last.status === 'complete' && (stopped === 'pause_turn' || stopped === 'end_turn'))) return;
-  const tail = cached?.tail ?? tailIn(transcript);
+  const tail = cached?.tail ?? readTail(transcript);
   // An earlier answer of the loop may wait, too.
   const goesOn = last.follows && last.outcome?.stop_reason === 'tool_use';
-  if (!goesOn && !tail.some(mayBeOpen)) return;
-  const members = memberTexts(body);
-  if (!asksMore(members.get('messages')) && !isToldInWords(transcript, last)) {
-    if (waitingCode(tail).length === 0) return;
-    if (containerAfter(transcript, last, { tail, isSameTurn: false, now })) return;
+  if (!goesOn && !tail.some(mayHaveOpenCall)) return;
+  const members = parseMemberTexts(body);
+  if (!hasMoreThanResults(members.get('messages')) && !hasResultAsText(transcript, last)) {
+    if (findPendingCode(tail).length === 0) return;
+    if (findReusableContainer(transcript, last, { tail, isSameTurn: false, now })) return;
     const container: unknown = JSON.parse(members.get('container') ?? 'null');
-    if (withContainer(container, { id: '' }) === undefined) return;
+    if (applyContainer(container, { id: '' }) === undefined) return;
   }
-  const { repaired, calls } = lostCode(transcript);
+  const { repaired, calls } = findLostCode(transcript);
   if (repaired.length === 0) return;
-  transcript.together(() => {
+  transcript.transact(() => {
     storeRepaired(transcript, repaired);
     transcript.save({ ...profile, leftOut: [...(profile.leftOut ?? []), ...calls] });
   });
 }
 
 /** @returns whether a result of a turn's calls goes up in words, as its call does not go up */
-function isToldInWords({ profile, calls }: Transcript, turn: TurnRow): boolean {
+function hasResultAsText({ profile, calls }: Transcript, turn: TurnRow): boolean {
   if (!profile?.leftOut || typeof turn.run !== 'number') return false;
   const leftOut = new Set(profile.leftOut);
   return [...calls.results(turn.seq).keys()].some((id) => leftOut.has(id));
 }
 
 /** @returns whether the last of some messages has more than results of calls. @param messages the JSON text of a list */
-function asksMore(messages = '[]'): boolean {
-  const { role, content } = parseObject(itemTexts(messages).at(-1) ?? '') ?? {};
+function hasMoreThanResults(messages = '[]'): boolean {
+  const { role, content } = parseObject(splitItems(messages).at(-1) ?? '') ?? {};
   // A paused answer goes on.
   if (role === 'assistant') return false;
   if (!Array.isArray(content)) return typeof content === 'string' && content !== '';
@@ -134,18 +134,18 @@ function asksMore(messages = '[]'): boolean {
  * @param answer the blocks of the answer that ends the loop
  * @returns the messages that change, and the ids of the code's calls
  */
-export function lostCode(
+export function findLostCode(
   transcript: Transcript,
   answer: readonly Json[] = [],
 ): { repaired: RepairedMessage[]; calls: string[] } {
   const rows = loopRows(transcript);
-  if (!rows.some(mayBeOpen)) return { repaired: [], calls: [] };
-  const blocks = [...rows.flatMap(({ text }) => blocksIn(text)), ...answer];
-  const ended = endedIn(blocks);
+  if (!rows.some(mayHaveOpenCall)) return { repaired: [], calls: [] };
+  const blocks = [...rows.flatMap(({ text }) => parseBlocks(text)), ...answer];
+  const ended = completedIdsOf(blocks);
   const lost = new Set(callsOfCode(blocks, ended));
   const repaired = rows.flatMap((row) => {
-    const before = blocksIn(row.text);
-    const content = row.role === 'assistant' ? answerWithout(before, lost, ended) : resultsAsText(before, lost);
+    const before = parseBlocks(row.text);
+    const content = row.role === 'assistant' ? removeLostCalls(before, lost, ended) : resultsAsText(before, lost);
     const isSame = content.length === before.length && content.every((block, at) => block === before[at]);
     return isSame ? [] : [{ ...row, content }];
   });
@@ -153,29 +153,29 @@ export function lostCode(
 }
 
 /** @returns the ids of the calls of code that waits for their results. @param tail the last answer and what follows it */
-function waitingCode(tail: readonly MessageText[]): string[] {
+function findPendingCode(tail: readonly MessageText[]): string[] {
   if (!tail.some(hasCaller)) return [];
-  const blocks = tail.flatMap(({ role, text }) => (role === 'assistant' ? blocksIn(text) : []));
-  return callsOfCode(blocks, endedIn(blocks));
+  const blocks = tail.flatMap(({ role, text }) => (role === 'assistant' ? parseBlocks(text) : []));
+  return callsOfCode(blocks, completedIdsOf(blocks));
 }
 
 function hasCaller({ role, text }: MessageText): boolean {
   return role === 'assistant' && text.includes('"caller"');
 }
 
-function mayBeOpen({ role, text }: MessageText): boolean {
+function mayHaveOpenCall({ role, text }: MessageText): boolean {
   return role === 'assistant' && (text.includes('"caller"') || /"(server|mcp)_tool_use"/.test(text));
 }
 
 /** @returns the ids of uses that have their result */
-function endedIn(blocks: readonly Json[]): ReadonlySet<string> {
-  return new Set(blocks.map(({ tool_use_id }) => asText(tool_use_id)));
+function completedIdsOf(blocks: readonly Json[]): ReadonlySet<string> {
+  return new Set(blocks.map(({ tool_use_id }) => toText(tool_use_id)));
 }
 
 /** @returns the ids of what code has called that has not ended. @param ended the ids of uses that have their result */
 export function callsOfCode(blocks: readonly Json[], ended: ReadonlySet<string>): string[] {
-  const open = blocks.filter((block) => isOfCode(block) && !ended.has(asText(memberOf(block.caller, 'tool_id'))));
-  return open.map(({ id }) => asText(id));
+  const open = blocks.filter((block) => isOfCode(block) && !ended.has(toText(memberOf(block.caller, 'tool_id'))));
+  return open.map(({ id }) => toText(id));
 }
 
 /** @returns whether a block is a call that code has made */
@@ -193,8 +193,8 @@ function loopRows(transcript: Transcript): MessageRow[] {
   return rows;
 }
 
-function answerWithout(blocks: readonly Json[], lost: ReadonlySet<string>, ended: ReadonlySet<string>): Json[] {
+function removeLostCalls(blocks: readonly Json[], lost: ReadonlySet<string>, ended: ReadonlySet<string>): Json[] {
   const isLost = ({ type, id }: Json) =>
-    (type === 'tool_use' && lost.has(asText(id))) || (isServed(type) && !ended.has(asText(id)));
+    (type === 'tool_use' && lost.has(toText(id))) || (isServerToolCall(type) && !ended.has(toText(id)));
   return blocksWithout(blocks, isLost);
 }

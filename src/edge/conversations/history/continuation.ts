@@ -1,7 +1,7 @@
 /** Checks that messages continue a history, before anything is stored or goes up. */
 import { invalidRequest } from '../../kit/http/errors.ts';
 import { isObject, type Json, memberOf } from '../../kit/json/object.ts';
-import { answeredTools, calledTools } from './replayable-blocks.ts';
+import { answeredCallIdsOf, toolCallIdsOf } from './replayable-blocks.ts';
 
 /** A message as it is sent and stored. */
 export interface SentMessage {
@@ -13,24 +13,24 @@ export interface SentMessage {
 export interface HistoryState {
   role: 'user' | 'assistant' | undefined;
   /** Ids of the last answer's tool calls. */
-  called: Set<string>;
+  callIds: Set<string>;
   /** Ids of those whose results the user has sent. */
-  answered: Set<string>;
+  resultIds: Set<string>;
 }
 
 export function emptyHistoryState(): HistoryState {
-  return { role: undefined, called: new Set(), answered: new Set() };
+  return { role: undefined, callIds: new Set(), resultIds: new Set() };
 }
 
 /** Updates the state by the next message of the history. */
 export function addToState(at: HistoryState, { role, content }: SentMessage): void {
   if (role === 'assistant') {
-    if (at.role !== 'assistant') at.called.clear();
-    at.answered.clear();
-    for (const id of calledTools(content)) at.called.add(id);
+    if (at.role !== 'assistant') at.callIds.clear();
+    at.resultIds.clear();
+    for (const id of toolCallIdsOf(content)) at.callIds.add(id);
     at.role = 'assistant';
   } else if (role === 'user') {
-    for (const id of answeredTools(content)) at.answered.add(id);
+    for (const id of answeredCallIdsOf(content)) at.resultIds.add(id);
     at.role = 'user';
   }
 }
@@ -85,9 +85,9 @@ function beginsCompacted(content: unknown): boolean {
 
 /** Updates the state by a message of the user, too. */
 function checkResults(at: HistoryState, content: unknown, path: string): void {
-  const { called, answered } = at;
+  const { callIds: called, resultIds: answered } = at;
   at.role = 'user';
-  for (const id of answeredTools(content)) {
+  for (const id of answeredCallIdsOf(content)) {
     if (!called.has(id)) {
       throw invalidRequest(
         `${path}: \`tool_result\` answers nothing: the last answer has no \`tool_use\` with the id ${id}. Send results only for its own calls.`,
@@ -100,14 +100,14 @@ function checkResults(at: HistoryState, content: unknown, path: string): void {
 }
 
 function checkAnswered(at: HistoryState, path: string): void {
-  const missing = [...at.called].filter((id) => !at.answered.has(id));
+  const missing = [...at.callIds].filter((id) => !at.resultIds.has(id));
   if (missing.length === 0) return;
   throw invalidRequest(
     `${path}: the last answer’s \`tool_use\` needs its \`tool_result\` first: ${missing.join(', ')}. Send the results in the next user message, or rewind the conversation.`,
   );
 }
 
-const NONE_LEFT_OUT: ReadonlySet<string> = new Set();
+const NO_OMITTED_CALLS: ReadonlySet<string> = new Set();
 
 /** A message of the history, to be compared with what a client sends. */
 export interface StoredMessage extends SentMessage {
@@ -128,19 +128,19 @@ export interface StoredMessage extends SentMessage {
  * @param leftOut the ids of calls that do not go up. Clients may drop them
  * @returns the new messages, of the first perhaps only the last blocks; undefined if they do not begin with the whole history
  */
-export function newBehind(
+export function dropResentMessages(
   history: Iterable<StoredMessage>,
   messages: readonly SentMessage[],
-  leftOut: ReadonlySet<string> = NONE_LEFT_OUT,
+  leftOut: ReadonlySet<string> = NO_OMITTED_CALLS,
 ): readonly SentMessage[] | undefined {
   let at = 0;
   /** How many blocks of the message there are known. */
   let within = 0;
-  for (const stored of withAnswersTogether(history)) {
+  for (const stored of groupAnswers(history)) {
     const [one] = stored;
     const isAnswer = one?.role === 'assistant';
-    if (isAnswer) at = behindRepeated(messages, at);
-    else if (within === 0) at = behindSilent(messages, at, leftOut);
+    if (isAnswer) at = skipRepeatedQuestions(messages, at);
+    else if (within === 0) at = skipSilentAnswers(messages, at, leftOut);
     const first = messages[at];
     const isPartial = stored.some((one) => one.isPartial);
     if (isAnswer && first?.role !== 'assistant' && (isPartial || isSilent(stored, leftOut))) continue;
@@ -164,14 +164,14 @@ export function newBehind(
     // Some clients forget a question whose answer was interrupted.
     else if (first.role !== 'user' || !isPartial) return undefined;
   }
-  if (at > 0 && within === 0) at = behindSilent(messages, at, leftOut);
+  if (at > 0 && within === 0) at = skipSilentAnswers(messages, at, leftOut);
   const [first, ...others] = messages.slice(at);
   if (within === 0 || !first) return at === 0 ? undefined : messages.slice(at);
   return [{ ...first, content: blocksOf(first.content).slice(within) }, ...others];
 }
 
 /** @returns the number of the first message from one on that is no answer without text and calls: of those nothing may be kept */
-function behindSilent(messages: readonly SentMessage[], from: number, leftOut: ReadonlySet<string>): number {
+function skipSilentAnswers(messages: readonly SentMessage[], from: number, leftOut: ReadonlySet<string>): number {
   let at = from;
   for (let one = messages[at]; one?.role === 'assistant' && isSilent([one], leftOut); one = messages[at]) at += 1;
   return at;
@@ -181,25 +181,25 @@ function behindSilent(messages: readonly SentMessage[], from: number, leftOut: R
  * @returns the number of the first message from one on that does not repeat the question before it. Without an answer it was asked
  *   again, and is kept once
  */
-function behindRepeated(messages: readonly SentMessage[], from: number): number {
+function skipRepeatedQuestions(messages: readonly SentMessage[], from: number): number {
   const question = messages[from - 1];
-  const isAgain = ({ role, content }: SentMessage) =>
+  const isRepeated = ({ role, content }: SentMessage) =>
     role === 'user' && canonical(blocksOf(content)) === canonical(blocksOf(question?.content));
   let at = from;
   // The last message is what is new.
   if (question?.role === 'user')
-    for (let one = messages[at]; at < messages.length - 1 && one && isAgain(one); one = messages[at]) at += 1;
+    for (let one = messages[at]; at < messages.length - 1 && one && isRepeated(one); one = messages[at]) at += 1;
   return at;
 }
 
 /** @returns how many of the messages are in the history already; 0 if they do not begin with the whole history */
-export function countResent(...of: Parameters<typeof newBehind>): number {
-  const [, messages] = of;
-  return messages.length - (newBehind(...of) ?? messages).length;
+export function countResent(...args: Parameters<typeof dropResentMessages>): number {
+  const [, messages] = args;
+  return messages.length - (dropResentMessages(...args) ?? messages).length;
 }
 
 /** Yields each message as a list of one, and answers in a row as one list. */
-function* withAnswersTogether(history: Iterable<StoredMessage>): Generator<StoredMessage[]> {
+function* groupAnswers(history: Iterable<StoredMessage>): Generator<StoredMessage[]> {
   let together: StoredMessage[] = [];
   for (const message of history) {
     if (together.length > 0 && !(message.role === 'assistant' && together[0]?.role === 'assistant')) {
@@ -216,10 +216,10 @@ function isSilent(
   answers: readonly (SentMessage & Pick<StoredMessage, 'refused'>)[],
   leftOut: ReadonlySet<string>,
 ): boolean {
-  return textOfAnswers(answers) === '' && callsIn(answers, withRefused(leftOut, answers)) === '';
+  return textOfAnswers(answers) === '' && serializeCalls(answers, withRefusedCalls(leftOut, answers)) === '';
 }
 
-function withRefused(
+function withRefusedCalls(
   leftOut: ReadonlySet<string>,
   answers: readonly Pick<StoredMessage, 'refused'>[],
 ): ReadonlySet<string> {
@@ -234,16 +234,16 @@ function isSame(
 ): boolean {
   const [before, now] = [textOfAnswers(stored), textOfAnswers(messages)];
   if (stored.some(({ isPartial }) => isPartial) && (before.startsWith(now) || now.startsWith(before))) return true;
-  const without = withRefused(leftOut, stored);
-  return before === now && callsIn(stored, without) === callsIn(messages, without);
+  const without = withRefusedCalls(leftOut, stored);
+  return before === now && serializeCalls(stored, without) === serializeCalls(messages, without);
 }
 
 function textOfAnswers(answers: readonly SentMessage[]): string {
   return answers.map(({ content }) => shownText(content)).join('');
 }
 
-function callsIn(answers: readonly SentMessage[], leftOut: ReadonlySet<string>): string {
-  const calls = answers.flatMap(({ content }) => calledTools(content));
+function serializeCalls(answers: readonly SentMessage[], leftOut: ReadonlySet<string>): string {
+  const calls = answers.flatMap(({ content }) => toolCallIdsOf(content));
   return calls.filter((id) => !leftOut.has(id)).join();
 }
 
@@ -259,8 +259,8 @@ function shownText(content: unknown): string {
 
 /** @returns the blocks of a user's message with its results in one order: the edge puts them in that of their calls */
 function normalizeOrder(blocks: readonly unknown[]): readonly unknown[] {
-  if (answeredTools(blocks).length === 0) return blocks;
-  const named = blocks.map((block) => ({ block, id: answeredTools([block])[0] ?? '' }));
+  if (answeredCallIdsOf(blocks).length === 0) return blocks;
+  const named = blocks.map((block) => ({ block, id: answeredCallIdsOf([block])[0] ?? '' }));
   const ordered = named.toSorted((one, other) => Number(one.id > other.id) - Number(one.id < other.id));
   return ordered.map(({ block }) => block);
 }
@@ -268,7 +268,7 @@ function normalizeOrder(blocks: readonly unknown[]): readonly unknown[] {
 /** @throws ApiError 400 for a content that nests so deep that it cannot be compared */
 function canonical(content: unknown): string {
   try {
-    return JSON.stringify(content, (_, value: unknown) => (isObject(value) ? plain(value) : value));
+    return JSON.stringify(content, (_, value: unknown) => (isObject(value) ? normalize(value) : value));
   } catch (thrown) {
     if (!(thrown instanceof RangeError)) throw thrown;
     throw invalidRequest('messages: Input nests too deep.');
@@ -281,7 +281,7 @@ function blocksOf(content: unknown): unknown[] {
 }
 
 /** @returns the members sorted by name, without cache breakpoints and nulls. */
-function plain(value: Json): Json {
+function normalize(value: Json): Json {
   const names = Object.keys(value).filter((name) => name !== 'cache_control' && value[name] !== null);
   const sorted: Json = Object.fromEntries(names.sort().map((name) => [name, value[name]]));
   if (value.type === 'tool_result') sorted.content = blocksOf(value.content);
@@ -292,7 +292,7 @@ function plain(value: Json): Json {
 export type PendingResults = ReadonlyMap<string, string>;
 
 /** Answers calls of the client's own tools that the client leaves without a result, if it says `on_pending_tools: "cancel"`. */
-const CANCELLED = 'This call was cancelled: the user went on without its result.';
+const CANCELLED_RESULT = 'This call was cancelled: the user went on without its result.';
 
 /**
  * Adds an error as the result of each call in the last answer that has no result, neither from the edge nor in the new
@@ -301,28 +301,30 @@ const CANCELLED = 'This call was cancelled: the user went on without its result.
  * @param pending the results that the edge has
  * @returns these results, and an error for each call without a result
  */
-export function withCancelled(
-  { called }: Pick<HistoryState, 'called'>,
+export function withCancelledResults(
+  { callIds: called }: Pick<HistoryState, 'callIds'>,
   pending: PendingResults,
   [next]: readonly SentMessage[],
 ): PendingResults {
   if (next?.role !== 'user') return pending;
-  const answered = new Set(answeredTools(next.content));
+  const answered = new Set(answeredCallIdsOf(next.content));
   const missing = [...called].filter((id) => !answered.has(id) && !pending.has(id));
   if (missing.length === 0) return pending;
   const results = missing.map((tool_use_id): [string, string] => [
     tool_use_id,
-    JSON.stringify({ type: 'tool_result', tool_use_id, content: CANCELLED, is_error: true }),
+    JSON.stringify({ type: 'tool_result', tool_use_id, content: CANCELLED_RESULT, is_error: true }),
   ]);
   return new Map([...pending, ...results]);
 }
 
 /** @returns the content of a user's message without the added errors: a client that resends the message does not have them */
-export function withoutCancelled(content: unknown): unknown {
-  if (!Array.isArray(content) || !content.some(isCancelled)) return content;
-  return content.filter((block) => !isCancelled(block));
+export function withoutCancelledResults(content: unknown): unknown {
+  if (!Array.isArray(content) || !content.some(isCancelledResult)) return content;
+  return content.filter((block) => !isCancelledResult(block));
 }
 
-function isCancelled(block: unknown): boolean {
-  return isObject(block) && block.type === 'tool_result' && block.is_error === true && block.content === CANCELLED;
+function isCancelledResult(block: unknown): boolean {
+  return (
+    isObject(block) && block.type === 'tool_result' && block.is_error === true && block.content === CANCELLED_RESULT
+  );
 }

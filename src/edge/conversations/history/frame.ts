@@ -1,17 +1,17 @@
-import { memberNames } from '../../claude/request/members.ts';
+import { fieldNamesOf } from '../../claude/request/all-fields.ts';
 import { memoizeByPlugins } from '../../kit/plugins/plugins.ts';
 
 /** Members of a request that do not change the length of the prompt. */
-const outsideThePrompt = memoizeByPlugins(
+const membersOutsidePrompt = memoizeByPlugins(
   (): ReadonlySet<string> =>
     new Set([
       ...['messages', 'stream', 'max_tokens', 'metadata', 'stop_sequences', 'temperature', 'top_p', 'top_k'],
       ...['cache_control', 'service_tier'],
-      ...memberNames(({ inPrompt }) => !inPrompt),
+      ...fieldNamesOf(({ inPrompt }) => !inPrompt),
     ]),
 );
 /** The most characters of a frame; longer ones are not stored. */
-const LONGEST_FRAME = 4_000;
+const MAX_FRAME_CHARACTERS = 4_000;
 
 /**
  * Names everything that decides the length of a prompt beside its messages. Two prompts with the same frame differ by their
@@ -29,7 +29,7 @@ export function frameOf(
 ): string | null {
   const parts = betas === undefined ? [model] : [model, `anthropic-beta:${betas}`];
   if (mark !== '') parts.push(`worker-tools:${mark}`);
-  const outside = outsideThePrompt();
+  const outside = membersOutsidePrompt();
   for (const [name, text] of members) {
     if (outside.has(name) || name === 'model') continue;
     // What the first turn sends is frozen for the later ones, so it makes no difference.
@@ -39,5 +39,5 @@ export function frameOf(
     parts.push(`${name}:${text}`);
   }
   const frame = parts.sort().join('\n');
-  return frame.length <= LONGEST_FRAME ? frame : null;
+  return frame.length <= MAX_FRAME_CHARACTERS ? frame : null;
 }

@@ -8,16 +8,16 @@ export const TOO_MANY_IN_A_TURN = `A turn of a conversation takes at most ${MOST
 /** What happens to a history that has grown too long: of one conversation, or of each that begins with an agent or a prefix. */
 export const historySetting = z
   .strictObject({
-    max_tokens: z.described(z.int().check(z.gte(1)), 'The most tokens of a prompt, about.'),
-    strategy: z.described(
+    max_tokens: z.withDescription(z.int().check(z.gte(1)), 'The most tokens of a prompt, about.'),
+    strategy: z.withDescription(
       z.enum(['error', 'truncate', 'summarize']),
       '`truncate` sends without whole oldest turns, `summarize` with a summary in their place; all is kept.',
     ),
-    instructions: z.optionally(
+    instructions: z.optionalField(
       z.nullable(z.string().check(z.maxLength(8_192))),
       'What a summary should keep; it replaces the usual instructions. Only with `summarize`.',
     ),
-    summary_max_tokens: z.optionally(
+    summary_max_tokens: z.optionalField(
       z.int().check(z.gte(1)),
       'The most tokens of a summary: below `max_tokens`. Default: a quarter of it, at most 8,192. Only with `summarize`.',
     ),

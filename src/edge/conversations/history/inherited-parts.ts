@@ -18,13 +18,13 @@ export interface PrefixDefaults {
 /**
  * Finds the system and tools that a request takes from its conversation, because it has none itself.
  *
- * @param sent the members of a request, as JSON texts
+ * @param members the members of a request, as JSON texts
  * @param frozen what its conversation was created with
  */
 export function inheritedParts(
-  sent: ReadonlyMap<string, string>,
+  members: ReadonlyMap<string, string>,
   frozen: Partial<InheritedParts> | undefined,
 ): InheritedParts {
-  const partOf = (name: keyof InheritedParts) => (sent.has(name) ? undefined : frozen?.[name]);
+  const partOf = (name: keyof InheritedParts) => (members.has(name) ? undefined : frozen?.[name]);
   return { system: partOf('system'), tools: partOf('tools') };
 }

@@ -1,8 +1,8 @@
 /** Betas that blocks of a history need: without them the API rejects each later request that contains such a block. */
 
-import { joinedBetas } from '../../claude/headers.ts';
+import { joinBetas } from '../../claude/headers.ts';
 import { type Json, memberOf } from '../../kit/json/object.ts';
-import { blocksIn } from './repaired-messages.ts';
+import { parseBlocks } from './repaired-messages.ts';
 
 /** By the type of a block. Source: block types that only the beta resources of @anthropic-ai/sdk 1.14.0 have. */
 const BETA_OF_TYPE: Readonly<Record<string, string>> = {
@@ -17,7 +17,7 @@ const BETA_OF_TYPE: Readonly<Record<string, string>> = {
 const MAY_NEED_BETA = new RegExp(`"(?:compaction|${Object.keys(BETA_OF_TYPE).join('|')})"`);
 
 /** @returns the names of the betas that blocks need */
-export function betasOfBlocks(blocks: readonly Json[]): string[] {
+export function betasForBlocks(blocks: readonly Json[]): string[] {
   return blocks.flatMap((block) => {
     if (block.type !== 'compaction') return BETA_OF_TYPE[String(block.type)] ?? [];
     return memberOf(block, 'signature') === undefined ? 'compact-2026-01-12' : 'compact-2026-09-04';
@@ -25,12 +25,12 @@ export function betasOfBlocks(blocks: readonly Json[]): string[] {
 }
 
 /** @returns the names of the betas that new messages need */
-export function betasOfMessages(messages: readonly { text: string }[]): string[] {
-  return messages.flatMap(({ text }) => (MAY_NEED_BETA.test(text) ? betasOfBlocks(blocksIn(text)) : []));
+export function betasForMessages(messages: readonly { text: string }[]): string[] {
+  return messages.flatMap(({ text }) => (MAY_NEED_BETA.test(text) ? betasForBlocks(parseBlocks(text)) : []));
 }
 
 /** @returns headers with the betas that a conversation's blocks need */
 export function withNeededBetas<T extends Record<string, string>>(headers: T, betas: readonly string[] | undefined): T {
   if (!betas || betas.length === 0) return headers;
-  return { ...headers, 'anthropic-beta': joinedBetas(headers['anthropic-beta'], betas) };
+  return { ...headers, 'anthropic-beta': joinBetas(headers['anthropic-beta'], betas) };
 }

@@ -1,19 +1,19 @@
 /** Finds which messages of a request are new, and what they continue. */
 import { invalidRequest } from '../../kit/http/errors.ts';
-import { edit, itemTexts, memberTexts } from '../../kit/json/edit.ts';
-import { asText, isObject } from '../../kit/json/object.ts';
+import { editJson, parseMemberTexts, splitItems } from '../../kit/json/edit.ts';
+import { isObject, toText } from '../../kit/json/object.ts';
 import {
   addToState,
   countResent,
+  dropResentMessages,
   emptyHistoryState,
   type HistoryState,
-  newBehind,
   type PendingResults,
   type SentMessage,
-  withCancelled,
+  withCancelledResults,
 } from './continuation.ts';
 import { hasResultsFirst } from './results-first.ts';
-import { messageOf, shownMessages } from './shown-messages.ts';
+import { parseMessage, shownMessages } from './shown-messages.ts';
 import type { MessageText } from './storage/history-cache.ts';
 import type { TurnRow } from './storage/rows.ts';
 import type { Transcript } from './storage/transcript.ts';
@@ -23,51 +23,51 @@ import { latestTurn } from './storage/turn-queries.ts';
 export const ANSWERED = ['complete', 'interrupted', 'stopped'] as const;
 
 /** The new messages of a request, and what they continue. */
-export interface Continued {
+export interface Continuation {
   fresh: readonly SentMessage[];
-  news: readonly string[];
+  freshTexts: readonly string[];
   at: HistoryState;
   /** Results of the edge's calls for the last answer. They go up with the next message. */
   pending: PendingResults;
   /** Whether they leave a paused answer with calls whose results do not come any more. */
-  leavesPaused: boolean;
+  isPauseAbandoned: boolean;
 }
 
 /** Separates the new messages from those that resend the history, and finds the state before the new ones. */
-export function newMessages(
+export function separateNewMessages(
   incoming: readonly SentMessage[],
   texts: readonly string[],
   transcript: Transcript,
   last: TurnRow | undefined,
   tail: readonly MessageText[],
-): Continued {
-  const leftOut = leftOutOf(transcript);
-  const fresh = freshOf(incoming, transcript, leftOut);
-  const { at, answers } = stateAfter(tail);
-  const pending = pendingAfter(transcript, last, at);
-  const continued = { fresh, news: textsOf(fresh, incoming, texts), at, pending, leavesPaused: false };
+): Continuation {
+  const leftOut = omittedCallIds(transcript);
+  const fresh = findFreshMessages(incoming, transcript, leftOut);
+  const { at, answers } = historyStateOf(tail);
+  const pending = findPendingResults(transcript, last, at);
+  const continued = { fresh, freshTexts: freshTextsOf(fresh, incoming, texts), at, pending, isPauseAbandoned: false };
   // An empty turn does not count: it has not continued a paused answer.
   const answer = last?.status === 'empty' ? latestTurn(transcript, ANSWERED) : last;
   const paused = answer?.outcome?.stop_reason === 'pause_turn' && at.role === 'assistant';
   const isRun = typeof answer?.run === 'number';
-  const again = () => isAgain(fresh, isRun ? lastShown(transcript) : answers, leftOut);
+  const isRepeated = () => isRepeatedAnswer(fresh, isRun ? lastShownAnswer(transcript) : answers, leftOut);
   const isUnanswered = last?.status === 'interrupted' && at.role !== 'assistant';
   if (
-    ((paused || pending.size > 0) && (fresh.length === 0 || again())) ||
-    (isUnanswered && isAskedAgain(fresh, transcript))
+    ((paused || pending.size > 0) && (fresh.length === 0 || isRepeated())) ||
+    (isUnanswered && isRepeatedQuestion(fresh, transcript))
   ) {
-    return { ...continued, fresh: [], news: [] };
+    return { ...continued, fresh: [], freshTexts: [] };
   }
   if (fresh.length === 0) {
     throw invalidRequest(
       'messages: this is the history as it stands, with nothing new. Send a new message, or rewind.',
     );
   }
-  return { ...continued, leavesPaused: paused && fresh[0]?.role !== 'assistant' && owesResults(answers) };
+  return { ...continued, isPauseAbandoned: paused && fresh[0]?.role !== 'assistant' && hasPendingCalls(answers) };
 }
 
 /** @returns the messages that are not in the history yet. */
-function freshOf(
+function findFreshMessages(
   incoming: readonly SentMessage[],
   transcript: Transcript,
   leftOut: ReadonlySet<string>,
@@ -75,37 +75,42 @@ function freshOf(
   // One message resends nothing, unless it is two questions that a client has joined.
   const isOne = incoming.length < 2;
   if (isOne && !(Array.isArray(incoming[0]?.content) && incoming[0].content.length > 1)) return incoming;
-  const behind = (sent: boolean) => newBehind(shownMessages(transcript, sent), incoming, leftOut);
-  const fresh = behind(false) ?? behind(true) ?? incoming;
+  const dropResent = (isSentOnly: boolean) =>
+    dropResentMessages(shownMessages(transcript, isSentOnly), incoming, leftOut);
+  const fresh = dropResent(false) ?? dropResent(true) ?? incoming;
   return isOne && fresh.length === 0 ? incoming : fresh;
 }
 
 /** @returns the texts of the new messages. Of a message whose first blocks are known, it has the others as they came. */
-function textsOf(fresh: readonly SentMessage[], incoming: readonly SentMessage[], texts: readonly string[]): string[] {
+function freshTextsOf(
+  fresh: readonly SentMessage[],
+  incoming: readonly SentMessage[],
+  texts: readonly string[],
+): string[] {
   const news = texts.slice(incoming.length - fresh.length);
   const [first] = fresh;
   const { length } = Array.isArray(first?.content) ? first.content : [];
   const [text = ''] = news;
   if (!first || first === incoming.at(-fresh.length)) return news;
-  const blocks = itemTexts(memberTexts(text).get('content') ?? '[]');
-  return [edit(text, { content: `[${blocks.slice(-length).join(',')}]` }), ...news.slice(1)];
+  const blocks = splitItems(parseMemberTexts(text).get('content') ?? '[]');
+  return [editJson(text, { content: `[${blocks.slice(-length).join(',')}]` }), ...news.slice(1)];
 }
 
 /** The edge has made no calls for the last answer. */
-const NOTHING_PENDING: PendingResults = new Map();
+const NO_PENDING_RESULTS: PendingResults = new Map();
 
 /** @returns the results of the edge's calls for the last answer that are not in a message yet. */
-function pendingAfter(transcript: Transcript, last: TurnRow | undefined, at: HistoryState): PendingResults {
-  if (typeof last?.run !== 'number') return NOTHING_PENDING;
-  const leftOut = leftOutOf(transcript);
+function findPendingResults(transcript: Transcript, last: TurnRow | undefined, at: HistoryState): PendingResults {
+  if (typeof last?.run !== 'number') return NO_PENDING_RESULTS;
+  const leftOut = omittedCallIds(transcript);
   // The answer that a question follows has its results in it.
-  if (at.role !== 'assistant' && leftOut.size === 0) return NOTHING_PENDING;
+  if (at.role !== 'assistant' && leftOut.size === 0) return NO_PENDING_RESULTS;
   const results = [...transcript.calls.results(last.seq)];
-  return new Map(results.filter(([id]) => (at.role === 'assistant' && at.called.has(id)) || leftOut.has(id)));
+  return new Map(results.filter(([id]) => (at.role === 'assistant' && at.callIds.has(id)) || leftOut.has(id)));
 }
 
 /** @returns the ids of calls that were shown but do not go up */
-export function leftOutOf({ profile }: Transcript): ReadonlySet<string> {
+export function omittedCallIds({ profile }: Transcript): ReadonlySet<string> {
   return new Set(profile?.leftOut);
 }
 
@@ -115,23 +120,24 @@ export function leftOutOf({ profile }: Transcript): ReadonlySet<string> {
  *
  * @param cancels whether calls without any result get an error
  */
-export function joinedResults(continued: Continued, cancels: boolean): Continued {
-  const { fresh, news, at } = continued;
-  const pending = cancels && at.role === 'assistant' ? withCancelled(at, continued.pending, fresh) : continued.pending;
+export function joinResults(continued: Continuation, cancels: boolean): Continuation {
+  const { fresh, freshTexts: news, at } = continued;
+  const pending =
+    cancels && at.role === 'assistant' ? withCancelledResults(at, continued.pending, fresh) : continued.pending;
   if (fresh[0]?.role === 'assistant') return continued;
-  if (pending.size === 0 && (at.role !== 'assistant' || hasResultsFirst(fresh[0]?.content, [...at.called]))) {
+  if (pending.size === 0 && (at.role !== 'assistant' || hasResultsFirst(fresh[0]?.content, [...at.callIds]))) {
     return continued;
   }
-  const text = withResults(at.called, pending, news[0]);
+  const text = withResults(at.callIds, pending, news[0]);
   return {
     ...continued,
-    fresh: [messageOf({ role: 'user', text }), ...fresh.slice(1)],
-    news: [text, ...news.slice(1)],
+    fresh: [parseMessage({ role: 'user', text }), ...fresh.slice(1)],
+    freshTexts: [text, ...news.slice(1)],
   };
 }
 
 /** Reads the last answer and what follows it. Earlier tool calls need no results any more. */
-export function tailIn(transcript: Transcript): readonly MessageText[] {
+export function readTail(transcript: Transcript): readonly MessageText[] {
   const tail: MessageText[] = [];
   for (const { role, text } of transcript.messages.texts({ sent: true, backwards: true })) {
     if (tail.at(-1)?.role === 'assistant' && role !== 'assistant') break;
@@ -140,21 +146,21 @@ export function tailIn(transcript: Transcript): readonly MessageText[] {
   return tail.reverse();
 }
 
-function stateAfter(tail: readonly MessageText[]): { at: HistoryState; answers: SentMessage[] } {
-  const messages = tail.map(messageOf);
+function historyStateOf(tail: readonly MessageText[]): { at: HistoryState; answers: SentMessage[] } {
+  const messages = tail.map(parseMessage);
   const at = emptyHistoryState();
   for (const message of messages) addToState(at, message);
   return { at, answers: messages.filter(({ role }) => role === 'assistant') };
 }
 
 /** @returns the last answer as its client has it. The answer of a run has more than its last step. */
-function lastShown(transcript: Transcript): SentMessage[] {
+function lastShownAnswer(transcript: Transcript): SentMessage[] {
   let last: SentMessage | undefined;
   for (const message of shownMessages(transcript, true)) last = message;
   return last ? [last] : [];
 }
 
-function isAgain(
+function isRepeatedAnswer(
   fresh: readonly SentMessage[],
   answers: readonly SentMessage[],
   leftOut: ReadonlySet<string>,
@@ -166,13 +172,13 @@ function isAgain(
 }
 
 /** @returns whether messages are those that the history ends with. They have no answer yet. */
-function isAskedAgain(fresh: readonly SentMessage[], transcript: Transcript): boolean {
+function isRepeatedQuestion(fresh: readonly SentMessage[], transcript: Transcript): boolean {
   if (fresh.length === 0) return true;
   const questions = [...shownMessages(transcript, true)].slice(-fresh.length);
   return countResent(questions, fresh) === fresh.length;
 }
 
-function owesResults(answers: readonly SentMessage[]): boolean {
+function hasPendingCalls(answers: readonly SentMessage[]): boolean {
   const blocks = answers.flatMap(({ content }) => (Array.isArray(content) ? content.filter(isObject) : []));
   const results = new Set(blocks.map(({ tool_use_id }) => tool_use_id));
   return blocks.some(({ type, id }) => (type === 'server_tool_use' || type === 'mcp_tool_use') && !results.has(id));
@@ -190,11 +196,11 @@ function owesResults(answers: readonly SentMessage[]): boolean {
 function withResults(called: Iterable<string>, pending: PendingResults, message: string | undefined): string {
   const results = new Map(pending);
   const rest: string[] = [];
-  const content = message === undefined ? '[]' : (memberTexts(message).get('content') ?? '[]');
+  const content = message === undefined ? '[]' : (parseMemberTexts(message).get('content') ?? '[]');
   if (content.startsWith('[')) {
-    for (const text of itemTexts(content)) {
+    for (const text of splitItems(content)) {
       const block = JSON.parse(text) as unknown;
-      const id = isObject(block) && block.type === 'tool_result' ? asText(block.tool_use_id) : undefined;
+      const id = isObject(block) && block.type === 'tool_result' ? toText(block.tool_use_id) : undefined;
       if (id === undefined || pending.has(id) || results.has(id)) rest.push(text);
       else results.set(id, text);
     }
@@ -203,5 +209,5 @@ function withResults(called: Iterable<string>, pending: PendingResults, message:
   const ordered = [...calls].flatMap((id) => results.get(id) ?? []);
   const strays = [...results].filter(([id]) => !calls.has(id)).map(([, text]) => text);
   const all = `[${[...ordered, ...strays, ...rest].join(',')}]`;
-  return message === undefined ? `{"role":"user","content":${all}}` : edit(message, { content: all });
+  return message === undefined ? `{"role":"user","content":${all}}` : editJson(message, { content: all });
 }

@@ -1,9 +1,9 @@
 /** Tools of an agent that the API has rejected. The agent answers without them. */
 
 import { logWarning } from '../../kit/http/log.ts';
-import { masked } from '../../kit/http/secrets.ts';
-import { edit, itemTexts, memberTexts } from '../../kit/json/edit.ts';
-import { asText, isObject, memberOf, parseObject } from '../../kit/json/object.ts';
+import { maskSecrets } from '../../kit/http/secrets.ts';
+import { editJson, parseMemberTexts, splitItems } from '../../kit/json/edit.ts';
+import { isObject, memberOf, parseObject, toText } from '../../kit/json/object.ts';
 import { refOf } from './storage/rows.ts';
 import type { Transcript } from './storage/transcript.ts';
 
@@ -11,7 +11,7 @@ import type { Transcript } from './storage/transcript.ts';
 const PATH_OF_TOOL = /\btools[.[/](\d+)/;
 
 /** @returns whether the API's words are about a tool */
-export function isAboutTool(words: string): boolean {
+export function isToolError(words: string): boolean {
   return PATH_OF_TOOL.test(words);
 }
 
@@ -31,11 +31,11 @@ export function omitRejectedTool(
   const { profile } = transcript;
   const [, number] = PATH_OF_TOOL.exec(words) ?? [];
   const tool: unknown = Array.isArray(tools) ? tools[Number(number)] : undefined;
-  const name = isObject(tool) ? asText(tool.name) : '';
+  const name = isObject(tool) ? toText(tool.name) : '';
   if (!profile?.agent || !runs?.has(name)) return undefined;
   transcript.save({ ...profile, omittedTools: [...(profile.omittedTools ?? []), name] });
   logWarning(
-    masked(`The API rejects the tool ${name} of the agent ${refOf(profile.agent)}, so it is not sent: ${words}`),
+    maskSecrets(`The API rejects the tool ${name} of the agent ${refOf(profile.agent)}, so it is not sent: ${words}`),
   );
   return name;
 }
@@ -43,8 +43,8 @@ export function omitRejectedTool(
 /** @returns a request as JSON text without omitted tools */
 export function withoutOmittedTools(text: string, { profile }: Transcript): string {
   const omitted = new Set(profile?.omittedTools);
-  const tools = omitted.size > 0 ? memberTexts(text).get('tools') : undefined;
+  const tools = omitted.size > 0 ? parseMemberTexts(text).get('tools') : undefined;
   if (tools === undefined || !tools.startsWith('[')) return text;
-  const rest = itemTexts(tools).filter((tool) => !omitted.has(asText(memberOf(parseObject(tool), 'name'))));
-  return edit(text, { tools: rest.length > 0 ? `[${rest.join(',')}]` : undefined });
+  const rest = splitItems(tools).filter((tool) => !omitted.has(toText(memberOf(parseObject(tool), 'name'))));
+  return editJson(text, { tools: rest.length > 0 ? `[${rest.join(',')}]` : undefined });
 }

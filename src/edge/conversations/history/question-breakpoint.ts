@@ -4,7 +4,7 @@ import type { Replacement } from '../../claude/request/request-body.ts';
 import type { SentHistory } from '../../claude/request/sent-history.ts';
 import { encoder } from '../../kit/http/bytes.ts';
 import { COMMA } from '../../kit/json/characters.ts';
-import { itemTexts, memberTexts } from '../../kit/json/edit.ts';
+import { parseMemberTexts, splitItems } from '../../kit/json/edit.ts';
 import type { SentMessage } from './continuation.ts';
 import type { MessageText } from './storage/history-cache.ts';
 import { withBreakpoint } from './storage/message-text.ts';
@@ -50,8 +50,8 @@ function haveSameEnds(one: Uint8Array, other: Uint8Array): boolean {
 }
 
 function countBlocks(message: string): number {
-  const content = memberTexts(message).get('content') ?? '';
-  return content.startsWith('[') ? itemTexts(content).length : 1;
+  const content = parseMemberTexts(message).get('content') ?? '';
+  return content.startsWith('[') ? splitItems(content).length : 1;
 }
 
 /** Reads the message before the last answer. */

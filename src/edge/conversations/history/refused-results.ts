@@ -3,13 +3,13 @@
  * words that the tool has answered. What an answer brings is kept only if it can go up.
  */
 
-import { writeJson } from '../../kit/json/kept-text.ts';
-import { asText, type Json, memberOf, parseObject } from '../../kit/json/object.ts';
+import { type Json, memberOf, parseObject, toText } from '../../kit/json/object.ts';
+import { writeJson } from '../../kit/json/remembered-text.ts';
 import type { PendingResults } from './continuation.ts';
-import { ANSWERED, tailIn } from './new-messages.ts';
-import { resultAsText, wordsBefore } from './omitted-calls.ts';
-import { blocksIn, type RepairedMessage, storeRepaired } from './repaired-messages.ts';
-import { answeredTools } from './replayable-blocks.ts';
+import { ANSWERED, readTail } from './new-messages.ts';
+import { findPrecedingCallText, resultAsText } from './omitted-calls.ts';
+import { parseBlocks, type RepairedMessage, storeRepaired } from './repaired-messages.ts';
+import { answeredCallIdsOf } from './replayable-blocks.ts';
 import type { MessageText } from './storage/history-cache.ts';
 import type { TurnRow } from './storage/rows.ts';
 import type { Transcript } from './storage/transcript.ts';
@@ -20,10 +20,10 @@ import { loopStart } from './thinking.ts';
 const ABOUT_IMAGE = /\bimages?\b|image_/i;
 const ABOUT_LENGTH = /\btoo (?:long|large|many)\b|\bexceeds?\b/i;
 /** The most characters of the API's words that the model is told. */
-const MOST_REFUSAL_WORDS = 300;
+const MAX_REFUSAL_CHARACTERS = 300;
 
 /** The results of a step that go up. */
-export interface ResultsOfStep {
+export interface StepResults {
   /** The number of the step that has made the calls. */
   turn: number;
   pending: PendingResults;
@@ -35,7 +35,7 @@ export interface ResultsOfStep {
  *
  * @returns the ids of their calls
  */
-export function chosenResults(words: string, status: number, pending: PendingResults): string[] {
+export function chooseResults(words: string, status: number, pending: PendingResults): string[] {
   const results = [...pending];
   const idsOf = (some: typeof results) => some.map(([id]) => id);
   const withImage = results.filter(([, text]) => hasImage(parseObject(text)));
@@ -50,9 +50,9 @@ export function resultAt(message: unknown, at: number, pending: PendingResults):
   if (!Array.isArray(content)) return undefined;
   const block: unknown = content[at];
   const isResult = memberOf(block, 'type') === 'tool_result';
-  const id = isResult ? asText(memberOf(block, 'tool_use_id')) : undefined;
+  const id = isResult ? toText(memberOf(block, 'tool_use_id')) : undefined;
   if (id !== undefined) return pending.has(id) ? id : undefined;
-  const words = wordsBefore(content, at);
+  const words = findPrecedingCallText(content, at);
   const result = words && parseObject(pending.get(words.id) ?? '');
   return result && words.behind < resultAsText(result).length ? words.id : undefined;
 }
@@ -64,13 +64,13 @@ export function resultAt(message: unknown, at: number, pending: PendingResults):
  * @param refused the turn that was refused
  * @returns whether it can be asked again
  */
-export function hideRefused(transcript: Transcript, refused: Pick<TurnRow, 'seq'>): boolean {
+export function hideRefusedResults(transcript: Transcript, refused: Pick<TurnRow, 'seq'>): boolean {
   const results = resultsWithoutAnswer(transcript);
   if (!results) return false;
   const isAgain = "turns where status = 'refused' and seq > ? and seq < ?";
   if (transcript.has(isAgain, results.turn, refused.seq)) {
     const start = loopStart(transcript);
-    transcript.refuseTurns('seq >= ?', turnAt(transcript, start)?.run ?? start);
+    transcript.markTurnsRefused('seq >= ?', turnAt(transcript, start)?.run ?? start);
     return false;
   }
   hideResults(transcript, results.turn, results.pending.keys(), 'no answer may be written to it.');
@@ -81,10 +81,10 @@ export function hideRefused(transcript: Transcript, refused: Pick<TurnRow, 'seq'
  * @returns the results of the edge's calls to which the model has said nothing yet: they go up with what is said next, or stand in
  *   a question that has no answer. Undefined if there are none
  */
-function resultsWithoutAnswer(transcript: Transcript): ResultsOfStep | undefined {
+function resultsWithoutAnswer(transcript: Transcript): StepResults | undefined {
   // Behind an empty answer they have been taken.
   const last = latestTurn(transcript, [...ANSWERED, 'empty']);
-  const results = resultsInQuestion(transcript, last, tailIn(transcript));
+  const results = resultsInQuestion(transcript, last, readTail(transcript));
   if (results || typeof last?.run !== 'number') return results;
   const pending = transcript.calls.results(last.seq);
   return pending.size > 0 ? { turn: last.seq, pending } : undefined;
@@ -100,15 +100,16 @@ export function resultsInQuestion(
   transcript: Transcript,
   last: Pick<TurnRow, 'status'> | undefined,
   tail: readonly MessageText[],
-): ResultsOfStep | undefined {
+): StepResults | undefined {
   const questions = tail.filter(({ role }) => role === 'user');
   if (last?.status !== 'interrupted' || questions.length === 0) return undefined;
   const step = latestTurn(transcript, ['complete']);
   if (typeof step?.run !== 'number') return undefined;
-  const blocks = questions.flatMap(({ text }) => blocksIn(text));
-  const answered = new Set(answeredTools(blocks));
-  const isThere = (id: string) => answered.has(id) || blocks.some((_, at) => wordsBefore(blocks, at)?.id === id);
-  const pending = new Map([...transcript.calls.results(step.seq)].filter(([id]) => isThere(id)));
+  const blocks = questions.flatMap(({ text }) => parseBlocks(text));
+  const answered = new Set(answeredCallIdsOf(blocks));
+  const isInQuestion = (id: string) =>
+    answered.has(id) || blocks.some((_, at) => findPrecedingCallText(blocks, at)?.id === id);
+  const pending = new Map([...transcript.calls.results(step.seq)].filter(([id]) => isInQuestion(id)));
   return pending.size > 0 ? { turn: step.seq, pending } : undefined;
 }
 
@@ -119,31 +120,35 @@ export function resultsInQuestion(
  */
 export function hideResults(transcript: Transcript, turn: number, ids: Iterable<string>, why: string): void {
   const before = transcript.calls.results(turn);
-  const hidden = hiddenResults(ids, why);
+  const hidden = hiddenResultBlocks(ids, why);
   for (const [id, result] of hidden) transcript.calls.changeResult(turn, id, writeJson(result));
   const repaired: RepairedMessage[] = [];
   for (const row of transcript.messages.history({ sent: true, backwards: true })) {
     if (row.role !== 'user') break;
-    const blocks = blocksIn(row.text);
-    const content = withHidden(blocks, hidden, before);
+    const blocks = parseBlocks(row.text);
+    const content = withHiddenResults(blocks, hidden, before);
     if (content.some((block, at) => block !== blocks[at])) repaired.push({ ...row, content });
   }
   storeRepaired(transcript, repaired);
 }
 
 /** @returns results that cannot be shown, by the ids of their calls. @param why as in `hideResults` */
-export function hiddenResults(ids: Iterable<string>, why: string): ReadonlyMap<string, Json> {
-  const content = `The tool was called and has answered; do not call it again for this. What it answered cannot be shown: ${why.slice(0, MOST_REFUSAL_WORDS).toWellFormed()}`;
+export function hiddenResultBlocks(ids: Iterable<string>, why: string): ReadonlyMap<string, Json> {
+  const content = `The tool was called and has answered; do not call it again for this. What it answered cannot be shown: ${why.slice(0, MAX_REFUSAL_CHARACTERS).toWellFormed()}`;
   return new Map([...ids].map((id) => [id, { type: 'tool_result', tool_use_id: id, content }]));
 }
 
 /** @returns the blocks of a message with hidden results in place of what they were. @param before the results as they were */
-export function withHidden(blocks: readonly Json[], hidden: ReadonlyMap<string, Json>, before: PendingResults): Json[] {
+export function withHiddenResults(
+  blocks: readonly Json[],
+  hidden: ReadonlyMap<string, Json>,
+  before: PendingResults,
+): Json[] {
   const all: Json[] = [];
   for (let at = 0; at < blocks.length; at += 1) {
     const block = blocks[at] as Json;
-    const words = wordsBefore([block], 0)?.id ?? '';
-    const result = hidden.get(asText(block.tool_use_id ?? ''));
+    const words = findPrecedingCallText([block], 0)?.id ?? '';
+    const result = hidden.get(toText(block.tool_use_id ?? ''));
     const hiddenWords = hidden.get(words);
     all.push(...(result ? [result] : hiddenWords ? resultAsText(hiddenWords) : [block]));
     if (hiddenWords) at += resultAsText(parseObject(before.get(words) ?? '') ?? {}).length - 1;
@@ -152,7 +157,7 @@ export function withHidden(blocks: readonly Json[], hidden: ReadonlyMap<string, 
 }
 
 /** @returns the words of a refusal */
-export function wordsOfRefusal(refusal: string): string {
+export function errorTextOf(refusal: string): string {
   const message = memberOf(parseObject(refusal)?.error, 'message');
   return typeof message === 'string' ? message : 'the API has refused it.';
 }

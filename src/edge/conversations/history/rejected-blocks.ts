@@ -3,9 +3,9 @@
  * has encrypted. The API's words differ between upstreams and change, so they only help to find the block.
  */
 
-import { asText, isObject, type Json, memberOf } from '../../kit/json/object.ts';
+import { isObject, type Json, memberOf, toText } from '../../kit/json/object.ts';
 import { resultsAsText } from './omitted-calls.ts';
-import { isServed } from './replayable-blocks.ts';
+import { isServerToolCall } from './replayable-blocks.ts';
 
 /** A message of a request, as JSON. */
 interface MessageWithBlocks {
@@ -51,12 +51,12 @@ function keyOfBlock(block: Json): string {
   const external = externalKeyOf(block);
   if (external !== undefined) return external;
   if (TYPES_OF_THINKING.has(type)) return ALL_THINKING;
-  if (type === 'tool_use') return `call ${asText(id)}`;
-  if (type === 'tool_result') return `result ${asText(of)}`;
-  if (isServed(type)) return `served ${asText(id)}`;
+  if (type === 'tool_use') return `call ${toText(id)}`;
+  if (type === 'tool_result') return `result ${toText(of)}`;
+  if (isServerToolCall(type)) return `served ${toText(id)}`;
   if (typeof of === 'string') return `served ${of}`;
   if (type === 'text')
-    return isCited(block) ? `cited ${JSON.stringify([text, block.citations])}` : `text ${asText(text)}`;
+    return isCited(block) ? `cited ${JSON.stringify([text, block.citations])}` : `text ${toText(text)}`;
   const data = memberOf(source, 'data');
   if (typeof data === 'string') return `data ${data}`;
   return `json ${JSON.stringify({ ...block, cache_control: undefined })}`;
@@ -95,7 +95,7 @@ function blocksInResult({ type, content }: Json): Json[] {
  * @param words the API's words, or the body of its answer
  * @param messages the messages that were sent
  */
-export function blocksAtPaths(words: string, messages: readonly MessageWithBlocks[]): NamedBlock[] {
+export function findBlocksAtPaths(words: string, messages: readonly MessageWithBlocks[]): NamedBlock[] {
   return [...words.matchAll(BLOCK_PATH)].flatMap(([, message, block, inner]) => {
     const at = Number(message);
     const { content } = messages[at] ?? {};
@@ -115,13 +115,13 @@ export function blocksAtPaths(words: string, messages: readonly MessageWithBlock
 }
 
 function asBlock(value: unknown): Json | undefined {
-  return isObject(value) && !(value.type === 'text' && REPLACEMENT_SENTENCE.test(asText(value.text)))
+  return isObject(value) && !(value.type === 'text' && REPLACEMENT_SENTENCE.test(toText(value.text)))
     ? value
     : undefined;
 }
 
 /** @returns the keys of blocks whose URL or file a rejection names */
-export function blocksNamed(words: string, messages: readonly MessageWithBlocks[]): string[] {
+export function findNamedKeys(words: string, messages: readonly MessageWithBlocks[]): string[] {
   return externalKeys(messages).filter((key) => {
     const name = key.slice(key.indexOf(' ') + 1);
     return words.includes(name) || words.includes(JSON.stringify(name).slice(1, -1));
@@ -130,10 +130,10 @@ export function blocksNamed(words: string, messages: readonly MessageWithBlocks[
 
 /** @returns the keys of blocks that are read from elsewhere, oldest first, each once */
 function externalKeys(messages: readonly MessageWithBlocks[]): string[] {
-  return keysWhere(messages, (block) => externalKeyOf(block) !== undefined);
+  return findKeys(messages, (block) => externalKeyOf(block) !== undefined);
 }
 
-function keysWhere(messages: readonly MessageWithBlocks[], isMeant: (block: Json) => boolean): string[] {
+function findKeys(messages: readonly MessageWithBlocks[], isMeant: (block: Json) => boolean): string[] {
   const all = messages.flatMap(({ content }) =>
     contentBlocks(content).flatMap((block) => [block, ...blocksInResult(block)]),
   );
@@ -149,31 +149,32 @@ export const LATER_GROUPS = 4;
  * @returns keys: those of blocks read from elsewhere, of thinking, of encrypted content, of inline images and documents, and of
  *   the rest
  */
-export function guesses(messages: readonly MessageWithBlocks[]): string[][] {
-  const isOpaque = (block: Json) => isServed(block.type) || keyOfBlock(block).startsWith('served ') || isCited(block);
+export function groupGuesses(messages: readonly MessageWithBlocks[]): string[][] {
+  const isOpaque = (block: Json) =>
+    isServerToolCall(block.type) || keyOfBlock(block).startsWith('served ') || isCited(block);
   const isThinking = ({ type }: Json) => TYPES_OF_THINKING.has(type);
   const isInline = ({ source }: Json) => isObject(source) && externalKeyOf({ source }) === undefined;
   const isOther = (block: Json) => block.type !== 'text' && !isThinking(block);
   return [
     externalKeys(messages),
-    ...[isThinking, isOpaque, isInline, isOther].map((isMeant) => keysWhere(messages, isMeant)),
+    ...[isThinking, isOpaque, isInline, isOther].map((isMeant) => findKeys(messages, isMeant)),
   ];
 }
 
 /**
  * Chooses what is left out next, where a rejection names nothing.
  *
- * @param left how many more tries there are, this one included
+ * @param triesLeft how many more tries there are, this one included
  * @returns keys that are not omitted yet; undefined if there are none
  */
 export function nextGuess(
   groups: readonly (readonly string[])[],
   omitted: OmittedBlocks,
-  left: number,
+  triesLeft: number,
 ): readonly string[] | undefined {
   for (const [index, group] of groups.entries()) {
     const rest = group.filter((key) => !omitted.has(key) && !(key === ALL_THINKING && omitted.size > 0));
-    if (rest.length > 0) return index === 0 && left > LATER_GROUPS ? rest.slice(0, 1) : rest;
+    if (rest.length > 0) return index === 0 && triesLeft > LATER_GROUPS ? rest.slice(0, 1) : rest;
   }
   return undefined;
 }
@@ -188,7 +189,7 @@ export function omittedCalls(omitted: OmittedBlocks): ReadonlySet<string> {
  *
  * @returns undefined if a content has no omitted block beside thinking
  */
-export function withoutOmitted(content: unknown, omitted: OmittedBlocks): Json[] | undefined {
+export function withoutOmittedBlocks(content: unknown, omitted: OmittedBlocks): Json[] | undefined {
   const blocks = contentBlocks(content);
   const calls = omittedCalls(omitted);
   const replaced = resultsAsText(blocks, calls).flatMap((block) => replacementOf(block, omitted));
@@ -215,7 +216,7 @@ function replacementOf(block: Json, omitted: OmittedBlocks): Json[] {
     ...(cache_control !== undefined && { cache_control }),
   };
   if (type === 'tool_result') return [{ ...block, content: sentence.text }];
-  if (isServed(type)) return [];
+  if (isServerToolCall(type)) return [];
   if (key.startsWith('cited ')) {
     const { citations: _, ...text } = block;
     return [text];

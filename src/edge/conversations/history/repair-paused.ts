@@ -1,7 +1,7 @@
-import { readMessage } from '../../kit/json/block-texts.ts';
-import { asText, isObject, type Json } from '../../kit/json/object.ts';
+import { parseMessageText } from '../../kit/json/input-texts.ts';
+import { isObject, type Json, toText } from '../../kit/json/object.ts';
 import type { RepairedMessage } from './repaired-messages.ts';
-import { withoutPending } from './replayable-blocks.ts';
+import { withoutPendingCalls } from './replayable-blocks.ts';
 import type { MessageRow } from './storage/rows.ts';
 import type { Transcript } from './storage/transcript.ts';
 
@@ -15,13 +15,13 @@ export function repairPaused(transcript: Transcript, continuation: readonly Json
   const paused: (MessageRow & { content: Json[] })[] = [];
   for (const row of transcript.messages.history({ sent: true, backwards: true })) {
     if (row.role !== 'assistant') break;
-    const { content } = readMessage(row.text) ?? {};
+    const { content } = parseMessageText(row.text) ?? {};
     if (Array.isArray(content)) paused.push({ ...row, content: content.filter(isObject) });
   }
   const blocks = [...paused.flatMap(({ content }) => content), ...continuation];
-  const results = new Set(blocks.map(({ tool_use_id }) => asText(tool_use_id)));
+  const results = new Set(blocks.map(({ tool_use_id }) => toText(tool_use_id)));
   return paused.flatMap((row) => {
-    const content = withoutPending(row.content, results);
+    const content = withoutPendingCalls(row.content, results);
     return content.length === row.content.length ? [] : [{ ...row, content }];
   });
 }

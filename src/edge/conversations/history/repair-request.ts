@@ -10,35 +10,35 @@
 import { RequestBody } from '../../claude/request/request-body.ts';
 import { SentHistory } from '../../claude/request/sent-history.ts';
 import type { JsonBody } from '../../kit/http/body/json-body.ts';
-import { edit, itemTexts, memberTexts } from '../../kit/json/edit.ts';
-import { writeJson } from '../../kit/json/kept-text.ts';
+import { editJson, parseMemberTexts, splitItems } from '../../kit/json/edit.ts';
 import { type Json, memberOf, parseObject } from '../../kit/json/object.ts';
 import { parseOrUndefined } from '../../kit/json/parse.ts';
+import { writeJson } from '../../kit/json/remembered-text.ts';
 import type { EdgeTools } from '../../registry/tools/edge-tools.ts';
 import { isAboutContainer } from './container.ts';
-import { isAboutTool, omitRejectedTool } from './omitted-tools.ts';
+import { isToolError, omitRejectedTool } from './omitted-tools.ts';
 import {
-  chosenResults,
-  hiddenResults,
+  chooseResults,
+  errorTextOf,
+  hiddenResultBlocks,
   hideResults,
-  type ResultsOfStep,
   resultAt,
-  withHidden,
-  wordsOfRefusal,
+  type StepResults,
+  withHiddenResults,
 } from './refused-results.ts';
 import {
   ALL_THINKING,
-  blocksAtPaths,
-  blocksNamed,
-  guesses,
+  findBlocksAtPaths,
+  findNamedKeys,
+  groupGuesses,
   isExternal,
   LATER_GROUPS,
   type NamedBlock,
   nextGuess,
   omittedCalls,
-  withoutOmitted,
+  withoutOmittedBlocks,
 } from './rejected-blocks.ts';
-import { blocksIn, type RepairedMessage, storeRepaired } from './repaired-messages.ts';
+import { parseBlocks, type RepairedMessage, storeRepaired } from './repaired-messages.ts';
 import { withoutThinking } from './storage/message-text.ts';
 import type { Transcript } from './storage/transcript.ts';
 
@@ -58,13 +58,13 @@ export interface Rejection {
 }
 
 /** How often a request is sent again, at most. */
-const MOST_REPAIRS = 8;
+const MAX_REPAIRS = 8;
 /** A parameter that the API names at the beginning of its words. `messages` is not one. */
 const PARAMETER = /^[`'"]?(?!messages\b)[a-z_]+(?:\.[\w.]+)?[`'"]?: /;
 /** How many tools of an agent are left out for one question, at most. */
-const MOST_OMITTED_TOOLS = 20;
+const MAX_OMITTED_TOOLS = 20;
 /** The only code of an error that is about a block. The others are about parameters, or about what the caller sends. */
-const CODE_OF_BLOCKS = 'image_dimensions_too_large';
+const BLOCK_ERROR_CODE = 'image_dimensions_too_large';
 
 /** The part of a planned request that a repair reads and changes. */
 export interface RepairablePlan {
@@ -78,11 +78,11 @@ export interface RepairablePlan {
 }
 
 /** What a repair is made from. */
-interface Repaired<Plan> {
+interface RepairContext<Plan> {
   transcript: Transcript;
   /** Plans the request anew, from what is stored. */
   plan(): Plan;
-  results: ResultsOfStep | undefined;
+  results: StepResults | undefined;
   /** Whether the edge itself has made the request: then only the results are new, beside the answer before them. */
   isStep: boolean;
 }
@@ -90,26 +90,26 @@ interface Repaired<Plan> {
 export class RequestRepair<Plan extends RepairablePlan> {
   /** The names of the agent's tools that were left out. */
   readonly omittedTools: string[] = [];
-  readonly #of: Repaired<Plan>;
+  readonly #context: RepairContext<Plan>;
   #tries = 0;
   /** How many of the messages are new; undefined while that is not known. */
-  #fresh: number | undefined;
+  #freshCount: number | undefined;
   /** The keys of the blocks that are left out: those that the API has named, and those that are a guess. */
-  readonly #named = new Set<string>();
-  readonly #guessed = new Set<string>();
+  readonly #namedKeys = new Set<string>();
+  readonly #guessedKeys = new Set<string>();
   /** Results in words, while that is a guess. */
   #trial: ReadonlyMap<string, Json> | undefined;
-  #hidesResults = false;
+  #hasHiddenResults = false;
   /** The words with which the API has rejected these results. */
-  #why = '';
+  #rejectionText = '';
 
-  constructor(of: Repaired<Plan>) {
-    this.#of = of;
+  constructor(context: RepairContext<Plan>) {
+    this.#context = context;
   }
 
   /** How many blocks of the history are left out. */
-  get omitted(): number {
-    return this.#all.size;
+  get omittedCount(): number {
+    return this.#omittedKeys.size;
   }
 
   /**
@@ -118,32 +118,32 @@ export class RequestRepair<Plan extends RepairablePlan> {
    * @returns the plan without what was rejected, and its messages where they have changed; undefined if the rejection is final
    */
   next(rejection: Rejection): { plan: Plan; messages?: Plan['messages'] } | undefined {
-    const { results, isStep } = this.#of;
-    const words = wordsOfRefusal(rejection.text);
-    if (isAboutTool(words)) return this.#omitTool(words, rejection.tools);
-    if (this.#tries >= MOST_REPAIRS) return undefined;
+    const { results, isStep } = this.#context;
+    const words = errorTextOf(rejection.text);
+    if (isToolError(words)) return this.#omitTool(words, rejection.tools);
+    if (this.#tries >= MAX_REPAIRS) return undefined;
     this.#tries += 1;
-    this.#fresh ??= this.#of.plan().messages.length;
-    const fresh = rejection.messages.length - this.#fresh;
-    const paths = blocksAtPaths(rejection.text, rejection.messages);
+    this.#freshCount ??= this.#context.plan().messages.length;
+    const fresh = rejection.messages.length - this.#freshCount;
+    const paths = findBlocksAtPaths(rejection.text, rejection.messages);
     // The container may be lost, but the messages are readable: the turn's end decides what the next request names.
     if (rejection.container !== undefined && paths.length === 0 && isAboutContainer(words)) return undefined;
     const isNew = isStep ? (block: NamedBlock) => this.#mayHaveChanged(block, fresh, rejection) : () => true;
     const old = rejection.messages.slice(0, fresh);
     const named = [
       ...paths.filter((block) => block.at < fresh && isNew(block)).map(({ key }) => key),
-      ...blocksNamed(rejection.text, old),
-    ].filter((key) => !this.#all.has(key) && !(key === ALL_THINKING && this.#all.size > 0));
-    const ofResults = results ? resultsNamed(rejection, fresh, results) : [];
-    if (ofResults.length > 0 && !this.#hidesResults) return this.#hide(ofResults, words);
-    if (named.length > 0) return this.#omit(this.#widened(named, old), this.#named);
+      ...findNamedKeys(rejection.text, old),
+    ].filter((key) => !this.#omittedKeys.has(key) && !(key === ALL_THINKING && this.#omittedKeys.size > 0));
+    const ofResults = results ? findNamedResults(rejection, fresh, results) : [];
+    if (ofResults.length > 0 && !this.#hasHiddenResults) return this.#hide(ofResults, words);
+    if (named.length > 0) return this.#omit(this.#widen(named, old), this.#namedKeys);
     if (results && isStep) {
-      if (!this.#hidesResults) return this.#hide(chosenResults(words, rejection.status, results.pending), words);
-      hideResults(this.#of.transcript, results.turn, results.pending.keys(), words);
+      if (!this.#hasHiddenResults) return this.#hide(chooseResults(words, rejection.status, results.pending), words);
+      hideResults(this.#context.transcript, results.turn, results.pending.keys(), words);
       return undefined;
     }
     if (ofResults.length > 0 && results) {
-      hideResults(this.#of.transcript, results.turn, results.pending.keys(), words);
+      hideResults(this.#context.transcript, results.turn, results.pending.keys(), words);
       return undefined;
     }
     const isOfCaller = paths.some(({ at }) => at >= fresh) || isAboutParameter(rejection, words);
@@ -153,31 +153,32 @@ export class RequestRepair<Plan extends RepairablePlan> {
   /** Stores what was left out, now that the API has accepted the request. @returns the messages of the turn where they have changed */
   accept(): Plan['messages'] | undefined {
     if (this.#tries === 0) return undefined;
-    const { transcript, results, plan } = this.#of;
-    const calls = omittedCalls(this.#all);
-    return transcript.together(() => {
-      storeOmitted(transcript, this.#all);
-      if (this.#trial && results) hideResults(transcript, results.turn, this.#trial.keys(), this.#why);
+    const { transcript, results, plan } = this.#context;
+    const calls = omittedCalls(this.#omittedKeys);
+    return transcript.transact(() => {
+      storeOmitted(transcript, this.#omittedKeys);
+      if (this.#trial && results) hideResults(transcript, results.turn, this.#trial.keys(), this.#rejectionText);
       return this.#trial || calls.size > 0 ? plan().messages : undefined;
     });
   }
 
   /** Stores only what the API has named: the request was rejected in the end, so a guess may have been wrong. */
   giveUp(): void {
-    if (this.#named.size > 0) this.#of.transcript.together(() => storeOmitted(this.#of.transcript, this.#named));
+    if (this.#namedKeys.size > 0)
+      this.#context.transcript.transact(() => storeOmitted(this.#context.transcript, this.#namedKeys));
   }
 
-  get #all(): ReadonlySet<string> {
-    return new Set([...this.#named, ...this.#guessed]);
+  get #omittedKeys(): ReadonlySet<string> {
+    return new Set([...this.#namedKeys, ...this.#guessedKeys]);
   }
 
   #omitTool(words: string, tools: unknown) {
-    const { transcript, plan } = this.#of;
-    if (this.omittedTools.length >= MOST_OMITTED_TOOLS) return undefined;
+    const { transcript, plan } = this.#context;
+    if (this.omittedTools.length >= MAX_OMITTED_TOOLS) return undefined;
     const name = omitRejectedTool(transcript, words, tools, plan().run?.tools.runs);
     if (name === undefined) return undefined;
     this.omittedTools.push(name);
-    return { plan: this.#changed(plan()) };
+    return { plan: this.#withoutOmissions(plan()) };
   }
 
   /** @returns whether a block can have become unreadable since the step before was accepted with it */
@@ -186,74 +187,74 @@ export class RequestRepair<Plan extends RepairablePlan> {
   }
 
   /** Adds all blocks that are read from elsewhere when the tries run out: many may have expired. */
-  #widened(keys: readonly string[], messages: readonly Json[]): readonly string[] {
-    if (MOST_REPAIRS - this.#tries >= LATER_GROUPS || !keys.some(isExternal)) return keys;
-    const [external = []] = guesses(messages);
+  #widen(keys: readonly string[], messages: readonly Json[]): readonly string[] {
+    if (MAX_REPAIRS - this.#tries >= LATER_GROUPS || !keys.some(isExternal)) return keys;
+    const [external = []] = groupGuesses(messages);
     return [...keys, ...external];
   }
 
   #hide(ids: readonly string[], words: string) {
-    const { transcript, results, plan } = this.#of;
-    this.#hidesResults = true;
+    const { transcript, results, plan } = this.#context;
+    this.#hasHiddenResults = true;
     // At once: if the object dies now, what is stored has words in place of the results in both places.
     if (results) hideResults(transcript, results.turn, ids, words);
-    const planned = this.#changed(plan());
+    const planned = this.#withoutOmissions(plan());
     return { plan: planned, messages: planned.messages };
   }
 
   #omit(keys: readonly string[], into: Set<string>) {
     for (const key of keys) into.add(key);
-    return { plan: this.#changed(this.#of.plan()) };
+    return { plan: this.#withoutOmissions(this.#context.plan()) };
   }
 
   #guess(words: string, { status }: Rejection, old: readonly Json[]) {
-    const { results } = this.#of;
-    if (results && !this.#trial && !this.#hidesResults) {
-      this.#why = words;
-      this.#trial = hiddenResults(chosenResults(words, status, results.pending), words);
-      return { plan: this.#changed(this.#of.plan()) };
+    const { results } = this.#context;
+    if (results && !this.#trial && !this.#hasHiddenResults) {
+      this.#rejectionText = words;
+      this.#trial = hiddenResultBlocks(chooseResults(words, status, results.pending), words);
+      return { plan: this.#withoutOmissions(this.#context.plan()) };
     }
-    const keys = nextGuess(guesses(old), this.#all, MOST_REPAIRS - this.#tries + 1);
-    return keys && this.#omit(keys, this.#guessed);
+    const keys = nextGuess(groupGuesses(old), this.#omittedKeys, MAX_REPAIRS - this.#tries + 1);
+    return keys && this.#omit(keys, this.#guessedKeys);
   }
 
   /** @returns a plan whose body goes without what is left out */
-  #changed(plan: Plan): Plan {
-    const omitted = this.#all;
+  #withoutOmissions(plan: Plan): Plan {
+    const omitted = this.#omittedKeys;
     const { body } = plan;
     if (!(body instanceof RequestBody) || (omitted.size === 0 && !this.#trial)) return plan;
     const { text } = body;
-    const all = itemTexts(memberTexts(text).get('messages') ?? '[]');
+    const all = splitItems(parseMemberTexts(text).get('messages') ?? '[]');
     const fresh = all.length - plan.messages.length;
     const calls = new Set([...omitted].filter((key) => key.startsWith('call ')));
     const messages = all.map((one, at) => {
-      const shown = this.#trial ? this.#inWords(one, this.#trial) : one;
-      if (at >= fresh) return calls.size > 0 ? messageWithout(shown, calls) : shown;
-      return omitted.size > 0 ? withoutThinking(messageWithout(shown, omitted)) : shown;
+      const shown = this.#trial ? this.#withResultsAsText(one, this.#trial) : one;
+      if (at >= fresh) return calls.size > 0 ? messageWithoutBlocks(shown, calls) : shown;
+      return omitted.size > 0 ? withoutThinking(messageWithoutBlocks(shown, omitted)) : shown;
     });
-    const changed = edit(body.ownText, { messages: `[${messages.join(',')}]` });
+    const changed = editJson(body.ownText, { messages: `[${messages.join(',')}]` });
     return { ...plan, body: new RequestBody(changed, SentHistory.EMPTY), longer: undefined };
   }
 
-  #inWords(message: string, hidden: ReadonlyMap<string, Json>): string {
-    const { pending = new Map<string, string>() } = this.#of.results ?? {};
-    const blocks = blocksIn(message);
-    const content = withHidden(blocks, hidden, pending);
+  #withResultsAsText(message: string, hidden: ReadonlyMap<string, Json>): string {
+    const { pending = new Map<string, string>() } = this.#context.results ?? {};
+    const blocks = parseBlocks(message);
+    const content = withHiddenResults(blocks, hidden, pending);
     return content.every((block, at) => block === blocks[at])
       ? message
-      : edit(message, { content: writeJson(content) });
+      : editJson(message, { content: writeJson(content) });
   }
 }
 
 /** @returns the ids of calls whose fresh results a rejection names, by a path or by what they refer to */
-function resultsNamed({ text, messages }: Rejection, fresh: number, results: ResultsOfStep): string[] {
+function findNamedResults({ text, messages }: Rejection, fresh: number, results: StepResults): string[] {
   const named = [...text.matchAll(/\bmessages[.[/](\d+)\]?[./]content[.[/](\d+)/g)].map(([, message, block]) =>
     Number(message) < fresh && !isQuestion(messages, Number(message), fresh)
       ? undefined
       : resultAt(messages[Number(message)], Number(block), results.pending),
   );
   const external = [...results.pending].flatMap(([id, result]) =>
-    blocksNamed(text, [{ content: [parseObject(result) ?? {}] }]).length > 0 ? [id] : [],
+    findNamedKeys(text, [{ content: [parseObject(result) ?? {}] }]).length > 0 ? [id] : [],
   );
   return [...new Set([...named, ...external].filter((id) => id !== undefined))];
 }
@@ -267,14 +268,14 @@ function isQuestion(messages: readonly Json[], at: number, fresh: number): boole
 function isAboutParameter({ text, model }: Rejection, words: string): boolean {
   const details = memberOf(memberOf(parseOrUndefined(text), 'error'), 'details');
   const code = memberOf(details, 'error_code');
-  if (typeof code === 'string' && code !== CODE_OF_BLOCKS) return true;
+  if (typeof code === 'string' && code !== BLOCK_ERROR_CODE) return true;
   return PARAMETER.test(words) || words.includes(model);
 }
 
 /** @returns a message as JSON text without omitted blocks; the same text if it has none */
-function messageWithout(text: string, omitted: ReadonlySet<string>): string {
-  const content = withoutOmitted(parseObject(text)?.content, omitted);
-  return content ? edit(text, { content: writeJson(content) }) : text;
+function messageWithoutBlocks(text: string, omitted: ReadonlySet<string>): string {
+  const content = withoutOmittedBlocks(parseObject(text)?.content, omitted);
+  return content ? editJson(text, { content: writeJson(content) }) : text;
 }
 
 /** Stores that blocks are not sent any more. What was stored is shown as before. */
@@ -283,7 +284,7 @@ function storeOmitted(transcript: Transcript, omitted: ReadonlySet<string>): voi
   if (omitted.size === 0 || !profile) return;
   const repaired: RepairedMessage[] = [];
   for (const row of transcript.messages.history({ sent: true })) {
-    const content = withoutOmitted(parseObject(row.text)?.content, omitted);
+    const content = withoutOmittedBlocks(parseObject(row.text)?.content, omitted);
     if (content) repaired.push({ ...row, content });
   }
   storeRepaired(transcript, repaired);

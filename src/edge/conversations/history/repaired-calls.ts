@@ -1,13 +1,13 @@
 /** Mends calls of tools as the API takes them back: their names, their ids, inputs that are no objects, and results behind text. */
 
-import { edit, itemTexts, memberTexts } from '../../kit/json/edit.ts';
-import { writeJson } from '../../kit/json/kept-text.ts';
-import { asText, isObject, type Json, parseObject } from '../../kit/json/object.ts';
+import { editJson, parseMemberTexts, splitItems } from '../../kit/json/edit.ts';
+import { isObject, type Json, parseObject, toText } from '../../kit/json/object.ts';
+import { writeJson } from '../../kit/json/remembered-text.ts';
 import { withResultsFirst } from './results-first.ts';
 import type { Transcript } from './storage/transcript.ts';
 
 /** The most characters of a name. */
-const LONGEST_TOOL_NAME = 200;
+const MAX_TOOL_NAME_CHARACTERS = 200;
 const TOOL_NAME = /^[a-zA-Z0-9_-]{1,200}$/;
 const CALL_ID = /^[a-zA-Z0-9_-]+$/;
 /** Ids as the API makes them: none comes twice. */
@@ -16,8 +16,8 @@ const ODD = /[^a-zA-Z0-9_-]/g;
 
 /** @returns a name that the API takes back */
 export function repairedName(name: unknown): string {
-  const text = asText(name ?? '');
-  return TOOL_NAME.test(text) ? text : text.replace(ODD, '_').slice(0, LONGEST_TOOL_NAME) || 'tool';
+  const text = toText(name ?? '');
+  return TOOL_NAME.test(text) ? text : text.replace(ODD, '_').slice(0, MAX_TOOL_NAME_CHARACTERS) || 'tool';
 }
 
 /** @returns whether a call can have an id: the API takes it back, and no other call of the history has it */
@@ -53,16 +53,16 @@ export function withRepairedCalls(texts: readonly string[]): string[] {
     if (role === 'assistant') ids.beginAnswer();
     const mended = content.map((block: unknown) => (isObject(block) ? repairBlock(block, role, ids) : block));
     const blocks = role === 'user' ? withResultsFirst(mended, ids.taken()) : mended;
-    return blocks.every((block, at) => block === content[at]) ? text : edit(text, { content: writeJson(blocks) });
+    return blocks.every((block, at) => block === content[at]) ? text : editJson(text, { content: writeJson(blocks) });
   });
 }
 
 /** The same for a body with messages. */
 export function bodyWithRepairedCalls(body: string): string {
   if (!body.includes('"tool_use"')) return body;
-  const texts = itemTexts(memberTexts(body).get('messages') ?? '[]');
+  const texts = splitItems(parseMemberTexts(body).get('messages') ?? '[]');
   const mended = withRepairedCalls(texts);
-  return mended.every((text, at) => text === texts[at]) ? body : edit(body, { messages: `[${mended.join(',')}]` });
+  return mended.every((text, at) => text === texts[at]) ? body : editJson(body, { messages: `[${mended.join(',')}]` });
 }
 
 /** Ids of calls as they come, and as they are mended. */
@@ -97,19 +97,19 @@ class RepairedIds {
   }
 
   /** @returns the id of the call that a result answers */
-  of(former: string): string {
+  idOf(former: string): string {
     return this.#now.get(former) ?? former;
   }
 }
 
 function repairBlock(block: Json, role: unknown, ids: RepairedIds): Json {
   if (role === 'assistant' && block.type === 'tool_use') {
-    const id = ids.take(asText(block.id));
+    const id = ids.take(toText(block.id));
     const name = repairedName(block.name);
     const mended = withObjectInput(block);
     return id === block.id && name === block.name && mended === block ? block : { ...mended, id, name };
   }
   if (block.type !== 'tool_result') return block;
-  const id = ids.of(asText(block.tool_use_id));
+  const id = ids.idOf(toText(block.tool_use_id));
   return id === block.tool_use_id ? block : { ...block, tool_use_id: id };
 }

@@ -1,7 +1,7 @@
 /** Messages that go up with less than they had. They are shown as before. */
 
-import { writeJson } from '../../kit/json/kept-text.ts';
 import { isObject, type Json, parseObject } from '../../kit/json/object.ts';
+import { writeJson } from '../../kit/json/remembered-text.ts';
 import type { MessageRow } from './storage/rows.ts';
 import { NO_ANSWER } from './storage/tables.ts';
 import type { Transcript } from './storage/transcript.ts';
@@ -19,7 +19,7 @@ export function storeRepaired(transcript: Transcript, repaired: readonly Repaire
 }
 
 /** @returns the blocks of a message that is given as JSON text */
-export function blocksIn(text: string): Json[] {
+export function parseBlocks(text: string): Json[] {
   const content = parseObject(text)?.content;
   return Array.isArray(content) ? content.filter(isObject) : [];
 }

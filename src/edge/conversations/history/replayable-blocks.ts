@@ -1,21 +1,21 @@
 /** Chooses the blocks of an answer that go into the history: only blocks that the API accepts in the next request. */
 
-import { asText, isObject, type Json } from '../../kit/json/object.ts';
+import { isObject, type Json, toText } from '../../kit/json/object.ts';
 
 /** A content block while it is streamed. */
 export interface Block {
   value: Json;
   /** Whether `content_block_stop` is still to come. */
-  open: boolean;
+  isOpen: boolean;
   /** Whether the JSON of its input does not parse, because the answer was cut off at a limit. */
-  broken: boolean;
+  isBroken: boolean;
 }
 
 /** How an answer ended: completed by the API, or interrupted. */
 export type AnswerEnd = { complete: true; stopReason: string | null } | { complete: false };
 
 /** Stop reasons after which the result of a server tool may still come, with the next answer. */
-const RESULTS_TO_COME: ReadonlySet<string> = new Set(['pause_turn', 'tool_use']);
+const PENDING_STOP_REASONS: ReadonlySet<string> = new Set(['pause_turn', 'tool_use']);
 
 /**
  * Chooses the replayable blocks of an answer, unchanged.
@@ -25,17 +25,17 @@ const RESULTS_TO_COME: ReadonlySet<string> = new Set(['pause_turn', 'tool_use'])
  * results, and unfinished blocks other than text.
  */
 export function replayableBlocks(blocks: readonly Block[], ending: AnswerEnd): Json[] {
-  const mayComeLater = ending.complete && isPending(ending.stopReason);
-  const results = new Set(blocks.filter(({ open }) => !open).map(({ value }) => asText(value.tool_use_id)));
+  const mayComeLater = ending.complete && hasPendingResults(ending.stopReason);
+  const results = new Set(blocks.filter(({ isOpen: open }) => !open).map(({ value }) => toText(value.tool_use_id)));
   const isReplayable = (block: Block) => {
-    const { value, open, broken } = block;
+    const { value, isOpen: open, isBroken: broken } = block;
     if (broken) return false;
     if (value.type === 'text') return !isBlank(value.text);
     if (!ending.complete) {
       if (open || value.type === 'tool_use') return false;
       if (value.type === 'thinking' && !value.signature) return false;
     }
-    if (isServed(value.type)) return mayComeLater || results.has(asText(value.id));
+    if (isServerToolCall(value.type)) return mayComeLater || results.has(toText(value.id));
     return true;
   };
   // Signed blocks are bound to what is before them. Blank text the API itself does not take back.
@@ -43,19 +43,19 @@ export function replayableBlocks(blocks: readonly Block[], ending: AnswerEnd): J
   const replayable = blocks.filter((block, at) => {
     return isReplayable(block) && !(first >= 0 && at > first && isThinkingBlock(block.value.type));
   });
-  const values = replayable.map(({ value, open }) => (open ? wellEnded(value) : value));
+  const values = replayable.map(({ value, isOpen: open }) => (open ? dropHalfSurrogate(value) : value));
   while (isThinkingBlock(values.at(-1)?.type)) values.pop();
   return values;
 }
 
 /** @returns whether results of server tools may still come in the next answer. */
-export function isPending(stopReason: string | null): boolean {
-  return RESULTS_TO_COME.has(stopReason ?? '');
+export function hasPendingResults(stopReason: string | null): boolean {
+  return PENDING_STOP_REASONS.has(stopReason ?? '');
 }
 
 /** @returns the content of a stored answer, without server tool calls that have no result. */
-export function withoutPending(content: readonly Json[], results: ReadonlySet<string>): Json[] {
-  const values = content.filter(({ type, id }) => !isServed(type) || results.has(asText(id)));
+export function withoutPendingCalls(content: readonly Json[], results: ReadonlySet<string>): Json[] {
+  const values = content.filter(({ type, id }) => !isServerToolCall(type) || results.has(toText(id)));
   while (isThinkingBlock(values.at(-1)?.type)) values.pop();
   return values;
 }
@@ -78,22 +78,22 @@ export function isBlank(text: unknown): boolean {
 }
 
 /** @returns the ids of the client tool calls in a message's content, in order. */
-export function calledTools(content: unknown): string[] {
-  return idsIn(content, 'tool_use', 'id');
+export function toolCallIdsOf(content: unknown): string[] {
+  return idsOfType(content, 'tool_use', 'id');
 }
 
 /** @returns the ids of the calls whose results are in a message's content. */
-export function answeredTools(content: unknown): string[] {
-  return idsIn(content, 'tool_result', 'tool_use_id');
+export function answeredCallIdsOf(content: unknown): string[] {
+  return idsOfType(content, 'tool_result', 'tool_use_id');
 }
 
-function idsIn(content: unknown, type: string, key: string): string[] {
+function idsOfType(content: unknown, type: string, key: string): string[] {
   if (!Array.isArray(content)) return [];
-  return content.filter((block) => isObject(block) && block.type === type).map((block: Json) => asText(block[key]));
+  return content.filter((block) => isObject(block) && block.type === type).map((block: Json) => toText(block[key]));
 }
 
 /** @returns whether a type is that of a call whose tool the API calls itself */
-export function isServed(type: unknown): boolean {
+export function isServerToolCall(type: unknown): boolean {
   return type === 'server_tool_use' || type === 'mcp_tool_use';
 }
 
@@ -102,7 +102,7 @@ function isThinkingBlock(type: unknown): boolean {
 }
 
 /** Removes half a surrogate pair from the end of a text. */
-function wellEnded(value: Json): Json {
+function dropHalfSurrogate(value: Json): Json {
   if (typeof value.text !== 'string' || !/[\ud800-\udbff]$/.test(value.text)) return value;
   return { ...value, text: value.text.slice(0, -1) };
 }

@@ -1,17 +1,17 @@
 /** Puts the tool results of a user's message in the order that the API accepts: first of all, in the order of their calls. */
 
-import { answeredTools } from './replayable-blocks.ts';
+import { answeredCallIdsOf } from './replayable-blocks.ts';
 
 /** @returns the content with its results first; the same content if they are */
 export function withResultsFirst(content: readonly unknown[], called: readonly string[]): readonly unknown[] {
-  if (answeredTools(content).length === 0) return content;
+  if (answeredCallIdsOf(content).length === 0) return content;
   const places = new Map(called.map((id, place) => [id, place]));
   // A result of an unknown call stays among the results. Whoever checks the message names it.
-  const placeOf = (block: unknown) => {
-    const [id] = answeredTools([block]);
+  const positionOf = (block: unknown) => {
+    const [id] = answeredCallIdsOf([block]);
     return id === undefined ? places.size + 1 : (places.get(id) ?? places.size);
   };
-  const ordered = content.toSorted((one, other) => placeOf(one) - placeOf(other));
+  const ordered = content.toSorted((one, other) => positionOf(one) - positionOf(other));
   return ordered.every((block, index) => block === content[index]) ? content : ordered;
 }
 

@@ -1,12 +1,12 @@
 /** Rewinds a history. */
 
 import type { SentMessage } from './continuation.ts';
-import { answeredTools } from './replayable-blocks.ts';
-import { messageOf } from './shown-messages.ts';
-import { copiedRows, keptMembers } from './storage/copied-rows.ts';
+import { answeredCallIdsOf } from './replayable-blocks.ts';
+import { parseMessage } from './shown-messages.ts';
+import { copiedRows, selectProfileMembers } from './storage/copyable-rows.ts';
 import type { MessageRow, Profile } from './storage/rows.ts';
 import type { Transcript } from './storage/transcript.ts';
-import { countHistory, pausedBy, turnAt } from './storage/turn-queries.ts';
+import { countHistory, pauseReason, turnAt } from './storage/turn-queries.ts';
 
 /**
  * Deletes the turn of a message and all later turns. An import is one turn: in it the deletion begins with the message
@@ -20,41 +20,42 @@ export function rewindTo(transcript: Transcript, id: string): Partial<Profile> |
   if (!found || !profile) return undefined;
   const { run = null } = turnAt(transcript, found.turn) ?? {};
   const turn = run ?? found.turn;
-  const cut = run === null ? boundaryAt(transcript, found) : firstOfRun(transcript, run);
-  return transcript.together(() => {
+  const cut = run === null ? findBoundary(transcript, found) : firstMessageOfRun(transcript, run);
+  return transcript.transact(() => {
     transcript.deleteMessages('seq >= ?', cut);
     for (const { rewind } of copiedRows()) rewind?.(transcript, cut, turn);
     const nextTurn = Math.max(profile.nextTurn, transcript.newestTurn + 1);
     // Of a turn that was imported some messages may stay.
-    const isLeft = transcript.figure('select turn from messages where seq < ? order by seq desc limit 1', cut) !== turn;
-    transcript.leaveTurns(isLeft ? turn : turn + 1);
+    const isLeft =
+      transcript.queryNumber('select turn from messages where seq < ? order by seq desc limit 1', cut) !== turn;
+    transcript.removeTurnsFromHistory(isLeft ? turn : turn + 1);
     // The rest of an import has lost its answer, so its number of tokens is not known any more.
     const rest = turnAt(transcript, turn);
     if (rest && rest.tokens !== null) transcript.changeTurn(rest, { tokens: null, frame: null });
     const { turns, messages } = countHistory(transcript);
     const sentFrom = profile.sentFrom >= cut ? 0 : profile.sentFrom;
-    const members = keptMembers(profile, { last: turn - 1, isCut: true, shift: 0 });
-    return { paused: pausedBy(transcript), turns, messages, nextTurn, sentFrom, ...members };
+    const members = selectProfileMembers(profile, { last: turn - 1, isCut: true, shift: 0 });
+    return { paused: pauseReason(transcript), turns, messages, nextTurn, sentFrom, ...members };
   });
 }
 
 /** @returns the number of the first message to delete: the found one, or the nearest question before it. */
-function boundaryAt(transcript: Transcript, found: { seq: number; turn: number }): number {
+function findBoundary(transcript: Transcript, message: { seq: number; turn: number }): number {
   let behind: MessageRow | undefined;
-  for (const row of transcript.messages.history({ to: found.seq, backwards: true })) {
-    if (row.turn !== found.turn) break;
+  for (const row of transcript.messages.history({ to: message.seq, backwards: true })) {
+    if (row.turn !== message.turn) break;
     const isQuestion = behind?.role === 'user' && row.role === 'assistant';
-    if (behind && isQuestion && answeredTools(messageAsShown(behind).content).length === 0) break;
+    if (behind && isQuestion && answeredCallIdsOf(messageAsShown(behind).content).length === 0) break;
     behind = row;
   }
-  return behind?.seq ?? found.seq;
+  return behind?.seq ?? message.seq;
 }
 
 function messageAsShown({ role, text, shown }: MessageRow): SentMessage {
-  return messageOf({ role, text: shown ?? text });
+  return parseMessage({ role, text: shown ?? text });
 }
 
 /** @returns the number of a run's first message. Its turn comes behind the row of the run. */
-function firstOfRun(transcript: Transcript, run: number): number {
-  return transcript.number('select min(seq) from messages where turn >= ?', run);
+function firstMessageOfRun(transcript: Transcript, run: number): number {
+  return transcript.queryNumberOrZero('select min(seq) from messages where turn >= ?', run);
 }

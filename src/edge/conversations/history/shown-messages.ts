@@ -1,16 +1,16 @@
 /** Reads the history as clients have it: to them the steps of a run are one answer. */
-import { asText, isObject, type Json } from '../../kit/json/object.ts';
-import { type SentMessage, type StoredMessage, withoutCancelled } from './continuation.ts';
-import { calledTools } from './replayable-blocks.ts';
+import { isObject, type Json, toText } from '../../kit/json/object.ts';
+import { type SentMessage, type StoredMessage, withoutCancelledResults } from './continuation.ts';
+import { toolCallIdsOf } from './replayable-blocks.ts';
 import type { MessageText } from './storage/history-cache.ts';
 import type { TurnStatus } from './storage/rows.ts';
 import type { Transcript } from './storage/transcript.ts';
 
-/** Reads the messages as they were shown, to compare them with what a client sends. @param sent leaves out refused turns */
-export function* shownMessages(transcript: Transcript, sent: boolean): Generator<StoredMessage> {
+/** Reads the messages as they were shown, to compare them with what a client sends. @param isSentOnly leaves out refused turns */
+export function* shownMessages(transcript: Transcript, isSentOnly: boolean): Generator<StoredMessage> {
   let calls: ReadonlySet<string> | undefined;
   let answer: (StoredMessage & { run: number; turn: number; content: unknown[] }) | undefined;
-  for (const message of transcript.messages.texts({ sent, shown: true })) {
+  for (const message of transcript.messages.texts({ sent: isSentOnly, shown: true })) {
     const { status, run, turn, role } = message;
     // The last message of a step is its answer. An earlier answer of the same step was imported with the question.
     const isImported = answer?.turn === turn;
@@ -21,18 +21,18 @@ export function* shownMessages(transcript: Transcript, sent: boolean): Generator
     }
     // Results of the edge may also be in a later turn that is not a run itself.
     if (run !== null) calls ??= transcript.calls.ids;
-    const stored = messageOf(message).content;
-    const content = role === 'user' ? withoutCancelled(stored) : stored;
+    const stored = parseMessage(message).content;
+    const content = role === 'user' ? withoutCancelledResults(stored) : stored;
     if (run === null && (calls === undefined || role === 'assistant')) {
-      yield { role, content, isPartial: isPartial(status), refused: refusedIn(status, content) };
+      yield { role, content, isPartial: isPartial(status), refused: refusedCallsOf(status, content) };
       continue;
     }
-    const own = withoutCalls(content, calls ?? NO_CALLS);
+    const own = withoutEdgeCalls(content, calls ?? NO_CALLS);
     if (run !== null && role === 'assistant') {
       // The run's own row says what went wrong between two steps.
       answer ??= { role, run, turn, content: [], isPartial: isPartial(transcript.statusOf(run)) };
       answer.turn = turn;
-      answer.refused = [...(answer.refused ?? []), ...refusedIn(status, own)];
+      answer.refused = [...(answer.refused ?? []), ...refusedCallsOf(status, own)];
       answer.content.push(...own);
     } else if (!answer && own.length > 0) yield { role, content: own, isPartial: false };
   }
@@ -42,8 +42,8 @@ export function* shownMessages(transcript: Transcript, sent: boolean): Generator
 const NO_CALLS: ReadonlySet<string> = new Set();
 
 /** @returns the ids of the calls of an answer that the model has refused */
-function refusedIn(status: TurnStatus | undefined, content: unknown): string[] {
-  return status === 'refused' ? calledTools(content) : [];
+function refusedCallsOf(status: TurnStatus | undefined, content: unknown): string[] {
+  return status === 'refused' ? toolCallIdsOf(content) : [];
 }
 
 function isPartial(status: TurnStatus | undefined): boolean {
@@ -51,14 +51,14 @@ function isPartial(status: TurnStatus | undefined): boolean {
 }
 
 /** @returns the blocks of a content without the edge's calls and their results. */
-function withoutCalls(content: unknown, calls: ReadonlySet<string>): unknown[] {
+function withoutEdgeCalls(content: unknown, calls: ReadonlySet<string>): unknown[] {
   if (!Array.isArray(content)) return content === '' ? [] : [{ type: 'text', text: content }];
   const isOfEdge = ({ type, id, tool_use_id }: Json) =>
-    (type === 'tool_use' && calls.has(asText(id))) || (type === 'tool_result' && calls.has(asText(tool_use_id)));
+    (type === 'tool_use' && calls.has(toText(id))) || (type === 'tool_result' && calls.has(toText(tool_use_id)));
   return content.filter((block) => !(isObject(block) && isOfEdge(block)));
 }
 
 /** @returns a stored message, parsed. */
-export function messageOf({ role, text }: MessageText): SentMessage {
+export function parseMessage({ role, text }: MessageText): SentMessage {
   return { role, content: (JSON.parse(text) as { content?: unknown }).content };
 }

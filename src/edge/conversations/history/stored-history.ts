@@ -1,7 +1,7 @@
 import { type JoinedMessages, SentHistory } from '../../claude/request/sent-history.ts';
 import { encoder } from '../../kit/http/bytes.ts';
 import { type MessageText, tailOf } from './storage/history-cache.ts';
-import { joinedTexts } from './storage/joined-texts.ts';
+import { readJoinedTexts } from './storage/joined-texts.ts';
 import { withoutThinking } from './storage/message-text.ts';
 import type { Transcript } from './storage/transcript.ts';
 
@@ -46,15 +46,15 @@ export function sentHistoryOf(
   begins: readonly string[] = [],
 ): SentHistory {
   const texts = messages.map(({ text, turn }) => (unbound.has(turn) ? withoutThinking(text) : text));
-  return SentHistory.EMPTY.plus(begins.length > 0 ? [...begins, ...texts] : texts);
+  return SentHistory.EMPTY.append(begins.length > 0 ? [...begins, ...texts] : texts);
 }
 
 /** A history of more messages is long. For a shorter one, an object that wakes has to prepare fewer queries by `readHistory`. */
-const LONG_HISTORY = 256;
+const LONG_HISTORY_MESSAGES = 256;
 
 /** @returns whether a history is to be read by `readLongHistory`, which costs less for many messages */
 export function isLongHistory(transcript: Transcript, from: number): boolean {
-  return (transcript.profile?.nextMessage ?? 0) - from > LONG_HISTORY;
+  return (transcript.profile?.nextMessage ?? 0) - from > LONG_HISTORY_MESSAGES;
 }
 
 /**
@@ -67,16 +67,16 @@ export function isLongHistory(transcript: Transcript, from: number): boolean {
  */
 export function readLongHistory(
   transcript: Transcript,
-  { from, to, begins }: { from: number; to: number | undefined; begins: readonly string[] },
+  { from, to, begins: leadingTexts }: { from: number; to: number | undefined; begins: readonly string[] },
   limit: number,
   unbound: ReadonlySet<number>,
 ): SentHistory | undefined {
-  const pieces: JoinedMessages[] = begins.map((text) => ({ bytes: encoder.encode(text), messages: 1 }));
+  const pieces: JoinedMessages[] = leadingTexts.map((text) => ({ bytes: encoder.encode(text), messages: 1 }));
   let length = 0;
-  for (const piece of joinedTexts(transcript, from, unbound, to)) {
+  for (const piece of readJoinedTexts(transcript, from, unbound, to)) {
     length += piece.bytes.length;
     if (length > limit) return undefined;
     pieces.push(piece);
   }
-  return SentHistory.of(pieces);
+  return SentHistory.fromMessages(pieces);
 }

@@ -9,7 +9,7 @@ import type { TurnRow } from './storage/rows.ts';
 import type { Transcript } from './storage/transcript.ts';
 
 /** The route of turns that were made elsewhere, perhaps for another account. */
-export const IMPORTED = 'import';
+export const IMPORT_ROUTE = 'import';
 
 /** What the thinking of the next answer will be bound to. */
 interface NextPrompt {
@@ -24,10 +24,10 @@ interface NextPrompt {
 export interface UnboundTurns {
   turns: ReadonlySet<number>;
   /** Whether there are more after the turns that the prompt continues: thinking goes up only while these are continued. */
-  later: boolean;
+  isForLoop: boolean;
 }
 
-export const NONE_UNBOUND: UnboundTurns = { turns: new Set(), later: false };
+export const NO_UNBOUND_TURNS: UnboundTurns = { turns: new Set(), isForLoop: false };
 
 /** Finds the turns whose thinking is bound to another conversation, model or end user than the next prompt's. */
 export function unboundTurns(
@@ -35,43 +35,46 @@ export function unboundTurns(
   { from, model, follows }: NextPrompt,
   models: ModelTable,
 ): UnboundTurns {
-  if (!transcript.profile) return NONE_UNBOUND;
+  if (!transcript.profile) return NO_UNBOUND_TURNS;
   const { thinkingFrom = 0 } = transcript.profile;
   const others = transcript.read<{ seq: number; model: string; route: string; sent_from: number }>(
     'select seq, model, route, sent_from from turns where model != ? or sent_from != ? or route = ? or seq < ?',
     model,
     from,
-    IMPORTED,
+    IMPORT_ROUTE,
     thinkingFrom,
   );
   const isRejected = ({ seq }: { seq: number }) => seq < thinkingFrom;
   const unbound = others.filter(
     (turn) =>
-      turn.sent_from !== from || turn.route === IMPORTED || isRejected(turn) || !models.mayBeSame(turn.model, model),
+      turn.sent_from !== from ||
+      turn.route === IMPORT_ROUTE ||
+      isRejected(turn) ||
+      !models.mayBeSame(turn.model, model),
   );
   const begin = follows && unbound.length > 0 ? loopStart(transcript) : Number.POSITIVE_INFINITY;
   const turns = new Set(unbound.flatMap((turn) => (turn.seq < begin || isRejected(turn) ? [turn.seq] : [])));
-  return { turns, later: turns.size < unbound.length };
+  return { turns, isForLoop: turns.size < unbound.length };
 }
 
 /**
  * Finds the model of the next step of a tool loop.
  *
  * @param last the turn that is continued
- * @param named the model that the request asks for
+ * @param requestedModel the model that the request asks for
  * @returns the model of the last step where the loop has thinking, which no other model can read
  */
-export function modelOfLoop(transcript: Transcript, last: TurnRow, named: string, models: ModelTable): string {
-  if (models.mayBeSame(last.model, named)) return named;
-  const first = transcript.figure('select min(seq) from messages where turn >= ?', loopStart(transcript));
+export function modelOfLoop(transcript: Transcript, last: TurnRow, requestedModel: string, models: ModelTable): string {
+  if (models.mayBeSame(last.model, requestedModel)) return requestedModel;
+  const first = transcript.queryNumber('select min(seq) from messages where turn >= ?', loopStart(transcript));
   for (const { role, text } of transcript.messages.texts({ from: first ?? 0, sent: true })) {
     if (role === 'assistant' && hasThinking(text)) return last.model;
   }
-  return named;
+  return requestedModel;
 }
 
 /** @returns the number of the turn with which the last tool loop began */
 export function loopStart(transcript: Transcript): number {
   const status = "status in ('complete', 'interrupted', 'stopped', 'empty')";
-  return transcript.figure(`select max(seq) from turns where follows = 0 and ${status}`) ?? 0;
+  return transcript.queryNumber(`select max(seq) from turns where follows = 0 and ${status}`) ?? 0;
 }

@@ -1,7 +1,7 @@
 /** Leaves out the oldest turns if a history is longer than the conversation's limit. */
 import { invalidRequest } from '../../kit/http/errors.ts';
 import type { HistorySetting } from './history.schema.ts';
-import { FILLED } from './shares.ts';
+import { TRUNCATED_FILL_RATIO } from './history-ratios.ts';
 import type { StandIn } from './storage/plugin-rows.ts';
 import type { Profile } from './storage/rows.ts';
 import type { Transcript } from './storage/transcript.ts';
@@ -24,15 +24,15 @@ export const CHARACTERS_PER_TOKEN = 3;
  *
  * @param start the first message that was sent until now
  * @param fresh tokens of the new messages
- * @param most the limit in tokens
+ * @param maxTokens the limit in tokens
  * @returns `start` if everything fits
  */
-export function firstToSend(turns: readonly SizedTurn[], start: number, fresh: number, most: number): number {
+export function findFirstFitting(turns: readonly SizedTurn[], start: number, fresh: number, maxTokens: number): number {
   const sent = turns.filter(({ from }) => from >= start);
   let tokens = fresh + sent.reduce((sum, turn) => sum + turn.tokens, 0);
-  if (tokens <= most) return start;
+  if (tokens <= maxTokens) return start;
   for (const [index, turn] of sent.entries()) {
-    if (index > 0 && !turn.follows && tokens <= most * FILLED) return turn.from;
+    if (index > 0 && !turn.follows && tokens <= maxTokens * TRUNCATED_FILL_RATIO) return turn.from;
     tokens -= turn.tokens;
   }
   // The turn that the new messages continue is always sent, however long it is.
@@ -59,14 +59,14 @@ export function firstMessageSent(
   const { max_tokens: most, strategy } = profile.history;
   const turns = sizesOf(transcript);
   const fresh = Math.ceil(characters / CHARACTERS_PER_TOKEN);
-  const total = (start: number) => fresh + tokensFrom(turns, start);
+  const total = (start: number) => fresh + sumTokens(turns, start);
   if (strategy === 'summarize') {
     // A tool loop goes on behind what it has begun behind.
     if (continued !== undefined) return from;
     const summary = transcript.standIns?.latest();
     const start = summary ? summary.until + 1 : 0;
     if (total(start) + (summary?.tokens ?? 0) <= most) return summary ? -summary.id : 0;
-    const first = firstToSend(turns, Math.max(start, from), fresh, most);
+    const first = findFirstFitting(turns, Math.max(start, from), fresh, most);
     return total(first) > most ? profile.nextMessage : Math.max(1, first);
   }
   if (total(from) <= most) return from;
@@ -77,13 +77,13 @@ export function firstMessageSent(
   }
   // The thinking of a tool loop is bound to all that stands before it.
   if (continued !== undefined) return from;
-  const first = firstToSend(turns, from, fresh, most);
+  const first = findFirstFitting(turns, from, fresh, most);
   // A new question can be sent without any earlier turn.
   return total(first) > most ? profile.nextMessage : first;
 }
 
 /** @returns the first message of a prompt, and what stands before it. @param sentFrom a message, or a summary's id below zero */
-export function beginningOf(
+export function startOfPrompt(
   { standIns }: Transcript,
   sentFrom: number,
 ): { from: number; standIn: StandIn | undefined } {
@@ -92,7 +92,7 @@ export function beginningOf(
 }
 
 /** @returns the tokens of the turns from a message on */
-export function tokensFrom(turns: readonly SizedTurn[], start: number): number {
+export function sumTokens(turns: readonly SizedTurn[], start: number): number {
   return turns.reduce((sum, turn) => (turn.from >= start ? sum + turn.tokens : sum), 0);
 }
 

@@ -1,16 +1,16 @@
 /** Begins a turn: plans it and stores it before anything goes up. */
 
-import { type CachesByUpstream, unexpired, withAnswer } from '../../claude/upstreams/pool.ts';
+import { addCachingResponse, type CachesByUpstream, unexpiredNamesOf } from '../../claude/upstreams/pool.ts';
 import { HOUR_MS } from '../../kit/async/durations.ts';
 import { toApiError } from '../../kit/http/errors.ts';
 import { ContextValues } from '../../kit/plugins/context-values.ts';
 import { refuseRevokedCaller } from '../../money/admission/refuse-revoked.ts';
 import { type DimensionValues, dimensionValue, OF_PREFIX } from '../../money/contracts/dimensions.ts';
 import type { AgentInUse } from '../history/agent-in-use.ts';
-import { leaveLostCode } from '../history/container.ts';
+import { removeLostCode } from '../history/container.ts';
 import { guard } from '../history/guard.ts';
-import { betasOfMessages, withNeededBetas } from '../history/needed-betas.ts';
-import { type NextRequest, nextRequest } from '../history/next-request.ts';
+import { betasForMessages, withNeededBetas } from '../history/needed-betas.ts';
+import { type NextRequest, planNextRequest } from '../history/next-request.ts';
 import { BLANK_TURN, type Profile, refOf, type TurnRow, type TurnStatus } from '../history/storage/rows.ts';
 import type { Transcript } from '../history/storage/transcript.ts';
 import { addNotes, type TurnNotes } from '../history/storage/turn-notes.ts';
@@ -23,20 +23,26 @@ import { TurnRecorder } from '../turn/turn-recorder.ts';
 import { withoutEdgeBlocks } from '../views/edge-blocks.ts';
 import { turnPrefix } from '../views/redact-for.ts';
 import { callHooks } from './call-hooks.ts';
-import type { AskedBeginning, BegunRequest, CountedPrompt, PromptRequest, TurnRequest } from './contract.ts';
+import type { CountedPrompt, InitialContextOptions, PromptRequest, StartedRequest, TurnRequest } from './contract.ts';
 import type { ConversationState } from './conversation-state.ts';
-import type { AskedTurn, ConversationContext, ConversationHooks } from './hooks.ts';
-import { type Beginning, layerOf, retainedAgent, takeNamed, withdrawnFrom } from './initial-context.ts';
+import type { ConversationContext, ConversationHooks, PendingTurn } from './hooks.ts';
+import {
+  createPrefixApplier,
+  findWithdrawalOf,
+  type InitialContext,
+  resolveInitialContext,
+  retainedAgent,
+} from './initial-context.ts';
 import { accountRequestOf } from './object-context.ts';
 import { startConversation } from './profile-changes.ts';
 import { applyRetainedPrefix, checkRetained } from './retained-prefix.ts';
-import { failedResult, receivedText } from './rpc-response.ts';
+import { failedRpcResult, readRpcText } from './rpc-response.ts';
 
 /** How often the alarm rings while a turn runs. It wakes an object that died. */
 export const WATCH_MS = 30_000;
 
 /** Turns whose prompt the upstream has read. */
-const READ_BY_UPSTREAM: readonly TurnStatus[] = ['complete', 'interrupted', 'stopped', 'refused', 'empty'];
+const READ_STATUSES: readonly TurnStatus[] = ['complete', 'interrupted', 'stopped', 'refused', 'empty'];
 
 /**
  * Plans a turn. Writes nothing and waits for nothing.
@@ -48,14 +54,14 @@ const READ_BY_UPSTREAM: readonly TurnStatus[] = ['complete', 'interrupted', 'sto
 export function planTurn(
   conversation: ConversationContext,
   present: Profile | undefined,
-  turn: AskedTurn,
+  turn: PendingTurn,
 ): NextRequest {
-  const { request, beginning } = turn;
-  leaveLostCode(conversation.transcript, request.body, conversation.now());
-  if (present) checkNamed(present, request.asked);
+  const { request, initialContext: beginning } = turn;
+  removeLostCode(conversation.transcript, request.body, conversation.now());
+  if (present) checkInitialContext(present, request.asked);
   const agent = present ? retainedAgent(conversation) : beginning?.agent && beginning.stored;
-  return planByParts(conversation, turn, agent, (model) =>
-    nextRequest(request.body, conversation.transcript, conversation.settings(), {
+  return planByPlugins(conversation, turn, agent, (model) =>
+    planNextRequest(request.body, conversation.transcript, conversation.settings(), {
       ...{ prefix: beginning, agent, betas: request.headers['anthropic-beta'], isRun: isRun(request), model },
       defaults: agent ? undefined : request.asked.defaults,
       now: conversation.now(),
@@ -66,8 +72,8 @@ export function planTurn(
 }
 
 /** Plans a turn, or a prompt that is counted, as a plugin does that has a way of its own. */
-function planByParts(
-  { parts }: ConversationContext,
+function planByPlugins(
+  { hooks: parts }: ConversationContext,
   turn: Parameters<NonNullable<ConversationHooks['plan']>>[0],
   agent: AgentInUse | undefined,
   plan: (model?: string) => NextRequest,
@@ -78,7 +84,7 @@ function planByParts(
 }
 
 /** @throws ApiError 400 if a request names another prefix or agent than the conversation has */
-function checkNamed(retained: Profile, { prefix, agent }: AskedBeginning): void {
+function checkInitialContext(retained: Profile, { prefix, agent }: InitialContextOptions): void {
   if (agent !== undefined) checkRetained('agent', retained.agent, agent);
   if (prefix !== undefined) checkRetained('prefix', retained.prefix, prefix);
 }
@@ -88,9 +94,9 @@ function checkNamed(retained: Profile, { prefix, agent }: AskedBeginning): void 
  *
  * @throws ApiError if the deployment has no upstream; nothing is stored then
  */
-export function beginTurn(conversation: ConversationContext, turn: AskedTurn, planned: NextRequest): Runner {
+export function beginTurn(conversation: ConversationContext, turn: PendingTurn, planned: NextRequest): Runner {
   const { transcript, maintenance } = conversation;
-  const { beginning } = turn;
+  const { initialContext: beginning } = turn;
   let { request } = turn;
   // This throws if the deployment has no upstream. So it comes before anything is stored.
   conversation.upstream();
@@ -104,13 +110,13 @@ export function beginTurn(conversation: ConversationContext, turn: AskedTurn, pl
   const begins = { ...turn, request };
   const row = newTurnRow(transcript, request, planned, now);
   try {
-    const long: TurnNotes = Object.assign({}, ...conversation.parts.map((part) => part.begin?.(begins, planned, row)));
-    planned.memory = turn.memory;
-    for (const part of conversation.parts) {
+    const long: TurnNotes = Object.assign({}, ...conversation.hooks.map((part) => part.begin?.(begins, planned, row)));
+    planned.memory = turn.pluginContext;
+    for (const part of conversation.hooks) {
       const runner = part.run?.(begins, planned, row);
       if (runner) return runner;
     }
-    return runnerOfTurn(conversation, request, storeTurn(conversation, row, planned, { long }), planned);
+    return createTurnRunner(conversation, request, storeTurn(conversation, row, planned, { long: long }), planned);
   } catch (thrown) {
     // Nothing runs it, so nothing would end it.
     transcript.deleteMessages('turn >= ?', row.seq);
@@ -120,21 +126,21 @@ export function beginTurn(conversation: ConversationContext, turn: AskedTurn, pl
 }
 
 /** Makes the runner of a turn that is not a run. */
-export function runnerOfTurn(
+export function createTurnRunner(
   conversation: ConversationContext,
-  request: BegunRequest,
+  request: StartedRequest,
   turn: TurnRecorder,
   planned: NextRequest,
 ): Runner {
   const { transcript, maintenance } = conversation;
-  return runnerOf(conversation, request, turn, planned, {
+  return createRunner(conversation, request, turn, planned, {
     headers: request.headers,
-    most: planned.most,
+    most: planned.maxCost,
     onEnd: (settled) => {
-      conversation.ended();
+      conversation.releaseLock();
       maintenance.noteEnd(turn);
       if (!isRefused(transcript, turn)) callHooks(conversation, 'tell', (part) => part.tell?.(turn));
-      maintenance.settlements.follow(turn.row, settled);
+      maintenance.settlements.track(turn.row, settled);
       maintenance.reportSoon();
     },
     onBroken: conversation.abortObject,
@@ -146,7 +152,7 @@ function startWithDefaults(
   conversation: ConversationContext,
   { place, parent }: TurnRequest,
   { defaults: { model, maxTokens, system, tools } }: NextRequest,
-  beginning: Beginning | undefined,
+  beginning: InitialContext | undefined,
 ): void {
   const { transcript } = conversation;
   startConversation(conversation, place, WATCH_MS, {
@@ -157,7 +163,7 @@ function startWithDefaults(
   });
   const { profile } = transcript;
   if (!profile || (system === undefined && tools === undefined && !beginning)) return;
-  transcript.together(() => {
+  transcript.transact(() => {
     if (system !== undefined) transcript.freeze('system', system);
     if (tools !== undefined) transcript.freeze('tools', tools);
     if (beginning?.runs !== undefined) transcript.freeze('runs', beginning.runs);
@@ -170,17 +176,17 @@ function startWithDefaults(
  * Plans a step of a run, or a turn that begins again. If it is the first turn of its conversation and died, the conversation
  * does not exist yet, but its profile already has the defaults.
  */
-export function planAgain(
+export function replan(
   conversation: ConversationContext,
-  request: BegunRequest,
+  request: StartedRequest,
   body: string,
   options: { isStep?: boolean; isAgain?: boolean },
 ): NextRequest {
   const { transcript } = conversation;
   const { model = null, maxTokens = null } = transcript.profile ?? {};
   const { runs } = transcript.frozen;
-  leaveLostCode(transcript, body, conversation.now());
-  return nextRequest(body, transcript, conversation.settings(), {
+  removeLostCode(transcript, body, conversation.now());
+  return planNextRequest(body, transcript, conversation.settings(), {
     ...options,
     now: conversation.now(),
     prefix: { model: model ?? undefined, maxTokens: maxTokens ?? undefined, runs },
@@ -195,12 +201,12 @@ export function storeTurn(
   { transcript }: ConversationContext,
   row: TurnRow,
   planned: NextRequest,
-  { long = {}, ...options }: Omit<TurnOptions, 'newMessages' | 'recovered'> & { long?: TurnNotes } = {},
+  { long: longNotes = {}, ...options }: Omit<TurnOptions, 'newMessages' | 'recovered'> & { long?: TurnNotes } = {},
 ): TurnRecorder {
   const { profile } = transcript;
   if (!profile) throw new TypeError('A conversation without a profile.');
   const sentFrom = planned.follows ? profile.sentFrom : planned.sentFrom;
-  const betas = betasOfMessages(planned.messages);
+  const betas = betasForMessages(planned.messages);
   if (sentFrom !== profile.sentFrom || betas.length > 0) {
     const needed = betas.length > 0 ? { betas: [...new Set([...(profile.betas ?? []), ...betas])] } : {};
     transcript.save({ ...profile, sentFrom, ...needed });
@@ -211,7 +217,7 @@ export function storeTurn(
     return { ...message, seq: profile.nextMessage + index, turn: row.seq, id, createdAt: row.beganAt, origin };
   });
   const stored = { ...row };
-  addNotes(stored, long);
+  addNotes(stored, longNotes);
   transcript.beginTurn(stored, messages);
   const cached = transcript.cachedHistory;
   if (cached)
@@ -219,7 +225,7 @@ export function storeTurn(
       ...cached,
       fresh: { turn: row.seq, messages: planned.messages, history: planned.longer },
     });
-  const { leavesPaused } = planned;
+  const { isPauseAbandoned: leavesPaused } = planned;
   return new TurnRecorder(transcript, row, planned.maxTokens, {
     ...options,
     leavesPaused,
@@ -228,16 +234,16 @@ export function storeTurn(
 }
 
 /** Makes the runner of a stored turn or step. */
-export function runnerOf(
+export function createRunner(
   conversation: ConversationContext,
-  { place, call, caller: identity, query, asked }: BegunRequest,
+  { place, call, caller: identity, query, asked }: StartedRequest,
   turn: TurnRecorder,
   planned: NextRequest,
-  own: Pick<TurnContext, 'headers' | 'most' | 'isLater' | 'onEnd' | 'onBroken'>,
+  options: Pick<TurnContext, 'headers' | 'most' | 'isLater' | 'onEnd' | 'onBroken'>,
 ): TurnExecutor {
   const { transcript, env, waitUntil } = conversation;
   const upstream = conversation.upstream();
-  const stays = upstream.pool && latestTurn(transcript, READ_BY_UPSTREAM)?.outcome?.upstream;
+  const stays = upstream.pool && latestTurn(transcript, READ_STATUSES)?.outcome?.upstream;
   const { prefix } = transcript.profile ?? {};
   const { betas } = retainedAgent(conversation)?.definition ?? {};
   return new TurnExecutor(turn, {
@@ -250,7 +256,7 @@ export function runnerOf(
     conversation: place.id,
     parent: transcript.profile?.parent && listedParentOf(transcript.profile.parent),
     adds: planned.messages.reduce((sum, { text }) => sum + text.length, 0),
-    applyPrefix: layerOf(conversation, transcript.profile),
+    applyPrefix: createPrefixApplier(conversation, transcript.profile),
     about: Object.assign(
       dimensionValue(OF_PREFIX, prefix ? refOf(prefix) : undefined),
       ...callHooks(conversation, 'about', (part) => part.about?.(planned.memory)),
@@ -258,29 +264,30 @@ export function runnerOf(
     settings: conversation.settings(),
     upstream,
     stays,
-    cachedAt: stays === undefined ? undefined : cachesOf(transcript, conversation.now()),
+    cachedAt: stays === undefined ? undefined : cachingUpstreamsOf(transcript, conversation.now()),
     fallbacks: asked.fallback_models,
     background: asked.background,
     isStreaming: call.stream && !transcript.profile?.parent,
     transcript,
     now: conversation.now,
-    ...own,
-    headers: withNeededBetas(withNeededBetas(own.headers, betas), transcript.profile?.betas),
+    ...options,
+    headers: withNeededBetas(withNeededBetas(options.headers, betas), transcript.profile?.betas),
   });
 }
 
 /** @returns the upstreams that have prompts of the conversation in their caches, as the usage of its last turns says */
-function cachesOf(transcript: Transcript, now: number): string[] {
+function cachingUpstreamsOf(transcript: Transcript, now: number): string[] {
   let caches: CachesByUpstream = {};
-  for (const { outcome, endedAt } of transcript.turns(LATELY_ANSWERED, now - HOUR_MS)) {
+  for (const { outcome, endedAt } of transcript.turns(RECENTLY_ENDED, now - HOUR_MS)) {
     const { upstream: name, usage } = outcome ?? {};
-    if (name !== undefined && usage && endedAt !== null) caches = withAnswer(caches, { name, usage, at: endedAt });
+    if (name !== undefined && usage && endedAt !== null)
+      caches = addCachingResponse(caches, { name, usage, at: endedAt });
   }
-  return unexpired(caches, now);
+  return unexpiredNamesOf(caches, now);
 }
 
 /** Of the turns that have ended since a time, the last ones: no other can say more about caches. */
-const LATELY_ANSWERED = 'seq in (select seq from turns where ended_at > ? order by seq desc limit 20)';
+const RECENTLY_ENDED = 'seq in (select seq from turns where ended_at > ? order by seq desc limit 20)';
 
 /**
  * @returns whether a turn is a run even without tools of the edge. A subagent always is: a run keeps the limits that it got.
@@ -290,13 +297,13 @@ export function isRun({ parent, asked }: Pick<TurnRequest, 'parent' | 'asked'>):
   return parent !== undefined || asked.retry === true;
 }
 
-export function turnIdOf({ asked, call }: Pick<BegunRequest, 'asked' | 'call'>): string {
+export function turnIdOf({ asked, call }: Pick<StartedRequest, 'asked' | 'call'>): string {
   return turnPrefix(asked.show) + call.id.slice(-12);
 }
 
 export function newTurnRow(
   transcript: Transcript,
-  request: BegunRequest,
+  request: StartedRequest,
   planned: Pick<NextRequest, 'model' | 'frame' | 'sentFrom' | 'follows'>,
   now: number,
 ): TurnRow {
@@ -323,25 +330,25 @@ export function newTurnRow(
 }
 
 /** @returns the prompt of the next turn as it would go up; undefined if the conversation does not exist yet */
-export async function promptToCount(
+export async function preparePrompt(
   state: ConversationState,
   request: PromptRequest,
 ): Promise<CountedPrompt | undefined> {
-  const present = () => state.present();
+  const present = () => state.existingProfile();
   try {
-    const sent = await receivedText(request.body);
+    const sent = await readRpcText(request.body);
     const { only } = request.caller;
     if (!present()?.exists && !only) return undefined;
     const body = present()?.turns ? sent : await withoutEdgeBlocks(sent);
     const profile = present();
     // A restricted token is told only what a turn of its own would come to: the object looks at it all.
     const beginning =
-      only && !profile ? await takeNamed(state, request.place, request.asked, request.caller) : undefined;
+      only && !profile ? await resolveInitialContext(state, request.place, request.asked, request.caller) : undefined;
     return await buildPrompt(state, { ...request, body }, beginning);
   } catch (thrown) {
     // A revoked caller must not learn whether the conversation exists.
     const refused = await refuseRevokedCaller(accountRequestOf(state, request.caller)).catch(toApiError);
-    return failedResult(refused ?? thrown);
+    return failedRpcResult(refused ?? thrown);
   }
 }
 
@@ -349,9 +356,9 @@ export async function promptToCount(
 async function buildPrompt(
   state: ConversationState,
   request: PromptRequest & { body: string },
-  beginning: Beginning | undefined,
+  beginning: InitialContext | undefined,
 ): Promise<CountedPrompt> {
-  const present = () => state.present();
+  const present = () => state.existingProfile();
   const { caller: identity, body, asked } = request;
   const allowed = () => {
     const refused = identity.only && guard().refusalOfTurn(identity, state.transcript, present(), beginning?.agent);
@@ -359,15 +366,15 @@ async function buildPrompt(
     return present();
   };
   const before = allowed();
-  if (before) checkNamed(before, asked);
-  const withdrawn = await withdrawnFrom(state, before);
+  if (before) checkInitialContext(before, asked);
+  const withdrawn = await findWithdrawalOf(state, before);
   if (withdrawn) throw withdrawn;
   // Meanwhile there may be another conversation of this id.
   const profile = allowed();
   const agent = profile ? retainedAgent(state) : beginning?.agent && beginning.stored;
   const isBound = identity.only !== undefined;
-  const planned = planByParts(state, { memory: new ContextValues() }, agent, (model) =>
-    nextRequest(body, state.transcript, state.settings(), {
+  const planned = planByPlugins(state, { pluginContext: new ContextValues() }, agent, (model) =>
+    planNextRequest(body, state.transcript, state.settings(), {
       ...{ agent, counts: true, isBound, model },
       defaults: agent ? undefined : asked.defaults,
     }),

@@ -1,7 +1,7 @@
 /** Calls the hooks of plugins that must not keep a turn, or another plugin, from its end. */
 
 import { logFailure } from '../../kit/http/log.ts';
-import { damageIn } from '../history/storage/damaged-row.ts';
+import { damageOf } from '../history/storage/damaged-row.ts';
 import type { ConversationContext, ConversationHooks } from './hooks.ts';
 
 /** Hooks whose errors are logged. An error in any other one rejects the turn. */
@@ -15,11 +15,11 @@ type LoggedHook = 'headers' | 'about' | 'tell' | 'ended' | 'settle' | 'alarm' | 
  * @throws DamagedRow if stored rows cannot be read, which ends more than this hook
  */
 export function callHooks<T>(
-  conversation: Pick<ConversationContext, 'transcript' | 'parts'>,
+  conversation: Pick<ConversationContext, 'transcript' | 'hooks'>,
   hook: LoggedHook,
   call: (part: ConversationHooks) => T,
 ): T[] {
-  return conversation.parts.flatMap((part) => {
+  return conversation.hooks.flatMap((part) => {
     try {
       return [call(part)];
     } catch (thrown) {
@@ -30,17 +30,17 @@ export function callHooks<T>(
 }
 
 /** Stops what one plugin has under way. An error is logged. @returns undefined if it has nothing to stop */
-export function stopPart(
+export function stopPlugin(
   conversation: Pick<ConversationContext, 'transcript'>,
   part: ConversationHooks,
 ): Promise<void> | undefined {
-  const [stopping] = callHooks({ transcript: conversation.transcript, parts: [part] }, 'stop', ({ stop }) =>
+  const [stopping] = callHooks({ transcript: conversation.transcript, hooks: [part] }, 'stop', ({ stop }) =>
     stop?.call(part),
   );
   return stopping?.catch((thrown: unknown) => logHook(conversation, 'stop', thrown));
 }
 
 function logHook({ transcript }: Pick<ConversationContext, 'transcript'>, hook: LoggedHook, thrown: unknown): void {
-  if (damageIn(thrown)) throw thrown;
+  if (damageOf(thrown)) throw thrown;
   logFailure({ conversation: transcript.readable?.id ?? '', hook }, thrown);
 }

@@ -1,7 +1,7 @@
-import type { BoundCaller, Identity } from '../../auth/identity/caller.ts';
+import type { Identity, RestrictedCaller } from '../../auth/identity/caller.ts';
 import type { PlainHeaders } from '../../claude/headers.ts';
 import type { MessageDefaults } from '../../config/message-defaults.ts';
-import type { AskedAgent } from '../history/guard.ts';
+import type { RequestedAgent } from '../history/guard.ts';
 import type { ParentCall } from '../history/storage/rows.ts';
 import type { PackedAnswer, WireError } from '../views/turn-answer.ts';
 import type { ConversationFields, ConversationPatch, HistoryQuery, StopQuery, View } from './conversations.schema.ts';
@@ -14,18 +14,18 @@ declare module '../../kit/plugins/bindings.ts' {
 
 /** The methods of a conversation's object. The object says what each one does. */
 export interface ConversationObject extends Rpc.DurableObjectBranded {
-  turn(call: string, sent: TurnRequest['body']): Promise<PackedAnswer>;
+  turn(call: string, body: TurnRequest['body']): Promise<PackedAnswer>;
   prompt(request: PromptRequest): Promise<CountedPrompt | undefined>;
   wake(): void;
   checkCredential(): Promise<void>;
-  resume(after: string | undefined, by?: BoundCaller, show?: string): Resumed;
-  stop(only?: StopQuery, by?: BoundCaller): Promise<Result<RpcText>>;
+  resume(after: string | undefined, caller?: RestrictedCaller, show?: string): ResumeResult;
+  stop(only?: StopQuery, caller?: RestrictedCaller): Promise<Result<RpcText>>;
   read(): Result<RpcText>;
   turnReport(id: string): Result<RpcText>;
   turnOutcome(key: string, isAwaited: boolean): Promise<TurnOutcome | undefined>;
   cancel(turn: string): Promise<Result<RpcText>>;
-  part<T>(plugin: string, method: string, ...args: readonly unknown[]): Promise<Result<T>>;
-  messages(page: HistoryQuery, by?: BoundCaller): Result<ReadableStream<Uint8Array>>;
+  callPlugin<T>(plugin: string, method: string, ...args: readonly unknown[]): Promise<Result<T>>;
+  messages(page: HistoryQuery, caller?: RestrictedCaller): Result<ReadableStream<Uint8Array>>;
   export(view?: View): Promise<Result<ReadableStream<Uint8Array>>>;
   create(
     place: ConversationKey,
@@ -34,14 +34,14 @@ export interface ConversationObject extends Rpc.DurableObjectBranded {
   ): Promise<Result<RpcText>>;
   patch(patch: ConversationPatch): Result<RpcText>;
   rewind(before: string): Result<RpcText>;
-  fork(to: string, at: string | undefined, by?: BoundCaller): Promise<Result<RpcText>>;
+  fork(to: string, at: string | undefined, caller?: RestrictedCaller): Promise<Result<RpcText>>;
   backup(): Promise<Result<ReadableStream<Uint8Array>>>;
   adopt(place: ConversationKey, lines: ReadableStream<Uint8Array>): Promise<Result<RpcText>>;
   erase(place?: ConversationKey, ends?: boolean): Promise<boolean>;
 }
 
 /** A decision about a call that waits for approval. */
-export interface CalledDecision {
+export interface DecisionRequest {
   decision: 'approve' | 'deny';
   /** Why it is denied. */
   reason?: string | undefined;
@@ -49,7 +49,7 @@ export interface CalledDecision {
   input?: string | undefined;
   id: string;
   /** Who decides, if the token is bound. */
-  by?: BoundCaller | undefined;
+  by?: RestrictedCaller | undefined;
   isAdmin: boolean;
   requestId: string;
 }
@@ -81,14 +81,14 @@ export interface TurnOutcome {
 }
 
 /** What a new conversation may begin with. */
-export interface AskedBeginning extends AskedAgent {
+export interface InitialContextOptions extends RequestedAgent {
   prefix?: string | undefined;
   /** Used where neither the request nor what it names says so: a new conversation keeps them. */
   defaults?: MessageDefaults | undefined;
 }
 
 /** What a request asks of the edge, by the names of its members. */
-export interface EdgeOptions extends AskedBeginning {
+export interface EdgeOptions extends InitialContextOptions {
   /** Whether the turn is in the background. Then nobody waits for its answer, and its end is sent as an event. */
   background?: boolean | undefined;
   /** Whether a turn in the background goes up again after a crash, even if it may have run. */
@@ -135,21 +135,21 @@ export interface TurnRequest {
 }
 
 /** What a turn that has begun needs of its request, even after a crash. */
-export type BegunRequest = Omit<TurnRequest, 'body' | 'call'> & { call: Omit<TurnCall, 'again' | 'retried'> };
+export type StartedRequest = Omit<TurnRequest, 'body' | 'call'> & { call: Omit<TurnCall, 'again' | 'retried'> };
 
 /** What a conversation is created with, and by whom. Its texts cross by themselves. */
 export type CreatedFields = Omit<ConversationFields, 'system' | 'tools' | 'messages'> &
-  AskedBeginning &
+  InitialContextOptions &
   Partial<Pick<TurnRequest, 'caller'>>;
 
 /** A request for a conversation's next prompt, to count its tokens. */
-export type PromptRequest = Pick<TurnRequest, 'place' | 'caller' | 'body'> & { asked: AskedBeginning };
+export type PromptRequest = Pick<TurnRequest, 'place' | 'caller' | 'body'> & { asked: InitialContextOptions };
 
 /** A prompt to count, and the betas that its agent needs. */
 export type CountedPrompt = Result<ReadableStream<Uint8Array>> & { betas?: readonly string[] | undefined };
 
 /** The answer to a client that resumes a turn. */
-export type Resumed =
+export type ResumeResult =
   | { kind: 'stream'; turn: string; body: ReadableStream<Uint8Array> }
   | { kind: 'none' | 'gone' | 'unknown' }
   | { kind: 'error'; error: WireError };

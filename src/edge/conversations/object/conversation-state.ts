@@ -1,34 +1,34 @@
 /** What all calls of a conversation's object share: the lock, and the recovery after a crash. */
 
-import type { BoundCaller } from '../../auth/identity/caller.ts';
-import type { CallingSurroundings } from '../../claude/calling-object.ts';
-import { unanswered } from '../../claude/outcome.ts';
+import type { RestrictedCaller } from '../../auth/identity/caller.ts';
+import { createUnansweredOutcome } from '../../claude/outcome.ts';
+import type { UpstreamObjectServices } from '../../claude/upstream-object.ts';
 import { MINUTE_MS } from '../../kit/async/durations.ts';
-import { within } from '../../kit/async/timeout.ts';
+import { withTimeout } from '../../kit/async/timeout.ts';
 import { bodyMemory } from '../../kit/http/body-memory.ts';
 import { type ApiError, toApiError } from '../../kit/http/errors.ts';
 import { logFailure } from '../../kit/http/log.ts';
 import { isRevokedCaller } from '../../money/admission/refuse-revoked.ts';
-import { refusedToBound } from '../history/guard.ts';
-import { DamagedTable, damageBy, damageIn } from '../history/storage/damaged-row.ts';
+import { restrictionError } from '../history/guard.ts';
+import { catchDamage, DamagedTable, damageOf } from '../history/storage/damaged-row.ts';
 import type { Profile, TurnRow } from '../history/storage/rows.ts';
 import { Transcript } from '../history/storage/transcript.ts';
 import { turnsOfRun, wakingTurns } from '../history/storage/turn-queries.ts';
-import { endDamagedTurns } from '../turn/end-damaged.ts';
+import { endDamagedTurns } from '../turn/end-damaged-turns.ts';
 import { memoryOwner } from '../turn/reserve-memory.ts';
 import { restoreCrashed } from '../turn/restore-turn.ts';
-import { stopped } from '../turn/turn-abort.ts';
+import { stoppedError } from '../turn/turn-abort.ts';
 import type { Runner } from '../turn/turn-handle.ts';
 import { describe } from '../views/views.ts';
-import { callHooks, stopPart } from './call-hooks.ts';
+import { callHooks, stopPlugin } from './call-hooks.ts';
 import type { Result, RpcText } from './contract.ts';
 import type { StopQuery } from './conversations.schema.ts';
-import type { LeftOut } from './conversations-answers.schema.ts';
+import type { ImportOmissions } from './conversations-answers.schema.ts';
 import { type ConversationContext, type ConversationHooks, conversationPlugins } from './hooks.ts';
-import { withdrawnFrom } from './initial-context.ts';
+import { findWithdrawalOf } from './initial-context.ts';
 import { Maintenance } from './maintenance.ts';
 import { accountRequestOf } from './object-context.ts';
-import { failedResult, toRpcText, turnInterrupted, unknownConversation } from './rpc-response.ts';
+import { failedRpcResult, toRpcText, turnInterrupted, unknownConversation } from './rpc-response.ts';
 
 /** How long a stop or a deletion waits for the turn to end; milliseconds. */
 export const STOP_MS = 10_000;
@@ -40,29 +40,29 @@ const ORPHANED_MS = 15 * MINUTE_MS;
 export class ConversationState implements ConversationContext {
   readonly transcript: Transcript;
   readonly maintenance: Maintenance;
-  readonly parts: ConversationHooks[] = [];
-  readonly alarm: CallingSurroundings['alarm'];
-  readonly now: CallingSurroundings['now'];
-  readonly settings: CallingSurroundings['settings'];
-  readonly upstream: CallingSurroundings['upstream'];
-  readonly waitUntil: CallingSurroundings['waitUntil'];
-  readonly deleteAll: CallingSurroundings['deleteAll'];
-  readonly abort: CallingSurroundings['abort'];
-  readonly retries: CallingSurroundings['retries'];
+  readonly hooks: ConversationHooks[] = [];
+  readonly alarm: UpstreamObjectServices['alarm'];
+  readonly now: UpstreamObjectServices['now'];
+  readonly settings: UpstreamObjectServices['settings'];
+  readonly upstream: UpstreamObjectServices['upstream'];
+  readonly waitUntil: UpstreamObjectServices['waitUntil'];
+  readonly deleteAll: UpstreamObjectServices['deleteAll'];
+  readonly abort: UpstreamObjectServices['abort'];
+  readonly retries: UpstreamObjectServices['retries'];
   /** The turn that runs: it has the lock. */
   runner: Runner | undefined;
   readonly #ctx: DurableObjectState;
-  readonly #around: CallingSurroundings;
+  readonly #surroundings: UpstreamObjectServices;
   #recovery: 'pending' | 'running' | 'done' = 'pending';
   #failedRecoveries = 0;
   #isCopying = false;
   /** The turns that wait before they begin. */
-  readonly #waiting = new Set<{ key: string | undefined; isStopped: boolean }>();
+  readonly #waitingTurns = new Set<{ key: string | undefined; isStopped: boolean }>();
 
   /** @param erase deletes the conversation */
-  constructor(ctx: DurableObjectState, around: CallingSurroundings, erase: () => Promise<unknown>) {
+  constructor(ctx: DurableObjectState, around: UpstreamObjectServices, erase: () => Promise<unknown>) {
     this.#ctx = ctx;
-    this.#around = around;
+    this.#surroundings = around;
     this.alarm = around.alarm;
     this.now = around.now;
     this.settings = around.settings;
@@ -75,14 +75,14 @@ export class ConversationState implements ConversationContext {
     const isBusy = () =>
       this.runner !== undefined ||
       this.#isCopying ||
-      this.transcript.firstOf(({ isBusy }) => isBusy || undefined) === true;
+      this.transcript.firstFromPlugins(({ isBusy }) => isBusy || undefined) === true;
     const isOpen = () => callHooks(this, 'isOpen', (part) => part.isOpen?.()).some((one) => one);
     this.maintenance = new Maintenance({ ...around, transcript: this.transcript, isBusy, isOpen, erase });
-    for (const { createHooks: open } of conversationPlugins()) if (open) this.parts.push(open(this));
+    for (const { createHooks: open } of conversationPlugins()) if (open) this.hooks.push(open(this));
   }
 
-  get env(): CallingSurroundings['env'] {
-    return this.#around.env;
+  get env(): UpstreamObjectServices['env'] {
+    return this.#surroundings.env;
   }
 
   /**
@@ -105,27 +105,27 @@ export class ConversationState implements ConversationContext {
 
   #recover(): void {
     const { readable } = this.transcript;
-    if (readable) bodyMemory.forget(memoryOwner({ account: readable.account, conversation: readable.id }));
+    if (readable) bodyMemory.releaseObject(memoryOwner({ account: readable.account, conversation: readable.id }));
     try {
-      const goesOn = (runner: Runner) => {
+      const onResumed = (runner: Runner) => {
         this.runner = runner;
         // A run asks by itself. If the account cannot be asked, it refuses the turn itself: that only misses a secret that has ended.
         if (runner.turn.row.run === null) this.#ctx.waitUntil(this.checkCredential().catch(() => {}));
       };
-      endCrashedTurns(this, { goesOn, isLastTry: this.#failedRecoveries > 0 });
+      endCrashedTurns(this, { goesOn: onResumed, isLastTry: this.#failedRecoveries > 0 });
       callHooks(this, 'settle', (part) => part.settle?.());
     } catch (thrown) {
-      this.endDamaged(thrown);
+      this.handleDamage(thrown);
     }
   }
 
   /** Ends what runs without reading it, so that it does not begin again and again. @throws what is no damage */
-  endDamaged(thrown: unknown): void {
+  handleDamage(thrown: unknown): void {
     this.maintenance.noteDamage(thrown);
     this.runner = undefined;
-    const damage = damageIn(thrown);
+    const damage = damageOf(thrown);
     this.transcript.damage ??=
-      damage instanceof DamagedTable ? damage : damageBy(() => endDamagedTurns(this.transcript, this.now()));
+      damage instanceof DamagedTable ? damage : catchDamage(() => endDamagedTurns(this.transcript, this.now()));
   }
 
   /** Ends what runs if its credential has ended. @throws ObjectUnreachable while the account cannot be asked */
@@ -133,13 +133,13 @@ export class ConversationState implements ConversationContext {
     this.recover();
     const { runner } = this;
     if (runner && (await isRevokedCaller(accountRequestOf(this, runner.identity)))) runner.revoke();
-    for (const { part, by } of callHooks(this, 'by', (part) => ({ part, by: part.by?.() }))) {
-      if (by && (await isRevokedCaller(accountRequestOf(this, by)))) await stopPart(this, part);
+    for (const { part, by: caller } of callHooks(this, 'by', (part) => ({ part, by: part.by?.() }))) {
+      if (caller && (await isRevokedCaller(accountRequestOf(this, caller)))) await stopPlugin(this, part);
     }
   }
 
   /** @returns the profile; undefined if the conversation does not exist. It exists from the moment its first turn runs. */
-  present(): Profile | undefined {
+  existingProfile(): Profile | undefined {
     const { profile } = this.transcript;
     return profile?.exists || this.runner ? profile : undefined;
   }
@@ -147,28 +147,28 @@ export class ConversationState implements ConversationContext {
   // The methods of parts take these apart from the state.
   readonly profile = (): Profile | undefined => {
     this.recover();
-    return this.present();
+    return this.existingProfile();
   };
 
   /** @returns the 403 for a restricted token that may not use this conversation; undefined for whoever may */
-  refusalOf(by: BoundCaller | undefined): ApiError | undefined {
-    return refusedToBound(by, this.transcript);
+  restrictionErrorFor(caller: RestrictedCaller | undefined): ApiError | undefined {
+    return restrictionError(caller, this.transcript);
   }
 
-  readonly allowed = (by: BoundCaller | undefined): Result<Profile> => {
+  readonly profileFor = (by: RestrictedCaller | undefined): Result<Profile> => {
     const profile = this.profile();
     if (!profile) return unknownConversation();
-    const refused = this.refusalOf(by);
-    return refused ? failedResult(refused) : { ok: true, value: profile };
+    const refused = this.restrictionErrorFor(by);
+    return refused ? failedRpcResult(refused) : { ok: true, value: profile };
   };
 
-  readonly withdrawal = (): Promise<unknown> => withdrawnFrom(this, this.profile());
+  readonly findWithdrawal = (): Promise<unknown> => findWithdrawalOf(this, this.profile());
 
-  readonly begun = (runner: Runner): void => {
+  readonly acquireLock = (runner: Runner): void => {
     this.runner = runner;
   };
 
-  readonly ended = (): void => {
+  readonly releaseLock = (): void => {
     this.runner = undefined;
     callHooks(this, 'ended', (part) => part.ended?.());
   };
@@ -177,16 +177,16 @@ export class ConversationState implements ConversationContext {
   readonly abortObject = (thrown: unknown): void => {
     logFailure({ conversation: this.transcript.readable?.id ?? '' }, thrown);
     const abort = () => this.#ctx.abort(thrown instanceof Error ? thrown.message : 'a turn did not end');
-    if (damageIn(thrown)) {
-      this.endDamaged(thrown);
+    if (damageOf(thrown)) {
+      this.handleDamage(thrown);
       this.#ctx.waitUntil(this.#ctx.storage.sync().then(abort));
     } else abort();
   };
 
-  /** Describes a conversation. @param left what was left out of the history that it begins with */
-  described(profile: Profile | undefined, left?: LeftOut): Result<RpcText> {
+  /** Describes a conversation. @param omitted what was left out of the history that it begins with */
+  describe(profile: Profile | undefined, omitted?: ImportOmissions): Result<RpcText> {
     if (!profile) return unknownConversation();
-    return { ok: true, value: toRpcText(describe(profile, this.transcript, this.runner?.turn.row.id, left)) };
+    return { ok: true, value: toRpcText(describe(profile, this.transcript, this.runner?.turn.row.id, omitted)) };
   }
 
   get isInTransit(): boolean {
@@ -204,7 +204,7 @@ export class ConversationState implements ConversationContext {
   }
 
   /** Why no turn may begin while calls wait for a decision; undefined while none waits. */
-  get awaited(): ApiError | undefined {
+  get approvalError(): ApiError | undefined {
     for (const { refusal } of conversationPlugins()) {
       const refused = refusal?.(this.transcript);
       if (refused) return refused;
@@ -215,9 +215,9 @@ export class ConversationState implements ConversationContext {
   /** Waits for work before a turn begins. @throws ApiError if the turn was stopped meanwhile */
   async waitFor(key: string | undefined, work: Promise<unknown>): Promise<void> {
     const waiting = { key, isStopped: false };
-    this.#waiting.add(waiting);
-    await work.finally(() => this.#waiting.delete(waiting));
-    if (waiting.isStopped) throw stopped();
+    this.#waitingTurns.add(waiting);
+    await work.finally(() => this.#waitingTurns.delete(waiting));
+    if (waiting.isStopped) throw stoppedError();
   }
 
   /** Stops the running turn, or `only` the one that is named, and keeps what has come. Waits for its end a while. */
@@ -228,22 +228,22 @@ export class ConversationState implements ConversationContext {
     if (only.turn === undefined) await this.stopWaiting(only.key);
     if (runner && (only.turn ?? id) === id && (only.key ?? key) === key) {
       runner.stop();
-      await within(runner.done, STOP_MS);
+      await withTimeout(runner.done, STOP_MS);
     }
   }
 
   /** Stops the turns that wait before they begin, and what they wait for. @param key only the turn with this key */
   async stopWaiting(key?: string): Promise<void> {
-    const all = [...this.#waiting].filter((one) => key === undefined || one.key === key);
+    const all = [...this.#waitingTurns].filter((one) => key === undefined || one.key === key);
     for (const one of all) one.isStopped = true;
-    if (all.length > 0) await this.stopParts(() => true);
+    if (all.length > 0) await this.stopPlugins(() => true);
   }
 
   /** Stops what plugins have under way, and waits for its end a while. */
-  async stopParts(isMeant = (part: ConversationHooks) => part.by?.() !== undefined): Promise<void> {
+  async stopPlugins(isMeant = (part: ConversationHooks) => part.by?.() !== undefined): Promise<void> {
     const meant = callHooks(this, 'by', (part) => (isMeant(part) ? [part] : [])).flat();
-    const stopping = meant.map((part) => stopPart(this, part));
-    if (stopping.some((one) => one)) await within(Promise.all(stopping), STOP_MS).catch(() => undefined);
+    const stopping = meant.map((part) => stopPlugin(this, part));
+    if (stopping.some((one) => one)) await withTimeout(Promise.all(stopping), STOP_MS).catch(() => undefined);
   }
 
   /**
@@ -251,13 +251,13 @@ export class ConversationState implements ConversationContext {
    *
    * @returns the conversation, which says how much was left out if that is anything
    */
-  async storing(stored: Promise<void>, left?: LeftOut): Promise<Result<RpcText>> {
+  async waitUntilStored(stored: Promise<void>, omitted?: ImportOmissions): Promise<Result<RpcText>> {
     this.#isCopying = true;
     try {
       await stored;
-      return this.described(this.profile(), left);
+      return this.describe(this.profile(), omitted);
     } catch (thrown) {
-      return failedResult(thrown);
+      return failedRpcResult(thrown);
     } finally {
       this.#isCopying = false;
     }
@@ -272,7 +272,7 @@ export class ConversationState implements ConversationContext {
  */
 function endCrashedTurns(
   conversation: ConversationContext,
-  { goesOn, isLastTry }: { goesOn: (runner: Runner) => void; isLastTry: boolean },
+  { goesOn: onResumed, isLastTry }: { goesOn: (runner: Runner) => void; isLastTry: boolean },
 ): void {
   const { transcript, maintenance } = conversation;
   const unsettled = wakingTurns(transcript);
@@ -281,12 +281,13 @@ function endCrashedTurns(
   );
   for (const row of running) {
     if (row.run !== null && row.run !== row.seq) continue;
-    const runner = row.run === null ? endOrBegin(conversation, row) : resumeOrEndRun(conversation, row, isLastTry);
-    if (runner) goesOn(runner);
+    const runner =
+      row.run === null ? restartOrEndTurn(conversation, row) : resumeOrEndRun(conversation, row, isLastTry);
+    if (runner) onResumed(runner);
   }
   const { profile } = transcript;
   // A first turn must not continue a copy that was interrupted.
-  if (profile && !profile.exists && !profile.deleted && !conversation.runner) transcript.dropUnborn();
+  if (profile && !profile.exists && !profile.deleted && !conversation.runner) transcript.dropIncompleteCopy();
   maintenance.confirmSoon(unsettled.length > 0);
 }
 
@@ -294,8 +295,8 @@ function endCrashedTurns(
  * @returns what the first plugin makes that goes on; undefined if none does
  * @throws what a plugin has thrown, after the others were asked
  */
-function byParts(
-  { parts }: ConversationContext,
+function firstRunnerOf(
+  { hooks: parts }: ConversationContext,
   goOn: (part: ConversationHooks) => Runner | undefined,
 ): Runner | undefined {
   const errors: unknown[] = [];
@@ -304,7 +305,7 @@ function byParts(
       const runner = goOn(part);
       if (runner) return runner;
     } catch (thrown) {
-      if (damageIn(thrown)) throw thrown;
+      if (damageOf(thrown)) throw thrown;
       errors.push(thrown);
     }
   }
@@ -316,9 +317,9 @@ function byParts(
 function resumeOrEndRun(conversation: ConversationContext, row: TurnRow, isLastTry: boolean): Runner | undefined {
   const { transcript, now } = conversation;
   try {
-    return byParts(conversation, (part) => part.resume?.(row));
+    return firstRunnerOf(conversation, (part) => part.resume?.(row));
   } catch (thrown) {
-    if (damageIn(thrown)) throw thrown;
+    if (damageOf(thrown)) throw thrown;
     logFailure({ conversation: transcript.readable?.id ?? '', hook: 'resume' }, thrown);
     // Another plugin may have ended it.
     if (transcript.statusOf(row.seq) !== 'running') return undefined;
@@ -333,26 +334,26 @@ function resumeOrEndRun(conversation: ConversationContext, row: TurnRow, isLastT
 
 /** Settles the hold of a step that has ended unread. If that fails, the account settles it at its deadline. */
 function settleInterrupted({ maintenance, now, waitUntil, retries }: ConversationContext, step: TurnRow): void {
-  const outcome = unanswered({ sentAt: step.sentAt ?? step.beganAt }, now());
+  const outcome = createUnansweredOutcome({ sentAt: step.sentAt ?? step.beganAt }, now());
   const { done } = maintenance.settlements.meterOf(step).settle(outcome);
-  waitUntil(done.catch((thrown: unknown) => retries.failed('settlement', thrown, now() + ORPHANED_MS)));
+  waitUntil(done.catch((thrown: unknown) => retries.recordFailure('settlement', thrown, now() + ORPHANED_MS)));
 }
 
 /** Ends a turn that was interrupted, unless it begins again. */
-function endOrBegin(conversation: ConversationContext, row: TurnRow): Runner | undefined {
+function restartOrEndTurn(conversation: ConversationContext, row: TurnRow): Runner | undefined {
   const { transcript, now, waitUntil, maintenance } = conversation;
   let error = turnInterrupted();
   try {
     // A turn in the background stores that it goes up before it does.
     const again =
-      row.background && row.sentAt === null ? byParts(conversation, (part) => part.beginAgain?.(row)) : undefined;
+      row.background && row.sentAt === null ? firstRunnerOf(conversation, (part) => part.beginAgain?.(row)) : undefined;
     if (again) return again;
   } catch (thrown) {
     error = toApiError(thrown);
   }
   const turn = restoreCrashed(transcript, row, now());
   const meter = maintenance.settlements.meterOf(turn.row);
-  const settled = transcript.together(() => {
+  const settled = transcript.transact(() => {
     const confirmed = turn.end({ kind: 'cut', error, end: 'cut' }, meter, now());
     callHooks(conversation, 'tell', (part) => part.tell?.(turn));
     return confirmed;

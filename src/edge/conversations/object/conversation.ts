@@ -1,18 +1,18 @@
 /** The object of a conversation: what others call of it. */
 
-import type { BoundCaller } from '../../auth/identity/caller.ts';
-import { hidesTools } from '../../auth/identity/only.ts';
-import { CallingObject } from '../../claude/calling-object.ts';
-import { inSteps } from '../../kit/async/in-steps.ts';
-import { needsPlugin } from '../../kit/http/errors.ts';
+import type { RestrictedCaller } from '../../auth/identity/caller.ts';
+import { shouldHideTools } from '../../auth/identity/only.ts';
+import { UpstreamObject } from '../../claude/upstream-object.ts';
+import { runInSteps } from '../../kit/async/run-in-steps.ts';
+import { missingPluginError } from '../../kit/http/errors.ts';
 import type { Bindings } from '../../kit/plugins/bindings.ts';
 import { contributions } from '../../kit/plugins/plugins.ts';
-import { guard, toldToBound } from '../history/guard.ts';
+import { guard, restrictedView } from '../history/guard.ts';
 import { rewindTo } from '../history/rewind.ts';
 import type { PackedAnswer } from '../views/turn-answer.ts';
 import { pageOfMessages } from '../views/views.ts';
 import { maintainConversation } from './alarm.ts';
-import { promptToCount } from './begin-turn.ts';
+import { preparePrompt } from './begin-turn.ts';
 import type {
   ConversationKey,
   ConversationObject,
@@ -20,7 +20,7 @@ import type {
   CreatedFields,
   PromptRequest,
   Result,
-  Resumed,
+  ResumeResult,
   RpcText,
   TurnOutcome,
   TurnRequest,
@@ -30,22 +30,22 @@ import type { ConversationPatch, HistoryQuery, StopQuery, View } from './convers
 import { eraseConversation } from './erase.ts';
 import { handleTurn } from './handle-turn.ts';
 import { conversationPlugins, type ImportedHistory } from './hooks.ts';
-import { type Beginning, takeNamed } from './initial-context.ts';
-import { CONFIRM_AGAIN_MS } from './maintenance.ts';
-import { changesOf, storeCreated } from './profile-changes.ts';
+import { type InitialContext, resolveInitialContext } from './initial-context.ts';
+import { CONFIRM_RETRY_MS } from './maintenance.ts';
+import { changesOf, storeNewConversation } from './profile-changes.ts';
 import { resumeTurn } from './resume-turn.ts';
 import { releaseUnused } from './retained-prefix.ts';
 import {
   conflict,
-  failedResult,
+  failedRpcResult,
   idTaken,
   noMessage,
   pack,
-  receivedText,
+  readRpcText,
   unknownConversation,
   wireError,
 } from './rpc-response.ts';
-import { outcomeOfTurn, reportOfTurn } from './turn-report.ts';
+import { findTurnOutcome, findTurnReport } from './turn-report.ts';
 
 /**
  * One conversation: its history, and the turn that runs.
@@ -56,24 +56,24 @@ import { outcomeOfTurn, reportOfTurn } from './turn-report.ts';
  *
  * @example export { Conversation } from 'sluice';
  */
-export class Conversation extends CallingObject implements ConversationObject {
+export class Conversation extends UpstreamObject implements ConversationObject {
   readonly #state: ConversationState;
 
   constructor(ctx: DurableObjectState, env: Bindings) {
     super(ctx, env);
-    this.#state = new ConversationState(ctx, this.around, () => this.erase());
+    this.#state = new ConversationState(ctx, this.services, () => this.erase());
   }
 
   /** Begins a turn, or attaches to the one that the same request began before. `call` is the request without its body. */
-  turn(call: string, sent: TurnRequest['body']): Promise<PackedAnswer> {
+  turn(call: string, body: TurnRequest['body']): Promise<PackedAnswer> {
     const request = JSON.parse(call) as Omit<TurnRequest, 'body'>;
-    return handleTurn(this.#state, { ...request, body: sent }).then(pack);
+    return handleTurn(this.#state, { ...request, body: body }).then(pack);
   }
 
   /** @returns the prompt of the next turn as it would go up, to be counted; undefined where there is no conversation yet */
   async prompt(request: PromptRequest): Promise<CountedPrompt | undefined> {
     this.#state.recover();
-    return await promptToCount(this.#state, request);
+    return await preparePrompt(this.#state, request);
   }
 
   /** Ends what a crash has interrupted. Whoever carries a stream that broke calls it: then the turn is booked until now. */
@@ -82,25 +82,25 @@ export class Conversation extends CallingObject implements ConversationObject {
   }
 
   /** Resumes a turn after an event, or the running turn from its beginning. */
-  resume(after: string | undefined, by?: BoundCaller, show?: string): Resumed {
+  resume(after: string | undefined, caller?: RestrictedCaller, show?: string): ResumeResult {
     this.#state.recover();
     const { runner } = this.#state;
-    const refused = this.#state.refusalOf(by);
+    const refused = this.#state.restrictionErrorFor(caller);
     if (refused) return { kind: 'error', error: wireError(refused) };
-    return resumeTurn(this.#state, runner, after, { hides: hidesTools(by?.only), show });
+    return resumeTurn(this.#state, runner, after, { shouldHideTools: shouldHideTools(caller?.only), show });
   }
 
   /** Stops the running turn, or `only` the one that is named, and keeps what has come. Changes nothing if no turn runs. */
-  async stop(only: StopQuery = {}, by?: BoundCaller): Promise<Result<RpcText>> {
+  async stop(only: StopQuery = {}, caller?: RestrictedCaller): Promise<Result<RpcText>> {
     this.#state.recover();
-    const refused = this.#state.refusalOf(by);
-    if (refused) return failedResult(refused);
+    const refused = this.#state.restrictionErrorFor(caller);
+    if (refused) return failedRpcResult(refused);
     const { runner, transcript } = this.#state;
     await this.#state.stopTurn(only);
     // A first turn that was stopped before it said anything leaves no conversation: it is described as it ended.
     const profile = this.#state.profile() ?? (runner && transcript.profile);
-    if (by && profile) return { ok: true, value: toldToBound(profile, this.#state.runner?.turn.row.id) };
-    return this.#state.described(profile);
+    if (caller && profile) return { ok: true, value: restrictedView(profile, this.#state.runner?.turn.row.id) };
+    return this.#state.describe(profile);
   }
 
   /**
@@ -115,14 +115,14 @@ export class Conversation extends CallingObject implements ConversationObject {
 
   /** @returns the conversation without its messages, as JSON text. */
   read(): Result<RpcText> {
-    return this.#state.described(this.#state.profile());
+    return this.#state.describe(this.#state.profile());
   }
 
   /** @returns what a turn did, as JSON text. A failed first turn is found too, though it has left no conversation. */
   turnReport(id: string): Result<RpcText> {
     this.#state.recover();
     const { transcript } = this.#state;
-    return transcript.profile ? reportOfTurn(transcript, id) : unknownConversation();
+    return transcript.profile ? findTurnReport(transcript, id) : unknownConversation();
   }
 
   /** @returns the outcome of the turn with an idempotency key. @param isAwaited whether to wait until the turn has ended */
@@ -130,7 +130,7 @@ export class Conversation extends CallingObject implements ConversationObject {
     this.#state.recover();
     const { transcript, runner } = this.#state;
     if (isAwaited && runner?.turn.row.key === key) await runner.done;
-    return transcript.profile && outcomeOfTurn(transcript, key);
+    return transcript.profile && findTurnOutcome(transcript, key);
   }
 
   /** Stops a turn, and keeps what has come. A turn that has ended stays as it is. @returns what the turn did */
@@ -142,7 +142,7 @@ export class Conversation extends CallingObject implements ConversationObject {
   }
 
   /** Calls a method of what a plugin has in this object. @returns what it returns */
-  async part<T>(plugin: string, method: string, ...args: readonly unknown[]): Promise<Result<T>> {
+  async callPlugin<T>(plugin: string, method: string, ...args: readonly unknown[]): Promise<Result<T>> {
     const parts = contributions('conversation', plugin).flat();
     const called = parts.flatMap(({ methods = {} }) => (Object.hasOwn(methods, method) ? methods[method] : [])).at(0);
     if (!called) throw new TypeError(`The plugin ${plugin} has no method ${method} in a conversation.`);
@@ -151,19 +151,19 @@ export class Conversation extends CallingObject implements ConversationObject {
   }
 
   /** @returns a page of messages as JSON text. */
-  messages(page: HistoryQuery, by?: BoundCaller): Result<ReadableStream<Uint8Array>> {
-    const may = this.#state.allowed(by);
+  messages(page: HistoryQuery, caller?: RestrictedCaller): Result<ReadableStream<Uint8Array>> {
+    const may = this.#state.profileFor(caller);
     if (!may.ok) return may;
     const value = pageOfMessages(this.#state.transcript, page, {
-      hides: hidesTools(by?.only),
-      isBound: by?.only !== undefined,
+      shouldHideTools: shouldHideTools(caller?.only),
+      isBound: caller?.only !== undefined,
     });
     return value ? { ok: true, value } : noMessage(page.after_id ?? page.before_id);
   }
 
   /** @returns the whole conversation as lines of JSON. */
   export(view?: View): Promise<Result<ReadableStream<Uint8Array>>> {
-    return this.part('transfer', 'export', view);
+    return this.callPlugin('transfer', 'export', view);
   }
 
   /** Creates the conversation with the defaults of its turns. It is empty, or has an imported history. */
@@ -172,19 +172,19 @@ export class Conversation extends CallingObject implements ConversationObject {
     fields: CreatedFields,
     texts: { system?: RpcText; tools?: RpcText; messages?: RpcText },
   ): Promise<Result<RpcText>> {
-    const system = texts.system && (await receivedText(texts.system));
-    const tools = texts.tools && (await receivedText(texts.tools));
-    const messages = texts.messages && (await receivedText(texts.messages));
+    const system = texts.system && (await readRpcText(texts.system));
+    const tools = texts.tools && (await readRpcText(texts.tools));
+    const messages = texts.messages && (await readRpcText(texts.messages));
     if (!this.#state.isFree) return idTaken(place.id);
-    let beginning: Beginning | undefined;
+    let beginning: InitialContext | undefined;
     let history: ImportedHistory | undefined;
     try {
       history = messages === undefined ? undefined : await readImport(messages);
-      beginning = await takeNamed(this.#state, place, fields, fields.caller);
+      beginning = await resolveInitialContext(this.#state, place, fields, fields.caller);
       // Defaults that the agent does not allow are refused.
-      if (beginning?.agent) beginning.stored.applyPrefix(new Map(), { system, tools }, { breakpoints: 0 });
+      if (beginning?.agent) beginning.stored.applyPrefix(new Map(), { system, tools }, { maxBreakpoints: 0 });
     } catch (thrown) {
-      return failedResult(thrown);
+      return failedRpcResult(thrown);
     }
     if (!this.#state.isFree) {
       releaseUnused(this.#state, beginning?.retained);
@@ -196,10 +196,10 @@ export class Conversation extends CallingObject implements ConversationObject {
       if (refused) throw refused;
     } catch (thrown) {
       releaseUnused(this.#state, beginning?.retained);
-      return failedResult(thrown);
+      return failedRpcResult(thrown);
     }
-    const stored = storeCreated(this.#state, place, fields, { system, tools, history }, beginning);
-    return await this.#state.storing(stored, history?.left);
+    const stored = storeNewConversation(this.#state, place, fields, { system, tools, history }, beginning);
+    return await this.#state.waitUntilStored(stored, history?.omitted);
   }
 
   /** Changes the fields that are not frozen. */
@@ -213,9 +213,9 @@ export class Conversation extends CallingObject implements ConversationObject {
   rewind(before: string): Result<RpcText> {
     const profile = this.#state.profile();
     if (!profile) return unknownConversation();
-    if (this.#state.runner) return failedResult(conflict(profile.id, this.#state.runner.turn.row.id));
+    if (this.#state.runner) return failedRpcResult(conflict(profile.id, this.#state.runner.turn.row.id));
     // What was settled together with a turn that has gone may have to be settled by itself.
-    this.around.alarm.wakeFor(this.now() + CONFIRM_AGAIN_MS);
+    this.services.alarm.schedule(this.now() + CONFIRM_RETRY_MS);
     const change = rewindTo(this.#state.transcript, before);
     if (!change) return noMessage(before);
     this.#state.maintenance.change(change);
@@ -223,18 +223,18 @@ export class Conversation extends CallingObject implements ConversationObject {
   }
 
   /** Copies the history, up to the turn that `at` belongs to, into another conversation of the same account. */
-  fork(to: string, at: string | undefined, by?: BoundCaller): Promise<Result<RpcText>> {
-    return this.part('transfer', 'fork', to, at, by);
+  fork(to: string, at: string | undefined, caller?: RestrictedCaller): Promise<Result<RpcText>> {
+    return this.callPlugin('transfer', 'fork', to, at, caller);
   }
 
   /** @returns the history as the lines that another deployment can restore. */
   backup(): Promise<Result<ReadableStream<Uint8Array>>> {
-    return this.part('transfer', 'lines');
+    return this.callPlugin('transfer', 'lines');
   }
 
   /** Begins this conversation with the history of another one. Stores all of it or nothing. */
   adopt(place: ConversationKey, lines: ReadableStream<Uint8Array>): Promise<Result<RpcText>> {
-    return this.part('transfer', 'adopt', place, lines);
+    return this.callPlugin('transfer', 'adopt', place, lines);
   }
 
   /**
@@ -257,6 +257,6 @@ export class Conversation extends CallingObject implements ConversationObject {
 /** @throws ApiError 400 as the plugin says, and where it is not in use */
 async function readImport(messages: string): Promise<ImportedHistory> {
   const { imports } = conversationPlugins().find((part) => part.imports) ?? {};
-  if (!imports) throw needsPlugin('transfer', 'messages: a history is brought in');
-  return await inSteps(imports(messages));
+  if (!imports) throw missingPluginError('transfer', 'messages: a history is brought in');
+  return await runInSteps(imports(messages));
 }

@@ -6,15 +6,15 @@ export const conversationRow = z.object({
   type: z.literal('conversation'),
   id: z.string(),
   title: z.nullable(z.string()),
-  parent: z.optionally(z.string(), 'Of a subagent’s: the conversation whose run has called it.'),
-  tool_use_id: z.optionally(z.string(), 'Of a subagent’s: the call that it answers.'),
+  parent: z.optionalField(z.string(), 'Of a subagent’s: the conversation whose run has called it.'),
+  tool_use_id: z.optionalField(z.string(), 'Of a subagent’s: the call that it answers.'),
   created_at: z.iso.datetime(),
   updated_at: z.iso.datetime(),
   turns: z.int(),
   messages: z.int(),
   cost_usd: z.number(),
   state: z.enum(['idle', 'running']),
-  paused: z.described(
+  paused: z.withDescription(
     z.nullable(z.literal('approval')),
     '`approval`: it waits until a person has decided on calls; null otherwise. See `GET …/approvals`.',
   ),
@@ -22,13 +22,13 @@ export const conversationRow = z.object({
 
 /** A conversation as its own route answers it. */
 export const conversationReport = z.extend(conversationRow, {
-  turn: z.described(z.nullable(z.string()), 'The turn that runs.'),
+  turn: z.withDescription(z.nullable(z.string()), 'The turn that runs.'),
   model: z.nullable(z.string()),
   max_tokens: z.nullable(z.int()),
   system: z.unknown(),
-  tools: z.described(z.unknown(), 'Without the addresses of those that the edge calls.'),
-  prefix: z.described(z.nullable(z.string()), 'name@version: retained since it was created.'),
-  agent: z.described(
+  tools: z.withDescription(z.unknown(), 'Without the addresses of those that the edge calls.'),
+  prefix: z.withDescription(z.nullable(z.string()), 'name@version: retained since it was created.'),
+  agent: z.withDescription(
     z.nullable(z.object({ name: z.string(), version: z.string() })),
     'Its name, and name@version: copied when it was created.',
   ),
@@ -36,11 +36,11 @@ export const conversationReport = z.extend(conversationRow, {
   retention_seconds: z.nullable(z.int()),
   history,
   usage: z.object({ input_tokens: z.int(), output_tokens: z.int() }),
-  summaries: z.optionally(
+  summaries: z.optionalField(
     z.array(
       z.object({
-        until: z.described(z.nullable(z.string()), 'The last message in whose place it goes up.'),
-        until_shown: z.described(
+        until: z.withDescription(z.nullable(z.string()), 'The last message in whose place it goes up.'),
+        until_shown: z.withDescription(
           z.nullable(z.string()),
           'The same with `view=shown`, where all steps of a run are one message.',
         ),
@@ -52,15 +52,15 @@ export const conversationReport = z.extend(conversationRow, {
     ),
     'What has stood in the place of its oldest messages, oldest first; absent while there was none.',
   ),
-  dropped: z.optionally(
+  dropped: z.optionalField(
     z.object({
-      thinking: z.described(
+      thinking: z.withDescription(
         z.int(),
         'Blocks of thinking: the API binds them to the conversation where they were made.',
       ),
-      messages: z.described(z.int(), 'Messages that do not go up: refused ones, and those without content.'),
-      calls: z.described(z.int(), 'Calls of the API’s own tools at the end that have no result.'),
-      blank: z.described(z.int(), 'Blocks of text that have only white space: the API accepts none.'),
+      messages: z.withDescription(z.int(), 'Messages that do not go up: refused ones, and those without content.'),
+      calls: z.withDescription(z.int(), 'Calls of the API’s own tools at the end that have no result.'),
+      blank: z.withDescription(z.int(), 'Blocks of text that have only white space: the API accepts none.'),
     }),
     'Only in the answer to its creation: how much of `messages` was left out; absent where nothing was.',
   ),
@@ -69,8 +69,8 @@ export const conversationReport = z.extend(conversationRow, {
 /** Whose limit has lowered `max_tokens` of an answer, so that the budget can pay for it. */
 const loweredBy = z.object({
   by: z.enum(['account', 'token', 'group', 'deployment', 'run']),
-  limit: z.described(z.string(), 'Its name, such as `usd_per_day`.'),
-  resets_at: z.described(z.nullable(z.iso.datetime()), 'When it is free again; null where it does not reset.'),
+  limit: z.withDescription(z.string(), 'Its name, such as `usd_per_day`.'),
+  resets_at: z.withDescription(z.nullable(z.iso.datetime()), 'When it is free again; null where it does not reset.'),
 });
 
 /** A message in the history of a conversation. */
@@ -78,29 +78,32 @@ export const messageRow = z.object({
   type: z.literal('message'),
   id: z.string(),
   role: z.enum(['user', 'assistant', 'system']),
-  content: z.described(
+  content: z.withDescription(
     z.union([z.string(), z.array(z.looseObject({ type: z.string() }))]),
     'Empty where nothing is left of an interrupted answer: that row does not go up.',
   ),
-  model: z.described(z.nullable(z.string()), 'The model of an answer.'),
-  stop_reason: z.described(z.nullable(z.string()), 'Why an answer ended; null where it did not end by itself.'),
-  lowered_by: z.optionally(
+  model: z.withDescription(z.nullable(z.string()), 'The model of an answer.'),
+  stop_reason: z.withDescription(z.nullable(z.string()), 'Why an answer ended; null where it did not end by itself.'),
+  lowered_by: z.optionalField(
     loweredBy,
     'Whose limit has lowered `max_tokens` of this answer; only where it was cut off there.',
   ),
-  paused: z.described(z.nullable(z.string()), 'Why a run has paused whose answer this is; only with `view=shown`.'),
-  usage: z.described(
+  paused: z.withDescription(
+    z.nullable(z.string()),
+    'Why a run has paused whose answer this is; only with `view=shown`.',
+  ),
+  usage: z.withDescription(
     z.nullable(z.looseObject({ input_tokens: z.int(), output_tokens: z.int() })),
     'As the upstream reported it, on the last message of an answer. If that did not end: the output that it cost.',
   ),
-  cost_usd: z.described(z.nullable(z.number()), 'US dollars, at most nine decimals.'),
+  cost_usd: z.withDescription(z.nullable(z.number()), 'US dollars, at most nine decimals.'),
   created_at: z.iso.datetime(),
-  status: z.described(
+  status: z.withDescription(
     z.enum(['complete', 'stopped', 'interrupted', 'refused', 'running']),
     'How its turn has ended; what was refused is not sent again.',
   ),
-  turn: z.described(z.string(), 'The turn that it belongs to, as the header `sluice-turn` names it.'),
-  origin: z.optionally(
+  turn: z.withDescription(z.string(), 'The turn that it belongs to, as the header `sluice-turn` names it.'),
+  origin: z.optionalField(
     z.enum(['edge', 'import']),
     '`edge`: no client has sent it, the edge has put it between two steps of a run. `import`: the conversation began with it.',
   ),
@@ -108,12 +111,12 @@ export const messageRow = z.object({
 
 /** What was decided about a call. */
 const decision = {
-  decision: z.described(
+  decision: z.withDescription(
     z.nullable(z.enum(['approve', 'deny', 'cancel'])),
     'Null while nobody has decided; `cancel`: its turn was cancelled before.',
   ),
   reason: z.nullable(z.string()),
-  changed_input: z.described(
+  changed_input: z.withDescription(
     z.unknown(),
     'What it is called with in place of `input`; null where that has not changed.',
   ),
@@ -126,61 +129,67 @@ export const approvalRow = z.object({
   id: z.string(),
   tool_use_id: z.string(),
   name: z.string(),
-  input: z.described(z.unknown(), 'What the model calls it with.'),
-  input_text: z.described(
+  input: z.withDescription(z.unknown(), 'What the model calls it with.'),
+  input_text: z.withDescription(
     z.nullable(z.string()),
     '`input` as the JSON text that the tool gets: show this, since numbers are rounded where they are parsed.',
   ),
-  turn: z.described(z.string(), 'The turn that waits.'),
-  approvers: z.described(z.enum(['owner', 'admin']), 'Who decides.'),
+  turn: z.withDescription(z.string(), 'The turn that waits.'),
+  approvers: z.withDescription(z.enum(['owner', 'admin']), 'Who decides.'),
   created_at: z.iso.datetime(),
   ...decision,
-  continued_by: z.described(z.nullable(z.string()), 'The turn that has gone on with it.'),
+  continued_by: z.withDescription(z.nullable(z.string()), 'The turn that has gone on with it.'),
 });
 
 export const turnReport = z.object({
   type: z.literal('turn'),
   id: z.string(),
-  continues: z.described(z.nullable(z.string()), 'The turn that has waited for approval, and that this goes on with.'),
+  continues: z.withDescription(
+    z.nullable(z.string()),
+    'The turn that has waited for approval, and that this goes on with.',
+  ),
   conversation: z.string(),
   status: z.enum(['complete', 'stopped', 'interrupted', 'refused', 'running', 'failed']),
-  paused: z.described(
+  paused: z.withDescription(
     z.nullable(z.string()),
     'Why a run has paused: a limit of its own, `approval`, `budget`, `revoked` or `upstream`.',
   ),
-  error: z.described(
+  error: z.withDescription(
     z.nullable(z.object({ type: z.string(), message: z.string() })),
     'What it has ended with, as long as its events are kept.',
   ),
   began_at: z.iso.datetime(),
   ended_at: z.nullable(z.iso.datetime()),
   cost_usd: z.number(),
-  steps: z.described(
+  steps: z.withDescription(
     z.array(
       z.object({
-        request_id: z.described(z.string(), 'Its name in the ledger.'),
+        request_id: z.withDescription(z.string(), 'Its name in the ledger.'),
         status: z.string(),
         model: z.string(),
         stop_reason: z.nullable(z.string()),
-        lowered_by: z.optionally(loweredBy, 'Whose limit has lowered `max_tokens`; only where it was.'),
+        lowered_by: z.optionalField(loweredBy, 'Whose limit has lowered `max_tokens`; only where it was.'),
         usage: z.nullable(z.looseObject({})),
         cost_usd: z.number(),
-        ttft_ms: z.described(z.nullable(z.number()), 'Milliseconds to its first byte.'),
-        calls: z.described(
+        ttft_ms: z.withDescription(z.nullable(z.number()), 'Milliseconds to its first byte.'),
+        calls: z.withDescription(
           z.array(
             z.object({
               id: z.string(),
               name: z.string(),
-              conversation: z.described(z.optional(z.string()), 'Of a subagent’s: where it works.'),
-              input: z.described(z.unknown(), 'What the model has called it with; absent where that is not stored.'),
-              approval: z.described(
+              conversation: z.withDescription(z.optional(z.string()), 'Of a subagent’s: where it works.'),
+              input: z.withDescription(
+                z.unknown(),
+                'What the model has called it with; absent where that is not stored.',
+              ),
+              approval: z.withDescription(
                 z.nullable(z.object({ id: z.string(), ...decision })),
                 'Where it needs, or needed, an approval.',
               ),
               ms: z.nullable(z.number()),
-              tries: z.described(z.int(), 'How often it was made: more than once only after a crash.'),
+              tries: z.withDescription(z.int(), 'How often it was made: more than once only after a crash.'),
               is_error: z.nullable(z.boolean()),
-              bytes: z.described(z.nullable(z.int()), 'Of what the tool has answered.'),
+              bytes: z.withDescription(z.nullable(z.int()), 'Of what the tool has answered.'),
             }),
           ),
           'The calls that the edge has made; null where one has not come back.',
@@ -194,12 +203,12 @@ export const turnReport = z.object({
 /** The event that is sent when a turn in the background has ended. */
 export const turnEnded = z.object({
   type: z.literal('turn.ended'),
-  event_id: z.described(z.string(), 'The same however often it is told.'),
+  event_id: z.withDescription(z.string(), 'The same however often it is told.'),
   created_at: z.iso.datetime(),
   account: z.string(),
   conversation: z.string(),
   turn: turnReport,
-  message: z.described(
+  message: z.withDescription(
     z.nullable(z.looseObject({ content: z.array(z.looseObject({ type: z.string() })) })),
     'The answer, as a caller gets it who does not stream; null where there is none, or where it is very long.',
   ),
@@ -213,11 +222,11 @@ export const approvalRequested = z.object({
   account: z.string(),
   conversation: z.string(),
   turn: z.string(),
-  approvals: z.described(z.array(approvalRow), 'Very long inputs are null here.'),
+  approvals: z.withDescription(z.array(approvalRow), 'Very long inputs are null here.'),
 });
 
 export const conversationDeleted = z.object({ type: z.literal('conversation_deleted'), id: z.string() });
 
 export type ConversationRow = z.output<typeof conversationRow>;
 /** How much an import leaves out. */
-export type LeftOut = NonNullable<z.output<typeof conversationReport>['dropped']>;
+export type ImportOmissions = NonNullable<z.output<typeof conversationReport>['dropped']>;

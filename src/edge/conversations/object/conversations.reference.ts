@@ -1,9 +1,9 @@
 import { messageParam } from '../../claude/messages.schema.ts';
 import * as z from '../../kit/http/zod.ts';
 import { dimensions } from '../../money/contracts/dimensions.ts';
-import { jsonAnswer, namedList, pageAnswer } from '../../openapi/answers.ts';
 import { eventStream } from '../../openapi/event-stream.ts';
-import { type Resource, words } from '../../openapi/resource.ts';
+import { describeRoutes, type Resource } from '../../openapi/resource.ts';
+import { jsonResponse, nameListSchema, pageResponse } from '../../openapi/responses.ts';
 import { CONVERSATION_ROUTES } from './conversations.route.ts';
 import { createConversation, importedHistory, rewindRequest } from './conversations.schema.ts';
 import {
@@ -92,17 +92,17 @@ export const turnExample = {
 };
 
 const rowSchema = z.withMeta(conversationRow, { id: 'ConversationRow' });
-const ofPlugins = Object.assign({}, ...dimensions().map(({ shownInMessage }) => shownInMessage));
-const messageSchema = z.withMeta(z.extend(messageRow, ofPlugins), { id: 'ConversationMessage' });
-export const conversationList = namedList('ConversationList', rowSchema);
+const pluginFields = Object.assign({}, ...dimensions().map(({ shownInMessage }) => shownInMessage));
+const messageSchema = z.withMeta(z.extend(messageRow, pluginFields), { id: 'ConversationMessage' });
+export const conversationList = nameListSchema('ConversationList', rowSchema);
 
 /** A turn in the reference. A request in the background is answered with it too. */
 export const turnSchema = z.withMeta(turnReport, { id: 'ConversationTurn' });
 const reportSchema = z.withMeta(conversationReport, { id: 'Conversation' });
-export const conversationAnswer = (description: string) => jsonAnswer(description, reportSchema, reportExample);
+export const conversationAnswer = (description: string) => jsonResponse(description, reportSchema, reportExample);
 
 const creation = z.extend(createConversation, {
-  messages: z.optionally(z.array(messageParam).check(z.minLength(1)), importedHistory),
+  messages: z.optionalField(z.array(messageParam).check(z.minLength(1)), importedHistory),
 });
 
 export const conversationId = {
@@ -118,12 +118,12 @@ export const conversations: Resource = {
     turn: { description: 'The turn, as the header `sluice-turn` names it.', example: 'turn_2m4gmfejmm3a' },
   },
   errors: [503],
-  routes: words(CONVERSATION_ROUTES, {
+  routes: describeRoutes(CONVERSATION_ROUTES, {
     'GET /conversations': {
       operation: 'listConversations',
       summary: 'List one’s conversations, newest first',
       description: 'Those of subagents are left out, unless their `parent` is named.',
-      answer: pageAnswer(conversationList, conversationExample, conversationExample.id),
+      answer: pageResponse(conversationList, conversationExample, conversationExample.id),
       errors: [],
     },
     'POST /conversations': {
@@ -165,24 +165,24 @@ export const conversations: Resource = {
     'GET /conversations/:id/messages': {
       operation: 'listMessages',
       summary: 'Page through its messages, oldest first',
-      answer: pageAnswer(namedList('ConversationMessageList', messageSchema), messageExample, messageExample.id),
+      answer: pageResponse(nameListSchema('ConversationMessageList', messageSchema), messageExample, messageExample.id),
     },
     'GET /conversations/:id/turns/:turn': {
       operation: 'getTurn',
       summary: 'Read what a turn did: its steps, their costs, the calls of the edge',
-      answer: jsonAnswer('The turn.', turnSchema, turnExample),
+      answer: jsonResponse('The turn.', turnSchema, turnExample),
     },
     'DELETE /conversations/:id/turns/:turn': {
       operation: 'cancelTurn',
       summary: 'Cancel a turn, and keep what was said',
-      answer: jsonAnswer('The turn; one that had ended has not changed.', turnSchema, turnExample),
+      answer: jsonResponse('The turn; one that had ended has not changed.', turnSchema, turnExample),
     },
     'GET /conversations/:id/stream': {
       operation: 'resumeTurn',
       summary: 'Resume a stream, and follow it live',
       description:
         'With `last-event-id` it goes on behind that event; without, from the first event of the running turn.',
-      headers: z.object({ 'last-event-id': z.optionally(z.string(), 'The last event that was received.') }),
+      headers: z.object({ 'last-event-id': z.optionalField(z.string(), 'The last event that was received.') }),
       answers: {
         200: { description: 'The rest of the events.', content: [eventStream], headers: ['sluice-turn'] },
         204: { description: 'No turn is running.' },
@@ -204,7 +204,7 @@ export const conversations: Resource = {
     'DELETE /conversations/:id': {
       operation: 'deleteConversation',
       summary: 'Delete a conversation and all that it holds',
-      answer: jsonAnswer('It is gone.', conversationDeleted, { type: 'conversation_deleted', id: 'trip' }),
+      answer: jsonResponse('It is gone.', conversationDeleted, { type: 'conversation_deleted', id: 'trip' }),
     },
   }),
 };

@@ -1,7 +1,7 @@
 import { defaultedRequest, messageParams } from '../../claude/messages.schema.ts';
-import type { RequestMember } from '../../claude/request/member.ts';
+import type { RequestField } from '../../claude/request/field-definition.ts';
 import type { PageQuery } from '../../kit/http/page.ts';
-import { fieldError } from '../../kit/http/validate.ts';
+import { createFieldError } from '../../kit/http/validate.ts';
 import * as z from '../../kit/http/zod.ts';
 import { prefixRef } from '../../registry/prefixes/prefixes.schema.ts';
 import { agentRef } from '../../registry/versions/versions.schema.ts';
@@ -12,7 +12,7 @@ export const SUBAGENT_ID = 'sub_';
 /** The ids of webhooks' conversations begin with this. */
 export const HOOK_ID = 'hook_';
 /** As the API takes at the most. */
-const MOST_MESSAGES = 100_000;
+const MAX_MESSAGES = 100_000;
 const ID = /^[A-Za-z0-9_-]{1,128}$/;
 
 const conversationId = z
@@ -27,8 +27,8 @@ export const ownConversationId = conversationId.check(
 );
 
 /** The conversation that a request is a turn of. */
-export const CONVERSATION_MEMBER: RequestMember<string> = {
-  schema: z.optionally(
+export const CONVERSATION_MEMBER: RequestField<string> = {
+  schema: z.optionalField(
     conversationId,
     'The conversation that this is a turn of; also as the header `sluice-conversation`.',
   ),
@@ -60,7 +60,7 @@ const metadata = z.nullable(
   ),
 );
 const defaultMaxTokens = z.int().check(z.gte(0));
-const retentionSeconds = z.described(
+const retentionSeconds = z.withDescription(
   z.nullable(z.int().check(z.gte(60), z.lte(120 * MONTH_SECONDS))),
   'How long after its last change it is kept: at most the deployment’s RETENTION_DAYS, unless an admin says it; null takes those.',
 );
@@ -72,19 +72,19 @@ export const createConversation = z.strictObject({
   title: z.optional(title),
   system: z.optional(
     z.union([z.string(), z.array(z.looseObject({ type: z.enum(['text']), text: z.string() }))], {
-      error: fieldError('Input should be a string or a list of text blocks'),
+      error: createFieldError('Input should be a string or a list of text blocks'),
     }),
   ),
   tools: z.optional(z.array(z.looseObject({}))),
-  messages: z.optionally(
+  messages: z.optionalField(
     messageParams.check(
       z.refine((messages) => messages.length > 0, 'at least one message is required'),
-      z.refine((messages) => messages.length <= MOST_MESSAGES, `Input should have at most ${MOST_MESSAGES} messages`),
+      z.refine((messages) => messages.length <= MAX_MESSAGES, `Input should have at most ${MAX_MESSAGES} messages`),
     ),
     importedHistory,
   ),
-  prefix: z.optionally(prefixRef, 'The version that it means now is retained.'),
-  agent: z.optionally(agentRef, 'The version that it means now is copied; it takes no prefix then.'),
+  prefix: z.optionalField(prefixRef, 'The version that it means now is retained.'),
+  agent: z.optionalField(agentRef, 'The version that it means now is copied; it takes no prefix then.'),
   model: z.optional(
     z.string().check(z.minLength(1, 'Input should be a non-empty string: the id of a model'), z.maxLength(256)),
   ),
@@ -105,7 +105,7 @@ export const patchConversation = z.strictObject({
 
 export const rewindRequest = z.strictObject({ before: z.string().check(z.minLength(1), z.maxLength(256)) });
 
-export const view = z.optionally(
+export const view = z.optionalField(
   z.enum(['stored', 'shown'], { error: 'Input should be stored or shown' }),
   '`shown`: the steps of a run as the one message that clients got; default `stored`: the rows, as they go up.',
 );
@@ -113,10 +113,10 @@ export type View = z.output<typeof view>;
 
 /** The query parameters of the list of conversations, beside those of every list. */
 export const conversationsQuery = z.object({
-  parent: z.optionally(conversationId, 'The subagents that runs of this conversation have called.'),
+  parent: z.optionalField(conversationId, 'The subagents that runs of this conversation have called.'),
 });
 
-const if_absent = z.optionally(
+const if_absent = z.optionalField(
   z.literal('empty'),
   '`empty`: a conversation that is not there counts as one without messages, and is no 404.',
 );
@@ -125,7 +125,7 @@ const if_absent = z.optionally(
 export const historyQuery = z.object({
   view,
   if_absent,
-  pending: z.described(
+  pending: z.withDescription(
     z._default(z.enum(['true', 'false'], { error: 'Input should be true or false' }), 'false'),
     'Also what the running turn was asked: it is not part of the history yet.',
   ),
@@ -133,8 +133,8 @@ export const historyQuery = z.object({
 
 /** The query parameters of `GET …/stream`. */
 export const resumeQuery = z.object({
-  after: z.optionally(z.string(), 'The same, where no header can be sent.'),
-  show: z.optionally(
+  after: z.optionalField(z.string(), 'The same, where no header can be sent.'),
+  show: z.optionalField(
     z.enum(['all', 'text'], { error: 'Input should be all or text' }),
     '`all` or `text`, as in a Messages request; also as the header `sluice-show`. Default: as the turn was begun.',
   ),
@@ -142,8 +142,8 @@ export const resumeQuery = z.object({
 });
 
 export const stopQuery = z.object({
-  turn: z.optionally(z.string(), 'The turn that is meant: another one goes on.'),
-  key: z.optionally(z.string(), 'The same, by the `idempotency-key` that it was begun with.'),
+  turn: z.optionalField(z.string(), 'The turn that is meant: another one goes on.'),
+  key: z.optionalField(z.string(), 'The same, by the `idempotency-key` that it was begun with.'),
 });
 export type StopQuery = z.infer<typeof stopQuery>;
 

@@ -1,43 +1,47 @@
 /** Takes up a turn: looks whether it may begin, waits for what it needs before it, and begins it. */
-import { hidesTools } from '../../auth/identity/only.ts';
+import { shouldHideTools } from '../../auth/identity/only.ts';
 import { ContextValues } from '../../kit/plugins/context-values.ts';
 import { refuseRevokedCaller } from '../../money/admission/refuse-revoked.ts';
 import { guard } from '../history/guard.ts';
 import type { NextRequest } from '../history/next-request.ts';
 import { lacksSummary } from '../history/truncate.ts';
 import { withoutEdgeBlocks } from '../views/edge-blocks.ts';
-import { hiddenAnswer } from '../views/hidden-answer.ts';
+import { redactAnswer } from '../views/redact-answer.ts';
 import type { TurnAnswer } from '../views/turn-answer.ts';
+import { answerWithPings } from './answer-with-pings.ts';
 import { beginTurn, planTurn, turnIdOf } from './begin-turn.ts';
 import { callHooks } from './call-hooks.ts';
 import type { TurnRequest } from './contract.ts';
 import type { ConversationState } from './conversation-state.ts';
-import type { AskedTurn, Prerequisite, ReadRequest } from './hooks.ts';
-import { namesBeginning, takeNamed, withDefaultAgent } from './initial-context.ts';
+import type { BufferedTurnRequest, PendingTurn, Prerequisite } from './hooks.ts';
+import { hasInitialContext, resolveInitialContext, withDefaultAgent } from './initial-context.ts';
 import { accountRequestOf } from './object-context.ts';
-import { pingedAnswer } from './pinged-answer.ts';
 import { answerBegun, answerRepeated, findRepeatedTurn, refuseBusy } from './resume-turn.ts';
 import { releaseUnused } from './retained-prefix.ts';
-import { failedAnswer, interruptedCall, receivedText } from './rpc-response.ts';
+import { failedAnswer, interruptedCall, readRpcText } from './rpc-response.ts';
 
 /** Answers a turn's request: begins the turn, or attaches to the one that the same request began before. Never rejects. */
 export async function handleTurn(state: ConversationState, turn: TurnRequest): Promise<TurnAnswer> {
   try {
-    const request: ReadRequest = Object.assign(turn, { body: await receivedText(turn.body) });
+    const request: BufferedTurnRequest = Object.assign(turn, { body: await readRpcText(turn.body) });
     state.recover();
     // Only a first turn brings what an edge has shown. This takes steps, so it comes before the lock, too.
-    if (!state.present()?.turns) request.body = await withoutEdgeBlocks(request.body);
+    if (!state.existingProfile()?.turns) request.body = await withoutEdgeBlocks(request.body);
     // What a new conversation begins with is taken before the lock: after the lock nothing may wait.
     const named = withDefaultAgent(request.asked);
     const beginning =
-      namesBeginning(named) && !state.present()
-        ? await takeNamed(state, request.place, named, request.caller)
+      hasInitialContext(named) && !state.existingProfile()
+        ? await resolveInitialContext(state, request.place, named, request.caller)
         : undefined;
     try {
       const { only } = request.caller;
-      const answer = await startOrAttach(state, { request, beginning, memory: new ContextValues() });
+      const answer = await startOrAttach(state, {
+        request,
+        initialContext: beginning,
+        pluginContext: new ContextValues(),
+      });
       const withHeaders = withPluginHeaders(state, answer, only !== undefined);
-      return hiddenAnswer(withHeaders, hidesTools(only) && !request.parent, state.runner?.turn.log);
+      return redactAnswer(withHeaders, shouldHideTools(only) && !request.parent, state.runner?.turn.log);
     } finally {
       releaseUnused(state, beginning?.retained);
     }
@@ -50,34 +54,34 @@ export async function handleTurn(state: ConversationState, turn: TurnRequest): P
  * Goes through the phases of a turn until it has begun. After each wait everything is looked at again, and between the last look
  * and the lock nothing waits.
  */
-async function startOrAttach(state: ConversationState, turn: AskedTurn): Promise<TurnAnswer> {
+async function startOrAttach(state: ConversationState, turn: PendingTurn): Promise<TurnAnswer> {
   const { transcript } = state;
-  const { request, beginning } = turn;
+  const { request, initialContext: beginning } = turn;
   const findRepeated = () => findRepeatedTurn(transcript, request.call, state.now());
   const refuseRevoked = () => refuseRevokedCaller(accountRequestOf(state, request.caller));
   for (;;) {
     state.recover();
     // What a deletion has left is done now: who was told that it is gone may begin anew at once.
     if (transcript.profile?.deleted) await state.maintenance.clear();
-    checkBound(state, turn);
-    if (findRepeated() || state.runner || state.isInTransit || state.awaited) {
+    checkRestriction(state, turn);
+    if (findRepeated() || state.runner || state.isInTransit || state.approvalError) {
       await refuseRevoked();
       // While the account was asked, the other turn may have ended or failed, and a copy may be there: look again.
-      checkBound(state, turn);
+      checkRestriction(state, turn);
       const repeated = findRepeated();
       if (repeated) {
         const answer = await answerRepeated(state, state.runner, repeated, request);
-        return withHistory(state, answer, repeated.sentFrom);
+        return withTruncationHeader(state, answer, repeated.sentFrom);
       }
       refuseBusy(transcript, state.runner, state.isInTransit);
-      const { awaited } = state;
+      const { approvalError: awaited } = state;
       if (awaited) throw awaited;
       // Nothing was taken because a first turn was running, but that turn has failed meanwhile.
-      if (namesBeginning(request.asked) && !beginning && !state.present()) throw interruptedCall();
+      if (hasInitialContext(request.asked) && !beginning && !state.existingProfile()) throw interruptedCall();
     }
     let planned: NextRequest;
     try {
-      planned = planTurn(state, state.present(), turn);
+      planned = planTurn(state, state.existingProfile(), turn);
     } catch (thrown) {
       await refuseRevoked();
       throw thrown;
@@ -86,17 +90,17 @@ async function startOrAttach(state: ConversationState, turn: AskedTurn): Promise
     if (!wait) {
       // This takes the lock: from here on no other turn begins.
       const runner = beginTurn(state, turn, planned);
-      state.begun(runner);
+      state.acquireLock(runner);
       // A long prompt must not stay in memory for as long as the answer takes.
       request.body = '';
       planned.messages = [];
-      state.waitUntil(runner.go(planned));
-      return withHistory(state, await answerBegun(transcript, runner, request), planned.sentFrom);
+      state.waitUntil(runner.runSteps(planned));
+      return withTruncationHeader(state, await answerBegun(transcript, runner, request), planned.sentFrom);
     }
     const work = state.waitFor(request.call.key, wait.work);
     if (wait.pings && request.call.stream && !request.asked.background && !request.parent) {
       const coming = work.then(() => startOrAttach(state, turn)).catch(failedAnswer);
-      return await pingedAnswer(turnIdOf(request), work, coming, {
+      return await answerWithPings(turnIdOf(request), work, coming, {
         requestId: request.call.id,
         waitUntil: state.waitUntil,
       });
@@ -106,8 +110,12 @@ async function startOrAttach(state: ConversationState, turn: AskedTurn): Promise
 }
 
 /** @returns the first thing that must be waited for before a turn begins */
-function firstPrerequisite(state: ConversationState, turn: AskedTurn, planned: NextRequest): Prerequisite | undefined {
-  for (const part of state.parts) {
+function firstPrerequisite(
+  state: ConversationState,
+  turn: PendingTurn,
+  planned: NextRequest,
+): Prerequisite | undefined {
+  for (const part of state.hooks) {
     const wait = part.before?.(turn, planned);
     if (wait) return wait;
   }
@@ -115,11 +123,11 @@ function firstPrerequisite(state: ConversationState, turn: AskedTurn, planned: N
 }
 
 /** @throws ApiError 403 for a restricted token that may not use this conversation */
-function checkBound(state: ConversationState, { request, beginning }: AskedTurn): void {
+function checkRestriction(state: ConversationState, { request, initialContext: beginning }: PendingTurn): void {
   if (!request.caller.only || request.parent) return;
-  const present = state.present();
+  const present = state.existingProfile();
   // Nothing was taken because a first turn was running, but that turn has failed meanwhile.
-  if (namesBeginning(request.asked) && !beginning && !present) throw interruptedCall();
+  if (hasInitialContext(request.asked) && !beginning && !present) throw interruptedCall();
   const refused = guard().refusalOfTurn(request.caller, state.transcript, present, beginning?.agent);
   if (refused) throw refused;
 }
@@ -132,7 +140,7 @@ function withPluginHeaders(state: ConversationState, answer: TurnAnswer, hides: 
 }
 
 /** Says in its headers where a turn has gone up without its oldest turns, and without a summary of them. */
-function withHistory({ transcript }: ConversationState, answer: TurnAnswer, sentFrom: number): TurnAnswer {
+function withTruncationHeader({ transcript }: ConversationState, answer: TurnAnswer, sentFrom: number): TurnAnswer {
   if (answer.kind === 'error' || !lacksSummary(transcript.profile?.history, sentFrom)) return answer;
   return { ...answer, headers: { ...answer.headers, 'sluice-history': 'truncated' } };
 }

@@ -1,5 +1,5 @@
-import type { BoundCaller, Identity } from '../../auth/identity/caller.ts';
-import type { Steps } from '../../kit/async/in-steps.ts';
+import type { Identity, RestrictedCaller } from '../../auth/identity/caller.ts';
+import type { Steps } from '../../kit/async/run-in-steps.ts';
 import type { ApiError } from '../../kit/http/errors.ts';
 import type { ContextValues } from '../../kit/plugins/context-values.ts';
 import { contributions, memoizeByPlugins } from '../../kit/plugins/plugins.ts';
@@ -12,21 +12,21 @@ import type { TurnNotes } from '../history/storage/turn-notes.ts';
 import type { Runner, TurnHandle } from '../turn/turn-handle.ts';
 import type { Result, RpcText, TurnRequest } from './contract.ts';
 import type { StopQuery } from './conversations.schema.ts';
-import type { LeftOut } from './conversations-answers.schema.ts';
-import type { Beginning } from './initial-context.ts';
+import type { ImportOmissions } from './conversations-answers.schema.ts';
+import type { InitialContext } from './initial-context.ts';
 import type { Maintenance } from './maintenance.ts';
 import type { ObjectContext } from './object-context.ts';
 
 /** A turn's request whose body has been read. */
-export type ReadRequest = TurnRequest & { body: string };
+export type BufferedTurnRequest = TurnRequest & { body: string };
 
 /** A turn that is asked for, until it begins. */
-export interface AskedTurn {
-  readonly request: ReadRequest;
+export interface PendingTurn {
+  readonly request: BufferedTurnRequest;
   /** What a new conversation begins with. */
-  readonly beginning: Beginning | undefined;
+  readonly initialContext: InitialContext | undefined;
   /** What plugins remember of it from one look at it to the next. */
-  readonly memory: ContextValues;
+  readonly pluginContext: ContextValues;
 }
 
 /** What must be waited for before a turn can begin. Once it is done, everything is looked at again. */
@@ -48,24 +48,24 @@ export interface ConversationHooks {
    * @returns undefined if that is not for this room
    */
   plan?(
-    turn: Pick<AskedTurn, 'memory'> & { request?: ReadRequest },
+    turn: Pick<PendingTurn, 'pluginContext'> & { request?: BufferedTurnRequest },
     agent: AgentInUse | undefined,
     plan: (model: string) => NextRequest,
   ): NextRequest | undefined;
   /** @returns what must be waited for; undefined if the turn can begin. @throws ApiError if it must not begin */
-  before?(turn: AskedTurn, planned: NextRequest): Prerequisite | undefined;
+  before?(turn: PendingTurn, planned: NextRequest): Prerequisite | undefined;
   /**
    * Stores what the plugin keeps of a turn, in the step that takes the lock. May change the row, which is stored behind it.
    *
    * @returns long notes, which the stored row of a turn that is no run has until its end, but the row in memory has not
    */
-  begin?(turn: AskedTurn, planned: NextRequest, row: TurnRow): TurnNotes | undefined;
+  begin?(turn: PendingTurn, planned: NextRequest, row: TurnRow): TurnNotes | undefined;
   /**
    * Stores a turn and makes its runner, in a way of its own.
    *
    * @returns undefined if that is not for this room
    */
-  run?(turn: AskedTurn, planned: NextRequest, row: TurnRow): Runner | undefined;
+  run?(turn: PendingTurn, planned: NextRequest, row: TurnRow): Runner | undefined;
   /** Ends what a crash has interrupted of a turn of this room, or goes on with it. @returns undefined unless it goes on */
   resume?(row: TurnRow): Runner | undefined;
   /** Begins a turn again that a crash has kept from going up. @returns undefined if it cannot. @throws ApiError if it must not */
@@ -93,29 +93,29 @@ export interface ConversationHooks {
 /** A conversation in the memory of its object. What plugins have in the object gets it, and nothing else. */
 export interface ConversationContext extends ObjectContext {
   readonly maintenance: Maintenance;
-  readonly parts: readonly ConversationHooks[];
+  readonly hooks: readonly ConversationHooks[];
   /** @returns the profile; undefined if the conversation does not exist. Ends first what a crash has interrupted */
   profile(): Profile | undefined;
   /** @returns the profile; the 404 if there is none, and the 403 for a restricted token that may not use this conversation */
-  allowed(by: BoundCaller | undefined): Result<Profile>;
+  profileFor(caller: RestrictedCaller | undefined): Result<Profile>;
   /** @returns the 409 for a conversation whose prefix or agent was withdrawn; undefined for any other */
-  withdrawal(): Promise<unknown>;
+  findWithdrawal(): Promise<unknown>;
   /** Ends what a crash has interrupted, or goes on with it. */
   recover(): void;
   /** Stops the running turn, or `only` the one that is named, and keeps what has come. Waits for its end a while. */
   stopTurn(only: StopQuery): Promise<void>;
   /** Takes the lock for a turn that has begun. */
-  begun(runner: Runner): void;
+  acquireLock(runner: Runner): void;
   /** The turn that runs. */
   readonly runner: Runner | undefined;
   /** Gives the lock back: the turn has ended, and is stored. */
-  ended(): void;
+  releaseLock(): void;
   /** Aborts the object, since the end of a turn could not be stored. */
   abortObject(thrown: unknown): void;
   /** Whether a new conversation may begin here. */
   readonly isFree: boolean;
   /** Waits until a history is stored. Until then no turn begins. @returns the conversation */
-  storing(stored: Promise<void>): Promise<Result<RpcText>>;
+  waitUntilStored(stored: Promise<void>): Promise<Result<RpcText>>;
 }
 
 /** A method as its plugin types it: its arguments come from a call of the object. */
@@ -149,7 +149,7 @@ export const conversationPlugins = memoizeByPlugins(() => contributions('convers
 /** A history that was made elsewhere, before it is stored. */
 export interface ImportedHistory {
   /** How much of what was sent is not in it. */
-  readonly left: LeftOut;
-  /** Stores it in an empty conversation. @param of the model that its answers are said to be of, and the time: milliseconds since 1970 */
-  store(transcript: Transcript, of: { model: string | null; now: number }): Steps<Partial<Profile>>;
+  readonly omitted: ImportOmissions;
+  /** Stores it in an empty conversation. @param context the model that its answers are said to be of, and the time: milliseconds since 1970 */
+  store(transcript: Transcript, context: { model: string | null; now: number }): Steps<Partial<Profile>>;
 }

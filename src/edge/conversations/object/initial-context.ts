@@ -2,66 +2,67 @@
 import type { Identity } from '../../auth/identity/caller.ts';
 import { DEPLOYMENT } from '../../auth/identity/identity.ts';
 import type { Settings } from '../../config/settings.ts';
-import { invalidRequest, needsPlugin } from '../../kit/http/errors.ts';
+import { invalidRequest, missingPluginError } from '../../kit/http/errors.ts';
 import type { Json } from '../../kit/json/object.ts';
 import type { Bindings } from '../../kit/plugins/bindings.ts';
 import { contribution, memoizeByPlugins } from '../../kit/plugins/plugins.ts';
 import { PREFIXES } from '../../registry/prefixes/prefix-kind.ts';
-import { memoryOf, refuseWithdrawn, requireStored, type StoredKind } from '../../registry/versions/find-stored.ts';
+import { getMemory, rejectWithdrawn, requireStored, type StoredKind } from '../../registry/versions/find-stored.ts';
 import type { AgentInUse } from '../history/agent-in-use.ts';
 import type { PrefixDefaults } from '../history/inherited-parts.ts';
 import type { Profile, RetainedAgent } from '../history/storage/rows.ts';
 import type { TurnContext } from '../turn/turn-context.ts';
-import type { AskedBeginning, ConversationKey } from './contract.ts';
+import type { ConversationKey, InitialContextOptions } from './contract.ts';
 import type { ObjectContext } from './object-context.ts';
-import { applyRetainedPrefix, storedPlaceOf, type TakenPrefix, takePrefix } from './retained-prefix.ts';
+import { applyRetainedPrefix, type InitialPrefix, storedPlaceOf, takePrefix } from './retained-prefix.ts';
 
 /** An agent with the defaults that it gives to a new conversation. */
-interface TakenAgent extends PrefixDefaults, FoundAgent {
+interface InitialAgent extends PrefixDefaults, FoundAgent {
   retained?: undefined;
 }
 
 /** What a new conversation begins with: a prefix or an agent. */
-export type Beginning = (TakenPrefix & { agent?: undefined }) | TakenAgent;
+export type InitialContext = (InitialPrefix & { agent?: undefined }) | InitialAgent;
 
-const NOT_BOTH = 'prefix: not allowed with agent, whose own system and tools begin the prompt. Send one of the two.';
+const PREFIX_AND_AGENT =
+  'prefix: not allowed with agent, whose own system and tools begin the prompt. Send one of the two.';
 
 /** @returns whether a request names what a new conversation would begin with. */
-export function namesBeginning({ prefix, agent }: AskedBeginning): boolean {
+export function hasInitialContext({ prefix, agent }: InitialContextOptions): boolean {
   return prefix !== undefined || agent !== undefined;
 }
 
 /** @returns what a new conversation begins with: what the request names, else the default agent */
-export function withDefaultAgent(asked: AskedBeginning): AskedBeginning {
-  return namesBeginning(asked) ? asked : { ...asked, agent: asked.defaults?.agent };
+export function withDefaultAgent(options: InitialContextOptions): InitialContextOptions {
+  return hasInitialContext(options) ? options : { ...options, agent: options.defaults?.agent };
 }
 
 /** @throws ApiError 400 for a request that names a prefix and an agent */
-export function refuseBoth({ prefix, agent }: AskedBeginning): void {
-  if (prefix !== undefined && agent !== undefined) throw invalidRequest(NOT_BOTH);
+export function refuseBoth({ prefix, agent }: InitialContextOptions): void {
+  if (prefix !== undefined && agent !== undefined) throw invalidRequest(PREFIX_AND_AGENT);
 }
 
 /**
  * Finds what a new conversation begins with: an agent, or a prefix on whose version a hold is placed.
  *
- * @param by who asks, and so may name another version than the current one
+ * @param caller who asks, and so may name another version than the current one
  * @returns undefined if the request names neither
  * @throws ApiError 400 if it names both, 404 if what it names does not exist
  */
-export async function takeNamed(
+export async function resolveInitialContext(
   context: Pick<ObjectContext, 'env' | 'settings'>,
   place: ConversationKey,
-  named: AskedBeginning,
-  by: Pick<Identity, 'scopes'> | undefined,
-): Promise<Beginning | undefined> {
-  refuseBoth(named);
-  const { prefix, agent } = named;
+  options: InitialContextOptions,
+  caller: Pick<Identity, 'scopes'> | undefined,
+): Promise<InitialContext | undefined> {
+  refuseBoth(options);
+  const { prefix, agent } = options;
   const { account } = place;
-  const { scopes = [] } = by ?? {};
+  const { scopes = [] } = caller ?? {};
   if (prefix !== undefined) return await takePrefix(context, place, prefix, scopes);
   if (agent === undefined) return undefined;
   const around = { env: context.env, settings: context.settings() };
-  const found = await findAgent(around, { account, scopes }, agent, named.agent_owner, named.agent_listed);
+  const found = await findAgent(around, { account, scopes }, agent, options.agent_owner, options.agent_listed);
   return { ...found.stored.defaults, ...found };
 }
 
@@ -82,23 +83,23 @@ export function ownerOfTool(
  * @returns what puts a conversation's prefix before a body, and refuses what others share and was withdrawn. What is the
  *   account's own is refused by its admission, which is exact and costs no read
  */
-export function layerOf(context: ObjectContext, profile: Profile | undefined): TurnContext['applyPrefix'] {
+export function createPrefixApplier(context: ObjectContext, profile: Profile | undefined): TurnContext['applyPrefix'] {
   const { account = '', prefix, agent } = profile ?? {};
   if (prefix) return (body) => applyRetainedPrefix(context, account, prefix, body);
   if (agent?.owner !== DEPLOYMENT) return undefined;
   return async (body) => {
-    await refuseWithdrawn(agentKind(), storedPlaceOf(context, account), agent);
+    await rejectWithdrawn(agentKind(), storedPlaceOf(context, account), agent);
     return { body, fallbacks: undefined };
   };
 }
 
 /** @returns the 409 for a conversation whose prefix or agent was withdrawn; undefined for any other */
-export async function withdrawnFrom(context: ObjectContext, profile: Profile | undefined): Promise<unknown> {
+export async function findWithdrawalOf(context: ObjectContext, profile: Profile | undefined): Promise<unknown> {
   const { account = '', prefix, agent } = profile ?? {};
   const place = storedPlaceOf(context, account);
   try {
-    if (prefix) await refuseWithdrawn(PREFIXES, place, prefix);
-    if (agent) await refuseWithdrawn(agentKind(), place, agent);
+    if (prefix) await rejectWithdrawn(PREFIXES, place, prefix);
+    if (agent) await rejectWithdrawn(agentKind(), place, agent);
   } catch (thrown) {
     return thrown;
   }
@@ -108,7 +109,7 @@ export async function withdrawnFrom(context: ObjectContext, profile: Profile | u
 /** How agents are stored in versions. */
 export interface AgentKind<T extends AgentInUse = AgentInUse> extends StoredKind<T, '/agents'> {
   /** Reads the copy of a conversation. */
-  ofText(text: string): T;
+  parseCopy(text: string): T;
 }
 declare module '../../kit/plugins/plugins.ts' {
   interface Plugin {
@@ -122,7 +123,7 @@ const agentKindInUse = memoizeByPlugins(() => contribution('agents'));
 /** @returns how agents are stored. @throws ApiError 400 where no plugin stores them */
 export function agentKind(): AgentKind {
   const kind = agentKindInUse();
-  if (!kind) throw needsPlugin('agents', 'agent: an agent should answer');
+  if (!kind) throw missingPluginError('agents', 'agent: an agent should answer');
   return kind;
 }
 
@@ -135,7 +136,7 @@ export interface FoundAgent {
 /**
  * Finds what an account means by the name of an agent, or by `name@version`: its own before the deployment's.
  *
- * @param by who has stored what names the agent: an account, or what stands for the deployment. Only their agents and the
+ * @param referrer who has stored what names the agent: an account, or what stands for the deployment. Only their agents and the
  * deployment's count then, so that nobody can put an agent of theirs in the place of one that an admin's agent calls
  * @param listed the versions that the caller's token lists
  * @throws ApiError 400 where no plugin stores agents, 404 for what does not exist, 503 while it cannot be asked for
@@ -144,11 +145,11 @@ export async function findAgent(
   { env, settings }: { env: Bindings; settings: Settings },
   { account, scopes }: Pick<Identity, 'account' | 'scopes'>,
   ref: string,
-  by = account,
+  referrer = account,
   listed: readonly string[] = [],
 ): Promise<FoundAgent> {
   const reader = { account, scopes, listed, accounts: env, store: env.STORE, settings };
-  const { owner, name, hash, value } = await requireStored(agentKind(), reader, ref, [by, DEPLOYMENT]);
+  const { owner, name, hash, value } = await requireStored(agentKind(), reader, ref, [referrer, DEPLOYMENT]);
   return { agent: { owner, name, hash }, stored: value };
 }
 
@@ -162,10 +163,10 @@ export function retainedAgent({
   const kind = agentKind();
   const place = { kind: kind.kind, owner: retained.owner, name: retained.name };
   // Conversations of one agent share what this isolate remembers of it.
-  const memory = memoryOf(kind, settings());
+  const memory = getMemory(kind, settings());
   const present = memory.value(place, retained.hash);
   if (present) return present;
-  const agent = kind.ofText(transcript.frozenAgent);
+  const agent = kind.parseCopy(transcript.frozenAgent);
   memory.remember(place, retained.hash, agent, kind.memorySize(agent, agent.text.length));
   return agent;
 }

@@ -1,13 +1,13 @@
 /** The work of a conversation after a change: settlements, reports to its account, and deletion when it has expired. */
 
 import { DAY_MS } from '../../kit/async/durations.ts';
-import { within } from '../../kit/async/timeout.ts';
+import { withTimeout } from '../../kit/async/timeout.ts';
 import { logFailure } from '../../kit/http/log.ts';
 import { callAccount } from '../../money/contracts/call-account.ts';
-import { damageIn } from '../history/storage/damaged-row.ts';
+import { damageOf } from '../history/storage/damaged-row.ts';
 import { GRACE_MS, type Profile, type RetainedPrefix } from '../history/storage/rows.ts';
 import type { Transcript } from '../history/storage/transcript.ts';
-import { deleteExpired, endsToExpire, pausedBy, unsettledTurns } from '../history/storage/turn-queries.ts';
+import { deleteExpired, findExpirableEnds, pauseReason, unsettledTurns } from '../history/storage/turn-queries.ts';
 import { conversationReportOf } from '../turn/turn-ending.ts';
 import type { TurnHandle } from '../turn/turn-handle.ts';
 import { accountRequestOf } from './object-context.ts';
@@ -15,13 +15,13 @@ import { releasePrefix } from './retained-prefix.ts';
 import { CONFIRM_MS, type SettlingObject, TurnSettlements } from './turn-settlements.ts';
 
 /** Milliseconds after which an unconfirmed settlement or report is repeated. */
-export const CONFIRM_AGAIN_MS = 15_000;
+export const CONFIRM_RETRY_MS = 15_000;
 
 /** Turns that end within so many milliseconds of each other share one watch. */
-const CLOSE_MS = 30_000;
+const WATCH_SHARING_MS = 30_000;
 
 /** What maintenance needs from its object. */
-interface Maintained extends SettlingObject {
+interface MaintainedObject extends SettlingObject {
   /** Whether a turn or a copy is running, so that nothing may be deleted. */
   isBusy(): boolean;
   /** Whether a plugin has something under way for which only a watch wakes the object. */
@@ -31,42 +31,42 @@ interface Maintained extends SettlingObject {
 /** Maintains a conversation. A crash loses nothing: unconfirmed work is in the rows, and an alarm repeats it. */
 export class Maintenance {
   readonly settlements: TurnSettlements;
-  readonly #object: Maintained;
+  readonly #object: MaintainedObject;
   #isTidying = false;
   /** When the object was last found at rest. */
   #restedAt = Number.NEGATIVE_INFINITY;
 
-  constructor(object: Maintained) {
+  constructor(object: MaintainedObject) {
     this.#object = object;
-    const wake = () => this.#wakeToConfirm();
+    const wake = () => this.#scheduleConfirmation();
     const report = () => this.reportSoon();
-    this.settlements = new TurnSettlements(object, { wake, report, onSettled: () => this.rest() });
+    this.settlements = new TurnSettlements(object, { wake, report, onSettled: () => this.resetAlarm() });
   }
 
   /** Confirms soon what a wake has found to be open. @param isOpen whether a settlement is */
   confirmSoon(isOpen: boolean): void {
     const { transcript, waitUntil } = this.#object;
     if (!isOpen && !transcript.profile?.unreported) return;
-    this.#wakeToConfirm();
+    this.#scheduleConfirmation();
     waitUntil(this.#confirmPending());
   }
 
   /** Writes a log line that says what is damaged. @throws what is no damage */
   noteDamage(thrown: unknown): void {
-    const damage = damageIn(thrown);
+    const damage = damageOf(thrown);
     if (!damage) throw thrown;
     const { account = '', id: conversation = '' } = this.#object.transcript.readable ?? {};
     logFailure({ account, conversation }, damage);
   }
 
   /** Ends what an alarm could not end because it is damaged. The alarm comes again when the retention has ended, or a day later. */
-  async endAlarm(eraseDamaged: (profile: Profile) => Promise<unknown>): Promise<void> {
+  async handleDamagedAlarm(eraseDamaged: (profile: Profile) => Promise<unknown>): Promise<void> {
     const { transcript, alarm, now } = this.#object;
     const profile = transcript.readable;
     if (!profile) return;
     const end = this.#endOfRetention(profile);
     if (profile.deleted || end <= now()) await eraseDamaged(profile);
-    else alarm.wakeFor(Math.max(end, now() + DAY_MS));
+    else alarm.schedule(Math.max(end, now() + DAY_MS));
   }
 
   /** Deletes what has expired, repeats what was not confirmed, and sets the next alarm. */
@@ -77,7 +77,7 @@ export class Maintenance {
       this.#deleteExpired();
       await this.#confirmPending();
       if (!isBusy() && !transcript.profile?.exists) await this.clear();
-      else this.#wakeNext();
+      else this.#scheduleNext();
     } finally {
       this.#isTidying = false;
     }
@@ -95,25 +95,25 @@ export class Maintenance {
   /** Notes that the conversation is deleted after its retention. */
   noteRetention(): void {
     const { transcript, alarm } = this.#object;
-    if (transcript.profile) alarm.wakeFor(this.#endOfRetention(transcript.profile));
+    if (transcript.profile) alarm.schedule(this.#endOfRetention(transcript.profile));
   }
 
   /** Notes how a turn has ended. A failed one is forgotten after the grace period. Other logs make room for later ones. */
-  noteEnd({ ended }: TurnHandle): void {
-    if (ended?.status === 'failed') this.#object.alarm.wakeFor(this.#object.now() + GRACE_MS);
+  noteEnd({ result: ended }: TurnHandle): void {
+    if (ended?.status === 'failed') this.#object.alarm.schedule(this.#object.now() + GRACE_MS);
   }
 
   /**
    * Sets the alarm back to the next thing that is due, once nothing runs and the account has confirmed everything. So nothing
    * wakes the object only to find that nothing is left to do.
    */
-  rest(): void {
+  resetAlarm(): void {
     const { alarm, now } = this.#object;
     if (this.#isOpen) return;
     const before = this.#restedAt;
     this.#restedAt = now();
     // Turns that follow each other so closely share one watch: to set the alarm twice in each costs more than to wake once.
-    if (this.#restedAt - before < CLOSE_MS) return;
+    if (this.#restedAt - before < WATCH_SHARING_MS) return;
     this.noteRetention();
     alarm.endWatch();
   }
@@ -132,18 +132,18 @@ export class Maintenance {
     try {
       const report = conversationReportOf(profile);
       const request = accountRequestOf(this.#object, { account: profile.account });
-      const { erased } = await within(
+      const { erased } = await withTimeout(
         callAccount(request, (account) => account.noteConversation(report)),
         CONFIRM_MS,
       );
       const now = transcript.profile;
       if (now?.version === profile.version) transcript.save({ ...now, unreported: false });
-      this.#object.retries.succeeded('conversation_report');
-      this.rest();
+      this.#object.retries.recordSuccess('conversation_report');
+      this.resetAlarm();
       if (erased && !profile.deleted) await erase();
     } catch (thrown) {
-      this.#wakeToConfirm();
-      this.#failed('conversation_report', thrown);
+      this.#scheduleConfirmation();
+      this.#noteFailure('conversation_report', thrown);
     }
   }
 
@@ -156,21 +156,21 @@ export class Maintenance {
     const { profile } = transcript;
     if (isBusy() || !profile || profile.exists) return;
     if (profile.unreported || transcript.has("turns where settled = 0 or status = 'running'")) {
-      this.#wakeToConfirm();
+      this.#scheduleConfirmation();
       return;
     }
     if (!profile.deleted && transcript.has("turns where status = 'failed'")) {
       // A client may still resume a first turn to see how it failed.
-      this.#wakeNext();
+      this.#scheduleNext();
       return;
     }
     if (profile.prefix && !(await this.#release(profile.prefix))) {
-      this.#wakeToConfirm();
+      this.#scheduleConfirmation();
       return;
     }
-    const nextAt = nextTold(transcript);
+    const nextAt = nextNotificationAt(transcript);
     if (nextAt !== undefined) {
-      this.#object.alarm.wakeFor(nextAt);
+      this.#object.alarm.schedule(nextAt);
       return;
     }
     if (isBusy() || transcript.profile?.exists) return;
@@ -188,7 +188,7 @@ export class Maintenance {
       isBusy() ||
       this.settlements.isOpen ||
       transcript.has("turns where settled = 0 or status = 'running'") ||
-      nextTold(transcript) !== undefined;
+      nextNotificationAt(transcript) !== undefined;
     const { prefix } = transcript.profile ?? {};
     if (isOpen() || (prefix && !(await this.#release(prefix))) || isOpen()) return false;
     await this.#deleteRows();
@@ -205,11 +205,11 @@ export class Maintenance {
   /** Releases the prefix. @returns whether its owner has confirmed it */
   async #release(retained: RetainedPrefix): Promise<boolean> {
     try {
-      await within(releasePrefix(this.#object, retained), CONFIRM_MS);
-      this.#object.retries.succeeded('prefix_release');
+      await withTimeout(releasePrefix(this.#object, retained), CONFIRM_MS);
+      this.#object.retries.recordSuccess('prefix_release');
       return true;
     } catch (thrown) {
-      this.#failed('prefix_release', thrown);
+      this.#noteFailure('prefix_release', thrown);
       return false;
     }
   }
@@ -217,7 +217,7 @@ export class Maintenance {
   /** Deletes the logs, and the failed turns, that ended too long ago to be resumed. */
   #deleteExpired(): void {
     const { transcript, now } = this.#object;
-    const oldest = endsToExpire(transcript)?.oldest;
+    const oldest = findExpirableEnds(transcript)?.oldest;
     const endedBy = now() - GRACE_MS;
     // Many alarms find nothing to delete. The next alarm asks for these times anyway.
     if (!oldest || oldest > endedBy) return;
@@ -226,7 +226,7 @@ export class Maintenance {
 
   /** @returns when the conversation expires, in milliseconds since 1970. What waits in it makes it later. */
   expiresAt(profile: Profile): number {
-    const keptUntil = this.#object.transcript.firstOf((rows) => rows.keptUntil) ?? 0;
+    const keptUntil = this.#object.transcript.firstFromPlugins((rows) => rows.keptUntil) ?? 0;
     return Math.max(this.#endOfRetention(profile), keptUntil);
   }
 
@@ -237,27 +237,27 @@ export class Maintenance {
   }
 
   /** Sets the alarm for the next thing that is due. */
-  #wakeNext(): void {
+  #scheduleNext(): void {
     const { transcript, isBusy } = this.#object;
     const { profile } = transcript;
     if (!profile) return;
     // A summary that is made or settled must be looked after, too.
     const isOpen = unsettledTurns(transcript).length > 0 || isBusy();
-    if (isOpen || profile.unreported) this.#wakeToConfirm();
-    const nextAt = nextTold(transcript);
-    if (nextAt !== undefined) this.#object.alarm.wakeFor(nextAt);
+    if (isOpen || profile.unreported) this.#scheduleConfirmation();
+    const nextAt = nextNotificationAt(transcript);
+    if (nextAt !== undefined) this.#object.alarm.schedule(nextAt);
     // One alarm forgets all turns that have failed by now.
-    const failed = endsToExpire(transcript)?.failed;
-    if (failed) this.#object.alarm.wakeFor(failed + GRACE_MS);
-    if (profile.exists) this.#object.alarm.wakeFor(this.expiresAt(profile));
+    const failed = findExpirableEnds(transcript)?.failed;
+    if (failed) this.#object.alarm.schedule(failed + GRACE_MS);
+    if (profile.exists) this.#object.alarm.schedule(this.expiresAt(profile));
   }
 
-  #failed(task: 'conversation_report' | 'prefix_release', thrown: unknown): void {
-    this.#object.retries.failed(task, thrown, this.#object.now() + CONFIRM_AGAIN_MS);
+  #noteFailure(task: 'conversation_report' | 'prefix_release', thrown: unknown): void {
+    this.#object.retries.recordFailure(task, thrown, this.#object.now() + CONFIRM_RETRY_MS);
   }
 
-  #wakeToConfirm(): void {
-    this.#object.alarm.wakeFor(this.#object.now() + CONFIRM_AGAIN_MS);
+  #scheduleConfirmation(): void {
+    this.#object.alarm.schedule(this.#object.now() + CONFIRM_RETRY_MS);
   }
 
   /** Reports a change to the account in the background, if no settlement has reported it. */
@@ -271,7 +271,7 @@ export class Maintenance {
   /** Reports to the account whether calls wait for approval, if that has changed. */
   notePaused(): void {
     const { transcript } = this.#object;
-    const paused = pausedBy(transcript);
+    const paused = pauseReason(transcript);
     if (transcript.profile && transcript.profile.paused !== paused) this.change({ paused });
   }
 
@@ -289,11 +289,11 @@ export class Maintenance {
 
   /** Has an alarm repeat a report that is on its way, in case the object dies before its confirmation. */
   #watchReport(): void {
-    this.#object.alarm.watch(this.#object.now() + CONFIRM_AGAIN_MS);
+    this.#object.alarm.watch(this.#object.now() + CONFIRM_RETRY_MS);
   }
 }
 
 /** @returns when the next of what plugins have to tell is due; undefined if there is nothing */
-function nextTold(transcript: Transcript): number | undefined {
-  return transcript.firstOf(({ nextAt }) => nextAt);
+function nextNotificationAt(transcript: Transcript): number | undefined {
+  return transcript.firstFromPlugins(({ nextAt }) => nextAt);
 }

@@ -1,9 +1,9 @@
 import type { Identity } from '../../auth/identity/caller.ts';
-import type { CallingSurroundings } from '../../claude/calling-object.ts';
+import type { UpstreamObjectServices } from '../../claude/upstream-object.ts';
 import type { Transcript } from '../history/storage/transcript.ts';
 
 /** What a conversation's object shares with the modules that do its work. */
-export interface ObjectContext extends CallingSurroundings {
+export interface ObjectContext extends UpstreamObjectServices {
   transcript: Transcript;
 }
 

@@ -1,14 +1,14 @@
 /** Changes the profile of a conversation: how it begins, how it ends, and what a request changes. */
-import { inSteps } from '../../kit/async/in-steps.ts';
+import { runInSteps } from '../../kit/async/run-in-steps.ts';
 import { ApiError } from '../../kit/http/errors.ts';
-import { withoutUndefined } from '../../kit/json/object.ts';
+import { removeUndefined } from '../../kit/json/object.ts';
 import { GRACE_MS, type Profile, type RetainedPrefix } from '../history/storage/rows.ts';
 import { countHistory } from '../history/storage/turn-queries.ts';
 import type { ConversationKey } from './contract.ts';
 import type { ConversationFields, ConversationPatch } from './conversations.schema.ts';
 import type { ConversationContext, ImportedHistory } from './hooks.ts';
-import type { Beginning } from './initial-context.ts';
-import { CONFIRM_AGAIN_MS } from './maintenance.ts';
+import type { InitialContext } from './initial-context.ts';
+import { CONFIRM_RETRY_MS } from './maintenance.ts';
 import { releaseInBackground } from './retained-prefix.ts';
 
 /**
@@ -73,23 +73,24 @@ function newProfile(place: ConversationKey, now: number, version: number): Profi
  *
  * @throws ApiError 500 if it was deleted meanwhile
  */
-export async function storeCreated(
+export async function storeNewConversation(
   conversation: ConversationContext,
   place: ConversationKey,
   fields: Omit<ConversationFields, 'system' | 'tools' | 'messages'>,
   begins: { system: string | undefined; tools: string | undefined; history: ImportedHistory | undefined },
-  beginning: Beginning | undefined,
+  beginning: InitialContext | undefined,
 ): Promise<void> {
   const { transcript, maintenance, now } = conversation;
   const { model = null, maxTokens = null, history = null, agent = null, retained } = beginning ?? {};
   // If the object crashes before the end, the alarm deletes what was written.
-  const watchMs = begins.history ? GRACE_MS : CONFIRM_AGAIN_MS;
+  const watchMs = begins.history ? GRACE_MS : CONFIRM_RETRY_MS;
   startConversation(conversation, place, watchMs, { prefix: retained ?? null });
   const storing = begins.history?.store(transcript, { model: fields.model ?? model, now: now() });
   const imported =
-    storing && (await inSteps(storing).catch((thrown: unknown) => leaveNothing(conversation, retained, thrown)));
-  if (transcript.profile?.deleted) leaveNothing(conversation, retained, notWhole());
-  transcript.together(() => {
+    storing &&
+    (await runInSteps(storing).catch((thrown: unknown) => discardConversation(conversation, retained, thrown)));
+  if (transcript.profile?.deleted) discardConversation(conversation, retained, incompleteImportError());
+  transcript.transact(() => {
     transcript.freeze('system', begins.system);
     transcript.freeze('tools', begins.tools);
     transcript.freeze('runs', beginning?.runs);
@@ -100,12 +101,12 @@ export async function storeCreated(
   });
 }
 
-export function notWhole(): ApiError {
+export function incompleteImportError(): ApiError {
   return new ApiError('api_error', 'The conversation could not be stored whole. Try again.');
 }
 
 /** Deletes what was stored of a conversation, and throws why. */
-export function leaveNothing(
+export function discardConversation(
   conversation: ConversationContext,
   retained: RetainedPrefix | undefined,
   thrown: unknown,
@@ -113,13 +114,13 @@ export function leaveNothing(
   const { transcript, alarm, now } = conversation;
   if (retained) releaseInBackground(conversation, retained);
   transcript.empty();
-  alarm.wakeFor(now());
+  alarm.schedule(now());
   throw thrown;
 }
 
 /** Deletes everything but the profile: the account must still learn of the deletion. */
 export function storeDeletion({ transcript, now }: ConversationContext, profile: Profile): void {
-  transcript.together(() => {
+  transcript.transact(() => {
     transcript.drop();
     const version = Math.max(profile.version + 1, now());
     const deletion = { exists: false, deleted: true, unreported: true, title: null, metadata: null };
@@ -133,7 +134,7 @@ export async function eraseDamaged(conversation: ConversationContext, { account,
   const prefix = transcript.readable?.prefix;
   await conversation.deleteAll();
   transcript.forget();
-  alarm.wakeFor(now());
+  alarm.schedule(now());
   transcript.create({ ...newProfile({ account, id }, now(), 0), deleted: true, unreported: true });
   if (prefix) releaseInBackground(conversation, prefix);
   await maintenance.clear();
@@ -144,5 +145,5 @@ export function changesOf(fields: ConversationPatch & { model?: string | undefin
   const { title, metadata, model, max_tokens: maxTokens, retention_seconds: retentionSeconds, history } = fields;
   // With another limit, turns that were left out may fit again.
   const sentFrom = history === undefined ? undefined : 0;
-  return withoutUndefined({ title, metadata, model, maxTokens, retentionSeconds, history, sentFrom });
+  return removeUndefined({ title, metadata, model, maxTokens, retentionSeconds, history, sentFrom });
 }

@@ -1,21 +1,21 @@
 /** Resumes a turn for a listener that was disconnected: it gets the events that it missed. */
 import { ApiError, invalidRequest } from '../../kit/http/errors.ts';
-import { writeJson } from '../../kit/json/kept-text.ts';
+import { writeJson } from '../../kit/json/remembered-text.ts';
 import { GRACE_MS, type TurnRow } from '../history/storage/rows.ts';
 import type { Transcript } from '../history/storage/transcript.ts';
-import { newestTurnTold, turnAt, turnOfRequest, turnWithId, turnWithKey } from '../history/storage/turn-queries.ts';
+import { newestVisibleTurn, turnAt, turnOfRequest, turnWithId, turnWithKey } from '../history/storage/turn-queries.ts';
 import { EventLog } from '../turn/event-log.ts';
 import { restoreEnded } from '../turn/restore-turn.ts';
 import { isRefused, type Runner, type TurnHandle } from '../turn/turn-handle.ts';
-import { followed } from '../views/hidden-answer.ts';
+import { followRedacted } from '../views/redact-answer.ts';
 import { isTextOnly } from '../views/redact-for.ts';
 import type { TurnAnswer, TurnSummary } from '../views/turn-answer.ts';
-import type { Resumed, TurnCall, TurnRequest } from './contract.ts';
+import type { ResumeResult, TurnCall, TurnRequest } from './contract.ts';
 import type { ObjectContext } from './object-context.ts';
 import {
   bufferedAnswer,
   conflict,
-  inTransit,
+  inTransitError,
   interruptedCall,
   keyReused,
   turnHasEnded,
@@ -23,8 +23,8 @@ import {
 } from './rpc-response.ts';
 import { describeTurn } from './turn-report.ts';
 
-interface Listening {
-  hides: boolean;
+interface ListenerOptions {
+  shouldHideTools: boolean;
   show?: string | undefined;
 }
 
@@ -40,25 +40,29 @@ export function resumeTurn(
   { transcript, now }: Pick<ObjectContext, 'transcript' | 'now'>,
   running: Runner | undefined,
   after: string | undefined,
-  how: Listening = { hides: false },
-): Resumed {
+  options: ListenerOptions = { shouldHideTools: false },
+): ResumeResult {
   try {
-    return resumed(transcript, running, after, now(), how);
+    return resumeOrThrow(transcript, running, after, now(), options);
   } catch (thrown) {
     if (!(thrown instanceof ApiError)) throw thrown;
     return { kind: 'error', error: wireError(thrown) };
   }
 }
 
-function resumed(
+function resumeOrThrow(
   transcript: Transcript,
   running: Runner | undefined,
   after: string | undefined,
   now: number,
-  { hides, show }: Listening,
-): Resumed {
-  const stream = (log: EventLog | TurnHandle['log'], event: number): Resumed => {
-    return { kind: 'stream', turn: log.id, body: followed(log, event, { hides, textOnly: isTextOnly(log.id, show) }) };
+  { shouldHideTools: hides, show }: ListenerOptions,
+): ResumeResult {
+  const stream = (log: EventLog | TurnHandle['log'], event: number): ResumeResult => {
+    return {
+      kind: 'stream',
+      turn: log.id,
+      body: followRedacted(log, event, { shouldHideTools: hides, textOnly: isTextOnly(log.id, show) }),
+    };
   };
   const isPresent = transcript.profile?.exists || running !== undefined;
   if (after === undefined) {
@@ -107,20 +111,20 @@ export function findRepeatedTurn(
   if (again) throw interruptedCall();
   if (key !== undefined) return turnWithKey(transcript, key);
   if (!retried) return undefined;
-  const latest = newestTurnTold(transcript);
+  const latest = newestVisibleTurn(transcript);
   if (latest?.hash !== hash) return undefined;
   return latest.endedAt === null || latest.endedAt > now - GRACE_MS ? latest : undefined;
 }
 
 /** Waits until the upstream has answered, or for a caller who does not stream the turn has ended. @param isOwn as in `follow` */
-async function answerOf(runner: Runner, stream: boolean, isOwn = false): Promise<TurnAnswer> {
+async function waitForAnswer(runner: Runner, stream: boolean, isOwn = false): Promise<TurnAnswer> {
   const { row, log } = runner.turn;
   const started = await runner.started;
   if (started.kind === 'error') return { kind: 'error', error: wireError(started.error) };
   if (started.kind === 'refused')
-    return { ...started, kind: 'whole', turn: row.id, trailer: runner.turn.ended?.summary };
+    return { ...started, kind: 'whole', turn: row.id, trailer: runner.turn.result?.summary };
   if (stream) {
-    const trailer = runner.turn.ended?.summary;
+    const trailer = runner.turn.result?.summary;
     const events = log.takeComplete();
     if (events !== undefined && trailer) return { ...started, kind: 'ended', turn: row.id, events, trailer };
     const { text, after } = log.opening;
@@ -139,10 +143,10 @@ export async function answerBegun(
   runner: Runner,
   { asked, call: { stream } }: TurnRequest,
 ): Promise<TurnAnswer> {
-  if (!asked.background) return await answerOf(runner, stream, true);
+  if (!asked.background) return await waitForAnswer(runner, stream, true);
   await runner.admitted;
   const { row } = runner.turn;
-  if (isRefused(transcript, runner.turn)) return await answerOf(runner, true, true);
+  if (isRefused(transcript, runner.turn)) return await waitForAnswer(runner, true, true);
   return acceptedTurn(transcript, turnAt(transcript, row.seq) ?? row);
 }
 
@@ -170,7 +174,7 @@ export async function answerRepeated(
     if (running?.turn.row.seq === row.seq) running.turn.isReported = true;
     return acceptedTurn(transcript, row);
   }
-  if (running?.turn.row.seq === row.seq) return await answerOf(running, stream);
+  if (running?.turn.row.seq === row.seq) return await waitForAnswer(running, stream);
   const stored = turnAt(transcript, row.seq);
   const log = stored && storedLogOf(transcript, stored, now());
   if (!stored || stored.status === 'failed' || !log) throw turnHasEnded(transcript.profile?.id ?? '', row.id);
@@ -183,5 +187,5 @@ export async function answerRepeated(
 /** @throws ApiError 409 while a turn runs, and while the conversation is copied or deleted */
 export function refuseBusy(transcript: Transcript, running: Runner | undefined, isInTransit: boolean): void {
   if (running) throw conflict(transcript.profile?.id ?? '', running.turn.row.id);
-  if (isInTransit) throw inTransit();
+  if (isInTransit) throw inTransitError();
 }

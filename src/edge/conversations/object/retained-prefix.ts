@@ -5,34 +5,39 @@ import { RequestBody } from '../../claude/request/request-body.ts';
 import type { JsonBody } from '../../kit/http/body/json-body.ts';
 import { invalidRequest, notFound } from '../../kit/http/errors.ts';
 import { logFailure } from '../../kit/http/log.ts';
-import { sizeOf } from '../../kit/http/read-json.ts';
+import { bodySizeOf } from '../../kit/http/read-json.ts';
 import { parseRef } from '../../kit/kv/version-ref.ts';
 import { type AccountRequest, callAccount } from '../../money/contracts/call-account.ts';
-import { withdrawn } from '../../money/versions/kv-copies.ts';
-import { expand } from '../../registry/prefixes/prefix.ts';
+import { withdrawnError } from '../../money/versions/kv-copies.ts';
+import { expandPrefix } from '../../registry/prefixes/prefix.ts';
 import { PREFIXES } from '../../registry/prefixes/prefix-kind.ts';
-import { findExactly, refuseWithdrawn, requireStored, type StoredPlace } from '../../registry/versions/find-stored.ts';
+import {
+  findExactVersion,
+  rejectWithdrawn,
+  requireStored,
+  type StoredContext,
+} from '../../registry/versions/find-stored.ts';
 import type { PrefixDefaults } from '../history/inherited-parts.ts';
 import { tooLargeToSend } from '../history/next-request.ts';
 import { type RetainedAgent, type RetainedPrefix, refOf } from '../history/storage/rows.ts';
-import type { LaidBody } from '../turn/turn-context.ts';
+import type { TurnBody } from '../turn/turn-context.ts';
 import type { ConversationKey } from './contract.ts';
 import { accountRequestOf, type ObjectContext } from './object-context.ts';
 
 /** A prefix with the defaults that it gives to a new conversation. */
-export interface TakenPrefix extends PrefixDefaults {
+export interface InitialPrefix extends PrefixDefaults {
   retained: RetainedPrefix;
 }
 
-type Callers = Pick<ObjectContext, 'env' | 'settings'>;
+type AccountAccess = Pick<ObjectContext, 'env' | 'settings'>;
 
 /** Finds the prefix of a new conversation, and places a hold on its version. @throws ApiError 404 where there is none */
 export async function takePrefix(
-  context: Callers,
+  context: AccountAccess,
   place: ConversationKey,
   ref: string,
   scopes: readonly Scope[],
-): Promise<TakenPrefix> {
+): Promise<InitialPrefix> {
   const { account } = place;
   const found = await requireStored(PREFIXES, { ...storedPlaceOf(context, account), account, scopes }, ref);
   const { content, runs } = found.value;
@@ -42,7 +47,7 @@ export async function takePrefix(
 
 /** Places a conversation's hold on a version with its owner. @throws ApiError 404 where it is gone */
 export async function retainPrefix(
-  context: Callers,
+  context: AccountAccess,
   { account, id }: ConversationKey,
   { owner, name, hash }: Omit<RetainedPrefix, 'holder'>,
 ): Promise<RetainedPrefix> {
@@ -60,14 +65,17 @@ export async function retainPrefix(
 }
 
 /** Releases a conversation's hold on a version. */
-export async function releasePrefix(context: Callers, { owner, name, hash, holder }: RetainedPrefix): Promise<void> {
+export async function releasePrefix(
+  context: AccountAccess,
+  { owner, name, hash, holder }: RetainedPrefix,
+): Promise<void> {
   const version = { kind: PREFIXES.kind, name, hash };
   await callAccount(storedPlaceOf(context, owner), (object) => object.releaseVersion(version, holder));
 }
 
 /** Releases a prefix without waiting. A failed release is only logged: it does no more harm than a version that stays. */
 export function releaseInBackground(
-  context: Callers & Pick<ObjectContext, 'waitUntil'>,
+  context: AccountAccess & Pick<ObjectContext, 'waitUntil'>,
   retained: RetainedPrefix,
 ): void {
   const logged = (thrown: unknown) => logFailure({ prefix_not_released: retained.holder }, thrown);
@@ -107,23 +115,23 @@ export function checkRetained(
  *   large
  */
 export async function applyRetainedPrefix(
-  context: Callers,
+  context: AccountAccess,
   account: string,
   retained: RetainedPrefix,
   body: JsonBody,
-): Promise<LaidBody> {
+): Promise<TurnBody> {
   const place = storedPlaceOf(context, account);
-  if (retained.owner === DEPLOYMENT) await refuseWithdrawn(PREFIXES, place, retained);
-  const found = await findExactly(PREFIXES, place, retained);
-  if (!found) throw withdrawn(PREFIXES.kind, refOf(retained));
-  const expanded = expand(body, found.value);
+  if (retained.owner === DEPLOYMENT) await rejectWithdrawn(PREFIXES, place, retained);
+  const found = await findExactVersion(PREFIXES, place, retained);
+  if (!found) throw withdrawnError(PREFIXES.kind, refOf(retained));
+  const expanded = expandPrefix(body, found.value);
   const { MAX_BODY_BYTES } = place.settings;
   const hasHistory = body instanceof RequestBody && body.hasHistory;
-  if (sizeOf(expanded) > MAX_BODY_BYTES) throw tooLargeToSend(MAX_BODY_BYTES, hasHistory);
+  if (bodySizeOf(expanded) > MAX_BODY_BYTES) throw tooLargeToSend(MAX_BODY_BYTES, hasHistory);
   return { body: expanded, fallbacks: found.value.content.fallback_models };
 }
 
 /** @returns where versions are stored, with which an account can be called too. */
-export function storedPlaceOf(context: Callers, account: string): StoredPlace & AccountRequest {
+export function storedPlaceOf(context: AccountAccess, account: string): StoredContext & AccountRequest {
   return { store: context.env.STORE, ...accountRequestOf(context, { account }) };
 }

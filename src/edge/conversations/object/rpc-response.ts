@@ -10,12 +10,12 @@ import {
   finalError,
   invalidRequest,
   notFound,
+  retryableError,
   toApiError,
-  tryAgain,
 } from '../../kit/http/errors.ts';
-import { writeJson } from '../../kit/json/kept-text.ts';
-import { damageIn } from '../history/storage/damaged-row.ts';
-import { stopped } from '../turn/turn-abort.ts';
+import { writeJson } from '../../kit/json/remembered-text.ts';
+import { damageOf } from '../history/storage/damaged-row.ts';
+import { stoppedError } from '../turn/turn-abort.ts';
 import { isAboutRequest } from '../turn/turn-ending.ts';
 import type { TurnHandle } from '../turn/turn-handle.ts';
 import type { PackedAnswer, TurnAnswer, WireError } from '../views/turn-answer.ts';
@@ -36,21 +36,21 @@ export function unpack(packed: PackedAnswer): TurnAnswer {
 }
 
 /** A longer text goes as a stream. */
-const MOST_CHARACTERS = 4 * 1024 * 1024;
+const MAX_RPC_CHARACTERS = 4 * 1024 * 1024;
 
 /** @returns a text of any length, in a form that an object's call can carry. */
 export function toRpcText(text: string): RpcText {
-  return text.length <= MOST_CHARACTERS ? text : new Blob([text]).stream();
+  return text.length <= MAX_RPC_CHARACTERS ? text : new Blob([text]).stream();
 }
 
 /** Reads a text that an object's call has returned. */
-export async function receivedText(crossed: RpcText): Promise<string> {
+export async function readRpcText(crossed: RpcText): Promise<string> {
   return typeof crossed === 'string' ? crossed : exactDecoder.decode(await new Response(crossed).arrayBuffer());
 }
 
 /** @returns the answer for a caller who does not stream. */
 export function bufferedAnswer(turn: TurnHandle, extra: Record<string, string>): TurnAnswer {
-  const { ended, row } = turn;
+  const { result: ended, row } = turn;
   if (!ended) throw new TypeError('A turn that has not ended.');
   const { message, paused, summary } = ended;
   if (message) {
@@ -64,7 +64,7 @@ export function bufferedAnswer(turn: TurnHandle, extra: Record<string, string>):
   const errorType = KNOWN_TYPES.find((type) => type === reason.type) ?? 'api_error';
   const headers = isKept ? { ...DO_NOT_RETRY, 'sluice-turn': row.id } : {};
   const type = isKept && !isAboutRequest(reason) ? 'api_error' : errorType;
-  const error = ended.isStopped ? stopped(words) : new ApiError(type, words, { headers });
+  const error = ended.isStopped ? stoppedError(words) : new ApiError(type, words, { headers });
   return { kind: 'error', error: wireError(error), isEnd: !ended.isStopped };
 }
 
@@ -87,15 +87,15 @@ export function conflict(id: string, turn: string): ApiError {
 }
 
 /** @returns the 409 for a conversation in which the model of another question is being chosen. */
-export function isChoosing(): ApiError {
+export function modelChoiceConflict(): ApiError {
   const message = 'The model for another question of this conversation is being chosen. Send yours after it.';
-  return tryAgain(message, undefined, { type: 'conflict_error' });
+  return retryableError(message, undefined, { type: 'conflict_error' });
 }
 
 /** @returns the 409 for a conversation that is being copied or deleted. */
-export function inTransit(): ApiError {
+export function inTransitError(): ApiError {
   const message = 'This conversation is being copied or deleted. Try again in a moment.';
-  return tryAgain(message, undefined, { type: 'conflict_error' });
+  return retryableError(message, undefined, { type: 'conflict_error' });
 }
 
 /** @returns the 409 for a repeated request whose events are deleted already. */
@@ -108,7 +108,7 @@ export function turnHasEnded(id: string, turn: string): ApiError {
 /** @returns the 503 for a call that was interrupted before it began a turn. */
 export function interruptedCall(): ApiError {
   const message = 'The conversation was interrupted before this turn began. Try again.';
-  return tryAgain(message, 'conversation_interrupted');
+  return retryableError(message, 'conversation_interrupted');
 }
 
 export function turnInterrupted(): ApiError {
@@ -123,13 +123,13 @@ export function wireError({ type, message, status, headers, logged, upstreamSaid
 }
 
 /** @returns any thrown value as the result of a call. */
-export function failedResult(thrown: unknown): { ok: false; error: WireError } {
-  return { ok: false, error: wireError(damageIn(thrown) ?? toApiError(thrown)) };
+export function failedRpcResult(thrown: unknown): { ok: false; error: WireError } {
+  return { ok: false, error: wireError(damageOf(thrown) ?? toApiError(thrown)) };
 }
 
 /** @returns any thrown value as the answer of a turn. */
 export function failedAnswer(thrown: unknown): TurnAnswer {
-  return { kind: 'error', error: failedResult(thrown).error };
+  return { kind: 'error', error: failedRpcResult(thrown).error };
 }
 
 /** @returns the 404 for a conversation that does not exist, or belongs to somebody else. */
@@ -139,20 +139,20 @@ export function noConversation(): ApiError {
 
 /** @returns the 404 of `noConversation` as the result of a call. */
 export function unknownConversation(): { ok: false; error: WireError } {
-  return failedResult(noConversation());
+  return failedRpcResult(noConversation());
 }
 
 export function noMessage(id: string | undefined): { ok: false; error: WireError } {
-  return failedResult(notFound(`This conversation has no message ${JSON.stringify(id ?? '').slice(0, 300)}.`));
+  return failedRpcResult(notFound(`This conversation has no message ${JSON.stringify(id ?? '').slice(0, 300)}.`));
 }
 
 export function noTurn(id: string): { ok: false; error: WireError } {
-  return failedResult(notFound(`This conversation has no turn ${JSON.stringify(id).slice(0, 300)}.`));
+  return failedRpcResult(notFound(`This conversation has no turn ${JSON.stringify(id).slice(0, 300)}.`));
 }
 
 export function idTaken(id: string): { ok: false; error: WireError } {
   const message = `There is a conversation ${id} already. Choose another id.`;
-  return failedResult(finalError('conflict_error', message));
+  return failedRpcResult(finalError('conflict_error', message));
 }
 
 /** @returns the 400 for an idempotency key that was used with another body. */

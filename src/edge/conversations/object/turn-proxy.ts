@@ -2,36 +2,37 @@
 import type { Context } from 'hono';
 import { basePath } from 'hono/route';
 import type { AppEnv } from '../../auth/context.ts';
-import { headersUp, type PlainHeaders } from '../../claude/headers.ts';
+import { type PlainHeaders, toUpstreamHeaders } from '../../claude/headers.ts';
 import { queryOf } from '../../claude/relay.ts';
-import type { MemberValues } from '../../claude/request/member.ts';
-import { checkMembers, readOption } from '../../claude/request/members.ts';
-import { endUserOf, keyUp, withUserId } from '../../claude/request/user-id.ts';
-import { defaultsFor, type MessageDefaults } from '../../config/message-defaults.ts';
-import { isOverloaded, ObjectUnreachable } from '../../durable/call-object.ts';
-import { conversationStub } from '../../durable/stubs.ts';
-import { checkedDeliverUrl } from '../../kit/delivery/deliver-event.ts';
+import { checkRequestFields, readRequestField } from '../../claude/request/all-fields.ts';
+import type { RequestFieldValues } from '../../claude/request/field-definition.ts';
+import { createUpstreamKey, endUserOf, withUserId } from '../../claude/request/user-id.ts';
+import { getMessageDefaults, type MessageDefaults } from '../../config/message-defaults.ts';
+import { isOverloaded, ObjectUnreachableError } from '../../durable/call-object.ts';
+import { getConversationStub } from '../../durable/stubs.ts';
+import { validateDeliverUrl } from '../../kit/delivery/deliver-event.ts';
 import type { JsonBody } from '../../kit/http/body/json-body.ts';
-import { streamOfPieces } from '../../kit/http/body-pieces.ts';
+import { createPieceStream } from '../../kit/http/body-pieces.ts';
 import { decoder, sha256Hex } from '../../kit/http/bytes.ts';
 import { ApiError, invalidRequest } from '../../kit/http/errors.ts';
 import { LongBody } from '../../kit/http/long-body.ts';
-import { withOneReading } from '../../kit/http/read-json.ts';
+import { removeAmbiguity } from '../../kit/http/read-json.ts';
 import { validate } from '../../kit/http/validate.ts';
 import { endHeaders, logOutcome } from '../../money/admission/answer-end.ts';
 import { checkRun } from '../../registry/tools/check-tools.ts';
-import { agentMeant, guard, refuseOtherConversation } from '../history/guard.ts';
-import { damageIn } from '../history/storage/damaged-row.ts';
+import { checkConversationAllowed, guard, resolveRequestedAgent } from '../history/guard.ts';
+import { damageOf } from '../history/storage/damaged-row.ts';
 import type { PackedAnswer, TurnAnswer, WireError } from '../views/turn-answer.ts';
 import type { CountedPrompt, EdgeOptions, Result, RpcText, TurnRequest } from './contract.ts';
 import { conversationRequest, SUBAGENT_ID } from './conversations.schema.ts';
 import { unpack } from './rpc-response.ts';
-import { eventStreamHeaders, streamedTurn } from './turn-stream.ts';
+import { eventStreamHeaders, streamTurn } from './turn-stream.ts';
 
 /** The most bytes that go in a call to an object. (The platform's limit is 32 MB.) A longer body goes as a stream. */
-const MOST_IN_A_CALL = 8 * 1024 * 1024;
-const MOST_KEY = 256;
-const RETRY_ALONE = 'retry: it is for a turn in the background. Send `background` with it, or leave it out.';
+const MAX_CALL_BYTES = 8 * 1024 * 1024;
+const MAX_KEY_CHARACTERS = 256;
+const RETRY_WITHOUT_BACKGROUND =
+  'retry: it is for a turn in the background. Send `background` with it, or leave it out.';
 const TWO_HISTORIES = 'thread: not allowed with conversation: each keeps the history by itself. Send one of the two.';
 
 /**
@@ -49,25 +50,25 @@ export async function proxyTurn(
   const entry = c.get('entry');
   entry.line.conversation = id;
   refuseSubagent(id);
-  refuseOtherConversation(identity, id);
+  checkConversationAllowed(identity, id);
   const isBound = identity.only !== undefined;
-  const caller = isBound ? guard().headers(c.req.raw.headers) : c.req.raw.headers;
-  if (isBound) body = guard().body(body);
+  const caller = isBound ? guard().filterHeaders(c.req.raw.headers) : c.req.raw.headers;
+  if (isBound) body = guard().filterBody(body);
   const fields = validate(conversationRequest, body.json);
   if ((fields.thread ?? null) !== null) throw invalidRequest(TWO_HISTORIES);
   checkRun(fields, identity, c.get('settings'));
-  checkMembers(caller, body.json);
-  const memberOf = <Name extends keyof MemberValues>(name: Name) => readOption(name, caller, body.json);
+  checkRequestFields(caller, body.json);
+  const memberOf = <Name extends keyof RequestFieldValues>(name: Name) => readRequestField(name, caller, body.json);
   const asked: EdgeOptions = {
     ...{ background: memberOf('background'), retry: memberOf('retry'), deliver_url: memberOf('deliver_url') },
-    ...{ show: memberOf('show'), prefix: memberOf('prefix'), ...agentMeant(identity, memberOf('agent')) },
+    ...{ show: memberOf('show'), prefix: memberOf('prefix'), ...resolveRequestedAgent(identity, memberOf('agent')) },
     ...{ model: memberOf('model'), fallback_models: memberOf('fallback_models') },
-    defaults: defaultsFor(identity, c.get('settings'), { isShort: streamByDefault, body: body.json }),
+    defaults: getMessageDefaults(identity, c.get('settings'), { isShort: streamByDefault, body: body.json }),
   };
   const { background = false, deliver_url: deliverUrl } = asked;
-  if (asked.retry && !background) throw invalidRequest(RETRY_ALONE);
+  if (asked.retry && !background) throw invalidRequest(RETRY_WITHOUT_BACKGROUND);
   const { TURN_DELIVER_URL } = c.get('settings');
-  if (deliverUrl !== undefined) checkedDeliverUrl(deliverUrl, TURN_DELIVER_URL, c.get('settings'));
+  if (deliverUrl !== undefined) validateDeliverUrl(deliverUrl, TURN_DELIVER_URL, c.get('settings'));
   // A turn in the background runs like a stream whose reader has left.
   const stream = background || (fields.stream === undefined ? streamByDefault : fields.stream === true);
   const place = { account: identity.account, id };
@@ -84,10 +85,10 @@ export async function proxyTurn(
     },
     caller: { ...identity, user: await endUserOf(body) },
     asked,
-    headers: await headersToObject(c, caller),
+    headers: await forwardedHeaders(c, caller),
     query: isBound ? '' : queryOf(c.req.raw.url),
   };
-  const whole = await withUserId(withOneReading(body, 'everywhere'), c.get('settings'), identity.account);
+  const whole = await withUserId(removeAmbiguity(body, 'everywhere'), c.get('settings'), identity.account);
   const answer = await callTurn(c, request, whole);
   if (answer.kind === 'error') throw apiErrorOf(c, answer.error);
   const headers: Record<string, string> = { ...answer.headers, 'sluice-turn': answer.turn };
@@ -97,7 +98,7 @@ export async function proxyTurn(
   const model = entry.line.model_chosen?.split(';', 1)[0] ?? fields.model;
   entry.line.model = typeof model === 'string' ? model.slice(0, 128) : undefined;
   if (answer.kind === 'stream') {
-    return streamedTurn(c, answer, headers, logOutcome(c), () => callOwn(c, id, (object) => object.wake()));
+    return streamTurn(c, answer, headers, logOutcome(c), () => callRaw(c, id, (object) => object.wake()));
   }
   const { outcome, nanodollars, budget } = answer.trailer ?? {};
   if (outcome) logOutcome(c)(outcome, nanodollars);
@@ -119,7 +120,7 @@ export function refuseSubagent(id: string): void {
 }
 
 /** A call of one method of a conversation's object. */
-export type ConversationCall = (object: ReturnType<typeof conversationStub>) => PromiseLike<unknown>;
+export type ConversationCall = (object: ReturnType<typeof getConversationStub>) => PromiseLike<unknown>;
 
 /**
  * Calls a conversation of the caller's own account, or of the one that is named.
@@ -133,7 +134,7 @@ export async function callConversation<T = RpcText>(
   account?: string,
 ): Promise<T> {
   c.get('entry').line.conversation = id;
-  const result = await callOwn<Result<T>>(c, id, method, account);
+  const result = await callRaw<Result<T>>(c, id, method, account);
   if (!result.ok) throw apiErrorOf(c, result.error);
   return result.value;
 }
@@ -143,16 +144,16 @@ export async function callConversation<T = RpcText>(
  *
  * @throws ApiError 503 while its object cannot be reached; 500 for what is damaged
  */
-export async function callOwn<T>(
+export async function callRaw<T>(
   c: Context<AppEnv>,
   id: string,
   method: ConversationCall,
   account = c.get('identity').account,
 ): Promise<T> {
   try {
-    return (await method(conversationStub(c.env, c.get('settings'), { account, id }))) as T;
+    return (await method(getConversationStub(c.env, c.get('settings'), { account, id }))) as T;
   } catch (thrown) {
-    throw damageIn(thrown) ?? new ObjectUnreachable('conversation', thrown);
+    throw damageOf(thrown) ?? new ObjectUnreachableError('conversation', thrown);
   }
 }
 
@@ -162,21 +163,21 @@ async function callTurn(
   { call, ...request }: Omit<TurnRequest, 'body'>,
   body: JsonBody,
 ): Promise<TurnAnswer> {
-  return await orAgain(async (again) =>
+  return await callWithRetry(async (isResent) =>
     unpack(
-      await callOwn<PackedAnswer>(c, request.place.id, (object) =>
-        object.turn(JSON.stringify({ ...request, call: { ...call, again } }), bodyFor(body)),
+      await callRaw<PackedAnswer>(c, request.place.id, (object) =>
+        object.turn(JSON.stringify({ ...request, call: { ...call, again: isResent } }), toRpcBody(body)),
       ),
     ),
   );
 }
 
 /** Makes a call, and makes it again if its object was not reached, or broke. @throws what the last call throws */
-export async function orAgain<T>(call: (again: boolean) => Promise<T>): Promise<T> {
+export async function callWithRetry<T>(call: (isResent: boolean) => Promise<T>): Promise<T> {
   try {
     return await call(false);
   } catch (thrown) {
-    if (!(thrown instanceof ObjectUnreachable) || isOverloaded(thrown.cause)) throw thrown;
+    if (!(thrown instanceof ObjectUnreachableError) || isOverloaded(thrown.cause)) throw thrown;
     return await call(true);
   }
 }
@@ -186,7 +187,7 @@ export async function orAgain<T>(call: (again: boolean) => Promise<T>): Promise<
  *   if the conversation does not exist yet
  * @throws ApiError as the object says, or 503 while it cannot be reached
  */
-export async function countedPromptOf(
+export async function fetchCountedPrompt(
   c: Context<AppEnv>,
   caller: Headers,
   request: JsonBody,
@@ -194,12 +195,16 @@ export async function countedPromptOf(
 ): Promise<{ body: JsonBody; betas: readonly string[] | undefined } | undefined> {
   c.get('entry').line.conversation = id;
   const identity = c.get('identity');
-  refuseOtherConversation(identity, id);
-  const prefix = readOption('prefix', caller, request.json);
-  const asked = { prefix, ...agentMeant(identity, readOption('agent', caller, request.json)), defaults };
+  checkConversationAllowed(identity, id);
+  const prefix = readRequestField('prefix', caller, request.json);
+  const asked = {
+    prefix,
+    ...resolveRequestedAgent(identity, readRequestField('agent', caller, request.json)),
+    defaults,
+  };
   const place = { account: identity.account, id };
-  const prompt = await callOwn<CountedPrompt | undefined>(c, id, (object) =>
-    object.prompt({ place, caller: identity, asked, body: bodyFor(request) }),
+  const prompt = await callRaw<CountedPrompt | undefined>(c, id, (object) =>
+    object.prompt({ place, caller: identity, asked, body: toRpcBody(request) }),
   );
   if (!prompt) return undefined;
   if (!prompt.ok) throw apiErrorOf(c, prompt.error);
@@ -209,9 +214,9 @@ export async function countedPromptOf(
 }
 
 /** @returns a body for a call to an object: as text, which costs less than bytes, or as a stream if it is long. */
-function bodyFor(body: JsonBody): TurnRequest['body'] {
+function toRpcBody(body: JsonBody): TurnRequest['body'] {
   const { bytes } = body;
-  if (bytes.length > MOST_IN_A_CALL) return streamOfPieces([bytes]);
+  if (bytes.length > MAX_CALL_BYTES) return createPieceStream([bytes]);
   return body instanceof LongBody ? decoder.decode(bytes) : body.text;
 }
 
@@ -235,17 +240,17 @@ export function mountedPath(c: Context<AppEnv>, path: string): string {
 
 function idempotencyKeyOf(caller: Headers): string | undefined {
   const key = caller.get('idempotency-key')?.trim() || undefined;
-  if (key !== undefined && key.length > MOST_KEY) {
-    throw invalidRequest(`idempotency-key: must have at most ${MOST_KEY} characters.`);
+  if (key !== undefined && key.length > MAX_KEY_CHARACTERS) {
+    throw invalidRequest(`idempotency-key: must have at most ${MAX_KEY_CHARACTERS} characters.`);
   }
   return key;
 }
 
 /** @returns the caller's headers that go up, without any credential. */
-async function headersToObject(c: Context<AppEnv>, caller: Headers): Promise<PlainHeaders> {
-  const headers = headersUp(caller, '', c.get('settings').FORWARD_HEADERS);
+async function forwardedHeaders(c: Context<AppEnv>, caller: Headers): Promise<PlainHeaders> {
+  const headers = toUpstreamHeaders(caller, '', c.get('settings').FORWARD_HEADERS);
   delete headers['x-api-key'];
-  const key = await keyUp(caller, c.get('identity').account);
+  const key = await createUpstreamKey(caller, c.get('identity').account);
   if (key !== undefined) headers['idempotency-key'] = key;
   const simulated = caller.get('sluice-simulate');
   if (simulated !== null) headers['sluice-simulate'] = simulated;

@@ -1,19 +1,19 @@
 import { toUsd } from '../../claude/pricing/cost.ts';
-import { isoTimeOrNull } from '../../kit/http/times.ts';
+import { toIsoTimeOrNull } from '../../kit/http/times.ts';
 import type * as z from '../../kit/http/zod.ts';
-import { readMessage } from '../../kit/json/block-texts.ts';
-import { writeJson } from '../../kit/json/kept-text.ts';
-import { asText, isObject, parseObject, withoutUndefined } from '../../kit/json/object.ts';
+import { parseMessageText } from '../../kit/json/input-texts.ts';
+import { isObject, parseObject, removeUndefined, toText } from '../../kit/json/object.ts';
+import { writeJson } from '../../kit/json/remembered-text.ts';
 import type { TurnRow } from '../history/storage/rows.ts';
 import type { Transcript } from '../history/storage/transcript.ts';
-import { messagesOf, pauseOf, turnAt, turnsOfRun, turnWithId } from '../history/storage/turn-queries.ts';
-import { errorIn } from '../turn/turn-ending.ts';
+import { messagesOf, turnAt, turnPauseReason, turnsOfRun, turnWithId } from '../history/storage/turn-queries.ts';
+import { parseErrorEvent } from '../turn/turn-ending.ts';
 import type { Result, RpcText, TurnOutcome } from './contract.ts';
 import type { turnReport } from './conversations-answers.schema.ts';
 import { noTurn, toRpcText } from './rpc-response.ts';
 
 /** @returns what a turn did, as JSON text: its steps, and the calls of each */
-export function reportOfTurn(transcript: Transcript, id: string): Result<RpcText> {
+export function findTurnReport(transcript: Transcript, id: string): Result<RpcText> {
   const row = turnWithId(transcript, id);
   // Clients know a run, but not its steps.
   if (!row || (row.run ?? row.seq) !== row.seq) return noTurn(id);
@@ -24,59 +24,59 @@ export function reportOfTurn(transcript: Transcript, id: string): Result<RpcText
 export function describeTurn(transcript: Transcript, row: TurnRow): z.output<typeof turnReport> {
   const { id, status, beganAt, endedAt, cost, run, seq } = row;
   const steps = run === null ? [row] : turnsOfRun(transcript, seq).slice(1);
-  const before = run === seq ? transcript.firstOf((rows) => rows.before?.(seq)) : undefined;
+  const before = run === seq ? transcript.firstFromPlugins((rows) => rows.before?.(seq)) : undefined;
   return {
     type: 'turn',
     id,
     continues: before === undefined ? null : (turnAt(transcript, before)?.id ?? null),
     conversation: transcript.profile?.id ?? '',
-    status: statusTold(status),
-    paused: run === seq ? pauseOf(transcript, seq) : null,
-    error: status === 'failed' || status === 'interrupted' ? errorShown(transcript, row) : null,
+    status: reportedStatus(status),
+    paused: run === seq ? turnPauseReason(transcript, seq) : null,
+    error: status === 'failed' || status === 'interrupted' ? errorOfTurn(transcript, row) : null,
     began_at: new Date(beganAt).toISOString(),
-    ended_at: isoTimeOrNull(endedAt),
+    ended_at: toIsoTimeOrNull(endedAt),
     cost_usd: toUsd(endedAt === null ? steps.reduce((sum, step) => sum + step.cost, 0) : cost),
     steps: steps.map((step) => describeStep(transcript, step)),
   };
 }
 
 /** @returns the error that a turn has ended with; null if there was none, or its events are deleted already */
-function errorShown(transcript: Transcript, row: TurnRow): { type: string; message: string } | null {
-  const { text } = transcript.log.of(row);
+function errorOfTurn(transcript: Transcript, row: TurnRow): { type: string; message: string } | null {
+  const { text } = transcript.log.readLog(row);
   const [, data] =
     /\nevent: error\ndata: (.*)\n/.exec(text.slice(Math.max(0, text.lastIndexOf('\nevent: error\n')))) ?? [];
-  return data === undefined ? null : errorIn(data);
+  return data === undefined ? null : parseErrorEvent(data);
 }
 
 function describeStep(transcript: Transcript, { seq, status, model, cost, outcome, grant, requestId, run }: TurnRow) {
   return {
     request_id: grant?.requestId ?? requestId,
-    status: statusTold(status),
+    status: reportedStatus(status),
     model,
     stop_reason: outcome?.stop_reason ?? null,
-    ...withoutUndefined({ lowered_by: outcome?.lowered_by }),
+    ...removeUndefined({ lowered_by: outcome?.lowered_by }),
     usage: outcome?.usage ? { ...outcome.usage } : null,
     cost_usd: toUsd(cost),
     ttft_ms: outcome?.ttft_ms ?? null,
-    calls: run === null ? [] : transcript.calls.shown(seq, (step) => inputsIn(transcript, step)),
+    calls: run === null ? [] : transcript.calls.shown(seq, (step) => toolInputsOf(transcript, step)),
   };
 }
 
 /** @returns the inputs of a step's calls, by the ids of the calls */
-export function inputsIn(transcript: Transcript, step: number): Map<string, unknown> {
+export function toolInputsOf(transcript: Transcript, step: number): Map<string, unknown> {
   const inputs = new Map<string, unknown>();
   for (const seq of messagesOf(transcript, step)) {
     for (const { role, text, shown } of transcript.messages.history({ from: seq, to: seq })) {
-      const { content } = role === 'assistant' ? (readMessage(shown ?? text) ?? {}) : {};
+      const { content } = role === 'assistant' ? (parseMessageText(shown ?? text) ?? {}) : {};
       for (const { type, id, input } of Array.isArray(content) ? content.filter(isObject) : []) {
-        if (type === 'tool_use') inputs.set(asText(id), input);
+        if (type === 'tool_use') inputs.set(toText(id), input);
       }
     }
   }
   return inputs;
 }
 
-function statusTold(status: TurnRow['status']): Exclude<TurnRow['status'], 'empty'> {
+function reportedStatus(status: TurnRow['status']): Exclude<TurnRow['status'], 'empty'> {
   return status === 'empty' ? 'complete' : status;
 }
 
@@ -84,36 +84,44 @@ function statusTold(status: TurnRow['status']): Exclude<TurnRow['status'], 'empt
  * @returns the outcome of the newest turn with an idempotency key, together with the turns that went on with it after
  * approvals; undefined if there is no such turn
  */
-export function outcomeOfTurn(transcript: Transcript, key: string): TurnOutcome | undefined {
-  const turns = turnsGoingOn(transcript, key);
+export function findTurnOutcome(transcript: Transcript, key: string): TurnOutcome | undefined {
+  const turns = turnWithContinuations(transcript, key);
   const row = turns.pop();
   if (!row) return undefined;
   const { id: turn, status, paused, error, steps, ...last } = describeTurn(transcript, row);
   const cost_usd = toUsd(turns.reduce((sum, { cost }) => sum + cost, 0)) + last.cost_usd;
   const stop_reason = row.outcome?.stop_reason ?? steps.at(-1)?.stop_reason ?? null;
-  return { turn, status, paused, stop_reason, text: status === 'running' ? '' : lastSaid(transcript), error, cost_usd };
+  return {
+    turn,
+    status,
+    paused,
+    stop_reason,
+    text: status === 'running' ? '' : lastAnswerText(transcript),
+    error,
+    cost_usd,
+  };
 }
 
 /** @returns the newest turn with an idempotency key, followed by the turns that went on with it after approvals */
-export function turnsGoingOn(transcript: Transcript, key: string): TurnRow[] {
+export function turnWithContinuations(transcript: Transcript, key: string): TurnRow[] {
   const turns: TurnRow[] = [];
   let next = transcript.turns('key = ?', key).at(-1);
   while (next) {
     turns.push(next);
-    next = turnAfter(transcript, next);
+    next = continuationOf(transcript, next);
   }
   return turns;
 }
 
 /** @returns the turn that goes on after the approvals of another one; undefined if there is none */
-function turnAfter(transcript: Transcript, { seq }: TurnRow): TurnRow | undefined {
-  const by = transcript.firstOf((rows) => rows.after?.(seq));
+function continuationOf(transcript: Transcript, { seq }: TurnRow): TurnRow | undefined {
+  const by = transcript.firstFromPlugins((rows) => rows.after?.(seq));
   // A run is continued only by a later one.
   return typeof by === 'number' && by > seq ? turnAt(transcript, by) : undefined;
 }
 
 /** @returns the text of the last answer in the history; empty if there is no answer */
-function lastSaid(transcript: Transcript): string {
+function lastAnswerText(transcript: Transcript): string {
   for (const { role, text } of transcript.messages.texts({ backwards: true })) {
     if (role !== 'assistant') continue;
     const { content } = parseObject(text) ?? {};

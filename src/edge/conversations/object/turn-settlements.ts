@@ -1,13 +1,13 @@
 /** Settles the turns of a conversation until the account has confirmed each one, also turns that began before a crash. */
 
-import { within } from '../../kit/async/timeout.ts';
-import { getOrMake } from '../../kit/cache/get-or-make.ts';
+import { withTimeout } from '../../kit/async/timeout.ts';
+import { getOrCreate } from '../../kit/cache/get-or-create.ts';
 import type { RequestMeter } from '../../money/admission/metered-request.ts';
-import { keptMeterOf, requestMeterOf } from '../../money/admission/request-meter.ts';
+import { createSettler, createStoredSettler } from '../../money/admission/request-meter.ts';
 import type { Settled } from '../../money/contracts/settlement.ts';
-import { DamagedRow, damageIn } from '../history/storage/damaged-row.ts';
-import type { OutcomeOfTurn, TurnRow } from '../history/storage/rows.ts';
-import { toolsTakenUp, turnAt, turnsOfRun, unsettledTurns } from '../history/storage/turn-queries.ts';
+import { DamagedRow, damageOf } from '../history/storage/damaged-row.ts';
+import type { StoredOutcome, TurnRow } from '../history/storage/rows.ts';
+import { resolvedToolsOf, turnAt, turnsOfRun, unsettledTurns } from '../history/storage/turn-queries.ts';
 import { addCost, conversationReportOf } from '../turn/turn-ending.ts';
 import { accountRequestOf, type ObjectContext } from './object-context.ts';
 
@@ -15,7 +15,7 @@ import { accountRequestOf, type ObjectContext } from './object-context.ts';
 export const CONFIRM_MS = 60_000;
 
 /** When the alarm repeats an unconfirmed settlement, as `wake` sets it. Milliseconds. */
-const SETTLE_AGAIN_MS = 15_000;
+const SETTLE_RETRY_MS = 15_000;
 
 /** What settling turns needs from their object. */
 export interface SettlingObject extends ObjectContext {
@@ -24,9 +24,9 @@ export interface SettlingObject extends ObjectContext {
 
 /** The settlements of a run's steps that were sent and not confirmed. Once all are confirmed, one row says so. */
 interface RunSettlements {
-  open: number;
+  openCount: number;
   /** When the last of them was sent; milliseconds since 1970. */
-  since: number;
+  sentAt: number;
   hasEnded: boolean;
   /** Whether every settlement that has come back was confirmed. Not known after a crash. */
   isSure: boolean;
@@ -39,7 +39,7 @@ export class TurnSettlements {
   readonly #report: () => void;
   readonly #onSettled: () => void;
   /** Turns whose settlement has been sent, and when; milliseconds since 1970. */
-  readonly #settling = new Map<number, { row: TurnRow; since: number }>();
+  readonly #inFlight = new Map<number, { row: TurnRow; sentAt: number }>();
   readonly #runs = new Map<number, RunSettlements>();
 
   /**
@@ -59,7 +59,7 @@ export class TurnSettlements {
 
   /** Whether settlements are on their way for which only a watch wakes the object. */
   get isOpen(): boolean {
-    return this.#settling.size > 0 || this.#runs.size > 0;
+    return this.#inFlight.size > 0 || this.#runs.size > 0;
   }
 
   /** @returns the meter that settles a turn or a summary, even one that began before a crash. */
@@ -67,12 +67,12 @@ export class TurnSettlements {
     const account = this.#object.transcript.profile?.account ?? '';
     const requestId = row.grant?.requestId ?? row.requestId;
     const request = { ...accountRequestOf(this.#object, { account }), requestId, model: row.model };
-    return row.grant ? requestMeterOf(request, row.grant) : keptMeterOf(request);
+    return row.grant ? createSettler(request, row.grant) : createStoredSettler(request);
   }
 
   /** Stores the confirmation of a settlement when it comes. @param settled undefined if nothing has to be settled */
-  follow(row: TurnRow, settled: Promise<Settled> | undefined): void {
-    if (settled !== undefined && isUnderRun(row)) this.#object.waitUntil(this.#confirmStep(row, row.run, settled));
+  track(row: TurnRow, settled: Promise<Settled> | undefined): void {
+    if (settled !== undefined && isRunStep(row)) this.#object.waitUntil(this.#confirmStep(row, row.run, settled));
     else if (settled !== undefined) this.#object.waitUntil(this.confirm(row, settled));
     else {
       this.forgetFailed(row);
@@ -93,26 +93,26 @@ export class TurnSettlements {
   }
 
   #runOf(seq: number): RunSettlements {
-    return getOrMake(this.#runs, seq, () => ({ open: 0, since: 0, hasEnded: false, isSure: true }));
+    return getOrCreate(this.#runs, seq, () => ({ openCount: 0, sentAt: 0, hasEnded: false, isSure: true }));
   }
 
   async #confirmStep(row: TurnRow, seq: number, done: Promise<Settled>): Promise<void> {
     const run = this.#runOf(seq);
-    run.open += 1;
-    run.since = settledFrom(row, this.#object.now());
+    run.openCount += 1;
+    run.sentAt = earliestSettlementAt(row, this.#object.now());
     try {
       await this.#noteSettled(row, await done);
     } catch (thrown) {
       run.isSure = false;
-      this.#failed(thrown);
+      this.#noteFailure(thrown);
     }
-    run.open -= 1;
+    run.openCount -= 1;
     this.#settleRun(seq);
   }
 
   #settleRun(seq: number): void {
     const run = this.#runs.get(seq);
-    if (!run?.hasEnded || run.open > 0) return;
+    if (!run?.hasEnded || run.openCount > 0) return;
     this.#runs.delete(seq);
     const { transcript } = this.#object;
     const row = transcript.profile && turnAt(transcript, seq);
@@ -124,9 +124,9 @@ export class TurnSettlements {
     }
     this.#wake();
     this.#object.waitUntil(
-      this.#settleAgain(row).catch((thrown: unknown) => {
+      this.#repeatSettlement(row).catch((thrown: unknown) => {
         this.#wake();
-        this.#failed(thrown);
+        this.#noteFailure(thrown);
       }),
     );
   }
@@ -139,18 +139,18 @@ export class TurnSettlements {
     const { transcript, now } = this.#object;
     const { seq } = row;
     // No timer ends this wait: the alarm repeats what takes too long.
-    const settling = { row, since: settledFrom(row, now()) };
-    this.#settling.set(seq, settling);
+    const settling = { row, sentAt: earliestSettlementAt(row, now()) };
+    this.#inFlight.set(seq, settling);
     try {
       const settled = await done;
       if (!row.settled && transcript.profile) transcript.changeTurn(row, { settled: true });
       await this.#noteSettled(row, settled);
-      this.#object.retries.succeeded('settlement');
+      this.#object.retries.recordSuccess('settlement');
     } catch (thrown) {
       this.#wake();
-      this.#failed(thrown);
+      this.#noteFailure(thrown);
     } finally {
-      if (this.#settling.get(seq) === settling) this.#settling.delete(seq);
+      if (this.#inFlight.get(seq) === settling) this.#inFlight.delete(seq);
     }
     this.#onSettled();
   }
@@ -198,52 +198,52 @@ export class TurnSettlements {
       // This turn may have been confirmed while the code waited for the one before.
       const row = turnAt(transcript, seq);
       if (row?.id !== id || row.settled || row.status === 'running') continue;
-      const since = this.#runs.get(row.seq)?.since ?? this.#settling.get(row.seq)?.since ?? 0;
+      const since = this.#runs.get(row.seq)?.sentAt ?? this.#inFlight.get(row.seq)?.sentAt ?? 0;
       if (now() - since < CONFIRM_MS) continue;
-      await this.#settleAgain(row).catch((thrown: unknown) => {
+      await this.#repeatSettlement(row).catch((thrown: unknown) => {
         // The account books what was set aside for a turn whose outcome is damaged.
-        if (damageIn(thrown)) return transcript.changeTurn(row, { settled: true });
+        if (damageOf(thrown)) return transcript.changeTurn(row, { settled: true });
         this.#wake();
-        this.#failed(thrown);
+        this.#noteFailure(thrown);
       });
     }
   }
 
-  #failed(thrown: unknown): void {
-    this.#object.retries.failed('settlement', thrown, this.#object.now() + SETTLE_AGAIN_MS);
+  #noteFailure(thrown: unknown): void {
+    this.#object.retries.recordFailure('settlement', thrown, this.#object.now() + SETTLE_RETRY_MS);
   }
 
-  async #settleAgain(row: TurnRow): Promise<void> {
+  async #repeatSettlement(row: TurnRow): Promise<void> {
     const { transcript } = this.#object;
     const isRun = row.run === row.seq;
-    for (const { seq, id } of isRun ? turnsOfRun(transcript, row.seq).filter(isUnderRun) : [row]) {
+    for (const { seq, id } of isRun ? turnsOfRun(transcript, row.seq).filter(isRunStep) : [row]) {
       // Its cost may have been corrected while the code waited for the settlement before.
       const turn = turnAt(transcript, seq);
       const { profile } = transcript;
       if (turn?.id !== id || !profile) continue;
       if (!turn.outcome) throw new DamagedRow('the outcome of a turn');
       const { status } = turn;
-      const { done } = this.meterOf(turn).settle(outcomeReadOn(turn, turn.outcome, this.#object.now()), {
+      const { done } = this.meterOf(turn).settle(extendOutcome(turn, turn.outcome, this.#object.now()), {
         ...(status === 'stopped' || status === 'interrupted' ? { status } : {}),
         ms: (turn.endedAt ?? turn.beganAt) - turn.beganAt,
-        tools: status === 'failed' ? undefined : toolsTakenUp(transcript, turn),
+        tools: status === 'failed' ? undefined : resolvedToolsOf(transcript, turn),
         // Each earlier try has a row of its own in the ledger, so its cost is not counted here.
         conversation: conversationReportOf(profile, turn.cost - (turn.grant?.earlier ?? 0)),
       });
-      if (isRun) await this.#noteSettled(turn, await within(done, CONFIRM_MS));
-      else await within(this.confirm(turn, done), CONFIRM_MS);
+      if (isRun) await this.#noteSettled(turn, await withTimeout(done, CONFIRM_MS));
+      else await withTimeout(this.confirm(turn, done), CONFIRM_MS);
     }
     if (isRun && transcript.profile) transcript.changeTurn(row, { settled: true });
   }
 }
 
 /** @returns from when a settlement is on its way at the earliest; milliseconds since 1970 */
-function settledFrom({ outcome }: TurnRow, now: number): number {
+function earliestSettlementAt({ outcome }: TurnRow, now: number): number {
   return Math.max(now, outcome?.read_until ?? now);
 }
 
 /** @returns the outcome of a turn whose object may have died while its answer was read on: it may have gone on for as long */
-function outcomeReadOn({ endedAt }: TurnRow, outcome: OutcomeOfTurn, now: number): OutcomeOfTurn {
+function extendOutcome({ endedAt }: TurnRow, outcome: StoredOutcome, now: number): StoredOutcome {
   const { read_until, seen, usage } = outcome;
   if (read_until === undefined || endedAt === null || !seen) return outcome;
   const ms = Math.max(0, Math.min(now, read_until) - endedAt);
@@ -254,6 +254,6 @@ function outcomeReadOn({ endedAt }: TurnRow, outcome: OutcomeOfTurn, now: number
 }
 
 /** @returns whether a turn is a step whose settlement is noted in the row of its run. */
-function isUnderRun(row: TurnRow): row is TurnRow & { run: number } {
+function isRunStep(row: TurnRow): row is TurnRow & { run: number } {
   return row.run !== null && row.run !== row.seq && row.status !== 'failed' && row.settled;
 }

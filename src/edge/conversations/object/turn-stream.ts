@@ -2,13 +2,13 @@
 import type { Context } from 'hono';
 import type { AppEnv } from '../../auth/context.ts';
 import { EVENT_STREAM } from '../../claude/content-type.ts';
-import { unanswered } from '../../claude/outcome.ts';
-import { nextBuffer, SMALL_PIECE_BYTES } from '../../claude/relay/tee-reader.ts';
-import { joinedPieces } from '../../kit/http/body-pieces.ts';
+import { createUnansweredOutcome } from '../../claude/outcome.ts';
+import { chooseNextBuffer, SMALL_PIECE_BYTES } from '../../claude/relay/tee-reader.ts';
+import { joinPieces } from '../../kit/http/body-pieces.ts';
 import { decoder, encoder } from '../../kit/http/bytes.ts';
 import { ApiError, errorEvent } from '../../kit/http/errors.ts';
 import { LINE_FEED } from '../../kit/json/characters.ts';
-import { cutEnding } from '../../kit/sse/endings.ts';
+import { createInterruption } from '../../kit/sse/endings.ts';
 import type { LogOutcome } from '../../money/admission/answer-end.ts';
 import { END_OF_STREAM } from '../turn/event-log.ts';
 import type { TurnSummary } from '../views/turn-answer.ts';
@@ -24,7 +24,7 @@ const CUT_REMARK = ': sluice-cut\n';
  *
  * @param wake wakes the object. A dead turn costs as much as it can have written until its object woke again
  */
-export function streamedTurn(
+export function streamTurn(
   c: Context<AppEnv>,
   answer: { first?: string; body: ReadableStream<Uint8Array> },
   headers: Record<string, string>,
@@ -41,7 +41,7 @@ export function streamedTurn(
     isOpen = false;
     const summary = json ? (JSON.parse(json) as TurnSummary) : undefined;
     if (summary) log(summary.outcome, summary.nanodollars);
-    else log({ ...unanswered({ sentAt: undefined }, 0), error_type: undefined, end: otherwise });
+    else log({ ...createUnansweredOutcome({ sentAt: undefined }, 0), error_type: undefined, end: otherwise });
     // The result of an object's call must be disposed of.
     (answer as Partial<Disposable>)[Symbol.dispose]?.();
     carried.resolve();
@@ -54,7 +54,7 @@ export function streamedTurn(
   if (signal.aborted) leave();
   else {
     signal.addEventListener('abort', leave, { once: true });
-    const carrying = carry(answer.first ?? '', body, writable, c.get('requestId')).then(async (summary) => {
+    const carrying = copyEvents(answer.first ?? '', body, writable, c.get('requestId')).then(async (summary) => {
       end(summary, signal.aborted ? 'client_gone' : 'cut');
       // If it cannot be reached, its alarm wakes it.
       if (summary === undefined && !signal.aborted) await wake().catch(() => undefined);
@@ -76,14 +76,14 @@ export function eventStreamHeaders(headers: Record<string, string>): Record<stri
 }
 
 /** Copies the events. @returns the turn's summary as JSON; undefined if the stream was interrupted */
-async function carry(
+async function copyEvents(
   first: string,
   reader: ReadableStreamBYOBReader,
   writable: WritableStream<Uint8Array>,
   requestId: string,
 ): Promise<string | undefined> {
   const writer = writable.getWriter();
-  const tail = new Tail();
+  const tail = new UnfinishedEvent();
   let buffer: ArrayBuffer = new ArrayBuffer(SMALL_PIECE_BYTES);
   let summary: string | undefined;
   if (first !== '') {
@@ -102,17 +102,19 @@ async function carry(
       tail.push(events);
       if (events.length > 0) await writer.write(events);
     } else summary += decoder.decode(value);
-    buffer = nextBuffer(value);
+    buffer = chooseNextBuffer(value);
   }
   if (summary === undefined) {
-    await writer.write(encoder.encode(cutEnding(tail.end, CUT_REMARK + errorEvent(broken(), requestId))));
+    await writer.write(
+      encoder.encode(createInterruption(tail.end, CUT_REMARK + errorEvent(brokenStreamError(), requestId))),
+    );
   }
   writer.close().catch(() => {});
   return summary;
 }
 
 /** The bytes since the last complete event, which decide how an error can be appended. */
-class Tail {
+class UnfinishedEvent {
   #parts: Uint8Array[] = [];
 
   push(bytes: Uint8Array): void {
@@ -125,18 +127,18 @@ class Tail {
 
   get end() {
     // The pieces are joined first: the shared decoder would keep half a character of a piece for its next user.
-    const lines = decoder.decode(joinedPieces(this.#parts)).split('\n');
+    const lines = decoder.decode(joinPieces(this.#parts)).split('\n');
     const unfinishedLine = lines.pop() ?? '';
     const data = lines.filter((line) => line.startsWith('data: ')).map((line) => line.slice(6));
     return {
-      atBoundary: unfinishedLine === '' && lines.every((line) => line === ''),
+      isAtBoundary: unfinishedLine === '' && lines.every((line) => line === ''),
       unfinishedLine,
       data: data.length === 0 ? undefined : data.join('\n'),
     };
   }
 }
 
-function broken(): ApiError {
+function brokenStreamError(): ApiError {
   return new ApiError(
     'api_error',
     'The connection to the conversation broke in the middle of its answer. Resume at GET /conversations/:id/stream.',

@@ -1,37 +1,37 @@
 /** Reports what an answer has used, complete or not. Its turn is settled by this report. */
 
 import type { SendProgress } from '../../claude/send-request.ts';
-import { isFinal } from '../../claude/usage/reported-usage.ts';
+import { hasFinalUsage } from '../../claude/usage/reported-usage.ts';
 import { UsageReader } from '../../claude/usage/usage-reader.ts';
 import {
-  fallbacksIn,
-  longestResultsIn,
-  nothingSeen,
-  type Report,
-  reportOf,
-  type Seen,
-  signedIn,
+  createResponseReport,
+  createUnobserved,
+  fallbackModelsOf,
+  longestResultsOf,
+  type ObservedPart,
+  type ResponseReport,
+  signatureLengthOf,
 } from '../../claude/usage/usage-report.ts';
 import { encoder } from '../../kit/http/bytes.ts';
-import type { OutcomeOfTurn, TurnRow } from '../history/storage/rows.ts';
+import type { StoredOutcome, TurnRow } from '../history/storage/rows.ts';
 import type { MessageBuilder } from './message-builder.ts';
 import type { TurnEnd } from './turn-ending.ts';
 
 export function completeReport(
   { message, usage, blocks, stopReason, reported }: MessageBuilder,
   bytes: number,
-): Report {
+): ResponseReport {
   const { model } = message ?? {};
   const content = blocks.map(({ value }) => value);
   return {
-    ...reportOf(undefined, bytes),
+    ...createResponseReport(undefined, bytes),
     model: typeof model === 'string' ? model : undefined,
     usage,
-    fallbacks: fallbacksIn(content),
-    results: longestResultsIn(content),
-    signed: signedIn(content),
+    fallbacks: fallbackModelsOf(content),
+    results: longestResultsOf(content),
+    signed: signatureLengthOf(content),
     stop_reason: stopReason,
-    ...(reported.isUnbilledBy(message) && { unbilled: true }),
+    ...(reported.isUnbilledEnd(message) && { unbilled: true }),
     completed: true,
   };
 }
@@ -43,20 +43,20 @@ interface PartialAnswer {
   /** The beginning of an unfinished event. */
   rest: string;
   bytes: number;
-  times: TimesOfAnswer;
+  times: AnswerTimings;
 }
 
 /** How long unseen output may have been written, and the silences at the end, as the turn has measured them. */
-export type TimesOfAnswer = Pick<Seen, 'unseen_ms' | 'silent_ms' | 'lost_ms' | 'quiet_ms'>;
+export type AnswerTimings = Pick<ObservedPart, 'unseen_ms' | 'silent_ms' | 'lost_ms' | 'quiet_ms'>;
 
 /** @returns the report of an interrupted answer, measured from its events. */
-function partialReport(how: TurnEnd, { shown, rest, bytes, times }: PartialAnswer): Report {
+function partialReport(turnEnd: TurnEnd, { shown, rest, bytes, times }: PartialAnswer): ResponseReport {
   const usage = new UsageReader({ readsBlocks: true });
   usage.push(encoder.encode(shown));
   // The upstream has also written the unfinished event.
-  if (how.kind === 'cut' || how.kind === 'stopped') usage.push(encoder.encode(rest));
-  if (how.kind === 'error') usage.push(encoder.encode(`event: error\ndata: ${how.frame.data}\n\n`));
-  const { seen = nothingSeen(0), ...report } = usage.report;
+  if (turnEnd.kind === 'cut' || turnEnd.kind === 'stopped') usage.push(encoder.encode(rest));
+  if (turnEnd.kind === 'error') usage.push(encoder.encode(`event: error\ndata: ${turnEnd.frame.data}\n\n`));
+  const { seen = createUnobserved(0), ...report } = usage.report;
   // The events are read all at once here, so their times are taken from the turn, which has measured them.
   const { unseen_ms } = times;
   const later_prompts = seen.later_prompts.map(({ tokens }) => ({ tokens, unseen_ms }));
@@ -77,27 +77,28 @@ interface AnsweredTurn {
 }
 
 /** @returns the outcome of a turn's request. @param came `times` is asked for where the answer did not come whole */
-export function outcomeOfAnswer(
-  how: TurnEnd,
+export function buildOutcome(
+  turnEnd: TurnEnd,
   now: number,
   turn: AnsweredTurn,
-  { rest, bytes, times }: { rest: string; bytes: number; times: () => TimesOfAnswer },
-): OutcomeOfTurn {
+  { rest, bytes, times }: { rest: string; bytes: number; times: () => AnswerTimings },
+): StoredOutcome {
   const { builder, log, progress, row, firstByteAt } = turn;
-  const whole = how.kind === 'complete' && builder.tellsOutput && completeReport(builder, bytes);
-  const report = whole && isFinal(whole) ? whole : partialReport(how, { shown: log.text, rest, bytes, times: times() });
+  const whole = turnEnd.kind === 'complete' && builder.hasReportedOutput && completeReport(builder, bytes);
+  const report =
+    whole && hasFinalUsage(whole) ? whole : partialReport(turnEnd, { shown: log.text, rest, bytes, times: times() });
   // If there are several upstreams: the name of the one that answered, or was tried last.
   const { upstream = row.grant?.upstream, failedUpstreams } = progress;
   const { loweredBy } = row.grant ?? {};
   return {
     ...report,
-    completed: how.kind === 'complete',
-    error_type: how.kind === 'cut' ? how.error.logged : report.error_type,
+    completed: turnEnd.kind === 'complete',
+    error_type: turnEnd.kind === 'cut' ? turnEnd.error.logged : report.error_type,
     status: turn.status,
     sent: progress.sentAt !== undefined,
     // Of both nobody saw the rest.
-    end: how.kind === 'stopped' ? 'cut' : how.kind === 'cut' ? how.end : how.kind,
-    stopped: how.kind === 'stopped' || undefined,
+    end: turnEnd.kind === 'stopped' ? 'cut' : turnEnd.kind === 'cut' ? turnEnd.end : turnEnd.kind,
+    stopped: turnEnd.kind === 'stopped' || undefined,
     upstream_request_id: turn.upstreamRequestId,
     ...(upstream === undefined ? {} : { upstream }),
     ...(failedUpstreams && { failed_upstreams: failedUpstreams }),
@@ -108,6 +109,6 @@ export function outcomeOfAnswer(
 }
 
 /** @returns every token of a prompt, cached or not. */
-export function inputTokens(usage: Report['usage']): number {
+export function inputTokens(usage: ResponseReport['usage']): number {
   return (usage?.input_tokens ?? 0) + (usage?.cache_read_input_tokens ?? 0) + (usage?.cache_creation_input_tokens ?? 0);
 }

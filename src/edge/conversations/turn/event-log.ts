@@ -5,13 +5,13 @@
  * listener, or a listener that has left, costs no memory and delays nothing.
  */
 
-import { getOrMake } from '../../kit/cache/get-or-make.ts';
+import { getOrCreate } from '../../kit/cache/get-or-create.ts';
 import type { Frame } from '../../kit/sse/frames.ts';
-import { type GrowingRow, MOST_OF_GROWING } from '../history/storage/log-rows.ts';
+import { type GrowingRow, MAX_GROWING_CHARACTERS } from '../history/storage/log-rows.ts';
 import type { TurnRow } from '../history/storage/rows.ts';
 import type { Transcript } from '../history/storage/transcript.ts';
 import { LogBlocks } from '../views/log-blocks.ts';
-import { Listener, makePlace } from './listener.ts';
+import { evictIdleListener, Listener } from './listener.ts';
 
 /** The byte that ends a complete stream. No event contains it. The turn's summary follows it, for the edge only. */
 export const END_OF_STREAM = 0;
@@ -20,14 +20,14 @@ export const END_OF_STREAM = 0;
 export type TurnLog = { [Member in keyof EventLog]: EventLog[Member] };
 
 /** The most characters of a stored row that stays in memory. */
-const LONGEST_IN_MEMORY = 262_144;
+const MAX_CHARACTERS_IN_MEMORY = 262_144;
 export const PING_EVENT = 'event: ping\ndata: {"type":"ping"}\n\n';
 /** What reading a row takes at least, which is a turn of all paced work, and what more for each event that was not seen. */
 const READ_BYTES = 65_537;
 const EVENT_BYTES = 300;
 
 /** What the logs of a conversation share: its listeners, and the blocks of the log that was asked for them last. */
-const sharedByLogs = new WeakMap<Transcript, { listeners: Set<Listener>; blocks?: LogBlocks }>();
+const sharedLogState = new WeakMap<Transcript, { listeners: Set<Listener>; blocks?: LogBlocks }>();
 
 export class EventLog {
   readonly id: string;
@@ -39,9 +39,9 @@ export class EventLog {
   /** The `id:` line of an event, up to the number. */
   readonly #idLine: string;
   #characters = 0;
-  #stored: number;
+  #storedCount: number;
   #rows: number;
-  #shown: number;
+  #shownCount: number;
   /** The turn's summary as JSON, once the log is complete. */
   #summary: string | undefined;
   /** The row that was written last, for listeners that come a moment later. */
@@ -62,12 +62,12 @@ export class EventLog {
     summary?: string,
   ) {
     this.#transcript = transcript;
-    this.#shared = getOrMake(sharedByLogs, transcript, () => ({ listeners: new Set() }));
+    this.#shared = getOrCreate(sharedLogState, transcript, () => ({ listeners: new Set() }));
     this.#turn = turn;
     this.id = turn.id;
     this.#idLine = `id: ${turn.id}-`;
-    this.#stored = stored.events;
-    this.#shown = stored.events;
+    this.#storedCount = stored.events;
+    this.#shownCount = stored.events;
     this.#rows = stored.rows;
     this.#summary = summary;
   }
@@ -77,23 +77,23 @@ export class EventLog {
    * again.
    */
   skip(numbers: number): void {
-    this.#gapAfter = this.#stored;
-    this.#stored += numbers;
-    this.#shown += numbers;
+    this.#gapAfter = this.#storedCount;
+    this.#storedCount += numbers;
+    this.#shownCount += numbers;
   }
 
   /** The number of the last event, shown or not. */
   get events(): number {
-    return this.#stored + this.#frames.length;
+    return this.#storedCount + this.#frames.length;
   }
 
   /** Characters that are not stored yet. */
-  get unstored(): number {
+  get unstoredCharacters(): number {
     return this.#characters;
   }
 
-  get unshown(): number {
-    return this.events - this.#shown;
+  get unshownCount(): number {
+    return this.events - this.#shownCount;
   }
 
   get #listeners(): Listener[] {
@@ -104,7 +104,7 @@ export class EventLog {
   get blocks(): LogBlocks {
     const { blocks } = this.#shared;
     if (blocks?.turn === this.id) return blocks;
-    const stored = this.#rows > 0 ? this.#transcript.log.of(this.#turn).text : '';
+    const stored = this.#rows > 0 ? this.#transcript.log.readLog(this.#turn).text : '';
     this.#shared.blocks = new LogBlocks(this.id, stored + this.#frames.join(''));
     return this.#shared.blocks;
   }
@@ -122,7 +122,8 @@ export class EventLog {
   #shownText(from: number, to = this.#frames.length): string {
     let text = '';
     // Concatenated, not joined: the runtime then makes one string of all parts when it is first read.
-    for (let at = from; at < to; at += 1) text += `${this.#idLine}${this.#stored + at + 1}\n${this.#frames[at] ?? ''}`;
+    for (let at = from; at < to; at += 1)
+      text += `${this.#idLine}${this.#storedCount + at + 1}\n${this.#frames[at] ?? ''}`;
     return text;
   }
 
@@ -133,10 +134,10 @@ export class EventLog {
    */
   store(time?: { at: number; unseenMs: number }): void {
     if (this.#frames.length === 0) return;
-    const first = (this.#gapAfter ?? this.#stored) + 1;
+    const first = (this.#gapAfter ?? this.#storedCount) + 1;
     // Most of what is stored is shown now, so one text serves both.
     const text = this.#shownText(0);
-    const fresh = this.#shown === this.#stored ? text : this.#unshownText;
+    const fresh = this.#shownCount === this.#storedCount ? text : this.#unshownText;
     const row = this.#rows;
     let end = 0;
     // Parts of the same text: a long event must not be in memory twice.
@@ -153,11 +154,11 @@ export class EventLog {
     this.#rows = written?.next ?? row;
     this.#growing = grown ?? written?.growing;
     const isOne = written?.next === row + 1;
-    this.#latest = isOne && text.length <= LONGEST_IN_MEMORY ? { row, text } : undefined;
-    this.#stored += this.#frames.length;
+    this.#latest = isOne && text.length <= MAX_CHARACTERS_IN_MEMORY ? { row, text } : undefined;
+    this.#storedCount += this.#frames.length;
     this.#frames = [];
     this.#characters = 0;
-    this.#show(fresh, this.#stored);
+    this.#show(fresh, this.#storedCount);
   }
 
   /** Notes in the newest row that the turn still runs, where everything is stored. @param time as for `store` */
@@ -170,13 +171,13 @@ export class EventLog {
   }
 
   get #unshownText(): string {
-    return this.#listeners.length > 0 ? this.#shownText(this.#shown - this.#stored) : '';
+    return this.#listeners.length > 0 ? this.#shownText(this.#shownCount - this.#storedCount) : '';
   }
 
   /** Sends a `ping` during a silence, to say that the turn still runs. */
   ping(): void {
     for (const listener of this.#listeners) {
-      if (listener.isWaiting && listener.cursor === this.#shown) listener.enqueue(PING_EVENT);
+      if (listener.isWaiting && listener.cursor === this.#shownCount) listener.enqueue(PING_EVENT);
     }
   }
 
@@ -193,7 +194,7 @@ export class EventLog {
 
   /** All events so far, stored or not. */
   get text(): string {
-    const stored = this.#rows > 0 ? this.#transcript.log.of(this.#turn).text : '';
+    const stored = this.#rows > 0 ? this.#transcript.log.readLog(this.#turn).text : '';
     return stored + this.#shownText(0);
   }
 
@@ -210,8 +211,8 @@ export class EventLog {
 
   /** The shown events and the number of the last one, if they are in memory as one text. */
   get opening(): { text: string; after: number } {
-    const isOne = this.#shown === this.#stored && this.#rows === 1 && this.#summary === undefined;
-    if (isOne && this.#latest !== undefined) return { text: this.#latest.text, after: this.#shown };
+    const isOne = this.#shownCount === this.#storedCount && this.#rows === 1 && this.#summary === undefined;
+    if (isOne && this.#latest !== undefined) return { text: this.#latest.text, after: this.#shownCount };
     return { text: '', after: 0 };
   }
 
@@ -222,20 +223,20 @@ export class EventLog {
    */
   follow(after: number, isOwn = false): ReadableStream<Uint8Array> {
     const { listeners } = this.#shared;
-    if (!isOwn) makePlace(listeners);
+    if (!isOwn) evictIdleListener(listeners);
     let listener: Listener | undefined;
     const source: UnderlyingByteSource = {
       type: 'bytes',
       start: (controller) => {
-        listener = new Listener(this, listeners, controller, Math.min(after, this.#shown));
+        listener = new Listener(this, listeners, controller, Math.min(after, this.#shownCount));
       },
       pull: async () => {
         if (!listener) return;
-        listener.askedAt = Date.now();
+        listener.lastPullAt = Date.now();
         const { row, cursor, pacer } = listener;
-        if (row !== undefined || cursor < (this.#gapAfter ?? this.#stored)) {
-          const unseen = Math.min((this.#stored - cursor) * EVENT_BYTES, MOST_OF_GROWING);
-          await pacer.before(READ_BYTES + unseen);
+        if (row !== undefined || cursor < (this.#gapAfter ?? this.#storedCount)) {
+          const unseen = Math.min((this.#storedCount - cursor) * EVENT_BYTES, MAX_GROWING_CHARACTERS);
+          await pacer.pace(READ_BYTES + unseen);
         }
         listener.isWaiting = true;
         this.#serve(listener);
@@ -246,13 +247,13 @@ export class EventLog {
   }
 
   /** @param fresh the text of the events up to the number `shown` that have not been shown */
-  #show(fresh: string, shown: number): void {
-    const before = this.#shown;
-    if (shown === before) return;
-    this.#shown = shown;
+  #show(fresh: string, lastShown: number): void {
+    const before = this.#shownCount;
+    if (lastShown === before) return;
+    this.#shownCount = lastShown;
     for (const listener of this.#listeners) {
       if (!listener.isWaiting || listener.row !== undefined || listener.cursor !== before) continue;
-      listener.cursor = shown;
+      listener.cursor = lastShown;
       this.#send(listener, fresh);
     }
   }
@@ -264,7 +265,7 @@ export class EventLog {
 
   /** @returns whether the turn has ended and a listener has all its events, sent or about to be. */
   #isAtEnd({ row, cursor }: Listener): boolean {
-    return this.#summary !== undefined && row === undefined && cursor === this.#shown;
+    return this.#summary !== undefined && row === undefined && cursor === this.#shownCount;
   }
 
   /** Sends a text, and closes the stream after the last one. */
@@ -277,27 +278,28 @@ export class EventLog {
   #next(listener: Listener): string | undefined {
     let begins: { event: number; first: number } | undefined;
     // Behind a gap nothing is stored yet.
-    const lastStored = this.#gapAfter ?? this.#stored;
+    const lastStored = this.#gapAfter ?? this.#storedCount;
     if (listener.row === undefined && listener.cursor < lastStored) {
       const event = listener.cursor + 1;
       // The first event is in the first row.
       const row =
         event === 1 && this.#rows > 0 ? { n: 0, first: 1 } : this.#transcript.log.rowOf(this.#turn.seq, event);
-      if (row === undefined) return listener.lose();
+      if (row === undefined) return listener.fail();
       listener.row = row.n;
       begins = { event, first: row.first };
     }
     if (listener.row === undefined) {
       const { cursor } = listener;
-      if (cursor >= this.#shown) return undefined;
-      const lost = lastStored < cursor && cursor < this.#stored ? gapRemark(lastStored + 1, cursor) : '';
-      const text = lost + this.#shownText(Math.max(0, cursor - this.#stored), this.#shown - this.#stored);
-      listener.cursor = this.#shown;
+      if (cursor >= this.#shownCount) return undefined;
+      const lost = lastStored < cursor && cursor < this.#storedCount ? gapRemark(lastStored + 1, cursor) : '';
+      const text =
+        lost + this.#shownText(Math.max(0, cursor - this.#storedCount), this.#shownCount - this.#storedCount);
+      listener.cursor = this.#shownCount;
       return text === '' ? undefined : text;
     }
     const latest = this.#latest?.row === listener.row ? this.#latest.text : undefined;
     const text = latest ?? this.#transcript.log.textOf(this.#turn, listener.row);
-    if (text === undefined) return listener.lose();
+    if (text === undefined) return listener.fail();
     listener.row += 1;
     if (listener.row >= this.#rows) {
       listener.row = undefined;

@@ -1,13 +1,13 @@
 /** Who follows a log: a position in it, and the stream that it is read into. */
 
-import { Pacer } from '../../kit/async/in-steps.ts';
+import { Pacer } from '../../kit/async/run-in-steps.ts';
 import { encoder } from '../../kit/http/bytes.ts';
-import { type ApiError, tryAgain } from '../../kit/http/errors.ts';
+import { type ApiError, retryableError } from '../../kit/http/errors.ts';
 
 /** The most that follow a conversation, whichever turns. Each event is sent to all of them in one stretch. */
-const MOST_FOLLOWERS = 32;
+const MAX_FOLLOWERS = 32;
 /** Who has taken nothing for so long, though there is more, may have left without a word: its place is another's. */
-const ASLEEP_MS = 60_000;
+const IDLE_LISTENER_MS = 60_000;
 
 export class Listener {
   /** The log that it follows. */
@@ -20,7 +20,7 @@ export class Listener {
   /** Whether it has asked for more and has not received it yet. */
   isWaiting = false;
   /** When it asked last; milliseconds since 1970. */
-  askedAt = Date.now();
+  lastPullAt = Date.now();
   readonly #all: Set<Listener>;
   readonly #controller: ReadableByteStreamController;
 
@@ -38,7 +38,7 @@ export class Listener {
   }
 
   /** Fails its stream, for example if its next row is deleted. It must neither look complete nor wait for ever. */
-  lose(why = 'the log of this turn is gone'): undefined {
+  fail(why = 'the log of this turn is gone'): undefined {
     this.leave();
     // A listener that still has a row to read does not count as being at the end.
     this.row = 0;
@@ -68,15 +68,15 @@ export class Listener {
 }
 
 /** Finds a place for one more follower. @throws ApiError 429 if there is none */
-export function makePlace(listeners: ReadonlySet<Listener>): void {
-  if (listeners.size < MOST_FOLLOWERS) return;
-  const since = Date.now() - ASLEEP_MS;
-  const asleep = [...listeners].find(({ isWaiting, askedAt }) => !isWaiting && askedAt < since);
-  if (!asleep) throw tooManyFollow();
-  asleep.lose('this listener does not read');
+export function evictIdleListener(listeners: ReadonlySet<Listener>): void {
+  if (listeners.size < MAX_FOLLOWERS) return;
+  const since = Date.now() - IDLE_LISTENER_MS;
+  const asleep = [...listeners].find(({ isWaiting, lastPullAt: askedAt }) => !isWaiting && askedAt < since);
+  if (!asleep) throw tooManyFollowersError();
+  asleep.fail('this listener does not read');
 }
 
-function tooManyFollow(): ApiError {
-  const message = `${MOST_FOLLOWERS} streams follow this conversation already. Close some, or read its messages once its turn has ended.`;
-  return tryAgain(message, 'followers', { type: 'rate_limit_error', seconds: 5 });
+function tooManyFollowersError(): ApiError {
+  const message = `${MAX_FOLLOWERS} streams follow this conversation already. Close some, or read its messages once its turn has ended.`;
+  return retryableError(message, 'followers', { type: 'rate_limit_error', seconds: 5 });
 }

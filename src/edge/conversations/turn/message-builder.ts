@@ -1,7 +1,7 @@
 import type { Usage } from '../../claude/pricing/cost.ts';
 import { ReportedUsage } from '../../claude/usage/reported-usage.ts';
-import { parseKept } from '../../kit/json/kept-text.ts';
-import { asText, isObject, type Json } from '../../kit/json/object.ts';
+import { isObject, type Json, toText } from '../../kit/json/object.ts';
+import { parseWithText } from '../../kit/json/remembered-text.ts';
 import type { Block } from '../history/replayable-blocks.ts';
 
 /**
@@ -13,7 +13,7 @@ export class MessageBuilder {
   message: Json | undefined;
   readonly blocks: Block[] = [];
   /** Whether `message_stop` has come. */
-  stopped = false;
+  hasStopped = false;
   readonly reported = new ReportedUsage();
   readonly #byIndex = new Map<number, Block>();
   readonly #inputs = new Map<Block, string>();
@@ -24,29 +24,29 @@ export class MessageBuilder {
       case 'message_start':
         this.message = { ...(isObject(event.message) ? event.message : {}) };
         // Without a usage it has begun all the same.
-        this.reported.take(this.message.usage ?? {});
+        this.reported.add(this.message.usage ?? {});
         break;
       case 'content_block_start':
-        this.#start(event);
+        this.#startBlock(event);
         break;
       case 'content_block_delta':
-        this.#grow(event);
+        this.#applyDelta(event);
         break;
       case 'content_block_stop':
-        this.#stop(event);
+        this.#stopBlock(event);
         break;
       case 'message_delta':
-        this.#change(event);
+        this.#mergeMessageDelta(event);
         break;
       case 'message_stop':
-        this.stopped = true;
+        this.hasStopped = true;
         break;
     }
   }
 
   /** @returns the indices of the blocks that are still open, in their order. */
   get openIndices(): number[] {
-    return [...this.#byIndex].filter(([, block]) => block.open).map(([index]) => index);
+    return [...this.#byIndex].filter(([, block]) => block.isOpen).map(([index]) => index);
   }
 
   /** @returns the JSON of a tool's input, as far as it has come. */
@@ -63,20 +63,20 @@ export class MessageBuilder {
   }
 
   /** Whether the output was told, and can be that of what has come. */
-  get tellsOutput(): boolean {
-    const texts = this.blocks.map(({ value }) => (value.type === 'text' ? asText(value.text) : ''));
-    return this.reported.tellsOutputOf(
+  get hasReportedOutput(): boolean {
+    const texts = this.blocks.map(({ value }) => (value.type === 'text' ? toText(value.text) : ''));
+    return this.reported.hasPlausibleOutput(
       [...texts, ...this.#inputs.values()].reduce((sum, { length }) => sum + length, 0),
     );
   }
 
-  #start({ index, content_block }: Json): void {
+  #startBlock({ index, content_block }: Json): void {
     if (typeof index !== 'number') return;
-    const block: Block = { value: isObject(content_block) ? { ...content_block } : {}, open: true, broken: false };
+    const block: Block = { value: isObject(content_block) ? { ...content_block } : {}, isOpen: true, isBroken: false };
     this.blocks.push(block);
     this.#byIndex.set(index, block);
     const { type, to } = block.value;
-    if (type === 'fallback') this.reported.handOver();
+    if (type === 'fallback') this.reported.startNextModel();
     else this.reported.hasBlocks = true;
     // The model that steps in inside the API writes the rest of the answer.
     if (type === 'fallback' && this.message && isObject(to)) this.message.model = to.model;
@@ -86,7 +86,7 @@ export class MessageBuilder {
     return typeof index === 'number' ? this.#byIndex.get(index) : undefined;
   }
 
-  #grow({ index, delta }: Json): void {
+  #applyDelta({ index, delta }: Json): void {
     const block = this.blockAt(index);
     if (!block || !isObject(delta)) return;
     const { value } = block;
@@ -94,7 +94,7 @@ export class MessageBuilder {
       // A progress display, which is no member of the block.
       if (name === 'type' || (delta.type === 'thinking_delta' && name === 'estimated_tokens')) continue;
       if (delta.type === 'input_json_delta' && name === 'partial_json') {
-        this.#inputs.set(block, (this.#inputs.get(block) ?? '') + asText(added));
+        this.#inputs.set(block, (this.#inputs.get(block) ?? '') + toText(added));
       } else if (delta.type === 'citations_delta' && name === 'citation') {
         value.citations = [...(Array.isArray(value.citations) ? value.citations : []), added];
       } else if (typeof added === 'string' && typeof value[name] === 'string' && !isWholeValue(delta)) {
@@ -103,27 +103,27 @@ export class MessageBuilder {
     }
   }
 
-  #stop({ index }: Json): void {
+  #stopBlock({ index }: Json): void {
     const block = this.blockAt(index);
     if (!block) return;
-    block.open = false;
+    block.isOpen = false;
     const input = this.#inputs.get(block);
     if (input === undefined || input === '') return;
     try {
-      block.value.input = parseKept(input);
+      block.value.input = parseWithText(input);
     } catch {
-      block.broken = true;
+      block.isBroken = true;
     }
   }
 
   /** Merges a `message_delta` into the message. Skips nulls, because it lacks much of what `message_start` has. */
-  #change({ type: _, delta, usage, ...others }: Json): void {
+  #mergeMessageDelta({ type: _, delta, usage, ...others }: Json): void {
     const message = this.message ?? {};
     this.message = message;
     const { container, ...ended } = isObject(delta) ? delta : {};
     Object.assign(message, ended, withoutNulls({ container, ...others }));
     if (isObject(usage))
-      message.usage = { ...(isObject(message.usage) ? message.usage : {}), ...this.reported.take(usage, true) };
+      message.usage = { ...(isObject(message.usage) ? message.usage : {}), ...this.reported.add(usage, true) };
   }
 }
 

@@ -1,5 +1,5 @@
-import { writeJson } from '../../kit/json/kept-text.ts';
 import { isObject, type Json } from '../../kit/json/object.ts';
+import { writeJson } from '../../kit/json/remembered-text.ts';
 import type { Frame } from '../../kit/sse/frames.ts';
 import type { MessageBuilder } from './message-builder.ts';
 
@@ -19,31 +19,31 @@ export function eventsOf(message: Json): string {
   const { content, stop_reason = null, stop_sequence = null, usage, ...rest } = message;
   const { output_tokens, ...input } = isObject(usage) ? usage : {};
   const unended = { content: [], stop_reason: null, stop_sequence: null, usage: { ...input, output_tokens: 0 } };
-  const events = [event('message_start', { message: { ...rest, ...unended } })];
+  const events = [formatEvent('message_start', { message: { ...rest, ...unended } })];
   for (const [index, block] of (Array.isArray(content) ? content : []).entries()) {
     if (isObject(block)) events.push(...blockEvents(index, block));
   }
-  events.push(event('message_delta', { delta: { stop_reason, stop_sequence }, usage: usage ?? {} }));
-  events.push(event('message_stop', {}));
+  events.push(formatEvent('message_delta', { delta: { stop_reason, stop_sequence }, usage: usage ?? {} }));
+  events.push(formatEvent('message_stop', {}));
   return events.join('');
 }
 
 /**
  * Makes the events of an unfinished answer again, as the upstream has sent them, except that each block's deltas are joined.
  */
-export function eventsSoFar(builder: MessageBuilder): string {
+export function eventsOfUnfinished(builder: MessageBuilder): string {
   const { message, blocks, usage, stopReason } = builder;
-  const events = message ? [event('message_start', { message: { ...message, content: [] } })] : [];
+  const events = message ? [formatEvent('message_start', { message: { ...message, content: [] } })] : [];
   for (const [index, block] of blocks.entries()) {
     const input = builder.inputOf(block);
     const [start = '', ...rest] = blockEvents(index, block.value);
     const end = rest.pop() ?? '';
     const delta = { type: 'input_json_delta', partial_json: input };
-    events.push(start, ...(input === undefined ? rest : [event('content_block_delta', { index, delta })]));
-    if (!block.open) events.push(end);
+    events.push(start, ...(input === undefined ? rest : [formatEvent('content_block_delta', { index, delta })]));
+    if (!block.isOpen) events.push(end);
   }
   if (stopReason !== null)
-    events.push(event('message_delta', { delta: { stop_reason: stopReason }, usage: usage ?? {} }));
+    events.push(formatEvent('message_delta', { delta: { stop_reason: stopReason }, usage: usage ?? {} }));
   return events.join('');
 }
 
@@ -56,13 +56,13 @@ function blockEvents(index: number, block: Json): string[] {
     deltas.push({ type: 'input_json_delta', partial_json: writeJson(block.input) });
   }
   return [
-    event('content_block_start', { index, content_block: start }),
-    ...deltas.map((delta) => event('content_block_delta', { index, delta })),
-    event('content_block_stop', { index }),
+    formatEvent('content_block_start', { index, content_block: start }),
+    ...deltas.map((delta) => formatEvent('content_block_delta', { index, delta })),
+    formatEvent('content_block_stop', { index }),
   ];
 }
 
-function event(type: string, data: Json): string {
+function formatEvent(type: string, data: Json): string {
   return `event: ${type}\ndata: ${writeJson({ type, ...data })}\n\n`;
 }
 

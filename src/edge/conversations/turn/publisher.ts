@@ -1,5 +1,5 @@
 import { storeAfterMs, TOUCH_MS } from './store-schedule.ts';
-import type { TakenPiece } from './turn-ending.ts';
+import type { PieceContents } from './turn-ending.ts';
 import type { TurnRecorder } from './turn-recorder.ts';
 
 /** So many characters are stored at once. */
@@ -16,7 +16,7 @@ export class Publisher {
   /** Whether a delta has come. */
   hasDelta = false;
   /** When something was shown last; milliseconds since 1970. */
-  at = Date.now();
+  lastShownAt = Date.now();
   /** Whether an event is waiting that must be stored before it is shown. */
   #storesFirst = false;
   #timer: ReturnType<typeof setTimeout> | undefined;
@@ -36,24 +36,24 @@ export class Publisher {
   }
 
   /** Publishes the events of a piece that the turn has taken. */
-  publish({ hasFraming, hasEffect, hasDelta }: TakenPiece): void {
+  publish({ hasFraming, hasEffect, hasDelta }: PieceContents): void {
     this.#storesFirst ||= hasEffect || (!this.hasDelta && (hasFraming || hasDelta));
     this.hasDelta ||= hasDelta;
     const { log } = this.#turn;
-    if (log.unshown === 0) return;
-    if (this.#storesFirst || log.unstored >= STORE_CHARACTERS) {
+    if (log.unshownCount === 0) return;
+    if (this.#storesFirst || log.unstoredCharacters >= STORE_CHARACTERS) {
       this.#store();
       return;
     }
     this.#timer ??= setTimeout(() => this.#storeLater(), this.#storeAfterMs);
-    this.at = Date.now();
+    this.lastShownAt = Date.now();
     if (!this.#hasEnded) log.show();
   }
 
   /** Sends a `ping` during a silence, to say that the turn still runs. */
   ping(): void {
     this.#turn.log.ping();
-    this.at = Date.now();
+    this.lastShownAt = Date.now();
   }
 
   /**
@@ -65,9 +65,9 @@ export class Publisher {
   touch(): number {
     if (!this.#isServed || this.#hasEnded) return Number.POSITIVE_INFINITY;
     const now = this.#now();
-    const leftMs = this.#turn.runsTool ? this.#storedAt + TOUCH_MS - now : TOUCH_MS;
+    const leftMs = this.#turn.isServerToolRunning ? this.#storedAt + TOUCH_MS - now : TOUCH_MS;
     if (leftMs > 0) return leftMs;
-    this.#turn.log.touch({ at: now, unseenMs: this.#turn.unseenUntil(now) });
+    this.#turn.log.touch({ at: now, unseenMs: this.#turn.measureUnseenMs(now) });
     this.#storedAt = now;
     return TOUCH_MS;
   }
@@ -94,14 +94,14 @@ export class Publisher {
 
   #store(): void {
     this.#clearTimer();
-    this.at = Date.now();
+    this.lastShownAt = Date.now();
     if (this.#hasEnded) return;
     const now = this.#now();
     if (this.hasDelta) this.#beganAt ??= now;
     this.#storeAfterMs = storeAfterMs(now - (this.#beganAt ?? now), this.#isServed);
-    const hasEvents = this.#turn.log.unstored > 0;
+    const hasEvents = this.#turn.log.unstoredCharacters > 0;
     this.#turn.grants.store();
-    this.#turn.log.store({ at: now, unseenMs: this.#turn.unseenUntil(now) });
+    this.#turn.log.store({ at: now, unseenMs: this.#turn.measureUnseenMs(now) });
     this.#storesFirst = false;
     if (hasEvents) this.#storedAt = now;
   }

@@ -1,10 +1,17 @@
-import { endOf, interrupted, interruptedBy, sizeGuard } from '../../claude/failure.ts';
-import { drain, keepBuffer, nextBuffer, type Piece, pumpStream, readTee } from '../../claude/relay/tee-reader.ts';
-import { readFirstPiece } from '../../claude/stream.ts';
-import { typeIn } from '../../claude/usage/usage-reader.ts';
-import { joinedPieces } from '../../kit/http/body-pieces.ts';
+import { createSizeGuard, endOf, interruptedError, toInterruptedError } from '../../claude/failure.ts';
+import {
+  chooseNextBuffer,
+  drain,
+  type Piece,
+  pumpStream,
+  readTee,
+  returnBuffer,
+} from '../../claude/relay/tee-reader.ts';
+import { readFirstBytes } from '../../claude/stream.ts';
+import { typeOfData } from '../../claude/usage/usage-reader.ts';
+import { joinPieces } from '../../kit/http/body-pieces.ts';
 
-import { type Frame, FrameReader, readFrame } from '../../kit/sse/frames.ts';
+import { type Frame, FrameReader, parseFrame } from '../../kit/sse/frames.ts';
 import type { Publisher } from './publisher.ts';
 import type { TurnAbort } from './turn-abort.ts';
 import type { TurnEnd } from './turn-ending.ts';
@@ -41,11 +48,11 @@ export async function readAnswerStream(
   { opening, turn, publisher, timer, abort, now, onEvents }: AnswerReader,
 ): Promise<{ how: TurnEnd; rest: Promise<boolean> | undefined }> {
   let how: TurnEnd | undefined;
-  const takeSize = sizeGuard();
+  const takeSize = createSizeGuard();
   /** @returns whether this piece ends the turn */
   const take = (piece: Uint8Array, since?: number): boolean => {
     const lateMs = since === undefined ? 0 : Date.now() - since;
-    if (turn.readingOn) {
+    if (turn.lateReading) {
       turn.takeLate(piece, now(), lateMs);
       return false;
     }
@@ -64,7 +71,7 @@ export async function readAnswerStream(
   };
   let rest: Promise<boolean> | undefined;
   try {
-    const reader = await readFirst(body, opening, publisher, abort, take);
+    const reader = await readToFirstDelta(body, opening, publisher, abort, take);
     if (reader && how) rest = drain(reader);
     else if (reader) {
       // From here on pieces are taken together every few milliseconds. Reading each piece by itself would cost too much.
@@ -78,11 +85,11 @@ export async function readAnswerStream(
       teeReader.cancel().catch(() => {});
     }
     if (abort.reason) throw abort.reason;
-    how ??= turn.takeRest() ?? { kind: 'cut', error: interrupted(false), end: 'cut' };
+    how ??= turn.takeRest() ?? { kind: 'cut', error: interruptedError(false), end: 'cut' };
   } catch (thrown) {
     const reason = abort.reason ?? thrown;
     const end = interruptedEnd(reason);
-    const error = end === 'silent' ? interrupted(true, reason) : interruptedBy(reason);
+    const error = end === 'silent' ? interruptedError(true, reason) : toInterruptedError(reason);
     how = abort.isStopped ? { kind: 'stopped' } : { kind: 'cut', error, end };
   }
   return { how, rest };
@@ -102,8 +109,8 @@ export async function readFirstEvent(
   let first: Frame | undefined;
   const take = (piece: Uint8Array) =>
     frames.scan(piece, (text, start, end) => {
-      const frame = readFrame(text, start, end);
-      if (frame && saysSomething(frame)) first = frame;
+      const frame = parseFrame(text, start, end);
+      if (frame && isMeaningfulEvent(frame)) first = frame;
       return first ? undefined : end + 2;
     });
   const pieces = opening ? [opening] : [];
@@ -112,14 +119,14 @@ export async function readFirstEvent(
   abort.readers = [reader];
   try {
     while (!first) {
-      const { value, done }: Piece = await readFirstPiece(reader);
+      const { value, done }: Piece = await readFirstBytes(reader);
       if (done || !value) {
-        first = frames.last;
+        first = frames.unfinishedFrame;
         break;
       }
       timer.touch();
       const piece = value.slice();
-      keepBuffer(value);
+      returnBuffer(value);
       pieces.push(piece);
       take(piece);
     }
@@ -127,12 +134,12 @@ export async function readFirstEvent(
     // The stream broke off. Its reader meets the break again.
   }
   reader.releaseLock();
-  return { opening: pieces.length > 0 ? joinedPieces(pieces) : undefined, first };
+  return { opening: pieces.length > 0 ? joinPieces(pieces) : undefined, first };
 }
 
 /** @returns whether an event says something: a ping does not, nor does one without a name whose data does not say what it is */
-function saysSomething({ event, data }: Frame): boolean {
-  const name = event || typeIn(data);
+function isMeaningfulEvent({ event, data }: Frame): boolean {
+  const name = event || typeOfData(data);
   return name !== '' && name !== 'ping';
 }
 
@@ -141,7 +148,7 @@ function saysSomething({ event, data }: Frame): boolean {
  *
  * @returns the reader; undefined if the stream has ended
  */
-async function readFirst(
+async function readToFirstDelta(
   body: ReadableStream<Uint8Array>,
   opening: Uint8Array | undefined,
   publisher: Publisher,
@@ -153,12 +160,12 @@ async function readFirst(
   let buffer: ArrayBuffer | undefined;
   let isLast = opening !== undefined && take(opening);
   while (!publisher.hasDelta && !isLast) {
-    const { value, done }: Piece = await (buffer ? reader.read(new Uint8Array(buffer)) : readFirstPiece(reader));
+    const { value, done }: Piece = await (buffer ? reader.read(new Uint8Array(buffer)) : readFirstBytes(reader));
     if (done || !value) return undefined;
     isLast = take(value);
-    buffer = nextBuffer(value);
+    buffer = chooseNextBuffer(value);
   }
-  if (buffer) keepBuffer(new Uint8Array(buffer));
+  if (buffer) returnBuffer(new Uint8Array(buffer));
   return reader;
 }
 

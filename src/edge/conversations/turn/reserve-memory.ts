@@ -12,11 +12,11 @@ interface MemoryOwner {
 }
 
 /** A result is in memory in so many forms at once: as it came, as text, as it is stored and as it is shown. */
-const FORMS = 4;
+const COPIES_IN_MEMORY = 4;
 /** What a run that goes on after a crash takes until it has read what it needs. So a few do that at the same time. */
 export const RESUMING_BYTES = 2 * 1024 * 1024;
 /** The longest that memory is waited for: a step that goes up has its memory until its model begins to answer. */
-const MOST_WAIT_MS = 600_000;
+const MAX_MEMORY_WAIT_MS = 600_000;
 
 /** @returns the name by which the memory of a conversation's object is known, even after its death */
 export function memoryOwner({ account, conversation }: Pick<MemoryOwner, 'account' | 'conversation'>): string {
@@ -36,8 +36,8 @@ export async function reserveMemory(
   leftMs: number,
   taker: MemoryOwner,
 ): Promise<void> {
-  share.ofCaller({ account: taker.account, group: memoryGroup(taker.account) });
-  await share.wait(bytes * FORMS, memoryOwner(taker), Math.min(leftMs, MOST_WAIT_MS), taker.signal);
+  share.setSender({ account: taker.account, group: memoryGroup(taker.account) });
+  await share.wait(bytes * COPIES_IN_MEMORY, memoryOwner(taker), Math.min(leftMs, MAX_MEMORY_WAIT_MS), taker.signal);
 }
 
 export const newShare = () => new MemoryShare(bodyMemory);

@@ -1,20 +1,20 @@
 /** Restores turns from their rows: turns that a crash interrupted, and turns that a client asks for again. */
 
-import { ADVISOR, isThinkingType } from '../../claude/usage/hidden-output.ts';
+import { ADVISOR_BLOCK, isThinkingType } from '../../claude/usage/hidden-output.ts';
 import { encoder } from '../../kit/http/bytes.ts';
-import { readEvent } from '../../kit/json/block-texts.ts';
-import { type Json, withoutUndefined } from '../../kit/json/object.ts';
+import { parseEventText } from '../../kit/json/input-texts.ts';
+import { type Json, removeUndefined } from '../../kit/json/object.ts';
 import { FrameReader } from '../../kit/sse/frames.ts';
-import type { StoredGrant } from '../../money/admission/book-outcome.ts';
+import type { StoredGrant } from '../../money/admission/price-outcome.ts';
 import { replayableBlocks } from '../history/replayable-blocks.ts';
 import type { RowTime } from '../history/storage/log-rows.ts';
 import type { TurnRow } from '../history/storage/rows.ts';
 import type { Transcript } from '../history/storage/transcript.ts';
-import { pauseOf } from '../history/storage/turn-queries.ts';
+import { turnPauseReason } from '../history/storage/turn-queries.ts';
 import { EventLog } from './event-log.ts';
 import { MessageBuilder } from './message-builder.ts';
 import { storeAfterMs, TOUCH_MS } from './store-schedule.ts';
-import { type Ended, errorIn } from './turn-ending.ts';
+import { parseErrorEvent, type TurnResult } from './turn-ending.ts';
 import { COVER_MS } from './turn-grants.ts';
 import { TurnRecorder } from './turn-recorder.ts';
 
@@ -32,14 +32,14 @@ export const SKIPPED_EVENT_NUMBERS = 100_000;
  * @param wokeAt when the object woke again; milliseconds since 1970
  */
 export function restoreCrashed(transcript: Transcript, row: TurnRow, wokeAt: number): TurnRecorder {
-  const { text, rows } = transcript.log.of(row);
+  const { text, rows } = transcript.log.readLog(row);
   const stored = encoder.encode(text);
   const frames = new FrameReader();
   const builder = new MessageBuilder();
   let events = 0;
   for (const { data } of frames.push(stored)) {
     events += 1;
-    builder.take(readEvent(data) ?? {});
+    builder.take(parseEventText(data) ?? {});
   }
   const log = new EventLog(transcript, row, { events, rows });
   log.skip(SKIPPED_EVENT_NUMBERS);
@@ -61,29 +61,29 @@ export function restoreEnded(transcript: Transcript, row: TurnRow): TurnRecorder
   const { outcome, status } = row;
   if (!outcome) throw new TypeError('A turn that has not ended.');
   const turn = new TurnRecorder(transcript, row, 1);
-  let error: Ended['error'];
-  for (const { event, data } of new FrameReader().push(encoder.encode(transcript.log.of(row).text))) {
-    if (event === 'error') error = errorIn(data);
-    else turn.builder.take(readEvent(data) ?? {});
+  let error: TurnResult['error'];
+  for (const { event, data } of new FrameReader().push(encoder.encode(transcript.log.readLog(row).text))) {
+    if (event === 'error') error = parseErrorEvent(data);
+    else turn.builder.take(parseEventText(data) ?? {});
   }
   const { message, blocks } = turn.builder;
   const content =
     status === 'stopped' ? replayableBlocks(blocks, { complete: false }) : blocks.map(({ value }) => value);
   const summary = { outcome, nanodollars: row.cost };
-  const paused = pauseOf(transcript, row.seq) ?? undefined;
-  turn.ended = {
+  const paused = turnPauseReason(transcript, row.seq) ?? undefined;
+  turn.result = {
     status,
     summary,
     message: error ? undefined : { ...message, content },
     error,
-    ...withoutUndefined({ paused }),
+    ...removeUndefined({ paused }),
   };
   return turn;
 }
 
 /** @returns whether a block that has ended is a use of a tool of the API, which runs. An advisor writes */
-function runsTool({ type, name }: Json = {}): boolean {
-  return typeof type === 'string' && type !== 'tool_use' && type.endsWith('tool_use') && name !== ADVISOR;
+function isRunningServerTool({ type, name }: Json = {}): boolean {
+  return typeof type === 'string' && type !== 'tool_use' && type.endsWith('tool_use') && name !== ADVISOR_BLOCK;
 }
 
 /** For how long nobody saw what the model did before a crash; milliseconds. */
@@ -117,7 +117,8 @@ export function unseenAtCrash(
   const isUnseen = !last || openIndices.length === 0 || isHidden;
   const coveredAt = (row.coversUntil ?? 0) - COVER_MS;
   const due = isUnseen
-    ? Math.max(coveredAt, at) + (newest && openIndices.length === 0 && runsTool(last?.value) ? TOUCHED_MS : COVER_MS)
+    ? Math.max(coveredAt, at) +
+      (newest && openIndices.length === 0 && isRunningServerTool(last?.value) ? TOUCHED_MS : COVER_MS)
     : at + storeAfterMs(at - sentAt, row.grant?.terms?.served !== undefined) + LATE_MS;
   const lostMs = Math.max(0, Math.min(due, Math.max(wokeAt, at) + LATE_MS) - at);
   return { unseenMs: unseenMs + lostMs, lostMs };

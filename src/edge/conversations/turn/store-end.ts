@@ -1,22 +1,22 @@
 /** Stores the end of a turn: its answer, its row, and the conversation's profile. */
 
-import { writeJson } from '../../kit/json/kept-text.ts';
 import type { Json } from '../../kit/json/object.ts';
+import { writeJson } from '../../kit/json/remembered-text.ts';
 import { type RepairedMessage, storeRepaired } from '../history/repaired-messages.ts';
-import type { OutcomeOfTurn, Profile, TurnRow, TurnStatus } from '../history/storage/rows.ts';
+import type { Profile, StoredOutcome, TurnRow, TurnStatus } from '../history/storage/rows.ts';
 import { NO_ANSWER } from '../history/storage/tables.ts';
 import type { Transcript } from '../history/storage/transcript.ts';
 
 /** What the end of a turn changes. */
 export interface PlannedEnd {
-  complete: boolean;
-  outcome: OutcomeOfTurn;
+  isComplete: boolean;
+  outcome: StoredOutcome;
   /** The replayable blocks of the answer. */
   content: Json[];
   /** The blocks that are shown; null if they are the same. */
   shown: Json[] | null;
   status: TurnStatus;
-  committed: boolean;
+  isCommitted: boolean;
   /** Whether only the question is kept. */
   isUnanswered: boolean;
   /** Whether the answer has a row, which is empty where only the question is kept. */
@@ -34,26 +34,32 @@ export interface PlannedEnd {
 /**
  * Call it in one transaction.
  *
- * @param of the id of the answer, and whether the turn is a later step of a run
+ * @param context the id of the answer, and whether the turn is a later step of a run
  * @returns the text of the answer; undefined without one
  */
 export function storeEnd(
   transcript: Transcript,
-  { content, shown, status, committed, hasRow, repaired, next, bytes, storeCalls }: PlannedEnd,
+  { content, shown, status, isCommitted: committed, hasRow, repaired, next, bytes, storeCalls }: PlannedEnd,
   row: TurnRow,
-  of: { id: string; isLater: boolean | undefined; now: number },
+  context: { id: string; isLater: boolean | undefined; now: number },
 ): string | undefined {
   const text = content.length > 0 ? writeJson({ role: 'assistant', content }) : undefined;
   if (!committed) transcript.deleteMessages('turn = ?', row.seq);
   else if (hasRow) {
-    const key = { seq: next.nextMessage - 1, turn: row.seq, id: of.id };
+    const key = { seq: next.nextMessage - 1, turn: row.seq, id: context.id };
     const asShown = shown && writeJson({ role: 'assistant', content: shown });
-    transcript.addMessage({ ...key, role: 'assistant', createdAt: of.now, text: text ?? NO_ANSWER, shown: asShown });
+    transcript.addMessage({
+      ...key,
+      role: 'assistant',
+      createdAt: context.now,
+      text: text ?? NO_ANSWER,
+      shown: asShown,
+    });
   }
   storeRepaired(transcript, repaired);
   transcript.endTurn(row);
   storeCalls?.();
-  if (row.run !== null && status === 'complete' && of.isLater) transcript.keep(next);
+  if (row.run !== null && status === 'complete' && context.isLater) transcript.keepUnsaved(next);
   else transcript.save(next, bytes);
   return text;
 }

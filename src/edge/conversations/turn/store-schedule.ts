@@ -1,7 +1,7 @@
 /** Milliseconds after which shown deltas are stored at first, and at the latest. After a crash they are what is lost. */
 const [SOONEST_MS, LATEST_MS] = [2_000, 4_000];
 /** The same where the API has tools of its own. */
-const SERVED_MS = 250;
+const SERVER_TOOL_STORE_MS = 250;
 
 /** Milliseconds after which a log's newest row is touched while a tool of the API runs, so that a crash tells when it was. */
 export const TOUCH_MS = 4_000;
@@ -13,6 +13,6 @@ export const TOUCH_MS = 4_000;
  *   loses little of a short one
  */
 export function storeAfterMs(writtenMs: number, isServed = false): number {
-  if (isServed) return SERVED_MS;
+  if (isServed) return SERVER_TOOL_STORE_MS;
   return Math.min(Math.max(writtenMs, SOONEST_MS), LATEST_MS);
 }

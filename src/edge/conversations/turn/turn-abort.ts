@@ -18,7 +18,7 @@ export class TurnAbort {
   /** Ends all waits of the turn because a client stops it. @param readsOn whether the request to the upstream goes on */
   stop(readsOn = false): void {
     this.isStopped = true;
-    this.reason ??= stopped();
+    this.reason ??= stoppedError();
     if (readsOn) this.#aborted.reject(this.reason);
     else this.abort(this.reason);
   }
@@ -37,6 +37,6 @@ export class TurnAbort {
 }
 
 /** @returns the error of a turn that was stopped on purpose. Some clients would send a 5xx again, and nobody wants that here. */
-export function stopped(message = 'This turn was stopped before anything was said.'): ApiError {
+export function stoppedError(message = 'This turn was stopped before anything was said.'): ApiError {
   return finalError('not_found_error', message, { status: 410, logged: 'stopped' });
 }

@@ -11,7 +11,7 @@ import type { TurnLog } from './event-log.ts';
 import type { MessageBuilder } from './message-builder.ts';
 
 /** The body of a turn, with its prefix put before it. */
-export interface LaidBody {
+export interface TurnBody {
   body: JsonBody;
   /** The models that may step in, according to the prefix. */
   fallbacks: readonly string[] | undefined;
@@ -33,7 +33,7 @@ export interface TurnContext extends RequestContext {
   most?: MeterRequest['most'];
   about: MeterRequest['about'];
   /** Puts the conversation's prefix before the turn's body, unless what the conversation holds was withdrawn. */
-  applyPrefix?: ((body: JsonBody) => Promise<LaidBody>) | undefined;
+  applyPrefix?: ((body: JsonBody) => Promise<TurnBody>) | undefined;
   upstream: Upstream;
   /** If there are several upstreams: the name of the one that answered the turn before. */
   stays?: string | undefined;

@@ -25,7 +25,7 @@ export type TurnEnd =
   | { kind: 'cut'; error: Pick<ApiError, 'type' | 'message' | 'logged'>; end: 'cut' | 'silent' | 'error' };
 
 /** What a piece of the upstream's stream had in it. */
-export interface TakenPiece {
+export interface PieceContents {
   /** Whether it had an event that frames the answer. */
   hasFraming: boolean;
   /** Whether it had one that must not be lost: of a call, of a result, or of the end. */
@@ -36,7 +36,7 @@ export interface TakenPiece {
 }
 
 /** The result of a turn. */
-export interface Ended {
+export interface TurnResult {
   status: TurnStatus;
   summary: TurnSummary;
   /** For a caller who does not stream: the message, or the error. */
@@ -57,13 +57,13 @@ export interface Ended {
  *   whether it has a question that stays without an answer, too
  */
 export function turnStatusOf(
-  how: TurnEnd,
-  of: { hasAnswer: boolean; isAcknowledged: boolean; stopReason: string | null; maxTokens: number },
+  turnEnd: TurnEnd,
+  answer: { hasAnswer: boolean; isAcknowledged: boolean; stopReason: string | null; maxTokens: number },
 ): TurnStatus {
-  const { hasAnswer, isAcknowledged, stopReason, maxTokens } = of;
-  if (how.kind !== 'complete') {
-    if (!hasAnswer) return isAcknowledged && !isUnacceptable(how) ? 'interrupted' : 'failed';
-    return how.kind === 'stopped' ? 'stopped' : 'interrupted';
+  const { hasAnswer, isAcknowledged, stopReason, maxTokens } = answer;
+  if (turnEnd.kind !== 'complete') {
+    if (!hasAnswer) return isAcknowledged && !isUnacceptable(turnEnd) ? 'interrupted' : 'failed';
+    return turnEnd.kind === 'stopped' ? 'stopped' : 'interrupted';
   }
   if (stopReason === 'refusal') return 'refused';
   if (hasAnswer) return 'complete';
@@ -72,8 +72,9 @@ export function turnStatusOf(
 }
 
 /** @returns whether the API does not accept the question. In the history it would spoil each later request. */
-function isUnacceptable(how: TurnEnd): boolean {
-  const error = how.kind === 'error' ? errorIn(how.frame.data) : how.kind === 'cut' ? how.error : undefined;
+function isUnacceptable(turnEnd: TurnEnd): boolean {
+  const error =
+    turnEnd.kind === 'error' ? parseErrorEvent(turnEnd.frame.data) : turnEnd.kind === 'cut' ? turnEnd.error : undefined;
   return isAboutRequest(error);
 }
 
@@ -90,7 +91,7 @@ export function isAboutRequest(error: { type: string } | undefined): boolean {
  */
 export function addEnd(
   log: Pick<TurnLog, 'add'>,
-  how: TurnEnd,
+  turnEnd: TurnEnd,
   open: Iterable<number>,
   {
     status,
@@ -99,24 +100,24 @@ export function addEnd(
     budget,
     requestId,
   }: { status: TurnStatus; output: number; cost: Nanodollars; budget?: BudgetLeft | undefined; requestId: string },
-): Ended['error'] {
+): TurnResult['error'] {
   const add = (type: string, fields: object = {}, remark?: string) =>
     log.add({ event: type, data: JSON.stringify({ type, ...fields }) }, remark);
   const fail = (error: { type: string; message: string }) => {
     log.add({ event: 'error', data: JSON.stringify(errorBody(error, requestId)) });
     return { type: error.type, message: error.message };
   };
-  if (how.kind === 'complete') {
+  if (turnEnd.kind === 'complete') {
     add('message_stop', {}, endRemarks(cost, budget));
     return undefined;
   }
-  if (how.kind === 'error') {
-    const { data } = how.frame;
-    if (!parseObject(data)) return fail(errorIn(data));
+  if (turnEnd.kind === 'error') {
+    const { data } = turnEnd.frame;
+    if (!parseObject(data)) return fail(parseErrorEvent(data));
     log.add({ event: 'error', data });
-    return errorIn(data);
+    return parseErrorEvent(data);
   }
-  if (how.kind === 'cut') return fail(how.error);
+  if (turnEnd.kind === 'cut') return fail(turnEnd.error);
   if (status !== 'stopped') return fail({ type: 'api_error', message: status === 'failed' ? NOT_KEPT : QUESTION_KEPT });
   for (const index of open) add('content_block_stop', { index });
   const delta = { stop_reason: 'end_turn', stop_sequence: null };
@@ -127,19 +128,19 @@ export function addEnd(
 
 /** @returns the message for a caller who does not stream; undefined for a turn that was interrupted */
 export function wholeMessage(
-  how: TurnEnd,
+  turnEnd: TurnEnd,
   { status, usage, content }: { status: TurnStatus; usage: Json; content: Json[] },
   { message, blocks }: Pick<MessageBuilder, 'message' | 'blocks'>,
 ): Json | undefined {
-  if (how.kind === 'complete') return { ...message, content: blocks.map(({ value }) => value) };
+  if (turnEnd.kind === 'complete') return { ...message, content: blocks.map(({ value }) => value) };
   if (status !== 'stopped') return undefined;
   return { ...message, content, stop_reason: 'end_turn', stop_sequence: null, usage };
 }
 
-/** @returns the report of a conversation for its account. @param own the part of its cost that the same call settles */
-export function conversationReportOf(profile: Profile, own: Nanodollars = 0): ConversationReport {
+/** @returns the report of a conversation for its account. @param ownCost the part of its cost that the same call settles */
+export function conversationReportOf(profile: Profile, ownCost: Nanodollars = 0): ConversationReport {
   const { id, version, createdAt, updatedAt, title, paused, turns, messages, bytes, exists, deleted } = profile;
-  const cost = profile.cost - own;
+  const cost = profile.cost - ownCost;
   const parent = profile.parent && listedParentOf(profile.parent);
   const counted = { turns, messages, bytes, cost };
   return { id, version, createdAt, updatedAt, title, paused, parent, ...counted, gone: deleted || !exists };
@@ -151,7 +152,7 @@ export function listedParentOf({ conversation, toolUseId }: ListedParent): Liste
 }
 
 /** @returns the version of a profile that changes now. Reports of an earlier one change nothing any more */
-export function laterVersion({ version }: Pick<Profile, 'version'>, now: number): number {
+export function nextVersion({ version }: Pick<Profile, 'version'>, now: number): number {
   return Math.max(version + 1, now);
 }
 
@@ -162,19 +163,19 @@ export function laterVersion({ version }: Pick<Profile, 'version'>, now: number)
  */
 export function addCost(transcript: Transcript, cost: Nanodollars, now: number, more: Partial<Profile> = {}): void {
   const { profile } = transcript;
-  if (profile) transcript.save({ ...profile, ...more, version: laterVersion(profile, now), cost: profile.cost + cost });
+  if (profile) transcript.save({ ...profile, ...more, version: nextVersion(profile, now), cost: profile.cost + cost });
 }
 
 /** @returns a conversation's profile after a turn. @param added how many messages the turn has, including its answer */
 export function nextProfile(profile: Profile, committed: boolean, added: number, now: number): Profile {
-  const version = laterVersion(profile, now);
+  const version = nextVersion(profile, now);
   if (!committed) return { ...profile, version };
   const messages = profile.messages + added;
   const nextMessage = profile.nextMessage + added;
   return { ...profile, exists: true, updatedAt: now, version, turns: profile.turns + 1, messages, nextMessage };
 }
 
-export function errorIn(data: string): { type: string; message: string } {
+export function parseErrorEvent(data: string): { type: string; message: string } {
   const error = parseObject(data)?.error;
   const { type, message } = isObject(error) ? error : {};
   return {

@@ -1,32 +1,32 @@
 import type { Identity } from '../../auth/identity/caller.ts';
-import { errorOfEvent, refusalIn } from '../../claude/classify-failure.ts';
-import { isEventStream, refuseEncoding } from '../../claude/content-type.ts';
-import { Exchange, READ_ON_MS, UNWANTED_HEADERS_MS } from '../../claude/exchange.ts';
-import { interrupted, timedOut } from '../../claude/failure.ts';
-import { givenUpAt } from '../../claude/keep-alive.ts';
+import { callerErrorOfEvent, classifyIfFailed } from '../../claude/classify-failure.ts';
+import { isEventStream, rejectEncoding } from '../../claude/content-type.ts';
+import { ABANDONED_HEADERS_MS, DRAIN_CHECK_MS, Exchange } from '../../claude/exchange.ts';
+import { headersTimeoutError, interruptedError } from '../../claude/failure.ts';
+import { createOutputDeadline } from '../../claude/keep-alive.ts';
 import { hintHeaders } from '../../claude/models/model-hint.ts';
-import { unanswered } from '../../claude/outcome.ts';
-import type { BodyChanges } from '../../claude/providers/kind.ts';
-import { idsInTurn } from '../../claude/request/named-ids.ts';
+import { createUnansweredOutcome } from '../../claude/outcome.ts';
+import type { BodyChanges } from '../../claude/providers/provider.ts';
+import { findIdsInTurn } from '../../claude/request/referenced-ids.ts';
 import type { SendOptions } from '../../claude/send-request.ts';
-import { createdIds } from '../../claude/usage/created-ids.ts';
-import { type JsonBody, RELEASED } from '../../kit/http/body/json-body.ts';
+import { findCreatedIds } from '../../claude/usage/created-ids.ts';
+import { type JsonBody, RELEASED_BODY } from '../../kit/http/body/json-body.ts';
 import { NO_BYTES } from '../../kit/http/bytes.ts';
-import { type ApiError, toApiError, tryAgain } from '../../kit/http/errors.ts';
+import { type ApiError, retryableError, toApiError } from '../../kit/http/errors.ts';
 import { logFailure } from '../../kit/http/log.ts';
-import { itemTexts, memberTexts } from '../../kit/json/edit.ts';
+import { parseMemberTexts, splitItems } from '../../kit/json/edit.ts';
 import { isObject } from '../../kit/json/object.ts';
 import { MeteredExchange } from '../../money/admission/metered-exchange.ts';
 import type { Admission } from '../../money/admission/metered-request.ts';
 import type { NextRequest } from '../history/next-request.ts';
 import type { Rejection } from '../history/repair-request.ts';
 import { withoutThinking } from '../history/storage/message-text.ts';
-import type { OutcomeOfTurn } from '../history/storage/rows.ts';
+import type { StoredOutcome } from '../history/storage/rows.ts';
 import { Publisher } from './publisher.ts';
 import { interruptedEnd, readAnswerStream, readFirstEvent } from './read-answer-stream.ts';
-import { callerHeaders, readBufferedAnswer, refusedTurn, type Started } from './read-buffered-answer.ts';
-import { type LateReader, readUnwanted } from './read-late.ts';
-import { stopped, TurnAbort } from './turn-abort.ts';
+import { answerRefusal, callerHeaders, readBufferedAnswer, type StartResult } from './read-buffered-answer.ts';
+import { type LateReader, readStoppedAnswer } from './read-stopped-answer.ts';
+import { stoppedError, TurnAbort } from './turn-abort.ts';
 import type { TurnContext } from './turn-context.ts';
 import type { TurnEnd } from './turn-ending.ts';
 import type { Runner } from './turn-handle.ts';
@@ -42,7 +42,7 @@ const RENEW_MS = 180_000;
 /** The longest wait that an upstream may ask of what nobody else can send again. Milliseconds. */
 const PATIENCE_MS = 60_000;
 /** The statuses with which the API rejects what a request contains. */
-const REJECTED: ReadonlySet<number> = new Set([400, 404, 413, 422]);
+const REJECTION_STATUSES: ReadonlySet<number> = new Set([400, 404, 413, 422]);
 /** Milliseconds that the stream may take to end after its last event. */
 const DRAIN_MS = 5_000;
 
@@ -54,7 +54,7 @@ export class TurnExecutor implements Runner {
   /** The model that was admitted last, by the upstream's name. Another model may have stepped in. */
   model: string | undefined;
   readonly identity: Identity;
-  readonly #started = Promise.withResolvers<Started>();
+  readonly #started = Promise.withResolvers<StartResult>();
   readonly #admitted = Promise.withResolvers<void>();
   readonly #done = Promise.withResolvers<void>();
   readonly started = this.#started.promise;
@@ -66,7 +66,7 @@ export class TurnExecutor implements Runner {
   readonly #abort = new TurnAbort();
   /** Answers the caller, once the request was sent. Further calls change nothing. */
   #answerCaller: () => void = () => {};
-  #paid: MeteredExchange | undefined;
+  #meteredExchange: MeteredExchange | undefined;
   /** What reads the answer on if the turn is stopped; undefined where nothing can be read on. */
   #readOnIfStopped: (() => Promise<unknown>) | undefined;
   #renewedAt: number;
@@ -74,7 +74,7 @@ export class TurnExecutor implements Runner {
   /** Whether a try was admitted and has gone up. */
   #isSent = false;
   /** Whether a grant that comes now is stored at once. */
-  #storesGrants = false;
+  #shouldStoreGrants = false;
   /** Whether the turn has ended but its stream has not. */
   #isDraining = false;
 
@@ -92,29 +92,29 @@ export class TurnExecutor implements Runner {
       // A short answer stores its grant together with its end, which saves a write.
       onFirstTick: () => {
         if (!this.#isSent) return false;
-        this.#storesGrants = true;
+        this.#shouldStoreGrants = true;
         this.turn.grants.store();
         return true;
       },
       onFailure,
     });
-    this.#timer.expect(ADMIT_MS, accountSilent);
+    this.#timer.expect(ADMIT_MS, accountTimeoutError);
   }
 
   /** Runs the turn to its end. Never rejects. */
-  async go(plan: NextRequest): Promise<void> {
+  async runSteps(plan: NextRequest): Promise<void> {
     this.#timer.start();
     try {
-      await this.#go(plan);
+      await this.#execute(plan);
     } catch (thrown) {
       const error = toApiError(thrown);
       this.failure = error;
       this.#started.resolve({ kind: 'error', error });
       this.#end(this.#abort.isStopped ? { kind: 'stopped' } : { kind: 'cut', error, end: interruptedEnd(error) });
     } finally {
-      const { readingOn } = this.turn;
-      if (readingOn) void readingOn.outcome.then(() => plan.share?.leave());
-      else plan.share?.leave();
+      const { lateReading: readingOn } = this.turn;
+      if (readingOn) void readingOn.outcome.then(() => plan.share?.release());
+      else plan.share?.release();
       // A timer that is left running would wake the isolate once more for nothing.
       if (!this.#isDraining) this.#timer.clear();
       this.#admitted.resolve();
@@ -124,7 +124,7 @@ export class TurnExecutor implements Runner {
 
   /** Ends the turn, and stores the part of the answer that has come. */
   stop(): void {
-    const { progress, readingOn, hasBegun } = this.turn;
+    const { progress, lateReading: readingOn, hasBegun } = this.turn;
     if (readingOn) return;
     if (!this.#readOnIfStopped || progress.sentAt === undefined || this.#hasEnded || this.#abort.reason) {
       this.#abort.stop();
@@ -132,31 +132,31 @@ export class TurnExecutor implements Runner {
     }
     const { now, waitUntil } = this.#context;
     progress.isAbandoned = true;
-    const until = now() + 2 * READ_ON_MS + (hasBegun ? 0 : UNWANTED_HEADERS_MS);
+    const until = now() + 2 * DRAIN_CHECK_MS + (hasBegun ? 0 : ABANDONED_HEADERS_MS);
     const outcome = this.#readToEnd(this.#readOnIfStopped);
-    this.turn.readingOn = { outcome, until };
+    this.turn.lateReading = { outcome, until };
     this.#abort.stop(true);
-    waitUntil(Promise.all([outcome, this.#paid?.meter?.leave()]));
+    waitUntil(Promise.all([outcome, this.#meteredExchange?.meter?.abandon()]));
   }
 
   /** Reads the answer on to its first event, or for a moment, and ends the request. Never rejects. */
-  async #readToEnd(onward: () => Promise<unknown>): Promise<OutcomeOfTurn> {
+  async #readToEnd(onward: () => Promise<unknown>): Promise<StoredOutcome> {
     const { now } = this.#context;
     const since = Date.now();
     const over = Promise.withResolvers<void>();
     let closedAt: number | undefined;
     const timer = setInterval(() => {
       if (closedAt !== undefined) over.resolve();
-      else if (this.turn.hasBegun || Date.now() - since >= UNWANTED_HEADERS_MS) {
+      else if (this.turn.hasBegun || Date.now() - since >= ABANDONED_HEADERS_MS) {
         closedAt = now();
         // What has come until then is still read.
-        this.#abort.controller.abort(stopped());
+        this.#abort.controller.abort(stoppedError());
       }
-    }, READ_ON_MS);
+    }, DRAIN_CHECK_MS);
     // However it ends, it is settled by what came.
     await Promise.race([onward(), over.promise]).catch(() => undefined);
     clearInterval(timer);
-    this.#abort.abort(stopped());
+    this.#abort.abort(stoppedError());
     this.turn.progress.leave?.(false);
     return this.turn.lateOutcome(closedAt ?? now());
   }
@@ -168,15 +168,15 @@ export class TurnExecutor implements Runner {
   /** Renews the hold, at most every three minutes. */
   async renew(): Promise<void> {
     const now = this.#context.now();
-    const meter = this.#paid?.meter;
+    const meter = this.#meteredExchange?.meter;
     if (!meter || now - this.#renewedAt < RENEW_MS) return;
     this.#renewedAt = now;
     await meter.renew('streaming');
   }
 
-  async #go(plan: NextRequest): Promise<void> {
+  async #execute(plan: NextRequest): Promise<void> {
     const { settings, upstream, headers, applyPrefix } = this.#context;
-    const named = idsInTurn(plan.body);
+    const named = findIdsInTurn(plan.body);
     this.turn.container = named.find(({ kind }) => kind === 'container')?.id;
     let { fallbacks } = this.#context;
     if (applyPrefix) {
@@ -186,46 +186,46 @@ export class TurnExecutor implements Runner {
     }
     // No other model can read the thinking of a tool loop.
     if (plan.follows) fallbacks = [];
-    const paid = this.#open(plan, { named, fallbacks });
-    this.#timer.expect(ADMIT_MS + settings.HOLD_WAIT_MS, accountSilent);
+    const paid = this.#createExchange(plan, { named, fallbacks });
+    this.#timer.expect(ADMIT_MS + settings.HOLD_WAIT_MS, accountTimeoutError);
     await this.#abort.race(paid.open());
     // The edge has removed the other headers that do not go up.
-    if (!upstream.simulated) delete headers['sluice-simulate'];
+    if (!upstream.isSimulated) delete headers['sluice-simulate'];
     headers['x-api-key'] = upstream.apiKey;
     await this.#send(plan, paid);
   }
 
   async #send(plan: NextRequest, paid: MeteredExchange): Promise<void> {
     const { settings, upstream, headers, query, now } = this.#context;
-    const { granted, body } = paid;
-    this.#timer.expect(settings.UPSTREAM_TIMEOUT_MS, timedOut);
+    const { admission: granted, body } = paid;
+    this.#timer.expect(settings.UPSTREAM_TIMEOUT_MS, headersTimeoutError);
     const { progress } = this.turn;
-    const payment = paid.payment(() => unanswered(progress, this.#context.now()));
+    const payment = paid.payment(() => createUnansweredOutcome(progress, this.#context.now()));
     const { background } = this.#context;
     if (background) {
       // Before it goes up, its row says that it does. Without that, it begins again after a crash.
-      this.#take(granted);
+      this.#takeAdmission(granted);
       this.turn.grants.store();
     }
     const { controller } = this.#abort;
-    const exchange = new Exchange({ upstream, settings }, { controller, progress: progress });
+    const exchange = new Exchange({ upstream, settings }, { controller, progress });
     const answering = exchange.send(
       { method: 'POST', path: `/v1/messages${query}`, headers, body, routing: paid.routing },
       {
-        ...{ ...this.#patience, payment, repairsThinking: plan.repair !== undefined },
+        ...{ ...this.#retryPolicy, payment, repairsThinking: plan.repair !== undefined },
         waitUntil: (work) => this.#context.waitUntil(work),
       },
     );
     // The request has gone up, so a crash would cost something now. The grant is stored meanwhile.
-    if (!background || progress.upstream !== undefined) this.#take(granted);
+    if (!background || progress.upstream !== undefined) this.#takeAdmission(granted);
     if (background) this.#acknowledge();
     this.#admitted.resolve();
     if (this.#context.isStreaming) this.#answerOnSilence({ ...paid.headers(undefined) });
     const late = { exchange, turn: this.turn, abort: this.#abort, now };
-    this.#readOnIfStopped = async () => await readUnwanted(await answering, late);
+    this.#readOnIfStopped = async () => await readStoppedAnswer(await answering, late);
     const response = await this.#abort.race(answering);
     this.#readOnIfStopped = undefined;
-    const other = await this.#repaired(plan, response, late);
+    const other = await this.#repair(plan, response, late);
     if (other) {
       // A body that broke off cannot be cancelled any more.
       response.body?.cancel().catch(() => {});
@@ -235,18 +235,18 @@ export class TurnExecutor implements Runner {
       progress.opening = undefined;
       // The refused body must not stay in memory beside the one that goes up now.
       const { body, count } = Object.assign(plan, other, { messages: [] });
-      this.#timer.expect(ADMIT_MS + settings.HOLD_WAIT_MS, accountSilent);
-      await this.#abort.race(paid.restart({ body, count }, unanswered(progress, this.#context.now())));
+      this.#timer.expect(ADMIT_MS + settings.HOLD_WAIT_MS, accountTimeoutError);
+      await this.#abort.race(paid.restart({ body, count }, createUnansweredOutcome(progress, this.#context.now())));
       return await this.#send(plan, paid);
     }
     const { row } = this.turn;
     const isNamed = row.run !== null || this.#context.transcript.profile?.agent;
     const sent = response.status === 400 && isNamed ? plan.body.text : undefined;
-    const { omitted = 0, omittedTools = [] } = (response.ok && plan.repair) || {};
-    plan.body = RELEASED;
+    const { omittedCount: omitted = 0, omittedTools = [] } = (response.ok && plan.repair) || {};
+    plan.body = RELEASED_BODY;
     plan.repair = undefined;
     paid.release();
-    plan.share?.leave();
+    plan.share?.release();
     const quota = {
       ...paid.headers(progress.upstream),
       ...hintHeaders(response.status, this.model ?? plan.model, settings.models),
@@ -256,12 +256,12 @@ export class TurnExecutor implements Runner {
     this.turn.begin(this.#context.now());
     this.turn.status = response.status;
     this.turn.upstreamRequestId = exchange.upstreamRequestId;
-    refuseEncoding(response);
+    rejectEncoding(response);
     if (!response.ok || !response.body || !isEventStream(response)) {
-      await this.#answerBuffered(response, exchange, { quotaStatus: quota, sent });
+      await this.#answerBuffered(response, exchange, { quotaStatus: quota, sentBody: sent });
       return;
     }
-    let started: Started = { kind: 'stream', headers: { ...callerHeaders(response.headers), ...quota } };
+    let started: StartResult = { kind: 'stream', headers: { ...callerHeaders(response.headers), ...quota } };
     let isShown = Boolean(background) || this.turn.isAcknowledged;
     this.#answerCaller = () => {
       isShown = true;
@@ -270,28 +270,28 @@ export class TurnExecutor implements Runner {
     this.#acknowledge();
     let how = await this.#read(response.body, progress.opening);
     const text = how.kind === 'error' && !this.turn.hasAnswer ? how.frame.data : how.kind === 'complete' ? '{}' : '';
-    const refusal = exchange.refusedIn(response, text);
+    const refusal = exchange.classifyStart(response, text);
     if (refusal) {
       const options = { quotaStatus: quota, requestId: this.#context.requestId };
-      ({ how, started } = await refusedTurn(response, { kind: 'error', body: NO_BYTES, refusal }, options));
+      ({ how, started } = await answerRefusal(response, { kind: 'error', body: NO_BYTES, refusal }, options));
       this.turn.isAcknowledged &&= isShown;
     } else if (how.kind === 'error' && how.frame.event === '')
-      how = { kind: 'cut', error: errorOfEvent(how.frame.data), end: 'error' };
+      how = { kind: 'cut', error: callerErrorOfEvent(how.frame.data), end: 'error' };
     this.#end(how);
     this.#started.resolve(started);
   }
 
   /** Who may send it again: the client of a later step, or of a subagent, cannot. */
-  get #patience(): Pick<SendOptions, 'caller' | 'patienceMs'> {
+  get #retryPolicy(): Pick<SendOptions, 'caller' | 'patienceMs'> {
     const { isLater, parent, headers } = this.#context;
     return isLater || parent ? { patienceMs: PATIENCE_MS } : { caller: headers };
   }
 
   /** @returns the plan without what the API has rejected; undefined if the answer is final */
-  async #repaired(plan: NextRequest, response: Response, late: LateReader): Promise<NextRequest | undefined> {
+  async #repair(plan: NextRequest, response: Response, late: LateReader): Promise<NextRequest | undefined> {
     const { repair } = plan;
     if (!repair) return undefined;
-    const rejection = await this.#rejection(response, late);
+    const rejection = await this.#readRejection(response, late);
     if (rejection === 'accepted') {
       const messages = repair.accept();
       if (messages) this.turn.replaceMessages(messages);
@@ -314,32 +314,33 @@ export class TurnExecutor implements Runner {
    * @returns the error with which the API rejects what a request contains, be it in a stream, before all else; undefined for any
    *   other error
    */
-  async #rejection(
+  async #readRejection(
     response: Response,
     late: LateReader,
   ): Promise<'accepted' | Pick<Rejection, 'status' | 'text'> | undefined> {
-    if (REJECTED.has(response.status)) return rejectionIn(response, await this.#abort.race(response.clone().text()));
+    if (REJECTION_STATUSES.has(response.status))
+      return parseRejection(response, await this.#abort.race(response.clone().text()));
     if (!response.ok) return undefined;
     if (!response.body || !isEventStream(response)) return 'accepted';
     const { progress } = this.turn;
     this.#expectEvents();
     // Pings may come for long before it says anything.
-    this.#answerOnSilence({ ...callerHeaders(response.headers), ...this.#paid?.headers(progress.upstream) });
+    this.#answerOnSilence({ ...callerHeaders(response.headers), ...this.#meteredExchange?.headers(progress.upstream) });
     const read = { opening: progress.opening, timer: this.#timer, abort: this.#abort };
     const reading = readFirstEvent(response.body, read);
     this.#readOnIfStopped = async () => {
       progress.opening = (await reading).opening;
-      await readUnwanted(response, late);
+      await readStoppedAnswer(response, late);
     };
     const { opening, first } = await this.#abort.race(reading).catch((thrown) => {
-      if (this.turn.readingOn) throw thrown;
+      if (this.turn.lateReading) throw thrown;
       return reading;
     });
     this.#readOnIfStopped = undefined;
     progress.opening = opening;
     if (!first) return undefined;
-    const isError = refusalIn(response, first.data) !== undefined;
-    return isError ? rejectionIn(response, first.data) : 'accepted';
+    const isError = classifyIfFailed(response, first.data) !== undefined;
+    return isError ? parseRejection(response, first.data) : 'accepted';
   }
 
   /**
@@ -361,10 +362,10 @@ export class TurnExecutor implements Runner {
   async #answerBuffered(
     response: Response,
     exchange: Exchange,
-    report: { quotaStatus: Record<string, string>; sent: string | undefined },
+    report: { quotaStatus: Record<string, string>; sentBody: string | undefined },
   ): Promise<void> {
     // Reading the answer has a timeout of its own.
-    this.#timer.expect(Number.POSITIVE_INFINITY, timedOut);
+    this.#timer.expect(Number.POSITIVE_INFINITY, headersTimeoutError);
     const { requestId, now } = this.#context;
     const options = { ...report, exchange, requestId, now };
     const { how, started } = await readBufferedAnswer(response, this.turn, options).finally(() => exchange.close());
@@ -374,8 +375,8 @@ export class TurnExecutor implements Runner {
   }
 
   #expectEvents(): void {
-    const endAt = givenUpAt(this.turn.progress.sentAt ?? Date.now(), () => this.turn.saidAt);
-    this.#timer.expect(this.#context.settings.STREAM_IDLE_MS, () => interrupted(true), endAt);
+    const endAt = createOutputDeadline(this.turn.progress.sentAt ?? Date.now(), () => this.turn.lastContentAt);
+    this.#timer.expect(this.#context.settings.STREAM_IDLE_MS, () => interruptedError(true), endAt);
   }
 
   async #read(body: ReadableStream<Uint8Array>, opening: Uint8Array | undefined): Promise<TurnEnd> {
@@ -390,7 +391,7 @@ export class TurnExecutor implements Runner {
       onEvents: () => this.#answerCaller(),
     });
     this.#readOnIfStopped = () => reading;
-    const ended = await this.#abort.race(reading).catch(() => (this.turn.readingOn ? undefined : reading));
+    const ended = await this.#abort.race(reading).catch(() => (this.turn.lateReading ? undefined : reading));
     this.#readOnIfStopped = undefined;
     if (!ended) return { kind: 'stopped' };
     const { how, rest } = ended;
@@ -399,36 +400,36 @@ export class TurnExecutor implements Runner {
       this.#context.waitUntil(this.#drain(rest));
     } else {
       // The turn has ended, so the upstream must not go on writing what would have to be paid.
-      this.#abort.abort(stopped());
+      this.#abort.abort(stoppedError());
     }
     return how;
   }
 
   /** Waits for the stream to end after its last event. Only then can its connection be used again. */
   async #drain(rest: Promise<boolean>): Promise<void> {
-    this.#timer.expect(DRAIN_MS, stopped);
+    this.#timer.expect(DRAIN_MS, stoppedError);
     await rest;
     this.#timer.clear();
   }
 
   /** Takes over the admission of a try, and stores its grant. */
-  #take(admission: Admission): void {
+  #takeAdmission(admission: Admission): void {
     if (this.#hasEnded) {
       // The turn was stopped during the admission, so this try never goes up.
-      const { done } = admission.settle(unanswered(this.turn.progress, this.#context.now()));
+      const { done } = admission.settle(createUnansweredOutcome(this.turn.progress, this.#context.now()));
       this.#context.waitUntil(done);
       return;
     }
     this.model = admission.model;
     this.turn.grants.take(admission, this.turn.progress.upstream, this.#context.now());
     this.#isSent = true;
-    if (this.#storesGrants) this.turn.grants.store();
+    if (this.#shouldStoreGrants) this.turn.grants.store();
   }
 
   /** @returns the turn's request, before its admission */
-  #open(
+  #createExchange(
     plan: NextRequest,
-    { named, fallbacks }: { named: ReturnType<typeof idsInTurn>; fallbacks: TurnContext['fallbacks'] },
+    { named, fallbacks }: { named: ReturnType<typeof findIdsInTurn>; fallbacks: TurnContext['fallbacks'] },
   ): MeteredExchange {
     const { identity, stays, cachedAt } = this.#context;
     const { body, model, count } = plan;
@@ -448,12 +449,12 @@ export class TurnExecutor implements Runner {
       {
         named,
         modelInBody: model,
-        asModel: asOf,
-        onAdmitted: (again) => this.#take(again),
+        asModel: changesForModel,
+        onAdmitted: (again) => this.#takeAdmission(again),
         onAsking: (earlier) => this.turn.grants.expect(earlier, this.#context.now()),
       },
     );
-    this.#paid = paid;
+    this.#meteredExchange = paid;
     return paid;
   }
 
@@ -464,38 +465,38 @@ export class TurnExecutor implements Runner {
     this.turn.grants.cover(this.#context.now());
   }
 
-  #end(how: TurnEnd): void {
+  #end(turnEnd: TurnEnd): void {
     if (this.#hasEnded) return;
     this.#hasEnded = true;
-    this.turn.progress.leave?.(how.kind === 'cut' && how.end !== 'error');
+    this.turn.progress.leave?.(turnEnd.kind === 'cut' && turnEnd.end !== 'error');
     this.#publisher.end();
     const { onEnd, onBroken, now, requestId } = this.#context;
     try {
-      onEnd(this.turn.end(how, this.#paid?.meter, now(), requestId));
+      onEnd(this.turn.end(turnEnd, this.#meteredExchange?.meter, now(), requestId));
     } catch (thrown) {
       onBroken(thrown);
     }
-    if (!this.#paid?.makesThings) return;
+    if (!this.#meteredExchange?.mayCreateResources) return;
     // What an answer has made is there, however the answer ended.
     const { message, blocks } = this.turn.builder;
-    const ids = createdIds({ ...message, content: blocks.map(({ value }) => value) });
-    this.#context.waitUntil(this.#paid.note(ids, this.turn.progress.upstream));
+    const ids = findCreatedIds({ ...message, content: blocks.map(({ value }) => value) });
+    this.#context.waitUntil(this.#meteredExchange.note(ids, this.turn.progress.upstream));
   }
 }
 
 /** @returns the changes of a body for another model, which can read no thinking of the one that was asked for. */
-function asOf(model: string, body: JsonBody): BodyChanges {
-  const messages = itemTexts(memberTexts(body.text).get('messages') ?? '[]');
+function changesForModel(model: string, body: JsonBody): BodyChanges {
+  const messages = splitItems(parseMemberTexts(body.text).get('messages') ?? '[]');
   return { model: JSON.stringify(model), messages: `[${messages.map(withoutThinking).join(',')}]` };
 }
 
 /** @returns the error if it is the caller's: not if it is about the deployment's key, money or limits */
-function rejectionIn(response: Response, text: string): Pick<Rejection, 'status' | 'text'> | undefined {
-  const { kind, isOfOperator, forCaller } = refusalIn(response, text) ?? {};
-  if (kind !== 'request' || isOfOperator || !forCaller || !REJECTED.has(forCaller.status)) return undefined;
+function parseRejection(response: Response, text: string): Pick<Rejection, 'status' | 'text'> | undefined {
+  const { kind, isOfOperator, forCaller } = classifyIfFailed(response, text) ?? {};
+  if (kind !== 'request' || isOfOperator || !forCaller || !REJECTION_STATUSES.has(forCaller.status)) return undefined;
   return { status: forCaller.status, text };
 }
 
-function accountSilent(): ApiError {
-  return tryAgain('The account did not answer in time. Try again in a moment.', 'account_unreachable: no answer');
+function accountTimeoutError(): ApiError {
+  return retryableError('The account did not answer in time. Try again in a moment.', 'account_unreachable: no answer');
 }

@@ -1,9 +1,9 @@
 /** Keeps in the row of a paid call, a turn's or a summary's, what is needed to settle its last try after a crash. */
 
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
-import { attemptId, numberOfTry } from '../../money/admission/admission.ts';
-import { type StoredGrant, UNKNOWN_GRANT } from '../../money/admission/book-outcome.ts';
+import { attemptId, attemptNumberOf } from '../../money/admission/admission.ts';
 import type { Admission } from '../../money/admission/metered-request.ts';
+import { type StoredGrant, UNKNOWN_GRANT } from '../../money/admission/price-outcome.ts';
 import type { TurnRow } from '../history/storage/rows.ts';
 import type { Transcript } from '../history/storage/transcript.ts';
 
@@ -13,18 +13,18 @@ import type { Transcript } from '../history/storage/transcript.ts';
 export const COVER_MS = 20_000;
 
 /** Milliseconds. A turn that waited longer before it went up stores when that was: no output is counted for the time before. */
-const SOON_MS = 1_000;
+const MAX_UNSTORED_WAIT_MS = 1_000;
 
 /**
  * Makes the grant of the next try before its account is asked for it. From then on the account may have placed a hold: if the
  * object dies, it is settled by this name.
  */
-export function grantOfNextTry(
+export function createNextGrant(
   { grant, requestId }: Pick<TurnRow, 'grant' | 'requestId'>,
   stored: Pick<StoredGrant, 'earlier' | 'startedAt'>,
 ): StoredGrant & { requestId: string } {
   const before = grant?.requestId ?? requestId;
-  return { ...UNKNOWN_GRANT, requestId: attemptId(before, numberOfTry(before) + 1), ...stored };
+  return { ...UNKNOWN_GRANT, requestId: attemptId(before, attemptNumberOf(before) + 1), ...stored };
 }
 
 /** Stores the grants of a turn where its account does not keep them. Times are milliseconds since 1970. */
@@ -34,7 +34,7 @@ export class TurnGrants {
   #isStored = true;
   #hasEnded = false;
   /** The grant of the try before, while the account is asked for another try. */
-  #before: StoredGrant | null | undefined;
+  #previousGrant: StoredGrant | null | undefined;
 
   constructor(transcript: Transcript, row: TurnRow) {
     this.#transcript = transcript;
@@ -44,22 +44,22 @@ export class TurnGrants {
   /** Stores the name of the next try before the account is asked for it. */
   expect(earlier: Nanodollars, startedAt: number): void {
     if (this.#hasEnded) return;
-    const grant = grantOfNextTry(this.#row, { earlier, startedAt });
+    const grant = createNextGrant(this.#row, { earlier, startedAt });
     this.#transcript.changeTurn(this.#row, { grant });
-    this.#before = this.#row.grant;
+    this.#previousGrant = this.#row.grant;
     this.#row.grant = grant;
   }
 
   /** Notes the grant of a try that was admitted and sent. `store` stores it, in case the object dies. */
   take(admission: Pick<Admission, 'requestId' | 'grant' | 'isKept'>, upstream: string | undefined, now: number): void {
     const { requestId, grant, isKept } = admission;
-    this.#before = undefined;
+    this.#previousGrant = undefined;
     Object.assign(this.#row, {
       grant: { ...grant, requestId, ...(upstream === undefined ? {} : { upstream }) },
       sentAt: now,
       coversUntil: now + COVER_MS,
     });
-    this.#isStored = isKept && now - this.#row.beganAt < SOON_MS;
+    this.#isStored = isKept && now - this.#row.beganAt < MAX_UNSTORED_WAIT_MS;
   }
 
   /** Stores the grant of the try that has gone up, unless it is stored already. */
@@ -79,7 +79,7 @@ export class TurnGrants {
 
   /** Goes back to the grant of the last admitted try. The turn ends with it. */
   end(): void {
-    if (this.#before !== undefined) this.#row.grant = this.#before;
+    if (this.#previousGrant !== undefined) this.#row.grant = this.#previousGrant;
     this.#hasEnded = true;
   }
 }

@@ -4,14 +4,14 @@ import type { TurnRow } from '../history/storage/rows.ts';
 import type { Transcript } from '../history/storage/transcript.ts';
 import { turnsOfRun } from '../history/storage/turn-queries.ts';
 import type { TurnLog } from './event-log.ts';
-import type { Started } from './read-buffered-answer.ts';
-import type { Ended } from './turn-ending.ts';
+import type { StartResult } from './read-buffered-answer.ts';
+import type { TurnResult } from './turn-ending.ts';
 
 /** A turn that runs or has ended, for code that answers from it. */
 export interface TurnHandle {
   readonly row: TurnRow;
   readonly log: Pick<TurnLog, 'id' | 'follow' | 'takeComplete' | 'opening' | 'blocks'>;
-  readonly ended: Ended | undefined;
+  readonly result: TurnResult | undefined;
   /** Whether a caller may know that the turn goes on in the background. Then its end is always sent as an event. */
   isReported?: boolean;
 }
@@ -19,7 +19,7 @@ export interface TurnHandle {
 /**
  * @returns whether a turn failed before the account admitted it, and nobody knows of it yet. Then its caller gets the error.
  */
-export function isRefused(transcript: Transcript, { row, ended, isReported }: TurnHandle): boolean {
+export function isRefused(transcript: Transcript, { row, result: ended, isReported }: TurnHandle): boolean {
   if (isReported || ended?.status !== 'failed') return false;
   const steps = row.run === null ? [row] : turnsOfRun(transcript, row.seq).slice(1);
   return steps.every(({ grant }) => grant === null);
@@ -31,13 +31,13 @@ export interface Runner {
   /** Who has begun it. */
   readonly identity: Identity;
   /** Settles when the upstream has answered, or it is clear that it will not. Never rejects. */
-  readonly started: Promise<Started>;
+  readonly started: Promise<StartResult>;
   /** Settles when its request has gone up, or it is clear that it will not. Never rejects. */
   readonly admitted: Promise<void>;
   /** Settles when the turn has ended. Never rejects. */
   readonly done: Promise<void>;
   /** Runs the turn to its end. Never rejects. */
-  go(plan: NextRequest): Promise<void>;
+  runSteps(plan: NextRequest): Promise<void>;
   /** Ends the turn, and stores the part of the answer that has come. */
   stop(): void;
   /** Ends it as `stop` does, because its credential has ended. A run makes no further call, and says why. */

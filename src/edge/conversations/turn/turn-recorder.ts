@@ -1,31 +1,37 @@
 /** One turn while it runs, and its end. The end is the same code for a turn that completes, is stopped, or is interrupted. */
-import { interrupted } from '../../claude/failure.ts';
+import { interruptedError } from '../../claude/failure.ts';
 import type { SendProgress } from '../../claude/send-request.ts';
-import { ADVISOR, HiddenOutputClock, isThinkingType } from '../../claude/usage/hidden-output.ts';
-import { typeIn } from '../../claude/usage/usage-reader.ts';
-import { openOutputIn } from '../../claude/usage/writing-speeds.ts';
-import { masked } from '../../kit/http/secrets.ts';
-import { readEvent } from '../../kit/json/block-texts.ts';
-import { edit, memberTexts } from '../../kit/json/edit.ts';
-import { asText, isObject, type Json, parseObject } from '../../kit/json/object.ts';
-import { type Frame, FrameReader, readFrame } from '../../kit/sse/frames.ts';
+import { ADVISOR_BLOCK, HiddenOutputClock, isThinkingType } from '../../claude/usage/hidden-output.ts';
+import { typeOfData } from '../../claude/usage/usage-reader.ts';
+import { visibleOutputOf } from '../../claude/usage/writing-speeds.ts';
+import { maskSecrets } from '../../kit/http/secrets.ts';
+import { editJson, parseMemberTexts } from '../../kit/json/edit.ts';
+import { parseEventText } from '../../kit/json/input-texts.ts';
+import { isObject, type Json, parseObject, toText } from '../../kit/json/object.ts';
+import { type Frame, FrameReader, parseFrame } from '../../kit/sse/frames.ts';
 import type { RequestMeter } from '../../money/admission/metered-request.ts';
 import { dimensionValue } from '../../money/contracts/dimensions.ts';
 import type { Settled } from '../../money/contracts/settlement.ts';
 import { OF_AGENT } from '../history/agent-in-use.ts';
-import { containerOf, forgetLostContainer, lostCode } from '../history/container.ts';
-import { betasOfBlocks } from '../history/needed-betas.ts';
+import { containerOf, findLostCode, forgetLostContainer } from '../history/container.ts';
+import { betasForBlocks } from '../history/needed-betas.ts';
 import type { NextRequest } from '../history/next-request.ts';
-import { hideRefused } from '../history/refused-results.ts';
+import { hideRefusedResults } from '../history/refused-results.ts';
 import { repairPaused } from '../history/repair-paused.ts';
 import { isFreeCallId, repairedName, withObjectInput } from '../history/repaired-calls.ts';
-import { type Block, blocksWithout, calledTools, isPending, replayableBlocks } from '../history/replayable-blocks.ts';
+import {
+  type Block,
+  blocksWithout,
+  hasPendingResults,
+  replayableBlocks,
+  toolCallIdsOf,
+} from '../history/replayable-blocks.ts';
 import { withTurn } from '../history/storage/history-cache.ts';
 import { isFreeId, withAnswerId } from '../history/storage/message-rows.ts';
-import { type OutcomeOfTurn, refOf, type TurnRow } from '../history/storage/rows.ts';
+import { refOf, type StoredOutcome, type TurnRow } from '../history/storage/rows.ts';
 import type { Transcript } from '../history/storage/transcript.ts';
-import { messagesOf, toolsTakenUp } from '../history/storage/turn-queries.ts';
-import { inputTokens, outcomeOfAnswer, type TimesOfAnswer } from './answer-report.ts';
+import { messagesOf, resolvedToolsOf } from '../history/storage/turn-queries.ts';
+import { type AnswerTimings, buildOutcome, inputTokens } from './answer-report.ts';
 import { EventLog, type TurnLog } from './event-log.ts';
 import { MessageBuilder } from './message-builder.ts';
 import { type PlannedEnd, storeEnd } from './store-end.ts';
@@ -33,24 +39,24 @@ import type { TurnOptions } from './turn-context.ts';
 import {
   addEnd,
   conversationReportOf,
-  type Ended,
   nextProfile,
-  type TakenPiece,
+  type PieceContents,
   type TurnEnd,
+  type TurnResult,
   turnStatusOf,
   wholeMessage,
 } from './turn-ending.ts';
 import { TurnGrants } from './turn-grants.ts';
 
 /** Types of blocks without any effect. */
-const WORDS = new Set(['text', 'thinking', 'redacted_thinking']);
+const EFFECTLESS_TYPES = new Set(['text', 'thinking', 'redacted_thinking']);
 
 type EndMeter = Pick<RequestMeter, 'settle'>;
 
 /** An answer that is read on behind the end of its turn. */
 interface LateReading {
   /** What the turn has been settled by in the end. Never rejects. */
-  outcome: Promise<OutcomeOfTurn>;
+  outcome: Promise<StoredOutcome>;
   /** When it ends at the latest; milliseconds since 1970. */
   until: number;
 }
@@ -70,11 +76,11 @@ export class TurnRecorder {
   readonly progress: SendProgress = { sentAt: undefined };
   firstByteAt: number | undefined;
   /** When its answer has said something last: pings do not. Milliseconds since 1970; undefined before its beginning. */
-  saidAt: number | undefined;
+  lastContentAt: number | undefined;
   /** Whether a caller may know that the turn has begun. From then on its question stays. */
   isAcknowledged = false;
   /** Set once the turn has ended. */
-  ended: Ended | undefined;
+  result: TurnResult | undefined;
   isReported = false;
   readonly #transcript: Transcript;
   readonly #frames: FrameReader;
@@ -85,12 +91,12 @@ export class TurnRecorder {
   #now = 0;
   readonly #options: TurnOptions;
   /** Set where the answer is read on when the turn has ended. */
-  readingOn: LateReading | undefined;
+  lateReading: LateReading | undefined;
   /** The events as they were shown at the end, and those that came behind it. */
   #shown: string | undefined;
-  #late = '';
+  #lateText = '';
   /** The ids of calls whose name or id the API would not take back. */
-  readonly #mended = new Set<string>();
+  readonly #repairedIds = new Set<string>();
 
   constructor(transcript: Transcript, row: TurnRow, maxTokens: number, options: TurnOptions = {}) {
     const { recovered } = options;
@@ -111,12 +117,12 @@ export class TurnRecorder {
    * @param now when it came, or was read; milliseconds since 1970
    * @param lateMs how much earlier it may have come
    */
-  take(piece: Uint8Array, now: number, lateMs = 0): TakenPiece {
+  take(piece: Uint8Array, now: number, lateMs = 0): PieceContents {
     this.#bytes += piece.length;
     this.#now = now;
-    const all: TakenPiece = { hasFraming: false, hasEffect: false, hasDelta: false };
+    const all: PieceContents = { hasFraming: false, hasEffect: false, hasDelta: false };
     this.#frames.scan(piece, (text, start, end) => {
-      const frame = readFrame(text, start, end);
+      const frame = parseFrame(text, start, end);
       if (!frame) return end + 2;
       const { hasFraming, hasEffect, hasDelta, how } = this.#takeFrame(frame);
       all.hasFraming ||= hasFraming;
@@ -126,7 +132,7 @@ export class TurnRecorder {
       return how === undefined ? end + 2 : undefined;
     });
     if (all.hasDelta) this.#clock?.touch(now, now - lateMs);
-    if (this.builder.message && (all.hasDelta || all.hasFraming)) this.saidAt = now;
+    if (this.builder.message && (all.hasDelta || all.hasFraming)) this.lastContentAt = now;
     return all;
   }
 
@@ -134,10 +140,10 @@ export class TurnRecorder {
   takeLate(piece: Uint8Array, now: number, lateMs = 0): void {
     this.#bytes += piece.length;
     this.#frames.scan(piece, (text, start, end) => {
-      this.#late += text.slice(start, end + 2);
-      const { event: name = 'ping', data = '' } = readFrame(text, start, end) ?? {};
-      const event = name || typeIn(data);
-      if (event === 'content_block_start') this.#clock?.start(blockTypeOf(readEvent(data) ?? {}), now);
+      this.#lateText += text.slice(start, end + 2);
+      const { event: name = 'ping', data = '' } = parseFrame(text, start, end) ?? {};
+      const event = name || typeOfData(data);
+      if (event === 'content_block_start') this.#clock?.start(blockTypeOf(parseEventText(data) ?? {}), now);
       else if (event === 'content_block_stop') this.#clock?.stop(now);
       else if (event === 'content_block_delta') this.#clock?.touch(now, now - lateMs);
       else if (event === 'ping') this.#clock?.ping(now);
@@ -152,22 +158,22 @@ export class TurnRecorder {
 
   /** Whether its answer has begun, before or behind its end. */
   get hasBegun(): boolean {
-    return this.builder.message !== undefined || this.#late.includes('message_start');
+    return this.builder.message !== undefined || this.#lateText.includes('message_start');
   }
 
   /** @returns the outcome of its answer, with what has come behind its end */
-  lateOutcome(now: number): OutcomeOfTurn {
-    const { rest } = this.#frames;
-    const log = { text: (this.#shown ?? '') + this.#late };
-    const turn = { ...this.#answered, log };
-    const outcome = outcomeOfAnswer({ kind: 'stopped' }, now, turn, {
-      ...{ rest, bytes: this.#bytes, times: () => this.#timesUntil(now) },
+  lateOutcome(now: number): StoredOutcome {
+    const { unfinishedText: rest } = this.#frames;
+    const log = { text: (this.#shown ?? '') + this.#lateText };
+    const turn = { ...this.#answeredTurn, log };
+    const outcome = buildOutcome({ kind: 'stopped' }, now, turn, {
+      ...{ rest, bytes: this.#bytes, times: () => this.#measureTimings(now) },
     });
     // An error in the place of a message is free.
     return outcome.error_type !== undefined && !outcome.usage ? { ...outcome, end: 'error' } : outcome;
   }
 
-  get #answered() {
+  get #answeredTurn() {
     const { builder, row, status, upstreamRequestId, progress, firstByteAt } = this;
     return { builder, row, status, upstreamRequestId, progress, firstByteAt };
   }
@@ -178,39 +184,39 @@ export class TurnRecorder {
    * @returns how that event ends the turn
    */
   takeRest(): TurnEnd | undefined {
-    const { last } = this.#frames;
+    const { unfinishedFrame: last } = this.#frames;
     return last && parseObject(last.data) !== undefined ? this.#takeFrame(last).how : undefined;
   }
 
-  #takeFrame(original: Frame): TakenPiece {
+  #takeFrame(original: Frame): PieceContents {
     const framing = { hasFraming: true, hasEffect: true, hasDelta: false };
     // Behind some gateways only its data says what an event is, but no client reads one without a name.
-    const event = original.event || typeIn(original.data);
+    const event = original.event || typeOfData(original.data);
     const isError = event === 'error';
     if (event === '') return { hasFraming: false, hasEffect: false, hasDelta: false };
     let frame = original.event === '' && !isError ? { ...original, event } : original;
-    const data = readEvent(frame.data);
+    const data = parseEventText(frame.data);
     if (isError) {
-      return { ...framing, how: { kind: 'error', frame: { ...frame, data: masked(frame.data) } } };
+      return { ...framing, how: { kind: 'error', frame: { ...frame, data: maskSecrets(frame.data) } } };
     }
     // The stream broke inside an event, which no client can read.
-    if (data === undefined) return { ...framing, how: { kind: 'cut', error: interrupted(false), end: 'cut' } };
+    if (data === undefined) return { ...framing, how: { kind: 'cut', error: interruptedError(false), end: 'cut' } };
     if (blockTypeOf(data) === 'mcp_tool_result') {
       // A server may repeat the secret that it was sent.
-      const shown = masked(frame.data);
+      const shown = maskSecrets(frame.data);
       if (shown !== frame.data) return this.#takeFrame({ event: frame.event, data: shown });
     }
     if (data.type === 'message_start' && isObject(data.message) && !isFreeId(this.#transcript, data.message.id)) {
       data.message.id = this.#ownId;
-      const message = edit(memberTexts(frame.data).get('message') ?? '', { id: JSON.stringify(this.#ownId) });
-      frame = { event: frame.event, data: edit(frame.data, { message }) };
+      const message = editJson(parseMemberTexts(frame.data).get('message') ?? '', { id: JSON.stringify(this.#ownId) });
+      frame = { event: frame.event, data: editJson(frame.data, { message }) };
     }
-    if (data.type === 'content_block_start') frame = this.#mendCall(data, frame);
+    if (data.type === 'content_block_start') frame = this.#repairCall(data, frame);
     this.builder.take(data);
     if (data.type === 'content_block_start') this.#clock?.start(blockTypeOf(data), this.#now);
     else if (data.type === 'content_block_stop') this.#clock?.stop(this.#now);
     else if (data.type === 'ping') this.#clock?.ping(this.#now);
-    if (this.builder.stopped) return { ...framing, how: { kind: 'complete' } };
+    if (this.builder.hasStopped) return { ...framing, how: { kind: 'complete' } };
     this.log.add(frame);
     const hasDelta = frame.event === 'content_block_delta';
     const hasFraming = !hasDelta && frame.event !== 'ping';
@@ -218,7 +224,7 @@ export class TurnRecorder {
   }
 
   /** Mends the name and the id of a call before anybody sees it. @returns the frame; the same one for anything else */
-  #mendCall(data: Json, frame: Frame): Frame {
+  #repairCall(data: Json, frame: Frame): Frame {
     const { content_block: block } = data;
     if (!isObject(block) || block.type !== 'tool_use') return frame;
     const isTwice = this.builder.blocks.some(({ value }) => value.type === 'tool_use' && value.id === block.id);
@@ -228,19 +234,19 @@ export class TurnRecorder {
       isFree ? block.id : `toolu_${this.row.id}_${this.builder.blocks.length}`,
     ];
     if (name === block.name && id === block.id) return frame;
-    this.#mended.add(asText(id));
+    this.#repairedIds.add(toText(id));
     data.content_block = { ...block, name, id };
-    const text = memberTexts(frame.data).get('content_block') ?? '{}';
-    const content_block = edit(text, { name: JSON.stringify(name), id: JSON.stringify(id) });
-    return { event: frame.event, data: edit(frame.data, { content_block }) };
+    const text = parseMemberTexts(frame.data).get('content_block') ?? '{}';
+    const content_block = editJson(text, { name: JSON.stringify(name), id: JSON.stringify(id) });
+    return { event: frame.event, data: editJson(frame.data, { content_block }) };
   }
 
   /** @returns the blocks that go up. A call that was mended leaves them with the signed blocks behind it: these are bound to it. */
-  #fitting(content: readonly Json[]): Json[] {
+  #sendableBlocks(content: readonly Json[]): Json[] {
     const signed = content.findLastIndex(({ type }) => isThinkingType(type));
-    const isMended = (block: Json) => this.#mended.has(asText(block.id)) || withObjectInput(block) !== block;
+    const isRepaired = (block: Json) => this.#repairedIds.has(toText(block.id)) || withObjectInput(block) !== block;
     const bound = new Set(
-      content.slice(0, Math.max(0, signed)).filter((block) => block.type === 'tool_use' && isMended(block)),
+      content.slice(0, Math.max(0, signed)).filter((block) => block.type === 'tool_use' && isRepaired(block)),
     );
     return blocksWithout(content, (block) => bound.has(block)).map(withObjectInput);
   }
@@ -248,7 +254,7 @@ export class TurnRecorder {
   /** Whether an event frames words or thoughts alone: a crash may lose it together with them. */
   #isQuiet({ type, index }: Json): boolean {
     if (type !== 'content_block_start' && type !== 'content_block_stop') return false;
-    return WORDS.has(String(this.builder.blockAt(index)?.value.type));
+    return EFFECTLESS_TYPES.has(String(this.builder.blockAt(index)?.value.type));
   }
 
   /**
@@ -260,7 +266,7 @@ export class TurnRecorder {
    * @returns the settlement's confirmation
    */
   end(
-    how: TurnEnd,
+    turnEnd: TurnEnd,
     meter: EndMeter | undefined,
     now: number,
     requestId = this.row.requestId,
@@ -268,7 +274,7 @@ export class TurnRecorder {
     // If the next try was not admitted, the one before is settled.
     this.grants.end();
     const { isOfEdge } = this.#options;
-    const plan = this.#planEnd(how, now);
+    const plan = this.#planEnd(turnEnd, now);
     const { outcome, content, status, isUnanswered, next } = plan;
     const settlement = this.#settle(plan, meter, now);
     // If only the account knows the cost, it comes with its answer to the settlement.
@@ -278,24 +284,32 @@ export class TurnRecorder {
     next.inputTokens += inputTokens(outcome.usage);
     next.outputTokens += outcome.usage?.output_tokens ?? 0;
     const output = settlement?.outputTokens ?? outcome.seen?.said ?? 0;
-    const error = addEnd(this.log, how, this.builder.openIndices, { status, output, cost, budget, requestId });
+    const error = addEnd(this.log, turnEnd, this.builder.openIndices, { status, output, cost, budget, requestId });
     const summary = { outcome, nanodollars: cost, ...(budget && { budget }) };
     this.log.finish(JSON.stringify(summary));
     const row = this.#endedRow(plan, { now, cost, output, isUnmetered: meter === undefined });
     const { container, status: answered } = this;
     if (container !== undefined && error) forgetLostContainer(this.#transcript, container, { error, status: answered });
     const hidesResults = this.#storeEnd(plan, row, now) && isOfEdge === true;
-    if (this.readingOn && settlement?.late !== undefined)
-      void this.#takeLateOutcome(this.readingOn.outcome, settlement.late);
+    if (this.lateReading && settlement?.late !== undefined)
+      void this.#takeLateOutcome(this.lateReading.outcome, settlement.late);
     const stoppedUsage = { ...outcome.usage, output_tokens: output };
-    const message = wholeMessage(how, { status, usage: stoppedUsage, content }, this.builder);
-    this.ended = { status, summary, message, error, isUnanswered, isStopped: how.kind === 'stopped', hidesResults };
+    const message = wholeMessage(turnEnd, { status, usage: stoppedUsage, content }, this.builder);
+    this.result = {
+      status,
+      summary,
+      message,
+      error,
+      isUnanswered,
+      isStopped: turnEnd.kind === 'stopped',
+      hidesResults,
+    };
     this.log.end();
     return settlement?.done;
   }
 
   /** Takes over by what it is settled. Its row is stored with the confirmation of its cost. */
-  async #takeLateOutcome(coming: Promise<OutcomeOfTurn>, written: Promise<number | undefined>): Promise<void> {
+  async #takeLateOutcome(coming: Promise<StoredOutcome>, written: Promise<number | undefined>): Promise<void> {
     const late = await coming;
     const { outcome, endedAt } = this.row;
     const estimated_output = await written;
@@ -303,26 +317,26 @@ export class TurnRecorder {
   }
 
   /** Decides what the end of the turn changes. */
-  #planEnd(how: TurnEnd, now: number): PlannedEnd {
+  #planEnd(turnEnd: TurnEnd, now: number): PlannedEnd {
     const { profile, bytes } = this.#transcript;
     if (!profile) throw new TypeError('A turn without a conversation.');
     const { blocks, stopReason } = this.builder;
     const { isOfEdge, shownAs = this, recovered, callsIn, isLater, leavesPaused } = this.#options;
-    const complete = how.kind === 'complete';
+    const complete = turnEnd.kind === 'complete';
     const blocksKept = replayableBlocks(blocks, complete ? { complete, stopReason } : { complete });
-    const mayResume = complete && isPending(stopReason);
+    const mayResume = complete && hasPendingResults(stopReason);
     // The answer behind a tool loop has the results of its code, or the code has gone with its calls.
     const endsLoop = blocksKept.length > 0 && this.row.follows && !mayResume;
-    const lost = endsLoop ? lostCode(this.#transcript, blocksKept) : undefined;
+    const lost = endsLoop ? findLostCode(this.#transcript, blocksKept) : undefined;
     const bound = lost?.repaired.length ? blocksWithout(blocksKept, ({ type }) => isThinkingType(type)) : blocksKept;
-    const content = this.#fitting(bound);
+    const content = this.#sendableBlocks(bound);
     const isShown = content.length === blocksKept.length && content.every((block, at) => block === blocksKept[at]);
     const shown = isShown ? null : blocksKept;
     const hasAnswer = content.length > 0;
-    const newMessages = this.#newMessages();
+    const newMessages = this.#countNewMessages();
     const isKnown = this.isAcknowledged || shownAs.isReported === true;
     const isAcknowledged = isKnown && newMessages > 0 && !isOfEdge;
-    const status = turnStatusOf(how, { hasAnswer, isAcknowledged, stopReason, maxTokens: this.maxTokens });
+    const status = turnStatusOf(turnEnd, { hasAnswer, isAcknowledged, stopReason, maxTokens: this.maxTokens });
     const committed = status !== 'failed';
     const isUnanswered = status === 'interrupted' && !hasAnswer;
     const hasRow = hasAnswer || (isUnanswered && !recovered?.goesOn);
@@ -340,22 +354,26 @@ export class TurnRecorder {
       next.answerIds = withAnswerId(this.#transcript, this.#answerId, next.nextMessage);
     }
     if (committed && isLater) next.turns -= 1;
-    const leftOut = [...(lost?.calls ?? []), ...(complete ? callsWithout(blocks, content) : [])];
+    const leftOut = [...(lost?.calls ?? []), ...(complete ? droppedCallIds(blocks, content) : [])];
     if (committed && leftOut.length > 0) next.leftOut = [...(profile.leftOut ?? []), ...leftOut];
-    const betas = committed ? betasOfBlocks(content) : [];
+    const betas = committed ? betasForBlocks(content) : [];
     if (betas.length > 0) next.betas = [...new Set([...(profile.betas ?? []), ...betas])];
     // Those that do not go up are made, too: their results are told in words.
     const storeCalls = status === 'complete' ? callsIn?.(blocksKept) : undefined;
-    const { rest } = this.#frames;
-    if (this.readingOn) this.#shown = this.log.text;
-    const outcome = outcomeOfAnswer(how, now, this, { rest, bytes: this.#bytes, times: () => this.#timesUntil(now) });
+    const { unfinishedText: rest } = this.#frames;
+    if (this.lateReading) this.#shown = this.log.text;
+    const outcome = buildOutcome(turnEnd, now, this, {
+      rest,
+      bytes: this.#bytes,
+      times: () => this.#measureTimings(now),
+    });
     return {
-      complete,
+      isComplete: complete,
       outcome,
       content,
       shown,
       status,
-      committed,
+      isCommitted: committed,
       isUnanswered,
       hasRow,
       repaired,
@@ -366,15 +384,15 @@ export class TurnRecorder {
   }
 
   #settle(
-    { outcome, status, committed, next, bytes, storeCalls }: PlannedEnd,
+    { outcome, status, isCommitted: committed, next, bytes, storeCalls }: PlannedEnd,
     meter: EndMeter | undefined,
     now: number,
   ) {
     const { agent, id } = next;
     // Its report does not wait for what is read on.
-    if (this.readingOn) next.unreported = true;
+    if (this.lateReading) next.unreported = true;
     // The answer is read without waiting for any listener.
-    const written = outcome.completed && this.#clock ? openOutputIn(outcome.usage, this.#clock) : undefined;
+    const written = outcome.completed && this.#clock ? visibleOutputOf(outcome.usage, this.#clock) : undefined;
     const extra = {
       ...(status === 'stopped' || status === 'interrupted' ? { status } : {}),
       ms: now - this.row.beganAt,
@@ -383,22 +401,22 @@ export class TurnRecorder {
         about: dimensionValue(OF_AGENT, agent ? refOf(agent) : undefined),
       },
       startedAt: this.row.beganAt,
-      tools: committed ? toolsTakenUp(this.#transcript, this.row) : undefined,
+      tools: committed ? resolvedToolsOf(this.#transcript, this.row) : undefined,
       // A step that calls tools goes on. The conversation is reported with the last step, or by its run.
-      ...(!storeCalls && !this.readingOn
+      ...(!storeCalls && !this.lateReading
         ? { conversation: conversationReportOf({ ...next, bytes }, -(this.row.grant?.earlier ?? 0)) }
         : {}),
     };
-    return meter?.settle(written ? { ...outcome, written } : outcome, extra, this.readingOn?.outcome);
+    return meter?.settle(written ? { ...outcome, written } : outcome, extra, this.lateReading?.outcome);
   }
 
   #endedRow(
-    { complete, outcome, content, status }: PlannedEnd,
+    { isComplete: complete, outcome, content, status }: PlannedEnd,
     { now, cost, output, isUnmetered }: { now: number; cost: number; output: number; isUnmetered: boolean },
   ): TurnRow {
     const { usage } = outcome;
     const container = containerOf(this.builder.message);
-    const { until } = this.readingOn ?? {};
+    const { until } = this.lateReading ?? {};
     const stored = { ...outcome, ...(container && { container }), ...(until !== undefined && { read_until: until }) };
     return {
       ...this.row,
@@ -419,11 +437,11 @@ export class TurnRecorder {
   #storeEnd(plan: PlannedEnd, row: TurnRow, now: number): boolean {
     const cached = this.#transcript.cachedHistory;
     const text = storeEnd(this.#transcript, plan, row, { id: this.#answerId, isLater: this.#options.isLater, now });
-    const hidesResults = row.status === 'refused' && hideRefused(this.#transcript, row);
+    const hidesResults = row.status === 'refused' && hideRefusedResults(this.#transcript, row);
     // This is last because it shows the end. Everything before it has succeeded by then.
     this.log.store();
     Object.assign(this.row, row);
-    const { committed, status, repaired } = plan;
+    const { isCommitted: committed, status, repaired } = plan;
     if (cached?.fresh?.turn === row.seq && committed && status !== 'refused' && repaired.length === 0) {
       this.#transcript.cacheHistory(withTurn(cached, this.row, text));
     }
@@ -440,7 +458,7 @@ export class TurnRecorder {
       origin: isOfEdge && message.role === 'user' ? ('edge' as const) : null,
     }));
     if (rows.length !== numbers.length) throw new TypeError('Other messages than the turn has.');
-    this.#transcript.together(() => {
+    this.#transcript.transact(() => {
       this.#transcript.deleteMessages('turn = ?', seq);
       this.#transcript.addMessages(rows);
     });
@@ -453,24 +471,24 @@ export class TurnRecorder {
   }
 
   /** Whether a tool of the API runs. */
-  get runsTool(): boolean {
-    return this.#clock?.runsTool === true;
+  get isServerToolRunning(): boolean {
+    return this.#clock?.isRunningTool === true;
   }
 
   /** @returns for how many milliseconds, up to a time, unseen output may have been written. */
-  unseenUntil(at: number): number {
-    return this.#options.recovered?.unseenMs ?? this.#clock?.until(at) ?? at - (this.progress.sentAt ?? at);
+  measureUnseenMs(at: number): number {
+    return this.#options.recovered?.unseenMs ?? this.#clock?.hiddenMsUntil(at) ?? at - (this.progress.sentAt ?? at);
   }
 
-  #timesUntil(at: number): TimesOfAnswer {
+  #measureTimings(at: number): AnswerTimings {
     const { lostMs } = this.#options.recovered ?? {};
-    const unseen_ms = this.unseenUntil(at);
-    const lost_ms = lostMs ?? this.#clock?.lost(at) ?? unseen_ms;
-    const quiet_ms = lostMs ?? this.#clock?.quiet(at) ?? unseen_ms;
-    return { unseen_ms, silent_ms: this.#clock?.silence(at) ?? 0, lost_ms, quiet_ms };
+    const unseen_ms = this.measureUnseenMs(at);
+    const lost_ms = lostMs ?? this.#clock?.lostMsAt(at) ?? unseen_ms;
+    const quiet_ms = lostMs ?? this.#clock?.quietMsAt(at) ?? unseen_ms;
+    return { unseen_ms, silent_ms: this.#clock?.silentMsAt(at) ?? 0, lost_ms, quiet_ms };
   }
 
-  #newMessages(): number {
+  #countNewMessages(): number {
     return this.#options.newMessages ?? messagesOf(this.#transcript, this.row.seq).length;
   }
 
@@ -487,13 +505,13 @@ export class TurnRecorder {
 }
 
 /** @returns the ids of the calls of an answer that are not in what is kept of it */
-function callsWithout(blocks: readonly Block[], content: readonly Json[]): string[] {
-  const calls = new Set(calledTools(content));
-  return calledTools(blocks.map(({ value }) => value)).filter((id) => !calls.has(id));
+function droppedCallIds(blocks: readonly Block[], content: readonly Json[]): string[] {
+  const calls = new Set(toolCallIdsOf(content));
+  return toolCallIdsOf(blocks.map(({ value }) => value)).filter((id) => !calls.has(id));
 }
 
 function blockTypeOf({ content_block }: Json): unknown {
   if (!isObject(content_block)) return undefined;
   const { type, name } = content_block;
-  return type === 'server_tool_use' && name === 'advisor' ? ADVISOR : type;
+  return type === 'server_tool_use' && name === 'advisor' ? ADVISOR_BLOCK : type;
 }

@@ -5,7 +5,7 @@ import type { Publisher } from './publisher.ts';
 /** After so many milliseconds of silence a caller gets a ping. */
 export const PING_MS = 15_000;
 /** When a ping that has failed is tried again. Milliseconds. */
-const PING_AGAIN_MS = 1_000;
+const PING_RETRY_MS = 1_000;
 const FIRST_TICKS_MS = 50;
 
 interface TimerEvents {
@@ -20,17 +20,19 @@ interface TimerEvents {
 
 /** The only timer of a turn. It notices silences, and aborts what takes too long. */
 export class TurnTimer {
-  readonly #publisher: Pick<Publisher, 'at' | 'touch'>;
+  readonly #publisher: Pick<Publisher, 'lastShownAt' | 'touch'>;
   /** The longest time between two ticks; milliseconds. */
   readonly #stepMs: number;
   readonly #events: TimerEvents;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #isQuick = true;
   /** What is expected next: how many milliseconds it may take, since when, and the error if it does not come. */
-  #expected: { ms: number; since: number; reason: () => ApiError; endAt: (() => number) | undefined } | undefined;
+  #expectation:
+    | { ms: number; startedAt: number; reason: () => ApiError; endAt: (() => number) | undefined }
+    | undefined;
 
   constructor(
-    publisher: Pick<Publisher, 'at' | 'touch'>,
+    publisher: Pick<Publisher, 'lastShownAt' | 'touch'>,
     { STREAM_IDLE_MS, UPSTREAM_TIMEOUT_MS }: Pick<Settings, 'STREAM_IDLE_MS' | 'UPSTREAM_TIMEOUT_MS'>,
     events: TimerEvents,
   ) {
@@ -40,7 +42,7 @@ export class TurnTimer {
   }
 
   start(): void {
-    this.#tickIn(Math.min(FIRST_TICKS_MS, this.#stepMs));
+    this.#scheduleTick(Math.min(FIRST_TICKS_MS, this.#stepMs));
   }
 
   /**
@@ -50,25 +52,25 @@ export class TurnTimer {
    * @param endAt returns when the time is up, whatever comes until then; milliseconds since 1970. Default: never
    */
   expect(ms: number, reason: () => ApiError, endAt?: () => number): void {
-    this.#expected = { ms, since: Date.now(), reason, endAt };
+    this.#expectation = { ms, startedAt: Date.now(), reason, endAt };
   }
 
   /** Restarts the time, because a part of what is expected has come. */
   touch(): void {
-    if (this.#expected) this.#expected.since = Date.now();
+    if (this.#expectation) this.#expectation.startedAt = Date.now();
   }
 
   clear(): void {
     clearTimeout(this.#timer);
   }
 
-  #tickIn(ms: number): void {
+  #scheduleTick(ms: number): void {
     this.#timer = setTimeout(() => this.#tick(), Math.max(1, ms));
   }
 
   #tick(): void {
     const now = Date.now();
-    const { since = now, ms = Number.POSITIVE_INFINITY, endAt, reason } = this.#expected ?? {};
+    const { startedAt: since = now, ms = Number.POSITIVE_INFINITY, endAt, reason } = this.#expectation ?? {};
     const timeoutAt = Math.min(since + ms, endAt?.() ?? Number.POSITIVE_INFINITY);
     if (reason && now >= timeoutAt) {
       this.#events.onTimeout(reason());
@@ -78,13 +80,13 @@ export class TurnTimer {
     // This is the turn's only timer: a write that fails must not end it.
     try {
       touchMs = this.#publisher.touch();
-      if (now - this.#publisher.at >= PING_MS) this.#events.onSilence();
+      if (now - this.#publisher.lastShownAt >= PING_MS) this.#events.onSilence();
       if (this.#isQuick) this.#isQuick = !this.#events.onFirstTick();
     } catch (thrown) {
       this.#events.onFailure(thrown);
     }
     const step = this.#isQuick ? Math.min(FIRST_TICKS_MS, this.#stepMs) : this.#stepMs;
-    const pingMs = this.#publisher.at + PING_MS - now;
-    this.#tickIn(Math.min(timeoutAt - now, pingMs > 0 ? pingMs : PING_AGAIN_MS, touchMs, step));
+    const pingMs = this.#publisher.lastShownAt + PING_MS - now;
+    this.#scheduleTick(Math.min(timeoutAt - now, pingMs > 0 ? pingMs : PING_RETRY_MS, touchMs, step));
   }
 }

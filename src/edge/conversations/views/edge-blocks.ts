@@ -1,38 +1,38 @@
 /**
  * Turns calls of the edge into the blocks that clients see, and back. Back for a history from elsewhere, such as an import.
  */
-import { inSteps, type Steps } from '../../kit/async/in-steps.ts';
+import { runInSteps, type Steps } from '../../kit/async/run-in-steps.ts';
 import type { JsonBody } from '../../kit/http/body/json-body.ts';
-import { bytesOfBase64 } from '../../kit/http/bytes.ts';
+import { base64ByteLength } from '../../kit/http/bytes.ts';
 import { invalidRequest } from '../../kit/http/errors.ts';
-import { withText } from '../../kit/http/read-json.ts';
-import { eachItem, edit, itemTexts, memberTexts } from '../../kit/json/edit.ts';
-import { asText, isObject, type Json, parseObject } from '../../kit/json/object.ts';
-import { EDGE } from '../../registry/tools/edge-tools.ts';
+import { replaceText } from '../../kit/http/read-json.ts';
+import { editJson, iterateItems, parseMemberTexts, splitItems } from '../../kit/json/edit.ts';
+import { isObject, type Json, parseObject, toText } from '../../kit/json/object.ts';
+import { EDGE_SERVER_NAME } from '../../registry/tools/edge-tools.ts';
 import { MOST_IN_A_TURN, TOO_MANY_IN_A_TURN } from '../history/history.schema.ts';
 import { objectText } from './message-json.ts';
 
 /** To read a block is not much: of short ones so many are a unit, and so many steps of an answer. */
-const CHARACTERS_IN_A_UNIT = 1_000;
-const STEPS_IN_A_UNIT = 10;
+const CHARACTERS_PER_UNIT = 1_000;
+const STEPS_PER_UNIT = 10;
 
 const NO_RESULT = 'The result of this call is not known.';
 
 /** @returns a call as it is shown. Clients lose an input that comes in deltas, so the block begins with the whole input. */
 export function shownCall({ id, name, input }: Json): Json {
-  return { type: 'mcp_tool_use', id, name, input, server_name: EDGE };
+  return { type: 'mcp_tool_use', id, name, input, server_name: EDGE_SERVER_NAME };
 }
 
 /** @returns the result of a call as it is shown: a list of texts, since some clients accept nothing else. */
 export function shownResult(id: string, content: unknown, isError: boolean): Json {
   const blocks = Array.isArray(content) ? content.filter(isObject) : [{ text: content }];
   const texts = blocks.map(({ text, source }) => (isObject(source) ? shownImage(source) : text));
-  const shown = texts.map((text) => ({ type: 'text', text: asText(text ?? '') }));
+  const shown = texts.map((text) => ({ type: 'text', text: toText(text ?? '') }));
   return { type: 'mcp_tool_result', tool_use_id: id, is_error: isError, content: shown };
 }
 
 function shownImage({ media_type, data }: Json): string {
-  return `[${asText(media_type)}, ${Math.ceil(bytesOfBase64(asText(data)) / 1_000)} kB]`;
+  return `[${toText(media_type)}, ${Math.ceil(base64ByteLength(toText(data)) / 1_000)} kB]`;
 }
 
 /**
@@ -44,28 +44,28 @@ function shownImage({ media_type, data }: Json): string {
  * @throws ApiError 400 if the steps are more messages than a turn takes
  */
 export async function withoutEdgeBlocks(text: string): Promise<string> {
-  const replayed = hasServed(text) ? await inSteps(replayingIn(text)) : undefined;
+  const replayed = mayHaveToolBlocks(text) ? await runInSteps(replayBody(text)) : undefined;
   if (replayed && replayed.messages.length > MOST_IN_A_TURN) throw invalidRequest(`messages: ${TOO_MANY_IN_A_TURN}.`);
   return replayed?.text ?? text;
 }
 
 /** The same for a request without a conversation. @returns the body itself if it has no such blocks, as most do not */
-export async function withoutEdgeBlocksIn(body: JsonBody): Promise<JsonBody> {
+export async function bodyWithoutEdgeBlocks(body: JsonBody): Promise<JsonBody> {
   const { messages } = body.json;
   if (!Array.isArray(messages) || !messages.some(hasEdgeCall)) return body;
-  const replayed = await inSteps(replayingIn(body.text));
-  return replayed ? withText(body, replayed.text, { ...body.json, messages: replayed.messages }) : body;
+  const replayed = await runInSteps(replayBody(body.text));
+  return replayed ? replaceText(body, replayed.text, { ...body.json, messages: replayed.messages }) : body;
 }
 
-function* replayingIn(text: string): Steps<{ text: string; messages: readonly unknown[] } | undefined> {
-  const list = memberTexts(text).get('messages') ?? '[]';
+function* replayBody(text: string): Steps<{ text: string; messages: readonly unknown[] } | undefined> {
+  const list = parseMemberTexts(text).get('messages') ?? '[]';
   yield list.length;
-  const texts = itemTexts(list);
-  const replayed = yield* replaying(texts);
+  const texts = splitItems(list);
+  const replayed = yield* replayMessages(texts);
   if (replayed === texts) return undefined;
   const messages = `[${replayed.join(',')}]`;
   yield messages.length;
-  const edited = edit(text, { messages });
+  const edited = editJson(text, { messages });
   yield messages.length;
   const parsed = JSON.parse(messages) as unknown[];
   yield messages.length;
@@ -85,40 +85,40 @@ class EdgeHistory {
   readonly #results = new Map<string, TextBlock>();
   readonly #all: string[] = [];
   /** The results of the last step. The user's next message begins with them. */
-  #owed: string[] = [];
+  #pendingCallIds: string[] = [];
   /** The ids of the client's own calls in that step. */
   #open: string[] = [];
 
   /** Notes the calls and results of a message. */
   *note(text: string): Steps<void> {
     yield text.length;
-    if (!hasServed(text)) return;
-    for (const one of yield* textBlocks(memberTexts(text))) {
-      if (isEdgeCall(one.block)) this.calls.add(asText(one.block.id));
-      else if (one.block.type === 'mcp_tool_result') this.#results.set(asText(one.block.tool_use_id), one);
+    if (!mayHaveToolBlocks(text)) return;
+    for (const one of yield* textBlocks(parseMemberTexts(text))) {
+      if (isEdgeCall(one.block)) this.calls.add(toText(one.block.id));
+      else if (one.block.type === 'mcp_tool_result') this.#results.set(toText(one.block.tool_use_id), one);
     }
   }
 
   /** Adds the same message as those that the API accepts. All messages have been noted before. */
   *add(text: string): Steps<void> {
     yield text.length;
-    const isServed = hasServed(text);
-    if (!isServed && this.#owed.length === 0) {
+    const isServed = mayHaveToolBlocks(text);
+    if (!isServed && this.#pendingCallIds.length === 0) {
       this.#all.push(text);
       return;
     }
-    const members = memberTexts(text);
+    const members = parseMemberTexts(text);
     const blocks = yield* textBlocks(members);
     const role = members.get('role');
     const isResult = ({ block: { type, tool_use_id } }: TextBlock) =>
-      type === 'mcp_tool_result' && this.calls.has(asText(tool_use_id));
-    if (this.#owed.length > 0 && role === '"user"' && hasContent(members)) {
+      type === 'mcp_tool_result' && this.calls.has(toText(tool_use_id));
+    if (this.#pendingCallIds.length > 0 && role === '"user"' && hasContent(members)) {
       const own = blocks.filter((one) => !isResult(one)).map((one) => one.text);
-      this.#all.push(edit(text, { content: `[${[...this.#owed, ...own].join(',')}]` }));
-      this.#owed = [];
+      this.#all.push(editJson(text, { content: `[${[...this.#pendingCallIds, ...own].join(',')}]` }));
+      this.#pendingCallIds = [];
     } else if (role === '"assistant"' && blocks.some((one) => isEdgeCall(one.block) || isResult(one))) {
       for (const [at, step] of stepsOf(blocks, isResult).entries()) {
-        if (at % STEPS_IN_A_UNIT === 0) yield 0;
+        if (at % STEPS_PER_UNIT === 0) yield 0;
         this.#addStep(step);
       }
     } else {
@@ -132,18 +132,19 @@ class EdgeHistory {
     const own = step.map(({ block, text }) => (isEdgeCall(block) ? callText(text) : text));
     this.#all.push(messageOfBlocks('assistant', own));
     const idsOf = (isOne: (block: Json) => boolean) =>
-      step.flatMap(({ block }) => (isOne(block) ? [asText(block.id)] : []));
-    this.#owed = idsOf(isEdgeCall).map((id) => resultText(id, this.#results.get(id)));
+      step.flatMap(({ block }) => (isOne(block) ? [toText(block.id)] : []));
+    this.#pendingCallIds = idsOf(isEdgeCall).map((id) => resultText(id, this.#results.get(id)));
     this.#open = idsOf(({ type }) => type === 'tool_use');
   }
 
   #answer(): void {
-    if (this.#owed.length > 0) this.#all.push(messageOfBlocks('user', this.#owed));
-    this.#owed = [];
+    if (this.#pendingCallIds.length > 0) this.#all.push(messageOfBlocks('user', this.#pendingCallIds));
+    this.#pendingCallIds = [];
   }
 
   end(isWhole: boolean): string[] {
-    if (isWhole && this.#owed.length > 0) this.#owed.push(...this.#open.map((id) => resultText(id, undefined)));
+    if (isWhole && this.#pendingCallIds.length > 0)
+      this.#pendingCallIds.push(...this.#open.map((id) => resultText(id, undefined)));
     this.#answer();
     return this.#all;
   }
@@ -157,7 +158,7 @@ class EdgeHistory {
  *   result: the API wants all results together
  * @returns messages as JSON texts, too; the same list if no edge has shown a call in it
  */
-export function* replaying(texts: string[], isWhole = false): Steps<string[]> {
+export function* replayMessages(texts: string[], isWhole = false): Steps<string[]> {
   const history = new EdgeHistory();
   for (const text of texts) yield* history.note(text);
   if (history.calls.size === 0) return texts;
@@ -166,7 +167,7 @@ export function* replaying(texts: string[], isWhole = false): Steps<string[]> {
 }
 
 /** @returns whether a message, as JSON, may have a block of a call or a result. Names in a text may be escaped. */
-function hasServed(text: string): boolean {
+function mayHaveToolBlocks(text: string): boolean {
   return text.includes('mcp_tool_') || text.includes('\\u00');
 }
 
@@ -181,13 +182,13 @@ function* textBlocks(message: ReadonlyMap<string, string>): Steps<TextBlock[]> {
   const texts = content.startsWith('"')
     ? [`{"type":"text","text":${content}}`]
     : content.startsWith('[')
-      ? eachItem(content)
+      ? iterateItems(content)
       : [];
   const blocks: TextBlock[] = [];
   let characters = 0;
   for (const text of texts) {
     characters += text.length;
-    if (characters > CHARACTERS_IN_A_UNIT) {
+    if (characters > CHARACTERS_PER_UNIT) {
       yield characters;
       characters = 0;
     }
@@ -213,13 +214,13 @@ function stepsOf(blocks: readonly TextBlock[], isResult: (block: TextBlock) => b
 }
 
 function callText(text: string): string {
-  const members = memberTexts(text);
+  const members = parseMemberTexts(text);
   const member = (name: string) => members.get(name) ?? '{}';
   return objectText({ type: '"tool_use"', id: member('id'), name: member('name'), input: member('input') });
 }
 
 function resultText(id: string, result: TextBlock | undefined): string {
-  const content = result ? (memberTexts(result.text).get('content') ?? '""') : JSON.stringify(NO_RESULT);
+  const content = result ? (parseMemberTexts(result.text).get('content') ?? '""') : JSON.stringify(NO_RESULT);
   const error = !result || result.block.is_error === true ? { is_error: 'true' } : {};
   return objectText({ type: '"tool_result"', tool_use_id: JSON.stringify(id), content, ...error });
 }
@@ -235,6 +236,6 @@ function hasEdgeCall(message: unknown): boolean {
 
 /** @returns whether a block is a call of the edge. A malformed block is not: the upstream judges it. */
 function isEdgeCall(block: unknown): boolean {
-  if (!isObject(block) || block.type !== 'mcp_tool_use' || block.server_name !== EDGE) return false;
+  if (!isObject(block) || block.type !== 'mcp_tool_use' || block.server_name !== EDGE_SERVER_NAME) return false;
   return typeof block.id === 'string' && typeof block.name === 'string';
 }

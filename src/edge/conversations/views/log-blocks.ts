@@ -2,7 +2,7 @@ import { isObject, type Json, parseObject } from '../../kit/json/object.ts';
 import { isHiddenBlock, isReadable } from './redact-for.ts';
 
 /** What a listener must know of a block, whose beginning it may have seen before. */
-interface BegunBlock {
+interface StartedBlock {
   isHidden: boolean;
   /** Its number where only text is shown; undefined for a block that is left out there. */
   number: number | undefined;
@@ -17,7 +17,7 @@ const BEGINNING = /\{"type":"content_block_start","index":(\d+),"content_block":
 /** Knows which blocks of a turn are hidden, and their numbers where only text is shown. All listeners of its log share it. */
 export class LogBlocks {
   readonly turn: string | undefined;
-  readonly #begun = new Map<unknown, BegunBlock>();
+  readonly #started = new Map<unknown, StartedBlock>();
   #next = 0;
 
   /** @param text the turn's events so far, as they are shown or stored */
@@ -27,22 +27,22 @@ export class LogBlocks {
   }
 
   /** @returns a block by its own number */
-  at(index: unknown): BegunBlock | undefined {
-    return this.#begun.get(index);
+  get(index: unknown): StartedBlock | undefined {
+    return this.#started.get(index);
   }
 
   /** Notes the beginning of a block. */
-  begin(index: unknown, block: Json): BegunBlock {
+  begin(index: unknown, block: Json): StartedBlock {
     const isSeen = isReadable(block);
-    const begun = this.#begun.get(index) ?? { isHidden: false, number: isSeen ? this.#next : undefined };
+    const begun = this.#started.get(index) ?? { isHidden: false, number: isSeen ? this.#next : undefined };
     if (begun.number === this.#next) this.#next += 1;
     begun.isHidden ||= isHiddenBlock(block);
-    this.#begun.set(index, begun);
+    this.#started.set(index, begun);
     return begun;
   }
 
   /** Notes it without parsing it. @returns undefined where it has another form, or is none */
-  note(text: string, at = 0): BegunBlock | undefined {
+  note(text: string, at = 0): StartedBlock | undefined {
     BEGINNING.lastIndex = at;
     const [, index, type] = BEGINNING.exec(text) ?? [];
     return index === undefined ? undefined : this.begin(Number(index), { type });

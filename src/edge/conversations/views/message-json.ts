@@ -2,26 +2,26 @@
 
 import type { RequestOutcome } from '../../claude/outcome.ts';
 import { toUsd, type Usage } from '../../claude/pricing/cost.ts';
-import { isoTime } from '../../kit/http/times.ts';
-import { memberTexts } from '../../kit/json/edit.ts';
+import { toIsoTime } from '../../kit/http/times.ts';
+import { parseMemberTexts } from '../../kit/json/edit.ts';
 import type { MessageRow } from '../history/storage/rows.ts';
 import type { Transcript } from '../history/storage/transcript.ts';
-import { shownNotes } from '../history/storage/turn-notes.ts';
+import { visibleNotes } from '../history/storage/turn-notes.ts';
 
 /** The members of a shown message beside its content. */
 export type MessageHead = Omit<MessageRow, 'seq' | 'turn' | 'text' | 'shown' | 'run' | 'origin'> &
   Partial<Pick<MessageRow, 'origin'>> & { paused?: string | null };
 
-export const ROWS_AT_ONCE = 50;
+export const ROWS_PER_READ = 50;
 
 /**
  * Reads rows some at a time, as the caller takes them. So a page need not fit into memory, and no query stays open while the
  * object does other work.
  */
-export function* rowsBetween(transcript: Transcript, from: number, to: number, pending = false): Generator<MessageRow> {
+export function* readRows(transcript: Transcript, from: number, to: number, pending = false): Generator<MessageRow> {
   for (let next = from; next <= to; ) {
     let last: number | undefined;
-    for (const row of transcript.messages.some({ from: next, to, pending, limit: ROWS_AT_ONCE })) {
+    for (const row of transcript.messages.readPage({ from: next, to, pending, limit: ROWS_PER_READ })) {
       last = row.seq;
       yield row;
     }
@@ -31,22 +31,22 @@ export function* rowsBetween(transcript: Transcript, from: number, to: number, p
 }
 
 export function messageText(row: MessageRow, content = contentOf(row)): string {
-  const { before, after } = aroundContent(row);
+  const { before, after } = splitAroundContent(row);
   return before + content + after;
 }
 
 /** @returns the JSON text of a row's content, as it is shown */
 export function contentOf({ text, shown }: Pick<MessageRow, 'text'> & Partial<Pick<MessageRow, 'shown'>>): string {
-  return memberTexts(shown ?? text).get('content') ?? '[]';
+  return parseMemberTexts(shown ?? text).get('content') ?? '[]';
 }
 
 /** @returns the JSON text of a message before its content and after it */
-export function aroundContent(head: MessageHead): { before: string; after: string } {
+export function splitAroundContent(head: MessageHead): { before: string; after: string } {
   const { id, role, createdAt, status, cost, outcome, model, turnId, origin = null, paused = null } = head;
   const isAnswer = role === 'assistant' && outcome !== null;
   const stopReason = isAnswer ? (paused === null ? outcome.stop_reason : 'pause_turn') : null;
   const loweredBy = stopReason === 'max_tokens' ? outcome?.lowered_by : undefined;
-  const notes = isAnswer ? Object.entries(shownNotes(head) ?? {}) : [];
+  const notes = isAnswer ? Object.entries(visibleNotes(head) ?? {}) : [];
   const before = objectText({ type: '"message"', id: JSON.stringify(id), role: JSON.stringify(role) });
   const after = objectText({
     model: isAnswer ? JSON.stringify(model) : 'null',
@@ -55,7 +55,7 @@ export function aroundContent(head: MessageHead): { before: string; after: strin
     paused: JSON.stringify(paused),
     usage: isAnswer ? JSON.stringify(shownUsage(outcome)) : 'null',
     cost_usd: isAnswer ? String(toUsd(cost)) : 'null',
-    created_at: JSON.stringify(isoTime(createdAt)),
+    created_at: JSON.stringify(toIsoTime(createdAt)),
     status: JSON.stringify(status === 'empty' ? 'complete' : status),
     turn: JSON.stringify(turnId),
     ...(origin === null ? {} : { origin: JSON.stringify(origin) }),

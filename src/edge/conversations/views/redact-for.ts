@@ -8,7 +8,7 @@ import { isObject, type Json } from '../../kit/json/object.ts';
 /** What somebody sees of answers. */
 export interface Viewer {
   /** Whether it does not see what tools were given and gave back. */
-  hides: boolean;
+  shouldHideTools: boolean;
   /** Whether it sees only what every client reads. */
   textOnly?: boolean;
   /** Whether its token is bound. Then it is not told how models were chosen. */
@@ -16,7 +16,7 @@ export interface Viewer {
 }
 
 /** Who sees everything. */
-export const SEES_ALL: Viewer = { hides: false };
+export const FULL_VIEWER: Viewer = { shouldHideTools: false };
 
 const TEXT_TURN = 'turn_text_';
 
@@ -52,14 +52,14 @@ const FETCHED = {
   ...{ title: '', citations: { enabled: false } },
 };
 /** What the model wrote for whoever asks. A `tool_use` is a call that the page itself answers. */
-const OF_MODEL: BlockView = { isReadable: true };
+const MODEL_OUTPUT: BlockView = { isReadable: true };
 /** A type that is not here is shown by its type alone to who does not see tools, so that all blocks keep their numbers. */
 const VIEWS: ReadonlyMap<string, BlockView> = new Map(
   Object.entries({
-    text: OF_MODEL,
-    thinking: OF_MODEL,
-    redacted_thinking: OF_MODEL,
-    tool_use: OF_MODEL,
+    text: MODEL_OUTPUT,
+    thinking: MODEL_OUTPUT,
+    redacted_thinking: MODEL_OUTPUT,
+    tool_use: MODEL_OUTPUT,
     fallback: {},
     server_tool_use: { hidden: { id: '', name: '', input: {} } },
     mcp_tool_use: { hidden: { id: '', name: '', input: {}, server_name: '' } },
@@ -84,7 +84,7 @@ const UNKNOWN_BLOCK: BlockView = { hidden: {} };
 const READABLE_DELTA = /^(text|thinking|signature|input_json)_delta$/;
 const READABLE_CITATION = /^(page|char|web_search_result)_location$/;
 /** Names and ids are not longer than this. What is may be anything. */
-const MOST_LABEL = 256;
+const MAX_LABEL_CHARACTERS = 256;
 /** Members that say which call it is. */
 const LABELS = ['id', 'name', 'server_name', 'tool_use_id'];
 /** Why the API's own tools fail, in its words. */
@@ -96,7 +96,7 @@ function viewOf(type: unknown): BlockView {
 }
 
 /** @returns blocks of an answer, as somebody sees them */
-export function redactFor(blocks: readonly Json[], { hides, textOnly }: Viewer): Json[] {
+export function redactFor(blocks: readonly Json[], { shouldHideTools: hides, textOnly }: Viewer): Json[] {
   const read = textOnly ? blocks.filter(isReadable).map(withReadableCitations) : [...blocks];
   return hides ? read.map(hiddenBlock) : read;
 }
@@ -144,5 +144,5 @@ function hiddenContent(result: string, content: unknown, empty: unknown): unknow
 }
 
 function shortLabel(value: unknown): string {
-  return typeof value === 'string' && value.length <= MOST_LABEL ? value : '';
+  return typeof value === 'string' && value.length <= MAX_LABEL_CHARACTERS ? value : '';
 }

@@ -2,17 +2,17 @@
  * Writes the history as clients see it, as JSON. The steps of a run are one row, with the edge's calls as they were shown.
  */
 
-import { getOrMake } from '../../kit/cache/get-or-make.ts';
-import { readBlock } from '../../kit/json/block-texts.ts';
-import { itemTexts } from '../../kit/json/edit.ts';
-import { writeJson } from '../../kit/json/kept-text.ts';
-import { asText, parseObject } from '../../kit/json/object.ts';
+import { getOrCreate } from '../../kit/cache/get-or-create.ts';
+import { splitItems } from '../../kit/json/edit.ts';
+import { parseBlockText } from '../../kit/json/input-texts.ts';
+import { parseObject, toText } from '../../kit/json/object.ts';
+import { writeJson } from '../../kit/json/remembered-text.ts';
 import type { EdgeCall } from '../history/storage/plugin-rows.ts';
 import type { MessageOutline, MessageRow, TurnStatus } from '../history/storage/rows.ts';
 import type { Transcript } from '../history/storage/transcript.ts';
-import { firstStepOf, pauseOf, turnAt } from '../history/storage/turn-queries.ts';
+import { firstStepOf, turnAt, turnPauseReason } from '../history/storage/turn-queries.ts';
 import { shownCall, shownResult } from './edge-blocks.ts';
-import { aroundContent, contentOf, type MessageHead, messageText, rowsBetween } from './message-json.ts';
+import { contentOf, type MessageHead, messageText, readRows, splitAroundContent } from './message-json.ts';
 import { hiddenBlock, type Viewer } from './redact-for.ts';
 
 /** A shown row: one message, or the messages `from` … `to` of a run's answer. */
@@ -24,7 +24,7 @@ export interface ShownRange {
 }
 
 interface RangeQuery {
-  backwards: boolean;
+  isBackwards: boolean;
   /** Adds the user's messages of the running turn. */
   pending: boolean;
   limit: number;
@@ -43,7 +43,7 @@ export function shownRanges(
   calls: ReadonlySet<string> = transcript.calls.ids,
 ): ShownRange[] {
   const ranges: ShownRange[] = [];
-  for (const range of rangesFrom(transcript, cursor, query, calls)) {
+  for (const range of readRanges(transcript, cursor, query, calls)) {
     // The search begins with the cursor itself, which may be in the middle of an answer.
     if (cursor !== undefined && range.from <= cursor && cursor <= range.to) continue;
     ranges.push(range);
@@ -52,23 +52,23 @@ export function shownRanges(
   return ranges;
 }
 
-function* rangesFrom(
+function* readRanges(
   transcript: Transcript,
   cursor: number | undefined,
-  { backwards, pending }: RangeQuery,
+  { isBackwards: backwards, pending }: RangeQuery,
   ids: ReadonlySet<string>,
 ): Generator<ShownRange> {
   const range = cursor === undefined ? {} : backwards ? { to: cursor } : { from: cursor };
   const rows = transcript.messages.outlines({ ...range, backwards, pending });
-  const behind = backwards ? transcript.messages.turnBehind(cursor ?? Number.MAX_SAFE_INTEGER) : undefined;
+  const behind = backwards ? transcript.messages.turnAfter(cursor ?? Number.MAX_SAFE_INTEGER) : undefined;
   const runs = new Map<number, { first: number | undefined; status: TurnStatus | undefined }>();
   let answer: ShownRange | undefined;
-  for (const { row, next } of backwards ? fromTheEnd(rows, behind) : forwards(rows)) {
+  for (const { row, next } of backwards ? pairBackwards(rows, behind) : pairForwards(rows)) {
     const { seq, id, turn, role, run } = row;
     const runOf =
       run === null
         ? undefined
-        : getOrMake(runs, run, () => ({
+        : getOrCreate(runs, run, () => ({
             first: firstStepOf(transcript, run),
             status: transcript.statusOf(run),
           }));
@@ -88,15 +88,15 @@ function* rangesFrom(
         run,
         id: backwards ? id : (answer?.id ?? id),
       };
-    else if (!isOfEdgeAlone(row, ids)) yield { from: seq, to: seq, id, run: null };
+    else if (!hasOnlyEdgeResults(row, ids)) yield { from: seq, to: seq, id, run: null };
   }
   if (answer) yield answer;
 }
 
-type WithNext = Generator<{ row: MessageOutline; next: { turn: number } | undefined }>;
+type PairedOutlines = Generator<{ row: MessageOutline; next: { turn: number } | undefined }>;
 
 /** @returns each message with the one after it. */
-function* forwards(rows: Iterable<MessageOutline>): WithNext {
+function* pairForwards(rows: Iterable<MessageOutline>): PairedOutlines {
   let row: MessageOutline | undefined;
   for (const next of rows) {
     if (row) yield { row, next };
@@ -106,7 +106,7 @@ function* forwards(rows: Iterable<MessageOutline>): WithNext {
 }
 
 /** @returns the same in the reverse order. @param turn the turn of the message after the last one */
-function* fromTheEnd(rows: Iterable<MessageOutline>, turn: number | undefined): WithNext {
+function* pairBackwards(rows: Iterable<MessageOutline>, turn: number | undefined): PairedOutlines {
   let next = turn === undefined ? undefined : { turn };
   for (const row of rows) {
     yield { row, next };
@@ -115,7 +115,7 @@ function* fromTheEnd(rows: Iterable<MessageOutline>, turn: number | undefined): 
 }
 
 /** @returns whether a message has only results of the edge's calls, and nothing that the user has sent. */
-function isOfEdgeAlone({ role, text }: MessageOutline, calls: ReadonlySet<string>): boolean {
+function hasOnlyEdgeResults({ role, text }: MessageOutline, calls: ReadonlySet<string>): boolean {
   if (role !== 'user' || calls.size === 0) return false;
   const content = contentOf({ text: text() });
   return content.includes('"tool_result"') && ownBlocks(content, calls).length === 0;
@@ -123,13 +123,13 @@ function isOfEdgeAlone({ role, text }: MessageOutline, calls: ReadonlySet<string
 
 /** @returns the blocks of a user's content without the results of some calls, as JSON texts */
 function ownBlocks(content: string, calls: ReadonlySet<string>): string[] {
-  return itemTexts(content).filter((text) => !calls.has(answeredBy(text) ?? ''));
+  return splitItems(content).filter((text) => !calls.has(answeredCallId(text) ?? ''));
 }
 
-function answeredBy(text: string): string | undefined {
+function answeredCallId(text: string): string | undefined {
   if (!text.includes('"tool_result"')) return undefined;
   const { type, tool_use_id } = parseObject(text) ?? {};
-  return type === 'tool_result' ? asText(tool_use_id) : undefined;
+  return type === 'tool_result' ? toText(tool_use_id) : undefined;
 }
 
 /**
@@ -141,25 +141,29 @@ function answeredBy(text: string): string | undefined {
 export function* rowText(
   transcript: Transcript,
   range: ShownRange,
-  of: { pending: boolean; calls: ReadonlySet<string>; viewer: Viewer; rows: Iterator<MessageRow> | undefined },
+  options: { pending: boolean; calls: ReadonlySet<string>; viewer: Viewer; rows: Iterator<MessageRow> | undefined },
 ): Generator<string> {
-  const { pending, calls, viewer, rows = rowsBetween(transcript, range.from, range.to, pending) } = of;
+  const { pending, calls, viewer, rows = readRows(transcript, range.from, range.to, pending) } = options;
   if (range.run !== null) {
     yield* answerText(transcript, range, range.run, viewer);
     return;
   }
-  for (const row of rowAt(rows, range.from)) {
+  for (const row of readRow(rows, range.from)) {
     const status = row.run === null ? row.status : (transcript.statusOf(row.run) ?? row.status);
     const content = contentOf(row);
     const isOfUser = row.role === 'user';
-    const isChanged = content.startsWith('[') && (isOfUser ? content.includes('"tool_result"') : viewer.hides);
-    const blocksOf = () => (isOfUser ? ownBlocks(content, calls) : itemTexts(content).map(hiddenText));
-    yield messageText({ ...row, status, ...unsaidTo(viewer) }, isChanged ? `[${blocksOf().join(',')}]` : content);
+    const isChanged =
+      content.startsWith('[') && (isOfUser ? content.includes('"tool_result"') : viewer.shouldHideTools);
+    const blocksOf = () => (isOfUser ? ownBlocks(content, calls) : splitItems(content).map(hiddenText));
+    yield messageText(
+      { ...row, status, ...hiddenFieldsFor(viewer) },
+      isChanged ? `[${blocksOf().join(',')}]` : content,
+    );
   }
 }
 
 /** Reads on to a message. Those before it are not shown: they have only results of the edge. */
-function* rowAt(rows: Iterator<MessageRow>, seq: number): Generator<MessageRow> {
+function* readRow(rows: Iterator<MessageRow>, seq: number): Generator<MessageRow> {
   for (let { value, done } = rows.next(); !done; { value, done } = rows.next()) {
     if (value.seq < seq) continue;
     // One that was deleted meanwhile is nowhere.
@@ -177,20 +181,20 @@ function* answerText(
   const turn = turnAt(transcript, run);
   if (!turn) return;
   const { beganAt, endedAt } = turn;
-  const paused = pauseOf(transcript, run);
+  const paused = turnPauseReason(transcript, run);
   const head = { ...turn, id, role: 'assistant', createdAt: endedAt ?? beganAt, turnId: turn.id, paused };
-  const { before, after } = aroundContent({ ...head, ...unsaidTo(viewer) });
+  const { before, after } = splitAroundContent({ ...head, ...hiddenFieldsFor(viewer) });
   yield `${before}[`;
   let between = '';
   for (const block of answerBlocks(transcript, from, to, turn.status === 'refused')) {
-    yield between + (viewer.hides ? hiddenText(block) : block);
+    yield between + (viewer.shouldHideTools ? hiddenText(block) : block);
     between = ',';
   }
   yield `]${after}`;
 }
 
 /** @returns the members of a message that its viewer is not told */
-export function unsaidTo({ isBound }: Viewer): Partial<Pick<MessageHead, 'notes'>> {
+export function hiddenFieldsFor({ isBound }: Viewer): Partial<Pick<MessageHead, 'notes'>> {
   return isBound ? { notes: null } : {};
 }
 
@@ -198,14 +202,14 @@ export function unsaidTo({ isBound }: Viewer): Partial<Pick<MessageHead, 'notes'
 function* answerBlocks(transcript: Transcript, from: number, to: number, isRefused: boolean): Generator<string> {
   /** The calls of the last step whose results have not been shown. */
   let open: readonly EdgeCall[] = [];
-  for (const row of rowsBetween(transcript, from, to)) {
+  for (const row of readRows(transcript, from, to)) {
     if (row.status === 'refused' && !isRefused) continue;
     if (row.role === 'assistant') {
       yield* resultTexts(open, pendingResults(transcript, open));
       open = transcript.calls.of(row.turn);
       yield* stepTexts(row, new Set(open.map(({ id }) => id)));
     } else {
-      const results = itemTexts(contentOf(row)).map((text) => [answeredBy(text) ?? '', text] as const);
+      const results = splitItems(contentOf(row)).map((text) => [answeredCallId(text) ?? '', text] as const);
       yield* resultTexts(open, new Map(results));
       open = [];
     }
@@ -225,10 +229,10 @@ function pendingResults(transcript: Transcript, [call]: readonly EdgeCall[]): Re
 }
 
 function stepTexts(row: MessageRow, calls: ReadonlySet<string>): string[] {
-  return itemTexts(contentOf(row)).map((text) => {
+  return splitItems(contentOf(row)).map((text) => {
     if (calls.size === 0 || !text.includes('"tool_use"')) return text;
-    const block = readBlock(text) ?? {};
-    return block.type === 'tool_use' && calls.has(asText(block.id)) ? writeJson(shownCall(block)) : text;
+    const block = parseBlockText(text) ?? {};
+    return block.type === 'tool_use' && calls.has(toText(block.id)) ? writeJson(shownCall(block)) : text;
   });
 }
 

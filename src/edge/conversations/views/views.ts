@@ -2,41 +2,46 @@
 
 import { toUsd } from '../../claude/pricing/cost.ts';
 import type { Page } from '../../durable/page.ts';
-import { pageOfSelected } from '../../kit/http/page.ts';
-import { streamOfTexts } from '../../kit/http/stream-of-texts.ts';
-import { isoTime } from '../../kit/http/times.ts';
-import { withoutAddresses } from '../../registry/tools/edge-tools.ts';
+import { createPage } from '../../kit/http/page.ts';
+import { createTextStream } from '../../kit/http/text-stream.ts';
+import { toIsoTime } from '../../kit/http/times.ts';
+import { removeAddresses } from '../../registry/tools/edge-tools.ts';
 import { type MessageRow, type Profile, refOf } from '../history/storage/rows.ts';
 import type { Transcript } from '../history/storage/transcript.ts';
-import { pausedBy } from '../history/storage/turn-queries.ts';
+import { pauseReason } from '../history/storage/turn-queries.ts';
 import type { HistoryQuery } from '../object/conversations.schema.ts';
-import type { LeftOut } from '../object/conversations-answers.schema.ts';
-import { messageText, objectText, rowsBetween } from './message-json.ts';
-import { SEES_ALL, type Viewer } from './redact-for.ts';
-import { rowText, type ShownRange, shownRanges, unsaidTo } from './view-rows.ts';
+import type { ImportOmissions } from '../object/conversations-answers.schema.ts';
+import { messageText, objectText, readRows } from './message-json.ts';
+import { FULL_VIEWER, type Viewer } from './redact-for.ts';
+import { hiddenFieldsFor, rowText, type ShownRange, shownRanges } from './view-rows.ts';
 
 /**
  * @param turn the id of the running turn
- * @param left how much was left out when it was created
+ * @param omitted how much was left out when it was created
  * @returns the JSON text of a conversation without its messages
  */
-export function describe(profile: Profile, transcript: Transcript, turn: string | undefined, left?: LeftOut): string {
+export function describe(
+  profile: Profile,
+  transcript: Transcript,
+  turn: string | undefined,
+  omitted?: ImportOmissions,
+): string {
   const { frozen, standIns } = transcript;
-  const summaries = standIns?.shown((until) => endsAt(transcript, until));
+  const summaries = standIns?.describe((until) => lastMessageIds(transcript, until));
   const { parent } = profile;
   return objectText({
     type: '"conversation"',
     id: JSON.stringify(profile.id),
     title: JSON.stringify(profile.title),
-    created_at: JSON.stringify(isoTime(profile.createdAt)),
-    updated_at: JSON.stringify(isoTime(profile.updatedAt)),
+    created_at: JSON.stringify(toIsoTime(profile.createdAt)),
+    updated_at: JSON.stringify(toIsoTime(profile.updatedAt)),
     state: turn === undefined ? '"idle"' : '"running"',
-    paused: JSON.stringify(pausedBy(transcript)),
+    paused: JSON.stringify(pauseReason(transcript)),
     turn: JSON.stringify(turn ?? null),
     model: JSON.stringify(profile.choices?.at(-1)?.model ?? profile.model),
     max_tokens: String(profile.maxTokens),
     system: frozen.system ?? 'null',
-    tools: withoutAddresses(frozen.tools ?? 'null'),
+    tools: removeAddresses(frozen.tools ?? 'null'),
     ...(parent && { parent: JSON.stringify(parent.conversation), tool_use_id: JSON.stringify(parent.toolUseId) }),
     prefix: profile.prefix ? JSON.stringify(refOf(profile.prefix)) : 'null',
     agent: JSON.stringify(profile.agent ? { name: profile.agent.name, version: refOf(profile.agent) } : null),
@@ -48,13 +53,13 @@ export function describe(profile: Profile, transcript: Transcript, turn: string 
     cost_usd: String(toUsd(profile.cost)),
     usage: JSON.stringify({ input_tokens: profile.inputTokens, output_tokens: profile.outputTokens }),
     ...(summaries && { summaries: JSON.stringify(summaries) }),
-    ...(left && Object.values(left).some((many) => many > 0) ? { dropped: JSON.stringify(left) } : {}),
+    ...(omitted && Object.values(omitted).some((many) => many > 0) ? { dropped: JSON.stringify(omitted) } : {}),
   });
 }
 
 /** @returns the ids of the last messages up to a number, as they are stored and as they are shown */
-function endsAt(transcript: Transcript, until: number) {
-  const last = { backwards: true, pending: false, limit: 1 };
+function lastMessageIds(transcript: Transcript, until: number) {
+  const last = { isBackwards: true, pending: false, limit: 1 };
   return {
     until: transcript.messages.ids({ ...last, to: until })[0]?.id ?? null,
     until_shown: shownRanges(transcript, until + 1, last)[0]?.id ?? null,
@@ -63,7 +68,7 @@ function endsAt(transcript: Transcript, until: number) {
 
 /** A page: where it begins and ends, and the text of each row in pieces. */
 interface PageRows {
-  ends: Omit<Page<unknown>, 'data'>;
+  bounds: Omit<Page<unknown>, 'data'>;
   texts: Iterable<Iterable<string>>;
 }
 
@@ -81,11 +86,11 @@ export function pageOfMessages(
   const edge = after_id ?? before_id;
   const at = edge === undefined ? undefined : transcript.messages.findMessage(edge);
   if (edge !== undefined && !at) return undefined;
-  const pageOf = page.view === 'shown' || viewer.hides ? shownPage : storedPage;
-  return streamOfTexts(pageText(pageOf(transcript, at?.seq, page, viewer)));
+  const pageOf = page.view === 'shown' || viewer.shouldHideTools ? shownPage : storedPage;
+  return createTextStream(pageText(pageOf(transcript, at?.seq, page, viewer)));
 }
 
-function* pageText({ ends, texts }: PageRows): Generator<string> {
+function* pageText({ bounds: ends, texts }: PageRows): Generator<string> {
   yield '{"data":[';
   let between = '';
   for (const pieces of texts) {
@@ -108,17 +113,17 @@ function storedPage(
   const backwards = before_id !== undefined;
   const range = backwards ? { to: at - 1 } : { from: at + 1 };
   const rows = transcript.messages.ids({ ...range, backwards, pending, limit: limit + 1 });
-  const { data, ...ends } = pageOfSelected(rows, limit, backwards, ({ id }) => id);
+  const { data, ...ends } = createPage(rows, limit, backwards, ({ id }) => id);
   const [first, last] = [data[0], data.at(-1)];
-  return { ends, texts: first && last ? storedTexts(transcript, first.seq, last.seq, pending, viewer) : [] };
+  return { bounds: ends, texts: first && last ? storedTexts(transcript, first.seq, last.seq, pending, viewer) : [] };
 }
 
 function shownPage(transcript: Transcript, at: number | undefined, page: HistoryQuery, viewer: Viewer): PageRows {
   const { limit, before_id, pending = false } = page;
   const backwards = before_id !== undefined;
-  const rows = shownRanges(transcript, at, { backwards, pending, limit: limit + 1 });
-  const { data, ...ends } = pageOfSelected(rows, limit, backwards, ({ id }) => id);
-  return { ends, texts: shownTexts(transcript, data, pending, viewer) };
+  const rows = shownRanges(transcript, at, { isBackwards: backwards, pending, limit: limit + 1 });
+  const { data, ...ends } = createPage(rows, limit, backwards, ({ id }) => id);
+  return { bounds: ends, texts: shownTexts(transcript, data, pending, viewer) };
 }
 
 export function* storedTexts(
@@ -126,26 +131,27 @@ export function* storedTexts(
   from: number,
   to: number,
   pending = false,
-  viewer = SEES_ALL,
+  viewer = FULL_VIEWER,
 ): Generator<string[]> {
-  for (const row of rowsBetween(transcript, from, to, pending)) yield [messageText({ ...row, ...unsaidTo(viewer) })];
+  for (const row of readRows(transcript, from, to, pending))
+    yield [messageText({ ...row, ...hiddenFieldsFor(viewer) })];
 }
 
 export function* shownTexts(
   transcript: Transcript,
-  found: readonly ShownRange[],
+  ranges: readonly ShownRange[],
   pending = false,
-  viewer = SEES_ALL,
+  viewer = FULL_VIEWER,
   ids: ReadonlySet<string> = transcript.calls.ids,
 ): Generator<Iterable<string>> {
   /** Reads the messages between two answers of runs. */
   let rows: Iterator<MessageRow> | undefined;
-  for (const [at, range] of found.entries()) {
+  for (const [at, range] of ranges.entries()) {
     if (range.run !== null) rows = undefined;
     else if (!rows) {
       let end = at;
-      while (found[end + 1]?.run === null) end += 1;
-      rows = rowsBetween(transcript, range.from, found[end]?.to ?? range.to, pending);
+      while (ranges[end + 1]?.run === null) end += 1;
+      rows = readRows(transcript, range.from, ranges[end]?.to ?? range.to, pending);
     }
     yield rowText(transcript, range, { pending, calls: ids, viewer, rows });
   }

@@ -5,10 +5,10 @@
 export class IdleTimeout {
   readonly #controller: AbortController;
   readonly #tickMs: number;
-  #last = Date.now();
+  #lastTouchAt = Date.now();
   #limitMs: number;
   #reason: () => unknown;
-  #end: () => number = () => Number.POSITIVE_INFINITY;
+  #getDeadline: () => number = () => Number.POSITIVE_INFINITY;
   #timer: ReturnType<typeof setTimeout> | undefined;
 
   /**
@@ -21,7 +21,7 @@ export class IdleTimeout {
     this.#tickMs = tickMs;
     this.#limitMs = limitMs;
     this.#reason = reason;
-    this.#set(Math.min(tickMs, limitMs));
+    this.#startTimer(Math.min(tickMs, limitMs));
   }
 
   /** The limit that is set, in milliseconds. */
@@ -31,24 +31,24 @@ export class IdleTimeout {
 
   /** Notes that something has happened, which restarts the time. */
   touch(now = Date.now()): void {
-    this.#last = now;
+    this.#lastTouchAt = now;
   }
 
   /** Stops the clock until the next `touch`, because nobody waits for the upstream. */
   pause(): void {
-    this.#last = Number.POSITIVE_INFINITY;
+    this.#lastTouchAt = Number.POSITIVE_INFINITY;
   }
 
   /** Sets another limit and reason, and restarts the time. */
-  expect(limitMs: number, reason: () => unknown): void {
-    this.#last = Date.now();
+  setLimit(limitMs: number, reason: () => unknown): void {
+    this.#lastTouchAt = Date.now();
     this.#limitMs = limitMs;
     this.#reason = reason;
   }
 
   /** Sets when the time is up, whatever happens until then. @param end returns that time; milliseconds since 1970 */
-  endAt(end: () => number): void {
-    this.#end = end;
+  setDeadline(end: () => number): void {
+    this.#getDeadline = end;
   }
 
   /** Ends the watching. */
@@ -56,12 +56,12 @@ export class IdleTimeout {
     clearTimeout(this.#timer);
   }
 
-  #set(milliseconds: number): void {
+  #startTimer(milliseconds: number): void {
     this.#timer = setTimeout(() => {
       const now = Date.now();
-      const left = Math.min(this.#limitMs - (now - this.#last), this.#end() - now);
+      const left = Math.min(this.#limitMs - (now - this.#lastTouchAt), this.#getDeadline() - now);
       if (left <= 0) this.#controller.abort(this.#reason());
-      else this.#set(Math.min(left, this.#tickMs));
+      else this.#startTimer(Math.min(left, this.#tickMs));
     }, milliseconds);
   }
 }

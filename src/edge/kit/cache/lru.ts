@@ -1,6 +1,6 @@
 export interface LruOptions<V> {
   /** The most that all sizes together may be. Without `sizeOf` it is the number of entries. */
-  most: number;
+  maxSize: number;
   /** The largest size of one entry; a larger value is not stored. Default: `most`. */
   largest?: number;
   /** Measures a value once, when it is stored. Default: 1. */
@@ -16,20 +16,20 @@ export class LruCache<K, V> {
   /**
    * The most recently used key, while it has a value. It is not moved, because often moving a key makes the map be rebuilt.
    */
-  #newest: K | undefined;
+  #newestKey: K | undefined;
 
-  constructor({ most, largest = most, sizeOf = () => 1 }: LruOptions<V>) {
-    this.#options = { most, largest, sizeOf };
+  constructor({ maxSize: most, largest = most, sizeOf = () => 1 }: LruOptions<V>) {
+    this.#options = { maxSize: most, largest, sizeOf };
   }
 
   /** @returns the value of a key, which is now the most recently used one. */
   get(key: K): V | undefined {
     const entry = this.#entries.get(key);
     if (!entry) return undefined;
-    if (key === this.#newest) return entry.value;
+    if (key === this.#newestKey) return entry.value;
     this.#entries.delete(key);
     this.#entries.set(key, entry);
-    this.#newest = key;
+    this.#newestKey = key;
     return entry.value;
   }
 
@@ -41,11 +41,11 @@ export class LruCache<K, V> {
   /** Stores a value, replacing an earlier one. A value that is too large is not stored, but the earlier one is removed. */
   set(key: K, value: V): void {
     this.delete(key);
-    const { most, largest, sizeOf } = this.#options;
+    const { maxSize: most, largest, sizeOf } = this.#options;
     const size = sizeOf(value);
     if (size > largest) return;
     this.#entries.set(key, { value, size });
-    this.#newest = key;
+    this.#newestKey = key;
     this.#size += size;
     for (const oldest of this.#entries.keys()) {
       if (this.#size <= most) return;

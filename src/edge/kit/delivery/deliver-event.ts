@@ -1,10 +1,10 @@
 /** Delivers an event to a receiver: signed, with the same id in each try. */
 
 import { invalidRequest } from '../http/errors.ts';
-import { deliverFault } from '../http/headers/hosts.ts';
+import { findDeliverUrlFault } from '../http/headers/hosts.ts';
 import type { Bindings } from '../plugins/bindings.ts';
-import { type DeliverySettings, deliver, type Target } from './deliver.ts';
-import { pauseAfter, SCHEDULE } from './schedule.ts';
+import { type DeliverySettings, type DeliveryTarget, deliver } from './deliver.ts';
+import { pauseMsAfter, SCHEDULE } from './schedule.ts';
 
 /** A delivery that must be made: how often it has failed, and when it is tried next (milliseconds since 1970). */
 export interface PendingDelivery {
@@ -20,16 +20,19 @@ export interface PendingDelivery {
  * @returns the URL; undefined if nothing is delivered
  * @throws ApiError 400 for a URL to which deliveries are not allowed
  */
-export function checkedDeliverUrl(
+export function validateDeliverUrl(
   url: unknown,
   usual: string | undefined,
   settings: DeliverySettings,
 ): string | undefined {
   if (url === undefined) return usual;
   if (typeof url !== 'string') throw invalidRequest('deliver_url: Input should be a valid string');
-  const fault = deliverFault(url, settings.development);
+  const fault = findDeliverUrlFault(url, settings.development);
   if (fault !== undefined) throw invalidRequest(`deliver_url: it ${fault}`);
-  if (!hostsBeside(usual, settings).has(URL.parse(url)?.host ?? '') || settings.DELIVERY_SIGNING_SECRET === undefined) {
+  if (
+    !allowedHostsOf(usual, settings).has(URL.parse(url)?.host ?? '') ||
+    settings.DELIVERY_SIGNING_SECRET === undefined
+  ) {
     throw invalidRequest('deliver_url: its host must be in DELIVER_HOSTS, and DELIVERY_SIGNING_SECRET be set.');
   }
   return url;
@@ -43,12 +46,12 @@ export function checkedDeliverUrl(
  */
 export async function deliverEvent<Event extends { event_id: string }>(
   event: Event,
-  { url: own, usual, failures }: { url: string | undefined; usual: string | undefined; failures: number },
+  { url: own, usual: defaultUrl, failures }: { url: string | undefined; usual: string | undefined; failures: number },
   { settings, env, now }: { settings: DeliverySettings; env: Bindings; now: number },
 ): Promise<PendingDelivery | undefined> {
-  const url = own ?? usual;
+  const url = own ?? defaultUrl;
   if (url === undefined) return undefined;
-  const target: Target<Event> = { kind: 'url', url, hosts: hostsBeside(usual, settings) };
+  const target: DeliveryTarget<Event> = { kind: 'url', url, hosts: allowedHostsOf(defaultUrl, settings) };
   const failed = await deliver(event, target, {
     env,
     settings,
@@ -57,14 +60,14 @@ export async function deliverEvent<Event extends { event_id: string }>(
     timeoutMs: SCHEDULE.deliveryTimeout,
   });
   if (!failed || failed.final) return undefined;
-  const pause = pauseAfter(SCHEDULE.delivery, failures + 1);
+  const pause = pauseMsAfter(SCHEDULE.delivery, failures + 1);
   return pause === undefined
     ? undefined
     : { failures: failures + 1, nextAt: now + Math.max(pause, failed.retryAfter ?? 0) };
 }
 
 /** @returns the hosts to which deliveries may go: that of the usual URL, and those of the setting */
-export function hostsBeside(usual: string | undefined, { DELIVER_HOSTS }: DeliverySettings): ReadonlySet<string> {
+export function allowedHostsOf(usual: string | undefined, { DELIVER_HOSTS }: DeliverySettings): ReadonlySet<string> {
   const own = usual === undefined ? [] : [URL.parse(usual)?.host ?? ''];
   return new Set([...own, ...DELIVER_HOSTS]);
 }

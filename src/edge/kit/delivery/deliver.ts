@@ -1,7 +1,7 @@
 /** Delivers a result: signed, always with the same id, and only to hosts that the operator has allowed. */
 
-import { deliverFault } from '../http/headers/hosts.ts';
-import { writeJson } from '../json/kept-text.ts';
+import { findDeliverUrlFault } from '../http/headers/hosts.ts';
+import { writeJson } from '../json/remembered-text.ts';
 import type { Bindings } from '../plugins/bindings.ts';
 import { signStandard } from './standard-webhooks.ts';
 
@@ -26,12 +26,12 @@ export type DeliverResult<Result> = (
 ) => Promise<void>;
 
 /** Where the results of a source go. */
-export type Target<Result> =
+export type DeliveryTarget<Result> =
   | { kind: 'function'; deliver: DeliverResult<Result> }
   | { kind: 'url'; url: string; hosts: ReadonlySet<string> };
 
 /** Why a delivery has failed. */
-export interface Undelivered {
+export interface DeliveryFailure {
   type: string;
   message: string;
   /** What the receiver answered. */
@@ -51,9 +51,9 @@ export interface DeliveryOptions {
   timeoutMs: number;
 }
 
-type UrlTarget = Extract<Target<unknown>, { kind: 'url' }>;
+type UrlTarget = Extract<DeliveryTarget<unknown>, { kind: 'url' }>;
 
-const MOST_RETRY_AFTER_MS = 24 * 60 * 60_000;
+const MAX_RETRY_AFTER_MS = 24 * 60 * 60_000;
 
 /**
  * Delivers a result once. It never throws.
@@ -62,18 +62,19 @@ const MOST_RETRY_AFTER_MS = 24 * 60 * 60_000;
  */
 export async function deliver<Result extends { event_id: string }>(
   result: Result,
-  target: Target<Result>,
+  target: DeliveryTarget<Result>,
   options: DeliveryOptions,
-): Promise<Undelivered | undefined> {
+): Promise<DeliveryFailure | undefined> {
   const signal = AbortSignal.timeout(options.timeoutMs);
   try {
     return target.kind === 'function'
       ? await callFunction(result, target.deliver, options, signal)
-      : await post(result, target, options, signal);
+      : await postResult(result, target, options, signal);
   } catch (thrown) {
     if (signal.aborted) return { type: 'timeout_error', message: `No answer within ${options.timeoutMs} ms.` };
     // The message of a network error may contain the URL, and the URL may contain a secret.
-    if (target.kind === 'url') return { type: 'api_error', message: `${receiverAt(target)} could not be reached.` };
+    if (target.kind === 'url')
+      return { type: 'api_error', message: `${describeReceiver(target)} could not be reached.` };
     const reason = thrown instanceof Error ? thrown.message.slice(0, 500) : 'The function that delivers has thrown.';
     return { type: 'api_error', message: reason };
   }
@@ -81,11 +82,11 @@ export async function deliver<Result extends { event_id: string }>(
 
 async function callFunction<Result extends { event_id: string }>(
   result: Result,
-  take: Extract<Target<Result>, { kind: 'function' }>['deliver'],
+  take: Extract<DeliveryTarget<Result>, { kind: 'function' }>['deliver'],
   { env, timeoutMs }: DeliveryOptions,
   signal: AbortSignal,
-): Promise<Undelivered | undefined> {
-  const late = new Promise<Undelivered>((resolve) => {
+): Promise<DeliveryFailure | undefined> {
+  const late = new Promise<DeliveryFailure>((resolve) => {
     const message = `No end within ${timeoutMs} ms.`;
     signal.addEventListener('abort', () => resolve({ type: 'timeout_error', message }), { once: true });
   });
@@ -93,15 +94,15 @@ async function callFunction<Result extends { event_id: string }>(
   return await Promise.race([take(result, { id: result.event_id, env, signal }).then(() => undefined), late]);
 }
 
-async function post(
+async function postResult(
   result: { event_id: string },
   target: UrlTarget,
   { settings, fetch, now }: DeliveryOptions,
   signal: AbortSignal,
-): Promise<Undelivered | undefined> {
+): Promise<DeliveryFailure | undefined> {
   const { url, hosts } = target;
-  const receiver = receiverAt(target);
-  const fault = faultInTarget(url, hosts, settings);
+  const receiver = describeReceiver(target);
+  const fault = findTargetFault(url, hosts, settings);
   if (fault !== undefined) return { type: 'invalid_request_error', message: `The deliver URL ${fault}.` };
   const secret = settings.DELIVERY_SIGNING_SECRET;
   if (secret === undefined) {
@@ -122,17 +123,21 @@ async function post(
     message: gone ? `${receiver} wants nothing more (410).` : `${receiver} answered ${status}.`,
     status,
     ...(gone ? { final: true } : {}),
-    ...(wait > 0 ? { retryAfter: Math.min(wait, MOST_RETRY_AFTER_MS) } : {}),
+    ...(wait > 0 ? { retryAfter: Math.min(wait, MAX_RETRY_AFTER_MS) } : {}),
   };
 }
 
 /** @returns the receiver by its host, which DELIVER_HOSTS names too: the rest of the URL may be secret */
-function receiverAt({ url }: UrlTarget): string {
+function describeReceiver({ url }: UrlTarget): string {
   return `The receiver ${URL.parse(url)?.host ?? ''}`.trim();
 }
 
-function faultInTarget(url: string, hosts: ReadonlySet<string>, { development }: DeliverySettings): string | undefined {
-  const fault = deliverFault(url, development);
+function findTargetFault(
+  url: string,
+  hosts: ReadonlySet<string>,
+  { development }: DeliverySettings,
+): string | undefined {
+  const fault = findDeliverUrlFault(url, development);
   if (fault !== undefined) return fault;
   return hosts.has(URL.parse(url)?.host ?? '') ? undefined : 'has a host that is not in DELIVER_HOSTS';
 }

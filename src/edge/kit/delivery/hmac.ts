@@ -1,5 +1,5 @@
 /** Verifies signatures of senders that sign only the body, each with its own header and encoding. */
-import { candidates, type HashName, type SignatureScheme, schemeOf } from './signature.ts';
+import { createScheme, decodeSignatures, type HashName, type SignatureScheme } from './signature.ts';
 
 export interface HmacOptions {
   /** The header that the signature comes in. */
@@ -21,11 +21,11 @@ export interface HmacOptions {
  * show(defineWebhook({ source: 'shop', verify, text: ({ body }) => String(body.note), labels: ['praise', 'other'] }));
  */
 export function hmac({ header, algorithm = 'SHA-256', encoding = 'hex', prefix = '' }: HmacOptions): SignatureScheme {
-  return schemeOf(
+  return createScheme(
     (headers) => {
       const value = headers.get(header);
       if (!value?.startsWith(prefix)) return undefined;
-      return { signatures: candidates([value.slice(prefix.length)], encoding, algorithm), before: '' };
+      return { signatures: decodeSignatures([value.slice(prefix.length)], encoding, algorithm), signedPrefix: '' };
     },
     { hash: algorithm },
   );

@@ -1,17 +1,17 @@
 import type { Bindings } from '../plugins/bindings.ts';
 import { contribution } from '../plugins/plugins.ts';
 
-export type Consume = (batch: MessageBatch<string>, env: Bindings, ctx: ExecutionContext) => Promise<void>;
+export type QueueConsumer = (batch: MessageBatch<string>, env: Bindings, ctx: ExecutionContext) => Promise<void>;
 
 declare module '../plugins/plugins.ts' {
   interface Plugin {
     /** Consumes the Worker's queue. Only one plugin may have it. */
-    readonly queue?: Consume;
+    readonly queue?: QueueConsumer;
   }
 }
 
 /** Has a plugin consume the queue. What nobody consumes comes again, and ends in the second queue. */
-export const consumeQueue: Consume = async (batch, env, ctx) => {
+export const consumeQueue: QueueConsumer = async (batch, env, ctx) => {
   const consume = contribution('queue');
   if (consume) await consume(batch, env, ctx);
   else batch.retryAll();

@@ -1,9 +1,9 @@
 /** Decides when a failed attempt is repeated. All pauses of the webhooks are in this file. */
 
 import { HOUR_MS as HOUR, MINUTE_MS as MINUTE } from '../async/durations.ts';
-import { jittered } from '../async/pause.ts';
+import { addJitter } from '../async/pause.ts';
 
-const SECOND = 1_000;
+const SECOND_MS = 1_000;
 
 /** All times are milliseconds. A list has the pauses after the 1st, 2nd, … failure; after the last one an event is parked. */
 export interface Schedule {
@@ -18,19 +18,19 @@ export interface Schedule {
 }
 
 export const SCHEDULE: Schedule = {
-  classification: [5 * SECOND, 30 * SECOND, 2 * MINUTE, 10 * MINUTE, HOUR, 4 * HOUR],
+  classification: [5 * SECOND_MS, 30 * SECOND_MS, 2 * MINUTE, 10 * MINUTE, HOUR, 4 * HOUR],
   // Sixteen hours: a receiver that breaks in the evening is repaired in the morning.
-  delivery: [5 * SECOND, 30 * SECOND, 2 * MINUTE, 10 * MINUTE, 30 * MINUTE, HOUR, 2 * HOUR, 4 * HOUR, 8 * HOUR],
+  delivery: [5 * SECOND_MS, 30 * SECOND_MS, 2 * MINUTE, 10 * MINUTE, 30 * MINUTE, HOUR, 2 * HOUR, 4 * HOUR, 8 * HOUR],
   classificationTimeout: 2 * MINUTE,
-  deliveryTimeout: 15 * SECOND,
-  margin: 15 * SECOND,
+  deliveryTimeout: 15 * SECOND_MS,
+  margin: 15 * SECOND_MS,
 };
 
 /** The schedule of alerts. They are tried some hours longer, because the reported problem may be why the receiver fails. */
 export const ALERT_SCHEDULE: Schedule = { ...SCHEDULE, delivery: [...SCHEDULE.delivery, 12 * HOUR] };
 
 /** @returns how long one job keeps an event for itself, in milliseconds */
-export function leaseOf({ classificationTimeout, deliveryTimeout, margin }: Schedule): number {
+export function leaseMsOf({ classificationTimeout, deliveryTimeout, margin }: Schedule): number {
   return classificationTimeout + deliveryTimeout + margin;
 }
 
@@ -41,7 +41,7 @@ export function leaseOf({ classificationTimeout, deliveryTimeout, margin }: Sche
  * @param failures how often it has failed, this failure included
  * @returns milliseconds, up to a quarter more or less, so that events do not all return at once; undefined: no more attempts
  */
-export function pauseAfter(pauses: readonly number[], failures: number): number | undefined {
+export function pauseMsAfter(pauses: readonly number[], failures: number): number | undefined {
   const pause = pauses[failures - 1];
-  return pause === undefined ? undefined : Math.round(jittered(pause));
+  return pause === undefined ? undefined : Math.round(addJitter(pause));
 }

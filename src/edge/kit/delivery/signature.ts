@@ -1,9 +1,9 @@
 /** The common part of all signature schemes: an HMAC of the raw bytes, compared in constant time. */
 
-import { type Bytes, base64Bytes, hmacOf, toBase64, utf8 } from '../http/bytes.ts';
+import { type Bytes, computeHmac, decodeBase64, toBase64, utf8 } from '../http/bytes.ts';
 
 /** A request whose signature is not yet verified. */
-interface Unverified {
+interface UnverifiedRequest {
   headers: Headers;
   /** The body as it came. */
   bytes: Uint8Array;
@@ -12,13 +12,13 @@ interface Unverified {
 }
 
 /** What is wrong with the headers. `missing`: no signature of the expected form; `stale`: signed too long ago, or in the future. */
-type Shortcoming = 'missing' | 'stale';
+type HeaderFault = 'missing' | 'stale';
 
 /** The result of verifying a signature. `forged`: no signature is right. */
-export type Verdict = 'valid' | 'forged' | Shortcoming;
+export type VerificationResult = 'valid' | 'forged' | HeaderFault;
 
 /** Verifies a request with each secret of its source. There are several while a secret is rotated. */
-export type Verify = (request: Unverified, secrets: readonly string[]) => Promise<Verdict>;
+export type Verify = (request: UnverifiedRequest, secrets: readonly string[]) => Promise<VerificationResult>;
 
 /** How a sender signs. */
 export interface SignatureScheme {
@@ -28,18 +28,18 @@ export interface SignatureScheme {
    * @param now milliseconds since 1970
    * @returns what is wrong with them; undefined if the body is needed to decide
    */
-  precheck(headers: Headers, now: number): Shortcoming | undefined;
+  precheck(headers: Headers, now: number): HeaderFault | undefined;
   verify: Verify;
   /** What the signature covers beside the body. If nothing, anyone who has seen one request can send copies of it. */
   covers?: 'id' | 'time';
 }
 
 /** What the headers of a signed request say. */
-export interface Claim {
+export interface SignatureClaim {
   /** The signatures of the right length, at most `MOST_SIGNATURES`. */
   signatures: readonly Bytes[];
   /** The text that was signed before the body. */
-  before: string;
+  signedPrefix: string;
   /** When it was signed, in seconds since 1970, if the scheme says so. */
   seconds?: number;
 }
@@ -50,42 +50,42 @@ export type HashName = 'SHA-1' | 'SHA-256' | 'SHA-384' | 'SHA-512';
 const TOLERANCE_SECONDS = 300;
 
 /** How many signatures of one request are compared. A sender adds one for each of its secrets. */
-const MOST_SIGNATURES = 10;
+const MAX_SIGNATURES = 10;
 
 const HASH_BYTES: Record<HashName, number> = { 'SHA-1': 20, 'SHA-256': 32, 'SHA-384': 48, 'SHA-512': 64 };
 
 /**
  * Makes a scheme from a function that reads its headers.
  *
- * @param read reads the headers; it returns undefined if they have no signature of the expected form
+ * @param readClaim reads the headers; it returns undefined if they have no signature of the expected form
  */
-export function schemeOf(
-  read: (headers: Headers) => Claim | undefined,
+export function createScheme(
+  readClaim: (headers: Headers) => SignatureClaim | undefined,
   {
     hash = 'SHA-256',
     ...scheme
   }: { hash?: HashName; keyOf?: (secret: string) => Bytes } & Pick<SignatureScheme, 'covers'>,
 ): SignatureScheme {
   const { keyOf = utf8, ...rest } = scheme;
-  const judge = (headers: Headers, now: number): Shortcoming | Claim => {
-    const claim = read(headers);
+  const checkClaim = (headers: Headers, now: number): HeaderFault | SignatureClaim => {
+    const claim = readClaim(headers);
     if (!claim || claim.signatures.length === 0) return 'missing';
     return claim.seconds === undefined || isFresh(claim.seconds, now) ? claim : 'stale';
   };
   return {
     ...rest,
     precheck: (headers, now) => {
-      const judged = judge(headers, now);
+      const judged = checkClaim(headers, now);
       return typeof judged === 'string' ? judged : undefined;
     },
     verify: async ({ headers, bytes, now }, secrets) => {
-      const judged = judge(headers, now);
+      const judged = checkClaim(headers, now);
       if (typeof judged === 'string') return judged;
-      const content = signedContent(judged.before, bytes);
+      const content = joinSignedContent(judged.signedPrefix, bytes);
       for (const secret of secrets) {
         // One HMAC per secret, however many signatures a request has, because an HMAC of a long body is expensive.
-        const own = await hmacOf(content, keyOf(secret), hash);
-        if (judged.signatures.some((signature) => isEqual(signature, own))) return 'valid';
+        const own = await computeHmac(content, keyOf(secret), hash);
+        if (judged.signatures.some((signature) => isEqualHash(signature, own))) return 'valid';
       }
       return 'forged';
     },
@@ -98,7 +98,7 @@ export function schemeOf(
  * @param values the signatures as text; they are read one by one, and only until there are enough
  * @returns the bytes of those that have the right length, at most `MOST_SIGNATURES`
  */
-export function candidates(
+export function decodeSignatures(
   values: Iterable<string>,
   encoding: 'hex' | 'base64' = 'hex',
   hash: HashName = 'SHA-256',
@@ -107,33 +107,34 @@ export function candidates(
   const characters = encoding === 'hex' ? 2 * bytes : 4 * Math.ceil(bytes / 3);
   const found: Bytes[] = [];
   for (const value of values) {
-    const signature = value.length === characters ? (encoding === 'hex' ? fromHex : fromBase64)(value) : undefined;
+    const signature =
+      value.length === characters ? (encoding === 'hex' ? parseHex : parseCanonicalBase64)(value) : undefined;
     if (signature?.length === bytes) found.push(signature);
-    if (found.length === MOST_SIGNATURES) break;
+    if (found.length === MAX_SIGNATURES) break;
   }
   return found;
 }
 
 /** @returns the HMAC of a text followed by a body */
-export async function sign(
+export async function computeSignature(
   before: string,
   body: string | Uint8Array,
   secret: string | Bytes,
   hash: HashName = 'SHA-256',
 ): Promise<Bytes> {
   const bytes = typeof body === 'string' ? utf8(body) : body;
-  return await hmacOf(signedContent(before, bytes), typeof secret === 'string' ? utf8(secret) : secret, hash);
+  return await computeHmac(joinSignedContent(before, bytes), typeof secret === 'string' ? utf8(secret) : secret, hash);
 }
 
 /** @returns the seconds of a timestamp in a header; undefined if it is not a plain number */
-export function secondsOf(timestamp: string | null | undefined): number | undefined {
+export function parseSeconds(timestamp: string | null | undefined): number | undefined {
   return /^\d{1,12}$/.test(timestamp ?? '') ? Number(timestamp) : undefined;
 }
 
 /** @returns the bytes of base64 text; undefined if it is not base64, or not its canonical form */
-function fromBase64(text: string): Bytes | undefined {
+function parseCanonicalBase64(text: string): Bytes | undefined {
   try {
-    const bytes = base64Bytes(text);
+    const bytes = decodeBase64(text);
     return toBase64(bytes) === text ? bytes : undefined;
   } catch {
     return undefined;
@@ -141,7 +142,7 @@ function fromBase64(text: string): Bytes | undefined {
 }
 
 /** @returns the bytes of hexadecimal text; undefined for any other text, and for mixed case, which no sender writes */
-function fromHex(text: string): Bytes | undefined {
+function parseHex(text: string): Bytes | undefined {
   if (!/^(?:[0-9a-f]+|[0-9A-F]+)$/.test(text)) return undefined;
   return Uint8Array.from({ length: text.length / 2 }, (_, at) => Number.parseInt(text.slice(2 * at, 2 * at + 2), 16));
 }
@@ -152,13 +153,13 @@ function isFresh(seconds: number, now: number): boolean {
 }
 
 /** Compares two hashes of equal length in constant time, so that the time does not show where they differ. */
-function isEqual(one: Bytes, other: Bytes): boolean {
+function isEqualHash(one: Bytes, other: Bytes): boolean {
   let difference = 0;
   for (const [at, byte] of one.entries()) difference |= byte ^ (other[at] ?? 0);
   return difference === 0 && one.length === other.length;
 }
 
-function signedContent(before: string, bytes: Uint8Array): Bytes {
+function joinSignedContent(before: string, bytes: Uint8Array): Bytes {
   // Without a text before it, the body is not copied. The longest bodies, GitHub's, are signed like this.
   if (before === '') return bytes as Bytes;
   const start = utf8(before);

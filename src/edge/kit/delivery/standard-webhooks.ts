@@ -1,6 +1,6 @@
-import { base64Bytes, toBase64 } from '../http/bytes.ts';
-import { misconfigured } from '../http/errors.ts';
-import { candidates, schemeOf, secondsOf, sign } from './signature.ts';
+import { decodeBase64, toBase64 } from '../http/bytes.ts';
+import { misconfiguredError } from '../http/errors.ts';
+import { computeSignature, createScheme, decodeSignatures, parseSeconds } from './signature.ts';
 
 /** The headers that the specification names. The timestamp is in seconds since 1970. */
 const STANDARD_HEADERS = ['webhook-id', 'webhook-timestamp', 'webhook-signature'];
@@ -8,22 +8,22 @@ const STANDARD_HEADERS = ['webhook-id', 'webhook-timestamp', 'webhook-signature'
 const SECRET_PREFIX = 'whsec_';
 
 /** @returns id, timestamp and signature. Svix, from which the specification comes, still sends them by its own names. */
-export function standardHeaders(headers: Headers): (string | null)[] {
+export function readStandardHeaders(headers: Headers): (string | null)[] {
   const isSvix = !STANDARD_HEADERS.some((name) => headers.has(name));
   return STANDARD_HEADERS.map((name) => headers.get(isSvix ? name.replace('webhook', 'svix') : name));
 }
 
 /** Verifies the signatures of https://www.standardwebhooks.com: `v1,…` over id, timestamp and body. */
-export const verifyStandard = schemeOf(
+export const verifyStandard = createScheme(
   (headers) => {
-    const [id, timestamp, signature] = standardHeaders(headers);
-    const seconds = secondsOf(timestamp);
+    const [id, timestamp, signature] = readStandardHeaders(headers);
+    const seconds = parseSeconds(timestamp);
     if (!id || seconds === undefined || !signature) return undefined;
     const values = signature.split(' ').filter((value) => value.startsWith('v1,'));
     const signatures = values.map((value) => value.slice(3));
-    return { signatures: candidates(signatures, 'base64'), before: `${id}.${timestamp}.`, seconds };
+    return { signatures: decodeSignatures(signatures, 'base64'), signedPrefix: `${id}.${timestamp}.`, seconds };
   },
-  { covers: 'id', keyOf: signingKey },
+  { covers: 'id', keyOf: parseSigningKey },
 );
 
 /**
@@ -40,16 +40,16 @@ export async function signStandard(
   now: number,
 ): Promise<Headers> {
   const timestamp = String(Math.floor(now / 1_000));
-  const signature = `v1,${toBase64(await sign(`${id}.${timestamp}.`, body, signingKey(secret)))}`;
+  const signature = `v1,${toBase64(await computeSignature(`${id}.${timestamp}.`, body, parseSigningKey(secret)))}`;
   return new Headers({ 'webhook-id': id, 'webhook-timestamp': timestamp, 'webhook-signature': signature });
 }
 
 /** @throws ApiError 500 for a secret that is not base64 */
-function signingKey(secret: string): Uint8Array<ArrayBuffer> {
+function parseSigningKey(secret: string): Uint8Array<ArrayBuffer> {
   try {
-    return base64Bytes(secret.startsWith(SECRET_PREFIX) ? secret.slice(SECRET_PREFIX.length) : secret);
+    return decodeBase64(secret.startsWith(SECRET_PREFIX) ? secret.slice(SECRET_PREFIX.length) : secret);
   } catch {
-    throw misconfigured(
+    throw misconfiguredError(
       'A secret of Standard Webhooks is not base64. It looks like whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw.',
     );
   }

@@ -6,14 +6,14 @@
 import { pause } from '../async/pause.ts';
 import { LruCache } from '../cache/lru.ts';
 import { releaseBytes } from './body/release-bytes.ts';
-import { LONG_BODY } from './body-shape.ts';
-import { type ApiError, tryAgain } from './errors.ts';
+import { LONG_BODY_BYTES } from './body-shape.ts';
+import { type ApiError, retryableError } from './errors.ts';
 
 const MEGABYTE = 1024 * 1024;
 /** Bytes for all bodies at one time. An isolate has 128 MB, and some bodies are there in two forms. */
-const MOST = 48 * MEGABYTE;
+const MAX_BYTES = 48 * MEGABYTE;
 /** Bytes for the long bodies among them, so that short ones always find memory. */
-const MOST_LONG = 40 * MEGABYTE;
+const MAX_LONG_BYTES = 40 * MEGABYTE;
 /** Bytes of one holder: if the new body is long, and if it is short. A single body always fits. */
 type HolderLimits = readonly [long: number, short: number];
 /** One caller, so that the others find memory beside several bodies of it, many short ones included. */
@@ -22,56 +22,56 @@ const CALLER_LIMITS: HolderLimits = [30 * MEGABYTE, 40 * MEGABYTE];
 const TOKEN_LIMITS: HolderLimits = [30 * MEGABYTE, 34 * MEGABYTE];
 const ACCOUNT_LIMITS: HolderLimits = [36 * MEGABYTE, 40 * MEGABYTE];
 /** Bytes for bodies of senders that are not known yet, so that strangers do not take the memory of callers. */
-const STRANGE_LIMIT = 8 * MEGABYTE;
+const UNKNOWN_SENDER_LIMIT = 8 * MEGABYTE;
 /** The same, while one of these bodies is longer than that. */
-const STRANGE_LIMIT_WITH_LONG = 26 * MEGABYTE;
+const UNKNOWN_SENDER_LIMIT_WITH_LONG = 26 * MEGABYTE;
 /** A stranger that sends fewer bytes than this in a second makes no progress: those who send webhooks are servers. */
-const STRANGE_STEP_BYTES = 65_536;
-const STRANGE_STEP_MS = 1_000;
+const UNKNOWN_SENDER_STEP_BYTES = 65_536;
+const UNKNOWN_SENDER_STEP_MS = 1_000;
 /** The most bytes that one body counts as, so that even the largest finds memory when there are hardly any others. */
-const MOST_COUNTED = 36 * MEGABYTE;
+const MAX_COUNTED_BYTES = 36 * MEGABYTE;
 /** How long others may take memory before somebody who waits, in milliseconds. Then new long bodies come again later. */
-const PATIENT_MS = 5_000;
+const MAX_OVERTAKEN_MS = 5_000;
 /** How often somebody who waits looks whether the memory has been given, if few wait, and if thousands do; milliseconds. */
-const LOOK_EVERY_MS = 20;
-const LOOK_SELDOM_MS = 2_000;
+const MIN_POLL_MS = 20;
+const MAX_POLL_MS = 2_000;
 
 /** A body that is being received. A long one holds memory for all of its announced length. */
-export interface ComingBody {
+export interface IncomingBody {
   /** Its announced length in bytes; without one, how many have come. */
   readonly length: number;
   /** @returns how many bytes of it have come */
-  come(): number;
+  getReceivedBytes(): number;
   /** Ends the reading. */
-  giveWay(why: ApiError): void;
+  evict(why: ApiError): void;
 }
 
 /**
  * While others lack memory, a body must come so fast that all of it takes a minute: what is sent in a trickle is free, and would
  * hold the memory of everybody. Seconds.
  */
-const WHOLE_WITHIN_S = 60;
+const MAX_TRANSFER_S = 60;
 /**
  * A body is judged by at least so long a time, and by little more than the longer one. Milliseconds. A body that has come at all
  * has the shorter one besides: its pieces come in bursts.
  */
-const JUDGED_MS = 1_000;
-const JUDGED_ANEW_MS = 5_000;
+const MIN_PACE_WINDOW_MS = 1_000;
+const MAX_PACE_WINDOW_MS = 5_000;
 /** For so long after others have lacked memory, a caller's second long body waits until the first is there. Milliseconds. */
-const WANTED_MS = 5_000;
+const CONTENTION_MS = 5_000;
 /** For so long a token whose body had to give way sends no other long body. Milliseconds. */
-const OUT_MS = 60_000;
+const LOCKOUT_MS = 60_000;
 /** If so many tokens of an account had to give way to other accounts in that time, the whole account sends no other. */
-const TOKENS_OUT = 3;
+const MAX_LOCKED_OUT_TOKENS = 3;
 
 /** For whom the bytes of a body count, beside all others. */
-interface Holder {
+interface MemoryHolder {
   name: string;
   limits: HolderLimits;
 }
 
 /** Why there is no memory: everybody's, or the strangers', is taken, or that of the named holder. */
-type Lack = 'all' | 'strange' | { holder: string };
+type MemoryShortage = 'all' | 'strange' | { holder: string };
 
 /** The sender of a body. */
 export interface BodySender {
@@ -85,62 +85,62 @@ export interface BodySender {
 /** How many bytes the bodies of an isolate take. */
 export class BodyMemory {
   /** Bytes of all bodies. */
-  taken = 0;
+  takenBytes = 0;
   /** Bytes of the bodies whose senders are not known yet. */
-  strange = 0;
+  unknownSenderBytes = 0;
   /** Bytes of the bodies, by caller. */
-  readonly byCaller = new Map<string, number>();
+  readonly bytesByCaller = new Map<string, number>();
   /** Who waits, in their order, and for how many bytes. */
-  readonly waiting = new Map<MemoryShare, number>();
+  readonly waitingShares = new Map<MemoryShare, number>();
   /** The long bodies that have not come whole, each with when it was judged last, and how much of it had come. */
-  readonly coming = new Map<MemoryShare, { body: ComingBody; at: number; come: number }>();
+  readonly incomingBodies = new Map<MemoryShare, { body: IncomingBody; at: number; come: number }>();
   /** The bodies of senders that are not known yet and that have not come whole, each with its last step forward. */
-  readonly strangers = new Map<MemoryShare, { body: ComingBody; at: number; come: number }>();
+  readonly unknownSenderBodies = new Map<MemoryShare, { body: IncomingBody; at: number; come: number }>();
   /** The one body of a stranger that may be longer than all others of them together. */
-  longStranger: MemoryShare | undefined;
-  #wantedAt = Number.NEGATIVE_INFINITY;
+  longUnknownShare: MemoryShare | undefined;
+  #contendedAt = Number.NEGATIVE_INFINITY;
   /** Whose bodies had to give way, and until when. */
-  readonly #out = new LruCache<string, number>({ most: 1_000 });
+  readonly #lockedOutUntil = new LruCache<string, number>({ maxSize: 1_000 });
   /** Of accounts, which of their tokens had to give way to others, and until when. */
-  readonly #outByAccount = new LruCache<string, ReadonlyMap<string, number>>({ most: 1_000 });
+  readonly #lockedOutTokensByAccount = new LruCache<string, ReadonlyMap<string, number>>({ maxSize: 1_000 });
 
   /** Notes that somebody lacks memory. */
-  want(now: number): void {
-    this.#wantedAt = now;
+  noteContention(now: number): void {
+    this.#contendedAt = now;
   }
 
-  isWanted(now: number): boolean {
-    return now - this.#wantedAt < WANTED_MS;
+  isContended(now: number): boolean {
+    return now - this.#contendedAt < CONTENTION_MS;
   }
 
-  sendOut(name: string, now: number): void {
-    this.#out.set(name, now + OUT_MS);
+  lockOut(name: string, now: number): void {
+    this.#lockedOutUntil.set(name, now + LOCKOUT_MS);
   }
 
   /** Notes that a token had to give way to other accounts: one token does not lock out its account, several do. */
-  sendTokenOut(token: string, account: string, now: number): void {
-    this.sendOut(token, now);
-    const before = [...(this.#outByAccount.get(account) ?? [])].filter(([, until]) => until > now);
-    const tokens = new Map([...before, [token, now + OUT_MS]]);
-    this.#outByAccount.set(account, tokens);
-    if (tokens.size >= TOKENS_OUT) this.sendOut(account, now);
+  lockOutToken(token: string, account: string, now: number): void {
+    this.lockOut(token, now);
+    const before = [...(this.#lockedOutTokensByAccount.get(account) ?? [])].filter(([, until]) => until > now);
+    const tokens = new Map([...before, [token, now + LOCKOUT_MS]]);
+    this.#lockedOutTokensByAccount.set(account, tokens);
+    if (tokens.size >= MAX_LOCKED_OUT_TOKENS) this.lockOut(account, now);
   }
 
-  isOut(name: string, now: number): boolean {
-    return (this.#out.get(name) ?? 0) > now;
+  isLockedOut(name: string, now: number): boolean {
+    return (this.#lockedOutUntil.get(name) ?? 0) > now;
   }
 
   /** The shares that objects have or wait for, by the object. */
-  readonly byObject = new Map<string, Set<MemoryShare>>();
+  readonly sharesByObject = new Map<string, Set<MemoryShare>>();
 
   /**
    * Gives back what an object had before it died, since what it was doing does not go on. Call it when it wakes. The memory is
    * left to the collector: a request of the dead object may still be on its way up.
    */
-  forget(object: string): void {
-    const shares = this.byObject.get(object) ?? [];
-    for (const share of shares) this.waiting.delete(share);
-    for (const share of shares) share.leave(false);
+  releaseObject(object: string): void {
+    const shares = this.sharesByObject.get(object) ?? [];
+    for (const share of shares) this.waitingShares.delete(share);
+    for (const share of shares) share.release(false);
   }
 }
 
@@ -150,34 +150,34 @@ export const bodyMemory = new BodyMemory();
 /** The share of one request's body in the memory. `leave` must be called at the end of the request, however it ends. */
 export class MemoryShare {
   readonly #memory: BodyMemory;
-  readonly #isStrange: boolean;
-  #own = 0;
+  readonly #isUnknownSender: boolean;
+  #ownBytes = 0;
   /** The bytes that count for its caller. */
-  #counted = 0;
+  #countedBytes = 0;
   #sender: BodySender | undefined;
-  #holders: readonly Holder[] = [];
+  #holders: readonly MemoryHolder[] = [];
   #object: string | undefined;
   #bytes: Uint8Array | undefined;
   /** Since when it waits; milliseconds since 1970. */
-  #since = 0;
+  #waitingSince = 0;
 
   /** @param isStrange whether the sender is not known yet */
   constructor(into: BodyMemory, isStrange = false) {
     this.#memory = into;
-    this.#isStrange = isStrange;
+    this.#isUnknownSender = isStrange;
   }
 
   /** Notes who sends the body. Call it before the body takes memory. */
-  ofCaller(sender: BodySender): void {
+  setSender(sender: BodySender): void {
     this.#sender = sender;
     this.#holders = holdersOf(sender);
   }
 
   /** Notes the body that comes into this memory; undefined once it is there. */
-  receives(body: ComingBody | undefined): void {
-    const { strangers, coming } = this.#memory;
-    const bodies = this.#isStrange ? strangers : coming;
-    if (body) bodies.set(this, { body, at: Date.now(), come: body.come() });
+  setIncomingBody(body: IncomingBody | undefined): void {
+    const { unknownSenderBodies: strangers, incomingBodies: coming } = this.#memory;
+    const bodies = this.#isUnknownSender ? strangers : coming;
+    if (body) bodies.set(this, { body, at: Date.now(), come: body.getReceivedBytes() });
     else bodies.delete(this);
   }
 
@@ -189,24 +189,25 @@ export class MemoryShare {
    */
   grow(bytes: number): void {
     const now = Date.now();
-    this.#noteStep(now);
-    if (this.#own <= LONG_BODY && bytes > LONG_BODY) {
-      if (this.#memory.waiting.size > 0 && this.#isLater()) throw full();
-      if (this.#mustStandBack(now)) throw full();
+    this.#recordProgress(now);
+    if (this.#ownBytes <= LONG_BODY_BYTES && bytes > LONG_BODY_BYTES) {
+      if (this.#memory.waitingShares.size > 0 && this.#hasLongWaiter()) throw memoryFullError();
+      if (this.#mustYield(now)) throw memoryFullError();
     }
-    let lacks = this.#lacks(bytes);
+    let lacks = this.#tryTake(bytes);
     if (lacks === undefined) return;
     // Others are not made to wait for what an account has taken from itself, nor for a stranger.
-    if (!this.#isStrange && (lacks === 'all' || this.#sender?.group !== undefined)) this.#memory.want(now);
-    while (lacks !== undefined && this.#anotherGivesWay(now, lacks)) lacks = this.#lacks(bytes);
-    if (lacks !== undefined) throw full();
+    if (!this.#isUnknownSender && (lacks === 'all' || this.#sender?.group !== undefined))
+      this.#memory.noteContention(now);
+    while (lacks !== undefined && this.#evictAnother(now, lacks)) lacks = this.#tryTake(bytes);
+    if (lacks !== undefined) throw memoryFullError();
   }
 
   /** Notes that a stranger's body comes forward. */
-  #noteStep(now: number): void {
-    const step = this.#memory.strangers.get(this);
-    const come = step?.body.come() ?? 0;
-    if (step && come - step.come >= STRANGE_STEP_BYTES) Object.assign(step, { at: now, come });
+  #recordProgress(now: number): void {
+    const step = this.#memory.unknownSenderBodies.get(this);
+    const come = step?.body.getReceivedBytes() ?? 0;
+    if (step && come - step.come >= UNKNOWN_SENDER_STEP_BYTES) Object.assign(step, { at: now, come });
   }
 
   /** @returns the token that sends the body; its account if it needs none */
@@ -215,71 +216,71 @@ export class MemoryShare {
   }
 
   /** @returns whether its token, or account, had to give way, or the token sends a long body already while others want memory. */
-  #mustStandBack(now: number): boolean {
+  #mustYield(now: number): boolean {
     const name = this.#credential;
     if (this.#sender === undefined || name === undefined) return false;
-    if (this.#memory.isOut(name, now) || this.#memory.isOut(this.#sender.account, now)) return true;
-    const isOther = (one: MemoryShare) => one !== this && one.#own > LONG_BODY && one.#credential === name;
-    return this.#memory.isWanted(now) && [...this.#memory.coming.keys()].some(isOther);
+    if (this.#memory.isLockedOut(name, now) || this.#memory.isLockedOut(this.#sender.account, now)) return true;
+    const isOther = (one: MemoryShare) => one !== this && one.#ownBytes > LONG_BODY_BYTES && one.#credential === name;
+    return this.#memory.isContended(now) && [...this.#memory.incomingBodies.keys()].some(isOther);
   }
 
   /** Takes the memory of a body that comes too slowly, a stranger's first. @returns false if there is none */
-  #anotherGivesWay(now: number, lacks: Lack): boolean {
-    if (typeof lacks === 'string' && this.#strangerGivesWay(now)) return true;
-    return lacks !== 'strange' && this.#slowestGivesWay(now, lacks);
+  #evictAnother(now: number, lacks: MemoryShortage): boolean {
+    if (typeof lacks === 'string' && this.#evictUnknownSender(now)) return true;
+    return lacks !== 'strange' && this.#evictSlowest(now, lacks);
   }
 
   /** Takes the memory of the longest stranger's body that makes no progress. @returns false if there is none */
-  #strangerGivesWay(now: number): boolean {
+  #evictUnknownSender(now: number): boolean {
     let [most, found]: [bytes: number, found?: MemoryShare] = [0];
-    for (const [share, { at }] of this.#memory.strangers) {
-      if (share === this || now - at < STRANGE_STEP_MS || share.#own <= most) continue;
-      [found, most] = [share, share.#own];
+    for (const [share, { at }] of this.#memory.unknownSenderBodies) {
+      if (share === this || now - at < UNKNOWN_SENDER_STEP_MS || share.#ownBytes <= most) continue;
+      [found, most] = [share, share.#ownBytes];
     }
-    const body = found && this.#memory.strangers.get(found)?.body;
+    const body = found && this.#memory.unknownSenderBodies.get(found)?.body;
     if (!found || !body) return false;
     // Otherwise the same sender would take the same memory again at once.
-    if (found === this.#memory.longStranger) this.#memory.sendOut(STRANGERS, now);
-    found.leave(false);
-    body.giveWay(full());
+    if (found === this.#memory.longUnknownShare) this.#memory.lockOut(UNKNOWN_SENDERS, now);
+    found.release(false);
+    body.evict(memoryFullError());
     return true;
   }
 
   /** Takes the memory of the slowest body that comes too slowly. @returns false if there is none */
-  #slowestGivesWay(now: number, lacks: Lack): boolean {
+  #evictSlowest(now: number, lacks: MemoryShortage): boolean {
     let [slowest, found]: [pace: number, found?: MemoryShare] = [1];
-    for (const [share, judged] of this.#memory.coming) {
+    for (const [share, judged] of this.#memory.incomingBodies) {
       const { body, at, come } = judged;
-      if (now - at < JUDGED_MS || share.#own <= LONG_BODY) continue;
+      if (now - at < MIN_PACE_WINDOW_MS || share.#ownBytes <= LONG_BODY_BYTES) continue;
       if (typeof lacks === 'object' && !share.#holders.some(({ name }) => name === lacks.holder)) continue;
-      const has = body.come();
-      const least = (now - at - JUDGED_MS) * (body.length / WHOLE_WITHIN_S / 1_000);
+      const has = body.getReceivedBytes();
+      const least = (now - at - MIN_PACE_WINDOW_MS) * (body.length / MAX_TRANSFER_S / 1_000);
       const pace = has === come ? 0 : (has - come) / least;
-      if (now - at > JUDGED_ANEW_MS) Object.assign(judged, { at: now, come: has });
+      if (now - at > MAX_PACE_WINDOW_MS) Object.assign(judged, { at: now, come: has });
       if (pace < slowest) [slowest, found] = [pace, share];
     }
-    const slow = found && this.#memory.coming.get(found);
+    const slow = found && this.#memory.incomingBodies.get(found);
     if (!found || !slow) return false;
-    this.#sendOut(found, now, lacks);
-    found.leave(false);
-    slow.body.giveWay(full());
+    this.#lockOutSender(found, now, lacks);
+    found.release(false);
+    slow.body.evict(memoryFullError());
     return true;
   }
 
   /** Keeps whoever sent a body that had to give way from sending another long one. */
-  #sendOut(found: MemoryShare, now: number, lacks: Lack): void {
-    const [sender, name] = [found.#sender, found.#credential];
+  #lockOutSender(evicted: MemoryShare, now: number, lacks: MemoryShortage): void {
+    const [sender, name] = [evicted.#sender, evicted.#credential];
     if (sender === undefined || name === undefined) return;
     const isForOthers = lacks === 'all' && sender.account !== this.#sender?.account;
-    if (isForOthers && name !== sender.account) this.#memory.sendTokenOut(name, sender.account, now);
-    else this.#memory.sendOut(name, now);
+    if (isForOthers && name !== sender.account) this.#memory.lockOutToken(name, sender.account, now);
+    else this.#memory.lockOut(name, now);
   }
 
   /** @returns whether somebody has waited for long, and not only for its own caller's memory. */
-  #isLater(): boolean {
-    const before = Date.now() - PATIENT_MS;
-    for (const [share, bytes] of this.#memory.waiting)
-      if (share.#since < before && share.#lacks(bytes, false) === 'all') return true;
+  #hasLongWaiter(): boolean {
+    const before = Date.now() - MAX_OVERTAKEN_MS;
+    for (const [share, bytes] of this.#memory.waitingShares)
+      if (share.#waitingSince < before && share.#tryTake(bytes, false) === 'all') return true;
     return false;
   }
 
@@ -291,26 +292,26 @@ export class MemoryShare {
    * @throws ApiError 503 after so many milliseconds; the reason of the signal
    */
   async wait(bytes: number, object: string, mostMs: number, signal: AbortSignal): Promise<void> {
-    this.leave();
+    this.release();
     signal.throwIfAborted();
-    const { waiting, byObject } = this.#memory;
+    const { waitingShares: waiting, sharesByObject: byObject } = this.#memory;
     byObject.set(object, (byObject.get(object) ?? new Set()).add(this));
     this.#object = object;
     waiting.set(this, bytes);
-    this.#since = Date.now();
-    MemoryShare.#serve(this.#memory);
+    this.#waitingSince = Date.now();
+    MemoryShare.#serveWaiters(this.#memory);
     const until = Date.now() + mostMs;
     try {
       // Each looks for itself: an object's promise must not be resolved from the work of another object.
       while (waiting.has(this)) {
-        if (Date.now() >= until) throw full();
+        if (Date.now() >= until) throw memoryFullError();
         // All together look a thousand times a second: each look costs more than 10 μs.
-        await pause(Math.min(LOOK_SELDOM_MS, Math.max(LOOK_EVERY_MS, waiting.size)), signal);
+        await pause(Math.min(MAX_POLL_MS, Math.max(MIN_POLL_MS, waiting.size)), signal);
       }
       // It was forgotten meanwhile.
-      if (this.#object === undefined) throw full();
+      if (this.#object === undefined) throw memoryFullError();
     } catch (thrown) {
-      this.leave();
+      this.release();
       throw thrown;
     }
   }
@@ -319,12 +320,12 @@ export class MemoryShare {
    * Gives memory to those who wait, in their order. Nobody is passed over but who has too much already, and who waits for much
    * by who waits for little.
    */
-  static #serve({ waiting }: BodyMemory): void {
+  static #serveWaiters({ waitingShares: waiting }: BodyMemory): void {
     let isFull = false;
     for (const [share, bytes] of waiting) {
-      const isLong = bytes > LONG_BODY;
+      const isLong = bytes > LONG_BODY_BYTES;
       if (isFull && isLong) continue;
-      const lacks = share.#lacks(bytes);
+      const lacks = share.#tryTake(bytes);
       if (lacks === undefined) waiting.delete(share);
       else if (lacks === 'all' && !isLong) return;
       else isFull ||= lacks === 'all';
@@ -337,63 +338,63 @@ export class MemoryShare {
    * @param takes whether it is taken
    * @returns whose memory does not suffice
    */
-  #lacks(bytes: number, takes = true): Lack | undefined {
-    const counted = Math.min(bytes, MOST_COUNTED);
-    const more = counted - this.#own;
+  #tryTake(bytes: number, takes = true): MemoryShortage | undefined {
+    const counted = Math.min(bytes, MAX_COUNTED_BYTES);
+    const more = counted - this.#ownBytes;
     if (more <= 0) return undefined;
-    const { taken, byCaller } = this.#memory;
-    const isLong = counted > LONG_BODY;
+    const { takenBytes: taken, bytesByCaller: byCaller } = this.#memory;
+    const isLong = counted > LONG_BODY_BYTES;
     for (const { name, limits } of this.#holders) {
-      const others = (byCaller.get(name) ?? 0) - this.#counted;
+      const others = (byCaller.get(name) ?? 0) - this.#countedBytes;
       // A single body always fits. This comes first: nobody waits behind one who waits for its own caller.
       if (others > 0 && others + counted > limits[isLong ? 0 : 1]) return { holder: name };
     }
-    if (taken + more > (isLong ? MOST_LONG : MOST)) return 'all';
-    if (this.#isStrange && !this.#fitsBesideStrangers(more)) return 'strange';
+    if (taken + more > (isLong ? MAX_LONG_BYTES : MAX_BYTES)) return 'all';
+    if (this.#isUnknownSender && !this.#fitsUnknownSenderLimit(more)) return 'strange';
     if (!takes) return undefined;
-    for (const { name } of this.#holders) byCaller.set(name, (byCaller.get(name) ?? 0) - this.#counted + counted);
-    if (this.#holders.length > 0) this.#counted = counted;
-    this.#take(more);
+    for (const { name } of this.#holders) byCaller.set(name, (byCaller.get(name) ?? 0) - this.#countedBytes + counted);
+    if (this.#holders.length > 0) this.#countedBytes = counted;
+    this.#addBytes(more);
     return undefined;
   }
 
   /** @returns whether strangers may hold more bytes. One body at a time may be longer than all others together. */
-  #fitsBesideStrangers(more: number): boolean {
-    const { strange, longStranger } = this.#memory;
-    if (strange + more > STRANGE_LIMIT_WITH_LONG) return false;
+  #fitsUnknownSenderLimit(more: number): boolean {
+    const { unknownSenderBytes: strange, longUnknownShare: longStranger } = this.#memory;
+    if (strange + more > UNKNOWN_SENDER_LIMIT_WITH_LONG) return false;
     if (longStranger === this) return true;
-    const long = longStranger ? longStranger.#own : 0;
-    if (strange - long + more <= STRANGE_LIMIT) return true;
-    if (longStranger !== undefined || this.#memory.isOut(STRANGERS, Date.now())) return false;
-    this.#memory.longStranger = this;
+    const long = longStranger ? longStranger.#ownBytes : 0;
+    if (strange - long + more <= UNKNOWN_SENDER_LIMIT) return true;
+    if (longStranger !== undefined || this.#memory.isLockedOut(UNKNOWN_SENDERS, Date.now())) return false;
+    this.#memory.longUnknownShare = this;
     return true;
   }
 
   #uncount(): void {
-    if (this.#counted === 0) return;
-    const { byCaller } = this.#memory;
+    if (this.#countedBytes === 0) return;
+    const { bytesByCaller: byCaller } = this.#memory;
     for (const { name } of this.#holders) {
-      const others = (byCaller.get(name) ?? 0) - this.#counted;
+      const others = (byCaller.get(name) ?? 0) - this.#countedBytes;
       if (others > 0) byCaller.set(name, others);
       else byCaller.delete(name);
     }
-    this.#counted = 0;
+    this.#countedBytes = 0;
   }
 
   /** Remembers bytes, to free their memory when the share is left. */
-  keep(bytes: Uint8Array): void {
+  retain(bytes: Uint8Array): void {
     this.#bytes = bytes;
   }
 
   /** Gives the memory back, and frees the memory of the bytes. More than one call does no harm. */
-  leave(frees = true): void {
+  release(frees = true): void {
     if (this.#bytes && frees) releaseBytes(this.#bytes);
     this.#bytes = undefined;
-    this.receives(undefined);
-    if (this.#memory.longStranger === this) this.#memory.longStranger = undefined;
+    this.setIncomingBody(undefined);
+    if (this.#memory.longUnknownShare === this) this.#memory.longUnknownShare = undefined;
     this.#uncount();
-    this.#take(-this.#own);
-    const { waiting, byObject } = this.#memory;
+    this.#addBytes(-this.#ownBytes);
+    const { waitingShares: waiting, sharesByObject: byObject } = this.#memory;
     waiting.delete(this);
     if (this.#object !== undefined) {
       const others = byObject.get(this.#object);
@@ -401,21 +402,21 @@ export class MemoryShare {
       if (others?.size === 0) byObject.delete(this.#object);
       this.#object = undefined;
     }
-    MemoryShare.#serve(this.#memory);
+    MemoryShare.#serveWaiters(this.#memory);
   }
 
-  #take(bytes: number): void {
-    this.#own += bytes;
-    this.#memory.taken += bytes;
-    if (this.#isStrange) this.#memory.strange += bytes;
+  #addBytes(bytes: number): void {
+    this.#ownBytes += bytes;
+    this.#memory.takenBytes += bytes;
+    if (this.#isUnknownSender) this.#memory.unknownSenderBytes += bytes;
   }
 }
 
 /** The name by which strangers are kept from sending another body that is longer than all others of them. */
-const STRANGERS = '';
+const UNKNOWN_SENDERS = '';
 
 /** @returns for whom the bytes of a sender count: the last is the one that is kept out, if it sends too slowly */
-function holdersOf({ account, token, group }: BodySender): Holder[] {
+function holdersOf({ account, token, group }: BodySender): MemoryHolder[] {
   if (group !== undefined) {
     const [long, short] = CALLER_LIMITS;
     return [
@@ -430,7 +431,7 @@ function holdersOf({ account, token, group }: BodySender): Holder[] {
   ];
 }
 
-function full(): ApiError {
+function memoryFullError(): ApiError {
   const message = 'Too many large requests are in work here at the moment. Send it again shortly.';
-  return tryAgain(message, 'body_room', { seconds: 2 });
+  return retryableError(message, 'body_room', { seconds: 2 });
 }

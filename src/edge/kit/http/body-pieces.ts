@@ -16,20 +16,20 @@ export interface PieceSource {
   lengthOf?(value: string): number | undefined;
 }
 
-const STAND_IN = /~(string|part):([0-9a-f]{16}):(\d+)~/g;
+const PLACEHOLDER_PATTERN = /~(string|part):([0-9a-f]{16}):(\d+)~/g;
 
 /** @returns a random id of 16 hexadecimal digits, by which a source recognizes its stand-ins. */
-export function newSourceId(): string {
+export function createSourceId(): string {
   return crypto.getRandomValues(new Uint8Array(8)).toHex();
 }
 
 /** @returns a stand-in for the inside of a string. */
-export function standInForString(id: string, index: number): string {
+export function createStringPlaceholder(id: string, index: number): string {
   return `~string:${id}:${index}~`;
 }
 
 /** @returns a stand-in for some items of a list, with its quotes. */
-export function standInForPart(id: string, index: number): string {
+export function createPartPlaceholder(id: string, index: number): string {
   return `"~part:${id}:${index}~"`;
 }
 
@@ -37,7 +37,7 @@ export function standInForPart(id: string, index: number): string {
 export function piecesOf(text: string, sources: readonly PieceSource[]): Uint8Array[] {
   const pieces: Uint8Array[] = [];
   let at = 0;
-  for (const { 0: found, 1: kind, 2: id, 3: index, index: start } of text.matchAll(STAND_IN)) {
+  for (const { 0: found, 1: kind, 2: id, 3: index, index: start } of text.matchAll(PLACEHOLDER_PATTERN)) {
     const source = sources.find((one) => one.id === id);
     if (!source) continue;
     const quote = kind === 'part' ? 1 : 0;
@@ -54,14 +54,14 @@ export function lengthOf(pieces: readonly Uint8Array[]): number {
 }
 
 /** @returns a new array with the bytes of all pieces. */
-export function joinedPieces(pieces: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
+export function joinPieces(pieces: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
   const all = new Uint8Array(lengthOf(pieces));
-  setPieces(all, pieces);
+  copyPieces(all, pieces);
   return all;
 }
 
 /** Writes pieces to the beginning of an array that has room for them. */
-export function setPieces(all: Uint8Array, pieces: readonly Uint8Array[]): void {
+export function copyPieces(all: Uint8Array, pieces: readonly Uint8Array[]): void {
   let at = 0;
   for (const piece of pieces) {
     all.set(piece, at);
@@ -73,29 +73,31 @@ export function setPieces(all: Uint8Array, pieces: readonly Uint8Array[]): void 
  * How many pieces of a body the runtime may take before the connection is open: one more than it was seen to take. Where it
  * takes more, a call that was never sent is paid for (`test/e2e/unsent.test.ts` fails); none that was sent is free.
  */
-const TAKEN_AHEAD = 4;
+const READ_AHEAD_PIECES = 4;
 /** Whether somebody has taken more of a stream of pieces than the runtime takes ahead. */
-const inUse = new WeakMap<ReadableStream, boolean>();
+const hasBeenReadByStream = new WeakMap<ReadableStream, boolean>();
 
 /**
  * @returns pieces as a stream of known length, so that their bytes are not in memory twice. The first bytes are pieces of
  * their own: of a call whose connection never opens the runtime takes no more than these
  */
-export function streamOfPieces(pieces: readonly Uint8Array[]): ReadableStream {
+export function createPieceStream(pieces: readonly Uint8Array[]): ReadableStream {
   const { readable, writable } = new FixedLengthStream(lengthOf(pieces));
   const [first = new Uint8Array(), ...others] = pieces;
-  const ahead = [...first.subarray(0, TAKEN_AHEAD)].map((_, at) => first.subarray(at, at + 1));
-  inUse.set(readable, false);
-  pourPieces([...ahead, first.subarray(TAKEN_AHEAD), ...others], readable, writable.getWriter()).catch(tellsReader);
+  const ahead = [...first.subarray(0, READ_AHEAD_PIECES)].map((_, at) => first.subarray(at, at + 1));
+  hasBeenReadByStream.set(readable, false);
+  writePieces([...ahead, first.subarray(READ_AHEAD_PIECES), ...others], readable, writable.getWriter()).catch(
+    ignoreReaderError,
+  );
   return readable;
 }
 
 /** @returns whether more of a stream of pieces was taken than is taken ahead, or all of it; undefined for any other body. */
-export function isTaken(body: unknown): boolean | undefined {
-  return body instanceof ReadableStream ? inUse.get(body) : undefined;
+export function hasBeenRead(body: unknown): boolean | undefined {
+  return body instanceof ReadableStream ? hasBeenReadByStream.get(body) : undefined;
 }
 
-async function pourPieces(
+async function writePieces(
   pieces: readonly Uint8Array[],
   stream: ReadableStream,
   writer: WritableStreamDefaultWriter,
@@ -105,7 +107,7 @@ async function pourPieces(
     for (const [index, piece] of pieces.entries()) {
       await writer.write(piece);
       // A body that has no more pieces may have gone up whole.
-      if (index >= TAKEN_AHEAD || index === pieces.length - 1) inUse.set(stream, true);
+      if (index >= READ_AHEAD_PIECES || index === pieces.length - 1) hasBeenReadByStream.set(stream, true);
     }
     await writer.close();
   } finally {
@@ -114,4 +116,4 @@ async function pourPieces(
 }
 
 /** Ignores the error: the reader of the stream has stopped or failed, and knows it already. */
-function tellsReader(): void {}
+function ignoreReaderError(): void {}

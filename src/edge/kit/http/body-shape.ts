@@ -1,6 +1,6 @@
 /** Checks JSON before it is parsed, because parsed values may take many times their bytes, as a list of empty lists does. */
 
-import type { Steps } from '../async/in-steps.ts';
+import type { Steps } from '../async/run-in-steps.ts';
 import {
   BACKSLASH,
   CLOSE_LIST,
@@ -15,27 +15,27 @@ import {
 import { ApiError } from './errors.ts';
 
 /** A body of more bytes than this is long: its account is asked first, and its shape is judged before it is parsed. */
-export const LONG_BODY = 262_144;
+export const LONG_BODY_BYTES = 262_144;
 /** A hundred thousand messages of a block each, which is the most that the API takes, have 700,000. */
-const MOST_VALUES = 750_000;
+const MAX_VALUES = 750_000;
 /** The engine notes each new sequence of keys, which takes it up to fifty times as long as a key that it expects. */
-const MOST_SEQUENCES = 20_000;
+const MAX_SEQUENCES = 20_000;
 /** In how many slots sequences are noted, by 16 bits of a hash. Few of those that are counted share one. */
-const SEQUENCE_PLACES = 65_536;
+const SEQUENCE_SLOTS = 65_536;
 /** At least twice as deep as anything that the API takes. */
-const DEEPEST = 500;
+const MAX_DEPTH = 500;
 /** A string of more bytes than this stays bytes. The longest name that a string is compared with has half as many. */
-const LONG_STRING = 512;
+const LONG_STRING_BYTES = 512;
 
 /** Marks the bytes that mean something outside of strings. Most bodies have more of the others, or can have. */
-const MEANS = new Uint8Array(256);
-for (const byte of [QUOTE, COMMA, COLON, OPEN_LIST, CLOSE_LIST, OPEN_OBJECT, CLOSE_OBJECT]) MEANS[byte] = 1;
+const STRUCTURAL_BYTES = new Uint8Array(256);
+for (const byte of [QUOTE, COMMA, COLON, OPEN_LIST, CLOSE_LIST, OPEN_OBJECT, CLOSE_OBJECT]) STRUCTURAL_BYTES[byte] = 1;
 
 /** This many bytes are looked through in a few milliseconds. */
 const STEP_BYTES = 524_288;
 
 /** The shape of a JSON text. */
-export interface Shape {
+export interface JsonShape {
   /** How many values it has, of every kind. */
   values: number;
   keys: number;
@@ -48,9 +48,9 @@ export interface Shape {
  *
  * @throws ApiError 413 for a text that has too many values or different keys, or nests too deep
  */
-export function* shaping(bytes: Uint8Array): Steps<Shape> {
+export function* measureShape(bytes: Uint8Array): Steps<JsonShape> {
   const strings: number[] = [];
-  const sequences = new Sequences();
+  const sequences = new KeySequences();
   let values = 1;
   let keys = 0;
   let depth = 0;
@@ -68,9 +68,9 @@ export function* shaping(bytes: Uint8Array): Steps<Shape> {
       if (byte !== QUOTE) at = bytes.indexOf(QUOTE, at);
       if (at < 0) break;
       if (isEscaped(bytes, at)) continue;
-      if (at - quoted > LONG_STRING) strings.push(quoted + 1, at);
+      if (at - quoted > LONG_STRING_BYTES) strings.push(quoted + 1, at);
       isQuoted = false;
-    } else if (MEANS[byte] === 0) continue;
+    } else if (STRUCTURAL_BYTES[byte] === 0) continue;
     else if (byte === QUOTE) {
       quoted = at;
       isQuoted = true;
@@ -81,23 +81,23 @@ export function* shaping(bytes: Uint8Array): Steps<Shape> {
       quoted = at;
     } else if (byte === OPEN_LIST || byte === OPEN_OBJECT) {
       depth += 1;
-      if (depth > DEEPEST) throw refused(`nests deeper than ${DEEPEST} levels`);
+      if (depth > MAX_DEPTH) throw tooComplexError(`nests deeper than ${MAX_DEPTH} levels`);
       // A list or an object that is not empty has one value more than commas.
-      if (!isClosing(bytes, at + 1)) values += 1;
+      if (!isEndNext(bytes, at + 1)) values += 1;
       sequences.begin(depth);
     } else if (byte === CLOSE_LIST || byte === CLOSE_OBJECT) depth -= 1;
-    if (values > MOST_VALUES) throw refused(`has more than ${MOST_VALUES} values`);
+    if (values > MAX_VALUES) throw tooComplexError(`has more than ${MAX_VALUES} values`);
   }
   return { values, keys, strings };
 }
 
 /** Counts the different sequences of keys with which objects begin: `a`, `a b`, `a c` and so on. */
-class Sequences {
+class KeySequences {
   /** Chosen for each text, so that nobody can choose keys that share a slot. */
   readonly #factor = (crypto.getRandomValues(new Uint32Array(1))[0] ?? 0) | 1;
-  readonly #seen = new Uint8Array(SEQUENCE_PLACES);
+  readonly #seen = new Uint8Array(SEQUENCE_SLOTS);
   /** The sequence of each open object so far, by its depth. */
-  readonly #open = new Uint32Array(DEEPEST + 1);
+  readonly #open = new Uint32Array(MAX_DEPTH + 1);
   #count = 0;
 
   begin(depth: number): void {
@@ -113,16 +113,17 @@ class Sequences {
     if (this.#seen[slot] === 1) return;
     this.#seen[slot] = 1;
     this.#count += 1;
-    if (this.#count > MOST_SEQUENCES) throw refused(`has more than ${MOST_SEQUENCES} different keys or orders of keys`);
+    if (this.#count > MAX_SEQUENCES)
+      throw tooComplexError(`has more than ${MAX_SEQUENCES} different keys or orders of keys`);
   }
 }
 
-function refused(what: string): ApiError {
+function tooComplexError(what: string): ApiError {
   return new ApiError('request_too_large', `The request body ${what}. Send less in one request.`);
 }
 
 /** @returns whether a list, or an object, ends here, after white space only. */
-function isClosing(bytes: Uint8Array, from: number): boolean {
+function isEndNext(bytes: Uint8Array, from: number): boolean {
   let at = from;
   while ((bytes[at] ?? 0) <= SPACE && at < bytes.length) at += 1;
   return bytes[at] === CLOSE_LIST || bytes[at] === CLOSE_OBJECT;

@@ -41,16 +41,16 @@ export function isBase64(text: string): boolean {
 }
 
 /** @returns how many bytes a base64 text decodes to. */
-export function bytesOfBase64(text: string): number {
+export function base64ByteLength(text: string): number {
   return (text.length / 4) * 3 - (text.endsWith('==') ? 2 : text.endsWith('=') ? 1 : 0);
 }
 
 /** @returns the bytes of base64 text in any form. @throws DOMException for any other text */
-export function base64Bytes(text: string): Bytes {
+export function decodeBase64(text: string): Bytes {
   return Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
 }
 
-export async function hmacOf(content: Bytes, secret: Bytes, hash: string): Promise<Bytes> {
+export async function computeHmac(content: Bytes, secret: Bytes, hash: string): Promise<Bytes> {
   const key = await crypto.subtle.importKey('raw', secret, { name: 'HMAC', hash }, false, ['sign']);
   return new Uint8Array(await crypto.subtle.sign('HMAC', key, content));
 }

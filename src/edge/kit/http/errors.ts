@@ -1,5 +1,5 @@
 /** The error types of the Anthropic API, and `not_supported` for what this edge does not offer, with their HTTP statuses. */
-export const STATUS = {
+export const STATUS_BY_TYPE = {
   invalid_request_error: 400,
   authentication_error: 401,
   billing_error: 429,
@@ -14,17 +14,17 @@ export const STATUS = {
   not_supported: 501,
 } as const;
 
-export type ErrorType = keyof typeof STATUS;
+export type ErrorType = keyof typeof STATUS_BY_TYPE;
 
 /** @returns the HTTP status that belongs to the type of an error; 500 for one that is not known. */
 export function statusOfType(type: string): number {
   // An upstream's `billing_error` (402) is about the operator's money. An account's own limit at this edge has 429.
   if (type === 'billing_error') return 402;
-  return isErrorType(type) ? STATUS[type] : 500;
+  return isErrorType(type) ? STATUS_BY_TYPE[type] : 500;
 }
 
 export function isErrorType(type: string): type is ErrorType {
-  return Object.hasOwn(STATUS, type);
+  return Object.hasOwn(STATUS_BY_TYPE, type);
 }
 
 /** The body of every error, as the Anthropic API shapes it. */
@@ -70,7 +70,7 @@ export class ApiError extends Error {
   constructor(type: ErrorType, message: string, options: ErrorOptions = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.type = type;
-    this.status = options.status ?? STATUS[type];
+    this.status = options.status ?? STATUS_BY_TYPE[type];
     this.headers = options.headers ?? {};
     this.logged = options.logged ?? type;
     this.upstreamSaid = options.upstreamSaid;
@@ -86,21 +86,22 @@ export function finalError(type: ErrorType, message: string, options?: ErrorOpti
   return new ApiError(type, message, { ...options, headers: { ...DO_NOT_RETRY, ...options?.headers } });
 }
 
-/** @returns the 400 for a request that needs a plugin which is not registered. @param what the field, and what needs the plugin */
-export function needsPlugin(plugin: string, what: string): ApiError {
+/** @returns the 400 for a request that needs a plugin which is not registered. @param feature the field, and what needs the plugin */
+export function missingPluginError(plugin: string, feature: string): ApiError {
   return invalidRequest(
-    `${what}, and this deployment does not include the plugin \`${plugin}\`. Ask its operator to add it.`,
+    `${feature}, and this deployment does not include the plugin \`${plugin}\`. Ask its operator to add it.`,
   );
 }
 
 /** @returns the 403 for what a restricted token may not do. */
-export function closedToBound(message: string): ApiError {
+export function restrictedTokenError(message: string): ApiError {
   return finalError('permission_error', `${message} (The token of this request is bound.)`);
 }
 
-/** @throws ApiError 403 for the first of a restricted token's members that is none of these. @param by who decides all others */
-export function refuseOtherMembers(names: Iterable<string>, allowed: ReadonlySet<string>, by: string): void {
-  for (const name of names) if (!allowed.has(name)) throw closedToBound(`${name}: only the ${by} decides this.`);
+/** @throws ApiError 403 for the first of a restricted token's members that is none of these. @param decider who decides all others */
+export function rejectOtherFields(names: Iterable<string>, allowed: ReadonlySet<string>, decider: string): void {
+  for (const name of names)
+    if (!allowed.has(name)) throw restrictedTokenError(`${name}: only the ${decider} decides this.`);
 }
 
 /** @returns a 400: the caller must change the request. */
@@ -121,7 +122,7 @@ export function tooLarge(limitBytes: number): ApiError {
 }
 
 /** @returns the header that says after how many seconds to come again. */
-export function comeAgain(seconds = 1): { 'retry-after': string } {
+export function retryAfterHeader(seconds = 1): { 'retry-after': string } {
   return { 'retry-after': String(seconds) };
 }
 
@@ -129,10 +130,10 @@ export function comeAgain(seconds = 1): { 'retry-after': string } {
  * @param as its type, and the seconds after which to come again
  * @returns an error for what is busy, or cannot be reached, and may not be so later: a 503, or with a type the status of that
  */
-export function tryAgain(message: string, logged?: string, as: RetryOptions = {}): ApiError {
+export function retryableError(message: string, logged?: string, as: RetryOptions = {}): ApiError {
   const { type = 'api_error', seconds, ...options } = as;
-  const status = type === 'api_error' ? 503 : STATUS[type];
-  const headers = { ...comeAgain(seconds), ...options.headers };
+  const status = type === 'api_error' ? 503 : STATUS_BY_TYPE[type];
+  const headers = { ...retryAfterHeader(seconds), ...options.headers };
   return new ApiError(type, message, { ...options, status, headers, logged: logged ?? type });
 }
 
@@ -152,12 +153,12 @@ export function unsupportedMediaType(): ApiError {
   return invalidRequest('Send the body as JSON, with the header content-type: application/json.', { status: 415 });
 }
 
-export function compressedBody(): ApiError {
+export function compressedBodyError(): ApiError {
   return invalidRequest('Send the body as it is, without content-encoding.', { status: 415 });
 }
 
 /** @returns a 500 for the operator: the deployment itself is not set up. */
-export function misconfigured(message: string, logged = 'misconfigured'): ApiError {
+export function misconfiguredError(message: string, logged = 'misconfigured'): ApiError {
   return finalError('api_error', message, { logged });
 }
 
@@ -166,17 +167,17 @@ export function misconfigured(message: string, logged = 'misconfigured'): ApiErr
  *
  * @param upstreamSaid its status, type and words, without any secret. Only the operator gets them
  */
-export function upstreamRefusedKey(upstreamSaid?: string): ApiError {
+export function upstreamKeyRejectedError(upstreamSaid?: string): ApiError {
   const message = 'The upstream refused this deployment. Its operator finds the reason in the log.';
   return finalError('api_error', message, { logged: 'upstream_auth', upstreamSaid });
 }
 
 /** How the `error_type` begins where something could not be stored, since a disk or an object's database is full. */
 export const DISK_FULL = 'disk_full';
-export const NO_ROOM_TO_STORE = 'has no room to store anything at the moment. Try again in a moment.';
+export const DISK_FULL_MESSAGE = 'has no room to store anything at the moment. Try again in a moment.';
 
 /** @returns whether these words of an error say that a disk, or an object's database, is full */
-export function saysDiskFull(message: string): boolean {
+export function isDiskFullMessage(message: string): boolean {
   return message.includes('SQLITE_FULL');
 }
 
@@ -184,8 +185,8 @@ export function saysDiskFull(message: string): boolean {
 export function toApiError(thrown: unknown): ApiError {
   if (thrown instanceof ApiError) return thrown;
   const message = thrown instanceof Error ? thrown.message : '';
-  if (saysDiskFull(message))
-    return tryAgain(`The edge ${NO_ROOM_TO_STORE}`, `${DISK_FULL}: ${message}`, { cause: thrown });
+  if (isDiskFullMessage(message))
+    return retryableError(`The edge ${DISK_FULL_MESSAGE}`, `${DISK_FULL}: ${message}`, { cause: thrown });
   return new ApiError('api_error', 'Internal error. Try again; if it persists, give the operator the request id.', {
     logged: thrown instanceof Error ? `internal: ${thrown.name}: ${thrown.message}` : 'internal',
     cause: thrown,

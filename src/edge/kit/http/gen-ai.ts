@@ -1,5 +1,5 @@
 /** Names what a log line says as the GenAI conventions of OpenTelemetry do, so that other systems find it without a mapping. */
-import { STATUS } from './errors.ts';
+import { STATUS_BY_TYPE } from './errors.ts';
 
 /** The part of a log line that tells of a call of a model. */
 export interface ModelCallLine {
@@ -25,13 +25,13 @@ const PROVIDERS: Readonly<Record<string, string>> = {
  *
  * @param kind the kind of the upstream, if there are several
  */
-export function noteAsked(line: ModelCallLine, kind: unknown): void {
+export function recordRequestedModel(line: ModelCallLine, kind: unknown): void {
   line['gen_ai.request.model'] ??= line.model;
   line['gen_ai.provider.name'] = PROVIDERS[String(kind)];
 }
 
 /** @returns the attributes of a line that is about a call of a model; none for any other line */
-export function genAiOf(line: ModelCallLine): object {
+export function genAiAttributesOf(line: ModelCallLine): object {
   const { model, tokens, conversation, agent, error_type, ttft_ms } = line;
   if (tokens === undefined && ttft_ms === undefined) return {};
   return {
@@ -54,7 +54,7 @@ export function genAiOf(line: ModelCallLine): object {
 
 /** The values of `error.type`, beside `_OTHER`: those of errors, and those that only the log has. Systems make a series of each. */
 export const ERROR_TYPES: ReadonlySet<string> = new Set([
-  ...Object.keys(STATUS),
+  ...Object.keys(STATUS_BY_TYPE),
   'misconfigured',
   'upstream_auth',
   'upstream_timeout',

@@ -9,36 +9,36 @@ import { TrieRouter } from 'hono/router/trie-router';
 export class Hono<E extends Env> extends HonoBase<E> {
   constructor() {
     super();
-    this.router = new RememberingRouter();
+    this.router = new MemoizingRouter();
   }
 }
 
 /** Remembers the results for paths without parameters, such as `/v1/messages`. Most requests have such paths. */
-class RememberingRouter<T> extends TrieRouter<T> {
+class MemoizingRouter<T> extends TrieRouter<T> {
   /** Routes that are not in the tree yet. An app whose routes are all taken into another one needs none. */
-  #added: [method: string, path: string, handler: T][] = [];
+  #addedRoutes: [method: string, path: string, handler: T][] = [];
   readonly #fixed = new Set<string>();
-  readonly #found = new Map<string, ReturnType<TrieRouter<T>['match']>>();
+  readonly #foundMatches = new Map<string, ReturnType<TrieRouter<T>['match']>>();
 
   override add(method: string, path: string, handler: T): void {
-    this.#added.push([method, path, handler]);
-    this.#found.clear();
+    this.#addedRoutes.push([method, path, handler]);
+    this.#foundMatches.clear();
   }
 
   override match(method: string, path: string): ReturnType<TrieRouter<T>['match']> {
     this.#build();
     const key = `${method} ${path}`;
-    const found = this.#found.get(key) ?? super.match(method, path);
-    if (this.#fixed.has(path)) this.#found.set(key, found);
+    const found = this.#foundMatches.get(key) ?? super.match(method, path);
+    if (this.#fixed.has(path)) this.#foundMatches.set(key, found);
     return found;
   }
 
   #build(): void {
-    if (this.#added.length === 0) return;
-    for (const [method, path, handler] of this.#added) {
+    if (this.#addedRoutes.length === 0) return;
+    for (const [method, path, handler] of this.#addedRoutes) {
       super.add(method, path, handler);
       if (!/[:*]/.test(path)) this.#fixed.add(path);
     }
-    this.#added = [];
+    this.#addedRoutes = [];
   }
 }

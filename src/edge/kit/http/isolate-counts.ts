@@ -1,9 +1,9 @@
 /** Counts what happens in this isolate, for `GET /metrics`. Counting costs no call and no row; the counts end with the isolate. */
 
 /** The most values of a label. Later ones share one, because callers and upstreams choose some of the words. */
-const MOST_SERIES = 50;
+const MAX_SERIES = 50;
 /** No request waits longer for its account, in milliseconds. */
-const LONGEST_ASKING_MS = 120_000;
+const MAX_ADMISSION_WAIT_MS = 120_000;
 /** Replaces values that have no count of their own. */
 export const OTHER_LABEL = '(other)';
 
@@ -12,7 +12,7 @@ export class LabelledCount {
   readonly counts = new Map<string, number>();
 
   add(value: string): void {
-    const label = this.counts.has(value) || this.counts.size < MOST_SERIES ? value : OTHER_LABEL;
+    const label = this.counts.has(value) || this.counts.size < MAX_SERIES ? value : OTHER_LABEL;
     this.counts.set(label, (this.counts.get(label) ?? 0) + 1);
   }
 }
@@ -20,47 +20,56 @@ export class LabelledCount {
 /** What this isolate has counted since its start, over all of its requests. */
 export class IsolateCounts {
   /** Tells this isolate from others. It is made late, because nothing is random while a Worker is loaded. */
-  #begun: { id: string; at: number } | undefined;
+  #instance: { id: string; at: number } | undefined;
   /** Requests by the status of their answer, by the type of their error, and by whose limit has refused them. */
   readonly requests = new LabelledCount();
   readonly errors = new LabelledCount();
-  readonly refusals = new LabelledCount();
+  readonly rejections = new LabelledCount();
   /** How often a request was sent up again, to the same upstream or to another one. */
   retries = 0;
   /** Since when each request asks its account for admission. */
-  readonly #asking = new Set<{ since: number }>();
+  readonly #pendingAdmissions = new Set<{ since: number }>();
   /** How many have asked and were answered, and for how many milliseconds in all. */
   admissions = 0;
   admissionMs = 0;
 
   /** @returns its id, and when its first request came in milliseconds since 1970 */
-  get begun(): { id: string; at: number } {
-    this.#begun ??= { id: crypto.randomUUID().slice(0, 8), at: Date.now() };
-    return this.#begun;
+  get instance(): { id: string; at: number } {
+    this.#instance ??= { id: crypto.randomUUID().slice(0, 8), at: Date.now() };
+    return this.#instance;
   }
 
   /** The requests that ask for admission now. One that its runtime has ended with its caller never says so: it counts no longer than it could wait. */
-  get waiting(): number {
+  get pendingAdmissionCount(): number {
     const now = Date.now();
-    for (const asking of this.#asking) if (now - asking.since > LONGEST_ASKING_MS) this.#asking.delete(asking);
-    return this.#asking.size;
+    for (const asking of this.#pendingAdmissions)
+      if (now - asking.since > MAX_ADMISSION_WAIT_MS) this.#pendingAdmissions.delete(asking);
+    return this.#pendingAdmissions.size;
   }
 
   /** Counts a request whose answer has ended. */
-  ended({ status, error_type, limited_by }: { status?: unknown; error_type?: unknown; limited_by?: unknown }): void {
-    void this.begun;
+  countEnded({
+    status,
+    error_type,
+    limited_by,
+  }: {
+    status?: unknown;
+    error_type?: unknown;
+    limited_by?: unknown;
+  }): void {
+    void this.instance;
     this.requests.add(String(status ?? 0));
     // Behind a colon stands a reason, which may be any text.
     if (error_type !== undefined) this.errors.add(String(error_type).split(':', 1)[0] ?? '');
-    if (limited_by) this.refusals.add(String(limited_by));
+    if (limited_by) this.rejections.add(String(limited_by));
   }
 
   /** Notes that a request asks for its admission. @returns a function to call when it has its answer */
-  ask(): () => void {
+  startAdmission(): () => void {
     const asking = { since: Date.now() };
-    this.#asking.add(asking);
+    this.#pendingAdmissions.add(asking);
     return () => {
-      if (!this.#asking.delete(asking)) return;
+      if (!this.#pendingAdmissions.delete(asking)) return;
       this.admissions += 1;
       this.admissionMs += Date.now() - asking.since;
     };

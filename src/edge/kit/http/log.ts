@@ -1,6 +1,6 @@
-import { genAiOf } from './gen-ai.ts';
+import { genAiAttributesOf } from './gen-ai.ts';
 import { isolateCounts } from './isolate-counts.ts';
-import { masked } from './secrets.ts';
+import { maskSecrets } from './secrets.ts';
 
 /** The log line of one request. It never contains content or a credential. */
 export interface LogLine {
@@ -39,54 +39,54 @@ export interface LogLine {
 export class LogEntry {
   readonly line: LogLine;
   /** Resolves when no work of the request runs any more. Even if the caller leaves, the work must come to its end. */
-  readonly closed: Promise<void>;
-  readonly #started = Date.now();
+  readonly whenClosed: Promise<void>;
+  readonly #startedAt = Date.now();
   #close: () => void = () => {};
-  #answering = 1;
-  #working = 1;
+  #openResponses = 1;
+  #pendingWork = 1;
 
   constructor(requestId: string, method: string, route: string) {
     this.line = { request_id: requestId, method, route };
-    this.closed = new Promise((resolve) => {
+    this.whenClosed = new Promise((resolve) => {
       this.#close = resolve;
     });
   }
 
   /** @returns milliseconds since the request came. */
-  elapsed(): number {
-    return Date.now() - this.#started;
+  elapsedMs(): number {
+    return Date.now() - this.#startedAt;
   }
 
   /** Notes that the answer goes on after its headers. `end` must be called one more time. */
   begin(): void {
-    this.#answering += 1;
+    this.#openResponses += 1;
   }
 
   /** Notes that the answer has ended. The last call writes the log line, as JSON, so that Workers Logs indexes its fields. */
   end(): void {
-    this.#answering -= 1;
-    if (this.#answering > 0) return;
-    this.line.ms = this.elapsed();
-    isolateCounts.ended(this.line);
-    console.log(masked(JSON.stringify({ ...this.line, ...genAiOf(this.line) })));
-    this.#leave();
+    this.#openResponses -= 1;
+    if (this.#openResponses > 0) return;
+    this.line.ms = this.elapsedMs();
+    isolateCounts.countEnded(this.line);
+    console.log(maskSecrets(JSON.stringify({ ...this.line, ...genAiAttributesOf(this.line) })));
+    this.#closeIfDone();
   }
 
   /** Keeps the request alive for work that nobody waits for. If the work fails, a separate line says so. */
-  during(work: Promise<unknown>): void {
-    this.#working += 1;
+  trackWork(work: Promise<unknown>): void {
+    this.#pendingWork += 1;
     work.then(
-      () => this.#leave(),
+      () => this.#closeIfDone(),
       (thrown: unknown) => {
         logFailure({ request_id: this.line.request_id }, thrown);
-        this.#leave();
+        this.#closeIfDone();
       },
     );
   }
 
-  #leave(): void {
-    this.#working -= 1;
-    if (this.#working === 0) this.#close();
+  #closeIfDone(): void {
+    this.#pendingWork -= 1;
+    if (this.#pendingWork === 0) this.#close();
   }
 }
 
@@ -107,13 +107,13 @@ export interface WorkLine {
 
 /** Writes the line of work on an event. */
 export function logWork(line: WorkLine): void {
-  console.log(masked(JSON.stringify(line)));
+  console.log(maskSecrets(JSON.stringify(line)));
 }
 
-/** Writes a line for work that failed after the answer, or without one. @param of says to what the work belongs */
-export function logFailure(of: Readonly<Record<string, string>>, thrown: unknown): void {
+/** Writes a line for work that failed after the answer, or without one. @param subject says to what the work belongs */
+export function logFailure(subject: Readonly<Record<string, string>>, thrown: unknown): void {
   const failure = thrown instanceof Error ? thrown.message : 'unknown';
-  console.error(masked(JSON.stringify({ ...of, failed_after_answer: failure })));
+  console.error(maskSecrets(JSON.stringify({ ...subject, failed_after_answer: failure })));
 }
 
 /** The log line of a task that has failed and is repeated by the alarm of its object. It never contains content. */
@@ -128,7 +128,7 @@ export interface RetryLine {
 
 /** Writes the line of a failed task that is repeated. */
 export function logRetry(line: RetryLine): void {
-  console.error(masked(JSON.stringify(line)));
+  console.error(maskSecrets(JSON.stringify(line)));
 }
 
 /** Writes a line about the settings. */

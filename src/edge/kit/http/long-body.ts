@@ -1,9 +1,9 @@
 import type { JsonBody, Sendable } from './body/json-body.ts';
-import { joinedPieces, lengthOf, type PieceSource, piecesOf, streamOfPieces } from './body-pieces.ts';
+import { createPieceStream, joinPieces, lengthOf, type PieceSource, piecesOf } from './body-pieces.ts';
 import { strictDecoder } from './bytes.ts';
 
 /** A changed body with at least this many bytes goes up as a stream. If it was joined, its bytes would be in memory twice. */
-const STREAMED_BYTES = 1_048_576;
+const MIN_STREAMED_BYTES = 1_048_576;
 
 /** A body whose long strings stay bytes. In `text` and `json`, short stand-ins replace them. */
 export class LongBody implements JsonBody {
@@ -12,7 +12,7 @@ export class LongBody implements JsonBody {
   readonly sources: readonly PieceSource[];
   readonly readings: JsonBody['readings'];
   readonly keys: number | undefined;
-  #joined: Uint8Array | undefined;
+  #joinedBytes: Uint8Array | undefined;
   #size: number | undefined;
 
   /** @param joined all bytes in one array, if there is one already */
@@ -26,17 +26,17 @@ export class LongBody implements JsonBody {
     this.readings = readings;
     this.keys = keys;
     this.sources = sources;
-    this.#joined = joined;
+    this.#joinedBytes = joined;
   }
 
   /** All bytes. They are joined at each read, unless they were given as one array. */
   get bytes(): Uint8Array {
-    return this.#joined ?? joinedPieces(piecesOf(this.text, this.sources));
+    return this.#joinedBytes ?? joinPieces(piecesOf(this.text, this.sources));
   }
 
   /** Length in bytes. */
   get size(): number {
-    this.#size ??= this.#joined?.length ?? lengthOf(piecesOf(this.text, this.sources));
+    this.#size ??= this.#joinedBytes?.length ?? lengthOf(piecesOf(this.text, this.sources));
     return this.#size;
   }
 
@@ -54,18 +54,18 @@ export class LongBody implements JsonBody {
     if (this.lengthOf(value) > mostBytes) return undefined;
     const isReplaced = this.sources.some((source) => source.lengthOf?.(value) !== undefined);
     if (!isReplaced) return value;
-    return JSON.parse(`"${strictDecoder.decode(joinedPieces(piecesOf(value, this.sources)))}"`);
+    return JSON.parse(`"${strictDecoder.decode(joinPieces(piecesOf(value, this.sources)))}"`);
   }
 
   /** @returns the same body with another text and its parsed value. */
-  with(text: string, json: Record<string, unknown>): LongBody {
+  replaceText(text: string, json: Record<string, unknown>): LongBody {
     return new LongBody({ text, json, readings: this.readings }, this.sources);
   }
 
   /** @returns the body that goes up for a text that was made from this body's text. */
-  sendable(text: string): Sendable {
-    if (this.#joined && text === this.text) return this.#joined;
+  toSendable(text: string): Sendable {
+    if (this.#joinedBytes && text === this.text) return this.#joinedBytes;
     const pieces = piecesOf(text, this.sources);
-    return lengthOf(pieces) < STREAMED_BYTES ? joinedPieces(pieces) : () => streamOfPieces(pieces);
+    return lengthOf(pieces) < MIN_STREAMED_BYTES ? joinPieces(pieces) : () => createPieceStream(pieces);
   }
 }

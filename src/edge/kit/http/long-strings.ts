@@ -1,7 +1,7 @@
-import type { Steps } from '../async/in-steps.ts';
+import type { Steps } from '../async/run-in-steps.ts';
 import { BACKSLASH } from '../json/characters.ts';
-import { newSourceId, type PieceSource, standInForString } from './body-pieces.ts';
-import type { Shape } from './body-shape.ts';
+import { createSourceId, createStringPlaceholder, type PieceSource } from './body-pieces.ts';
+import type { JsonShape } from './body-shape.ts';
 import { strictDecoder } from './bytes.ts';
 
 /** A long string is checked in pieces of this many bytes. */
@@ -12,11 +12,11 @@ const ESCAPE_BYTES = 6;
 
 /** The long strings of a JSON text. They stay bytes. */
 export class LongStrings implements PieceSource {
-  readonly id = newSourceId();
+  readonly id = createSourceId();
   readonly #bytes: Uint8Array;
   readonly #strings: readonly number[];
 
-  constructor(bytes: Uint8Array, { strings }: Shape) {
+  constructor(bytes: Uint8Array, { strings }: JsonShape) {
     this.#bytes = bytes;
     this.#strings = strings;
   }
@@ -30,8 +30,8 @@ export class LongStrings implements PieceSource {
     let at = 0;
     for (let index = 0; index < this.#strings.length / 2; index += 1) {
       const [start, end] = this.#range(index);
-      yield* checkingString(this.#bytes, start, end);
-      parts.push(strictDecoder.decode(this.#bytes.subarray(at, start)), standInForString(this.id, index));
+      yield* checkString(this.#bytes, start, end);
+      parts.push(strictDecoder.decode(this.#bytes.subarray(at, start)), createStringPlaceholder(this.id, index));
       at = end;
     }
     parts.push(strictDecoder.decode(this.#bytes.subarray(at)));
@@ -55,9 +55,9 @@ export class LongStrings implements PieceSource {
 }
 
 /** Checks the inside of a string piece by piece, so that it is never in memory as one text. */
-function* checkingString(bytes: Uint8Array, start: number, end: number): Steps<void> {
+function* checkString(bytes: Uint8Array, start: number, end: number): Steps<void> {
   for (let at = start; at < end; ) {
-    const stop = end - at <= PIECE_BYTES ? end : boundaryBefore(bytes, at, at + PIECE_BYTES);
+    const stop = end - at <= PIECE_BYTES ? end : findBoundaryBefore(bytes, at, at + PIECE_BYTES);
     JSON.parse(`"${strictDecoder.decode(bytes.subarray(at, stop))}"`);
     at = stop;
     if (at < end) yield PIECE_BYTES;
@@ -65,7 +65,7 @@ function* checkingString(bytes: Uint8Array, start: number, end: number): Steps<v
 }
 
 /** @returns where a string can be cut so that no character and no escape is cut in two. */
-function boundaryBefore(bytes: Uint8Array, from: number, to: number): number {
+function findBoundaryBefore(bytes: Uint8Array, from: number, to: number): number {
   let at = to;
   while (at > from && ((bytes[at] ?? 0) & 0xc0) === 0x80) at -= 1;
   // There are only continuation bytes, so this is not UTF-8, wherever it is cut.

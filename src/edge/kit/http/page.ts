@@ -3,15 +3,15 @@ import { validate } from './validate.ts';
 import * as z from './zod.ts';
 
 /** How many rows are listed at most, in a query. */
-export const mostListed = z.coerce
+export const limitSchema = z.coerce
   .number({ error: 'Input should be a valid integer' })
   .check(z.int('Input should be a valid integer'), z.gte(1, 'Input should be greater than or equal to 1'));
 
 /** The query of a list. */
 export const pageSchema = z.object({
-  limit: z._default(mostListed.check(z.lte(1_000, 'Input should be less than or equal to 1000')), 20),
-  after_id: z.optionally(z.string().check(z.minLength(1)), 'The page that follows this row.'),
-  before_id: z.optionally(z.string().check(z.minLength(1)), 'The page that ends before this row.'),
+  limit: z._default(limitSchema.check(z.lte(1_000, 'Input should be less than or equal to 1000')), 20),
+  after_id: z.optionalField(z.string().check(z.minLength(1)), 'The page that follows this row.'),
+  before_id: z.optionalField(z.string().check(z.minLength(1)), 'The page that ends before this row.'),
 });
 
 /** Which page of a list is asked for, in the form of Anthropic's lists. */
@@ -30,7 +30,7 @@ export function readPage(query: Record<string, string>): PageQuery {
   return page;
 }
 
-export function listSchema<T extends z.ZodMiniType>(row: T) {
+export function createListSchema<T extends z.ZodMiniType>(row: T) {
   return z.object({
     data: z.array(row),
     has_more: z.boolean(),
@@ -40,7 +40,7 @@ export function listSchema<T extends z.ZodMiniType>(row: T) {
 }
 
 /** @returns a list as Anthropic's API shapes it. */
-export function listOf<T>(data: T[], hasMore: boolean, idOf: (row: T) => string) {
+export function createList<T>(data: T[], hasMore: boolean, idOf: (row: T) => string) {
   const first = data[0];
   const last = data.at(-1);
   return {
@@ -57,9 +57,9 @@ export function listOf<T>(data: T[], hasMore: boolean, idOf: (row: T) => string)
  * @param rows the rows of the page, and one more row if the list goes on
  * @param backwards whether they were selected from the page's end to its beginning
  */
-export function pageOfSelected<T>(rows: readonly T[], limit: number, backwards: boolean, idOf: (row: T) => string) {
+export function createPage<T>(rows: readonly T[], limit: number, backwards: boolean, idOf: (row: T) => string) {
   const data = rows.slice(0, limit);
-  return listOf(backwards ? data.reverse() : data, rows.length > limit, idOf);
+  return createList(backwards ? data.reverse() : data, rows.length > limit, idOf);
 }
 
 /**
@@ -67,19 +67,19 @@ export function pageOfSelected<T>(rows: readonly T[], limit: number, backwards: 
  *
  * @param unknown where the page begins that follows an unknown id
  */
-export function pageOfRows<T>(
+export function paginateRows<T>(
   rows: readonly T[],
   { limit = 20, after_id, before_id }: { [Name in keyof PageQuery]?: PageQuery[Name] | undefined },
   idOf: (row: T) => string,
   unknown: 'begin' | 'end' = 'begin',
 ) {
-  const at = (id: string) => rows.findIndex((row) => idOf(row) === id);
+  const indexOfRow = (id: string) => rows.findIndex((row) => idOf(row) === id);
   if (before_id !== undefined) {
-    const end = Math.max(0, at(before_id));
+    const end = Math.max(0, indexOfRow(before_id));
     const start = Math.max(0, end - limit);
-    return listOf(rows.slice(start, end), start > 0, idOf);
+    return createList(rows.slice(start, end), start > 0, idOf);
   }
-  let start = after_id === undefined ? 0 : at(after_id) + 1;
+  let start = after_id === undefined ? 0 : indexOfRow(after_id) + 1;
   if (after_id !== undefined && start === 0 && unknown === 'end') start = rows.length;
-  return listOf(rows.slice(start, start + limit), start + limit < rows.length, idOf);
+  return createList(rows.slice(start, start + limit), start + limit < rows.length, idOf);
 }

@@ -1,17 +1,17 @@
 import { MINUTE_MS } from '../async/durations.ts';
-import type { Steps } from '../async/in-steps.ts';
-import { within } from '../async/timeout.ts';
-import { keepInputsOfAll } from '../json/block-texts.ts';
-import { withoutRepeatedKeys } from '../json/edit.ts';
-import { writeJson } from '../json/kept-text.ts';
-import { repeatsKeys } from '../json/repeated-keys.ts';
+import type { Steps } from '../async/run-in-steps.ts';
+import { withTimeout } from '../async/timeout.ts';
+import { removeRepeatedKeys } from '../json/edit.ts';
+import { rememberInputsOfMessages } from '../json/input-texts.ts';
+import { writeJson } from '../json/remembered-text.ts';
+import { hasRepeatedKeys } from '../json/repeated-keys.ts';
 import type { JsonBody } from './body/json-body.ts';
 import { PieceReader } from './body/piece-reader.ts';
-import type { ComingBody } from './body-memory.ts';
-import { joinedPieces } from './body-pieces.ts';
-import { LONG_BODY, type Shape, shaping } from './body-shape.ts';
+import type { IncomingBody } from './body-memory.ts';
+import { joinPieces } from './body-pieces.ts';
+import { type JsonShape, LONG_BODY_BYTES, measureShape } from './body-shape.ts';
 import { encoder, strictDecoder } from './bytes.ts';
-import { ApiError, compressedBody, invalidRequest, tooLarge, unsupportedMediaType } from './errors.ts';
+import { ApiError, compressedBodyError, invalidRequest, tooLarge, unsupportedMediaType } from './errors.ts';
 import { mediaTypeOf } from './headers/media-type.ts';
 import { LongBody } from './long-body.ts';
 import { LongStrings } from './long-strings.ts';
@@ -19,20 +19,20 @@ import { LongStrings } from './long-strings.ts';
 /** How long the rest of a refused body is read, in milliseconds. */
 const DISCARD_MS = 10_000;
 /** If fewer bytes of a long body come in this time, it is given up, because others wait for its memory. */
-const STRETCH_MS = 15_000;
-const LEAST_IN_A_STRETCH = 65_536;
+const PROGRESS_WINDOW_MS = 15_000;
+const MIN_PROGRESS_BYTES = 65_536;
 /** How long a short body may take, in milliseconds. It takes little memory, but its request must end. */
-const SHORT_MS = 2 * MINUTE_MS;
+const MAX_SHORT_BODY_MS = 2 * MINUTE_MS;
 
 /** @throws ApiError 415 for a compressed body: nobody knows how long it becomes */
-export function refuseCompressed(headers: Headers): void {
+export function rejectCompressed(headers: Headers): void {
   const encoding = headers.get('content-encoding')?.trim().toLowerCase() ?? '';
-  if (encoding !== '' && encoding !== 'identity') throw compressedBody();
+  if (encoding !== '' && encoding !== 'identity') throw compressedBodyError();
 }
 
 /** @throws ApiError 415 for another content type than JSON, and for a compressed body */
 export function requireJson(request: Request): void {
-  refuseCompressed(request.headers);
+  rejectCompressed(request.headers);
   const type = mediaTypeOf(request);
   if (type !== 'application/json' && !/^application\/[^/]+\+json$/.test(type)) throw unsupportedMediaType();
 }
@@ -44,14 +44,14 @@ export function requireJson(request: Request): void {
  * @throws ApiError 400 for anything but a JSON object in UTF-8, 413 for a long one that nests too deep or has too many
  * values, and what `onShape` throws
  */
-export function* parsingJson(bytes: Uint8Array, onShape: (shape: Shape) => void = () => {}): Steps<JsonBody> {
+export function* parseJsonInSteps(bytes: Uint8Array, onShape: (shape: JsonShape) => void = () => {}): Steps<JsonBody> {
   let keys: number | undefined;
-  if (bytes.length > LONG_BODY) {
-    const shape = yield* shaping(bytes);
+  if (bytes.length > LONG_BODY_BYTES) {
+    const shape = yield* measureShape(bytes);
     keys = shape.keys;
     onShape(shape);
   }
-  return yield* parsed(function* () {
+  return yield* parseBodyInSteps(function* () {
     if (keys !== undefined) yield bytes.length;
     const text = strictDecoder.decode(bytes);
     return { bytes, text, json: JSON.parse(text), keys };
@@ -63,11 +63,11 @@ export function* parsingJson(bytes: Uint8Array, onShape: (shape: Shape) => void 
  *
  * @throws ApiError as `parsingJson`
  */
-export function* parsingLong(bytes: Uint8Array, onShape: (shape: Shape) => void = () => {}): Steps<JsonBody> {
-  if (bytes.length <= LONG_BODY) return yield* parsingJson(bytes);
-  const shape = yield* shaping(bytes);
+export function* parseLongInSteps(bytes: Uint8Array, onShape: (shape: JsonShape) => void = () => {}): Steps<JsonBody> {
+  if (bytes.length <= LONG_BODY_BYTES) return yield* parseJsonInSteps(bytes);
+  const shape = yield* measureShape(bytes);
   onShape(shape);
-  return yield* parsed(function* () {
+  return yield* parseBodyInSteps(function* () {
     const strings = new LongStrings(bytes, shape);
     const text = yield* strings.text();
     yield text.length;
@@ -76,9 +76,9 @@ export function* parsingLong(bytes: Uint8Array, onShape: (shape: Shape) => void 
 }
 
 /** @returns a body with another text and its parsed value */
-export function withText(body: JsonBody, text: string, json: Record<string, unknown>): JsonBody {
+export function replaceText(body: JsonBody, text: string, json: Record<string, unknown>): JsonBody {
   if (text === body.text) return body;
-  return body instanceof LongBody ? body.with(text, json) : { text, bytes: encoder.encode(text), json };
+  return body instanceof LongBody ? body.replaceText(text, json) : { text, bytes: encoder.encode(text), json };
 }
 
 /**
@@ -89,38 +89,38 @@ export function withText(body: JsonBody, text: string, json: Record<string, unkn
  *   is stored and goes up again and again
  * @throws ApiError 400 if the body nests too deep for that
  */
-export function withOneReading(body: JsonBody, where: 'outermost' | 'everywhere'): JsonBody {
+export function removeAmbiguity(body: JsonBody, where: 'outermost' | 'everywhere'): JsonBody {
   const { text, json } = body;
-  if (where === 'outermost') return withText(body, withoutRepeatedKeys(text, json), json);
-  if (!repeatsKeys(text, json, body.keys)) return body;
+  if (where === 'outermost') return replaceText(body, removeRepeatedKeys(text, json), json);
+  if (!hasRepeatedKeys(text, json, body.keys)) return body;
   let written: string;
   try {
     // A call keeps what the model wrote. The edge judges nothing by it.
-    keepInputsOfAll(json, text);
+    rememberInputsOfMessages(json, text);
     written = writeJson(json);
   } catch {
     throw invalidRequest('The request body repeats keys. Send each key of an object once.');
   }
-  return withText(body, written, json);
+  return replaceText(body, written, json);
 }
 
 /** @returns a body with the same text, but with another value to judge it by */
-export function withJson(body: JsonBody, json: Record<string, unknown>): JsonBody {
-  return body instanceof LongBody ? body.with(body.text, json) : { text: body.text, bytes: body.bytes, json };
+export function replaceJson(body: JsonBody, json: Record<string, unknown>): JsonBody {
+  return body instanceof LongBody ? body.replaceText(body.text, json) : { text: body.text, bytes: body.bytes, json };
 }
 
 /** @returns how long a body is, in bytes */
-export function sizeOf(body: JsonBody): number {
+export function bodySizeOf(body: JsonBody): number {
   return body instanceof LongBody ? body.size : body.bytes.length;
 }
 
 /** @param tellsWhere whether positions in the parsed text are positions in the body: then the error names them */
-function* parsed(parse: () => Steps<JsonBody>, tellsWhere = true): Steps<JsonBody> {
+function* parseBodyInSteps(parse: () => Steps<JsonBody>, tellsWhere = true): Steps<JsonBody> {
   let body: JsonBody;
   try {
     body = yield* parse();
   } catch (thrown) {
-    const reason = thrown instanceof SyntaxError && tellsWhere ? ` (${syntaxFault(thrown)})` : '';
+    const reason = thrown instanceof SyntaxError && tellsWhere ? ` (${describeSyntaxError(thrown)})` : '';
     throw invalidRequest(`The request body is not valid JSON${reason}. Send one JSON object in UTF-8.`);
   }
   const json: unknown = body.json;
@@ -131,7 +131,7 @@ function* parsed(parse: () => Steps<JsonBody>, tellsWhere = true): Steps<JsonBod
 }
 
 /** @returns where the text is not JSON. The engine's own message quotes the body, and is not passed on. */
-function syntaxFault(error: SyntaxError): string {
+function describeSyntaxError(error: SyntaxError): string {
   return /position \d+/.exec(error.message)?.[0] ?? 'unexpected end or character';
 }
 
@@ -139,7 +139,7 @@ function syntaxFault(error: SyntaxError): string {
 type OnLength = (bytes: number) => void | Promise<void>;
 
 /** Options for reading a body. */
-export interface Reading {
+export interface ReadBodyOptions {
   /** Whether `content-length` is not trusted. Then `onLength` gets the bytes that have really come. */
   isDoubted?: boolean;
   /** Milliseconds that a body may take if it is read piece by piece. Default: no limit. */
@@ -151,7 +151,7 @@ export interface Reading {
   /** How long the rest of a refused body is read, in milliseconds. */
   discardMs?: number;
   /** Called with a body that is read piece by piece, and with undefined once no more of it is read. */
-  onComing?(body: ComingBody | undefined): void;
+  onComing?(body: IncomingBody | undefined): void;
 }
 
 /**
@@ -166,11 +166,11 @@ export async function readBytes(
   {
     isDoubted = false,
     mostMs,
-    shortMs = SHORT_MS,
-    stretchMs = STRETCH_MS,
+    shortMs = MAX_SHORT_BODY_MS,
+    stretchMs = PROGRESS_WINDOW_MS,
     discardMs = DISCARD_MS,
     onComing,
-  }: Reading = {},
+  }: ReadBodyOptions = {},
 ): Promise<Uint8Array> {
   const header = request.headers.get('content-length');
   const declared = header === null ? undefined : Number(header);
@@ -183,11 +183,12 @@ export async function readBytes(
     const asking = onLength(trusted);
     if (asking instanceof Promise) await asking;
     // The runtime ensures that a body has its declared length.
-    if (trusted <= LONG_BODY || !request.body) return new Uint8Array(await within(request.arrayBuffer(), shortMs));
+    if (trusted <= LONG_BODY_BYTES || !request.body)
+      return new Uint8Array(await withTimeout(request.arrayBuffer(), shortMs));
     return await readWhole(request.body, trusted, stretchMs, onComing);
   } catch (thrown) {
     if (thrown instanceof ApiError) {
-      if (trusted !== undefined) await discard(request, discardMs);
+      if (trusted !== undefined) await discardBody(request, discardMs);
       throw thrown;
     }
     // The fault is the caller's, not the edge's.
@@ -200,7 +201,7 @@ interface PieceOptions {
   mostMs: number | undefined;
   shortMs: number;
   stretchMs: number;
-  onComing: Reading['onComing'] | undefined;
+  onComing: ReadBodyOptions['onComing'] | undefined;
 }
 
 async function readPieces(
@@ -211,16 +212,16 @@ async function readPieces(
 ): Promise<Uint8Array> {
   const pieces: Uint8Array[] = [];
   const reader = body && new PieceReader(body);
-  if (!reader) return joinedPieces(pieces);
+  if (!reader) return joinPieces(pieces);
   let length = 0;
   let refusal: ApiError | undefined;
-  const pace = new Pace(reader, () => length, { stretchMs, mostMs, shortMs, longFrom: LONG_BODY });
+  const pace = new PaceGuard(reader, () => length, { stretchMs, mostMs, shortMs, longFrom: LONG_BODY_BYTES });
   onComing({
     get length() {
       return length;
     },
-    come: () => length,
-    giveWay(why) {
+    getReceivedBytes: () => length,
+    evict(why) {
       refusal = why;
       // Its memory is free at once, whenever the sender goes on.
       pieces.length = 0;
@@ -232,7 +233,7 @@ async function readPieces(
       const piece = await reader.read();
       if (refusal) throw refusal;
       pace.check();
-      if (!piece) return joinedPieces(pieces);
+      if (!piece) return joinPieces(pieces);
       length += piece.length;
       if (length > limitBytes) throw tooLarge(limitBytes);
       const asking = onLength(length);
@@ -254,17 +255,17 @@ async function readWhole(
   body: ReadableStream<Uint8Array>,
   length: number,
   stretchMs: number,
-  onComing: Reading['onComing'] = () => {},
+  onComing: ReadBodyOptions['onComing'] = () => {},
 ): Promise<Uint8Array> {
   const reader = new PieceReader(body);
   let bytes = new Uint8Array(length);
   let at = 0;
   let refusal: ApiError | undefined;
-  const pace = new Pace(reader, () => at, { stretchMs, longFrom: 0 });
+  const pace = new PaceGuard(reader, () => at, { stretchMs, longFrom: 0 });
   onComing({
     length,
-    come: () => at,
-    giveWay(why) {
+    getReceivedBytes: () => at,
+    evict(why) {
       refusal = why;
       // Its memory is free at once, whenever the next piece comes.
       bytes = new Uint8Array(0);
@@ -298,7 +299,7 @@ interface PaceOptions {
 }
 
 /** Ends the reading of a body that comes too slowly. */
-export class Pace {
+export class PaceGuard {
   readonly #timers: ReturnType<typeof setTimeout>[] = [];
   #isLate = false;
 
@@ -315,12 +316,12 @@ export class Pace {
       reader.cancel().catch(ignoreBroken);
     };
     let before = 0;
-    const look = () => {
+    const checkPace = () => {
       const now = come();
-      if (now >= longFrom && now - before < LEAST_IN_A_STRETCH) giveUp();
+      if (now >= longFrom && now - before < MIN_PROGRESS_BYTES) giveUp();
       before = now;
     };
-    this.#timers.push(setInterval(look, stretchMs));
+    this.#timers.push(setInterval(checkPace, stretchMs));
     if (mostMs !== undefined) this.#timers.push(setTimeout(giveUp, mostMs));
     if (shortMs !== undefined) this.#timers.push(setTimeout(() => come() < longFrom && giveUp(), shortMs));
   }
@@ -342,7 +343,7 @@ function ignoreBroken(): void {}
  * Reads the rest of a body and drops it. Otherwise the connection would be reset while the caller still sends, and the caller
  * would never see why the request was refused.
  */
-export async function discard({ body }: Request, mostMs = DISCARD_MS): Promise<void> {
+export async function discardBody({ body }: Request, mostMs = DISCARD_MS): Promise<void> {
   let timer: ReturnType<typeof setTimeout> | undefined;
   try {
     const reader = body && new PieceReader(body);

@@ -1,4 +1,4 @@
-import { loneSurrogateIn } from '../json/lone-surrogates.ts';
+import { findLoneSurrogate } from '../json/lone-surrogates.ts';
 import { invalidRequest } from './errors.ts';
 
 /**
@@ -8,7 +8,7 @@ import { invalidRequest } from './errors.ts';
  * @throws ApiError 400 that names the first string or object with a lone surrogate
  */
 export function requireWellFormed(value: unknown, path = ''): void {
-  const found = loneSurrogateIn(value);
+  const found = findLoneSurrogate(value);
   if (found === undefined) return;
   const at = [path, found].filter((part) => part !== '').join('.');
   throw invalidRequest(

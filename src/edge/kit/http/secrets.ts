@@ -4,62 +4,62 @@
  */
 
 import { encoder, exactDecoder, toBase64, utf8 } from './bytes.ts';
-import { meaningOf, readingsOf } from './spellings.ts';
+import { decodeEscapes, decodeRepeatedly } from './decode-escapes.ts';
 
 /** A shorter value is not masked. It is hardly a secret, and might be a word of any text. */
-const LEAST_LENGTH = 8;
+const MIN_MASKED_LENGTH = 8;
 /** A shorter value is masked only as it is written: in other spellings it might be a part of any text. */
-const LEAST_SPELLED = 16;
+const MIN_SPELLED_LENGTH = 16;
 const MASK = '[secret]';
 
 /** The forms of one owner's secrets: `plain` is searched as it is, `spelled` in every spelling. */
-interface Kept {
+interface SecretForms {
   secrets: readonly string[];
   plain: readonly string[];
-  spelled: readonly string[];
+  spelledSecrets: readonly string[];
 }
 
-const byOwner = new Map<string, Kept>();
-let all: readonly string[] = [];
+const byOwner = new Map<string, SecretForms>();
+let allSecrets: readonly string[] = [];
 let spelled: readonly string[] = [];
 /** A text without any of these has no escape that matters. */
 let escapes: readonly string[] = [];
-let shortest = Number.POSITIVE_INFINITY;
+let shortestSecret = Number.POSITIVE_INFINITY;
 
 /**
  * Remembers secrets, in each form in which a text may quote them.
  *
  * @param owner whose secrets they are, such as the name of a setting. They replace the owner's earlier secrets
  */
-export function keepSecrets(owner: string, secrets: readonly string[]): void {
+export function registerSecrets(owner: string, secrets: readonly string[]): void {
   const present = byOwner.get(owner)?.secrets;
   if (present?.length === secrets.length && present.every((secret, at) => secret === secrets[at])) return;
-  const long = secrets.filter(({ length }) => length >= LEAST_LENGTH);
-  const inBase64 = long.filter(({ length }) => length >= LEAST_SPELLED).flatMap(base64Forms);
-  const forms = (secret: string) => [secret, inJson(secret), inJson(inJson(secret))];
+  const long = secrets.filter(({ length }) => length >= MIN_MASKED_LENGTH);
+  const inBase64 = long.filter(({ length }) => length >= MIN_SPELLED_LENGTH).flatMap(base64Forms);
+  const forms = (secret: string) => [secret, escapeForJson(secret), escapeForJson(escapeForJson(secret))];
   const plain = long.flatMap((secret) => [
     ...forms(secret),
-    ...forms(inJson(secret).replaceAll('/', '\\/')),
+    ...forms(escapeForJson(secret).replaceAll('/', '\\/')),
     encodeURIComponent(secret),
   ]);
-  const longest = long.filter(({ length }) => length >= LEAST_SPELLED);
+  const longest = long.filter(({ length }) => length >= MIN_SPELLED_LENGTH);
   // A secret may itself have what looks like an escape.
-  const meant = longest.map((secret) => meaningOf(secret).text).filter(({ length }) => length >= LEAST_LENGTH);
+  const meant = longest.map((secret) => decodeEscapes(secret).text).filter(({ length }) => length >= MIN_MASKED_LENGTH);
   byOwner.set(owner, {
     secrets: [...secrets],
     plain: [...plain, ...inBase64],
-    spelled: [...longest, ...meant, ...inBase64],
+    spelledSecrets: [...longest, ...meant, ...inBase64],
   });
   // One secret may be a part of another, so longer ones come first.
-  const joined = (of: (one: Kept) => readonly string[]) =>
-    [...new Set([...byOwner.values()].flatMap(of))].sort((left, right) => right.length - left.length);
-  all = joined(({ plain }) => plain);
-  spelled = joined((one) => one.spelled);
+  const joinForms = (select: (one: SecretForms) => readonly string[]) =>
+    [...new Set([...byOwner.values()].flatMap(select))].sort((left, right) => right.length - left.length);
+  allSecrets = joinForms(({ plain }) => plain);
+  spelled = joinForms((one) => one.spelledSecrets);
   escapes = spelled.some((secret) => /[\\"\s]/.test(secret)) ? ['%', '\\'] : ['%', '\\u', '\\/'];
-  shortest = all.at(-1)?.length ?? Number.POSITIVE_INFINITY;
+  shortestSecret = allSecrets.at(-1)?.length ?? Number.POSITIVE_INFINITY;
 }
 
-function inJson(text: string): string {
+function escapeForJson(text: string): string {
   return JSON.stringify(text).slice(1, -1);
 }
 
@@ -77,18 +77,18 @@ function base64Forms(secret: string): string[] {
 }
 
 /** @returns a text without the remembered secrets. */
-export function masked(text: string): string {
-  if (text.length < shortest) return text;
+export function maskSecrets(text: string): string {
+  if (text.length < shortestSecret) return text;
   let rest = text;
-  for (const secret of all) if (rest.includes(secret)) rest = rest.replaceAll(secret, MASK);
-  return escapes.some((one) => rest.includes(one)) ? withoutSpellings(rest) : rest;
+  for (const secret of allSecrets) if (rest.includes(secret)) rest = rest.replaceAll(secret, MASK);
+  return escapes.some((one) => rest.includes(one)) ? maskSpellings(rest) : rest;
 }
 
 /** Masks secrets that are written with escapes. */
-function withoutSpellings(text: string): string {
-  const found = readingsOf(text).flatMap(({ text: meaning, positions }) =>
+function maskSpellings(text: string): string {
+  const found = decodeRepeatedly(text).flatMap(({ text: meaning, positions }) =>
     spelled
-      .flatMap((secret) => findIn(secret, meaning))
+      .flatMap((secret) => findOccurrences(secret, meaning))
       .map(([start, end]) => [positions[start] ?? 0, positions[end] ?? 0] as const),
   );
   let rest = '';
@@ -101,7 +101,7 @@ function withoutSpellings(text: string): string {
   return rest + text.slice(from);
 }
 
-function findIn(secret: string, text: string): [start: number, end: number][] {
+function findOccurrences(secret: string, text: string): [start: number, end: number][] {
   const positions: [number, number][] = [];
   const { length } = secret;
   for (let at = text.indexOf(secret); at >= 0; at = text.indexOf(secret, at + length))
@@ -110,36 +110,36 @@ function findIn(secret: string, text: string): [start: number, end: number][] {
 }
 
 /** Masks secrets in every string and name of a parsed JSON value. @returns the value without them */
-export function maskedValue(value: unknown): unknown {
-  if (all.length === 0) return value;
-  if (typeof value === 'string') return masked(value);
-  if (Array.isArray(value)) return value.map(maskedValue);
+export function maskValue(value: unknown): unknown {
+  if (allSecrets.length === 0) return value;
+  if (typeof value === 'string') return maskSecrets(value);
+  if (Array.isArray(value)) return value.map(maskValue);
   if (typeof value !== 'object' || value === null) return value;
-  return Object.fromEntries(Object.entries(value).map(([name, member]) => [masked(name), maskedValue(member)]));
+  return Object.fromEntries(Object.entries(value).map(([name, member]) => [maskSecrets(name), maskValue(member)]));
 }
 
 /** @returns a text without the beginning of a secret that it ends with, because it was interrupted there. */
-export function withoutBegunSecret(text: string): string {
-  const ends = readingsOf(text, true).map(({ text: meaning, positions }) => {
-    const begun = begunLength(meaning, spelled);
+export function trimPartialSecret(text: string): string {
+  const ends = decodeRepeatedly(text, true).map(({ text: meaning, positions }) => {
+    const begun = partialSecretLength(meaning, spelled);
     return begun > 0 ? (positions[meaning.length - begun] ?? 0) : text.length;
   });
-  return text.slice(0, Math.min(...ends, text.length - begunLength(text, all)));
+  return text.slice(0, Math.min(...ends, text.length - partialSecretLength(text, allSecrets)));
 }
 
 /** @returns the length of the longest beginning of a secret that a text ends with; 0 if there is none */
-function begunLength(text: string, secrets: readonly string[]): number {
+function partialSecretLength(text: string, secrets: readonly string[]): number {
   let longest = 0;
   for (const secret of secrets) {
-    for (let length = secret.length - 1; length >= LEAST_LENGTH && length > longest; length -= 1)
+    for (let length = secret.length - 1; length >= MIN_MASKED_LENGTH && length > longest; length -= 1)
       if (text.endsWith(secret.slice(0, length))) longest = length;
   }
   return longest;
 }
 
 /** @returns the bytes of a text without those secrets; the same bytes if it has none. */
-export function maskedBytes(bytes: Uint8Array): Uint8Array {
+export function maskBytes(bytes: Uint8Array): Uint8Array {
   const text = exactDecoder.decode(bytes);
-  const rest = masked(text);
+  const rest = maskSecrets(text);
   return rest === text ? bytes : encoder.encode(rest);
 }

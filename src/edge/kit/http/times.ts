@@ -1,9 +1,9 @@
 /** @returns a time in the form of answers. @param milliseconds since 1970 */
-export function isoTime(milliseconds: number): string {
+export function toIsoTime(milliseconds: number): string {
   return new Date(milliseconds).toISOString();
 }
 
 /** @returns the same; null if there is no time. */
-export function isoTimeOrNull(milliseconds: number | null | undefined): string | null {
-  return milliseconds === undefined || milliseconds === null ? null : isoTime(milliseconds);
+export function toIsoTimeOrNull(milliseconds: number | null | undefined): string | null {
+  return milliseconds === undefined || milliseconds === null ? null : toIsoTime(milliseconds);
 }

@@ -2,7 +2,7 @@ import { invalidRequest } from './errors.ts';
 import type * as z from './zod.ts';
 
 /** Only the first fault is told, and to note a million of them would hold up everybody. zod stops so for its own `validate`. */
-const FIRST_FAULT: z.core.ParseContextInternal<z.core.$ZodIssue> = { abortEarly: true };
+const FIRST_ISSUE_ONLY: z.core.ParseContextInternal<z.core.$ZodIssue> = { abortEarly: true };
 
 /**
  * Validates a value by a schema.
@@ -11,7 +11,7 @@ const FIRST_FAULT: z.core.ParseContextInternal<z.core.$ZodIssue> = { abortEarly:
  * @throws ApiError 400 that names the first fault by its path, as the API words it: `messages.0.role: …`
  */
 export function validate<T extends z.ZodMiniType>(schema: T, value: unknown, name?: string): z.output<T> {
-  const result = schema.safeParse(value, FIRST_FAULT);
+  const result = schema.safeParse(value, FIRST_ISSUE_ONLY);
   if (result.success) return result.data;
   const issue = result.error.issues[0];
   const path = [...(name === undefined ? [] : [name]), ...(issue?.path ?? [])].join('.');
@@ -20,6 +20,6 @@ export function validate<T extends z.ZodMiniType>(schema: T, value: unknown, nam
 }
 
 /** @returns the API's words for an absent field, as zod takes them; for any other fault the message that is given. */
-export function fieldError(message: string): (issue: { input?: unknown }) => string {
+export function createFieldError(message: string): (issue: { input?: unknown }) => string {
   return (issue) => (issue.input === undefined ? 'Field required' : message);
 }

@@ -14,12 +14,12 @@ mini.config(en());
  *
  * @returns a copy with the description: the same schema may stand in several places with different meanings
  */
-export function described<T extends mini.ZodMiniType>(schema: T, description: string): T {
+export function withDescription<T extends mini.ZodMiniType>(schema: T, description: string): T {
   return withMeta(schema, { description });
 }
 
 /** Describes a schema for the reference, and makes it optional. */
-export function optionally<T extends mini.ZodMiniType>(schema: T, description: string): mini.ZodMiniOptional<T> {
+export function optionalField<T extends mini.ZodMiniType>(schema: T, description: string): mini.ZodMiniOptional<T> {
   const optional = mini.optional(schema);
   // Nobody else has it, so it needs no copy.
   mini.globalRegistry.add(optional, { description });

@@ -13,32 +13,32 @@ const SHORT_TEXT = 4_096;
 const SCALAR_END = /[,}\]\s]/g;
 
 /** The JSON text of a value that is set only if the object has no such member. */
-interface Default {
+interface DefaultValue {
   readonly ifAbsent: string;
 }
 
 /** Changes by key: the JSON text of the new value, undefined to remove the member, or a default. */
-export type Changes = Readonly<Record<string, string | undefined | Default>>;
+export type JsonChanges = Readonly<Record<string, string | undefined | DefaultValue>>;
 
 /**
  * Changes members of a JSON object in its text. All other text does not change.
  *
  * @param text a valid JSON object
  */
-export function edit(text: string, wanted: Changes): string {
-  const all = members(text);
-  const changes = withDefaults(wanted, all);
+export function editJson(text: string, wanted: JsonChanges): string {
+  const all = parseMembers(text);
+  const changes = resolveDefaults(wanted, all);
   // If a key is repeated, the last member counts, as for `JSON.parse`. A change removes the others.
   const last = new Map(all.map((member, index) => [member.key, index]));
-  const stays = (member: Member, index: number) =>
+  const isUnchanged = (member: Member, index: number) =>
     !Object.hasOwn(changes, member.key) || (changes[member.key] !== undefined && last.get(member.key) === index);
-  const lastKept = all.findLastIndex(stays);
+  const lastKept = all.findLastIndex(isUnchanged);
   const parts: string[] = [];
   let at = 0;
   for (const [index, member] of all.entries()) {
     if (index > lastKept) break;
     const value = changes[member.key];
-    if (!stays(member, index)) {
+    if (!isUnchanged(member, index)) {
       parts.push(text.slice(at, member.start));
       at = all[index + 1]?.start ?? member.end;
     } else if (value !== undefined && Object.hasOwn(changes, member.key)) {
@@ -64,7 +64,7 @@ export function edit(text: string, wanted: Changes): string {
 }
 
 /** @returns the changes without defaults. A default becomes a new value, or nothing if the object has that member. */
-function withDefaults(changes: Changes, all: readonly Member[]): Record<string, string | undefined> {
+function resolveDefaults(changes: JsonChanges, all: readonly Member[]): Record<string, string | undefined> {
   const own: Record<string, string | undefined> = Object.create(null);
   for (const [key, value] of Object.entries(changes)) {
     if (typeof value !== 'object') own[key] = value;
@@ -79,10 +79,10 @@ function withDefaults(changes: Changes, all: readonly Member[]): Record<string, 
  * @param json what the text parses to
  * @returns the text with the last value of each key
  */
-export function withoutRepeatedKeys(text: string, json: Readonly<Record<string, unknown>>): string {
+export function removeRepeatedKeys(text: string, json: Readonly<Record<string, unknown>>): string {
   // Most clients write JSON as this runtime does. Then each key stands there once, and that is the quickest way to see it.
   if (text.length <= SHORT_TEXT && JSON.stringify(json) === text) return text;
-  const all = members(text);
+  const all = parseMembers(text);
   if (all.length === Object.keys(json).length) return text;
   const seen = new Set<string>();
   const repeated: Record<string, string> = Object.create(null);
@@ -90,26 +90,26 @@ export function withoutRepeatedKeys(text: string, json: Readonly<Record<string, 
     if (seen.has(key)) repeated[key] = text.slice(valueStart, end);
     seen.add(key);
   }
-  return edit(text, repeated);
+  return editJson(text, repeated);
 }
 
 /** @returns the JSON text of each value of an object, by key. If a key is repeated, the last value. */
-export function memberTexts(object: string): Map<string, string> {
-  return new Map(members(object).map(({ key, valueStart, end }) => [key, object.slice(valueStart, end)]));
+export function parseMemberTexts(object: string): Map<string, string> {
+  return new Map(parseMembers(object).map(({ key, valueStart, end }) => [key, object.slice(valueStart, end)]));
 }
 
 /** @returns the position of a member's value in an object's text. If a key is repeated, of the last value. */
-export function memberRange(object: string, key: string): { start: number; end: number } | undefined {
-  const member = members(object).findLast((member) => member.key === key);
+export function findMemberRange(object: string, key: string): { start: number; end: number } | undefined {
+  const member = parseMembers(object).findLast((member) => member.key === key);
   return member && { start: member.valueStart, end: member.end };
 }
 
-export function itemTexts(array: string): string[] {
-  return [...eachItem(array)];
+export function splitItems(array: string): string[] {
+  return [...iterateItems(array)];
 }
 
 /** Finds the same one after the other: in a long array that takes time. */
-export function* eachItem(array: string): Generator<string> {
+export function* iterateItems(array: string): Generator<string> {
   let at = skipSpace(array, array.indexOf('[') + 1);
   while (at < array.length && array[at] !== ']') {
     const end = skipValue(array, at);
@@ -124,12 +124,12 @@ function insertFirst(text: string, key: string, value: string, more: boolean): s
   return `${text.slice(0, brace)}${JSON.stringify(key)}:${value}${more ? ',' : ''}${text.slice(brace)}`;
 }
 
-function members(text: string): Member[] {
+function parseMembers(text: string): Member[] {
   const found: Member[] = [];
   let at = skipSpace(text, text.indexOf('{') + 1);
   while (text[at] === '"') {
     const start = at;
-    const keyEnd = endOfString(text, at);
+    const keyEnd = findStringEnd(text, at);
     const key = JSON.parse(text.slice(at, keyEnd)) as string;
     const valueStart = skipSpace(text, text.indexOf(':', keyEnd) + 1);
     const end = skipValue(text, valueStart);
@@ -143,15 +143,15 @@ function members(text: string): Member[] {
 
 function skipValue(text: string, at: number): number {
   const first = text[at];
-  if (first === '"') return endOfString(text, at);
-  if (first !== '{' && first !== '[') return scalarEnd(text, at);
+  if (first === '"') return findStringEnd(text, at);
+  if (first !== '{' && first !== '[') return findScalarEnd(text, at);
   let depth = 0;
   let next = at;
   // Character by character: a pattern takes three times as long.
   do {
     const code = text.charCodeAt(next);
     if (code === QUOTE) {
-      next = endOfString(text, next);
+      next = findStringEnd(text, next);
       continue;
     }
     if (code === OPEN_OBJECT || code === OPEN_LIST) depth += 1;
@@ -169,7 +169,7 @@ export function skipSpace(text: string, from: number): number {
 }
 
 /** @returns the position after the string whose opening quote is at `start`. @throws SyntaxError if it has no end */
-export function endOfString(text: string, start: number): number {
+export function findStringEnd(text: string, start: number): number {
   for (let quote = text.indexOf('"', start + 1); quote >= 0; quote = text.indexOf('"', quote + 1)) {
     let backslashes = 0;
     while (text.charCodeAt(quote - 1 - backslashes) === BACKSLASH) backslashes += 1;
@@ -178,7 +178,7 @@ export function endOfString(text: string, start: number): number {
   throw new SyntaxError('a string of JSON without its end');
 }
 
-function scalarEnd(text: string, from: number): number {
+function findScalarEnd(text: string, from: number): number {
   SCALAR_END.lastIndex = from;
   // `lastIndex` says where, without making a match object.
   return SCALAR_END.test(text) ? SCALAR_END.lastIndex - 1 : text.length;

@@ -5,7 +5,7 @@
 
 import { type Schema, Validator } from '@cfworker/json-schema';
 import { isObject, type Json } from './object.ts';
-import { DEEPEST_SCHEMA, SCHEMA_KEYWORDS, SCHEMA_LIST_KEYWORDS, SCHEMA_MAP_KEYWORDS } from './schema-references.ts';
+import { MAX_SCHEMA_DEPTH, SCHEMA_KEYWORDS, SCHEMA_LIST_KEYWORDS, SCHEMA_MAP_KEYWORDS } from './schema-references.ts';
 
 const SCHEMA_TYPES = ['string', 'number', 'integer', 'boolean', 'null', 'array', 'object'];
 const SCHEMA_LISTS = ['anyOf', 'oneOf', 'allOf'] as const;
@@ -24,7 +24,7 @@ const TEXTS = ['title', 'description', 'format', 'pattern'] as const;
 /** Bounds that structured output does not know. */
 const OTHER_BOUNDS = ['minProperties', 'maxProperties', 'minContains', 'maxContains'] as const;
 /** The longest description of a fault in a value: an enum may have hundreds of choices. */
-const LONGEST_FAULT = 300;
+const MAX_FAULT_CHARACTERS = 300;
 
 /**
  * Finds what Claude could not follow in a schema for structured output. Unknown keywords pass: the model reads them.
@@ -32,56 +32,58 @@ const LONGEST_FAULT = 300;
  * @param schema a schema whose references are resolved
  * @returns the first fault with its path; undefined for a schema without faults
  */
-export function faultInSchema(schema: unknown, path = '', depth = 0): string | undefined {
-  const at = (rest: string) => (path === '' ? rest : `${path}.${rest}`);
+export function findJsonSchemaFault(schema: unknown, path = '', depth = 0): string | undefined {
+  const pathTo = (rest: string) => (path === '' ? rest : `${path}.${rest}`);
   const here = path === '' ? 'the schema' : path;
-  if (depth > DEEPEST_SCHEMA) return `${here} is nested too deep: ${DEEPEST_SCHEMA} levels at the most`;
+  if (depth > MAX_SCHEMA_DEPTH) return `${here} is nested too deep: ${MAX_SCHEMA_DEPTH} levels at the most`;
   if (!isObject(schema)) return `${here} should be an object`;
   const { type, enum: choices, properties, required, items, additionalProperties } = schema;
   const types = Array.isArray(type) ? type : [type];
   if (type !== undefined && (types.length === 0 || !types.every((name) => SCHEMA_TYPES.includes(name)))) {
-    return `${at('type')} should be one of ${SCHEMA_TYPES.join(', ')}`;
+    return `${pathTo('type')} should be one of ${SCHEMA_TYPES.join(', ')}`;
   }
   if (choices !== undefined && !(Array.isArray(choices) && choices.length > 0 && choices.every(isPrimitive))) {
-    return `${at('enum')} should be a list of strings, numbers, booleans or null that is not empty`;
+    return `${pathTo('enum')} should be a list of strings, numbers, booleans or null that is not empty`;
   }
   const described = type ?? choices ?? schema.const ?? SCHEMA_LISTS.find((name) => schema[name] !== undefined);
   if (described === undefined && !Object.hasOwn(schema, 'const')) {
     return `${here} should have a type, an enum, a const, anyOf, oneOf or allOf`;
   }
-  if (!isPrimitive(schema.const ?? null)) return `${at('const')} should be a string, number, boolean or null`;
+  if (!isPrimitive(schema.const ?? null)) return `${pathTo('const')} should be a string, number, boolean or null`;
   if (typeof (additionalProperties ?? false) !== 'boolean' && !isObject(additionalProperties)) {
-    return `${at('additionalProperties')} should be a boolean or a schema`;
+    return `${pathTo('additionalProperties')} should be a boolean or a schema`;
   }
   if (required !== undefined && !isListOfNames(required)) {
-    return `${at('required')} should be a list of names`;
+    return `${pathTo('required')} should be a list of names`;
   }
   const bound = BOUNDS.find((name) => schema[name] !== undefined && !Number.isFinite(schema[name]));
-  if (bound) return `${at(bound)} should be a number`;
+  if (bound) return `${pathTo(bound)} should be a number`;
   if (schema.multipleOf !== undefined && !(Number(schema.multipleOf) > 0))
-    return `${at('multipleOf')} should be above 0`;
+    return `${pathTo('multipleOf')} should be above 0`;
   const text = TEXTS.find((name) => schema[name] !== undefined && typeof schema[name] !== 'string');
-  if (text) return `${at(text)} should be a string`;
-  if (properties !== undefined && !isObject(properties)) return `${at('properties')} should be an object of schemas`;
+  if (text) return `${pathTo(text)} should be a string`;
+  if (properties !== undefined && !isObject(properties))
+    return `${pathTo('properties')} should be an object of schemas`;
   const union = SCHEMA_LISTS.find((name) => schema[name] !== undefined);
-  if (union && properties) return `${at(union)} is not supported beside properties. Put the properties into each part`;
+  if (union && properties)
+    return `${pathTo(union)} is not supported beside properties. Put the properties into each part`;
   const absent = required?.find((name) => !Object.hasOwn(properties ?? {}, name));
-  if (absent !== undefined) return `${at('required')} names ${absent}, which is not in properties`;
+  if (absent !== undefined) return `${pathTo('required')} names ${absent}, which is not in properties`;
   for (const [name, inner] of Object.entries(properties ?? {})) {
-    const fault = faultInSchema(inner, at(`properties.${name}`), depth + 1);
+    const fault = findJsonSchemaFault(inner, pathTo(`properties.${name}`), depth + 1);
     if (fault) return fault;
   }
-  if (types.includes('array') && items === undefined) return `${at('items')} should say what the array holds`;
+  if (types.includes('array') && items === undefined) return `${pathTo('items')} should say what the array holds`;
   if (items !== undefined) {
-    const fault = faultInSchema(items, at('items'), depth + 1);
+    const fault = findJsonSchemaFault(items, pathTo('items'), depth + 1);
     if (fault) return fault;
   }
   for (const name of SCHEMA_LISTS) {
     const branches = schema[name];
     if (branches === undefined) continue;
-    if (!Array.isArray(branches) || branches.length === 0) return `${at(name)} should be a list of schemas`;
+    if (!Array.isArray(branches) || branches.length === 0) return `${pathTo(name)} should be a list of schemas`;
     for (const [index, branch] of branches.entries()) {
-      const fault = faultInSchema(branch, at(`${name}.${index}`), depth + 1);
+      const fault = findJsonSchemaFault(branch, pathTo(`${name}.${index}`), depth + 1);
       if (fault) return fault;
     }
   }
@@ -101,11 +103,11 @@ export interface ValueFault {
  * @param closed whether objects may only have the properties that their schema lists, as in structured output
  * @returns a function that returns the first fault in a value, whose path begins with `root`; undefined if there is none
  */
-export function valueChecker(
+export function createValueChecker(
   schema: Json,
-  { root, closed = false }: { root: string; closed?: boolean },
+  { root, closed: isClosed = false }: { root: string; closed?: boolean },
 ): (value: unknown) => ValueFault | undefined {
-  const validator = new Validator(checkedPart(schema, closed) as Schema, '2020-12');
+  const validator = new Validator(pickCheckedKeywords(schema, isClosed) as Schema, '2020-12');
   return (value) => {
     if (value === undefined) return { path: root, problem: 'It is missing.' };
     try {
@@ -115,7 +117,10 @@ export function valueChecker(
       const { instanceLocation = '#', keyword, error = '' } = errors.at(-1) ?? {};
       const keys = decodeURIComponent(instanceLocation).split('/').slice(1);
       const path = [root, ...keys.map((key) => key.replaceAll('~1', '/').replaceAll('~0', '~'))].join('.');
-      return { path, problem: keyword === 'false' ? 'The schema does not allow it.' : error.slice(0, LONGEST_FAULT) };
+      return {
+        path,
+        problem: keyword === 'false' ? 'The schema does not allow it.' : error.slice(0, MAX_FAULT_CHARACTERS),
+      };
     } catch (thrown) {
       // The library writes names into URLs, which cannot hold half a surrogate pair.
       if (thrown instanceof URIError) return { path: root, problem: 'A name in it has half a surrogate pair.' };
@@ -125,7 +130,7 @@ export function valueChecker(
 }
 
 /** @returns a copy of a schema with the keywords that are checked, and whose form is right */
-function checkedPart(schema: unknown, closed: boolean): Json | boolean {
+function pickCheckedKeywords(schema: unknown, closed: boolean): Json | boolean {
   if (!isObject(schema)) return schema !== false;
   const copy: Json = {};
   const { type, enum: choices, required, dependentRequired, patternProperties } = schema;
@@ -139,19 +144,22 @@ function checkedPart(schema: unknown, closed: boolean): Json | boolean {
   }
   for (const name of [...BOUNDS, ...OTHER_BOUNDS]) if (Number.isFinite(schema[name])) copy[name] = schema[name];
   for (const name of SCHEMA_KEYWORDS) {
-    if (isObject(schema[name]) || typeof schema[name] === 'boolean') copy[name] = checkedPart(schema[name], closed);
+    if (isObject(schema[name]) || typeof schema[name] === 'boolean')
+      copy[name] = pickCheckedKeywords(schema[name], closed);
   }
   for (const name of SCHEMA_LIST_KEYWORDS) {
     const list = schema[name];
     if (!Array.isArray(list) || list.length === 0) continue;
     // Closed by itself, each part of an `allOf` would reject the properties of the others.
     const isClosed = closed && !(name === 'allOf' && list.length > 1);
-    copy[name] = list.map((inner) => checkedPart(inner, isClosed));
+    copy[name] = list.map((inner) => pickCheckedKeywords(inner, isClosed));
   }
   for (const name of SCHEMA_MAP_KEYWORDS) {
     const map = schema[name];
     if (!isObject(map) || map === patternProperties) continue;
-    copy[name] = Object.fromEntries(Object.entries(map).map(([key, inner]) => [key, checkedPart(inner, closed)]));
+    copy[name] = Object.fromEntries(
+      Object.entries(map).map(([key, inner]) => [key, pickCheckedKeywords(inner, closed)]),
+    );
   }
   // What a pattern allows is not checked, so it cannot be told from what nothing allows.
   if (patternProperties !== undefined) delete copy.additionalProperties;

@@ -19,16 +19,16 @@ export function stringOrUndefined(value: unknown): string | undefined {
  * Writes a value of JSON as text: a string as it is, anything else as its JSON. It never throws, as `String` does for an object
  * with a member `toString`.
  */
-export function asText(value: unknown): string {
+export function toText(value: unknown): string {
   return typeof value === 'string' ? value : (JSON.stringify(value) ?? 'undefined');
 }
 
 /** The same members, without those that are undefined. */
-type Given<T> = { [K in keyof T]?: Exclude<T[K], undefined> };
+type DefinedMembers<T> = { [K in keyof T]?: Exclude<T[K], undefined> };
 
 /** @returns an object without its undefined members. The others keep their order. */
-export function withoutUndefined<T extends object>(value: T): Given<T> {
-  return Object.fromEntries(Object.entries(value).filter(([, member]) => member !== undefined)) as Given<T>;
+export function removeUndefined<T extends object>(value: T): DefinedMembers<T> {
+  return Object.fromEntries(Object.entries(value).filter(([, member]) => member !== undefined)) as DefinedMembers<T>;
 }
 
 /** @returns the JSON object in a text or its bytes; undefined if they are anything else. */

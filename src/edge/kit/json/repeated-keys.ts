@@ -1,40 +1,40 @@
 /** Finds keys that an object repeats: some JSON readers take the first value, others the last. */
 
 import { COLON, QUOTE } from './characters.ts';
-import { endOfString, skipSpace } from './edit.ts';
+import { findStringEnd, skipSpace } from './edit.ts';
 
 /**
  * @param json what the text parses to
  * @param keys how many keys the text has, where they were counted
  * @returns whether some object repeats a key. Then the text has more keys than its parsed value
  */
-export function repeatsKeys(text: string, json: object, keys = countKeys(text)): boolean {
-  return keys !== keysIn(json);
+export function hasRepeatedKeys(text: string, json: object, keys = countKeys(text)): boolean {
+  return keys !== countObjectKeys(json);
 }
 
 function countKeys(text: string): number {
   let keys = 0;
-  for (const _ of keysOf(text)) keys += 1;
+  for (const _ of iterateKeys(text)) keys += 1;
   return keys;
 }
 
 /**
  * @returns the values of all members with such a name, including repeated ones; undefined for a value that is not a string
  */
-export function valuesNamed(text: string, names: RegExp): (string | undefined)[] {
+export function findValuesByKey(text: string, names: RegExp): (string | undefined)[] {
   const values: (string | undefined)[] = [];
-  for (const { start, end, value } of keysOf(text)) {
+  for (const { start, end, value } of iterateKeys(text)) {
     if (!names.test(JSON.parse(text.slice(start, end)) as string)) continue;
     const isString = text.charCodeAt(value) === QUOTE;
-    values.push(isString ? (JSON.parse(text.slice(value, endOfString(text, value))) as string) : undefined);
+    values.push(isString ? (JSON.parse(text.slice(value, findStringEnd(text, value))) as string) : undefined);
   }
   return values;
 }
 
 /** Yields the position of each key, including repeated ones, and where its value begins. */
-function* keysOf(text: string): Generator<{ start: number; end: number; value: number }> {
+function* iterateKeys(text: string): Generator<{ start: number; end: number; value: number }> {
   for (let start = text.indexOf('"'); start >= 0; start = text.indexOf('"', start)) {
-    const end = endOfString(text, start);
+    const end = findStringEnd(text, start);
     const next = skipSpace(text, end);
     if (text.charCodeAt(next) === COLON) yield { start, end, value: skipSpace(text, next + 1) };
     start = end;
@@ -42,7 +42,7 @@ function* keysOf(text: string): Generator<{ start: number; end: number; value: n
 }
 
 /** @returns how many keys all objects in a value have. It does not recurse, because a body may nest very deep. */
-function keysIn(value: object): number {
+function countObjectKeys(value: object): number {
   let keys = 0;
   const stack: object[] = [value];
   for (let node = stack.pop(); node; node = stack.pop()) {

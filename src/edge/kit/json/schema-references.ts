@@ -17,9 +17,9 @@ export const SCHEMA_KEYWORDS = [
 export const SCHEMA_LIST_KEYWORDS = ['anyOf', 'oneOf', 'allOf', 'prefixItems'];
 /** Keywords whose value is an object of schemas. */
 export const SCHEMA_MAP_KEYWORDS = ['properties', 'patternProperties', 'dependentSchemas'];
-const DEFINITIONS = ['$defs', 'definitions'];
+const DEFINITION_KEYWORDS = ['$defs', 'definitions'];
 /** Keywords that describe a value and do not limit it. Beside a reference they replace those of its target. */
-const DESCRIBING: ReadonlySet<string> = new Set([
+const DESCRIPTIVE_KEYWORDS: ReadonlySet<string> = new Set([
   'title',
   'description',
   'default',
@@ -30,15 +30,15 @@ const DESCRIBING: ReadonlySet<string> = new Set([
   '$comment',
 ]);
 /** How deep schemas may be nested, references included. */
-export const DEEPEST_SCHEMA = 16;
+export const MAX_SCHEMA_DEPTH = 16;
 /** How many schemas a schema may contain once its references are resolved. */
-const MOST_SCHEMAS = 2_000;
+const MAX_SCHEMAS = 2_000;
 
 /** A schema without references, or the reason why there is none. */
-export type Resolved = { schema: Json; fault?: undefined } | { schema?: undefined; fault: string };
+export type ResolvedSchema = { schema: Json; fault?: undefined } | { schema?: undefined; fault: string };
 
 /** A reference that cannot be resolved. */
-class UnresolvedReference extends Error {}
+class UnresolvedReferenceError extends Error {}
 
 /**
  * Replaces local references by the schemas that they refer to. A description beside a reference is kept.
@@ -46,11 +46,11 @@ class UnresolvedReference extends Error {}
  * @returns a copy without references and definitions; or the fault of a schema that is recursive, refers to something
  * outside of it, is nested too deep, or is too large
  */
-export function resolveReferences(root: Json): Resolved {
+export function resolveReferences(root: Json): ResolvedSchema {
   try {
     return { schema: new Resolver(root).resolve(root, '', 0) as Json };
   } catch (thrown) {
-    if (thrown instanceof UnresolvedReference) return { fault: thrown.message };
+    if (thrown instanceof UnresolvedReferenceError) return { fault: thrown.message };
     throw thrown;
   }
 }
@@ -58,7 +58,7 @@ export function resolveReferences(root: Json): Resolved {
 class Resolver {
   readonly #root: Json;
   /** The references that are being resolved. */
-  readonly #open = new Set<string>();
+  readonly #openReferences = new Set<string>();
   #schemas = 0;
 
   constructor(root: Json) {
@@ -68,20 +68,22 @@ class Resolver {
   resolve(schema: unknown, path: string, depth: number): unknown {
     if (!isObject(schema)) return schema;
     this.#schemas += 1;
-    if (depth > DEEPEST_SCHEMA) {
-      throw new UnresolvedReference(
-        `${path === '' ? 'the schema' : path} is nested too deep: ${DEEPEST_SCHEMA} levels at the most`,
+    if (depth > MAX_SCHEMA_DEPTH) {
+      throw new UnresolvedReferenceError(
+        `${path === '' ? 'the schema' : path} is nested too deep: ${MAX_SCHEMA_DEPTH} levels at the most`,
       );
     }
-    if (this.#schemas > MOST_SCHEMAS) {
-      throw new UnresolvedReference(`it contains more than ${MOST_SCHEMAS} schemas once its references are resolved`);
+    if (this.#schemas > MAX_SCHEMAS) {
+      throw new UnresolvedReferenceError(
+        `it contains more than ${MAX_SCHEMAS} schemas once its references are resolved`,
+      );
     }
-    const at = (rest: string) => (path === '' ? rest : `${path}.${rest}`);
+    const pathTo = (rest: string) => (path === '' ? rest : `${path}.${rest}`);
     const { $ref: reference, ...others } = schema;
-    if (reference !== undefined) return this.#follow(reference, others, { path, depth });
+    if (reference !== undefined) return this.#resolveReference(reference, others, { path, depth });
     const copy = Object.entries(others)
-      .filter(([name]) => !DEFINITIONS.includes(name))
-      .map(([name, value]) => [name, this.#resolveWithin(name, value, at(name), depth + 1)]);
+      .filter(([name]) => !DEFINITION_KEYWORDS.includes(name))
+      .map(([name, value]) => [name, this.#resolveWithin(name, value, pathTo(name), depth + 1)]);
     return Object.fromEntries(copy);
   }
 
@@ -92,29 +94,29 @@ class Resolver {
     }
     if (!SCHEMA_MAP_KEYWORDS.includes(keyword) || !isObject(value)) return value;
     const inner = Object.entries(value).map(([name, schema]) => {
-      if (!name.isWellFormed()) throw new UnresolvedReference(`${path} has a name with half a surrogate pair`);
+      if (!name.isWellFormed()) throw new UnresolvedReferenceError(`${path} has a name with half a surrogate pair`);
       return [name, this.resolve(schema, `${path}.${name}`, depth)];
     });
     return Object.fromEntries(inner);
   }
 
-  #follow(reference: unknown, others: Json, { path, depth }: { path: string; depth: number }): unknown {
+  #resolveReference(reference: unknown, others: Json, { path, depth }: { path: string; depth: number }): unknown {
     const at = path === '' ? '$ref' : `${path}.$ref`;
-    const target = typeof reference === 'string' ? referencedSchema(reference, this.#root) : undefined;
+    const target = typeof reference === 'string' ? findReferencedSchema(reference, this.#root) : undefined;
     if (typeof reference !== 'string' || !isObject(target)) {
-      throw new UnresolvedReference(
+      throw new UnresolvedReferenceError(
         `${at} should name a schema within this one, such as "#/$defs/Name"; ${JSON.stringify(reference)} does not`,
       );
     }
-    if (this.#open.has(reference)) {
-      throw new UnresolvedReference(`${at} is recursive, which structured output does not support`);
+    if (this.#openReferences.has(reference)) {
+      throw new UnresolvedReferenceError(`${at} is recursive, which structured output does not support`);
     }
-    this.#open.add(reference);
+    this.#openReferences.add(reference);
     const resolved = this.resolve(target, path, depth + 1) as Json;
-    this.#open.delete(reference);
-    const beside = Object.fromEntries(Object.entries(others).filter(([name]) => !DEFINITIONS.includes(name)));
+    this.#openReferences.delete(reference);
+    const beside = Object.fromEntries(Object.entries(others).filter(([name]) => !DEFINITION_KEYWORDS.includes(name)));
     const isConflict = (name: string) =>
-      !DESCRIBING.has(name) &&
+      !DESCRIPTIVE_KEYWORDS.has(name) &&
       Object.hasOwn(resolved, name) &&
       JSON.stringify(resolved[name]) !== JSON.stringify(beside[name]);
     if (!Object.keys(beside).some(isConflict)) return { ...resolved, ...(this.resolve(beside, path, depth) as Json) };
@@ -123,9 +125,9 @@ class Resolver {
 }
 
 /** @returns the part of a schema that a reference within it points to; undefined for any other reference */
-export function referencedSchema(reference: string, root: Json): unknown {
+export function findReferencedSchema(reference: string, root: Json): unknown {
   if (!reference.startsWith('#')) return undefined;
-  const keys = decoded(reference).slice(1).split('/').slice(1);
+  const keys = decodeReference(reference).slice(1).split('/').slice(1);
   return keys.reduce<unknown>((target, key) => {
     const name = key.replaceAll('~1', '/').replaceAll('~0', '~');
     if (Array.isArray(target)) return target[Number(name)];
@@ -134,7 +136,7 @@ export function referencedSchema(reference: string, root: Json): unknown {
 }
 
 /** @returns a reference without percent-encoding; as it is, if the encoding is malformed */
-function decoded(reference: string): string {
+function decodeReference(reference: string): string {
   try {
     return decodeURIComponent(reference);
   } catch {

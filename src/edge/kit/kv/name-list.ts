@@ -3,7 +3,7 @@
 import { encoder } from '../http/bytes.ts';
 
 /** KV takes no longer key. */
-const LONGEST_KEY_BYTES = 512;
+const MAX_KEY_BYTES = 512;
 
 /** A list of names, in the order of their UTF-8 bytes, as KV sorts. */
 class NameList {
@@ -25,17 +25,17 @@ class NameList {
 
   async has(store: KVNamespace, name: string): Promise<boolean> {
     const key = this.prefix + name;
-    return encoder.encode(key).length <= LONGEST_KEY_BYTES && (await store.get(key)) !== null;
+    return encoder.encode(key).length <= MAX_KEY_BYTES && (await store.get(key)) !== null;
   }
 
   /** Yields every name on the list. */
   async *all(store: KVNamespace): AsyncGenerator<string> {
-    for await (const { name } of storedKeys(store, this.prefix)) yield name;
+    for await (const { name } of iterateStoredKeys(store, this.prefix)) yield name;
   }
 
   /** Reads a page of the list. */
   async page(store: KVNamespace, page: KeyPage): Promise<{ names: string[]; hasMore: boolean }> {
-    const { keys, hasMore } = await keysOfPage(store, this.prefix, page);
+    const { keys, hasMore } = await readKeyPage(store, this.prefix, page);
     return { names: keys.map(({ name }) => name), hasMore };
   }
 }
@@ -54,14 +54,14 @@ interface StoredKey {
 }
 
 /** @returns a page of the keys that begin with a prefix */
-export async function keysOfPage(
+export async function readKeyPage(
   store: KVNamespace,
   prefix: string,
   { limit, after, before }: KeyPage,
 ): Promise<{ keys: StoredKey[]; hasMore: boolean }> {
   const found: StoredKey[] = [];
   // KV has no start key, so a later page is reached through the pages before it, a thousand names per step.
-  for await (const key of storedKeys(store, prefix)) {
+  for await (const key of iterateStoredKeys(store, prefix)) {
     if (before !== undefined && compareBytes(key.name, before) >= 0) break;
     if (after !== undefined && compareBytes(key.name, after) <= 0) continue;
     found.push(key);
@@ -87,7 +87,7 @@ function compareBytes(left: string, right: string): number {
 }
 
 /** Yields the keys that begin with a prefix, without it, in the order of KV. KV gives a thousand of them at once. */
-async function* storedKeys(store: KVNamespace, prefix: string): AsyncGenerator<StoredKey> {
+async function* iterateStoredKeys(store: KVNamespace, prefix: string): AsyncGenerator<StoredKey> {
   let cursor: string | undefined;
   do {
     const page = await store.list({ prefix, ...(cursor === undefined ? {} : { cursor }) });

@@ -12,21 +12,21 @@ declare module './plugins.ts' {
   }
 }
 
-const OF_THE_CORE = { STORE: null, ACCOUNT: 'Account', CONVERSATION: 'Conversation' };
+const CORE_BINDINGS = { STORE: null, ACCOUNT: 'Account', CONVERSATION: 'Conversation' };
 
 /** @returns what the core and each of the plugins in use need */
-function needs(): (readonly [name: string, bindings: NeededBindings])[] {
-  return [['the core', OF_THE_CORE], ...contributionsByPlugin('bindings')];
+function collectBindings(): (readonly [name: string, bindings: NeededBindings])[] {
+  return [['the core', CORE_BINDINGS], ...contributionsByPlugin('bindings')];
 }
 
 /** @returns what the core and the plugins in use need, by the names of the bindings */
-export function neededBindings(): NeededBindings {
-  return Object.assign({}, ...needs().map(([, bindings]) => bindings));
+export function getNeededBindings(): NeededBindings {
+  return Object.assign({}, ...collectBindings().map(([, bindings]) => bindings));
 }
 
 /** @returns a sentence for each binding that the core or a plugin in use needs and a Worker does not have */
-export function missingBindings(env: Readonly<Record<string, unknown>>): string[] {
-  return needs().flatMap(([name, bindings]) =>
+export function findMissingBindings(env: Readonly<Record<string, unknown>>): string[] {
+  return collectBindings().flatMap(([name, bindings]) =>
     Object.entries(bindings)
       .filter(([binding]) => env[binding] === undefined)
       .map(([binding, of]) => {

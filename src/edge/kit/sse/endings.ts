@@ -1,7 +1,7 @@
 /** Where in the event format a stream stopped. */
 export interface StreamEnd {
   /** Whether no event has begun since the last empty line. */
-  atBoundary: boolean;
+  isAtBoundary: boolean;
   /** The unfinished line as text; empty at the start of a line. */
   unfinishedLine: string;
   /** The data lines of the unfinished event, joined as the format says; undefined if it has none yet. */
@@ -12,7 +12,7 @@ export interface StreamEnd {
  * @returns the line ends that complete an event with complete data; undefined if the data is incomplete, or no event has
  * begun.
  */
-export function completion({ atBoundary, unfinishedLine, data }: StreamEnd): string | undefined {
+export function createCompletion({ isAtBoundary: atBoundary, unfinishedLine, data }: StreamEnd): string | undefined {
   if (atBoundary) return undefined;
   // The carriage return of the empty line may have arrived.
   if (unfinishedLine === '\r' || unfinishedLine === '') return isJson(data) ? '\n' : undefined;
@@ -29,8 +29,8 @@ export function completion({ atBoundary, unfinishedLine, data }: StreamEnd): str
  * @param errorEvent the lines of the `error` event, including its empty line
  * @returns the text to write after the stream
  */
-export function cutEnding(end: StreamEnd, errorEvent: string): string {
-  const completed = completion(end);
+export function createInterruption(end: StreamEnd, errorEvent: string): string {
+  const completed = createCompletion(end);
   if (completed !== undefined) return completed + errorEvent;
   const { unfinishedLine: line, data } = end;
   const ping = data !== undefined || /^data(?![^:\r])/.test(line) ? 'event: ping\n\n' : '';

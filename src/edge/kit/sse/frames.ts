@@ -16,13 +16,13 @@ export class FrameReader {
   /** The text since the last complete event. It is joined only when an event ends, so that a long one is not copied often. */
   #parts: string[] = [];
   /** A carriage return at the end of the last piece. It may be half of a line end. */
-  #carriage = '';
+  #hasCarriageReturn = '';
 
   /** @returns the events that this piece ends. */
   push(piece: Uint8Array): Frame[] {
     const frames: Frame[] = [];
     this.scan(piece, (text, start, end) => {
-      const frame = readFrame(text, start, end);
+      const frame = parseFrame(text, start, end);
       if (frame?.event) frames.push(frame);
       return end + 2;
     });
@@ -36,10 +36,10 @@ export class FrameReader {
    *   event begins, or undefined to stop
    */
   scan(piece: Uint8Array, each: (text: string, start: number, end: number) => number | undefined): void {
-    let text = this.#carriage + this.#decoder.decode(piece, { stream: true });
+    let text = this.#hasCarriageReturn + this.#decoder.decode(piece, { stream: true });
     if (text.includes('\r')) {
-      this.#carriage = text.endsWith('\r') ? '\r' : '';
-      text = text.slice(0, text.length - this.#carriage.length).replace(/\r\n?/g, '\n');
+      this.#hasCarriageReturn = text.endsWith('\r') ? '\r' : '';
+      text = text.slice(0, text.length - this.#hasCarriageReturn.length).replace(/\r\n?/g, '\n');
     }
     if (text === '') return;
     const isEnd = text.includes('\n\n') || (text.startsWith('\n') && this.#parts.at(-1)?.endsWith('\n'));
@@ -56,14 +56,14 @@ export class FrameReader {
   }
 
   /** The text of the unfinished event so far. */
-  get rest(): string {
-    return this.#parts.join('') + this.#carriage;
+  get unfinishedText(): string {
+    return this.#parts.join('') + this.#hasCarriageReturn;
   }
 
   /** The last event, if it lacks only its empty line. It may have no name. */
-  get last(): Frame | undefined {
-    const all = this.rest.replace('\r', '\n').replace(/\n+$/, '');
-    return all === '' ? undefined : readFrame(`${all}\n\n`, 0, all.length);
+  get unfinishedFrame(): Frame | undefined {
+    const all = this.unfinishedText.replace('\r', '\n').replace(/\n+$/, '');
+    return all === '' ? undefined : parseFrame(`${all}\n\n`, 0, all.length);
   }
 }
 
@@ -71,7 +71,7 @@ const DELTA = 'content_block_delta';
 /** The beginning of a delta, before its data. Most events are deltas. */
 export const DELTA_LINES = `event: ${DELTA}\ndata: `;
 /** @returns the event between two places of a text, whose name may be empty; undefined if it has no data */
-export function readFrame(text: string, start: number, end: number): Frame | undefined {
+export function parseFrame(text: string, start: number, end: number): Frame | undefined {
   if (text.startsWith(DELTA_LINES, start)) {
     const from = start + DELTA_LINES.length;
     if (text.indexOf('\n', from) === end) {

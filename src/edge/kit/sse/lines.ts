@@ -2,8 +2,8 @@ const LINE_FEED = 10;
 export const CARRIAGE_RETURN = 13;
 const BYTE_ORDER_MARK = [0xef, 0xbb, 0xbf] as const;
 /** The most bytes of a line. No client of the API needs a longer one, and what stays of it is its beginning. */
-export const LONGEST_LINE_BYTES = 1_048_576;
-const BEGINNING_BYTES = 1_024;
+export const MAX_LINE_BYTES = 1_048_576;
+const KEPT_LINE_BYTES = 1_024;
 
 /** Called with each line as a range of `bytes`, without its line end. The bytes are valid during the call only. */
 export type OnLine = (bytes: Uint8Array, start: number, end: number) => void;
@@ -16,7 +16,7 @@ export type OnLine = (bytes: Uint8Array, start: number, end: number) => void;
  */
 export class LineReader {
   readonly #onLine: OnLine;
-  #rest = new Uint8Array(0);
+  #buffer = new Uint8Array(0);
   #length = 0;
   #isFirst = true;
   /** Whether the rest is the beginning of a line that is too long. */
@@ -39,8 +39,8 @@ export class LineReader {
     if (this.#length > 0) {
       // A carriage return at the end was kept, to be read together with the byte after it.
       search = this.#length - 1;
-      this.#keep(piece);
-      bytes = this.#rest.subarray(0, this.#length);
+      this.#appendPending(piece);
+      bytes = this.#buffer.subarray(0, this.#length);
     }
     let start = 0;
     let feed = bytes.indexOf(LINE_FEED, search);
@@ -56,16 +56,16 @@ export class LineReader {
       if (feed >= 0 && feed < start) feed = bytes.indexOf(LINE_FEED, start);
     }
     if (bytes === piece) {
-      if (start < piece.length) this.#keep(piece.subarray(start));
+      if (start < piece.length) this.#appendPending(piece.subarray(start));
     } else if (start > 0) {
-      this.#rest.copyWithin(0, start, this.#length);
+      this.#buffer.copyWithin(0, start, this.#length);
       this.#length -= start;
     }
     // A carriage return at its end may be that of the line.
-    if (this.#length <= LONGEST_LINE_BYTES || this.#rest[this.#length - 1] === CARRIAGE_RETURN) return;
+    if (this.#length <= MAX_LINE_BYTES || this.#buffer[this.#length - 1] === CARRIAGE_RETURN) return;
     this.#isTooLong = true;
-    this.#rest = this.#rest.slice(0, BEGINNING_BYTES);
-    this.#length = BEGINNING_BYTES;
+    this.#buffer = this.#buffer.slice(0, KEPT_LINE_BYTES);
+    this.#length = KEPT_LINE_BYTES;
   }
 
   #line(bytes: Uint8Array, start: number, end: number): void {
@@ -75,19 +75,19 @@ export class LineReader {
   }
 
   /** The bytes after the last line end; a carriage return at their end may be the first half of one. */
-  get rest(): Uint8Array {
-    return this.#rest.subarray(0, this.#length);
+  get pending(): Uint8Array {
+    return this.#buffer.subarray(0, this.#length);
   }
 
   /** Keeps bytes for the next piece. The buffer doubles when it grows, so that a long line is not copied with each piece. */
-  #keep(piece: Uint8Array): void {
+  #appendPending(piece: Uint8Array): void {
     const length = this.#length + piece.length;
-    if (length > this.#rest.length) {
-      const larger = new Uint8Array(Math.max(length, 2 * this.#rest.length));
-      larger.set(this.#rest.subarray(0, this.#length));
-      this.#rest = larger;
+    if (length > this.#buffer.length) {
+      const larger = new Uint8Array(Math.max(length, 2 * this.#buffer.length));
+      larger.set(this.#buffer.subarray(0, this.#length));
+      this.#buffer = larger;
     }
-    this.#rest.set(piece, this.#length);
+    this.#buffer.set(piece, this.#length);
     this.#length = length;
   }
 }

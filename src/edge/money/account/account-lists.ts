@@ -1,6 +1,6 @@
 import type { ConversationRow } from '../../conversations/object/conversations-answers.schema.ts';
 import { EdgeObject } from '../../durable/edge-object.ts';
-import type { ConversationPage, Page, PageOf } from '../../durable/page.ts';
+import type { ConversationPageSelection, Page, PageSelection } from '../../durable/page.ts';
 import type { Bindings } from '../../kit/plugins/bindings.ts';
 import type { VersionRow } from '../../registry/versions/versions-answers.schema.ts';
 import type { AccountObject, NameRow, NewVersion, PointedVersion, PutAnswer, VersionId } from '../contracts/account.ts';
@@ -28,7 +28,7 @@ export abstract class AccountLists extends EdgeObject {
 
   constructor(ctx: DurableObjectState, env: Bindings) {
     super(ctx, env, ALARM_GRAIN_MS);
-    this.state = new AccountState(ctx, this.around);
+    this.state = new AccountState(ctx, this.services);
   }
 
   /** Stores a version, and makes its name point to it. */
@@ -39,25 +39,25 @@ export abstract class AccountLists extends EdgeObject {
       now,
       this.state.storage.leftForVersions(this.state.limits.limits, now),
     );
-    return await this.#published(version, outcome);
+    return await this.#publish(version, outcome);
   }
 
   /** Makes a name point to an earlier version. */
   async pointVersion(id: PointedVersion): Promise<PutAnswer> {
-    return await this.#published(id, this.state.versions.point(id, this.state.advance()));
+    return await this.#publish(id, this.state.versions.point(id, this.state.advance()));
   }
 
   /** Removes a name. Its versions stay for those who hold them. */
   async removeName(kind: string, name: string): Promise<PutAnswer> {
-    return await this.#published({ kind, name }, this.state.versions.remove(kind, name, this.state.advance()));
+    return await this.#publish({ kind, name }, this.state.versions.remove(kind, name, this.state.advance()));
   }
 
   /** Takes a version back from everybody, holders too. */
   async withdrawVersion(id: VersionId): Promise<PutAnswer> {
-    return await this.#published(id, this.state.versions.withdraw(id, this.state.advance()));
+    return await this.#publish(id, this.state.versions.withdraw(id, this.state.advance()));
   }
 
-  async #published({ kind, name }: Omit<VersionId, 'hash'>, outcome: PutAnswer['outcome']): Promise<PutAnswer> {
+  async #publish({ kind, name }: Omit<VersionId, 'hash'>, outcome: PutAnswer['outcome']): Promise<PutAnswer> {
     if (outcome !== 'stored') return { outcome };
     const published = await this.state.publisher.publish(kind, name);
     return { outcome, published, pointer: this.state.versions.pointer(kind, name) };
@@ -74,7 +74,7 @@ export abstract class AccountLists extends EdgeObject {
     const now = state.advance();
     if (at <= state.erasedUntil) return { outcome: 'erased' };
     const bytes = state.storage.leftForVersions(state.limits.limits, now);
-    return await this.#published(version, state.versions.restore(version, Math.min(at, now), bytes, isCurrent));
+    return await this.#publish(version, state.versions.restore(version, Math.min(at, now), bytes, isCurrent));
   }
 
   /** @returns when a version was stored; milliseconds since 1970 */
@@ -93,12 +93,12 @@ export abstract class AccountLists extends EdgeObject {
   }
 
   /** @returns names in their order, one more than the limit if there are more. */
-  storedNames(kind: string, page: PageOf): NameRow[] {
+  storedNames(kind: string, page: PageSelection): NameRow[] {
     return this.state.versions.names(kind, page);
   }
 
   /** @returns a page of the versions of a name, newest first. */
-  versionHistory(kind: string, name: string, page: PageOf): Page<VersionRow> | undefined {
+  versionHistory(kind: string, name: string, page: PageSelection): Page<VersionRow> | undefined {
     return this.state.versions.history(kind, name, page);
   }
 
@@ -120,7 +120,7 @@ export abstract class AccountLists extends EdgeObject {
   noteConversation(report: ConversationReport): { erased: boolean } {
     this.state.advance();
     const erased = report.createdAt <= this.state.erasedUntil;
-    this.state.storage.arrived(report.id);
+    this.state.storage.noteArrival(report.id);
     if (!erased) this.state.conversations.note(report, 0);
     else if (report.gone) this.state.conversations.forget(report.id);
     return { erased };
@@ -130,14 +130,14 @@ export abstract class AccountLists extends EdgeObject {
    * @returns a page of the account's conversations, newest first. Subagents' conversations are listed only for a named
    * parent.
    */
-  conversations(page: ConversationPage): Page<ConversationRow> {
+  conversations(page: ConversationPageSelection): Page<ConversationRow> {
     const { ledger, budget, conversations } = this.state;
     return conversations.page(page, conversationsOf(ledger, budget.holds.keys()));
   }
 
   /** Releases the room that was set aside for a conversation that was not created, or did not grow. */
-  storesNothing(conversation: string): void {
-    this.state.storage.arrived(conversation);
+  releaseStorage(conversation: string): void {
+    this.state.storage.noteArrival(conversation);
   }
 
   /**
@@ -165,7 +165,7 @@ export abstract class AccountLists extends EdgeObject {
   }
 
   /** @returns a page of the account's batches, newest first. */
-  batches(page: PageOf): Page<MessageBatch> {
+  batches(page: PageSelection): Page<MessageBatch> {
     return answerByPlugin('batches', this.state, page);
   }
 
@@ -175,10 +175,10 @@ export abstract class AccountLists extends EdgeObject {
   }
 
   /** Notes the files, containers and threads that an answer has made. */
-  noteMade(resources: readonly OwnedResource[]): void {
+  noteCreated(resources: readonly OwnedResource[]): void {
     const { ownership: list, alarm } = this.state;
     list.note(resources, this.state.advance());
-    if (list.dueAt !== undefined) alarm.wakeFor(list.dueAt);
+    if (list.dueAt !== undefined) alarm.schedule(list.dueAt);
   }
 
   /** Sets bytes aside for a file. Repeating it for the same request changes nothing. */
@@ -192,7 +192,7 @@ export abstract class AccountLists extends EdgeObject {
   }
 
   /** @returns a page of the account's files, newest first. */
-  files(page: PageOf): Page<FileRow> {
+  files(page: PageSelection): Page<FileRow> {
     return answerByPlugin('files', this.state, page);
   }
 
@@ -203,6 +203,6 @@ export abstract class AccountLists extends EdgeObject {
 
   /** Notes that a file, container or thread is no longer there. */
   noteFileGone(id: string): void {
-    this.state.ownership.gone(id);
+    this.state.ownership.noteGone(id);
   }
 }

@@ -1,7 +1,7 @@
-import { retentionOf } from '../../config/retention.ts';
+import { readRetentionMs } from '../../config/retention.ts';
 import { type Settings, settingsOf } from '../../config/settings.ts';
 import type { Alarm } from '../../durable/alarm.ts';
-import type { Surroundings } from '../../durable/edge-object.ts';
+import type { ObjectServices } from '../../durable/edge-object.ts';
 import type { Bindings } from '../../kit/plugins/bindings.ts';
 import { contribution } from '../../kit/plugins/plugins.ts';
 import { AlertOutbox } from '../alerts/alert-outbox.ts';
@@ -22,7 +22,7 @@ import { VersionPublisher } from '../versions/publish-versions.ts';
 import { Versions } from '../versions/version-rows.ts';
 import { AdmissionQueue } from './admission-queue.ts';
 import { Credits } from './credits.ts';
-import { LimitsInForce } from './limits-in-force.ts';
+import { EffectiveLimits } from './effective-limits.ts';
 import { ownBudget, type Payer, type SharedBudgets } from './payers.ts';
 import { RefusalLog } from './refusal-log.ts';
 import { VisitorSession } from './visitor-session.ts';
@@ -35,7 +35,7 @@ export const ALARM_GRAIN_MS = 60_000;
 declare module '../../kit/plugins/plugins.ts' {
   interface Plugin {
     /** Creates the budgets that an account shares. Without it, requests that a shared budget should pay for are rejected. Only one plugin may have it. */
-    readonly sharedBudgets?: (state: AccountState, around: Surroundings) => SharedBudgets;
+    readonly sharedBudgets?: (state: AccountState, around: ObjectServices) => SharedBudgets;
   }
 }
 
@@ -56,17 +56,17 @@ export class AccountState {
   readonly versions: Versions;
   readonly publisher: VersionPublisher;
   readonly storage: StorageQuota;
-  readonly limits: LimitsInForce;
+  readonly limits: EffectiveLimits;
   readonly budget: Budget;
   readonly alarm: Alarm;
   /** The budgets that it shares; undefined in a Worker without a room for them. */
-  readonly shared: SharedBudgets | undefined;
+  readonly sharedBudgets: SharedBudgets | undefined;
   /** Who pays, in the order in which they are asked. */
   readonly payers: readonly Payer[];
-  readonly visit: VisitorSession;
+  readonly visitorSession: VisitorSession;
   /** Who waits for money that others hold. */
-  readonly line: AdmissionQueue;
-  readonly lengths = new AnswerLengths(() => this.ledger.lastEnded());
+  readonly admissionQueue: AdmissionQueue;
+  readonly answerLengths = new AnswerLengths(() => this.ledger.recentAnswers());
   /** The alerts that must be sent to the operator. */
   readonly alerts: AlertOutbox;
   /** Whether another state has replaced this one, so that this one must not decide anything any more. */
@@ -74,26 +74,26 @@ export class AccountState {
   readonly settings: () => Settings;
   /** The clock, in milliseconds since 1970. */
   readonly now: () => number;
-  readonly #around: Surroundings;
+  readonly #surroundings: ObjectServices;
   #group: string | undefined;
-  #listed: boolean;
+  #isListed: boolean;
   #erasing: number;
   #erasedAt: number;
 
-  constructor(ctx: DurableObjectState, around: Surroundings) {
-    this.#around = around;
+  constructor(ctx: DurableObjectState, around: ObjectServices) {
+    this.#surroundings = around;
     this.settings = around.settings;
     this.now = around.now;
     this.alarm = around.alarm;
-    this.line = new AdmissionQueue(around.now);
+    this.admissionQueue = new AdmissionQueue(around.now);
     this.accountId = ctx.id.name;
     const begin = () => {
       this.limits.store();
-      this.visit.begin(this.now());
+      this.visitorSession.begin(this.now());
     };
     const ledger = new Ledger(ctx.storage, begin, around.abort);
     this.ledger = ledger;
-    const { budget, hasCredit } = recallBudget(ledger, this.now());
+    const { budget, hasCredit } = restoreBudget(ledger, this.now());
     this.budget = budget;
     const tokenRows = new TokenRowCache(ledger);
     this.limitedTokens = new TokensWithLimits(ledger, tokenRows, budget.holds);
@@ -101,52 +101,52 @@ export class AccountState {
     this.credentials = new Credentials(ledger, tokenRows, this.limitedTokens);
     this.requestCounts = new RequestCounts(ledger);
     this.credits = new Credits(ledger, hasCredit);
-    this.refusals = new RefusalLog(ledger, () => this.shared?.noteRefused());
+    this.refusals = new RefusalLog(ledger, () => this.sharedBudgets?.noteRefused());
     this.conversations = new ConversationList(ledger);
     this.ownership = new OwnershipList(ledger);
     this.versions = new Versions(ledger, around.env.STORE, ctx.id.name ?? '');
     this.publisher = new VersionPublisher(this.versions, around);
     this.storage = new StorageQuota(ledger, this.conversations, this.versions, this.ownership);
-    this.limits = new LimitsInForce(ledger);
-    this.visit = new VisitorSession(ledger, { account: ctx.id.name, alarm: this.alarm });
+    this.limits = new EffectiveLimits(ledger);
+    this.visitorSession = new VisitorSession(ledger, { account: ctx.id.name, alarm: this.alarm });
     this.#group = ledger.meta('group');
-    this.shared = contribution('sharedBudgets')?.(this, around);
+    this.sharedBudgets = contribution('sharedBudgets')?.(this, around);
     this.payers = [
       ownBudget(budget, this.limits, this.credits),
       this.limitedTokens,
-      ...(this.shared ? [this.shared] : []),
+      ...(this.sharedBudgets ? [this.sharedBudgets] : []),
     ];
-    this.#listed = ledger.meta('listed') !== undefined;
+    this.#isListed = ledger.meta('listed') !== undefined;
     this.#erasing = Number(ledger.meta('erasing') ?? 0);
     this.#erasedAt = Number(ledger.meta('erased_at') ?? 0);
     ledger.awake();
   }
 
   /** Notes that a credential is used, so that it is listed, and its visitor stays. */
-  see(token: CredentialUse, now: number): void {
+  noteUse(token: CredentialUse, now: number): void {
     // Visitors are in no list.
-    if (this.visit.isVisitor) this.visit.note(token);
-    else this.credentials.see(token, now);
+    if (this.visitorSession.isVisitor) this.visitorSession.note(token);
+    else this.credentials.noteUse(token, now);
   }
 
-  get retries(): Surroundings['retries'] {
-    return this.#around.retries;
+  get retries(): ObjectServices['retries'] {
+    return this.#surroundings.retries;
   }
 
   get env(): Bindings {
-    return this.#around.env;
+    return this.#surroundings.env;
   }
 
   /** Moves the budget to the present. @returns the time to decide by. It is never earlier than an earlier result */
   advance(): number {
     const now = advance(this.budget, this.now());
-    this.budget.credit = this.credits.usable(now);
+    this.budget.credit = this.credits.addedLimit(now);
     return now;
   }
 
   /** @returns for how many milliseconds rows are kept; undefined while the setting cannot be read. */
   get retention(): number | undefined {
-    return retentionOf(() => settingsOf(this.env));
+    return readRetentionMs(() => settingsOf(this.env));
   }
 
   /** @returns the group that an admin has chosen; undefined if there is none. */
@@ -176,14 +176,14 @@ export class AccountState {
     this.ledger.setMeta(CONFIGURED_AT, String(at));
   }
 
-  get listed(): boolean {
-    return this.#listed;
+  get isListed(): boolean {
+    return this.#isListed;
   }
 
   setListed(listed: boolean): void {
-    if (listed === this.#listed) return;
+    if (listed === this.#isListed) return;
     this.ledger.setMeta('listed', listed ? '1' : undefined);
-    this.#listed = listed;
+    this.#isListed = listed;
   }
 
   /** @returns the time up to which rows are being erased now; 0 while nothing is being erased. */
@@ -215,7 +215,7 @@ export class AccountState {
  * Reads the budget in the windows of `now`. Even an account without requests may have spent something: elsewhere, or before
  * it was erased.
  */
-function recallBudget(ledger: Ledger, now: number): { budget: Budget; hasCredit: boolean } {
+function restoreBudget(ledger: Ledger, now: number): { budget: Budget; hasCredit: boolean } {
   const starts = startsOf(emptyBudget(now));
   let memory = ledger.recall(starts);
   const budget = emptyBudget(Math.max(memory.last, now));

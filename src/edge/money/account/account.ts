@@ -1,30 +1,30 @@
-import { UNREADABLE_MS } from '../../config/retention.ts';
-import type { Page, PageOf } from '../../durable/page.ts';
+import { SETTINGS_RETRY_MS } from '../../config/retention.ts';
+import type { Page, PageSelection } from '../../durable/page.ts';
 import type { Limits, LimitsPatch } from '../budget/limits.schema.ts';
 import { reportQuotaStatus } from '../budget/quota-status.ts';
 import type {
   AccountObject,
-  AccountRestored,
   CreditAnswer,
   Erasure,
   MintedToken,
   NewCredit,
   RequestsFilter,
+  RestoreOutcome,
   UsageQuery,
 } from '../contracts/account.ts';
-import type { AdmissionRequest, CountedRead, CredentialUse, KeptHold } from '../contracts/admission.ts';
+import type { AdmissionRequest, CountedRead, CredentialUse, StoredHold } from '../contracts/admission.ts';
 import type { Settlement } from '../contracts/settlement.ts';
 import { isForgotten } from '../credentials/credentials.ts';
-import { idByUpstream, ledgerPageOf, ledgerRequestOf, requestsOf, usageOf } from '../ledger/queries.ts';
+import { findIdByUpstream, ledgerPageOf, ledgerRequestOf, requestsOf, usageOf } from '../ledger/queries.ts';
 import { AccountLists } from './account-lists.ts';
 import { AccountState } from './account-state.ts';
-import { refuse } from './ask-payers.ts';
 import { decideAdmission, HOLD_MS, refusalOfCaller } from './decide-admission.ts';
-import { continueRows, endVisit, eraseAccount, eraseInOtherObjects, pruneLedger } from './erasure.ts';
-import { answerByPlugin, doWhatIsDue, lookAtSums } from './hooks.ts';
+import { continueRows, endVisitorAccount, eraseAccount, eraseInOtherObjects, pruneLedger } from './erasure.ts';
+import { answerByPlugin, notifySumsChanged, runDueWork } from './hooks.ts';
+import { refuse } from './lease-from-payers.ts';
 import { maintainFiles } from './maintain-files.ts';
+import { noteRevokedConversations, notifyRevokedConversations } from './notify-revoked.ts';
 import { settleOrphans, settleRequest } from './settle-hold.ts';
-import { noteEnded, tellEnded } from './tell-ended.ts';
 import type {
   CreditRow,
   LedgerRequest,
@@ -64,13 +64,13 @@ export class Account extends AccountLists implements AccountObject {
    *
    * @returns the refusal; `null` if the caller may ask
    */
-  mayAskJson(request: string): string {
+  checkCallerJson(request: string): string {
     return JSON.stringify(refusalOfCaller(this.state, JSON.parse(request) as Parameters<typeof refusalOfCaller>[1]));
   }
 
   /** @returns what was kept for a request that is not settled; undefined if there is nothing */
-  keptHold(requestId: string): KeptHold | undefined {
-    return this.state.ledger.keptHold(requestId);
+  storedHold(requestId: string): StoredHold | undefined {
+    return this.state.ledger.storedHold(requestId);
   }
 
   /** Replaces a request's hold by what it cost. A repeated call changes nothing. With JSON texts, like `admitJson`. */
@@ -102,7 +102,7 @@ export class Account extends AccountLists implements AccountObject {
     this.state.advance();
     const { budget, group = null, limits, storage, limitedTokens } = this.state;
     const token = limitedTokens.tightest(budget.last);
-    const all = { inForce: limits.limits, own: limits.own, token };
+    const all = { effective: limits.limits, own: limits.own, token };
     const quotaStatus = reportQuotaStatus(budget, limits.rules, all, this.now());
     return { ...quotaStatus, group, token: limitedTokens.report(jti), ...storage.report(limits.limits, budget.last) };
   }
@@ -111,8 +111,8 @@ export class Account extends AccountLists implements AccountObject {
   setLimits(limits: Limits | null): void {
     this.state.limits.setOwn(limits);
     this.state.noteConfigured(this.state.advance());
-    lookAtSums(this.state);
-    this.state.shared?.noteDescribed();
+    notifySumsChanged(this.state);
+    this.state.sharedBudgets?.noteDescribed();
   }
 
   getGroup(): string | null {
@@ -123,33 +123,33 @@ export class Account extends AccountLists implements AccountObject {
   setGroup(group: string | null): void {
     this.state.setGroup(group ?? undefined);
     this.state.noteConfigured(this.state.advance());
-    this.state.shared?.noteDescribed();
+    this.state.sharedBudgets?.noteDescribed();
   }
 
   /** Reports to a pool that has asked, including all changes that the pool does not know. */
   async reportTo(pool: string): Promise<void> {
     this.state.advance();
-    await this.state.shared?.report(pool);
+    await this.state.sharedBudgets?.report(pool);
   }
 
   /** Changes the account's own limits. Null in the patch removes a limit. Limits that are not in the patch stay. */
   patchLimits(patch: LimitsPatch): void {
     this.state.limits.patchOwn(patch);
     this.state.noteConfigured(this.state.advance());
-    lookAtSums(this.state);
-    this.state.shared?.noteDescribed();
+    notifySumsChanged(this.state);
+    this.state.sharedBudgets?.noteDescribed();
   }
 
   /** Gives the account credit in addition to its limit `usd_total`, once for each key. */
   giveCredit(credit: NewCredit): CreditAnswer {
     const answer = this.state.credits.grant(credit, this.state.advance());
     this.state.advance();
-    this.state.shared?.noteDescribed();
+    this.state.sharedBudgets?.noteDescribed();
     return answer;
   }
 
   /** @returns a page of the account's credits, newest first. */
-  credits(page: PageOf, defaults?: Limits): Page<CreditRow> {
+  credits(page: PageSelection, defaults?: Limits): Page<CreditRow> {
     const { limits, credits, budget } = this.state;
     limits.noteDefaults(defaults);
     const now = this.state.advance();
@@ -162,7 +162,7 @@ export class Account extends AccountLists implements AccountObject {
   }
 
   /** @returns a page of the ledger, or of what was refused in place of it, newest first. */
-  requests(page: PageOf, filter: RequestsFilter = {}): Page<ListedRequest> {
+  requests(page: PageSelection, filter: RequestsFilter = {}): Page<ListedRequest> {
     if (filter.outcome === 'refused') return this.state.refusals.page(page, filter);
     return requestsOf(this.state.ledger, page, filter);
   }
@@ -174,7 +174,7 @@ export class Account extends AccountLists implements AccountObject {
 
   /** @returns the newest request that an upstream answered under this id; undefined if none is known. @param only searches failures */
   requestAtUpstream(upstreamId: string, only?: 'failed'): LedgerRequest | undefined {
-    const id = idByUpstream(this.state.ledger, upstreamId, only);
+    const id = findIdByUpstream(this.state.ledger, upstreamId, only);
     return id === undefined ? undefined : ledgerRequestOf(this.state.ledger, id);
   }
 
@@ -184,7 +184,7 @@ export class Account extends AccountLists implements AccountObject {
   }
 
   /** @returns a page of the credentials that were minted for the account or seen in use, newest first. */
-  tokens(page: PageOf = {}): Page<TokenRow> {
+  tokens(page: PageSelection = {}): Page<TokenRow> {
     return this.state.credentials.list(page);
   }
 
@@ -195,7 +195,7 @@ export class Account extends AccountLists implements AccountObject {
    */
   rememberToken(minted: MintedToken): boolean {
     const isKept = this.state.credentials.remember(minted, this.state.advance());
-    if (minted.limits?.usd_total !== undefined) this.state.shared?.noteDescribed();
+    if (minted.limits?.usd_total !== undefined) this.state.sharedBudgets?.noteDescribed();
     return isKept;
   }
 
@@ -203,16 +203,16 @@ export class Account extends AccountLists implements AccountObject {
   revokeToken(jti: string): void {
     const now = this.state.advance();
     this.state.credentials.revoke(jti, now);
-    noteEnded(this.state, now, jti);
-    this.state.shared?.noteDescribed();
+    noteRevokedConversations(this.state, now, jti);
+    this.state.sharedBudgets?.noteDescribed();
   }
 
   /** Revokes every credential that was issued until now, and does as `revokeToken` for each. */
   revokeAll(): void {
     const now = this.state.advance();
     this.state.credentials.revokeAll(now);
-    noteEnded(this.state, now);
-    this.state.shared?.noteDescribed();
+    noteRevokedConversations(this.state, now);
+    this.state.sharedBudgets?.noteDescribed();
   }
 
   /**
@@ -226,25 +226,25 @@ export class Account extends AccountLists implements AccountObject {
     const now = this.state.advance();
     if (token) {
       if (this.state.credentials.isRevoked(token) || isForgotten(token, now)) return true;
-      this.state.see(token, now);
+      this.state.noteUse(token, now);
     }
     const read = text === undefined ? undefined : (JSON.parse(text) as CountedRead);
-    const refusal = read && this.state.buckets.read(read, now);
+    const refusal = read && this.state.buckets.countRead(read, now);
     return refusal ? JSON.stringify(refuse(this.state, refusal, now, token?.jti)) : false;
   }
 
   /** @returns whether anything was ever stored for the account. */
   isKnown(): boolean {
-    return !this.state.ledger.areUnmade;
+    return !this.state.ledger.areMissing;
   }
 
   isListed(): boolean {
-    return this.state.listed;
+    return this.state.isListed;
   }
 
-  listed(): void {
+  markListed(): void {
     this.state.setListed(true);
-    this.state.shared?.noteListed();
+    this.state.sharedBudgets?.noteListed();
   }
 
   /** @returns the backup of the account, as JSON. @param id how callers name the account */
@@ -253,11 +253,11 @@ export class Account extends AccountLists implements AccountObject {
   }
 
   /** Restores a backup. @param merges whether the account may have been used. Then of each sum the larger one counts */
-  restoreJson(backup: string, digest: string, merges: boolean): AccountRestored {
+  restoreJson(backup: string, digest: string, merges: boolean): RestoreOutcome {
     const outcome = answerByPlugin('restoreJson', this.state, backup, digest, merges);
     if (this.state.isReplaced) {
-      this.#recall();
-      this.state.shared?.noteRestored();
+      this.#reload();
+      this.state.sharedBudgets?.noteRestored();
     }
     return outcome;
   }
@@ -280,22 +280,22 @@ export class Account extends AccountLists implements AccountObject {
   /** Settles orphans at their hold, continues an erasure, and deletes rows that are older than the retention. */
   override async alarm(): Promise<void> {
     const { alarm, budget, credentials, publisher, refusals } = this.state;
-    alarm.fired();
+    alarm.markFired();
     const now = this.state.advance();
-    this.state.visit.wake(now);
+    this.state.visitorSession.wake(now);
     settleOrphans(this.state, now);
-    lookAtSums(this.state);
+    notifySumsChanged(this.state);
     credentials.prune(now);
     continueRows(this.state, now);
-    for (const { deadline } of budget.holds.values()) alarm.wakeFor(deadline);
+    for (const { deadline } of budget.holds.values()) alarm.schedule(deadline);
     const { retention } = this.state;
-    if (retention === undefined) return alarm.wakeFor(now + UNREADABLE_MS);
+    if (retention === undefined) return alarm.schedule(now + SETTINGS_RETRY_MS);
     pruneLedger(this.state, now, retention);
     refusals.prune(now - retention);
-    await tellEnded(this.state);
-    await doWhatIsDue(this.state);
-    if (await endVisit(this.state)) return await this.#end();
-    await this.state.shared?.reportChanges();
+    await notifyRevokedConversations(this.state);
+    await runDueWork(this.state);
+    if (await endVisitorAccount(this.state)) return await this.#end();
+    await this.state.sharedBudgets?.reportChanges();
     await eraseInOtherObjects(this.state);
     await maintainFiles(this.state);
     await publisher.publishAll();
@@ -303,15 +303,15 @@ export class Account extends AccountLists implements AccountObject {
 
   /** Deletes everything, as if the account had never been. */
   async #end(): Promise<void> {
-    const deletion = this.around.deleteAll();
+    const deletion = this.services.deleteAll();
     // In the same step, so that no call comes to a state whose rows are gone.
     this.state.isReplaced = true;
-    this.#recall();
+    this.#reload();
     await deletion;
   }
 
   /** Takes up the rows, which were replaced. */
-  #recall(): void {
-    this.state = new AccountState(this.ctx, this.around);
+  #reload(): void {
+    this.state = new AccountState(this.ctx, this.services);
   }
 }

@@ -1,6 +1,6 @@
 import * as z from '../../kit/http/zod.ts';
-import { jsonAnswer, namedList, pageAnswer } from '../../openapi/answers.ts';
-import { type Resource, words } from '../../openapi/resource.ts';
+import { describeRoutes, type Resource } from '../../openapi/resource.ts';
+import { jsonResponse, nameListSchema, pageResponse } from '../../openapi/responses.ts';
 import { ACCOUNT_ROUTES } from './accounts.route.ts';
 import {
   accountAnswer,
@@ -58,7 +58,7 @@ const creditExample = {
 const accountSchema = z.withMeta(accountAnswer, { id: 'Account' });
 const erasureSchema = z.withMeta(erasureAnswer, { id: 'Erasure' });
 const standing = z.union([accountSchema, z.withMeta(boundAccountAnswer, { id: 'BoundAccount' })]);
-const account = (description: string) => jsonAnswer(description, accountSchema, quotaExample);
+const account = (description: string) => jsonResponse(description, accountSchema, quotaExample);
 
 export const accountId = { description: 'The `sub` of its tokens, 1 to 128 characters.', example: 'alice' };
 
@@ -66,13 +66,13 @@ export const accounts: Resource = {
   tag: 'Accounts',
   description: 'Who may spend how much.',
   parameters: { id: accountId },
-  routes: words(ACCOUNT_ROUTES, {
+  routes: describeRoutes(ACCOUNT_ROUTES, {
     'GET /accounts/:id': {
       operation: 'getAccount',
       summary: 'See where an account stands',
       description:
         'One’s own, or as an admin any. A restricted token is told of its own account alone, which share of each limit in USD is used and when that begins anew: `{"type": "account", "id": "alice", "hour": null, "day": {"used": 0.5, "resets_at": "…"}, "week": null, "month": null, "total": null, "token": null}`.',
-      answer: jsonAnswer('Its limits, and every window and bucket.', standing, quotaExample),
+      answer: jsonResponse('Its limits, and every window and bucket.', standing, quotaExample),
     },
     'PUT /accounts/:id/limits': {
       operation: 'setLimits',
@@ -98,7 +98,7 @@ export const accounts: Resource = {
         example: { usd: 20, expires_at: '2027-01-01T00:00:00Z', note: 'Invoice 2026-117' },
       },
       answers: {
-        201: jsonAnswer(
+        201: jsonResponse(
           'The id of the credit, and where the account stands with it.',
           z.withMeta(z.extend(accountAnswer, { credit: z.string() }), { id: 'CreditedAccount' }),
           { credit: creditExample.id, ...quotaExample },
@@ -109,7 +109,12 @@ export const accounts: Resource = {
       operation: 'listCredit',
       summary: 'List the credit of an account, newest first',
       description: 'One’s own, or as an admin any.',
-      answer: pageAnswer(namedList('CreditList', creditRowSchema), creditExample, creditExample.id, 'A page of it.'),
+      answer: pageResponse(
+        nameListSchema('CreditList', creditRowSchema),
+        creditExample,
+        creditExample.id,
+        'A page of it.',
+      ),
     },
     'GET /accounts/:id/export': {
       operation: 'exportAccount',
@@ -127,7 +132,7 @@ export const accounts: Resource = {
         'Revokes and erases only what is not newer than `erased_at`: what the account was given or has done since then stays. May be repeated. A backup contains the erasures, and a restore applies them.',
       body: { id: 'ErasureRequest', example: { erased_at: '2026-11-20T10:06:14.000Z' } },
       answers: {
-        202: jsonAnswer('The erasure has begun, and continues by itself.', erasureSchema, {
+        202: jsonResponse('The erasure has begun, and continues by itself.', erasureSchema, {
           ...row,
           done: true,
           remaining: 0,
@@ -138,8 +143,8 @@ export const accounts: Resource = {
       operation: 'listErasures',
       summary: 'List the erased accounts',
       description: 'Of the last 90 days, in the order of their names. `erased_at` is the time of the last erasure.',
-      answer: pageAnswer(
-        namedList('ErasureList', erasureRow),
+      answer: pageResponse(
+        nameListSchema('ErasureList', erasureRow),
         { type: 'erasure', account: 'leaver', erased_at: '2026-11-20T10:06:14.000Z' },
         'leaver',
       ),
@@ -148,7 +153,7 @@ export const accounts: Resource = {
       operation: 'eraseAccount',
       summary: 'Erase an account: ledger, conversations, prefixes, tokens',
       answers: {
-        202: jsonAnswer('It has begun, and goes on by itself.', erasureSchema, {
+        202: jsonResponse('It has begun, and goes on by itself.', erasureSchema, {
           ...row,
           done: false,
           remaining: 1_200,

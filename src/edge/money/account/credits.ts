@@ -1,12 +1,12 @@
 /** Keeps credit: money that an account was given in addition to its limit `usd_total`, some with an expiry, and what was taken back. */
 
 import { fromUsd, type Nanodollars, toUsd } from '../../claude/pricing/cost.ts';
-import type { Page, PageOf } from '../../durable/page.ts';
+import type { Page, PageSelection } from '../../durable/page.ts';
 import { Rows } from '../../durable/rows.ts';
 import type { Tables } from '../../durable/tables.ts';
-import { pageOfRows } from '../../kit/http/page.ts';
-import { isoTimeOrNull } from '../../kit/http/times.ts';
-import { MOST_USD } from '../budget/limits.schema.ts';
+import { paginateRows } from '../../kit/http/page.ts';
+import { toIsoTimeOrNull } from '../../kit/http/times.ts';
+import { MAX_USD } from '../budget/limits.schema.ts';
 import type { CreditAnswer, NewCredit } from '../contracts/account.ts';
 import type { CreditRow } from './usage-answers.schema.ts';
 
@@ -25,8 +25,8 @@ interface Credit {
 
 const ALL_CREDITS = `select id, key, amount, spent, note, created_at as createdAt, expires_at as expiresAt
   from credits order by created_at, id`;
-const MOST_CREDITS = 10_000;
-const MOST_CREDIT: Nanodollars = fromUsd(MOST_USD);
+const MAX_CREDITS = 10_000;
+const MAX_CREDIT_NANODOLLARS: Nanodollars = fromUsd(MAX_USD);
 
 /**
  * Keeps the credits of an account.
@@ -55,7 +55,7 @@ export class Credits extends Rows {
       return isSame ? { outcome: 'given', id: earlier.id } : { outcome: 'other' };
     }
     const sum = this.#all.reduce((before, one) => before + one.amount, amount);
-    if (this.#all.length >= MOST_CREDITS || sum > MOST_CREDIT) return { outcome: 'full' };
+    if (this.#all.length >= MAX_CREDITS || sum > MAX_CREDIT_NANODOLLARS) return { outcome: 'full' };
     this.tables.write(
       'insert into credits (id, key, amount, spent, note, created_at, expires_at) values (?, ?, ?, 0, ?, ?, ?)',
       ...[credit.id, credit.key, amount, credit.note, now, expiresAt],
@@ -65,7 +65,7 @@ export class Credits extends Rows {
   }
 
   /** @returns how much all credits add to the limit. An expired credit adds only what was spent of it. */
-  usable(now: number): Nanodollars {
+  addedLimit(now: number): Nanodollars {
     if (this.#all.length === 0) return 0;
     return this.#all.reduce((sum, { amount, spent, expiresAt }) => {
       return sum + (expiresAt !== null && expiresAt <= now ? spent : amount);
@@ -81,7 +81,7 @@ export class Credits extends Rows {
     if (cost === 0) return;
     const open = this.#all
       .filter(({ createdAt, expiresAt }) => expiresAt !== null && createdAt <= at && at < expiresAt)
-      .sort((left, right) => (left.expiresAt ?? 0) - (right.expiresAt ?? 0));
+      .sort((remaining, right) => (remaining.expiresAt ?? 0) - (right.expiresAt ?? 0));
     if (cost < 0) open.reverse();
     let rest = cost;
     for (const credit of open) {
@@ -106,7 +106,7 @@ export class Credits extends Rows {
    * @param settled what the account has spent in total
    * @returns a page of the credits, newest first
    */
-  page(page: PageOf, limit: Nanodollars, settled: Nanodollars, now: number): Page<CreditRow> {
+  page(page: PageSelection, limit: Nanodollars, settled: Nanodollars, now: number): Page<CreditRow> {
     const expiring = this.#all.reduce((sum, { spent, expiresAt }) => sum + (expiresAt === null ? 0 : spent), 0);
     let rest = Math.max(0, settled - expiring - limit);
     const rows = this.#all.map((credit) => {
@@ -115,7 +115,7 @@ export class Credits extends Rows {
       return creditRowOf(credit, spent, now);
     });
     rows.reverse();
-    return pageOfRows(rows, page, ({ id }) => id, 'end');
+    return paginateRows(rows, page, ({ id }) => id, 'end');
   }
 }
 
@@ -129,6 +129,6 @@ function creditRowOf({ id, amount, note, createdAt, expiresAt }: Credit, spent: 
     left_usd: toUsd(isGone ? 0 : amount - spent),
     note,
     created_at: new Date(createdAt).toISOString(),
-    expires_at: isoTimeOrNull(expiresAt),
+    expires_at: toIsoTimeOrNull(expiresAt),
   };
 }

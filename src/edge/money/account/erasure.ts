@@ -1,25 +1,25 @@
 import { settingsOf } from '../../config/settings.ts';
-import { conversationStub } from '../../durable/stubs.ts';
+import { getConversationStub } from '../../durable/stubs.ts';
 import { HOUR_MS, MINUTE_MS } from '../../kit/async/durations.ts';
-import { noteErasure } from '../../kit/kv/erasure-list.ts';
-import { forgetAnswers } from '../../kit/kv/kept-answers.ts';
+import { deleteCachedAnswers } from '../../kit/kv/cached-answers.ts';
+import { recordErasure } from '../../kit/kv/erasure-list.ts';
 import { advance } from '../budget/state.ts';
 import { PERIODS } from '../budget/windows.ts';
 import type { Erasure } from '../contracts/account.ts';
 import type { Ledger } from '../ledger/ledger.ts';
-import type { Listed } from '../lists/listed-rows.ts';
+import type { ErasableList } from '../lists/listed-rows.ts';
 import type { AccountState } from './account-state.ts';
-import { accountPlugins, listKeptBy } from './hooks.ts';
-import { noteEnded } from './tell-ended.ts';
+import { accountPlugins, listPluginObjects } from './hooks.ts';
+import { noteRevokedConversations } from './notify-revoked.ts';
 
 /** How soon the alarm goes on with what is left; milliseconds. */
 const CONTINUE_MS = 1_000;
 /** The value of `answers_kept` for the first page of KV keys. (It says where the next page begins.) */
 const FIRST_PAGE = '1';
 /** The key in `meta` of the time up to which an erasure is not in the list of erasures yet. */
-const UNLISTED = 'erasure_unlisted';
+const UNLISTED_ERASURE_KEY = 'erasure_unlisted';
 /** How many conversations are erased at the same time. (An object may have six open connections.) */
-const ERASED_AT_ONCE = 5;
+const CONCURRENT_ERASURES = 5;
 
 /**
  * Begins to erase the account, or returns how far the erasure is. The alarm continues it.
@@ -37,32 +37,38 @@ export async function eraseAccount(state: AccountState, until?: number): Promise
   const { remaining, more } = eraseRows(state);
   const { versions, ledger } = state;
   const others = countOthers(state, state.erasedUntil);
-  if (more || others > 0 || versions.untold || ledger.meta('answers_kept') || state.shared?.owesLast) {
+  if (
+    more ||
+    others > 0 ||
+    versions.hasUnpublished ||
+    ledger.meta('answers_kept') ||
+    state.sharedBudgets?.hasLastCalls
+  ) {
     wakeSoon(state, now);
   }
   await listErasure(state);
-  const left = remaining + others + (ledger.meta(UNLISTED) === undefined ? 0 : 1);
+  const left = remaining + others + (ledger.meta(UNLISTED_ERASURE_KEY) === undefined ? 0 : 1);
   return { done: left === 0, remaining: left };
 }
 
 /** Adds the erasure to the list that backups contain. The alarm tries again while KV does not accept it. */
 async function listErasure(state: AccountState): Promise<void> {
   const { accountId, env, ledger } = state;
-  const unlisted = ledger.meta(UNLISTED);
+  const unlisted = ledger.meta(UNLISTED_ERASURE_KEY);
   if (accountId === undefined || unlisted === undefined) return;
   // In case the object dies before KV has it.
   wakeSoon(state, state.now());
-  await noteErasure(env.STORE, accountId, Number(unlisted)).then(
+  await recordErasure(env.STORE, accountId, Number(unlisted)).then(
     // If the account was erased again meanwhile, that time must be listed, too.
-    () => ledger.meta(UNLISTED) === unlisted && ledger.setMeta(UNLISTED, undefined),
+    () => ledger.meta(UNLISTED_ERASURE_KEY) === unlisted && ledger.setMeta(UNLISTED_ERASURE_KEY, undefined),
     () => {},
   );
 }
 
 /** @returns how much of what was made up to a time is left elsewhere: in other objects, and at upstreams */
 function countOthers(state: AccountState, until: number): number {
-  const ofPlugins = accountPlugins().flatMap((part) => listKeptBy(state, part) ?? []);
-  const lists: Listed[] = [state.conversations, state.ownership, ...ofPlugins];
+  const ofPlugins = accountPlugins().flatMap((part) => listPluginObjects(state, part) ?? []);
+  const lists: ErasableList[] = [state.conversations, state.ownership, ...ofPlugins];
   return lists.reduce((sum, list) => sum + list.count(until), 0);
 }
 
@@ -70,7 +76,7 @@ function countOthers(state: AccountState, until: number): number {
 function begin(state: AccountState, until: number, now: number): void {
   const { credentials, credits, refusals, ledger, versions, limits, budget } = state;
   credentials.revokeAll(until);
-  noteEnded(state, now);
+  noteRevokedConversations(state, now);
   credentials.erase(until);
   credits.forgetNotes(until);
   refusals.prune(until);
@@ -78,12 +84,12 @@ function begin(state: AccountState, until: number, now: number): void {
     limits.setOwn(null);
     state.setGroup(undefined);
   }
-  state.shared?.beginErasure();
+  state.sharedBudgets?.beginErasure();
   ledger.fold(true);
   ledger.rollups.forgetNames(PERIODS.map((period) => budget.windows[period].start));
   if (!hasNewer(state, until)) state.setListed(false);
   state.beginErasure(until);
-  ledger.setMeta(UNLISTED, String(until));
+  ledger.setMeta(UNLISTED_ERASURE_KEY, String(until));
   versions.removeAll(until);
   state.ownership.erase(until);
   ledger.setMeta('answers_kept', FIRST_PAGE);
@@ -111,19 +117,19 @@ export function continueRows(state: AccountState, now: number): void {
 export async function eraseInOtherObjects(state: AccountState, until = state.erasedUntil): Promise<void> {
   const { accountId } = state;
   await listErasure(state);
-  if (state.shared?.owesLast && (await state.shared.tellLast())) wakeSoon(state, state.now());
+  if (state.sharedBudgets?.hasLastCalls && (await state.sharedBudgets.reportLastCalls())) wakeSoon(state, state.now());
   // Of an account that was never erased nothing is left to erase, and its lists need not be asked.
   if (accountId === undefined || until === 0) return;
   const { env, conversations } = state;
   const settings = settingsOf(env);
   await eraseSome(state, until, conversations, (id) => {
     const place = { account: accountId, id };
-    const erased = conversationStub(env, settings, place).erase(place, until > state.erasedUntil);
+    const erased = getConversationStub(env, settings, place).erase(place, until > state.erasedUntil);
     // It answers whether it was there. One that was gone already is done, too.
     return erased.then(() => true);
   });
   for (const part of accountPlugins()) {
-    const list = listKeptBy(state, part);
+    const list = listPluginObjects(state, part);
     const erase = (id: string) => part.erase?.(state, { account: accountId, id }, until) ?? Promise.resolve(false);
     if (list && part.erase) await eraseSome(state, until, list, erase);
   }
@@ -134,7 +140,7 @@ export async function eraseInOtherObjects(state: AccountState, until = state.era
 function eraseRows(state: AccountState): { remaining: number; more: boolean } {
   const { erased, remaining } = eraseRowsUntil(state.ledger, state.erasing);
   if (remaining === 0) state.endErasure();
-  return { remaining, more: erased >= DELETED_AT_ONCE };
+  return { remaining, more: erased >= MAX_ROWS_PER_DELETE };
 }
 
 /**
@@ -144,17 +150,17 @@ function eraseRows(state: AccountState): { remaining: number; more: boolean } {
 async function eraseSome(
   state: AccountState,
   until: number,
-  list: Listed,
+  list: ErasableList,
   erase: (id: string) => Promise<boolean>,
 ): Promise<void> {
-  const ids = list.until(until, ERASED_AT_ONCE);
+  const ids = list.listUntil(until, CONCURRENT_ERASURES);
   if (ids.length === 0) return;
   // The async function also catches what a plugin throws before it returns a promise.
   const ended = await Promise.allSettled(ids.map(async (id) => (await erase(id)) && list.forget(id)));
   const nextAt = wakeSoon(state, state.now());
   const failed = ended.filter((one) => one.status === 'rejected');
-  for (const { reason } of failed) state.retries.failed('erasure', reason, nextAt);
-  if (failed.length === 0) state.retries.succeeded('erasure');
+  for (const { reason } of failed) state.retries.recordFailure('erasure', reason, nextAt);
+  if (failed.length === 0) state.retries.recordSuccess('erasure');
 }
 
 /** Deletes a page of the answers that KV keeps for the account. */
@@ -163,21 +169,21 @@ async function eraseAnswers(state: AccountState, account: string): Promise<void>
   const page = ledger.meta('answers_kept');
   if (page === undefined) return;
   try {
-    const next = await forgetAnswers(env.STORE, account, page === FIRST_PAGE ? undefined : page);
+    const next = await deleteCachedAnswers(env.STORE, account, page === FIRST_PAGE ? undefined : page);
     // If the account was erased again meanwhile, the erasure starts again with the first page.
     if (ledger.meta('answers_kept') === page) ledger.setMeta('answers_kept', next);
-    state.retries.succeeded('erasure');
+    state.retries.recordSuccess('erasure');
   } catch (thrown) {
     // KV may no longer know the cursor, so it starts again.
     ledger.setMeta('answers_kept', FIRST_PAGE);
-    state.retries.failed('erasure', thrown, state.now() + CONTINUE_MS);
+    state.retries.recordFailure('erasure', thrown, state.now() + CONTINUE_MS);
   }
   if (ledger.meta('answers_kept') !== undefined) wakeSoon(state, state.now());
 }
 
 /** @returns when the alarm goes on; milliseconds since 1970 */
 function wakeSoon({ alarm }: AccountState, now: number): number {
-  alarm.wakeFor(now + CONTINUE_MS, 1);
+  alarm.schedule(now + CONTINUE_MS, 1);
   return now + CONTINUE_MS;
 }
 
@@ -186,14 +192,14 @@ function wakeSoon({ alarm }: AccountState, now: number): number {
  * ones. Their cost stays in the rollups.
  */
 export function pruneLedger({ ledger, alarm }: AccountState, now: number, retention: number): void {
-  const oldest = ledger.figure('select at from ledger order by id limit 1');
+  const oldest = ledger.queryNumber('select at from ledger order by id limit 1');
   if (oldest === undefined) return;
   if (oldest >= now - retention) {
-    alarm.wakeFor(Math.max(oldest + retention, now + HOUR_MS));
+    alarm.schedule(Math.max(oldest + retention, now + HOUR_MS));
     return;
   }
   const deleted = deleteRowsBefore(ledger, now - retention);
-  alarm.wakeFor(now + (deleted < DELETED_AT_ONCE ? HOUR_MS : CONTINUE_MS));
+  alarm.schedule(now + (deleted < MAX_ROWS_PER_DELETE ? HOUR_MS : CONTINUE_MS));
 }
 
 /**
@@ -201,14 +207,14 @@ export function pruneLedger({ ledger, alarm }: AccountState, now: number, retent
  *
  * @returns whether nothing is left of it anywhere else, so that its own rows can be deleted. The alarm goes on otherwise
  */
-export async function endVisit(state: AccountState): Promise<boolean> {
-  const { visit, alarm, budget, ownership, shared } = state;
+export async function endVisitorAccount(state: AccountState): Promise<boolean> {
+  const { visitorSession: visit, alarm, budget, ownership, sharedBudgets: shared } = state;
   const endsAt = visit.endsAt();
   if (endsAt === undefined) return false;
   const now = state.advance();
   if (now < endsAt) return false;
   if (budget.holds.size > 0) {
-    alarm.wakeFor(now + MINUTE_MS);
+    alarm.schedule(now + MINUTE_MS);
     return false;
   }
   ownership.erase(now);
@@ -219,13 +225,13 @@ export async function endVisit(state: AccountState): Promise<boolean> {
 }
 
 /** The most rows that are deleted at once, because an object does nothing else meanwhile. */
-const DELETED_AT_ONCE = 5_000;
+const MAX_ROWS_PER_DELETE = 5_000;
 
 /** Deletes settled rows admitted before `time`, after adding them to the rollups. @returns how many rows were written */
 function deleteRowsBefore(ledger: Ledger, time: number): number {
   ledger.foldBefore(time);
   return ledger.write(
-    `delete from ledger where id in (select id from ledger order by id limit ${DELETED_AT_ONCE}) and at < ? and status != 'held'`,
+    `delete from ledger where id in (select id from ledger order by id limit ${MAX_ROWS_PER_DELETE}) and at < ? and status != 'held'`,
     time,
   );
 }
@@ -236,9 +242,9 @@ function deleteRowsBefore(ledger: Ledger, time: number): number {
  * @returns how many rows were deleted, and how many are left
  */
 function eraseRowsUntil(ledger: Ledger, time: number): { erased: number; remaining: number } {
-  const found = ledger.number('select count(*) from ledger where at <= ?', time);
+  const found = ledger.queryNumberOrZero('select count(*) from ledger where at <= ?', time);
   const erased = ledger.write(
-    `delete from ledger where id in (select id from ledger where at <= ? and status != 'held' limit ${DELETED_AT_ONCE})`,
+    `delete from ledger where id in (select id from ledger where at <= ? and status != 'held' limit ${MAX_ROWS_PER_DELETE})`,
     time,
   );
   return { erased, remaining: Math.max(0, found - erased) };

@@ -4,7 +4,7 @@ import { MINUTE_MS } from '../../kit/async/durations.ts';
 import { logFailure } from '../../kit/http/log.ts';
 import { contributions, memoizeByPlugins } from '../../kit/plugins/plugins.ts';
 import type { AccountObject } from '../contracts/account.ts';
-import type { Listed } from '../lists/listed-rows.ts';
+import type { ErasableList } from '../lists/listed-rows.ts';
 import type { AccountState } from './account-state.ts';
 
 export interface AccountPlugin {
@@ -16,7 +16,7 @@ export interface AccountPlugin {
     ) => ReturnType<AccountObject[M]>;
   };
   /** @returns what objects of the plugin keep for the account: each is erased with it, by `erase` */
-  listKept?(state: AccountState): Listed;
+  listKept?(state: AccountState): ErasableList;
   /** Looks at sums that have changed. @param overHold the id of a request that has just cost more than its hold */
   summed?(state: AccountState, overHold?: string): void;
   /** Does what is due, by the alarm. */
@@ -53,7 +53,7 @@ export function answerByPlugin<M extends keyof AccountObject>(
 }
 
 /** Has plugins look at the sums of an account, which have changed. @param overHold as for a part */
-export function lookAtSums(state: AccountState, overHold?: string): void {
+export function notifySumsChanged(state: AccountState, overHold?: string): void {
   for (const part of accountPlugins()) {
     try {
       part.summed?.(state, overHold);
@@ -64,30 +64,30 @@ export function lookAtSums(state: AccountState, overHold?: string): void {
 }
 
 /** Has plugins do what is due. One that throws is called again by a later alarm, and the others are called now. */
-export async function doWhatIsDue(state: AccountState): Promise<void> {
+export async function runDueWork(state: AccountState): Promise<void> {
   for (const part of accountPlugins()) {
     try {
       await part.due?.(state);
     } catch (thrown) {
       const nextAt = state.now() + MINUTE_MS;
-      state.alarm.wakeFor(nextAt);
-      state.retries.failed('plugin', thrown, nextAt);
+      state.alarm.schedule(nextAt);
+      state.retries.recordFailure('plugin', thrown, nextAt);
     }
   }
 }
 
 /** @returns what objects of a plugin keep for the account; undefined for a plugin that has none, or throws */
-export function listKeptBy(state: AccountState, part: AccountPlugin): Listed | undefined {
+export function listPluginObjects(state: AccountState, part: AccountPlugin): ErasableList | undefined {
   try {
     return part.listKept?.(state);
   } catch (thrown) {
     const nextAt = state.now() + MINUTE_MS;
-    state.alarm.wakeFor(nextAt);
-    state.retries.failed('plugin', thrown, nextAt);
+    state.alarm.schedule(nextAt);
+    state.retries.recordFailure('plugin', thrown, nextAt);
     // It may keep something: what is erased with the account stays owed until it can be listed.
     return UNKNOWN_LIST;
   }
 }
 
 /** The list of a plugin that cannot list what it keeps: at least one thing, which cannot be erased yet. */
-const UNKNOWN_LIST: Listed = { count: () => 1, until: () => [], forget: () => {} };
+const UNKNOWN_LIST: ErasableList = { count: () => 1, listUntil: () => [], forget: () => {} };

@@ -1,6 +1,6 @@
 /** Looks after an account's files by its alarm: deletes them upstream, finds out how uploads have ended, and forgets containers. */
 
-import { readBuffered } from '../../claude/buffered-answer.ts';
+import { readBufferedBody } from '../../claude/buffered-response.ts';
 import { Exchange } from '../../claude/exchange.ts';
 import { upstreamOf } from '../../claude/upstream.ts';
 import { DAY_MS, HOUR_MS } from '../../kit/async/durations.ts';
@@ -10,22 +10,22 @@ import { type DueRow, SKEW_MS, UPLOAD_MS } from '../lists/ownership-list.ts';
 import type { AccountState } from './account-state.ts';
 
 /** How many files are handled at the same time. (An object may have six open connections.) */
-const AT_ONCE = 5;
-const FIRST_TEND_MS = 1_000;
-const LONGEST_TEND_MS = HOUR_MS;
+const CONCURRENT_FILES = 5;
+const INITIAL_RETRY_MS = 1_000;
+const MAX_RETRY_MS = HOUR_MS;
 /** How often to check an upload whose end is not known. */
-const LOOK_AGAIN_MS = DAY_MS;
+const CHECK_INTERVAL_MS = DAY_MS;
 const UPSTREAM_CALL_MS = 30_000;
 /** The most bytes that a form has beside the file. */
-export const FORM_BYTES = 4_096;
-const MOST_PAGES = 20;
-const PAGE = 1_000;
+export const MAX_FORM_OVERHEAD_BYTES = 4_096;
+const MAX_PAGES = 20;
+const PAGE_SIZE = 1_000;
 
 /** Notes how an upload has ended. If it began before the account was erased, its file must be deleted. */
 export function endUpload(state: AccountState, report: UploadReport): void {
   const isErased = report.at <= state.erasedUntil;
   state.ownership.end(report, isErased);
-  if (isErased) state.alarm.wakeFor(state.now() + FIRST_TEND_MS, FIRST_TEND_MS);
+  if (isErased) state.alarm.schedule(state.now() + INITIAL_RETRY_MS, INITIAL_RETRY_MS);
 }
 
 /** Does the work that is due, and sets the alarm for the rest. It never throws. */
@@ -33,11 +33,11 @@ export async function maintainFiles(state: AccountState): Promise<void> {
   const { ownership } = state;
   let { dueAt } = ownership;
   if (dueAt !== undefined && dueAt <= state.now()) {
-    const rows = ownership.due(state.now(), AT_ONCE);
+    const rows = ownership.due(state.now(), CONCURRENT_FILES);
     await Promise.all(rows.map((row) => maintainFile(state, row)));
     dueAt = ownership.dueAt;
   }
-  if (dueAt !== undefined) state.alarm.wakeFor(dueAt, FIRST_TEND_MS);
+  if (dueAt !== undefined) state.alarm.schedule(dueAt, INITIAL_RETRY_MS);
 }
 
 async function maintainFile(state: AccountState, row: DueRow): Promise<void> {
@@ -48,21 +48,21 @@ async function maintainFile(state: AccountState, row: DueRow): Promise<void> {
     else if (row.state === 'erasing') {
       await deleteUpstream(state, row);
       ownership.forget(id);
-    } else if ((await mayBeThere(state, row)) && row.created_at > state.erasedUntil) {
-      ownership.postpone(id, state.now() + LOOK_AGAIN_MS);
+    } else if ((await mayHaveLeftFile(state, row)) && row.created_at > state.erasedUntil) {
+      ownership.postpone(id, state.now() + CHECK_INTERVAL_MS);
     } else ownership.forget(id);
-    state.retries.succeeded('file');
+    state.retries.recordSuccess('file');
   } catch (thrown) {
     // Every failure is tried again. It may be the operator's fault, and last for a while.
-    const nextAt = state.now() + Math.min(FIRST_TEND_MS * 2 ** tries, LONGEST_TEND_MS);
+    const nextAt = state.now() + Math.min(INITIAL_RETRY_MS * 2 ** tries, MAX_RETRY_MS);
     ownership.postpone(id, nextAt);
-    state.retries.failed('file', thrown, nextAt, tries + 1);
+    state.retries.recordFailure('file', thrown, nextAt, tries + 1);
   }
 }
 
 /** @throws Error unless the file is gone */
 async function deleteUpstream(state: AccountState, { id, upstream }: DueRow): Promise<void> {
-  const { status } = await call(state, 'DELETE', `/v1/files/${encodeURIComponent(id)}`, upstream);
+  const { status } = await callFilesApi(state, 'DELETE', `/v1/files/${encodeURIComponent(id)}`, upstream);
   if (status >= 300 && status !== 404) throw new Error(`the upstream answered ${status}`);
 }
 
@@ -71,18 +71,23 @@ async function deleteUpstream(state: AccountState, { id, upstream }: DueRow): Pr
  * say whose file that is, so it is never deleted or given to anybody, and its bytes stay counted. If there is no such file,
  * nothing is counted.
  */
-async function mayBeThere(state: AccountState, row: DueRow): Promise<boolean> {
+async function mayHaveLeftFile(state: AccountState, row: DueRow): Promise<boolean> {
   const from = row.created_at - SKEW_MS;
   const to = row.created_at + UPLOAD_MS + SKEW_MS;
   let query = '';
-  for (let page = 0; page < MOST_PAGES; page++) {
-    const { status, json } = await call(state, 'GET', `/v1/files?limit=${PAGE}${query}`, row.upstream);
+  for (let page = 0; page < MAX_PAGES; page++) {
+    const { status, json } = await callFilesApi(state, 'GET', `/v1/files?limit=${PAGE_SIZE}${query}`, row.upstream);
     if (status !== 200 || !Array.isArray(json?.data)) throw new Error(`the upstream answered ${status} to a list`);
     const list = json;
     const files = list.data as { id: string; size_bytes: number; created_at: string }[];
     const alike = files.filter(({ size_bytes: bytes, created_at }) => {
       const at = Date.parse(created_at);
-      return at >= from && at <= to && bytes <= row.bytes && (row.is_exact === 0 || bytes >= row.bytes - FORM_BYTES);
+      return (
+        at >= from &&
+        at <= to &&
+        bytes <= row.bytes &&
+        (row.is_exact === 0 || bytes >= row.bytes - MAX_FORM_OVERHEAD_BYTES)
+      );
     });
     const ownIds = new Set(state.ownership.find(alike.map(({ id }) => id)).map(({ id }) => id));
     if (alike.some(({ id }) => !ownIds.has(id))) return true;
@@ -95,7 +100,7 @@ async function mayBeThere(state: AccountState, row: DueRow): Promise<boolean> {
 }
 
 /** Calls the upstream about files. @returns the status, and the body if it is a JSON object */
-async function call(
+async function callFilesApi(
   state: AccountState,
   method: string,
   path: string,
@@ -112,7 +117,7 @@ async function call(
   const routing = { streams: false, isQuick: true, ...(only === '' ? {} : { only }) };
   try {
     const response = await exchange.send({ method, path, headers, routing }, { maxRetries: 0 });
-    const body = await readBuffered(response, exchange);
+    const body = await readBufferedBody(response, exchange);
     return { status: response.status, json: parseObject(body) };
   } finally {
     exchange.close();

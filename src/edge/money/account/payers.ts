@@ -6,10 +6,10 @@ import { addHold, type Buckets, type Budget, correct, type Hold, settle } from '
 import type { AdmissionCaller, LimitOwner } from '../contracts/admission.ts';
 import type { Closing } from '../ledger/tables.ts';
 import type { Credits } from './credits.ts';
-import type { LimitsInForce } from './limits-in-force.ts';
+import type { EffectiveLimits } from './effective-limits.ts';
 
 /** What decides who pays for a request. */
-export type Want = Pick<AdmissionCaller, 'token' | 'pools'>;
+export type PayingCaller = Pick<AdmissionCaller, 'token' | 'pools'>;
 
 /** What a request would hold: the least useful amount, and all that it would take. */
 export interface Demand {
@@ -29,11 +29,11 @@ export interface HoldEnd {
 export interface Payer {
   readonly owners: readonly LimitOwner[];
   /** @returns one word for whose money it is. Who waits for the same money waits in one line */
-  key(by: LimitOwner, want: Want): string;
+  key(owner: LimitOwner, want: PayingCaller): string;
   /** @returns its limits in money that hold for a request now */
-  purses(want: Want, now: number): readonly BudgetWindow[];
+  budgetWindows(want: PayingCaller, now: number): readonly BudgetWindow[];
   /** @returns what a request must be held from, if the money itself is in another object */
-  leases?(want: Want): readonly LeasedMoney[];
+  leases?(want: PayingCaller): readonly LeasedMoney[];
   /** Notes a hold that was stored. @param buckets those of the account's rates, as they are then */
   hold?(hold: Hold, buckets: Buckets): void;
   /** Notes that a hold was replaced by what the request has cost. */
@@ -52,14 +52,14 @@ export interface LeasedMoney {
    * @param isFirst whether the request has not asked yet
    * @throws ObjectUnreachable 503 while the other object cannot be reached
    */
-  gain(demand: Demand, isFirst?: boolean): Promise<void>;
+  extend(demand: Demand, isFirst?: boolean): Promise<void>;
   /** Notes that a hold was placed. */
   noteHold(now: number): void;
 }
 
 /** The budgets that an account shares. Whoever keeps them must be told what it has spent, also where they do not pay. */
 export interface SharedBudgets extends Payer {
-  leases(want: Want): readonly LeasedMoney[];
+  leases(want: PayingCaller): readonly LeasedMoney[];
   /** Notes that the sums have changed, other than by a request: by a backup, say. */
   noteRestored(): void;
   noteRefused(): void;
@@ -73,18 +73,18 @@ export interface SharedBudgets extends Payer {
   /** Stores what must still be told, before the rows it is made from are deleted. */
   beginErasure(): void;
   /** Whether something of before an erasure is still to be told. */
-  readonly owesLast: boolean;
+  readonly hasLastCalls: boolean;
   /** Tells the last of before an erasure. @returns whether there is more */
-  tellLast(): Promise<boolean>;
+  reportLastCalls(): Promise<boolean>;
   /** Reports everything of an account that ends. @returns whether there is more to do */
   leave(): Promise<boolean>;
 }
 
-export function ownBudget(budget: Budget, limits: LimitsInForce, credits: Credits): Payer {
+export function ownBudget(budget: Budget, limits: EffectiveLimits, credits: Credits): Payer {
   return {
     owners: ['account'],
-    key: (by) => by,
-    purses: () => budgetWindows(budget, limits.rules),
+    key: (owner) => owner,
+    budgetWindows: () => budgetWindows(budget, limits.rules),
     hold: (hold, buckets) => addHold(budget, hold, buckets),
     settle: (hold, { closing: { cost }, buckets }) => {
       settle(budget, hold, cost, buckets);

@@ -1,31 +1,31 @@
 /** Keeps which requests an account has refused, and why, so that they can be looked up by their id. */
 
 import { reportTokens } from '../../claude/pricing/usage-sums.ts';
-import type { Page, PageOf } from '../../durable/page.ts';
+import type { Page, PageSelection } from '../../durable/page.ts';
 import { Rows } from '../../durable/rows.ts';
 import type { Tables } from '../../durable/tables.ts';
 import { DAY_MS } from '../../kit/async/durations.ts';
 import { timeOfRequestId } from '../../kit/http/headers/request-id.ts';
-import { pageOfSelected } from '../../kit/http/page.ts';
+import { createPage } from '../../kit/http/page.ts';
 import { refusalError, storageError } from '../admission/limit-headers.ts';
-import type { RefusedOfDay, RequestsFilter } from '../contracts/account.ts';
+import type { DailyRefusals, RequestsFilter } from '../contracts/account.ts';
 import type { AdmissionRequest, RefusedRequest } from '../contracts/admission.ts';
-import { aboutColumn, shownAbout, summedOf } from '../contracts/dimensions.ts';
+import { aboutColumn, rowFieldsOf, withoutRowOnlyValues } from '../contracts/dimensions.ts';
 import { timesOfDays } from '../ledger/queries.ts';
 import type { LedgerRequest, LedgerRow, ListedRequest } from './usage-answers.schema.ts';
 
 /** At most one row is written in this time, since a refused caller may ask very often. */
-const WRITE_EVERY_MS = 1_000;
+const WRITE_INTERVAL_MS = 1_000;
 /** The most refusals in a row. If there are more, the oldest are forgotten. */
-const MOST_IN_A_ROW = 200;
-const MOST_ROWS = 2_000;
-const MOST_REFUSALS_LISTED = 1_000;
+const MAX_REFUSALS_PER_ROW = 200;
+const MAX_REFUSAL_ROWS = 2_000;
+const MAX_LISTED_REFUSALS = 1_000;
 /** How many rows are read at once for a list. Each may have about 100 kB. */
-const REFUSAL_ROWS_AT_ONCE = 10;
+const REFUSAL_ROWS_PER_READ = 10;
 /** The most milliseconds between the making of a request's id and its refusal. A long body comes in between. */
-const MOST_BETWEEN_MS = 15 * 60_000;
+const MAX_BODY_DELAY_MS = 15 * 60_000;
 /** The most characters of a model's name that are kept: a caller may name anything. */
-const LONGEST_MODEL = 200;
+const MAX_MODEL_CHARACTERS = 200;
 
 /** Keeps the refusals of an account. Those of one second share a row, and are only in memory until the second is over. */
 export class RefusalLog extends Rows {
@@ -36,7 +36,7 @@ export class RefusalLog extends Rows {
   #timer: ReturnType<typeof setTimeout> | undefined;
   #lastAt: number | undefined;
   /** How many were refused on the day of the last one; undefined until it is asked for. */
-  #ofDay: RefusedOfDay | undefined;
+  #refusedToday: DailyRefusals | undefined;
   readonly #onAdded: () => void;
 
   /** @param onAdded called after each refusal */
@@ -47,21 +47,21 @@ export class RefusalLog extends Rows {
 
   /** @returns the time of the last refusal, in milliseconds since 1970; 0 if there is none. */
   get lastAt(): number {
-    this.#lastAt ??= this.tables.number('select max(at) from refusals');
+    this.#lastAt ??= this.tables.queryNumberOrZero('select max(at) from refusals');
     return this.#lastAt;
   }
 
   /** @returns how many requests were refused on the day of the last refusal, in UTC; undefined if none is known */
-  ofLastDay(): RefusedOfDay | undefined {
+  countOfLastDay(): DailyRefusals | undefined {
     if (this.lastAt === 0) return undefined;
     const day = Math.floor(this.lastAt / DAY_MS);
-    if (this.#ofDay?.day !== day) {
+    if (this.#refusedToday?.day !== day) {
       const isOfDay = ({ at }: RefusedRequest) => at >= day * DAY_MS;
       const count = 'select coalesce(sum(json_array_length(refused)), 0) from refusals where at >= ?';
-      const written = this.tables.number(count, day * DAY_MS);
-      this.#ofDay = { day, count: written + this.#unwritten.filter(isOfDay).length };
+      const written = this.tables.queryNumberOrZero(count, day * DAY_MS);
+      this.#refusedToday = { day, count: written + this.#unwritten.filter(isOfDay).length };
     }
-    return this.#ofDay;
+    return this.#refusedToday;
   }
 
   /** @param group the one that also pays for the request */
@@ -69,18 +69,18 @@ export class RefusalLog extends Rows {
     const { requestId: id, route, conversation, token } = request;
     // A request that costs nothing has no id.
     if (id === '') return;
-    this.#unwritten = this.#unwritten.filter((one) => one.id !== id).slice(1 - MOST_IN_A_ROW);
-    const model = request.model.slice(0, LONGEST_MODEL);
-    const named = { route, model, conversation, about: request.about && summedOf(request.about) };
+    this.#unwritten = this.#unwritten.filter((one) => one.id !== id).slice(1 - MAX_REFUSALS_PER_ROW);
+    const model = request.model.slice(0, MAX_MODEL_CHARACTERS);
+    const named = { route, model, conversation, about: request.about && withoutRowOnlyValues(request.about) };
     // Each row needs a time of its own: that of its last refusal is its key.
     const at = Math.max(now, this.lastAt + 1);
     this.#lastAt = at;
-    const { day, count } = this.#ofDay ?? {};
-    this.#ofDay = day === Math.floor(at / DAY_MS) ? { day, count: (count ?? 0) + 1 } : undefined;
+    const { day, count } = this.#refusedToday ?? {};
+    this.#refusedToday = day === Math.floor(at / DAY_MS) ? { day, count: (count ?? 0) + 1 } : undefined;
     const isOfGroup = refusal.kind === 'refused' && refusal.by === 'group';
     this.#unwritten.push({ id, at, ...named, token: token?.jti, group: isOfGroup ? group : undefined, refusal });
-    if (at - this.#writtenAt >= WRITE_EVERY_MS) this.#write(at);
-    else this.#timer ??= setTimeout(() => this.#writeRest(), WRITE_EVERY_MS);
+    if (at - this.#writtenAt >= WRITE_INTERVAL_MS) this.#write(at);
+    else this.#timer ??= setTimeout(() => this.#writeRest(), WRITE_INTERVAL_MS);
     this.#onAdded();
   }
 
@@ -94,38 +94,39 @@ export class RefusalLog extends Rows {
    * @returns a page of the refusals of some days, newest first by their ids, as the ledger's are. If there are more than 1,000,
    *   only the newest are searched
    */
-  page({ limit = 20, after_id, before_id }: PageOf, { token, ...days }: RequestsFilter): Page<ListedRequest> {
-    const found = this.#between(...timesOfDays(days), MOST_REFUSALS_LISTED).filter(
+  page({ limit = 20, after_id, before_id }: PageSelection, { token, ...days }: RequestsFilter): Page<ListedRequest> {
+    const found = this.#readRange(...timesOfDays(days), MAX_LISTED_REFUSALS).filter(
       (one) =>
         (token === undefined || one.token === token) &&
         (after_id === undefined || one.id < after_id) &&
         (before_id === undefined || one.id > before_id),
     );
     const sign = before_id === undefined ? -1 : 1;
-    found.sort((left, right) => (left.id < right.id ? -sign : sign));
+    found.sort((remaining, right) => (remaining.id < right.id ? -sign : sign));
     const rows = found.slice(0, limit + 1).map(listedRefusalOf);
-    return pageOfSelected(rows, limit, before_id !== undefined, ({ request_id }) => request_id);
+    return createPage(rows, limit, before_id !== undefined, ({ request_id }) => request_id);
   }
 
   /** @returns the refusals from one time to before another, newest first; so many at most */
-  #between(from: number, to: number, most: number): RefusedRequest[] {
+  #readRange(from: number, to: number, limit: number): RefusedRequest[] {
     const isBetween = ({ at }: RefusedRequest) => at >= from && at < to;
     const found = this.#unwritten.filter(isBetween).reverse();
     // A row has the refusals since the row before it, so the first row after the days may also have some.
-    let before = this.tables.figure('select min(at) + 1 from refusals where at >= ?', to) ?? Number.MAX_SAFE_INTEGER;
-    while (found.length < most) {
+    let before =
+      this.tables.queryNumber('select min(at) + 1 from refusals where at >= ?', to) ?? Number.MAX_SAFE_INTEGER;
+    while (found.length < limit) {
       const rows = this.tables.read<{ at: number; refused: string }>(
         'select at, refused from refusals where at >= ? and at < ? order by at desc limit ?',
         from,
         before,
-        REFUSAL_ROWS_AT_ONCE,
+        REFUSAL_ROWS_PER_READ,
       );
       for (const { refused } of rows)
         found.push(...(JSON.parse(refused) as RefusedRequest[]).filter(isBetween).reverse());
-      if (rows.length < REFUSAL_ROWS_AT_ONCE) break;
+      if (rows.length < REFUSAL_ROWS_PER_READ) break;
       before = rows.at(-1)?.at ?? 0;
     }
-    return found.slice(0, most);
+    return found.slice(0, limit);
   }
 
   /** Deletes the refusals up to a time. */
@@ -135,7 +136,7 @@ export class RefusalLog extends Rows {
     this.tables.write('delete from refusals where at <= ?', until);
     this.#rows = undefined;
     this.#lastAt = undefined;
-    this.#ofDay = undefined;
+    this.#refusedToday = undefined;
   }
 
   #read(id: string): RefusedRequest | undefined {
@@ -143,7 +144,7 @@ export class RefusalLog extends Rows {
     const rows = this.tables.read<{ refused: string }>(
       'select refused from refusals where at >= ? and at <= ? order by at desc',
       at ?? 0,
-      at === undefined ? Number.MAX_SAFE_INTEGER : at + MOST_BETWEEN_MS,
+      at === undefined ? Number.MAX_SAFE_INTEGER : at + MAX_BODY_DELAY_MS,
     );
     for (const { refused } of rows) {
       const found = (JSON.parse(refused) as RefusedRequest[]).find((one) => one.id === id);
@@ -163,9 +164,9 @@ export class RefusalLog extends Rows {
     this.tables.insert('refusals', { at: now, refused: JSON.stringify(this.#unwritten) }, 'insert or replace');
     this.#unwritten = [];
     this.#writtenAt = now;
-    this.#rows ??= this.tables.number('select count(*) from refusals');
+    this.#rows ??= this.tables.queryNumberOrZero('select count(*) from refusals');
     this.#rows += 1;
-    if (this.#rows <= MOST_ROWS) return;
+    if (this.#rows <= MAX_REFUSAL_ROWS) return;
     this.tables.write('delete from refusals where at = (select min(at) from refusals)');
     this.#rows -= 1;
   }
@@ -180,7 +181,7 @@ function listedRefusalOf(refused: RefusedRequest): ListedRequest {
 function refusedRequestOf({ id, at, refusal, group, ...request }: RefusedRequest): LedgerRequest {
   const { route, model, conversation = null, token = null } = request;
   const error = refusal.kind === 'full' ? storageError(refusal) : refusalError(refusal, {});
-  const { batch, outcomes, ...about } = shownAbout(aboutColumn(request.about ?? {}));
+  const { batch, outcomes, ...about } = rowFieldsOf(aboutColumn(request.about ?? {}));
   const row: LedgerRow = {
     request_id: id,
     created_at: new Date(at).toISOString(),

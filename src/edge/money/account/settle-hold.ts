@@ -1,10 +1,10 @@
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
-import { UNREADABLE_MS } from '../../config/retention.ts';
+import { SETTINGS_RETRY_MS } from '../../config/retention.ts';
 import { BATCH_STAGE, bucketsAfterSettlement, type Hold, type UsedTokens } from '../budget/state.ts';
 import type { Settled, Settlement } from '../contracts/settlement.ts';
-import { closingOf, openingOf, safeAmount, usedBy } from '../ledger/settlement.ts';
+import { closingOf, openingOf, safeAmount, usedTokensOf } from '../ledger/settlement.ts';
 import type { AccountState } from './account-state.ts';
-import { lookAtSums } from './hooks.ts';
+import { notifySumsChanged } from './hooks.ts';
 import type { HoldEnd } from './payers.ts';
 
 const NOTHING_USED: UsedTokens = { inputTokens: 0, outputTokens: 0 };
@@ -14,12 +14,12 @@ export function settleRequest(state: AccountState, settlement: Settlement): Sett
   const settled = settleHold(state, settlement);
   const { conversation, requestId } = settlement;
   const { outcome, cost, overHold } = settled;
-  if (outcome !== 'duplicate') lookAtSums(state, overHold ? requestId : undefined);
+  if (outcome !== 'duplicate') notifySumsChanged(state, overHold ? requestId : undefined);
   if (conversation && conversation.createdAt > state.erasedUntil) {
-    state.storage.arrived(conversation.id);
+    state.storage.noteArrival(conversation.id);
     state.conversations.note(conversation, cost);
   }
-  state.line.move();
+  state.admissionQueue.admitReady();
   return settled;
 }
 
@@ -31,15 +31,16 @@ export function settleHold(state: AccountState, settlement: Settlement): Settled
   const hold = budget.holds.get(requestId);
   if (hold) return closeHold(state, hold, settlement, now);
   // Who leaves the line has cost nothing.
-  if (settlement.cost === 0 && state.line.leave(requestId)) return { outcome: 'unheld', cost: 0, overHold: false };
+  if (settlement.cost === 0 && state.admissionQueue.leave(requestId))
+    return { outcome: 'unheld', cost: 0, overHold: false };
   const row = ledger.find(requestId);
-  if (!row) return recordUnheld(state, settlement, now);
+  if (!row) return recordWithoutHold(state, settlement, now);
   const unchanged = { cost: row.cost, overHold: row.cost > row.hold };
   if (row.at <= state.erasing) return { outcome: 'erased', ...unchanged };
   if (row.status !== 'orphaned') return { outcome: 'duplicate', ...unchanged };
   const closing = closingOf(settlement, row.hold, now, true);
   ledger.close(requestId, closing, budget.fullAt);
-  correctAll(state, row, closing.cost - row.cost);
+  correctPayers(state, row, closing.cost - row.cost);
   return { outcome: 'late', cost: closing.cost, overHold: closing.overHold };
 }
 
@@ -60,27 +61,27 @@ function closeHold(state: AccountState, hold: Hold, settlement: Settlement, now:
   const { cost, overHold } = closing;
   if (hold.at <= state.erasing) {
     ledger.forgetRow(hold, closing);
-    settleAll(state, hold, { closing, buckets: budget.fullAt, isErased: true });
+    settlePayers(state, hold, { closing, buckets: budget.fullAt, isErased: true });
     return { outcome: 'erased', cost, overHold };
   }
   // The API has separate rate limits for batches, so their tokens are taken from no bucket.
-  const used = hold.stage === BATCH_STAGE ? NOTHING_USED : (tokens ?? usedBy(closing));
+  const used = hold.stage === BATCH_STAGE ? NOTHING_USED : (tokens ?? usedTokensOf(closing));
   const buckets = bucketsAfterSettlement(budget, limits.rules, used);
   ledger.close(hold.id, closing, buckets);
-  settleAll(state, hold, { closing, buckets, isErased: false });
+  settlePayers(state, hold, { closing, buckets, isErased: false });
   if (closing.status === 'complete' && hold.model !== undefined)
-    state.lengths.note({ model: hold.model, tokens: closing.tokens.output });
+    state.answerLengths.note({ model: hold.model, tokens: closing.tokens.output });
   return { outcome: 'settled', cost, overHold };
 }
 
 /** Replaces a hold by its cost, for all who pay. */
-function settleAll({ payers, line }: AccountState, hold: Hold, end: HoldEnd): void {
+function settlePayers({ payers, admissionQueue: line }: AccountState, hold: Hold, end: HoldEnd): void {
   for (const payer of payers) payer.settle(hold, end);
   line.noteSettled(hold.id, end.closing.cost);
 }
 
 /** Adds to the settled sums of all who pay. @param more nanodollars; may be negative */
-function correctAll(
+function correctPayers(
   { payers }: AccountState,
   row: Pick<Hold, 'at' | 'token'> & { group?: string | null | undefined },
   more: Nanodollars,
@@ -90,7 +91,7 @@ function correctAll(
 }
 
 /** Records a request that was never admitted here, or whose row is gone, unless it began before an erasure. */
-function recordUnheld(state: AccountState, settlement: Settlement, now: number): Settled {
+function recordWithoutHold(state: AccountState, settlement: Settlement, now: number): Settled {
   const { budget, ledger, limits, alarm } = state;
   const began = settlement.startedAt ?? now - safeAmount(settlement.ms ?? 0, 0);
   const at = Math.min(now, safeAmount(began, now));
@@ -109,11 +110,11 @@ function recordUnheld(state: AccountState, settlement: Settlement, now: number):
     token: settlement.opening?.token,
     group: settlement.opening?.group ?? undefined,
   };
-  const buckets = bucketsAfterSettlement(budget, limits.rules, usedBy(closing));
-  alarm.wakeFor(now + (state.retention ?? UNREADABLE_MS));
+  const buckets = bucketsAfterSettlement(budget, limits.rules, usedTokensOf(closing));
+  alarm.schedule(now + (state.retention ?? SETTINGS_RETRY_MS));
   ledger.open(hold, openingOf({ model: settlement.answeredBy, ...settlement.opening }), buckets);
   ledger.close(hold.id, closing, buckets);
   budget.fullAt = buckets;
-  correctAll(state, hold, cost);
+  correctPayers(state, hold, cost);
   return { outcome: 'unheld', cost, overHold };
 }

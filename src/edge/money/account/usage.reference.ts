@@ -1,7 +1,7 @@
-import { listSchema } from '../../kit/http/page.ts';
+import { createListSchema } from '../../kit/http/page.ts';
 import * as z from '../../kit/http/zod.ts';
-import { jsonAnswer } from '../../openapi/answers.ts';
-import { type Resource, words } from '../../openapi/resource.ts';
+import { describeRoutes, type Resource } from '../../openapi/resource.ts';
+import { jsonResponse } from '../../openapi/responses.ts';
 import { dimensions } from '../contracts/dimensions.ts';
 import { USAGE_ROUTES } from './usage.route.ts';
 import { accountQuery, usageGroupSchema } from './usage.schema.ts';
@@ -79,9 +79,9 @@ const listedSchema = z.withMeta(
   },
 );
 const ledgerPage = z.withMeta(
-  z.extend(listSchema(listedSchema), {
+  z.extend(createListSchema(listedSchema), {
     account: ownerOfListSchema,
-    accounts_after: z.optionally(
+    accounts_after: z.optionalField(
       z.nullable(z.string()),
       'Only on a page of all accounts. A page asks 200 accounts; if others may have such requests, send this as `accounts_after` to list theirs. Null if there are none.',
     ),
@@ -98,7 +98,7 @@ export const usage: Resource = {
   parameters: {
     request_id: { description: 'As the header `sluice-request-id` said it.', example: row.request_id },
   },
-  routes: words(USAGE_ROUTES, {
+  routes: describeRoutes(USAGE_ROUTES, {
     'GET /usage': {
       operation: 'getUsage',
       summary: 'Sum what was spent',
@@ -121,7 +121,7 @@ export const usage: Resource = {
       summary: 'Page through the ledger, newest first',
       description:
         'It is of one account: of the own one, where an admin names no other. The answer says whose it is. With an `outcome` and no account it is of all: accounts are asked, the one with the newest such request first, until no other can have a newer one, 200 at most for a page; `accounts_after` continues with the others.',
-      answer: jsonAnswer('A page of requests.', ledgerPage, {
+      answer: jsonResponse('A page of requests.', ledgerPage, {
         data: [row],
         has_more: false,
         first_id: row.request_id,
@@ -136,7 +136,7 @@ export const usage: Resource = {
       description:
         'An admin need not name the account: the id says it, and the response contains the `account`. The id may also be the upstream’s (`upstream_request_id`), which SDKs show for an error of the upstream: with `account` in the newest 20,000 requests, without it in the failed ones of the 200 accounts that failed last. Of a flood of refusals some are forgotten.',
       query: accountQuery,
-      answer: jsonAnswer('The request, and each of its tries.', requestSchema, {
+      answer: jsonResponse('The request, and each of its tries.', requestSchema, {
         ...row,
         account: 'alice',
         tries: [row],

@@ -1,13 +1,13 @@
 import type { Context } from 'hono';
-import { accountMarks } from '../../auth/account-mark.ts';
-import { accountByMark, noteMark } from '../../auth/account-marks.ts';
+import { getAllAccountMarks } from '../../auth/account-mark.ts';
+import { findAccountByMark, storeMark } from '../../auth/account-mark-index.ts';
 import { hasScope } from '../../auth/authenticate.ts';
 import type { AppEnv } from '../../auth/context.ts';
 import { route } from '../../auth/route.ts';
-import { addSums, usageTotal } from '../../claude/pricing/usage-sums.ts';
+import { addSums, toUsageTotal } from '../../claude/pricing/usage-sums.ts';
 import { DAY_MS } from '../../kit/async/durations.ts';
 import { finalError, invalidRequest, notFound } from '../../kit/http/errors.ts';
-import { markIn } from '../../kit/http/headers/request-id.ts';
+import { markOfRequestId } from '../../kit/http/headers/request-id.ts';
 import { readPage } from '../../kit/http/page.ts';
 import { validate } from '../../kit/http/validate.ts';
 import { accountList } from '../../kit/kv/name-list.ts';
@@ -16,14 +16,14 @@ import { spanId } from '../budget/windows.ts';
 import type { Days } from '../contracts/account.ts';
 import { allAccounts } from '../contracts/all-accounts.ts';
 import { accountOf } from '../contracts/call-account.ts';
-import { ownOrAny, requireKnown } from './accounts.route.ts';
-import { requestsOfAll } from './requests-of-all.ts';
+import { requireKnown, resolveAccountId } from './accounts.route.ts';
+import { listRequestsOfAll } from './list-requests-of-all.ts';
 import { isReportedGroup, isSharedGroup, requestsQuery, usageQuery } from './usage.schema.ts';
 import type { LedgerRequest, UsageReport } from './usage-answers.schema.ts';
 
 /** How many accounts are searched for an upstream's id, and how many at the same time. */
-const MOST_SEARCHED = 200;
-const SEARCHED_AT_ONCE = 5;
+const MAX_SEARCHED_ACCOUNTS = 200;
+const CONCURRENT_SEARCHES = 5;
 
 /** The routes of usage. A caller sees their own; an admin sees that of any account, or of all together. */
 export const USAGE_ROUTES = [
@@ -31,17 +31,17 @@ export const USAGE_ROUTES = [
     const { account, format, group, group_by, key, limit, from, to } = validate(query, c.req.query());
     const days = { from, to };
     const answer = (whole: UsageReport) => {
-      const all = key === undefined ? whole : ofKey(whole, key);
+      const all = key === undefined ? whole : filterByKey(whole, key);
       const report = { ...all, data: all.data.slice(0, limit) };
       return format === 'csv' ? csvResponse(report) : c.json(report);
     };
     if (isSharedGroup(group_by) || group !== undefined) requireAllAccounts(c, account);
-    if (isSharedGroup(group_by) || (isOfAny(c) && isReportedGroup(group_by))) {
-      return answer(await allAccounts().usage(c, { ...wholeDays(days), group_by, group, key, limit }));
+    if (isSharedGroup(group_by) || (isForAnyAccount(c) && isReportedGroup(group_by))) {
+      return answer(await allAccounts().usage(c, { ...toWholeDays(days), group_by, group, key, limit }));
     }
     if (group !== undefined)
       throw invalidRequest('Sums by conversation and tool are of one account. Leave `group` out.');
-    const id = ownOrAny(c, account ?? c.get('identity').account);
+    const id = resolveAccountId(c, account ?? c.get('identity').account);
     const report = await accountOf(c, id)((object) => object.usage({ ...days, group_by, key }));
     if (report.total.requests === 0) await requireKnown(c, id);
     return answer(report);
@@ -49,23 +49,23 @@ export const USAGE_ROUTES = [
   route('GET /usage/requests', { needs: 'credential', pages: true, query: requestsQuery }, async (c, { query }) => {
     const page = readPage(c.req.query());
     const { outcome, from, to, token, accounts_after: accountsAfter } = validate(query, c.req.query());
-    if (outcome && isOfAny(c)) {
+    if (outcome && isForAnyAccount(c)) {
       if (token !== undefined) throw invalidRequest('A token is of one account. Name its `account`.');
-      return c.json({ ...(await requestsOfAll(c, page, { outcome, from, to, accountsAfter })), account: null });
+      return c.json({ ...(await listRequestsOfAll(c, page, { outcome, from, to, accountsAfter })), account: null });
     }
     if (accountsAfter !== undefined) {
       throw invalidRequest(
         'accounts_after: only for an admin’s list of all accounts. Send an `outcome` and no `account`.',
       );
     }
-    const id = accountAsked(c);
+    const id = requestedAccount(c);
     const list = await accountOf(c, id)((object) => object.requests(page, { outcome, from, to, token }));
     if (list.data.length === 0) await requireKnown(c, id);
     return c.json({ ...list, account: id });
   }),
   route('GET /usage/requests/:request_id', { needs: 'credential' }, async (c) => {
     const id = c.req.param('request_id');
-    const row = await (isOfAny(c) ? requestOfAny(c, id) : requestOfAccount(c, accountAsked(c), id));
+    const row = await (isForAnyAccount(c) ? findRequestOfAny(c, id) : findRequestOfAccount(c, requestedAccount(c), id));
     if (!row) {
       throw notFound(
         'No ledger contains this request. Requests that were rejected for their body or token, or before their account was known, are only in the log. By the upstream’s id, only failed requests of the 200 accounts that failed last are found: for others, name the `account`, or use the id in the header sluice-request-id.',
@@ -85,21 +85,21 @@ function requireAllAccounts(c: Context<AppEnv>, account: string | undefined): vo
 }
 
 /** @returns the days of these times, by which the pool sums. */
-function wholeDays({ from, to }: Days): Days {
+function toWholeDays({ from, to }: Days): Days {
   const day = (time: string, round: (days: number) => number) =>
     spanId('day', round(Date.parse(time) / DAY_MS) * DAY_MS);
   return { from: from && day(from, Math.floor), to: to && day(to, Math.ceil) };
 }
 
 /** @returns a report of one of its groups alone */
-function ofKey(report: UsageReport, key: string): UsageReport {
+function filterByKey(report: UsageReport, key: string): UsageReport {
   const data = report.data.filter((group) => group.key === key);
-  const { key: _, ...total } = data[0] ?? { key, ...usageTotal(addSums([])) };
+  const { key: _, ...total } = data[0] ?? { key, ...toUsageTotal(addSums([])) };
   return { ...report, data, total };
 }
 
 /** @returns whether an admin asks without naming an account. */
-function isOfAny(c: Context<AppEnv>): boolean {
+function isForAnyAccount(c: Context<AppEnv>): boolean {
   return c.req.query('account') === undefined && hasScope(c.get('identity'), 'admin');
 }
 
@@ -107,33 +107,33 @@ function isOfAny(c: Context<AppEnv>): boolean {
  * Finds a request by the mark of the account in its id. It asks the account for which the mark was noted, then the admin's
  * own, then every listed account with this mark.
  */
-async function requestOfAny(c: Context<AppEnv>, id: string): Promise<LedgerRequest | undefined> {
+async function findRequestOfAny(c: Context<AppEnv>, id: string): Promise<LedgerRequest | undefined> {
   const { STORE } = c.env;
-  const mark = markIn(id);
-  if (mark === undefined) return await failureAtUpstream(c, id);
-  const noted = await accountByMark(STORE, mark);
+  const mark = markOfRequestId(id);
+  if (mark === undefined) return await findFailureAtUpstream(c, id);
+  const noted = await findAccountByMark(STORE, mark);
   const tried = new Set([...(noted === null ? [] : [noted]), c.get('identity').account]);
   for (const account of tried) {
-    const row = await requestOfAccount(c, account, id);
+    const row = await findRequestOfAccount(c, account, id);
     if (row) return row;
   }
   for await (const account of accountList.all(STORE)) {
-    if (tried.has(account) || !(await accountMarks(account, c.get('settings'))).includes(mark)) continue;
-    c.get('entry').during(noteMark(STORE, mark, account));
-    const row = await requestOfAccount(c, account, id);
+    if (tried.has(account) || !(await getAllAccountMarks(account, c.get('settings'))).includes(mark)) continue;
+    c.get('entry').trackWork(storeMark(STORE, mark, account));
+    const row = await findRequestOfAccount(c, account, id);
     if (row) return row;
   }
   return undefined;
 }
 
 /** @returns a failed request by the upstream's id, which is in the errors that its SDK shows: of the accounts that failed last */
-async function failureAtUpstream(c: Context<AppEnv>, upstreamId: string): Promise<LedgerRequest | undefined> {
-  const own = await requestOfAccount(c, c.get('identity').account, upstreamId);
+async function findFailureAtUpstream(c: Context<AppEnv>, upstreamId: string): Promise<LedgerRequest | undefined> {
+  const own = await findRequestOfAccount(c, c.get('identity').account, upstreamId);
   if (own) return own;
-  const query = { outcome: 'failed', from: 0, after: undefined, limit: MOST_SEARCHED } as const;
-  const searched = (await contribution('allAccounts')?.lastOf(c, query)) ?? [];
-  for (let at = 0; at < searched.length; at += SEARCHED_AT_ONCE) {
-    const some = searched.slice(at, at + SEARCHED_AT_ONCE);
+  const query = { outcome: 'failed', from: 0, after: undefined, limit: MAX_SEARCHED_ACCOUNTS } as const;
+  const searched = (await contribution('allAccounts')?.findLastRequests(c, query)) ?? [];
+  for (let at = 0; at < searched.length; at += CONCURRENT_SEARCHES) {
+    const some = searched.slice(at, at + CONCURRENT_SEARCHES);
     const rows = await Promise.all(
       some.map(async ({ account }) => {
         const row = await accountOf(c, account)((object) => object.requestAtUpstream(upstreamId, 'failed'));
@@ -150,14 +150,18 @@ async function failureAtUpstream(c: Context<AppEnv>, upstreamId: string): Promis
  * @param id this edge's, or the upstream's
  * @returns a request of an account, with the account's name where an admin asks
  */
-async function requestOfAccount(c: Context<AppEnv>, account: string, id: string): Promise<LedgerRequest | undefined> {
-  const isOwn = markIn(id) !== undefined;
+async function findRequestOfAccount(
+  c: Context<AppEnv>,
+  account: string,
+  id: string,
+): Promise<LedgerRequest | undefined> {
+  const isOwn = markOfRequestId(id) !== undefined;
   const row = await accountOf(c, account)((object) => (isOwn ? object.request(id) : object.requestAtUpstream(id)));
   return row && hasScope(c.get('identity'), 'admin') ? { ...row, account } : row;
 }
 
-function accountAsked(c: Context<AppEnv>): string {
-  return ownOrAny(c, c.req.query('account') ?? c.get('identity').account);
+function requestedAccount(c: Context<AppEnv>): string {
+  return resolveAccountId(c, c.req.query('account') ?? c.get('identity').account);
 }
 
 /** @returns a report's groups as CSV (RFC 4180): first the names of the columns, then a line for each group. */
@@ -171,8 +175,8 @@ function csvResponse({ group_by, data, total }: UsageReport): Response {
     ...data.map(({ key, requests, cost_usd, saved_usd, usage, failed, speed, ...called }) => [
       key ?? '',
       requests,
-      decimal(cost_usd),
-      decimal(saved_usd),
+      formatDecimal(cost_usd),
+      formatDecimal(saved_usd),
       ...kinds.map((kind) => usage[kind]),
       failed,
       ...speeds.map((name) => speed[name]),
@@ -189,7 +193,7 @@ function csvResponse({ group_by, data, total }: UsageReport): Response {
 }
 
 /** Writes an amount in plain decimals, because a spreadsheet may read 1e-7 as text. */
-function decimal(usd: number): string {
+function formatDecimal(usd: number): string {
   return usd.toFixed(9).replace(/\.?0+$/, '');
 }
 

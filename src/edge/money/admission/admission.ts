@@ -1,25 +1,31 @@
 /** Admits requests: asks the account of each request to decide on it and to set aside its cost, before it goes up. */
 import { mayCount } from '../../claude/count-tokens.ts';
-import { LONGEST_MODEL_NAME } from '../../claude/models/models.ts';
+import { MAX_MODEL_NAME_CHARACTERS } from '../../claude/models/models.ts';
 import type { RequestOutcome } from '../../claude/outcome.ts';
 import { adaptForModel } from '../../claude/pricing/adapt-for-model.ts';
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
-import type { Terms, WorstCase } from '../../claude/pricing/hold-terms.ts';
-import { ownOf } from '../../claude/request/request-body.ts';
-import { ObjectUnreachable } from '../../durable/call-object.ts';
+import type { MaximumCost, SettlementTerms } from '../../claude/pricing/hold-terms.ts';
+import { ownJsonOf } from '../../claude/request/request-body.ts';
+import { ObjectUnreachableError } from '../../durable/call-object.ts';
 import { ApiError } from '../../kit/http/errors.ts';
 import type { Json } from '../../kit/json/object.ts';
 import type { AdmissionDecision } from '../contracts/admission.ts';
 import { sendSettlement } from '../contracts/call-account.ts';
-import { admissionRequestOf, askAndList, grantedBy, unsent, waitForAdmission } from './ask-account.ts';
-import { boundOf, countInput, countUnanswered, type PromptCount, pricesToHoldBy } from './bounds.ts';
+import { boundOf, countInput, countUnanswered, holdPrices, type PromptCount } from './bounds.ts';
 import { budgetBefore } from './budget-left.ts';
 import { loweredHeaders, quotaHeaders } from './limit-headers.ts';
-import type { Admission, LaterTry, MeterRequest } from './metered-request.ts';
-import { grantOf, keptText, requestMeterOf } from './request-meter.ts';
+import type { Admission, LaterAttempt, MeterRequest } from './metered-request.ts';
+import {
+  admissionRequestOf,
+  admitAndList,
+  requireAdmitted,
+  unsentSettlement,
+  waitForAdmission,
+} from './request-admission.ts';
+import { createGrant, createSettler, serializeGrant } from './request-meter.ts';
 
 /** From what a prompt can cost on, it is counted where nobody has told what it has: a count takes up to three seconds. */
-const COUNTED_FROM: Nanodollars = 10_000_000;
+const MIN_COST_TO_COUNT: Nanodollars = 10_000_000;
 
 /**
  * Asks the account to admit a request, and returns what must be stored so that another process can settle it. This is one call to its
@@ -30,11 +36,11 @@ const COUNTED_FROM: Nanodollars = 10_000_000;
  */
 export async function admit(request: MeterRequest): Promise<Admission> {
   // A step of a run already has a number.
-  return await releaseIfLost(request, admitTry(new ModelChoice(request), numberOfTry(request.requestId)));
+  return await releaseIfLost(request, admitAttempt(new ModelChoice(request), attemptNumberOf(request.requestId)));
 }
 
 /** @returns whether a try may have run of which not even the headers have come */
-function isUnheard({ sent, status, usage, end }: RequestOutcome): boolean {
+function hasEndedBeforeHeaders({ sent, status, usage, end }: RequestOutcome): boolean {
   return sent && status === undefined && usage === undefined && end !== 'error';
 }
 
@@ -45,30 +51,32 @@ async function releaseIfLost<T>(request: MeterRequest, admitting: Promise<T>): P
   try {
     return await admitting;
   } catch (thrown) {
-    if (thrown instanceof ObjectUnreachable && thrown.mayHaveRun) {
-      request.waitUntil(sendSettlement(request, JSON.stringify(unsent(request, 'account_unreachable', startedAt))));
+    if (thrown instanceof ObjectUnreachableError && thrown.mayHaveRun) {
+      request.waitUntil(
+        sendSettlement(request, JSON.stringify(unsentSettlement(request, 'account_unreachable', startedAt))),
+      );
     }
     throw thrown;
   }
 }
 
-async function admitTry(choice: ModelChoice, number: number, later?: LaterTry): Promise<Admission> {
+async function admitAttempt(choice: ModelChoice, number: number, later?: LaterAttempt): Promise<Admission> {
   const { request } = choice;
   const { models } = request.settings;
-  const { earlier = 0 } = later ?? {};
+  const { earlierCost: earlier = 0 } = later ?? {};
   const first = await decideForModel(choice, later);
   let latest = first;
   // If the budget does not pay for this model, it may pay for another one.
   const isTooDear = first.answer.outcome === 'refused' && first.answer.refusal.reason === 'spend';
   while (isTooDear && latest.answer.outcome !== 'admitted') {
-    if (!(await choice.next())) return grantedBy(first.answer, models) as never;
+    if (!(await choice.switchToNext())) return requireAdmitted(first.answer, models) as never;
     latest = await decideForModel(choice, later);
   }
   const { answer, worstCase, terms, startedAt, isKept } = latest;
-  const admitted = grantedBy(answer, models);
+  const admitted = requireAdmitted(answer, models);
   const budget = budgetBefore(admitted);
   const grant = {
-    ...grantOf(worstCase, terms, admitted),
+    ...createGrant(worstCase, terms, admitted),
     ...(budget && { budget }),
     ...(earlier > 0 ? { earlier } : {}),
     startedAt,
@@ -78,20 +86,20 @@ async function admitTry(choice: ModelChoice, number: number, later?: LaterTry): 
     // The request object itself is changed, not copied, so that `release` frees the body for every try.
     request.requestId = attemptId(request.requestId, number + 1);
   };
-  const meter = requestMeterOf(request, grant);
+  const meter = createSettler(request, grant);
   return {
     ...meter,
     settle: (outcome, extra, later) => {
-      const isCountable = worstCase.countable && terms.promptCost >= COUNTED_FROM;
-      const counted = async (end: RequestOutcome): Promise<RequestOutcome> => {
-        if (!isCountable || !isUnheard(end)) return end;
+      const isCountable = worstCase.countable && terms.promptCost >= MIN_COST_TO_COUNT;
+      const withPromptCount = async (end: RequestOutcome): Promise<RequestOutcome> => {
+        if (!isCountable || !hasEndedBeforeHeaders(end)) return end;
         // Without a count it is booked by its bytes.
         return { ...end, prompt_tokens: await countUnanswered(request, choice).catch(() => undefined) };
       };
-      if (later) return meter.settle(outcome, extra, later.then(counted));
-      if (!isCountable || !isUnheard(outcome)) return meter.settle(outcome, extra);
-      request.waitUntil(meter.leave());
-      return meter.settle(outcome, extra, counted(outcome));
+      if (later) return meter.settle(outcome, extra, later.then(withPromptCount));
+      if (!isCountable || !hasEndedBeforeHeaders(outcome)) return meter.settle(outcome, extra);
+      request.waitUntil(meter.abandon());
+      return meter.settle(outcome, extra, withPromptCount(outcome));
     },
     requestId: request.requestId,
     model: request.model,
@@ -101,21 +109,21 @@ async function admitTry(choice: ModelChoice, number: number, later?: LaterTry): 
     maxTokens: admitted.maxTokens,
     changes: choice.changes,
     headers: {
-      ...quotaHeaders(admitted.standing),
+      ...quotaHeaders(admitted.quota),
       ...loweredHeaders(admitted),
-      ...(choice.from === undefined ? {} : { 'sluice-fallback-from': choice.from }),
+      ...(choice.originalModel === undefined ? {} : { 'sluice-fallback-from': choice.originalModel }),
     },
-    again: (later) => {
+    admitRetry: (later) => {
       next();
-      return releaseIfLost(request, admitTry(choice, number + 1, later));
+      return releaseIfLost(request, admitAttempt(choice, number + 1, later));
     },
     hasFallback: () => choice.hasNext,
-    fallBack: async (later) => {
+    admitFallback: async (later) => {
       next();
       const back = choice.mark();
-      while (await choice.next()) {
+      while (await choice.switchToNext()) {
         try {
-          return await releaseIfLost(request, admitTry(choice, number + 1, later));
+          return await releaseIfLost(request, admitAttempt(choice, number + 1, later));
         } catch (thrown) {
           // A fallback model may be refused, or not served by any upstream. Then the next one is tried.
           if (!(thrown instanceof ApiError) || thrown.status >= 500) throw thrown;
@@ -130,8 +138,8 @@ async function admitTry(choice: ModelChoice, number: number, later?: LaterTry): 
 /** The answer of an account about one model, and what it was asked. */
 interface ModelDecision {
   answer: AdmissionDecision;
-  worstCase: WorstCase;
-  terms: Terms;
+  worstCase: MaximumCost;
+  terms: SettlementTerms;
   startedAt: number;
   /** Whether the account keeps the grant, if it admits the request. */
   isKept: boolean;
@@ -142,40 +150,41 @@ interface ModelDecision {
  *
  * @param later set for a later try. It is a hold of its own; only if it says so it may wait for money that others hold
  */
-async function decideForModel(choice: ModelChoice, later?: LaterTry): Promise<ModelDecision> {
+async function decideForModel(choice: ModelChoice, later?: LaterAttempt): Promise<ModelDecision> {
   const { request, changes, nameOfModel } = choice;
   const { settings, model, routing, count, leavesOutThinking = false } = request;
   const isAgain = later !== undefined;
   // This time must not be later than the hold. So it is read before the account is asked.
   const startedAt = Date.now();
-  const until = startedAt + (later?.waits === false || request.waits === false ? 0 : settings.HOLD_WAIT_MS);
-  const models = pricesToHoldBy(request);
-  const { row, isListed } = models.price(model);
+  const until = startedAt + (later?.canWait === false || request.waits === false ? 0 : settings.HOLD_WAIT_MS);
+  const models = holdPrices(request);
+  const { row, isListed } = models.findPriceRow(model);
   const admissionRequest = {
     ...admissionRequestOf(request),
-    model: (isListed ? row.id : model).slice(0, LONGEST_MODEL_NAME),
+    model: (isListed ? row.id : model).slice(0, MAX_MODEL_NAME_CHARACTERS),
     repeats: isAgain,
     adds: request.adds,
     most: request.most,
-    ...(later?.earlier ? { earlier: later.earlier } : {}),
+    ...(later?.earlierCost ? { earlier: later.earlierCost } : {}),
   };
-  const boundBy = (by: PromptCount | undefined) => boundOf(request, { nameOfModel, changes, models }, by);
-  const ask = async (bound: WorstCase, terms: Terms, isCounted: boolean) => {
-    const keep = isKeepable(request, terms, isAgain) ? { keep: keptText(bound, terms, startedAt) } : {};
+  const computeBound = (promptCount: PromptCount | undefined) =>
+    boundOf(request, { nameOfModel, changes, models }, promptCount);
+  const ask = async (bound: MaximumCost, terms: SettlementTerms, isCounted: boolean) => {
+    const keep = isKeepable(request, terms, isAgain) ? { keep: serializeGrant(bound, terms, startedAt) } : {};
     const size = isCounted ? { counted: true, bound: { ...bound, countable: false } } : { bound };
     return await waitForAdmission(request, { ...admissionRequest, ...size, ...keep }, until);
   };
   let counted: PromptCount | undefined = count === undefined ? undefined : { tokens: count, leavesOutThinking };
-  let { worstCase, terms } = boundBy(counted);
+  let { worstCase, terms } = computeBound(counted);
   if (worstCase.countable && !mayCount(request)) {
     counted = { tokens: null, leavesOutThinking };
-    ({ worstCase, terms } = boundBy(counted));
+    ({ worstCase, terms } = computeBound(counted));
   }
   let answer = await ask(worstCase, terms, false);
   if (answer.outcome === 'count_needed') {
     const tokens = await countInput({ ...request, only: routing?.only }, changes);
     counted = { tokens, leavesOutThinking: true };
-    ({ worstCase, terms } = boundBy(counted));
+    ({ worstCase, terms } = computeBound(counted));
     answer = await ask(worstCase, terms, true);
   }
   if (answer.outcome === 'refused' && counted?.tokens === null) answer.refusal.uncounted = true;
@@ -187,7 +196,7 @@ async function decideForModel(choice: ModelChoice, later?: LaterTry): Promise<Mo
  * @returns whether the account keeps the grant. With tools of the API, or several upstreams, whoever ends the turn after a crash
  *   must know the grant at once; and a later try is stored before its account is asked
  */
-function isKeepable({ keeps = false, upstream }: MeterRequest, { served }: Terms, isAgain: boolean): boolean {
+function isKeepable({ keeps = false, upstream }: MeterRequest, { served }: SettlementTerms, isAgain: boolean): boolean {
   return keeps && !isAgain && !upstream.pool && !served;
 }
 
@@ -197,29 +206,29 @@ class ModelChoice {
   /** The name by which the present model was asked for, if it is not the body's. */
   nameOfModel: string | undefined;
   /** The model that was asked for first; undefined until another one has stepped in. */
-  from: string | undefined;
+  originalModel: string | undefined;
   /** What is changed of the body for the present model. */
   changes: Json = {};
-  #left: readonly string[] | undefined;
+  #remaining: readonly string[] | undefined;
 
   constructor(request: MeterRequest) {
     this.request = request;
-    this.#left = request.fallbacks;
+    this.#remaining = request.fallbacks;
   }
 
   /** Uses the fallback models of the account's limits, if the request has named none. */
   readonly allowFallbacks = (names: readonly string[] | undefined): void => {
-    this.#left ??= names;
+    this.#remaining ??= names;
   };
 
   get hasNext(): boolean {
-    return this.#next() !== undefined;
+    return this.#findNext() !== undefined;
   }
 
   /** @returns a function that goes back to the present model. */
   mark(): () => void {
     const { model, body } = this.request;
-    const { nameOfModel, from, changes } = this;
+    const { nameOfModel, originalModel: from, changes } = this;
     return () => {
       Object.assign(this.request, { model, body });
       Object.assign(this, { nameOfModel, from, changes });
@@ -227,13 +236,13 @@ class ModelChoice {
   }
 
   /** Lets the next model step in that takes the request. @returns false if there is none */
-  async next(): Promise<boolean> {
+  async switchToNext(): Promise<boolean> {
     const { request } = this;
-    const next = this.#next();
+    const next = this.#findNext();
     if (!next) return false;
-    this.#left = this.#left?.slice(1);
+    this.#remaining = this.#remaining?.slice(1);
     if (request.requestFor) request.body = await request.requestFor(next.model);
-    this.from ??= request.model;
+    this.originalModel ??= request.model;
     this.nameOfModel = next.nameOfModel;
     this.changes = next.changes;
     request.model = next.model;
@@ -243,16 +252,16 @@ class ModelChoice {
   }
 
   /** Passes over models that refuse the request. @returns the next one, and what is changed for it */
-  #next(): (Pick<ModelChoice, 'changes'> & { nameOfModel: string; model: string }) | undefined {
+  #findNext(): (Pick<ModelChoice, 'changes'> & { nameOfModel: string; model: string }) | undefined {
     const { body, model: present, requestFor, settings } = this.request;
     const { models } = settings;
-    for (const nameOfModel of this.#left ?? []) {
+    for (const nameOfModel of this.#remaining ?? []) {
       const model = models.resolve(nameOfModel);
       // The edge's own requests are written for each model.
       const row = requestFor ? undefined : models.find(model);
-      const { changes, refused } = adaptForModel(row, ownOf(body), models.find(this.from ?? present));
+      const { changes, refused } = adaptForModel(row, ownJsonOf(body), models.find(this.originalModel ?? present));
       if (model !== present && !refused) return { nameOfModel, model, changes };
-      this.#left = this.#left?.slice(1);
+      this.#remaining = this.#remaining?.slice(1);
     }
     return undefined;
   }
@@ -267,12 +276,12 @@ class ModelChoice {
 export async function admitTokenCount(
   request: Omit<MeterRequest, 'body' | 'upstream' | 'headers'>,
 ): Promise<Record<string, string>> {
-  const answer = await askAndList(request, admissionRequestOf(request));
-  return quotaHeaders(grantedBy(answer, request.settings.models).standing);
+  const answer = await admitAndList(request, admissionRequestOf(request));
+  return quotaHeaders(requireAdmitted(answer, request.settings.models).quota);
 }
 
 /** @returns the number of a try, from its name in the ledger. The first try of a request has no number; it is 1. */
-export function numberOfTry(requestId: string): number {
+export function attemptNumberOf(requestId: string): number {
   return Number(/\.(\d+)$/.exec(requestId)?.[1] ?? 1);
 }
 

@@ -4,8 +4,8 @@ import type { Context } from 'hono';
 import { type AppEnv, contextOf } from '../../auth/context.ts';
 import { DEPLOYMENT } from '../../auth/identity/identity.ts';
 import type { StorageRequest } from '../contracts/admission.ts';
-import { admissionRequestOf, askAndList, grantedBy } from './ask-account.ts';
 import { quotaHeaders } from './limit-headers.ts';
+import { admissionRequestOf, admitAndList, requireAdmitted } from './request-admission.ts';
 
 /**
  * Asks the caller's account to admit a request that costs no money. It counts in `requests_per_minute`.
@@ -17,8 +17,8 @@ import { quotaHeaders } from './limit-headers.ts';
 export async function admitFree(c: Context<AppEnv>, storing?: StorageRequest): Promise<Record<string, string>> {
   const request = contextOf(c);
   const admissionRequest = admissionRequestOf({ ...request, requestId: '', route: '', model: '' });
-  const granted = grantedBy(await askAndList(request, { ...admissionRequest, free: { storing } }));
-  return quotaHeaders(granted.standing);
+  const granted = requireAdmitted(await admitAndList(request, { ...admissionRequest, free: { storing } }));
+  return quotaHeaders(granted.quota);
 }
 
 /**
@@ -27,6 +27,6 @@ export async function admitFree(c: Context<AppEnv>, storing?: StorageRequest): P
  *
  * @throws ApiError as `admitFree`
  */
-export async function admitStoring(c: Context<AppEnv>, owner: string): Promise<void> {
+export async function admitVersionStorage(c: Context<AppEnv>, owner: string): Promise<void> {
   if (owner !== DEPLOYMENT) await admitFree(c);
 }

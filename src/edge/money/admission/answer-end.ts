@@ -2,9 +2,9 @@
 
 import type { Context } from 'hono';
 import type { AppEnv } from '../../auth/context.ts';
-import { loggedEnd, type RequestOutcome } from '../../claude/outcome.ts';
-import { loggedTokens, type Nanodollars, type TokenCounts, toUsd } from '../../claude/pricing/cost.ts';
-import { noteAsked } from '../../kit/http/gen-ai.ts';
+import { logTypeOfEnd, type RequestOutcome } from '../../claude/outcome.ts';
+import { type Nanodollars, type TokenCounts, toLoggedTokens, toUsd } from '../../claude/pricing/cost.ts';
+import { recordRequestedModel } from '../../kit/http/gen-ai.ts';
 import type { LogLine } from '../../kit/http/log.ts';
 import { type BudgetLeft, budgetHeaders } from './budget-left.ts';
 import { formatUsd } from './limit-headers.ts';
@@ -49,7 +49,7 @@ export function noteEnd(
   const { usage, upstream, upstream_request_id } = end;
   line.upstream_request_id = upstream_request_id;
   if (upstream !== undefined) line.upstream = upstream;
-  if (usage) line.tokens = loggedTokens(usage);
+  if (usage) line.tokens = toLoggedTokens(usage);
   if (nanodollars !== undefined) line.cost_usd = toUsd(nanodollars);
 }
 
@@ -60,10 +60,10 @@ export function logOutcome(c: Context<AppEnv>): LogOutcome {
   return (outcome, nanodollars) => {
     const { line } = entry;
     const { model, end, error_type, ttft_ms } = outcome;
-    noteAsked(line, c.get('settings').UPSTREAMS.find(({ name }) => name === outcome.upstream)?.kind);
+    recordRequestedModel(line, c.get('settings').UPSTREAMS.find(({ name }) => name === outcome.upstream)?.kind);
     line.model = model ?? line.model;
     line.ttft_ms = ttft_ms;
-    if (end !== 'complete') line.error_type = error_type ?? loggedEnd(end);
+    if (end !== 'complete') line.error_type = error_type ?? logTypeOfEnd(end);
     noteEnd(line, outcome, nanodollars);
     entry.end();
   };

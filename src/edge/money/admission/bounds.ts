@@ -2,25 +2,25 @@
 import { type CountOptions, countTokens, mayCount } from '../../claude/count-tokens.ts';
 import type { PlainHeaders } from '../../claude/headers.ts';
 import type { ModelTable } from '../../claude/models/models.ts';
-import { changedTexts } from '../../claude/pricing/adapt-for-model.ts';
-import type { Terms, WorstCase } from '../../claude/pricing/hold-terms.ts';
-import { maximumCost } from '../../claude/pricing/maximum-cost.ts';
+import { describeChanges } from '../../claude/pricing/adapt-for-model.ts';
+import type { MaximumCost, SettlementTerms } from '../../claude/pricing/hold-terms.ts';
+import { computeMaximumCost } from '../../claude/pricing/maximum-cost.ts';
 import { NO_FEATURES } from '../../claude/pricing/prompt-features.ts';
-import { bodyUp } from '../../claude/request/body-up.ts';
 import { RequestBody } from '../../claude/request/request-body.ts';
-import { upstreamsFor } from '../../claude/upstreams/pool.ts';
-import { dearestAt } from '../../claude/upstreams/prices.ts';
-import { type JsonBody, RELEASED } from '../../kit/http/body/json-body.ts';
+import { createUpstreamBody } from '../../claude/request/upstream-body.ts';
+import { findUpstreams } from '../../claude/upstreams/pool.ts';
+import { getHighestPrices } from '../../claude/upstreams/prices.ts';
+import { type JsonBody, RELEASED_BODY } from '../../kit/http/body/json-body.ts';
 import { ApiError } from '../../kit/http/errors.ts';
-import { commaSeparated } from '../../kit/http/headers/comma-list.ts';
+import { parseCommaList } from '../../kit/http/headers/comma-list.ts';
 import { LongBody } from '../../kit/http/long-body.ts';
-import { sizeOf } from '../../kit/http/read-json.ts';
+import { bodySizeOf } from '../../kit/http/read-json.ts';
 import type { Json } from '../../kit/json/object.ts';
 import type { MeterRequest } from './metered-request.ts';
 import { thinkingShareOf } from './request-meter.ts';
 
 /** How a request goes up for one of its models. */
-interface ForModel {
+interface ModelVariant {
   /** The name by which the model was asked for, if it is not the body's. */
   nameOfModel: string | undefined;
   /** What is changed of the body for the model. */
@@ -46,16 +46,16 @@ export function boundOf(
     settings,
     streams = false,
   }: Pick<MeterRequest, 'body' | 'model' | 'headers' | 'settings' | 'streams'>,
-  { nameOfModel, changes, models }: ForModel,
+  { nameOfModel, changes, models }: ModelVariant,
   counted?: PromptCount,
-): { worstCase: WorstCase; terms: Terms } {
-  const { own, before } = body instanceof RequestBody ? body : { own: body.json, before: NO_FEATURES };
+): { worstCase: MaximumCost; terms: SettlementTerms } {
+  const { ownJson: own, before } = body instanceof RequestBody ? body : { ownJson: body.json, before: NO_FEATURES };
   const { readings = body } = body;
   const nameInBody = typeof own.model === 'string' ? own.model : model;
-  const { worstCase, terms } = maximumCost(
+  const { maximumCost: worstCase, terms } = computeMaximumCost(
     { ...own, ...changes, model },
     {
-      bytes: sizeOf(body),
+      bytes: bodySizeOf(body),
       readings: readings ?? undefined,
       // A bound method, because an arrow function made here would keep the body in memory until the answer has ended.
       lengthOf: body instanceof LongBody ? body.lengthOf.bind(body) : undefined,
@@ -74,7 +74,7 @@ export function boundOf(
  * @returns the prices by which a request is held: the dearest of all upstreams that may answer it
  * @throws NoUpstream if none can
  */
-export function pricesToHoldBy({
+export function holdPrices({
   settings,
   upstream: { pool },
   model,
@@ -83,7 +83,7 @@ export function pricesToHoldBy({
   routing = { streams },
 }: Pick<MeterRequest, 'settings' | 'upstream' | 'model' | 'headers' | 'streams' | 'routing'>): ModelTable {
   if (!pool) return settings.models;
-  return dearestAt(settings, upstreamsFor(pool, new MessagesCall(headers), { ...routing, model }));
+  return getHighestPrices(settings, findUpstreams(pool, new MessagesCall(headers), { ...routing, model }));
 }
 
 /**
@@ -93,12 +93,12 @@ export function pricesToHoldBy({
  */
 export async function countUnanswered(
   request: MeterRequest,
-  { nameOfModel, changes }: Omit<ForModel, 'models'>,
+  { nameOfModel, changes }: Omit<ModelVariant, 'models'>,
 ): Promise<number | undefined> {
   // The body may be released meanwhile.
   const { count, body, model, headers, settings, streams, routing } = request;
-  if (count !== undefined || body === RELEASED || !mayCount(request)) return undefined;
-  const models = pricesToHoldBy(request);
+  if (count !== undefined || body === RELEASED_BODY || !mayCount(request)) return undefined;
+  const models = holdPrices(request);
   // The caller may have left.
   const tokens = await countInput({ ...request, signal: undefined, only: routing?.only }, changes).catch(() => null);
   request.count = tokens;
@@ -133,7 +133,7 @@ class MessagesCall {
 
 function betasOf(headers: Headers | PlainHeaders): string[] {
   const betas = headers instanceof Headers ? headers.get('anthropic-beta') : headers['anthropic-beta'];
-  return commaSeparated(betas ?? '');
+  return parseCommaList(betas ?? '');
 }
 
 interface CountableRequest extends CountOptions {
@@ -169,10 +169,10 @@ const COUNTED_FIELDS: ReadonlySet<string> = new Set([
 export async function countInput(request: CountableRequest, changed: Json): Promise<number | null> {
   const { body, model } = request;
   const rest = Object.keys(body.json).filter((key) => !COUNTED_FIELDS.has(key));
-  const changes = changedTexts({ ...changed, ...Object.fromEntries(rest.map((key) => [key, undefined])) });
+  const changes = describeChanges({ ...changed, ...Object.fromEntries(rest.map((key) => [key, undefined])) });
   if (body.json.model !== model) changes.model = JSON.stringify(model);
   try {
-    return await countTokens((more) => bodyUp(body, { ...changes, ...more }), { ...request, admits: true });
+    return await countTokens((more) => createUpstreamBody(body, { ...changes, ...more }), { ...request, admits: true });
   } catch (thrown) {
     if (!(thrown instanceof ApiError) || thrown.status === 429 || request.signal?.aborted) throw thrown;
     return null;

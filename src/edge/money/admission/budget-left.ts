@@ -26,15 +26,15 @@ export function ownWindows(quota: QuotaStatus): SpendStatus[] {
 
 /** @returns the budget at the admission of a request; undefined if no limit of the caller's own holds */
 export function budgetBefore({
-  standing,
+  quota,
   hold,
   least,
 }: {
-  standing: QuotaStatus;
+  quota: QuotaStatus;
   hold: Nanodollars;
   least?: Nanodollars;
 }): BudgetBefore | undefined {
-  const own = ownWindows(standing);
+  const own = ownWindows(quota);
   if (least === undefined || own.length === 0) return undefined;
   const free = Math.min(...own.map(({ limit, settled, held }) => limit - settled - held));
   return { windows: own.map(({ settled, limit }) => ({ settled, limit })), room: free + hold - least };
@@ -53,8 +53,8 @@ export function shareUsed({ settled, limit }: Pick<SpendStatus, 'settled' | 'lim
 }
 
 /** @returns what is told of the budget that is left, by names of headers */
-export function budgetHeaders(left: Partial<BudgetLeft> | undefined): Record<string, string> {
-  const { used, fits } = left ?? {};
+export function budgetHeaders(budget: Partial<BudgetLeft> | undefined): Record<string, string> {
+  const { used, fits } = budget ?? {};
   return {
     ...(used === undefined ? {} : { 'sluice-budget-used': String(used) }),
     ...(fits === undefined ? {} : { 'sluice-budget-fits': String(fits) }),

@@ -1,6 +1,6 @@
 /** Ensures that only the account that made a file, container or thread at an upstream can use it. */
 
-import type { CreatedId, MadeKind } from '../../claude/usage/created-ids.ts';
+import type { CreatedId, ResourceKind } from '../../claude/usage/created-ids.ts';
 import { pause } from '../../kit/async/pause.ts';
 import { type ApiError, finalError, invalidRequest } from '../../kit/http/errors.ts';
 import { type AccountRequest, callAccount } from '../contracts/call-account.ts';
@@ -10,17 +10,17 @@ import type { OwnedResource } from '../contracts/ownership.ts';
  * Milliseconds to wait before the account is asked again about an unknown id. An answer may just have made it, and the report
  * to the account is still on its way.
  */
-const NOTED_AFTER_MS = 500;
+const RECHECK_DELAY_MS = 500;
 
 /** The API's words for something that does not exist. */
-const UNKNOWN: Readonly<Record<MadeKind, (id: string) => string>> = {
+const UNKNOWN: Readonly<Record<ResourceKind, (id: string) => string>> = {
   file: (id) => `File not found: ${id}`,
   container: (id) => `Container not found: ${id}`,
   thread: (id) => `thread: no usable Thread state was found for previous_message_id ${id}`,
 };
 
 /** @returns the 404 for something that does not exist, or belongs to somebody else. It does not say which of the two. */
-export function unknownMade({ kind, id }: CreatedId): ApiError {
+export function createdNotFoundError({ kind, id }: CreatedId): ApiError {
   // This code tells the official client to send the whole conversation again.
   const details = kind === 'thread' ? { error_code: 'thread_not_found' } : undefined;
   return finalError('not_found_error', UNKNOWN[kind](id.slice(0, 128)), { details });
@@ -31,7 +31,7 @@ export function unknownMade({ kind, id }: CreatedId): ApiError {
  *
  * @returns those that belong to the account, by id
  */
-async function findOwn(request: AccountRequest, ids: readonly CreatedId[]): Promise<Map<string, OwnedResource>> {
+async function findOwned(request: AccountRequest, ids: readonly CreatedId[]): Promise<Map<string, OwnedResource>> {
   const found = await callAccount(request, (account) => account.ownership(ids.map(({ id }) => id)));
   return new Map(found.map((one) => [`${one.kind} ${one.id}`, one]));
 }
@@ -47,14 +47,14 @@ async function findOwn(request: AccountRequest, ids: readonly CreatedId[]): Prom
 export async function checkOwned(
   request: AccountRequest,
   ids: readonly CreatedId[],
-  refusalOf: (unknown: readonly [CreatedId, ...CreatedId[]]) => ApiError = ([first]) => unknownMade(first),
+  refusalOf: (unknown: readonly [CreatedId, ...CreatedId[]]) => ApiError = ([first]) => createdNotFoundError(first),
 ): Promise<string | undefined> {
   if (ids.length === 0) return undefined;
   const missing = (found: Map<string, OwnedResource>) => ids.filter(({ kind, id }) => !found.has(`${kind} ${id}`));
-  let found = await findOwn(request, ids);
+  let found = await findOwned(request, ids);
   if (missing(found).length > 0) {
-    await pause(NOTED_AFTER_MS);
-    found = await findOwn(request, ids);
+    await pause(RECHECK_DELAY_MS);
+    found = await findOwned(request, ids);
   }
   const [unknown, ...more] = missing(found);
   if (unknown) throw refusalOf([unknown, ...more]);
@@ -72,12 +72,12 @@ export async function checkOwned(
  *
  * @param upstream the name of the upstream that has answered; undefined if there is only one
  */
-export async function noteMade(
+export async function noteCreated(
   request: AccountRequest,
   ids: readonly CreatedId[] | undefined,
   upstream: string | undefined,
 ): Promise<void> {
   if (!ids || ids.length === 0) return;
   const resources = ids.map((one) => ({ ...one, upstream: upstream ?? '' }));
-  await callAccount(request, (account) => account.noteMade(resources), 'persistent');
+  await callAccount(request, (account) => account.noteCreated(resources), 'persistent');
 }

@@ -3,44 +3,44 @@
 import type { Model } from '../../claude/models/models.ts';
 import {
   computeCost,
+  hasPrompt,
   isCount,
   type Nanodollars,
   nanodollarsPerToken,
-  promptTokens,
-  tellsPrompt,
+  promptTokensOf,
+  toCount,
   type Usage,
   WEB_SEARCH_NANODOLLARS,
-  wholeCount,
 } from '../../claude/pricing/cost.ts';
-import type { SecondModel, Terms } from '../../claude/pricing/hold-terms.ts';
+import type { SecondModel, SettlementTerms } from '../../claude/pricing/hold-terms.ts';
 import { USUAL_PAUSE_MS } from '../../claude/usage/hidden-output.ts';
-import type { Seen } from '../../claude/usage/usage-report.ts';
+import type { ObservedPart } from '../../claude/usage/usage-report.ts';
 
 /** An interrupted answer, as far as it came. */
-export interface Interrupted {
+export interface InterruptedAnswer {
   usage: Usage | undefined;
-  seen: Seen;
+  seen: ObservedPart;
   /** The known models that took part before the last one, as the requested model or as a fallback. */
   fallbacks: readonly Model[];
   /** The model that answers last. */
   row: Model;
 }
 
-export interface GrantedAtMost {
+export interface GrantLimits {
   hold: Nanodollars;
   /** The most output tokens that were granted, if one step of one model writes all of them. */
   mostOutput: number | undefined;
-  terms: Terms;
+  terms: SettlementTerms;
   /** Whether the upstream stops writing when the connection is closed. */
   cancelStops: boolean;
   /** Whether a model that steps in reads the cached part of the prompt at the price of its cache, as at the Claude API. */
   sharesCache: boolean;
   /** What other answers have shown of the model and its tools. */
-  learned: Learned;
+  learned: LearnedRates;
 }
 
 /** What other answers have shown. */
-export interface Learned {
+export interface LearnedRates {
   /** How often another model steps in in a second of output. */
   handOversPerSecond: number;
   /** @returns the tokens of the longest known result of a tool; 0 if none is known */
@@ -57,23 +57,23 @@ const IN_FLIGHT_MS = 250;
 /** Milliseconds that are usual before the first event. Only in a longer silence may a loop of tools have begun unseen. */
 const USUAL_START_MS = 2_000;
 /** Tokens of the result of a search: those in the API's documentation, and some more. */
-const SEARCH_RESULT = 8_000;
+const SEARCH_RESULT_TOKENS = 8_000;
 /** Tokens of any other result: those of a long page (the API's documentation of web fetch: 100 kB are about 25,000). */
-const LONG_RESULT = 25_000;
+const LONG_RESULT_TOKENS = 25_000;
 /**
  * Milliseconds that a step of such a loop takes at least, beside its call: the tool answers, the prompt is read. Nobody has
  * measured it. A search alone takes longer.
  */
-const LEAST_STEP_MS = 300;
+const MIN_STEP_MS = 300;
 /** The least tokens that a model writes to make a call. A step that runs code may take no longer than that. */
-const LEAST_CALL = 20;
+const MIN_CALL_TOKENS = 20;
 /** Tokens that an advisor reads beside the conversation. */
-const PER_ADVICE = 2_048;
+const ADVICE_INPUT_TOKENS = 2_048;
 /** The factor by which the token counts of two models may differ for the same text. */
-const OTHER_TOKENIZER = 1.35;
+const TOKENIZER_FACTOR = 1.35;
 
 /** @returns the most tokens that may have been written in a time. */
-function byClock(milliseconds: number, tokensPerSecond: number): number {
+function maxTokensWritten(milliseconds: number, tokensPerSecond: number): number {
   return Math.ceil((Math.max(0, milliseconds) * tokensPerSecond) / 1_000);
 }
 
@@ -84,34 +84,34 @@ function byClock(milliseconds: number, tokensPerSecond: number): number {
  * more than the hold. Only usage that the upstream itself has reported may exceed it.
  */
 export function interruptedCost(
-  { usage: begun, seen, fallbacks, row }: Interrupted,
-  { hold, mostOutput, terms, cancelStops, sharesCache, learned }: GrantedAtMost,
+  { usage: begun, seen, fallbacks, row }: InterruptedAnswer,
+  { hold, mostOutput, terms, cancelStops, sharesCache, learned }: GrantLimits,
 ): Estimate {
   const usage = begun ?? {};
   // Some tell all of their output at their end, and nothing of their prompt.
-  const isEnded = seen.final && wholeCount(usage.output_tokens) > 0;
-  const unseen = byClock(seen.unseen_ms, terms.tokensPerSecond);
-  const silent = byClock(seen.silent_ms, terms.tokensPerSecond);
-  const inFlight = byClock(IN_FLIGHT_MS, terms.tokensPerSecond);
+  const isEnded = seen.final && toCount(usage.output_tokens) > 0;
+  const unseen = maxTokensWritten(seen.unseen_ms, terms.tokensPerSecond);
+  const silent = maxTokensWritten(seen.silent_ms, terms.tokensPerSecond);
+  const inFlight = maxTokensWritten(IN_FLIGHT_MS, terms.tokensPerSecond);
   // The shown thinking may be only a summary of longer thinking.
   const written = seen.said + silent + Math.max(seen.thinking, unseen) + inFlight;
   const unended = isEnded ? 0 : Math.min(written, mostOutput ?? written);
-  const output = Math.max(unended, wholeCount(usage.output_tokens));
+  const output = Math.max(unended, toCount(usage.output_tokens));
   // If the cost cannot be derived from what came, all that was set aside is counted.
   const isCounted = (cancelStops || isEnded) && seen.opaque_uses === 0;
   const cacheTtl = terms.cache === '1h' ? '1h' : '5m';
   // Without a prompt that was told, the one counts that was held.
-  const lacksPrompt = !isCount(usage.input_tokens) || !tellsPrompt(usage);
-  const prompt = lacksPrompt ? terms.promptTokens : promptTokens(usage);
+  const lacksPrompt = !isCount(usage.input_tokens) || !hasPrompt(usage);
+  const prompt = lacksPrompt ? terms.promptTokens : promptTokensOf(usage);
   const laterPrompts = seen.later_prompts.map(
-    ({ tokens, unseen_ms }) => prompt + tokens + byClock(unseen_ms, terms.tokensPerSecond),
+    ({ tokens, unseen_ms }) => prompt + tokens + maxTokensWritten(unseen_ms, terms.tokensPerSecond),
   );
   const lastPrompt = Math.max(prompt, ...laterPrompts);
   const reread = laterPrompts.reduce((sum, tokens) => sum + tokens, 0);
   const priced: Usage = { ...usage, output_tokens: output, ...(lacksPrompt && { input_tokens: prompt }) };
   const rows = [...new Set([row, ...fallbacks])];
   const before = seen.handed_over
-    ? seen.handed_over.tokens + byClock(seen.handed_over.unseen_ms, terms.tokensPerSecond)
+    ? seen.handed_over.tokens + maxTokensWritten(seen.handed_over.unseen_ms, terms.tokensPerSecond)
     : 0;
   const byModels =
     fallbacks.length > 0 ? costOfAttempts(priced, rows, before, cacheTtl) : computeCost(priced, row, { cacheTtl });
@@ -119,11 +119,11 @@ export function interruptedCost(
   const answered = lacksPrompt ? Math.max(byModels, held) : byModels;
   const summarized = terms.compacts && !lacksPrompt ? terms.promptTokens : 0;
   const advice = terms.advisor && seen.advised > 0 ? adviceCost(terms.advisor, seen, prompt, unseen) : 0;
-  const searched = Math.max(0, seen.searches - wholeCount(usage.server_tool_use?.web_search_requests));
+  const searched = Math.max(0, seen.searches - toCount(usage.server_tool_use?.web_search_requests));
   const later = costOfLaterSteps(row, terms, prompt, laterPrompts, output);
   const usualMs = begun ? USUAL_PAUSE_MS : USUAL_START_MS;
   const unseenSteps = isEnded ? 0 : costOfUnseenSteps(terms, seen, lastPrompt, usualMs, learned);
-  const cached = sharesCache && !lacksPrompt ? wholeCount(usage.cache_read_input_tokens) : 0;
+  const cached = sharesCache && !lacksPrompt ? toCount(usage.cache_read_input_tokens) : 0;
   const secondModels = isEnded
     ? 0
     : costOfUnseenModels(
@@ -140,7 +140,7 @@ export function interruptedCost(
     cost: Math.max(reported, isCounted ? Math.min(estimate, hold) : hold),
     usage: {
       ...priced,
-      input_tokens: wholeCount(priced.input_tokens) + reread,
+      input_tokens: toCount(priced.input_tokens) + reread,
       server_tool_use: { ...usage.server_tool_use, web_search_requests: seen.searches },
     },
   };
@@ -154,11 +154,11 @@ export function interruptedCost(
  * @param before tokens that were written before the last one stepped in
  */
 function costOfAttempts(usage: Usage, rows: readonly Model[], before: number, cacheTtl: '5m' | '1h'): Nanodollars {
-  const output = wholeCount(usage.output_tokens);
+  const output = toCount(usage.output_tokens);
   const first = { ...usage, output_tokens: Math.min(output, before) };
   const stepped = rows.length > 1 ? rows.slice(0, -1) : rows;
   const declined = Math.max(...stepped.map((row) => computeCost(first, row, { cacheTtl })));
-  const input_tokens = Math.ceil(promptTokens(usage) * OTHER_TOKENIZER);
+  const input_tokens = Math.ceil(promptTokensOf(usage) * TOKENIZER_FACTOR);
   const { inference_geo, speed } = usage;
   const others = rows.slice(1).map((row, index) => {
     const isLast = index === rows.length - 2;
@@ -171,7 +171,7 @@ function costOfAttempts(usage: Usage, rows: readonly Model[], before: number, ca
 /** Prices the input of later steps. In one of them the prompt may become a long one, for which every token is dearer. */
 function costOfLaterSteps(
   { prices }: Model,
-  { inputPrice, cache }: Terms,
+  { inputPrice, cache }: SettlementTerms,
   prompt: number,
   laterPrompts: readonly number[],
   output: number,
@@ -194,34 +194,34 @@ function costOfLaterSteps(
  * @param usualMs milliseconds of silence that are usual there
  */
 function costOfUnseenSteps(
-  { served, inputPrice, advisor, tokensPerSecond }: Terms,
-  { lost_ms, uses, running_uses: running, running_tools, searches, longest_result, runs_code }: Seen,
+  { served, inputPrice, advisor, tokensPerSecond }: SettlementTerms,
+  { lost_ms, uses, running_uses: running, running_tools, searches, longest_result, runs_code }: ObservedPart,
   prompt: number,
   usualMs: number,
-  { longestResult }: Learned,
+  { longestResult }: LearnedRates,
 ): Nanodollars {
   if (!served) return 0;
   const searchesLeft = Math.max(0, served.searches - searches);
   // A tool that limits its results may use all of that.
   const atMost = (tokens: number) => Math.max(served.mostResult ?? tokens, longest_result);
   const resultOf = (tool: string) =>
-    atMost(Math.max(longestResult(tool), tool === 'web_search' ? SEARCH_RESULT : LONG_RESULT));
+    atMost(Math.max(longestResult(tool), tool === 'web_search' ? SEARCH_RESULT_TOKENS : LONG_RESULT_TOKENS));
   const longest = Math.max(0, ...(running_tools ?? []).map(resultOf));
   const dearest = Math.max(inputPrice, advisor?.inputPrice ?? 0);
   if (lost_ms <= usualMs) {
-    const added = Math.min(running * (longest || atMost(LONG_RESULT)), served.window);
+    const added = Math.min(running * (longest || atMost(LONG_RESULT_TOKENS)), served.window);
     return added * inputPrice + Math.min(1, searchesLeft) * WEB_SEARCH_NANODOLLARS;
   }
   // Long pages take their time.
-  const result = Math.max(longest, atMost(lost_ms > USUAL_START_MS ? LONG_RESULT : SEARCH_RESULT));
-  const written = byClock(lost_ms, tokensPerSecond);
+  const result = Math.max(longest, atMost(lost_ms > USUAL_START_MS ? LONG_RESULT_TOKENS : SEARCH_RESULT_TOKENS));
+  const written = maxTokensWritten(lost_ms, tokensPerSecond);
   // The result of a running use may come at once. Behind it each prompt needs another step.
-  const stepMs = LEAST_STEP_MS + (LEAST_CALL * 1_000) / tokensPerSecond;
+  const stepMs = MIN_STEP_MS + (MIN_CALL_TOKENS * 1_000) / tokensPerSecond;
   const left = Math.min(Math.max(0, served.uses - uses), Math.floor((lost_ms + IN_FLIGHT_MS) / stepMs));
   // A step may search several times at once, but each call was written.
-  const calls = Math.ceil((written + byClock(IN_FLIGHT_MS, tokensPerSecond)) / LEAST_CALL);
+  const calls = Math.ceil((written + maxTokensWritten(IN_FLIGHT_MS, tokensPerSecond)) / MIN_CALL_TOKENS);
   const searched = Math.min(searchesLeft, calls) * WEB_SEARCH_NANODOLLARS;
-  if (runs_code) return (Math.ceil(written / LEAST_CALL) * prompt + running * result) * inputPrice + searched;
+  if (runs_code) return (Math.ceil(written / MIN_CALL_TOKENS) * prompt + running * result) * inputPrice + searched;
   // The results of all uses before stand in each prompt. (1 + 2 + … + n = n (n + 1) / 2)
   const results = ((left + 1) * running + (left * (left + 1)) / 2) * result;
   const tokens = Math.min(left * prompt + results, (left + 1) * served.window);
@@ -238,31 +238,31 @@ function costOfUnseenSteps(
  * @param handOvers how often one has stepped in
  */
 function costOfUnseenModels(
-  { advisor, fallbacks, tokensPerSecond }: Terms,
-  { advised, lost_ms, quiet_ms, is_between }: Seen,
+  { advisor, fallbacks, tokensPerSecond }: SettlementTerms,
+  { advised, lost_ms, quiet_ms, is_between }: ObservedPart,
   { prompt, cached, output, handOvers }: { prompt: number; cached: number; output: number; handOvers: number },
   handOversPerSecond: number,
 ): Nanodollars {
-  const written = byClock(lost_ms + IN_FLIGHT_MS, tokensPerSecond);
-  const one = (model: SecondModel | undefined, begun: number, tokens: number, cachedTokens: number) => {
+  const written = maxTokensWritten(lost_ms + IN_FLIGHT_MS, tokensPerSecond);
+  const costOfModel = (model: SecondModel | undefined, begun: number, tokens: number, cachedTokens: number) => {
     if (!model || begun >= (model.times ?? Number.POSITIVE_INFINITY)) return 0;
-    const read = Math.ceil((tokens - cachedTokens) * OTHER_TOKENIZER) * model.inputPrice;
-    const readAgain = Math.ceil(cachedTokens * OTHER_TOKENIZER) * model.cachePrice;
+    const read = Math.ceil((tokens - cachedTokens) * TOKENIZER_FACTOR) * model.inputPrice;
+    const readAgain = Math.ceil(cachedTokens * TOKENIZER_FACTOR) * model.cachePrice;
     return read + readAgain + written * model.outputPrice;
   };
   const mayHaveBegun = is_between || quiet_ms > USUAL_PAUSE_MS;
-  const advice = mayHaveBegun ? one(advisor, advised, prompt + output + PER_ADVICE, 0) : 0;
+  const advice = mayHaveBegun ? costOfModel(advisor, advised, prompt + output + ADVICE_INPUT_TOKENS, 0) : 0;
   const rate = (handOversPerSecond * (quiet_ms + IN_FLIGHT_MS)) / 1_000;
-  return advice + one(fallbacks, handOvers, prompt, cached) * (mayHaveBegun ? 1 : Math.min(1, rate));
+  return advice + costOfModel(fallbacks, handOvers, prompt, cached) * (mayHaveBegun ? 1 : Math.min(1, rate));
 }
 
 /** Prices advice. Each use is a request of its own, which reads everything that the model has read and written so far. */
 function adviceCost(
-  { inputPrice, outputPrice }: NonNullable<Terms['advisor']>,
-  { advised, advised_tokens }: Seen,
+  { inputPrice, outputPrice }: NonNullable<SettlementTerms['advisor']>,
+  { advised, advised_tokens }: ObservedPart,
   prompt: number,
   written: number,
 ): Nanodollars {
-  const read = Math.ceil((advised * prompt + advised_tokens) * OTHER_TOKENIZER) + advised * PER_ADVICE;
+  const read = Math.ceil((advised * prompt + advised_tokens) * TOKENIZER_FACTOR) + advised * ADVICE_INPUT_TOKENS;
   return read * inputPrice + written * outputPrice;
 }

@@ -1,8 +1,8 @@
-import { modelHint } from '../../claude/models/model-hint.ts';
+import { createModelHint } from '../../claude/models/model-hint.ts';
 import type { ModelTable } from '../../claude/models/models.ts';
-import { sayAllowed } from '../../claude/pricing/allowed-models.ts';
+import { describeAllowedModels } from '../../claude/pricing/allowed-models.ts';
 import { toUsd } from '../../claude/pricing/cost.ts';
-import { ApiError, comeAgain, DO_NOT_RETRY, type ErrorType, finalError } from '../../kit/http/errors.ts';
+import { ApiError, DO_NOT_RETRY, type ErrorType, finalError, retryAfterHeader } from '../../kit/http/errors.ts';
 import { isShared } from '../budget/budget-windows.ts';
 import { NEVER, type Period } from '../budget/windows.ts';
 import type {
@@ -31,9 +31,9 @@ const OWNER_NAMES: Record<LimitOwner, string> = {
 };
 /** The shares of a spend limit at which clients show a warning. */
 const THRESHOLDS = [0.95, 0.75];
-const MOST_UTILIZATION = 0.99;
+const MAX_UTILIZATION = 0.99;
 /** Seconds up to which a client that waits by itself is asked to. */
-const LONGEST_RETRY_S = 60;
+const MAX_RETRY_SECONDS = 60;
 
 /** What helps if a limit never resets. */
 const TOTAL_HELP: Record<LimitOwner, string> = {
@@ -77,7 +77,7 @@ export function loweredHeaders({
  */
 export function refusalError(refusal: Refusal, quota: QuotaStatus, models?: ModelTable): ApiError {
   const { by = 'account', model, retryAfter } = refusal;
-  const hint = model && models && modelHint(model, models);
+  const hint = model && models && createModelHint(model, models);
   const needsCount = ['spend', 'held'].includes(refusal.reason) || refusal.limit === 'input_tokens_per_minute';
   const more = refusal.uncounted && needsCount && !refusal.noCredit ? NOT_COUNTED : '';
   const errorOf = (type: ErrorType, message: string, headers: Record<string, string>) =>
@@ -85,12 +85,12 @@ export function refusalError(refusal: Refusal, quota: QuotaStatus, models?: Mode
       headers: { ...(refusal.late ? {} : { 'sluice-limited-by': by }), ...headers },
       cause: refusal,
     });
-  const soon = { ...comeAgain(retryAfter), ...quotaHeaders(quota) };
+  const soon = { ...retryAfterHeader(retryAfter), ...quotaHeaders(quota) };
   switch (refusal.reason) {
     case 'model':
       return errorOf(
         'permission_error',
-        `This ${by === 'token' ? by : 'account'} may not use ${model ?? 'this model'}. ${hint ? `${hint} ` : ''}${sayAllowed(refusal.allowed ?? [])}`,
+        `This ${by === 'token' ? by : 'account'} may not use ${model ?? 'this model'}. ${hint ? `${hint} ` : ''}${describeAllowedModels(refusal.allowed ?? [])}`,
         DO_NOT_RETRY,
       );
     case 'unpriced':
@@ -106,14 +106,14 @@ export function refusalError(refusal: Refusal, quota: QuotaStatus, models?: Mode
         DO_NOT_RETRY,
       );
     case 'spend':
-      if (by === 'run') return errorOf('invalid_request_error', tooDearForRun(refusal), DO_NOT_RETRY);
+      if (by === 'run') return errorOf('invalid_request_error', tooExpensiveForRunSentence(refusal), DO_NOT_RETRY);
       return refusal.never
-        ? errorOf('billing_error', tooDearSentence(refusal), { ...DO_NOT_RETRY, ...usedHeaders(refusal, quota) })
+        ? errorOf('billing_error', tooExpensiveSentence(refusal), { ...DO_NOT_RETRY, ...usedHeaders(refusal, quota) })
         : errorOf('billing_error', spendSentence(refusal), {
             ...{ ...DO_NOT_RETRY, ...spentHeaders(refusal), ...usedHeaders(refusal, quota) },
           });
     case 'held': {
-      const headers = retryAfter > LONGEST_RETRY_S ? { ...soon, ...DO_NOT_RETRY } : soon;
+      const headers = retryAfter > MAX_RETRY_SECONDS ? { ...soon, ...DO_NOT_RETRY } : soon;
       return errorOf('rate_limit_error', heldSentence(refusal), headers);
     }
     case 'concurrency':
@@ -157,7 +157,7 @@ function periodOf({ limit }: Refusal): Period {
 }
 
 /** @returns the sentence for a request that never fits. It names no time, since waiting does not help. */
-function tooDearSentence(refusal: Refusal): string {
+function tooExpensiveSentence(refusal: Refusal): string {
   if (refusal.noCredit) return NO_CREDIT;
   const { needed, advice, by = 'account' } = refusal;
   const whose = by === 'account' ? 'your' : `${OWNER_NAMES[by]}'s`;
@@ -165,7 +165,7 @@ function tooDearSentence(refusal: Refusal): string {
 }
 
 /** @returns the sentence for a step that does not fit into the rest of its run's own limit. */
-function tooDearForRun({ needed, left }: Refusal): string {
+function tooExpensiveForRunSentence({ needed, left }: Refusal): string {
   return `max_usd: this request may cost ${dollars(needed)}, and ${dollars(left)} is left of max_usd. Send a larger max_usd, or a shorter request.`;
 }
 
@@ -200,7 +200,7 @@ function spentHeaders(refusal: Refusal): Record<string, string> {
     ...(period === 'total'
       ? {}
       : {
-          ...comeAgain(refusal.retryAfter),
+          ...retryAfterHeader(refusal.retryAfter),
           'anthropic-ratelimit-unified-reset': resets,
           'anthropic-ratelimit-unified-overage-reset': resets,
         }),
@@ -214,17 +214,17 @@ function spentHeaders(refusal: Refusal): Record<string, string> {
 
 function bucketHeaders({ requests, inputTokens, outputTokens }: QuotaStatus): Record<string, string> {
   const headers: Record<string, string> = {};
-  const tell = (name: string, ...buckets: RateStatus[]) => {
+  const reportBucket = (name: string, ...buckets: RateStatus[]) => {
     const remaining = buckets.reduce((sum, one) => sum + Math.floor(one.remaining), 0);
     headers[`anthropic-ratelimit-${name}-limit`] = String(buckets.reduce((sum, { limit }) => sum + limit, 0));
     headers[`anthropic-ratelimit-${name}-remaining`] = String(remaining);
     headers[`anthropic-ratelimit-${name}-reset`] = rfc3339(Math.max(...buckets.map(({ resetsAt }) => resetsAt)));
   };
-  if (requests) tell('requests', requests);
-  if (inputTokens) tell('input-tokens', inputTokens);
-  if (outputTokens) tell('output-tokens', outputTokens);
+  if (requests) reportBucket('requests', requests);
+  if (inputTokens) reportBucket('input-tokens', inputTokens);
+  if (outputTokens) reportBucket('output-tokens', outputTokens);
   // If both are limited, the sum of both kinds of tokens is also reported, as the API does.
-  if (inputTokens && outputTokens) tell('tokens', inputTokens, outputTokens);
+  if (inputTokens && outputTokens) reportBucket('tokens', inputTokens, outputTokens);
   return headers;
 }
 
@@ -243,7 +243,7 @@ function spendHeaders(quota: QuotaStatus): Record<string, string> {
     'anthropic-ratelimit-unified-representative-claim': 'overage',
     'anthropic-ratelimit-unified-overage-status': status,
     // 1 means refused, so the share of an account that is still admitted must not be rounded up to 1.
-    'anthropic-ratelimit-unified-overage-utilization': Math.min(most.share, MOST_UTILIZATION).toFixed(2),
+    'anthropic-ratelimit-unified-overage-utilization': Math.min(most.share, MAX_UTILIZATION).toFixed(2),
     ...(threshold === undefined
       ? {}
       : { 'anthropic-ratelimit-unified-overage-surpassed-threshold': String(threshold) }),

@@ -1,28 +1,28 @@
 /** A request that costs money: from what it names, over its admission and its tries, to its settlement. */
 
-import { callerLeft } from '../../claude/failure.ts';
-import { retiresSoon } from '../../claude/models/models.ts';
+import { callerLeftError } from '../../claude/failure.ts';
+import { nearRetirementOf } from '../../claude/models/models.ts';
 import type { RequestOutcome } from '../../claude/outcome.ts';
-import { changedTexts } from '../../claude/pricing/adapt-for-model.ts';
+import { describeChanges } from '../../claude/pricing/adapt-for-model.ts';
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
-import type { BodyChanges, BodyMaker } from '../../claude/providers/kind.ts';
-import { bodyUp } from '../../claude/request/body-up.ts';
-import { makesThings } from '../../claude/request/named-ids.ts';
-import { ownedIn } from '../../claude/request/owned.ts';
-import { ownOf } from '../../claude/request/request-body.ts';
+import type { BodyChanges, BodyMaker } from '../../claude/providers/provider.ts';
+import { findPinnedResource } from '../../claude/request/pinned-resource.ts';
+import { mayCreateResources } from '../../claude/request/referenced-ids.ts';
+import { ownJsonOf } from '../../claude/request/request-body.ts';
+import { createUpstreamBody } from '../../claude/request/upstream-body.ts';
 import type { Payment } from '../../claude/send-request.ts';
 import { isSameAsStream } from '../../claude/stream-internally.ts';
 import type { Routing } from '../../claude/upstreams/pool.ts';
 import type { CreatedId } from '../../claude/usage/created-ids.ts';
-import { RELEASED } from '../../kit/http/body/json-body.ts';
+import { RELEASED_BODY } from '../../kit/http/body/json-body.ts';
 import { ApiError } from '../../kit/http/errors.ts';
 import { callAccount } from '../contracts/call-account.ts';
 import { admit } from './admission.ts';
 import { endHeaders } from './answer-end.ts';
-import { UNKNOWN_GRANT } from './book-outcome.ts';
-import { checkOwned, noteMade } from './check-owned.ts';
+import { checkOwned, noteCreated } from './check-owned.ts';
 import type { Admission, Booking, MeterRequest, RequestMeter } from './metered-request.ts';
-import { requestMeterOf } from './request-meter.ts';
+import { UNKNOWN_GRANT } from './price-outcome.ts';
+import { createSettler } from './request-meter.ts';
 
 /** What differs between requests that cost money. */
 interface MeteredOptions {
@@ -48,30 +48,30 @@ interface MeteredOptions {
 }
 
 /** The most tries of a request that may have run, at all upstreams together. */
-const MOST_RAN = 3;
+const MAX_ATTEMPTS_RUN = 3;
 /** What must be at stake for a whole answer to ride: below it, what a cut may cost too much is less than what riding costs. */
-const RIDES_ABOVE: Nanodollars = 50_000_000;
+const STREAM_INTERNALLY_ABOVE: Nanodollars = 50_000_000;
 
 /** A request that costs money. It alone knows which try is the latest: each is admitted and settled by itself. */
 export class MeteredExchange {
   /** Settles and renews the latest try. From the first question to the account on there may be something to settle. */
-  meter: Pick<RequestMeter, 'settle' | 'renew' | 'leave'> | undefined;
+  meter: Pick<RequestMeter, 'settle' | 'renew' | 'abandon'> | undefined;
   /** Whether the answer may have ids of things that it makes. */
-  readonly makesThings: boolean;
+  readonly mayCreateResources: boolean;
   /** Whether its whole answer goes up as a stream. A lower hold of a later try does not change it. */
-  rides = false;
+  isStreamedInternally = false;
   readonly #request: MeterRequest;
   readonly #options: MeteredOptions;
   #latest: Admission | undefined;
-  #earlier: Nanodollars = 0;
+  #earlierCost: Nanodollars = 0;
   /** How many tries before the latest one may have run. */
-  #ran = 0;
+  #attemptsRun = 0;
 
   constructor(request: MeterRequest, options: MeteredOptions) {
     this.#request = request;
     this.#options = options;
     const { body } = request;
-    this.makesThings = makesThings(ownOf(body));
+    this.mayCreateResources = mayCreateResources(ownJsonOf(body));
   }
 
   /**
@@ -86,18 +86,23 @@ export class MeteredExchange {
     if (named.length > 0) {
       only = await checkOwned(request, named);
       // A turn that was stopped meanwhile has ended: nobody would settle its hold.
-      if (request.signal?.aborted) throw callerLeft();
+      if (request.signal?.aborted) throw callerLeftError();
     }
     const { upstream, body } = request;
     const { streams = false } = request;
-    request.routing = { streams, ...request.routing, only, owned: upstream.pool && ownedIn(body, upstream.pool) };
+    request.routing = {
+      streams,
+      ...request.routing,
+      only,
+      owned: upstream.pool && findPinnedResource(body, upstream.pool),
+    };
     if (isUnmetered) return;
     // Until the account answers, it may have placed a hold.
-    this.meter = requestMeterOf(request, UNKNOWN_GRANT);
+    this.meter = createSettler(request, UNKNOWN_GRANT);
     try {
       this.#latest = await admit(request);
       this.meter = this.#latest;
-      this.rides = this.#mayRide(this.#latest);
+      this.isStreamedInternally = this.#shouldStreamInternally(this.#latest);
     } catch (thrown) {
       // What was refused has no hold. What was lost may have one: `admit` settles it once, and a turn until it is heard.
       if (thrown instanceof ApiError && thrown.status < 500) this.meter = undefined;
@@ -106,7 +111,7 @@ export class MeteredExchange {
   }
 
   /** The admission of the latest try. @throws TypeError while there is none */
-  get granted(): Admission {
+  get admission(): Admission {
     if (this.#latest) return this.#latest;
     throw new TypeError('The request was not admitted.');
   }
@@ -128,9 +133,9 @@ export class MeteredExchange {
     const { model } = this;
     const maxTokens = this.#latest?.maxTokens;
     return (more) =>
-      bodyUp(this.#request.body, {
+      createUpstreamBody(this.#request.body, {
         ...changes,
-        ...changedTexts(this.#latest?.changes ?? {}),
+        ...describeChanges(this.#latest?.changes ?? {}),
         ...(maxTokens === undefined ? {} : { max_tokens: String(maxTokens) }),
         ...(model === modelInBody ? {} : asModel(model, this.#request.body)),
         ...more,
@@ -140,45 +145,46 @@ export class MeteredExchange {
   /** @returns what pays for other tries of the request. @param tried makes the outcome of the failed try */
   readonly payment = (tried: () => RequestOutcome): Payment => ({
     // What does not stream may have cost a whole hold: whoever asked decides about that once more.
-    repeats: () =>
-      this.#ran < MOST_RAN - 1 &&
-      (this.granted.grant.terms?.streams === true || (this.rides && tried().streamInternally !== false)),
+    canRepeat: () =>
+      this.#attemptsRun < MAX_ATTEMPTS_RUN - 1 &&
+      (this.admission.grant.terms?.streams === true ||
+        (this.isStreamedInternally && tried().streamInternally !== false)),
     refused: ({ forCaller }) => this.#noteGone(forCaller),
-    settle: () => this.#settleTried(tried()),
+    settle: () => this.#settleFailedAttempt(tried()),
     admit: async () => {
-      this.#options.onAsking?.(this.#earlier);
-      return this.#goOnWith(await this.granted.again({ earlier: this.#earlier, waits: false }));
+      this.#options.onAsking?.(this.#earlierCost);
+      return this.#continueWith(await this.admission.admitRetry({ earlierCost: this.#earlierCost, canWait: false }));
     },
     fallBack: async () => {
-      if (!this.granted.hasFallback()) return 'none';
-      await this.#settleTried(tried());
-      this.#options.onAsking?.(this.#earlier);
-      const granted = await this.granted.fallBack({ earlier: this.#earlier, waits: false });
-      return granted ? { body: this.#goOnWith(granted), model: granted.model } : 'refused';
+      if (!this.admission.hasFallback()) return 'none';
+      await this.#settleFailedAttempt(tried());
+      this.#options.onAsking?.(this.#earlierCost);
+      const granted = await this.admission.admitFallback({ earlierCost: this.#earlierCost, canWait: false });
+      return granted ? { body: this.#continueWith(granted), model: granted.model } : 'refused';
     },
   });
 
   /**
    * Has another body go up in place of one that the upstream has refused.
    *
-   * @param again the other body, and what it changes about its admission
+   * @param replacement the other body, and what it changes about its admission
    * @param outcome how it was refused
    * @throws ApiError as `open`
    */
   async restart(
-    again: Pick<MeterRequest, 'body'> & Partial<Pick<MeterRequest, 'count'>>,
+    replacement: Pick<MeterRequest, 'body'> & Partial<Pick<MeterRequest, 'count'>>,
     outcome: RequestOutcome,
   ): Promise<void> {
-    await this.#settleTried(outcome);
+    await this.#settleFailedAttempt(outcome);
     // The count, if there is one, is that of the other body.
-    Object.assign(this.#request, { count: undefined, leavesOutThinking: undefined }, again);
-    this.#options.onAsking?.(this.#earlier);
-    this.#goOnWith(await this.granted.again({ earlier: this.#earlier, waits: true }));
+    Object.assign(this.#request, { count: undefined, leavesOutThinking: undefined }, replacement);
+    this.#options.onAsking?.(this.#earlierCost);
+    this.#continueWith(await this.admission.admitRetry({ earlierCost: this.#earlierCost, canWait: true }));
   }
 
   /** @returns the headers of the answer: the account's quota, who has answered, what it has cost and leaves, and when the model retires */
   headers(upstream: string | undefined, booked?: Pick<Booking, 'nanodollars' | 'budget'>): Record<string, string> {
-    const retires = retiresSoon(this.#request.settings.models.find(this.model));
+    const retires = nearRetirementOf(this.#request.settings.models.find(this.model));
     return {
       ...this.#latest?.headers,
       ...endHeaders(upstream, booked?.nanodollars, booked?.budget),
@@ -188,17 +194,17 @@ export class MeteredExchange {
 
   /** Notes what the answer has made as the account's own. */
   async note(ids: readonly CreatedId[] | undefined, upstream: string | undefined): Promise<void> {
-    await noteMade(this.#request, ids, upstream);
+    await noteCreated(this.#request, ids, upstream);
   }
 
   /** Releases the memory of the body. After that no other try can go up. */
   release(): void {
-    this.#request.body = RELEASED;
+    this.#request.body = RELEASED_BODY;
   }
 
-  #mayRide({ inUsd, grant }: Admission): boolean {
+  #shouldStreamInternally({ inUsd, grant }: Admission): boolean {
     const { streams, body, headers } = this.#request;
-    if (!inUsd || streams || !this.#options.mayRide || !(grant.hold > RIDES_ABOVE)) return false;
+    if (!inUsd || streams || !this.#options.mayRide || !(grant.hold > STREAM_INTERNALLY_ABOVE)) return false;
     return isSameAsStream(body.json, headers);
   }
 
@@ -211,13 +217,13 @@ export class MeteredExchange {
     }
   }
 
-  async #settleTried(outcome: RequestOutcome): Promise<void> {
-    const { cost } = await this.granted.settle(outcome, { status: 'retried' }).done;
-    this.#earlier += cost;
-    if (outcome.sent) this.#ran += 1;
+  async #settleFailedAttempt(outcome: RequestOutcome): Promise<void> {
+    const { cost } = await this.admission.settle(outcome, { status: 'retried' }).done;
+    this.#earlierCost += cost;
+    if (outcome.sent) this.#attemptsRun += 1;
   }
 
-  #goOnWith(granted: Admission): BodyMaker {
+  #continueWith(granted: Admission): BodyMaker {
     this.#latest = granted;
     this.meter = granted;
     this.#options.onAdmitted?.(granted);

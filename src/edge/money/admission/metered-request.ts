@@ -12,14 +12,14 @@ import type { AdmissionRequest } from '../contracts/admission.ts';
 import type { AccountRequest } from '../contracts/call-account.ts';
 import type { DimensionValues } from '../contracts/dimensions.ts';
 import type { Settled, Settlement } from '../contracts/settlement.ts';
-import type { StoredGrant } from './book-outcome.ts';
 import type { BudgetLeft } from './budget-left.ts';
+import type { StoredGrant } from './price-outcome.ts';
 
 /** The members that go to its account unchanged. */
-export type Passed = 'route' | 'conversation' | 'parent' | 'most' | 'adds' | 'holdMs';
+export type ForwardedMembers = 'route' | 'conversation' | 'parent' | 'most' | 'adds' | 'holdMs';
 
 /** A request before its admission. */
-export interface MeterRequest extends RequestContext, Pick<AdmissionRequest, Passed> {
+export interface MeterRequest extends RequestContext, Pick<AdmissionRequest, ForwardedMembers> {
   /** What it is about, beside what its identity says. */
   about?: DimensionValues | undefined;
   upstream: Upstream;
@@ -69,7 +69,7 @@ export interface RequestMeter {
   /** Renews the hold, because the request still runs. @param stage how far it has come */
   renew(stage?: string): Promise<boolean>;
   /** Says that nobody wants its answer any more: it is no running request from now on. Never rejects. */
-  leave(): Promise<void>;
+  abandon(): Promise<void>;
   /**
    * Admits another try of the request, after the one before was settled. This meter's `settle` and `renew` stay with the try
    * before.
@@ -77,7 +77,7 @@ export interface RequestMeter {
    * @returns the try, with a meter of its own. What it settles includes the earlier tries
    * @throws ApiError as `admit`
    */
-  again(later: LaterTry): Promise<Admission>;
+  admitRetry(later: LaterAttempt): Promise<Admission>;
   /** The admitted model, by the upstream's name. */
   model: string;
   /** @returns whether another model may step in. */
@@ -87,15 +87,15 @@ export interface RequestMeter {
    *
    * @returns undefined if the account admits none of them. Then `again` still means the present model
    */
-  fallBack(later: LaterTry): Promise<Admission | undefined>;
+  admitFallback(later: LaterAttempt): Promise<Admission | undefined>;
 }
 
 /** Another try of a request: a hold of its own. */
-export interface LaterTry {
+export interface LaterAttempt {
   /** What the earlier tries have cost. It counts only against the most that the request itself may cost. */
-  earlier: Nanodollars;
+  earlierCost: Nanodollars;
   /** Whether it may wait in the line: not where the answer is otherwise the failure of the try before. */
-  waits: boolean;
+  canWait: boolean;
 }
 
 /** What a request has cost, and what that leaves, as it is told; `done` once its account has booked it. */

@@ -1,17 +1,17 @@
 /** Reads request bodies. A long one is read only after its account has said that the caller may ask at all. */
 import type { Context } from 'hono';
 import { type AppEnv, contextOf } from '../../auth/context.ts';
-import { inSteps, type Steps } from '../../kit/async/in-steps.ts';
 import { pause } from '../../kit/async/pause.ts';
+import { runInSteps, type Steps } from '../../kit/async/run-in-steps.ts';
 import type { JsonBody } from '../../kit/http/body/json-body.ts';
-import type { ComingBody } from '../../kit/http/body-memory.ts';
-import { LONG_BODY, shaping } from '../../kit/http/body-shape.ts';
-import { parsingJson, parsingLong, readBytes, requireJson, sizeOf } from '../../kit/http/read-json.ts';
-import type { Asking } from '../contracts/admission.ts';
-import { mayAsk } from './ask-account.ts';
+import type { IncomingBody } from '../../kit/http/body-memory.ts';
+import { LONG_BODY_BYTES, measureShape } from '../../kit/http/body-shape.ts';
+import { bodySizeOf, parseJsonInSteps, parseLongInSteps, readBytes, requireJson } from '../../kit/http/read-json.ts';
+import type { AdmissionKind } from '../contracts/admission.ts';
+import { checkCaller } from './request-admission.ts';
 
 /** The least memory that a parsed JSON value takes up. */
-const BYTES_OF_A_VALUE = 24;
+const MIN_VALUE_BYTES = 24;
 
 /**
  * Reads a body that must be a JSON object. It reserves memory for the body until the request has been answered.
@@ -20,11 +20,11 @@ const BYTES_OF_A_VALUE = 24;
  * @throws ApiError 415 for another content type, 413 above the limit, 400 for anything but a JSON object in UTF-8, 503 if
  *   there is no memory; for a long body also 401 for a revoked credential, 429 for a limit that is reached
  */
-export async function readJson(c: Context<AppEnv>, asking: Asking = 'nothing'): Promise<JsonBody> {
+export async function readJson(c: Context<AppEnv>, asking: AdmissionKind = 'nothing'): Promise<JsonBody> {
   const bytes = await bytesOf(c, asking);
   // Twice, because it is in memory as bytes and as text.
-  return await parsedInSteps(
-    parsingJson(bytes, ({ values }) => c.get('share').grow(bytes.length * 2 + values * BYTES_OF_A_VALUE)),
+  return await parseInSteps(
+    parseJsonInSteps(bytes, ({ values }) => c.get('share').grow(bytes.length * 2 + values * MIN_VALUE_BYTES)),
   );
 }
 
@@ -33,9 +33,9 @@ export async function readJson(c: Context<AppEnv>, asking: Asking = 'nothing'): 
  *
  * @throws ApiError as `readJson`, and 413 for a body that nests too deep, even a short one
  */
-export async function readToStore(c: Context<AppEnv>, asking: Asking): Promise<JsonBody> {
+export async function readJsonToStore(c: Context<AppEnv>, asking: AdmissionKind): Promise<JsonBody> {
   const body = await readJson(c, asking);
-  if (body.bytes.length <= LONG_BODY) await inSteps(shaping(body.bytes));
+  if (body.bytes.length <= LONG_BODY_BYTES) await runInSteps(measureShape(body.bytes));
   return body;
 }
 
@@ -46,41 +46,41 @@ const MANY_MESSAGES = 1_000;
  * Reads a body like `readJson` that will go up. If it is long, its long strings stay in its bytes. If it is short, but has many
  * messages, the account is asked before anything else is done with them.
  */
-export async function readLong(c: Context<AppEnv>, asking: Asking = 'nothing'): Promise<JsonBody> {
+export async function readLongJson(c: Context<AppEnv>, asking: AdmissionKind = 'nothing'): Promise<JsonBody> {
   const bytes = await bytesOf(c, asking);
-  const body = await parsedInSteps(
-    parsingLong(bytes, ({ values }) => c.get('share').grow(bytes.length + values * BYTES_OF_A_VALUE)),
+  const body = await parseInSteps(
+    parseLongInSteps(bytes, ({ values }) => c.get('share').grow(bytes.length + values * MIN_VALUE_BYTES)),
   );
   const { messages } = body.json;
   const hasMany = Array.isArray(messages) && messages.length > MANY_MESSAGES;
-  if (hasMany && bytes.length <= LONG_BODY && asking !== 'nothing') await mayAsk(contextOf(c), asking);
+  if (hasMany && bytes.length <= LONG_BODY_BYTES && asking !== 'nothing') await checkCaller(contextOf(c), asking);
   return body;
 }
 
 /** @returns the body that was parsed in steps. What is done with a long one begins after a break. */
-export async function parsedInSteps(parsing: Steps<JsonBody>): Promise<JsonBody> {
-  const body = await inSteps(parsing);
+export async function parseInSteps(parsing: Steps<JsonBody>): Promise<JsonBody> {
+  const body = await runInSteps(parsing);
   await pauseAfterBody(body);
   return body;
 }
 
 /** Lets others work before more is done with a long body. */
 export async function pauseAfterBody(body: JsonBody): Promise<void> {
-  if (sizeOf(body) > LONG_BODY) await pause(0);
+  if (bodySizeOf(body) > LONG_BODY_BYTES) await pause(0);
 }
 
-async function bytesOf(c: Context<AppEnv>, asking: Asking): Promise<Uint8Array> {
+async function bytesOf(c: Context<AppEnv>, asking: AdmissionKind): Promise<Uint8Array> {
   const request = c.req.raw;
   requireJson(request);
   const share = c.get('share');
   let isAsked = false;
   const grow = (length: number) => {
-    if (length <= LONG_BODY || isAsked || asking === 'nothing') return share.grow(length);
+    if (length <= LONG_BODY_BYTES || isAsked || asking === 'nothing') return share.grow(length);
     isAsked = true;
-    return mayAsk(contextOf(c), asking).then(() => share.grow(length));
+    return checkCaller(contextOf(c), asking).then(() => share.grow(length));
   };
-  const onComing = (body: ComingBody | undefined) => share.receives(body);
+  const onComing = (body: IncomingBody | undefined) => share.setIncomingBody(body);
   const bytes = await readBytes(request, c.get('settings').MAX_BODY_BYTES, grow, { onComing });
-  if (bytes.length > LONG_BODY) share.keep(bytes);
+  if (bytes.length > LONG_BODY_BYTES) share.retain(bytes);
   return bytes;
 }

@@ -1,16 +1,16 @@
 import type { Context } from 'hono';
 import { createMiddleware } from 'hono/factory';
-import { accountMarks } from '../../auth/account-mark.ts';
+import { getAllAccountMarks } from '../../auth/account-mark.ts';
 import { hasScope } from '../../auth/authenticate.ts';
 import { type AppEnv, contextOf } from '../../auth/context.ts';
 import type { Identity } from '../../auth/identity/caller.ts';
 import { ApiError } from '../../kit/http/errors.ts';
 import type { AdmissionDecision, CountedRead } from '../contracts/admission.ts';
 import { type AccountRequest, callAccount } from '../contracts/call-account.ts';
-import { credentialUse, grantedBy, revoked } from './ask-account.ts';
+import { credentialUse, requireAdmitted, revokedError } from './request-admission.ts';
 
 /** The end of the path by which a stream is resumed. A conversation may be called `stream`, too. */
-const STREAM = /conversations\/[^/]{1,200}\/stream$/;
+const STREAM_SUFFIX = /conversations\/[^/]{1,200}\/stream$/;
 
 type CheckedCaller = AccountRequest & { identity: Identity };
 
@@ -25,15 +25,15 @@ export const refuseRevoked = createMiddleware<AppEnv>(async (c, next) => {
  * needed anyway. This middleware asks only if the route has refused before the admission, so that a revoked credential
  * learns nothing from that refusal.
  */
-export const refuseRevokedInTheEnd = createMiddleware<AppEnv>(async (c, next) => {
+export const refuseRevokedAfterwards = createMiddleware<AppEnv>(async (c, next) => {
   await next();
   const identity = c.get('identity') as Identity | undefined;
-  const mayBeUnchecked = c.error instanceof ApiError && c.error.status < 500 && !ASKED.has(c.error.status);
+  const mayBeUnchecked = c.error instanceof ApiError && c.error.status < 500 && !CHECKED_ERRORS.has(c.error.status);
   if (identity && mayBeUnchecked) await refuseRevokedCaller(contextOf(c));
 });
 
 /** Errors after which the credential need not be checked: they show that it was checked, or that the account was asked. */
-const ASKED: ReadonlySet<number> = new Set([401, 429]);
+const CHECKED_ERRORS: ReadonlySet<number> = new Set([401, 429]);
 
 /** Checks the credential, and counts the request for its account. @throws ApiError 401 if it is revoked, 429 for one too many */
 export async function checkRevoked(c: Context<AppEnv>): Promise<void> {
@@ -44,18 +44,18 @@ export async function checkRevoked(c: Context<AppEnv>): Promise<void> {
   const { READS_PER_MINUTE, BOUND_READS_PER_MINUTE } = c.get('settings');
   const bound = identity.only !== undefined;
   const most = bound ? BOUND_READS_PER_MINUTE : READS_PER_MINUTE;
-  const stream = c.req.method === 'GET' ? STREAM.exec(c.req.path)?.[0] : undefined;
-  await refuseRevokedCaller(contextOf(c), { bound, most, stream });
+  const stream = c.req.method === 'GET' ? STREAM_SUFFIX.exec(c.req.path)?.[0] : undefined;
+  await refuseRevokedCaller(contextOf(c), { isRestricted: bound, limit: most, stream });
 }
 
 /**
  * Asks the account whether a credential is revoked, for answers without an admission.
  *
- * @param read counted in the same call, and without a token, too
+ * @param countedRead counted in the same call, and without a token, too
  * @throws ApiError 401 if it is, 429 for one read too many
  */
-export async function refuseRevokedCaller(request: CheckedCaller, read?: CountedRead): Promise<void> {
-  if (await isRevokedCaller(request, read)) throw revoked();
+export async function refuseRevokedCaller(request: CheckedCaller, countedRead?: CountedRead): Promise<void> {
+  if (await isRevokedCaller(request, countedRead)) throw revokedError();
 }
 
 /**
@@ -64,15 +64,15 @@ export async function refuseRevokedCaller(request: CheckedCaller, read?: Counted
  * @returns true also if the secret that signed it is none of the deployment's any more
  * @throws ObjectUnreachable 503 while the account's object cannot be reached
  */
-export async function isRevokedCaller(request: CheckedCaller, read?: CountedRead): Promise<boolean> {
+export async function isRevokedCaller(request: CheckedCaller, countedRead?: CountedRead): Promise<boolean> {
   const { account, token } = request.identity;
-  if (!token && !read) return false;
+  if (!token && !countedRead) return false;
   const mark = token?.mark;
-  if (mark !== undefined && !(await accountMarks(account, request.settings)).includes(mark)) return true;
+  if (mark !== undefined && !(await getAllAccountMarks(account, request.settings)).includes(mark)) return true;
   const use = credentialUse(request.identity);
-  const text = read && JSON.stringify(read);
+  const text = countedRead && JSON.stringify(countedRead);
   const answer = await callAccount(request, (object) => object.isRevoked(use, text));
   if (typeof answer === 'boolean') return answer;
-  grantedBy(JSON.parse(answer) as AdmissionDecision);
+  requireAdmitted(JSON.parse(answer) as AdmissionDecision);
   return false;
 }

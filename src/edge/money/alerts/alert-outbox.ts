@@ -6,10 +6,10 @@
  */
 
 import { settingsOf } from '../../config/settings.ts';
-import type { Surroundings } from '../../durable/edge-object.ts';
+import type { ObjectServices } from '../../durable/edge-object.ts';
 import type { Tables } from '../../durable/tables.ts';
-import { within } from '../../kit/async/timeout.ts';
-import type { Target } from '../../kit/delivery/deliver.ts';
+import { withTimeout } from '../../kit/async/timeout.ts';
+import type { DeliveryTarget } from '../../kit/delivery/deliver.ts';
 import { sha256Hex, utf8 } from '../../kit/http/bytes.ts';
 import type { Bindings } from '../../kit/plugins/bindings.ts';
 import { contribution } from '../../kit/plugins/plugins.ts';
@@ -23,7 +23,7 @@ const ALERT_CALL_MS = 20_000;
 const OUTBOX_KEY = 'alerts';
 
 /** Replaces an account's name, for alerts that belong to no account and are not erased with one. */
-export const OF_NO_ACCOUNT = '';
+export const UNOWNED = '';
 
 /** An alert to raise, with the key that says whether it is the same as another one. */
 export interface DueAlert {
@@ -51,7 +51,7 @@ declare module '../../kit/plugins/plugins.ts' {
   }
 }
 
-interface Stored {
+interface StoredOutbox {
   /** Alerts to send, each with the account with which it is erased. */
   due: (DueAlert & { account: string })[];
   /** Keys of sent alerts, each with the time after which it cannot come again. */
@@ -61,14 +61,14 @@ interface Stored {
 /** Keeps the alerts that an object must send. */
 export class AlertOutbox {
   readonly #tables: Pick<Tables, 'meta' | 'setMeta'>;
-  readonly #around: Surroundings;
-  #stored: Stored;
+  readonly #surroundings: ObjectServices;
+  #stored: StoredOutbox;
   #sending: Promise<void> | undefined;
 
-  constructor(tables: Pick<Tables, 'meta' | 'setMeta'>, around: Surroundings) {
+  constructor(tables: Pick<Tables, 'meta' | 'setMeta'>, around: ObjectServices) {
     this.#tables = tables;
-    this.#around = around;
-    this.#stored = JSON.parse(tables.meta(OUTBOX_KEY) ?? '{"due":[],"told":{}}') as Stored;
+    this.#surroundings = around;
+    this.#stored = JSON.parse(tables.meta(OUTBOX_KEY) ?? '{"due":[],"told":{}}') as StoredOutbox;
   }
 
   /**
@@ -80,12 +80,12 @@ export class AlertOutbox {
     const { due, told } = this.#stored;
     const added = alerts.filter(({ key }) => told[key] === undefined && !due.some((one) => one.key === key));
     if (added.length === 0) return;
-    const now = this.#around.now();
+    const now = this.#surroundings.now();
     const current = Object.fromEntries(Object.entries(told).filter(([, until]) => until > now));
     // The alarm is set first, so that it rings even if the object dies during the call to the inbox.
-    this.#around.alarm.wakeFor(now + RETRY_MS, ALERT_GRAIN_MS);
+    this.#surroundings.alarm.schedule(now + RETRY_MS, ALERT_GRAIN_MS);
     this.#save({ due: [...due, ...added.map((one) => ({ ...one, account }))], told: current });
-    this.#around.waitUntil(this.send());
+    this.#surroundings.waitUntil(this.send());
   }
 
   /** Sends the alerts that the inbox has not confirmed. The alarm calls it again. It never throws. */
@@ -102,34 +102,34 @@ export class AlertOutbox {
       const [next] = this.#stored.due;
       if (!next) return;
       try {
-        await sendAlert(this.#around.env, next);
+        await sendAlert(this.#surroundings.env, next);
       } catch (thrown) {
-        const nextAt = this.#around.now() + RETRY_MS;
-        this.#around.alarm.wakeFor(nextAt, ALERT_GRAIN_MS);
-        this.#around.retries.failed('alert', thrown, nextAt);
+        const nextAt = this.#surroundings.now() + RETRY_MS;
+        this.#surroundings.alarm.schedule(nextAt, ALERT_GRAIN_MS);
+        this.#surroundings.retries.recordFailure('alert', thrown, nextAt);
         return;
       }
-      this.#around.retries.succeeded('alert');
+      this.#surroundings.retries.recordSuccess('alert');
       const { due, told } = this.#stored;
       this.#save({ due: due.filter(({ key }) => key !== next.key), told: { ...told, [next.key]: next.until } });
     }
   }
 
-  #save(stored: Stored): void {
+  #save(stored: StoredOutbox): void {
     this.#tables.setMeta(OUTBOX_KEY, JSON.stringify(stored));
     this.#stored = stored;
   }
 }
 
 /** Sends an alert to the inbox of all, which keeps each key once. @param account with which it is erased */
-export async function sendAlert(env: Bindings, { key, alert, account }: Stored['due'][number]): Promise<void> {
+export async function sendAlert(env: Bindings, { key, alert, account }: StoredOutbox['due'][number]): Promise<void> {
   const keep = contribution('alertInbox');
   if (!keep) return;
   const id = `${ALERT_SOURCE}_${(await sha256Hex(utf8(key))).slice(0, 32)}`;
   const body: AlertBody = { type: 'alert', event_id: id, ...alert };
   const text = JSON.stringify(body);
   const event = { id, account, text, subject: null, digest: `sha256:${await sha256Hex(utf8(text))}` };
-  await within(keep(env, event), ALERT_CALL_MS);
+  await withTimeout(keep(env, event), ALERT_CALL_MS);
 }
 
 /** @returns whether alerts are delivered: then failures raise alerts, too. (Unreadable settings are reported elsewhere.) */
@@ -142,7 +142,7 @@ export function hasAlertUrl(env: Bindings): boolean {
 }
 
 /** @returns where alerts are delivered; undefined if they are only kept. */
-export function alertTarget({ ALERT_URL }: { ALERT_URL?: string | undefined }): Target<AlertBody> | undefined {
+export function alertTarget({ ALERT_URL }: { ALERT_URL?: string | undefined }): DeliveryTarget<AlertBody> | undefined {
   if (ALERT_URL === undefined) return undefined;
   return { kind: 'url', url: ALERT_URL, hosts: new Set([URL.parse(ALERT_URL)?.host ?? '']) };
 }

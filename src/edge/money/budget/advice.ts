@@ -1,9 +1,9 @@
 /** Says in words for the caller what helps where a limit is too small for a request. */
 
-import type { WorstCase } from '../../claude/pricing/hold-terms.ts';
-import { TEXT_TOKENS } from '../../claude/pricing/thinking-off.ts';
+import type { MaximumCost } from '../../claude/pricing/hold-terms.ts';
+import { TEXT_TOKENS } from '../../claude/pricing/minimal-thinking.ts';
 import type { BudgetWindow } from './budget-windows.ts';
-import { leastUseful } from './cost-range.ts';
+import { minUsefulOutput } from './cost-range.ts';
 import type { Rules } from './rules.ts';
 
 /** Tokens of a short question: where the limit does not even pay for these, nobody is told to send a shorter one. */
@@ -14,12 +14,17 @@ export const ESTIMATE_HELPS =
   'served_tools: estimate in the account’s limits (it sets aside what such tools usually read, and a request may cost more than that, and pass the limit)';
 
 /** @returns the end of a sentence that says what helps if a request needs more than the whole smallest limit. */
-export function adviceFor(worstCase: WorstCase, rules: Rules, purses: readonly BudgetWindow[], least: number): string {
+export function adviceFor(
+  worstCase: MaximumCost,
+  rules: Rules,
+  purses: readonly BudgetWindow[],
+  least: number,
+): string {
   const { served, because, inputCost, outputPrice } = worstCase;
-  const limit = Math.min(...purses.map(({ most }) => most));
+  const limit = Math.min(...purses.map(({ limit: most }) => most));
   if (limit <= 0) return 'which is 0: its administrator can raise it';
   const { uses = 0, useOutputPrice = 0 } = served ?? {};
-  const useCost = (rules.estimatesServed ? served?.estimatedUseCost : served?.useCost) ?? 0;
+  const useCost = (rules.shouldEstimateServed ? served?.estimatedUseCost : served?.useCost) ?? 0;
   const perUse = useCost + least * useOutputPrice;
   // What is blamed is the largest part of the cost.
   const input = inputCost - uses * useCost;
@@ -31,7 +36,7 @@ export function adviceFor(worstCase: WorstCase, rules: Rules, purses: readonly B
     const help = [
       ...(served.lacksMaxUses ? [`set max_uses${isKnown ? ` (${fitting} would fit)` : ''}`] : []),
       ...(isKnown && !served.lacksMaxUses ? [`max_uses ${fitting} would fit`] : []),
-      ...(!rules.estimatesServed && estimated <= limit ? [ESTIMATE_HELPS] : []),
+      ...(!rules.shouldEstimateServed && estimated <= limit ? [ESTIMATE_HELPS] : []),
     ];
     return `because of ${served.tool}: ${help.length > 0 ? help.join(', or ') : 'leave it out, or have the limit raised'}`;
   }
@@ -41,14 +46,14 @@ export function adviceFor(worstCase: WorstCase, rules: Rules, purses: readonly B
     if (output + shortest <= limit) return 'because of its length: send a shorter one, or use a cheaper model';
     if (output <= limit) return 'which pays for no question: use a cheaper model, or have it raised';
   }
-  if (rules.clamp && rules.leastOutput === undefined && leastUseful(worstCase, rules) > TEXT_TOKENS) {
+  if (rules.shouldClamp && rules.minOutputTokens === undefined && minUsefulOutput(worstCase, rules) > TEXT_TOKENS) {
     const isAll = least === worstCase.outputTokens;
     const what = isAll
       ? `max_tokens (${least}), which is not lowered`
       : `the shortest answer with room for text (${least} tokens)`;
     return `because of ${what}, as the model may think: switch thinking off, ask for a lower effort, use a cheaper model, or have min_output_tokens set`;
   }
-  return rules.clamp
+  return rules.shouldClamp
     ? `because of the shortest answer that counts (${least} tokens): use a cheaper model, or have min_output_tokens lowered`
     : `because of max_tokens (${least}): lower it, or use a cheaper model`;
 }

@@ -1,16 +1,16 @@
 /** Remembers how long an account's latest answers were, by model. Only in memory: it never decides what may be spent. */
-import { getOrMake } from '../../kit/cache/get-or-make.ts';
+import { getOrCreate } from '../../kit/cache/get-or-create.ts';
 
 /** How many answers of a model count: the newest. */
-const MOST_ANSWERS = 64;
+const MAX_ANSWERS = 64;
 /** The most models of which something is known. */
-const MOST_LEARNT_MODELS = 64;
+const MAX_LEARNED_MODELS = 64;
 /** So many of the longest are no measure. */
-const OUTLIERS = 2;
+const OUTLIER_COUNT = 2;
 /** From so many known answers on they say how many tokens the next one needs. */
 const ENOUGH_ANSWERS = 16;
 /** Tokens that are enough to try where fewer are known and the request would be refused. */
-export const WORTH_TRYING = 1_024;
+export const MIN_TOKENS_TO_TRY = 1_024;
 /** How much longer than the longest of the others, or than what is enough for a text, the next answer may become. */
 const PATIENCE_FACTOR = 1.5;
 
@@ -33,28 +33,28 @@ export class AnswerLengths {
 
   /** Notes an answer. What ends before somebody asks is read then. */
   note({ model, tokens }: EndedAnswer): void {
-    if (!this.#known || (this.#known.size >= MOST_LEARNT_MODELS && !this.#known.has(model))) return;
-    const lengths = getOrMake(this.#known, model, () => []);
+    if (!this.#known || (this.#known.size >= MAX_LEARNED_MODELS && !this.#known.has(model))) return;
+    const lengths = getOrCreate(this.#known, model, () => []);
     lengths.push(tokens);
-    if (lengths.length > MOST_ANSWERS) lengths.shift();
+    if (lengths.length > MAX_ANSWERS) lengths.shift();
   }
 
   /** @returns tokens that are likely to be enough for the next answer of a model. @param forText tokens that are enough for a text, however much the model thinks */
-  typical(model: string, forText: number): number {
-    return atMost(forText, this.#longest(model)[OUTLIERS]);
+  typicalTokens(model: string, forText: number): number {
+    return capLength(forText, this.#longest(model)[OUTLIER_COUNT]);
   }
 
   /** @returns the tokens that are enough for a text, as far as earlier answers show that: no more than `forText` */
   enoughForText(model: string, forText: number): number {
     const lengths = this.#longest(model);
-    return lengths.length < ENOUGH_ANSWERS ? forText : Math.min(forText, atMost(0, lengths[OUTLIERS]));
+    return lengths.length < ENOUGH_ANSWERS ? forText : Math.min(forText, capLength(0, lengths[OUTLIER_COUNT]));
   }
 
   /** @returns the tokens that are worth a try where the request would be refused: no more than `forText` */
-  worthTrying(model: string, forText: number): number {
+  tokensWorthTrying(model: string, forText: number): number {
     const lengths = this.#longest(model);
     if (lengths.length >= ENOUGH_ANSWERS) return this.enoughForText(model, forText);
-    return Math.min(forText, Math.max(WORTH_TRYING, atMost(0, lengths[0])));
+    return Math.min(forText, Math.max(MIN_TOKENS_TO_TRY, capLength(0, lengths[0])));
   }
 
   /** @returns the known lengths, the longest first */
@@ -67,6 +67,6 @@ export class AnswerLengths {
   }
 }
 
-function atMost(forText: number, length = 0): number {
+function capLength(forText: number, length = 0): number {
   return Math.ceil(PATIENCE_FACTOR * Math.max(forText, length));
 }

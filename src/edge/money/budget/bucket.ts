@@ -26,7 +26,7 @@ export function take(fullAt: number, limit: number, now: number, units: number):
 }
 
 /** @returns milliseconds until `units` are in the bucket; a full minute if they never will be. */
-export function waitFor(fullAt: number, limit: number, now: number, units: number): number {
+export function computeWaitMs(fullAt: number, limit: number, now: number, units: number): number {
   if (limit <= 0 || units > capacity(limit)) return MINUTE_MS;
   return Math.max(0, fullAt - now - (capacity(limit) - units) * (MINUTE_MS / limit));
 }

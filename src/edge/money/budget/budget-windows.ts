@@ -18,7 +18,7 @@ export interface BudgetWindow {
   by: LimitOwner;
   /** The name of the limit, as its owner's limits have it. */
   name: string;
-  most: Nanodollars;
+  limit: Nanodollars;
   settled: Nanodollars;
   held: Nanodollars;
   /** When it resets, in milliseconds since 1970; `NEVER` if it does not. */
@@ -28,8 +28,8 @@ export interface BudgetWindow {
 }
 
 /** @returns whether several accounts share a budget. */
-export function isShared(by: LimitOwner | 'upstream' | undefined): by is PoolKind {
-  return by === 'group' || by === 'deployment';
+export function isShared(owner: LimitOwner | 'upstream' | undefined): owner is PoolKind {
+  return owner === 'group' || owner === 'deployment';
 }
 
 /**
@@ -38,15 +38,15 @@ export function isShared(by: LimitOwner | 'upstream' | undefined): by is PoolKin
  */
 export function budgetWindows(budget: Budget, rules: Rules): BudgetWindow[] {
   return PERIODS.flatMap((period) => {
-    const most = limitIn(budget, rules, period) ?? (period === 'total' ? undefined : CEILING);
+    const most = limitOfPeriod(budget, rules, period) ?? (period === 'total' ? undefined : CEILING);
     if (most === undefined) return [];
     const { settled, held, end } = budget.windows[period];
-    return [{ by: 'account' as const, name: limitName(period), most, settled, held, end }];
+    return [{ by: 'account' as const, name: limitName(period), limit: most, settled, held, end }];
   });
 }
 
 /** @returns the limit of a window, including credit; undefined if it has none. */
-export function limitIn(budget: Budget, rules: Rules, period: Period): Nanodollars | undefined {
+export function limitOfPeriod(budget: Budget, rules: Rules, period: Period): Nanodollars | undefined {
   const limit = rules.spend[period];
   return limit !== undefined && period === 'total' ? Math.min(CEILING, limit + budget.credit) : limit;
 }
@@ -58,11 +58,11 @@ export function usedShare({ limit_usd, used_usd }: { limit_usd: number; used_usd
 }
 
 /** @returns what is left in a purse; negative if it is overdrawn. */
-export function leftIn({ most, settled, held }: BudgetWindow): Nanodollars {
+export function amountLeft({ limit: most, settled, held }: BudgetWindow): Nanodollars {
   return most - settled - held;
 }
 
 /** @returns what is left in the tightest purse. */
-export function leftInAll(purses: readonly BudgetWindow[]): Nanodollars {
-  return purses.reduce((least, purse) => Math.min(least, leftIn(purse)), CEILING);
+export function minAmountLeft(purses: readonly BudgetWindow[]): Nanodollars {
+  return purses.reduce((least, purse) => Math.min(least, amountLeft(purse)), CEILING);
 }

@@ -6,17 +6,17 @@
  * settled, and nothing is admitted until the debt is made up for.
  */
 
-import { undated } from '../../claude/models/models.ts';
+import { stripDate } from '../../claude/models/models.ts';
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
-import type { WorstCase } from '../../claude/pricing/hold-terms.ts';
-import { TEXT_TOKENS } from '../../claude/pricing/thinking-off.ts';
+import type { MaximumCost } from '../../claude/pricing/hold-terms.ts';
+import { TEXT_TOKENS } from '../../claude/pricing/minimal-thinking.ts';
 import type { LoweredBy, Refusal } from '../contracts/admission.ts';
 import { adviceFor } from './advice.ts';
-import { isPrepaid } from './binding.ts';
+import { isPrepaid } from './binding-limits.ts';
 import { capacity, level, take } from './bucket.ts';
-import { type BudgetWindow, budgetWindows, isShared, leftIn, leftInAll } from './budget-windows.ts';
-import { affordableOutput, asHeld, costAtMost, leastTokens } from './cost-range.ts';
-import { rateRefusal, refusalBy, shortOfMoney } from './refusals.ts';
+import { amountLeft, type BudgetWindow, budgetWindows, isShared, minAmountLeft } from './budget-windows.ts';
+import { affordableOutput, minTokensOf, toHeldWorstCase, totalCostOf } from './cost-range.ts';
+import { checkBudgetWindows, rateRefusal, refusalBy } from './refusals.ts';
 import { CEILING, type Rules } from './rules.ts';
 import { ABANDONED_STAGE, advance, type Budget } from './state.ts';
 import { limitName, NEVER, PERIODS } from './windows.ts';
@@ -45,7 +45,7 @@ interface BehindOthers {
 export type Decision = Admitted | Refusal | CountNeeded | BehindOthers;
 
 /** If lowering `max_tokens` leaves less than this many times `min_output_tokens`, counting the input is worth a call. */
-const COMFORT = 16;
+const COMFORT_FACTOR = 16;
 /** The input is not counted if it costs less than this part (one fourth) of the request's share. */
 const WORTH_COUNTING = 4;
 /** `max_tokens` is not lowered where that saves less than this part (a tenth) of the hold, if all of it fits. */
@@ -56,15 +56,15 @@ type FreeDecision = { kind: 'admitted' } | Refusal;
 
 /** Decides on a token count, which costs no money, and takes it from the bucket of counts, if that is limited. */
 export function takeCountRequest(budget: Budget, rules: Rules, now: number): FreeDecision {
-  return admitFrom('counts', budget, rules, now);
+  return takeFromBucket('counts', budget, rules, now);
 }
 
 /** Decides on another request that costs no money, and takes it from the bucket of all requests, if that is limited. */
 export function takeFreeRequest(budget: Budget, rules: Rules, now: number): FreeDecision {
-  return admitFrom('requests', budget, rules, now);
+  return takeFromBucket('requests', budget, rules, now);
 }
 
-function admitFrom(bucket: 'counts' | 'requests', budget: Budget, rules: Rules, now: number): FreeDecision {
+function takeFromBucket(bucket: 'counts' | 'requests', budget: Budget, rules: Rules, now: number): FreeDecision {
   const time = advance(budget, now);
   const limit = rules[bucket];
   if (limit === undefined) return { kind: 'admitted' };
@@ -107,48 +107,48 @@ export interface Circumstances {
 export function decide(
   budget: Budget,
   rules: Rules,
-  exact: WorstCase,
+  exact: MaximumCost,
   now: number,
   circumstances: Circumstances = {},
 ): Decision {
-  const question = questionOf(budget, rules, exact, now, circumstances);
+  const question = createHoldRequest(budget, rules, exact, now, circumstances);
   const refusal = refusalInAnyCase(question);
   if (refusal) return refusal;
-  const range = rangeOfHold(question);
-  return 'kind' in range ? range : admittedAt(question, range);
+  const range = holdRangeOf(question);
+  return 'kind' in range ? range : admitInRange(question, range);
 }
 
 /** A request to decide on, in the order of the three steps. */
-interface HoldQuestion extends Omit<Circumstances, 'earlier'> {
+interface HoldRequest extends Omit<Circumstances, 'earlier'> {
   budget: Budget;
   rules: Rules;
   /** The time to decide by, to which the budget was moved. */
   time: number;
   /** The worst case by which it is held. */
-  worstCase: WorstCase;
+  worstCase: MaximumCost;
   purses: readonly BudgetWindow[];
   /** The limit of the request itself, of which it may have all; empty if it has none. */
-  own: readonly BudgetWindow[];
+  requestWindows: readonly BudgetWindow[];
   /** The tokens of its shortest useful answer. */
-  leastTokens: number;
+  minTokens: number;
   /** The least that it needs. An input that can still be counted may turn out to be cheap, so its cost is left out. */
   needed: Nanodollars;
 }
 
-function questionOf(
+function createHoldRequest(
   budget: Budget,
   rules: Rules,
-  exact: WorstCase,
+  exact: MaximumCost,
   now: number,
   circumstances: Circumstances,
-): HoldQuestion {
+): HoldRequest {
   const time = advance(budget, now);
-  const worstCase = asHeld(exact, rules);
+  const worstCase = toHeldWorstCase(exact, rules);
   const { purses = budgetWindows(budget, rules), most, earlier = 0 } = circumstances;
   const { repeats, counted, models, typical, mostPassing } = circumstances;
   const own: BudgetWindow[] =
-    most === undefined ? [] : [{ by: 'run', name: 'max_usd', most, settled: earlier, held: 0, end: NEVER }];
-  const least = leastTokens(worstCase, rules);
+    most === undefined ? [] : [{ by: 'run', name: 'max_usd', limit: most, settled: earlier, held: 0, end: NEVER }];
+  const least = minTokensOf(worstCase, rules);
   const needed = (worstCase.countable ? 0 : worstCase.inputCost) + least * worstCase.outputPrice;
   // With all members named: a spread makes a decision take four times as long.
   return {
@@ -157,8 +157,8 @@ function questionOf(
     time,
     worstCase,
     purses,
-    own,
-    leastTokens: least,
+    requestWindows: own,
+    minTokens: least,
     needed,
     most,
     repeats,
@@ -170,13 +170,13 @@ function questionOf(
 }
 
 /** The first step. @returns why it must be refused, or counted, whatever it holds; undefined if it may be admitted */
-function refusalInAnyCase(question: HoldQuestion): Refusal | CountNeeded | undefined {
+function refusalInAnyCase(question: HoldRequest): Refusal | CountNeeded | undefined {
   return (
     refusalByModel(question) ?? refusalByMoney(question) ?? refusalByRequests(question) ?? refusalByInput(question)
   );
 }
 
-function refusalByModel({ rules, time, worstCase, models, purses, most }: HoldQuestion): Refusal | undefined {
+function refusalByModel({ rules, time, worstCase, models, purses, most }: HoldRequest): Refusal | undefined {
   for (const [by, allowed] of [['account', rules.models] as const, ['token', models] as const]) {
     const barred = allowed && worstCase.models.find((names) => !isAllowed(names, allowed));
     if (!barred) continue;
@@ -192,18 +192,27 @@ function refusalByModel({ rules, time, worstCase, models, purses, most }: HoldQu
   return { ...refusalBy('unpriced', 'models', time, time, 1, 0, true), model: worstCase.models[0]?.[0] ?? '' };
 }
 
-function refusalByMoney({ budget, rules, time, worstCase, purses, own, leastTokens, needed }: HoldQuestion) {
-  const overRun = shortOfMoney(own, needed, time, budget);
+function refusalByMoney({
+  budget,
+  rules,
+  time,
+  worstCase,
+  purses,
+  requestWindows: own,
+  minTokens: leastTokens,
+  needed,
+}: HoldRequest) {
+  const overRun = checkBudgetWindows(own, needed, time, budget);
   if (overRun) return overRun;
-  const broke = shortOfMoney(purses, needed, time, budget);
+  const broke = checkBudgetWindows(purses, needed, time, budget);
   const isTotal = broke?.by === 'account' && broke.limit === limitName('total');
   if (isTotal && isPrepaid(rules) && budget.windows.total.settled >= budget.credit) return { ...broke, noCredit: true };
   return broke?.never ? { ...broke, advice: adviceFor(worstCase, rules, purses, leastTokens) } : broke;
 }
 
 /** @returns the refusal by how many requests run, or have come in a minute */
-function refusalByRequests({ budget, rules, time, repeats = false }: HoldQuestion): Refusal | undefined {
-  const running = runningIn(budget, rules.concurrent);
+function refusalByRequests({ budget, rules, time, repeats = false }: HoldRequest): Refusal | undefined {
+  const running = countRunning(budget, rules.concurrent);
   if (running >= rules.concurrent) {
     const left = rules.concurrent - running;
     return refusalBy('concurrency', 'concurrent_requests', time, time + 1_000, 1, left, rules.concurrent === 0);
@@ -213,13 +222,13 @@ function refusalByRequests({ budget, rules, time, repeats = false }: HoldQuestio
   return rateRefusal('requests_per_minute', fullAt, rules.requests, time, 1, 0);
 }
 
-function refusalByInput(question: HoldQuestion): Refusal | CountNeeded | undefined {
+function refusalByInput(question: HoldRequest): Refusal | CountNeeded | undefined {
   const { budget, rules, time, worstCase } = question;
   const { fullAt, heldInput } = budget;
   if (rules.input === undefined) return undefined;
   const inputTokens = inputOf(question);
   if (inputTokens <= level(fullAt.input, rules.input, time) - heldInput) return undefined;
-  if (worstCase.countable) return askCount(question);
+  if (worstCase.countable) return requestCount(question);
   return rateRefusal('input_tokens_per_minute', fullAt.input, rules.input, time, inputTokens, heldInput);
 }
 
@@ -227,14 +236,14 @@ function refusalByInput(question: HoldQuestion): Refusal | CountNeeded | undefin
  * @returns the input tokens that it holds. An input without an upper bound holds the whole bucket. If it uses more, the account waits
  *   longer afterwards
  */
-function inputOf({ rules, worstCase }: HoldQuestion): number {
+function inputOf({ rules, worstCase }: HoldRequest): number {
   const { inputTokens, bounded, countable } = worstCase;
   if (rules.input === undefined || bounded || countable) return inputTokens;
   return Math.min(inputTokens, Math.floor(capacity(rules.input)));
 }
 
 /** @returns that its input must be counted, or the refusal of that: the count is made for the account, and taken from its bucket */
-function askCount({ budget, rules, time, counted = false }: HoldQuestion): Refusal | CountNeeded {
+function requestCount({ budget, rules, time, counted = false }: HoldRequest): Refusal | CountNeeded {
   const fullAt = budget.fullAt.counts;
   if (rules.counts !== undefined && !counted && level(fullAt, rules.counts, time) < 1) {
     return rateRefusal('count_requests_per_minute', fullAt, rules.counts, time, 1, 0);
@@ -255,87 +264,87 @@ interface HoldRange {
 }
 
 /** Into how many parts the purses are divided: who can be lowered has half of what is left, so that the next one finds some, too. */
-function partsOfPurses({ clamp }: Rules): number {
+function shareDivisor({ shouldClamp: clamp }: Rules): number {
   return clamp ? 2 : 1;
 }
 
 /** The second step. @returns how much it may hold; or why it waits, must be counted, or is refused for want of so much */
-function rangeOfHold(question: HoldQuestion): HoldRange | Refusal | CountNeeded | BehindOthers {
-  const { rules, worstCase, purses, own, mostPassing } = question;
-  const left = Math.min(leftInAll([...purses, ...own]), mostPassing ?? CEILING);
-  const money = Math.min(Math.floor(leftInAll(purses) / partsOfPurses(rules)), leftInAll(own), left);
+function holdRangeOf(question: HoldRequest): HoldRange | Refusal | CountNeeded | BehindOthers {
+  const { rules, worstCase, purses, requestWindows: own, mostPassing } = question;
+  const left = Math.min(minAmountLeft([...purses, ...own]), mostPassing ?? CEILING);
+  const money = Math.min(Math.floor(minAmountLeft(purses) / shareDivisor(rules)), minAmountLeft(own), left);
   const share = affordableOutput(money, worstCase);
-  const least = leastToHold(question, share, left);
+  const least = minTokensToHold(question, share, left);
   if (typeof least !== 'number') return least;
   const cost = worstCase.inputCost + least * worstCase.outputPrice;
   if (mostPassing !== undefined && cost > mostPassing) return { kind: 'behind' };
   if (worstCase.countable) {
     // Counting helps if the request may not fit at all, or if the input is a large part of the cost.
     const isLargePart = worstCase.inputCost * WORTH_COUNTING > money;
-    const isUncomfortable = isLargePart && share < comfortableOf(question) && mostPassing === undefined;
-    if (cost > left || isUncomfortable) return askCount(question);
+    const isUncomfortable = isLargePart && share < comfortableOutputOf(question) && mostPassing === undefined;
+    if (cost > left || isUncomfortable) return requestCount(question);
   }
-  const most = mostByRate(question);
-  return typeof most === 'number' ? { least, share, most, fits: costAtMost(worstCase) <= left } : most;
+  const most = maxTokensByRate(question);
+  return typeof most === 'number' ? { least, share, most, fits: totalCostOf(worstCase) <= left } : most;
 }
 
 /**
  * @param share the tokens that its share pays for
- * @param left all that is left
+ * @param available all that is left
  * @returns the tokens that it should have; or the refusal of a request that can wait for them, since others hold the money
  */
-function leastToHold(question: HoldQuestion, share: number, left: Nanodollars): number | Refusal {
-  const { budget, time, worstCase, purses, own, leastTokens: least, needed, typical } = question;
+function minTokensToHold(question: HoldRequest, share: number, available: Nanodollars): number | Refusal {
+  const { budget, time, worstCase, purses, requestWindows: own, minTokens: least, needed, typical } = question;
   const { outputTokens, outputPrice, usefulOutput } = worstCase;
   if (!typical || share >= outputTokens) return least;
   const all = [...purses, ...own];
   // What is spent does not come back, so nobody waits for it.
-  const unspent = Math.min(...all.map((purse) => purse.most - purse.settled));
+  const unspent = Math.min(...all.map((purse) => purse.limit - purse.settled));
   const text = usefulOutput ?? TEXT_TOKENS;
   const usual = Math.max(text, typical(0));
   const patient = Math.min(outputTokens, Math.max(least, Math.min(usual, affordableOutput(unspent, worstCase))));
-  const short = shortOfMoney(all, needed + (patient - least) * outputPrice, time, budget);
+  const short = checkBudgetWindows(all, needed + (patient - least) * outputPrice, time, budget);
   if (short?.reason === 'held' && !short.byBatch) return short;
   if (short) return least;
   // It takes more than that only where that is left, and only from nobody else: others need what is left of a shared budget.
-  const spare = purses.some(({ by }) => isShared(by)) ? 0 : affordableOutput(left, worstCase);
+  const spare = purses.some(({ by }) => isShared(by)) ? 0 : affordableOutput(available, worstCase);
   return Math.max(patient, Math.min(outputTokens, typical(text), spare));
 }
 
 /** @returns tokens of output that need no count of the input: with fewer, counting it is worth a call */
-function comfortableOf({ rules, worstCase, leastTokens: least }: HoldQuestion): number {
+function comfortableOutputOf({ rules, worstCase, minTokens: least }: HoldRequest): number {
   const { outputTokens } = worstCase;
-  if (!rules.clamp) return outputTokens;
-  return Math.min(outputTokens, Math.max(least, COMFORT * (rules.leastOutput ?? TEXT_TOKENS)));
+  if (!rules.shouldClamp) return outputTokens;
+  return Math.min(outputTokens, Math.max(least, COMFORT_FACTOR * (rules.minOutputTokens ?? TEXT_TOKENS)));
 }
 
 /** @returns the most tokens that the rate of output leaves to it; or the refusal, if these are too few */
-function mostByRate({ budget, rules, time, leastTokens: least }: HoldQuestion): number | Refusal {
+function maxTokensByRate({ budget, rules, time, minTokens: least }: HoldRequest): number | Refusal {
   const { fullAt, heldOutput } = budget;
   if (rules.output === undefined) return Number.POSITIVE_INFINITY;
   const left = level(fullAt.output, rules.output, time) - heldOutput;
   if (left < least) {
     return rateRefusal('output_tokens_per_minute', fullAt.output, rules.output, time, least, heldOutput);
   }
-  return rules.clamp ? Math.max(least, Math.floor(left / 2)) : left;
+  return rules.shouldClamp ? Math.max(least, Math.floor(left / 2)) : left;
 }
 
 /**
  * The third step: lowers `max_tokens` to what can be paid for, unless that would leave hardly more for the next request. The more is
  * left, the more is held.
  */
-function admittedAt(question: HoldQuestion, { least, share, most, fits }: HoldRange): Admitted {
-  const { budget, rules, time, worstCase, purses, own } = question;
+function admitInRange(question: HoldRequest, { least, share, most, fits }: HoldRange): Admitted {
+  const { budget, rules, time, worstCase, purses, requestWindows: own } = question;
   const { inputCost, outputTokens, outputPrice } = worstCase;
   const lowered = Math.min(outputTokens, Math.max(least, share));
-  const isWorthIt = (outputTokens - lowered) * outputPrice * WORTH_LOWERING >= costAtMost(worstCase);
+  const isWorthIt = (outputTokens - lowered) * outputPrice * WORTH_LOWERING >= totalCostOf(worstCase);
   const byMoney = isWorthIt || !fits ? lowered : outputTokens;
   const maxTokens = Math.min(byMoney, most);
   const loweredBy =
     most < byMoney
       ? loweredByRate(budget, time)
       : byMoney < outputTokens
-        ? tightest(purses, own, partsOfPurses(rules))
+        ? tightestLimit(purses, own, shareDivisor(rules))
         : undefined;
   return {
     kind: 'admitted',
@@ -356,22 +365,26 @@ function loweredByRate({ fullAt: { output } }: Budget, time: number): LoweredBy 
  * @returns how many requests run. As many that are read on as the limit itself do not count where that decides, so that the next
  *   question goes at once; without an end a caller who stops each turn would have any number open at the upstream
  */
-function runningIn({ holds, batched }: Budget, most: number): number {
+function countRunning({ holds, batchHoldCount: batched }: Budget, limit: number): number {
   const all = holds.size - batched;
-  if (all < most) return all;
+  if (all < limit) return all;
   const abandoned = [...holds.values()].filter(({ stage }) => stage === ABANDONED_STAGE).length;
-  return all - Math.min(abandoned, most);
+  return all - Math.min(abandoned, limit);
 }
 
 /**
- * @param own the limit of the request itself, of which it may have all
+ * @param requestWindows the limit of the request itself, of which it may have all
  * @param parts into how many parts the purses of those who pay are divided, of which it may have one
  * @returns the limit that leaves it the least; of several, the one that does so for the longest time
  */
-function tightest(purses: readonly BudgetWindow[], own: readonly BudgetWindow[], parts: number): LoweredBy | undefined {
+function tightestLimit(
+  purses: readonly BudgetWindow[],
+  requestWindows: readonly BudgetWindow[],
+  parts: number,
+): LoweredBy | undefined {
   const all = [
-    ...purses.map((purse) => ({ purse, left: Math.floor(leftIn(purse) / parts) })),
-    ...own.map((purse) => ({ purse, left: leftIn(purse) })),
+    ...purses.map((purse) => ({ purse, left: Math.floor(amountLeft(purse) / parts) })),
+    ...requestWindows.map((purse) => ({ purse, left: amountLeft(purse) })),
   ];
   const [first] = all.sort((one, other) => one.left - other.left || other.purse.end - one.purse.end);
   return first && { by: first.purse.by, limit: first.purse.name, resets_at: resetTime(first.purse.end) };
@@ -383,5 +396,5 @@ function resetTime(end: number): string | null {
 
 /** @returns whether a model is allowed. A name with a date or `-latest` means its model, in the request and in the limit. */
 export function isAllowed(names: readonly string[], allowed: readonly string[]): boolean {
-  return allowed.some((name) => names.includes(name) || names.includes(undated(name)));
+  return allowed.some((name) => names.includes(name) || names.includes(stripDate(name)));
 }

@@ -8,10 +8,10 @@ import type { Limits } from './limits.schema.ts';
  * The most US dollars a day for an account that pays for webhooks, until the operator sets a limit. Its senders may be
  * strangers.
  */
-const MOST_A_DAY = 1;
+const DEFAULT_WEBHOOK_USD_PER_DAY = 1;
 
 /** The limits of a visitor that VISITORS does not set. */
-const OF_A_VISITOR: Limits = {
+const DEFAULT_VISITOR_LIMITS: Limits = {
   requests_per_minute: 20,
   concurrent_requests: 4,
   conversations: 10,
@@ -24,8 +24,11 @@ export function defaultLimits(
   { DEFAULT_LIMITS, VISITORS }: Pick<Settings, 'DEFAULT_LIMITS' | 'VISITORS'>,
 ): Limits {
   // What is enough for a user with a login is too much for a stranger.
-  if (isVisitor(account)) return { ...OF_A_VISITOR, ...VISITORS?.limits };
+  if (isVisitor(account)) return { ...DEFAULT_VISITOR_LIMITS, ...VISITORS?.limits };
   if (!isSourceAccount(account)) return DEFAULT_LIMITS;
   // DEFAULT_LIMITS are for users with a credential, and may be too high for strangers.
-  return { ...DEFAULT_LIMITS, usd_per_day: Math.min(MOST_A_DAY, DEFAULT_LIMITS.usd_per_day ?? MOST_A_DAY) };
+  return {
+    ...DEFAULT_LIMITS,
+    usd_per_day: Math.min(DEFAULT_WEBHOOK_USD_PER_DAY, DEFAULT_LIMITS.usd_per_day ?? DEFAULT_WEBHOOK_USD_PER_DAY),
+  };
 }

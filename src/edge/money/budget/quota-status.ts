@@ -3,13 +3,13 @@
 import { toUsd } from '../../claude/pricing/cost.ts';
 import type { QuotaReport } from '../account/usage-answers.schema.ts';
 import type { LiveToken, QuotaStatus, RateStatus } from '../contracts/admission.ts';
-import { blockingLimit, ownLimits } from './binding.ts';
+import { blockingLimit, ownLimits } from './binding-limits.ts';
 import { level } from './bucket.ts';
-import { limitIn } from './budget-windows.ts';
+import { limitOfPeriod } from './budget-windows.ts';
 import type { Limits } from './limits.schema.ts';
 import type { Rules } from './rules.ts';
 import { advance, type Buckets, type Budget } from './state.ts';
-import { byPeriod, CALENDAR, NEVER, PERIODS, type Period, spanId } from './windows.ts';
+import { byPeriod, CALENDAR_PERIODS, NEVER, PERIODS, type Period, spanId } from './windows.ts';
 
 /** @returns the status of every limit that is set. Holds count as used. */
 export function quotaStatusOf(budget: Budget, rules: Rules, now: number): QuotaStatus {
@@ -21,7 +21,7 @@ export function quotaStatusOf(budget: Budget, rules: Rules, now: number): QuotaS
   if (output !== undefined) quotaStatus.outputTokens = rateStatusOf(budget, 'output', output, budget.heldOutput);
   if (counts !== undefined) quotaStatus.countRequests = rateStatusOf(budget, 'counts', counts, 0);
   for (const period of PERIODS) {
-    const limit = limitIn(budget, rules, period);
+    const limit = limitOfPeriod(budget, rules, period);
     const { settled, held, end: resetsAt } = budget.windows[period];
     if (limit !== undefined) quotaStatus[period] = { limit, settled, held, resetsAt };
   }
@@ -32,13 +32,13 @@ export function quotaStatusOf(budget: Budget, rules: Rules, now: number): QuotaS
 export function reportQuotaStatus(
   budget: Budget,
   rules: Rules,
-  limits: { inForce: Limits; own: Limits | null; token: LiveToken | undefined },
+  limits: { effective: Limits; own: Limits | null; token: LiveToken | undefined },
   now: number,
 ): Omit<QuotaReport, 'conversations' | 'stored_bytes' | 'token' | 'group'> {
   const quotaStatus = quotaStatusOf(budget, rules, now);
   const sums = (period: Period) => {
     const { settled, held } = budget.windows[period];
-    const limit = limitIn(budget, rules, period);
+    const limit = limitOfPeriod(budget, rules, period);
     return { limit_usd: limit === undefined ? null : toUsd(limit), settled_usd: toUsd(settled), held_usd: toUsd(held) };
   };
   const spend = (period: Exclude<Period, 'total'>): QuotaReport['day'] => {
@@ -46,17 +46,17 @@ export function reportQuotaStatus(
     return { window: spanId(period, start), ...sums(period), resets_at: new Date(end).toISOString() };
   };
   return {
-    limits: limits.inForce,
+    limits: limits.effective,
     own_limits: limits.own,
-    blocked_by: blockingLimit(limits.inForce) ?? null,
+    blocked_by: blockingLimit(limits.effective) ?? null,
     binds: ownLimits(budget, rules, limits.token),
-    ...byPeriod(CALENDAR, spend),
+    ...byPeriod(CALENDAR_PERIODS, spend),
     total: { ...sums('total'), credit_usd: toUsd(budget.credit) },
     requests: reportRate(quotaStatus.requests),
     input_tokens: reportRate(quotaStatus.inputTokens),
     output_tokens: reportRate(quotaStatus.outputTokens),
     count_requests: reportRate(quotaStatus.countRequests),
-    running_requests: budget.holds.size - budget.batched,
+    running_requests: budget.holds.size - budget.batchHoldCount,
   };
 }
 

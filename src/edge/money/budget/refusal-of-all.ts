@@ -1,14 +1,14 @@
 /** Finds out whether an account would refuse any request of a kind, before its caller is known better. */
 
-import type { WorstCase } from '../../claude/pricing/hold-terms.ts';
-import type { Asking, Refusal } from '../contracts/admission.ts';
+import type { MaximumCost } from '../../claude/pricing/hold-terms.ts';
+import type { AdmissionKind, Refusal } from '../contracts/admission.ts';
 import { decide, takeCountRequest, takeFreeRequest } from './budget.ts';
 import type { BudgetWindow } from './budget-windows.ts';
 import type { Rules } from './rules.ts';
 import type { Budget } from './state.ts';
 
 /** The cheapest request possible: an account that cannot pay this one cannot pay any. */
-const CHEAPEST: WorstCase = {
+const CHEAPEST_REQUEST: MaximumCost = {
   inputTokens: 0,
   inputCost: 0,
   outputTokens: 1,
@@ -22,7 +22,7 @@ const CHEAPEST: WorstCase = {
 
 /** @returns why no request of a kind would be admitted now; undefined if one may be. Takes nothing from the budget. */
 export function refusalOfAll(
-  asking: Asking,
+  asking: AdmissionKind,
   budget: Budget,
   rules: Rules,
   now: number,
@@ -32,7 +32,7 @@ export function refusalOfAll(
   // The decision is made on a copy of the budget, because an admission takes from a bucket and nothing may be taken here.
   const decision =
     asking === 'price'
-      ? decide(budget, rules, CHEAPEST, now, { purses })
+      ? decide(budget, rules, CHEAPEST_REQUEST, now, { purses })
       : (asking === 'count' ? takeCountRequest : takeFreeRequest)({ ...budget }, rules, now);
   // The holds of other requests are soon free, and the body can be read meanwhile.
   return decision.kind === 'refused' && decision.reason !== 'held' ? decision : undefined;

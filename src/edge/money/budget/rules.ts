@@ -1,9 +1,9 @@
 import { fromUsd, type Nanodollars } from '../../claude/pricing/cost.ts';
-import { type Limits, MOST_USD } from './limits.schema.ts';
+import { type Limits, MAX_USD } from './limits.schema.ts';
 import { byPeriod, limitName, PERIODS, type Period } from './windows.ts';
 
 /** The limit that replaces an absent one. It is so high that nothing reaches it, and still an exact integer. */
-export const CEILING: Nanodollars = fromUsd(MOST_USD);
+export const CEILING: Nanodollars = fromUsd(MAX_USD);
 
 /** Limits in the units in which decisions are made. */
 export interface Rules {
@@ -14,11 +14,11 @@ export interface Rules {
   spend: Record<Period, Nanodollars | undefined>;
   concurrent: number;
   models: readonly string[] | undefined;
-  clamp: boolean;
+  shouldClamp: boolean;
   /** The least `max_tokens` worth an answer; undefined if the model and the request decide. */
-  leastOutput: number | undefined;
+  minOutputTokens: number | undefined;
   /** Whether a step of the API's own tools is held at an estimate instead of its worst case. */
-  estimatesServed: boolean;
+  shouldEstimateServed: boolean;
 }
 
 /** @returns the limits as rules: money in nanodollars, defaults filled in. */
@@ -32,8 +32,8 @@ export function rulesOf(limits: Limits): Rules {
     spend: byPeriod(PERIODS, (period) => money(limits[limitName(period)])),
     concurrent: limits.concurrent_requests ?? Number.POSITIVE_INFINITY,
     models: limits.models,
-    clamp: limits.on_shortfall !== 'refuse',
-    leastOutput: limits.min_output_tokens,
-    estimatesServed: limits.served_tools === 'estimate',
+    shouldClamp: limits.on_shortfall !== 'refuse',
+    minOutputTokens: limits.min_output_tokens,
+    shouldEstimateServed: limits.served_tools === 'estimate',
   };
 }

@@ -1,11 +1,11 @@
 /** The state of an account's budget, and how it changes: windows, buckets, holds. */
 
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
-import { getOrMake } from '../../kit/cache/get-or-make.ts';
+import { getOrCreate } from '../../kit/cache/get-or-create.ts';
 import type { LoweredBy } from '../contracts/admission.ts';
 import { take } from './bucket.ts';
 import type { Rules } from './rules.ts';
-import { byPeriod, PERIODS, type Period, type Span, spanAt } from './windows.ts';
+import { byPeriod, PERIODS, type Period, spanAt, type WindowSpan } from './windows.ts';
 
 /** The stage of a hold whose stream nobody wants any more, and which is read on. It is no running request either. */
 export const ABANDONED_STAGE = 'abandoned';
@@ -35,7 +35,7 @@ export interface Hold {
   model?: string | undefined;
 }
 
-export interface WindowTotal extends Span {
+export interface WindowTotal extends WindowSpan {
   settled: Nanodollars;
   held: Nanodollars;
 }
@@ -60,7 +60,7 @@ export interface Budget {
   heldOutput: number;
   holds: Map<string, Hold>;
   /** How many of the holds belong to batches. */
-  batched: number;
+  batchHoldCount: number;
   /** How much credit adds to the limit `usd_total`, at the time `last`. */
   credit: Nanodollars;
 }
@@ -82,7 +82,7 @@ export function emptyBudget(now: number): Budget {
     heldInput: 0,
     heldOutput: 0,
     holds: new Map(),
-    batched: 0,
+    batchHoldCount: 0,
     credit: 0,
   };
 }
@@ -101,7 +101,7 @@ export function advance(budget: Budget, now: number): number {
 
 /** @returns the windows of a group. Makes empty ones if it has none yet. */
 export function windowsOfGroup(budget: Budget, group: string): Record<Period, WindowTotal> {
-  return getOrMake(budget.groups, group, () => emptyWindows(budget.last));
+  return getOrCreate(budget.groups, group, () => emptyWindows(budget.last));
 }
 
 function emptyWindows(now: number): Record<Period, WindowTotal> {
@@ -138,7 +138,7 @@ export function bucketsAfterAdmission(budget: Budget, rules: Rules, repeats = fa
 export function addHold(budget: Budget, hold: Hold, buckets: Buckets): void {
   budget.fullAt = buckets;
   budget.holds.set(hold.id, hold);
-  if (hold.stage === BATCH_STAGE) budget.batched += 1;
+  if (hold.stage === BATCH_STAGE) budget.batchHoldCount += 1;
   budget.heldInput += hold.inputTokens;
   budget.heldOutput += hold.outputTokens;
   for (const window of windowsAt(budget, hold.at, hold.group)) window.held += hold.nanodollars;
@@ -159,7 +159,7 @@ export function bucketsAfterSettlement(budget: Budget, rules: Rules, used: UsedT
  */
 export function settle(budget: Budget, hold: Hold, cost: Nanodollars, buckets: Buckets): void {
   if (!budget.holds.delete(hold.id)) return;
-  if (hold.stage === BATCH_STAGE) budget.batched -= 1;
+  if (hold.stage === BATCH_STAGE) budget.batchHoldCount -= 1;
   budget.fullAt = buckets;
   budget.heldInput -= hold.inputTokens;
   budget.heldOutput -= hold.outputTokens;

@@ -16,7 +16,7 @@ const PARKED_MS = DAY_MS;
  * @param purses the limits of one node, each with its own sums. A limit of 0 is never partly spent
  * @param shares the shares from the limits, such as 0.8
  */
-export function thresholdsReached(
+export function findReachedThresholds(
   node: Alert['node'],
   purses: readonly BudgetWindow[],
   shares: readonly number[],
@@ -24,33 +24,33 @@ export function thresholdsReached(
 ): DueAlert[] {
   return purses.flatMap((purse) => {
     const window = windowOf(purse);
-    if (window === undefined || purse.most <= 0) return [];
+    if (window === undefined || purse.limit <= 0) return [];
     return shares
-      .filter((share) => purse.settled >= share * purse.most)
+      .filter((share) => purse.settled >= share * purse.limit)
       .map((threshold) =>
         alertOf('threshold', node, now, purse.end, [node.type, node.id, purse.name, window, threshold], {
           limit: purse.name,
           window,
           threshold,
-          limit_usd: toUsd(purse.most),
+          limit_usd: toUsd(purse.limit),
           settled_usd: toUsd(purse.settled),
         }),
       );
   });
 }
 
-/** @returns an alert. What the last argument leaves out is null. @param of with the kind its key, the same for the same alert */
+/** @returns an alert. What the last argument leaves out is null. @param keyParts with the kind its key, the same for the same alert */
 function alertOf(
   kind: Alert['kind'],
   node: Alert['node'],
   now: number,
   until: number,
-  of: readonly unknown[],
+  keyParts: readonly unknown[],
   more: Partial<Alert>,
 ): DueAlert {
   const created_at = new Date(now).toISOString();
   const nothing = { limit: null, window: null, threshold: null, limit_usd: null, settled_usd: null, subject: null };
-  return { key: JSON.stringify([kind, ...of]), until, alert: { kind, node, created_at, ...nothing, ...more } };
+  return { key: JSON.stringify([kind, ...keyParts]), until, alert: { kind, node, created_at, ...nothing, ...more } };
 }
 
 /** @returns the alert that a request cost more than was set aside for it. There is at most one per node and day. */

@@ -2,12 +2,12 @@
 
 import { lifecycleOf } from '../../claude/models/models.ts';
 import { fromUsd, toUsd } from '../../claude/pricing/cost.ts';
-import { maximumCost } from '../../claude/pricing/maximum-cost.ts';
+import { computeMaximumCost } from '../../claude/pricing/maximum-cost.ts';
 import type { Settings } from '../../config/settings.ts';
 import { ESTIMATE_HELPS } from './advice.ts';
-import { WORTH_TRYING } from './answer-lengths.ts';
+import { MIN_TOKENS_TO_TRY } from './answer-lengths.ts';
 import { isAllowed } from './budget.ts';
-import { rangeOf } from './cost-range.ts';
+import { costRangeOf } from './cost-range.ts';
 import type { Limits, UnpaidSearches } from './limits.schema.ts';
 import { rulesOf } from './rules.ts';
 import { limitName, PERIODS } from './windows.ts';
@@ -29,18 +29,18 @@ export function unpaidSearches(
     .filter(({ usd }) => usd !== undefined)
     .sort((one, other) => (one.usd ?? 0) - (other.usd ?? 0));
   // An account whose limit is 0 is to spend nothing.
-  if (!tightest?.usd || rules.estimatesServed) return {};
+  if (!tightest?.usd || rules.shouldEstimateServed) return {};
   const { limit, usd } = tightest;
   const unpaid = models.rows.flatMap((row) => {
     const body = { ...SEARCH, model: row.id };
-    const { worstCase } = maximumCost(body, { bytes: JSON.stringify(body).length, models });
+    const { maximumCost: worstCase } = computeMaximumCost(body, { bytes: JSON.stringify(body).length, models });
     const [names = []] = worstCase.models;
-    const { usefulOutput = WORTH_TRYING } = worstCase;
-    const tried = { ...worstCase, usefulOutput: Math.min(usefulOutput, WORTH_TRYING) };
-    const { least } = rangeOf(tried, rules);
+    const { usefulOutput = MIN_TOKENS_TO_TRY } = worstCase;
+    const tried = { ...worstCase, usefulOutput: Math.min(usefulOutput, MIN_TOKENS_TO_TRY) };
+    const { least } = costRangeOf(tried, rules);
     const isUsed = lifecycleOf(row) !== 'retired' && (!rules.models || isAllowed(names, rules.models));
     if (!isUsed || least <= fromUsd(usd)) return [];
-    const estimate = rangeOf(tried, { ...rules, estimatesServed: true }).least;
+    const estimate = costRangeOf(tried, { ...rules, shouldEstimateServed: true }).least;
     return [{ model: row.id, exact_usd: toUsd(least), estimate_usd: toUsd(estimate) }];
   });
   if (unpaid.length === 0) return {};

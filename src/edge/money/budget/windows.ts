@@ -2,12 +2,12 @@
 
 import { DAY_MS, HOUR_MS } from '../../kit/async/durations.ts';
 
-export type Period = (typeof CALENDAR)[number] | 'total';
+export type Period = (typeof CALENDAR_PERIODS)[number] | 'total';
 
 /** The periods that begin again. */
-export const CALENDAR = ['hour', 'day', 'week', 'month'] as const;
+export const CALENDAR_PERIODS = ['hour', 'day', 'week', 'month'] as const;
 
-export const PERIODS: readonly Period[] = [...CALENDAR, 'total'];
+export const PERIODS: readonly Period[] = [...CALENDAR_PERIODS, 'total'];
 
 /** @returns a value for each of some periods. */
 export function byPeriod<Some extends Period, T>(
@@ -21,13 +21,13 @@ export function byPeriod<Some extends Period, T>(
 export const NEVER = 8.64e15;
 
 /** A calendar window, `start` inclusive and `end` exclusive, in milliseconds since 1970. */
-export interface Span {
+export interface WindowSpan {
   start: number;
   end: number;
 }
 
 /** @returns the window of this kind that contains `time`. */
-export function spanAt(period: Period, time: number): Span {
+export function spanAt(period: Period, time: number): WindowSpan {
   if (period === 'total') return { start: 0, end: NEVER };
   if (period === 'hour' || period === 'day') {
     const length = period === 'hour' ? HOUR_MS : DAY_MS;

@@ -1,5 +1,5 @@
 import type { ConversationRow } from '../../conversations/object/conversations-answers.schema.ts';
-import type { ConversationPage, Page, PageOf } from '../../durable/page.ts';
+import type { ConversationPageSelection, Page, PageSelection } from '../../durable/page.ts';
 import type { VersionRow } from '../../registry/versions/versions-answers.schema.ts';
 import type {
   CreditRow,
@@ -12,7 +12,7 @@ import type {
 } from '../account/usage-answers.schema.ts';
 import type { Limits, LimitsPatch, TokenLimits } from '../budget/limits.schema.ts';
 import type { MessageBatch } from '../lists/batches-answers.schema.ts';
-import type { CredentialUse, KeptHold } from './admission.ts';
+import type { CredentialUse, StoredHold } from './admission.ts';
 import type {
   FileDescription,
   FileRow,
@@ -32,10 +32,10 @@ declare module '../../kit/plugins/bindings.ts' {
 /** The methods of an account's object. The object says what each one does. */
 export interface AccountObject extends Rpc.DurableObjectBranded {
   admitJson(request: string): string | Promise<string>;
-  mayAskJson(request: string): string;
+  checkCallerJson(request: string): string;
   settleJson(settlement: string): string;
   renew(requestId: string, stage?: string, holdMs?: number): boolean;
-  keptHold(requestId: string): KeptHold | undefined;
+  storedHold(requestId: string): StoredHold | undefined;
   quota(defaults?: Limits, jti?: string): QuotaReport;
   setLimits(limits: Limits | null): void;
   getGroup(): string | null;
@@ -43,43 +43,43 @@ export interface AccountObject extends Rpc.DurableObjectBranded {
   reportTo(pool: string): Promise<void>;
   patchLimits(patch: LimitsPatch): void;
   giveCredit(credit: NewCredit): CreditAnswer;
-  credits(page: PageOf, defaults?: Limits): Page<CreditRow>;
-  listed(): void;
+  credits(page: PageSelection, defaults?: Limits): Page<CreditRow>;
+  markListed(): void;
   isListed(): boolean;
-  storesNothing(conversation: string): void;
+  releaseStorage(conversation: string): void;
   erase(until?: number): Promise<Erasure>;
   erasedUntil(): number;
   backupJson(id: string): string;
-  restoreJson(backup: string, digest: string, merges: boolean): AccountRestored;
+  restoreJson(backup: string, digest: string, merges: boolean): RestoreOutcome;
 
   usage(query: UsageQuery): UsageReport;
-  requests(page: PageOf, filter?: RequestsFilter): Page<ListedRequest>;
+  requests(page: PageSelection, filter?: RequestsFilter): Page<ListedRequest>;
   request(id: string): LedgerRequest | undefined;
   requestAtUpstream(upstreamId: string, only?: 'failed'): LedgerRequest | undefined;
   isKnown(): boolean;
   exportRows(cursor?: string, limit?: number): { rows: LedgerRow[]; next: string | null };
 
-  conversations(page: ConversationPage): Page<ConversationRow>;
+  conversations(page: ConversationPageSelection): Page<ConversationRow>;
   noteConversation(report: ConversationReport): { erased: boolean };
   noteInbox(source: string): { erasedUntil: number };
 
   admitBatchJson(order: string): string | Promise<string>;
   settleBatchJson(settlement: string): void;
   noteBatch(id: string, report: MessageBatch | null): void;
-  batches(page: PageOf): Page<MessageBatch>;
+  batches(page: PageSelection): Page<MessageBatch>;
   ownership(ids: readonly string[]): OwnedResource[];
-  noteMade(resources: readonly OwnedResource[]): void;
+  noteCreated(resources: readonly OwnedResource[]): void;
   beginUpload(upload: UploadRequest): UploadDecision;
   endUpload(report: UploadReport): void;
-  files(page: PageOf): Page<FileRow>;
+  files(page: PageSelection): Page<FileRow>;
   describeFile(file: FileDescription): void;
   noteFileGone(id: string): void;
 
-  tokens(page?: PageOf): Page<TokenRow>;
+  tokens(page?: PageSelection): Page<TokenRow>;
   rememberToken(minted: MintedToken): boolean;
   revokeToken(jti: string): void;
   revokeAll(): void;
-  isRevoked(token: CredentialUse | undefined, read?: string): boolean | string;
+  isRevoked(token: CredentialUse | undefined, countedRead?: string): boolean | string;
 
   putVersion(version: NewVersion): Promise<PutAnswer>;
   pointVersion(id: PointedVersion): Promise<PutAnswer>;
@@ -89,8 +89,8 @@ export interface AccountObject extends Rpc.DurableObjectBranded {
   storedAt(id: VersionId): number | undefined;
   readVersion(id: VersionId, isAny: boolean): Uint8Array | undefined;
   storedName(kind: string, name: string): NameRow | undefined;
-  storedNames(kind: string, page: PageOf): NameRow[];
-  versionHistory(kind: string, name: string, page: PageOf): Page<VersionRow> | undefined;
+  storedNames(kind: string, page: PageSelection): NameRow[];
+  versionHistory(kind: string, name: string, page: PageSelection): Page<VersionRow> | undefined;
   retainVersion(id: VersionId, holder: string): boolean;
   releaseVersion(id: VersionId, holder: string): Promise<void>;
 }
@@ -99,7 +99,7 @@ export interface AccountObject extends Rpc.DurableObjectBranded {
  * What came of the restore of an account. `used`: it has spent something here, or was given something; `held`: a request of it
  * is running; `erased`: it was erased after the backup was made.
  */
-export type AccountRestored = 'restored' | 'unchanged' | 'used' | 'held' | 'erased';
+export type RestoreOutcome = 'restored' | 'unchanged' | 'used' | 'held' | 'erased';
 
 export interface Erasure {
   done: boolean;
@@ -139,7 +139,7 @@ export interface Days {
 export type ListedOutcome = 'refused' | 'failed';
 
 /** How many requests limits have refused on a day. */
-export interface RefusedOfDay {
+export interface DailyRefusals {
   /** Days since 1970. */
   day: number;
   count: number;

@@ -1,7 +1,7 @@
 /** The admission of a request by its account. */
 
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
-import type { WorstCase } from '../../claude/pricing/hold-terms.ts';
+import type { MaximumCost } from '../../claude/pricing/hold-terms.ts';
 import type { Limits } from '../budget/limits.schema.ts';
 import type { DimensionValues } from './dimensions.ts';
 import type { ListedParent } from './settlement.ts';
@@ -18,7 +18,7 @@ export interface AdmissionCaller {
 }
 
 /** What a request takes from its account: a price, a token count, or a request that costs nothing. */
-export type Asking = 'price' | 'count' | 'free' | 'nothing';
+export type AdmissionKind = 'price' | 'count' | 'free' | 'nothing';
 
 /** The name in the ledger of the calls that choose a model for another request. */
 export const CHOICE = 'choice';
@@ -30,7 +30,7 @@ export interface AdmissionRequest extends AdmissionCaller {
   route: string;
   model: string;
   /** The worst case: the most that the request can cost. Absent if it costs nothing, as a token count. */
-  bound?: WorstCase | undefined;
+  bound?: MaximumCost | undefined;
   conversation?: string | undefined;
   /** The call that a subagent's conversation answers. */
   parent?: ListedParent | undefined;
@@ -60,15 +60,15 @@ export interface AdmissionRequest extends AdmissionCaller {
 /** A request that asks no model, to be counted for its account. */
 export interface CountedRead {
   /** Whether its token is bound. */
-  bound: boolean;
+  isRestricted: boolean;
   /** How many of them the account may send in a minute. */
-  most: number;
+  limit: number;
   /** The stream that it resumes; absent if it resumes none. */
   stream?: string | undefined;
 }
 
 /** What an account still has of a request that it was to keep something for. */
-export interface KeptHold {
+export interface StoredHold {
   keep: string;
   hold: Nanodollars;
   maxTokens: number;
@@ -104,7 +104,7 @@ export type AdmissionDecision =
       least?: Nanodollars;
       /** Whether a limit in USD holds: the account's own, the credential's, or a pool's. Absent if none does. */
       inUsd?: true;
-      standing: QuotaStatus;
+      quota: QuotaStatus;
       /** The models that may step in, according to the account's limits. */
       fallbacks?: readonly string[];
       /** Whether this account is not on the list of accounts yet. Code that adds it then calls `listed()`. */

@@ -4,7 +4,7 @@ import type { Identity } from '../../auth/identity/caller.ts';
 import { isAccount } from '../../auth/identity/identity.ts';
 import type { Settings } from '../../config/settings.ts';
 import { callObject, type Remote } from '../../durable/call-object.ts';
-import { accountStub } from '../../durable/stubs.ts';
+import { getAccountStub } from '../../durable/stubs.ts';
 import { notFound } from '../../kit/http/errors.ts';
 import type { AccountBinding } from '../../kit/plugins/bindings.ts';
 import type { AccountObject } from './account.ts';
@@ -32,7 +32,7 @@ export function callAccount<T>(
 ): Promise<T> {
   const { accounts, settings, identity } = request;
   const callOnce = () => {
-    request.stub ??= accountStub(accounts, settings, identity.account) as unknown as Remote<AccountObject>;
+    request.stub ??= getAccountStub(accounts, settings, identity.account) as unknown as Remote<AccountObject>;
     return call(request.stub);
   };
   // A stub that has thrown stays broken.

@@ -1,7 +1,7 @@
 /** What a request is about, for the ledger: who or what it is for. It goes through untouched, from the request to its row. */
 
 import type { Identity } from '../../auth/identity/caller.ts';
-import { readTags } from '../../auth/identity/tags.ts';
+import { parseStoredTags } from '../../auth/identity/tags.ts';
 import { ANY_VALUE } from '../../claude/pricing/usage-sums.ts';
 import type * as z from '../../kit/http/zod.ts';
 import { contributions, memoizeByPlugins } from '../../kit/plugins/plugins.ts';
@@ -30,10 +30,10 @@ export interface Dimension<T = unknown> {
 
 /** What plugins show in rows and messages: where a plugin declares a dimension, it adds the members here. */
 // biome-ignore lint/suspicious/noEmptyInterface: plugins fill it
-export interface ShownAbout {}
+export interface PluginRowFields {}
 
 /** What each row shows of it. */
-interface CommonAbout {
+interface CommonRowFields {
   prefix: string | null;
   agent: string | null;
   user: string | null;
@@ -70,7 +70,7 @@ export const dimensions = memoizeByPlugins((): readonly Dimension[] => [
 ]);
 
 /** What the ledger sums up by. */
-export interface SummedBy {
+export interface Grouping {
   /** Its name in sums, and for `GET /usage`. */
   group: string;
   /** What a row has of it, in SQL: a text, for a dimension as JSON; or null. */
@@ -79,32 +79,32 @@ export interface SummedBy {
   /** Whether a request counts only as failed there: as a failure, and not as a request. */
   countsFailures?: true;
   /** @returns the values that a request counts in, of what its row has */
-  valuesIn(cell: string): readonly string[];
+  parseValues(cell: string): readonly string[];
 }
 
 /** All that is summed up by, beside days and models. */
-export const summedBy = memoizeByPlugins((): readonly SummedBy[] => {
-  const own = (group: string): SummedBy => ({ group, sql: group, hasSeveral: false, valuesIn: (cell) => [cell] });
+export const groupings = memoizeByPlugins((): readonly Grouping[] => {
+  const own = (group: string): Grouping => ({ group, sql: group, hasSeveral: false, parseValues: (cell) => [cell] });
   return [
     own('token'),
-    ...dimensions().flatMap((one) => (one.group ? [summedByDimension(one, one.group)] : [])),
+    ...dimensions().flatMap((one) => (one.group ? [groupingOf(one, one.group)] : [])),
     own('upstream'),
     {
       ...own('upstream'),
       sql: 'failed_upstreams',
       countsFailures: true,
-      valuesIn: (cell) => JSON.parse(cell) as string[],
+      parseValues: (cell) => JSON.parse(cell) as string[],
     },
   ];
 });
 
 /** @returns how the rows are summed up by a dimension */
-export function summedByDimension({ name, values }: Dimension, group: string): SummedBy {
+export function groupingOf({ name, values }: Dimension, group: string): Grouping {
   return {
     group,
     sql: `about -> '$."${name}"'`,
     hasSeveral: values !== undefined,
-    valuesIn: (cell) => (values ? [ANY_VALUE, ...values(JSON.parse(cell))] : [valueText(JSON.parse(cell))]),
+    parseValues: (cell) => (values ? [ANY_VALUE, ...values(JSON.parse(cell))] : [valueText(JSON.parse(cell))]),
   };
 }
 
@@ -123,15 +123,15 @@ export function callerDimensions(identity: Identity): DimensionValues {
 }
 
 /** @returns the request whose place among those of its token this one has; undefined for a place of its own */
-export function placeAmong(about: DimensionValues): string | undefined {
+export function countedRequest(about: DimensionValues): string | undefined {
   for (const { name, placeOf } of dimensions()) if (placeOf && about[name] !== undefined) return placeOf(about[name]);
   return undefined;
 }
 
 /** @returns it without what is known to be in the rows alone, and summed by nowhere */
-export function summedOf(about: DimensionValues): DimensionValues {
-  const isInRowsAlone = (name: string) => dimensions().some((one) => one.name === name && !one.group);
-  return Object.fromEntries(Object.entries(about).filter(([name]) => !isInRowsAlone(name)));
+export function withoutRowOnlyValues(about: DimensionValues): DimensionValues {
+  const isRowOnly = (name: string) => dimensions().some((one) => one.name === name && !one.group);
+  return Object.fromEntries(Object.entries(about).filter(([name]) => !isRowOnly(name)));
 }
 
 /** @returns the column `about` of a row: JSON by name, or null for a request that is about nothing */
@@ -141,8 +141,8 @@ export function aboutColumn(about: DimensionValues): string | null {
 }
 
 /** @returns what a row shows of its column `about` */
-export function shownAbout(column: string | null): CommonAbout & ShownAbout {
+export function rowFieldsOf(column: string | null): CommonRowFields & PluginRowFields {
   const { tags, ...others } = (column === null ? {} : JSON.parse(column)) as DimensionValues;
   const nothing = { batch: null, prefix: null, agent: null, user: null, outcomes: null };
-  return { ...nothing, ...others, tags: readTags(typeof tags === 'string' ? tags : null) };
+  return { ...nothing, ...others, tags: parseStoredTags(typeof tags === 'string' ? tags : null) };
 }

@@ -3,26 +3,27 @@ import { level, take } from '../budget/bucket.ts';
 import { rateRefusal } from '../budget/refusals.ts';
 import type { CountedRead, Refusal } from '../contracts/admission.ts';
 
-const MOST_BUCKETS = 1_000;
+const MAX_BUCKETS = 1_000;
 /** For so long a stream may be resumed again for nothing, and so often. */
-const FREE_MS = 5_000;
-const MOST_FREE = 3;
+const FREE_RESUME_MS = 5_000;
+const MAX_FREE_RESUMES = 3;
 
 /** Keeps buckets in memory alone: an object that has slept was not asked for long. */
 export class MemoryBuckets {
-  readonly #fullAt = new LruCache<string, number>({ most: MOST_BUCKETS });
+  readonly #fullAt = new LruCache<string, number>({ maxSize: MAX_BUCKETS });
   /** The streams that were resumed, and how often each still may be for nothing. */
-  readonly #resumed = new LruCache<string, { until: number; left: number }>({ most: MOST_BUCKETS });
+  readonly #resumes = new LruCache<string, { until: number; left: number }>({ maxSize: MAX_BUCKETS });
 
   /** Counts a request that asks no model. Restricted tokens have a bucket of their own: a page stops no server. @returns the refusal of one too many */
-  read({ bound, most, stream }: CountedRead, now: number): Refusal | undefined {
-    const resumed = stream === undefined ? undefined : this.#resumed.get(stream);
+  countRead({ isRestricted: bound, limit: most, stream }: CountedRead, now: number): Refusal | undefined {
+    const resumed = stream === undefined ? undefined : this.#resumes.get(stream);
     if (resumed && now < resumed.until && resumed.left > 0) {
       resumed.left -= 1;
       return undefined;
     }
     const refusal = this.take(bound ? 'bound reads' : 'reads', 'reads_per_minute', most, now, 1);
-    if (!refusal && stream !== undefined) this.#resumed.set(stream, { until: now + FREE_MS, left: MOST_FREE });
+    if (!refusal && stream !== undefined)
+      this.#resumes.set(stream, { until: now + FREE_RESUME_MS, left: MAX_FREE_RESUMES });
     return refusal;
   }
 

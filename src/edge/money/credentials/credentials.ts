@@ -1,12 +1,12 @@
 /** Keeps the credentials of an account: which were minted or seen, and which are revoked. */
 
 import { LEEWAY_S } from '../../auth/identity/caller.ts';
-import type { Page, PageOf } from '../../durable/page.ts';
+import type { Page, PageSelection } from '../../durable/page.ts';
 import { Rows } from '../../durable/rows.ts';
 import type { Tables } from '../../durable/tables.ts';
 import { DAY_MS } from '../../kit/async/durations.ts';
-import { pageOfRows } from '../../kit/http/page.ts';
-import { isoTimeOrNull } from '../../kit/http/times.ts';
+import { paginateRows } from '../../kit/http/page.ts';
+import { toIsoTimeOrNull } from '../../kit/http/times.ts';
 import type { TokenRow } from '../account/usage-answers.schema.ts';
 import type { TokenLimits } from '../budget/limits.schema.ts';
 import type { MintedToken } from '../contracts/account.ts';
@@ -24,11 +24,11 @@ type CredentialRow = Record<string, SqlStorageValue> &
     revoked_at: number | null;
   };
 
-const LONGEST_STORED_JTI = 256;
+const MAX_JTI_CHARACTERS = 256;
 /** How many valid tokens an operator may mint for one account. */
-export const MOST_MINTED = 1_000;
+export const MAX_MINTED_TOKENS = 1_000;
 /** The most tokens in the list, including those of an identity provider that were seen in use. */
-const MOST_LISTED = 10_000;
+const MAX_LISTED_TOKENS = 10_000;
 
 /** Since when a token is known: when it was minted, or was first seen, or revoked. */
 const KNOWN_SINCE = 'coalesce(minted_at, first_seen_at, revoked_at, 0)';
@@ -44,7 +44,7 @@ export function isForgotten({ exp }: CredentialUse, now: number): boolean {
 /** Keeps the rows of an account's tokens. */
 export class Credentials extends Rows {
   readonly #rows: TokenRowCache;
-  readonly #limited: TokensWithLimits;
+  readonly #limitedTokens: TokensWithLimits;
   #revokedBefore: number;
   /** How many tokens are listed; undefined until somebody asks. */
   #count: number | undefined;
@@ -53,7 +53,7 @@ export class Credentials extends Rows {
   constructor(tables: Tables, rows: TokenRowCache, limited: TokensWithLimits) {
     super(tables);
     this.#rows = rows;
-    this.#limited = limited;
+    this.#limitedTokens = limited;
     this.#revokedBefore = Number(tables.meta('revoked_before') ?? 0);
   }
 
@@ -63,7 +63,7 @@ export class Credentials extends Rows {
    */
   isRevoked(token: CredentialUse): boolean {
     const row = token.jti === undefined ? undefined : this.#rows.find(token.jti);
-    if (row?.revoked) return true;
+    if (row?.isRevoked) return true;
     if (this.#revokedBefore === 0) return false;
     if (row?.mintedAt) return row.mintedAt <= this.#revokedBefore;
     // The clock of the issuer may be ahead. A token that it dates a little later may have been issued before.
@@ -71,13 +71,13 @@ export class Credentials extends Rows {
   }
 
   /** Notes the first use of a token, so that it can be listed. Writes one row, once for each token. */
-  see(token: CredentialUse, now: number): void {
+  noteUse(token: CredentialUse, now: number): void {
     const { jti } = token;
-    if (jti === undefined || jti.length > LONGEST_STORED_JTI) return;
+    if (jti === undefined || jti.length > MAX_JTI_CHARACTERS) return;
     const row = this.#rows.find(jti);
-    if (row?.seen) return;
+    if (row?.isSeen) return;
     // A token that is not listed can still be revoked.
-    if (this.#listed >= MOST_LISTED) return;
+    if (this.#countListed >= MAX_LISTED_TOKENS) return;
     this.tables.write(
       `insert into tokens (jti, first_seen_at, expires_at) values (?, ?, ?)
        on conflict (jti) do update set first_seen_at = excluded.first_seen_at`,
@@ -85,7 +85,7 @@ export class Credentials extends Rows {
       now,
       milliseconds(token.exp),
     );
-    this.#changed(jti, row ? 0 : 1);
+    this.#noteChange(jti, row ? 0 : 1);
   }
 
   /**
@@ -95,30 +95,30 @@ export class Credentials extends Rows {
    */
   remember(token: MintedToken, now: number): boolean {
     if (this.#rows.find(token.jti) !== undefined) return true;
-    if (this.#valid(now) >= MOST_MINTED) return false;
+    if (this.#countValid(now) >= MAX_MINTED_TOKENS) return false;
     // Tokens that are valid for minutes would fill the table before the alarm rings, so expired ones are removed first.
-    if (this.#listed >= MOST_MINTED) this.prune(now + DAY_MS);
+    if (this.#countListed >= MAX_MINTED_TOKENS) this.prune(now + DAY_MS);
     const { jti, label = null, scopes, exp, limits } = token;
     const row = { jti, label, scopes: scopes.join(' '), minted_at: now, expires_at: milliseconds(exp) };
-    this.tables.insert('tokens', { ...row, limits: TokensWithLimits.textOf(limits) }, 'insert or ignore');
-    this.#changed(jti, 1, limits);
+    this.tables.insert('tokens', { ...row, limits: TokensWithLimits.serialize(limits) }, 'insert or ignore');
+    this.#noteChange(jti, 1, limits);
     return true;
   }
 
-  get #listed(): number {
-    this.#count ??= this.tables.number('select count(*) from tokens');
+  get #countListed(): number {
+    this.#count ??= this.tables.queryNumberOrZero('select count(*) from tokens');
     return this.#count;
   }
 
   /** @param more how many rows there are more than before @param limits those of a token that was minted */
-  #changed(jti: string, more: number, limits?: TokenLimits): void {
-    this.#rows.changed(jti);
-    this.#limited.changed(jti, limits);
+  #noteChange(jti: string, more: number, limits?: TokenLimits): void {
+    this.#rows.noteChange(jti);
+    this.#limitedTokens.noteChange(jti, limits);
     if (this.#count !== undefined) this.#count += more;
   }
 
-  #valid(now: number): number {
-    return this.tables.number(
+  #countValid(now: number): number {
+    return this.tables.queryNumberOrZero(
       `select count(*) from tokens
        where minted_at is not null and revoked_at is null and (expires_at is null or expires_at > ?)`,
       now,
@@ -128,13 +128,13 @@ export class Credentials extends Rows {
   /** Revokes a token, known or not. */
   revoke(jti: string, now: number): void {
     const row = this.#rows.find(jti);
-    if (row?.revoked) return;
+    if (row?.isRevoked) return;
     this.tables.write(
       'insert into tokens (jti, revoked_at) values (?, ?) on conflict (jti) do update set revoked_at = excluded.revoked_at',
       jti,
       now,
     );
-    this.#changed(jti, row ? 0 : 1);
+    this.#noteChange(jti, row ? 0 : 1);
   }
 
   /** Revokes every token that was issued until a time, seen or not. */
@@ -142,8 +142,8 @@ export class Credentials extends Rows {
     this.#revokedBefore = Math.max(this.#revokedBefore, until);
     this.tables.setMeta('revoked_before', String(this.#revokedBefore));
     this.tables.write(`update tokens set revoked_at = ?1 where revoked_at is null and ${KNOWN_SINCE} <= ?1`, until);
-    this.#rows.allChanged();
-    this.#limited.allChanged();
+    this.#rows.noteAllChanged();
+    this.#limitedTokens.noteAllChanged();
   }
 
   /** Deletes what is known of the tokens that were issued until a time, except which ones are revoked. */
@@ -153,8 +153,8 @@ export class Credentials extends Rows {
        where (label is not null or scopes is not null) and ${KNOWN_SINCE} <= ?`,
       until,
     );
-    this.#rows.allChanged();
-    this.#limited.allChanged();
+    this.#rows.noteAllChanged();
+    this.#limitedTokens.noteAllChanged();
     this.#count = undefined;
   }
 
@@ -167,17 +167,17 @@ export class Credentials extends Rows {
     const times = [now - DAY_MS, this.#revokedBefore, now - REVOCATION_KNOWN_MS - DAY_MS];
     const rows = this.tables.read<{ jti: string }>(`select jti ${expired}`, ...times);
     if (rows.length > 0) this.tables.write(`delete ${expired}`, ...times);
-    for (const { jti } of rows) this.#changed(jti, -1);
+    for (const { jti } of rows) this.#noteChange(jti, -1);
   }
 
   /**
    * @returns a page of the tokens, newest first, by the time they were minted; if that is not known, seen; if not seen,
    * revoked.
    */
-  list(page: PageOf): Page<TokenRow> {
+  list(page: PageSelection): Page<TokenRow> {
     const all = this.tables.read<CredentialRow>(`select * from tokens order by ${KNOWN_SINCE} desc, jti`);
-    const rows = pageOfRows(all, page, ({ jti }) => jti, 'end');
-    const limits = this.#limited.list(rows.data);
+    const rows = paginateRows(all, page, ({ jti }) => jti, 'end');
+    const limits = this.#limitedTokens.list(rows.data);
     const none = { limits: null, spent_usd: null };
     return { ...rows, data: rows.data.map((row, index) => ({ ...tokenRowOf(row), ...(limits[index] ?? none) })) };
   }
@@ -188,10 +188,10 @@ function tokenRowOf(row: CredentialRow): Omit<TokenRow, 'limits' | 'spent_usd'> 
     jti: row.jti,
     label: row.label,
     scopes: row.scopes === null ? null : row.scopes.split(' ').filter((scope) => scope !== ''),
-    minted_at: isoTimeOrNull(row.minted_at),
-    first_seen_at: isoTimeOrNull(row.first_seen_at),
-    expires_at: isoTimeOrNull(row.expires_at),
-    revoked_at: isoTimeOrNull(row.revoked_at),
+    minted_at: toIsoTimeOrNull(row.minted_at),
+    first_seen_at: toIsoTimeOrNull(row.first_seen_at),
+    expires_at: toIsoTimeOrNull(row.expires_at),
+    revoked_at: toIsoTimeOrNull(row.revoked_at),
   };
 }
 

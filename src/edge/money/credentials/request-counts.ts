@@ -1,7 +1,7 @@
 import { Rows } from '../../durable/rows.ts';
 import { LruCache } from '../../kit/cache/lru.ts';
 
-const MOST_TOKENS_COUNTED = 1_000;
+const MAX_COUNTED_TOKENS = 1_000;
 
 /** What belongs to another request, and has an id of its own: it is not counted. */
 const BESIDE = ['choice', 'summary'];
@@ -10,13 +10,13 @@ const REQUEST = "substr(id, 1, instr(id || '.', '.') - 1)";
 
 /** Counts the requests of tokens that may make only so many. Later tries, steps and votes have their request's id and a number. */
 export class RequestCounts extends Rows {
-  readonly #counts = new LruCache<string, number>({ most: MOST_TOKENS_COUNTED });
+  readonly #counts = new LruCache<string, number>({ maxSize: MAX_COUNTED_TOKENS });
 
   /** @returns how many requests of a token were admitted, of those that the ledger has. */
-  of(jti: string): number {
+  countOf(jti: string): number {
     const soFar = this.#counts.get(jti);
     if (soFar !== undefined) return soFar;
-    const count = this.tables.number(
+    const count = this.tables.queryNumberOrZero(
       `select count(distinct ${REQUEST}) from ledger where token = ? and route not in ('${BESIDE.join("', '")}')`,
       jti,
     );

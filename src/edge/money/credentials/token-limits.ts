@@ -29,7 +29,7 @@ export interface LimitsRow {
   spent: Nanodollars;
 }
 
-const MOST_LIMITED_TOKENS = 1_000;
+const MAX_LIMITED_TOKENS = 1_000;
 
 /**
  * Keeps what tokens with their own limits have spent and set aside. What a token has settled stands in its row, up to the
@@ -53,18 +53,18 @@ export class TokensWithLimits {
   }
 
   /** @returns the limits of a token in the form of its row; null if it has none. */
-  static textOf(limits: TokenLimits | undefined): string | null {
+  static serialize(limits: TokenLimits | undefined): string | null {
     return limits === undefined ? null : JSON.stringify(limits);
   }
 
   /** Notes that a token's row was made, revoked or deleted. @param limits those that it was minted with */
-  changed(jti: string, limits?: TokenLimits): void {
+  noteChange(jti: string, limits?: TokenLimits): void {
     this.#used.delete(jti);
     if (limits !== undefined || this.#live?.has(jti)) this.#live = undefined;
   }
 
   /** Notes that the rows of many tokens have changed. */
-  allChanged(): void {
+  noteAllChanged(): void {
     this.#live = undefined;
   }
 
@@ -100,11 +100,11 @@ export class TokensWithLimits {
   }
 
   /** @returns the purse of a token; undefined if its spending is not limited. */
-  purseOf(jti: string | undefined): BudgetWindow | undefined {
+  budgetWindowOf(jti: string | undefined): BudgetWindow | undefined {
     const token = this.#find(jti);
     if (token?.limits.usd_total === undefined) return undefined;
     const { settled, held, limits } = token;
-    return { by: 'token', name: 'usd_total', most: fromUsd(limits.usd_total ?? 0), settled, held, end: NEVER };
+    return { by: 'token', name: 'usd_total', limit: fromUsd(limits.usd_total ?? 0), settled, held, end: NEVER };
   }
 
   /** @returns the quota status of a token, in the form of answers; null if it has no limits. */
@@ -129,43 +129,43 @@ export class TokensWithLimits {
     return `token:${token?.jti}`;
   }
 
-  purses({ token }: Pick<AdmissionCaller, 'token'>): BudgetWindow[] {
-    const purse = this.purseOf(token?.jti);
+  budgetWindows({ token }: Pick<AdmissionCaller, 'token'>): BudgetWindow[] {
+    const purse = this.budgetWindowOf(token?.jti);
     return purse ? [purse] : [];
   }
 
   /** Adds a hold of a token's request, after it was added to all holds. */
   hold(hold: Hold): void {
-    const token = this.#usedBefore(hold.token);
+    const token = this.#findKnown(hold.token);
     if (token) token.held += hold.nanodollars;
   }
 
   /** Replaces a hold by what the request cost, after that was stored. */
   settle(hold: Hold, { closing }: { closing: Pick<Closing, 'cost'> }): void {
-    const token = this.#usedBefore(hold.token);
+    const token = this.#findKnown(hold.token);
     if (token) token.held -= hold.nanodollars;
     this.correct(hold, closing.cost);
   }
 
   correct({ token: jti }: Pick<Hold, 'token'>, more: Nanodollars): void {
-    const token = this.#usedBefore(jti);
+    const token = this.#findKnown(jti);
     if (token) token.settled += more;
     const live = jti ? this.#live?.get(jti) : undefined;
     if (live) live.settled += more;
   }
 
   /** @returns a token whose sums are known. Those of any other are read later, and then have this change already. */
-  #usedBefore(jti: string | null | undefined): LimitedToken | undefined {
+  #findKnown(jti: string | null | undefined): LimitedToken | undefined {
     return jti === undefined || jti === null ? undefined : this.#used.get(jti);
   }
 
   #find(jti: string | undefined): LimitedToken | undefined {
-    const used = this.#usedBefore(jti);
+    const used = this.#findKnown(jti);
     if (used || jti === undefined) return used;
     const limits = this.#rows.find(jti)?.limits ?? null;
     if (limits === null) return undefined;
     const token = this.#read(jti, JSON.parse(limits) as TokenLimits);
-    if (this.#used.size >= MOST_LIMITED_TOKENS) this.#used.clear();
+    if (this.#used.size >= MAX_LIMITED_TOKENS) this.#used.clear();
     this.#used.set(jti, token);
     return token;
   }

@@ -3,8 +3,8 @@ import { Rows } from '../../durable/rows.ts';
 /** What decisions need of a token's row. */
 export interface StoredToken {
   mintedAt: number | null;
-  seen: boolean;
-  revoked: boolean;
+  isSeen: boolean;
+  isRevoked: boolean;
   /** Its own limits, in their stored form; null if it has none. */
   limits: string | null;
 }
@@ -16,7 +16,7 @@ type TokenColumns = Record<string, SqlStorageValue> & {
   limits: string | null;
 };
 
-const MOST_TOKEN_ROWS = 1_000;
+const MAX_CACHED_TOKENS = 1_000;
 
 /**
  * Remembers the rows of tokens that were asked for. An account may have thousands, and an object that wakes needs the one
@@ -36,22 +36,22 @@ export class TokenRowCache extends Rows {
     if (!row) return undefined;
     const token = {
       mintedAt: row.minted_at,
-      seen: row.first_seen_at !== null,
-      revoked: row.revoked_at !== null,
+      isSeen: row.first_seen_at !== null,
+      isRevoked: row.revoked_at !== null,
       limits: row.limits,
     };
-    if (this.#known.size >= MOST_TOKEN_ROWS) this.#known.clear();
+    if (this.#known.size >= MAX_CACHED_TOKENS) this.#known.clear();
     this.#known.set(jti, token);
     return token;
   }
 
   /** Notes that a token's row has changed. */
-  changed(jti: string): void {
+  noteChange(jti: string): void {
     this.#known.delete(jti);
   }
 
   /** Notes that the rows of many tokens have changed. */
-  allChanged(): void {
+  noteAllChanged(): void {
     this.#known.clear();
   }
 }

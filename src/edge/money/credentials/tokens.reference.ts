@@ -1,6 +1,6 @@
 import * as z from '../../kit/http/zod.ts';
-import { jsonAnswer, namedList, pageAnswer } from '../../openapi/answers.ts';
-import { type Resource, words } from '../../openapi/resource.ts';
+import { describeRoutes, type Resource } from '../../openapi/resource.ts';
+import { jsonResponse, nameListSchema, pageResponse } from '../../openapi/responses.ts';
 import { revokedAnswer, tokenRowSchema } from '../account/usage-answers.schema.ts';
 import { TOKEN_ROUTES } from './tokens.route.ts';
 import { mintedToken, renewedToken } from './tokens-answers.schema.ts';
@@ -19,7 +19,7 @@ const row = {
 };
 const revokedSchema = z.withMeta(revokedAnswer, { id: 'Revoked' });
 const revoked = (description: string, what: string) =>
-  jsonAnswer(description, revokedSchema, { account: 'alice', revoked: what });
+  jsonResponse(description, revokedSchema, { account: 'alice', revoked: what });
 
 export const tokens: Resource = {
   tag: 'Tokens',
@@ -28,7 +28,7 @@ export const tokens: Resource = {
     id: { description: 'The account.', example: 'alice' },
     jti: { description: 'The id of the token.', example: tokenId },
   },
-  routes: words(TOKEN_ROUTES, {
+  routes: describeRoutes(TOKEN_ROUTES, {
     'POST /tokens': {
       operation: 'mintToken',
       summary: 'Mint a token',
@@ -46,7 +46,7 @@ export const tokens: Resource = {
         },
       },
       answers: {
-        201: jsonAnswer('The token.', z.withMeta(mintedToken, { id: 'Token' }), {
+        201: jsonResponse('The token.', z.withMeta(mintedToken, { id: 'Token' }), {
           token: 'eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiJhbGljZSJ9.c2lnbmF0dXJl',
           jti: tokenId,
           account: 'alice',
@@ -63,7 +63,7 @@ export const tokens: Resource = {
       description:
         'For tokens of this edge that were minted with `session`. The id stays, and so do limits and revocations.',
       answers: {
-        201: jsonAnswer('The token that follows it.', z.withMeta(renewedToken, { id: 'RenewedToken' }), {
+        201: jsonResponse('The token that follows it.', z.withMeta(renewedToken, { id: 'RenewedToken' }), {
           token: 'eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiJhbGljZSJ9.c2lnbmF0dXJl',
           jti: tokenId,
           expires_at: '2026-11-20T11:06:14.000Z',
@@ -74,8 +74,8 @@ export const tokens: Resource = {
     'GET /accounts/:id/tokens': {
       operation: 'listTokens',
       summary: 'List the tokens of an account, newest first',
-      answer: pageAnswer(
-        namedList('TokenList', z.withMeta(tokenRowSchema, { id: 'TokenRow' })),
+      answer: pageResponse(
+        nameListSchema('TokenList', z.withMeta(tokenRowSchema, { id: 'TokenRow' })),
         row,
         tokenId,
         'A page of them; never the tokens themselves.',

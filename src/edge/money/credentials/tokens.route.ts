@@ -1,15 +1,15 @@
-import { takesBound, unknownOrigin } from '../../auth/bound-routes.ts';
-import { readTags } from '../../auth/identity/tags.ts';
+import { parseStoredTags } from '../../auth/identity/tags.ts';
 import { mintToken } from '../../auth/mint.ts';
+import { canUseRestrictedTokens, findUnknownOrigin } from '../../auth/restricted-routes.ts';
 import { route } from '../../auth/route.ts';
 import type { Settings } from '../../config/settings.ts';
-import { invalidRequest, misconfigured } from '../../kit/http/errors.ts';
+import { invalidRequest, misconfiguredError } from '../../kit/http/errors.ts';
 import { readPage } from '../../kit/http/page.ts';
-import { isoTime } from '../../kit/http/times.ts';
+import { toIsoTime } from '../../kit/http/times.ts';
 import { validate } from '../../kit/http/validate.ts';
 import { readJson } from '../admission/read-body.ts';
 import { accountOf } from '../contracts/call-account.ts';
-import { MOST_MINTED } from './credentials.ts';
+import { MAX_MINTED_TOKENS } from './credentials.ts';
 import { mintRequest } from './tokens.schema.ts';
 import type { MintedTokenAnswer, RenewedTokenAnswer } from './tokens-answers.schema.ts';
 
@@ -33,9 +33,9 @@ export const TOKEN_ROUTES = [
       sessionSeconds === undefined || expiresIn === undefined
         ? undefined
         : { end: Math.floor(Date.now() / 1_000) + sessionSeconds, seconds: expiresIn };
-    if (only && !takesBound())
+    if (only && !canUseRestrictedTokens())
       throw invalidRequest('only: restricted tokens need the plugin `agents`, which this deployment does not include.');
-    const other = only && unknownOrigin(only, settings, new URL(c.req.url).origin);
+    const other = only && findUnknownOrigin(only, settings, new URL(c.req.url).origin);
     if (other !== undefined)
       throw invalidRequest(`only.origins: ${other} is none of ALLOWED_ORIGINS, so its pages could not use the token.`);
     const minted = await mintToken(secret, { account, scopes, expiresIn, label, tags, only, session });
@@ -45,7 +45,7 @@ export const TOKEN_ROUTES = [
     // A token that could not be noted is not given out.
     if (!(await accountOf(c, account)((object) => object.rememberToken(token)))) {
       throw invalidRequest(
-        `This account has ${MOST_MINTED} valid tokens, the most that it may. Revoke some, or send expires_in.`,
+        `This account has ${MAX_MINTED_TOKENS} valid tokens, the most that it may. Revoke some, or send expires_in.`,
       );
     }
     const answer: MintedTokenAnswer = {
@@ -59,7 +59,7 @@ export const TOKEN_ROUTES = [
     };
     return c.json(answer, 201);
   }),
-  route('POST /tokens/renew', { needs: 'credential', bound: true }, async (c) => {
+  route('POST /tokens/renew', { needs: 'credential', restrictedClassifier: true }, async (c) => {
     const { account, scopes, token, tags, only } = c.get('identity');
     const { session, jti, label, issued_at: issuedAt } = token ?? {};
     const left = (session?.end ?? 0) - Math.floor(Date.now() / 1_000);
@@ -71,7 +71,7 @@ export const TOKEN_ROUTES = [
     const renewed = await mintToken(secretOf(c.get('settings')), {
       ...{ account, scopes, label, only, session, renews: { jti, issuedAt } },
       expiresIn: Math.min(session.seconds, left),
-      tags: tags === undefined ? undefined : readTags(tags),
+      tags: tags === undefined ? undefined : parseStoredTags(tags),
     });
     const answer: RenewedTokenAnswer = {
       token: renewed.token,
@@ -99,10 +99,10 @@ export const TOKEN_ROUTES = [
 /** @throws ApiError 500 for a deployment that cannot mint */
 function secretOf({ SIGNING_SECRET }: Settings): string {
   if (SIGNING_SECRET !== undefined) return SIGNING_SECRET;
-  throw misconfigured(
+  throw misconfiguredError(
     'This deployment has no SIGNING_SECRET to mint with. Its operator sets it with: npx wrangler secret put SIGNING_SECRET',
   );
 }
 
 /** @returns the time as text. @param seconds since 1970 */
-const isoSeconds = (seconds: number): string => isoTime(seconds * 1_000);
+const isoSeconds = (seconds: number): string => toIsoTime(seconds * 1_000);

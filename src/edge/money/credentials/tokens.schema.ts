@@ -1,13 +1,13 @@
 import { isAccount, isSourceAccount, isVisitor, MAX_ACCOUNT_CHARACTERS, SCOPES } from '../../auth/identity/identity.ts';
-import { BOUND_SCOPES, onlySchema } from '../../auth/identity/only.ts';
+import { onlySchema, RESTRICTED_SCOPES } from '../../auth/identity/only.ts';
 import { tagsSchema } from '../../auth/identity/tags.ts';
-import { fieldError } from '../../kit/http/validate.ts';
+import { createFieldError } from '../../kit/http/validate.ts';
 import * as z from '../../kit/http/zod.ts';
 import { tokenLimits } from '../budget/limits.schema.ts';
 
 export const mintRequest = z
   .strictObject({
-    account: z.string({ error: fieldError('Input should be a valid string') }).check(
+    account: z.string({ error: createFieldError('Input should be a valid string') }).check(
       z.refine(isAccount, `must have 1 to ${MAX_ACCOUNT_CHARACTERS} characters`),
       z.refine(
         (name) => !isSourceAccount(name),
@@ -17,24 +17,24 @@ export const mintRequest = z
     ),
     scopes: z
       .array(z.enum(SCOPES, { error: `must be one of ${SCOPES.join(', ')}` }), {
-        error: fieldError('Input should be a valid list'),
+        error: createFieldError('Input should be a valid list'),
       })
       .check(z.minLength(1, 'at least one scope is required')),
-    expires_in: z.optionally(
+    expires_in: z.optionalField(
       z.int('Input should be a valid integer').check(z.gte(1), z.lte(10 * 365 * 86_400)),
       'Seconds. Default: valid until it is revoked; with the scope `admin` 30 days.',
     ),
     label: z.optional(z.string().check(z.maxLength(256))),
-    tags: z.optionally(
+    tags: z.optionalField(
       tagsSchema,
       'What the ledger books its requests under; the header `sluice-tags` is not read then.',
     ),
-    limits: z.optionally(tokenLimits, 'Limits of this token alone, beside those of its account.'),
-    session: z.optionally(
+    limits: z.optionalField(tokenLimits, 'Limits of this token alone, beside those of its account.'),
+    session: z.optionalField(
       z.int('Input should be a valid integer').check(z.gte(1), z.lte(365 * 86_400)),
       'Seconds for which it can be renewed at `POST /tokens/renew`, each time for `expires_in`; the list of tokens tells its end. Default: it cannot be.',
     ),
-    only: z.optionally(
+    only: z.optionalField(
       onlySchema,
       'Makes a restricted token, safe in a page: it may ask these agents and classifiers, and do nothing else.',
     ),
@@ -47,9 +47,9 @@ export const mintRequest = z
         error: 'must be at least `expires_in`, and stand beside it: a token without an end needs no renewal',
       },
     ),
-    z.refine(({ scopes, only }) => !only || scopes.every((scope) => BOUND_SCOPES.includes(scope)), {
+    z.refine(({ scopes, only }) => !only || scopes.every((scope) => RESTRICTED_SCOPES.includes(scope)), {
       path: ['scopes'],
-      error: `a restricted token (\`only\`) has no scopes but ${BOUND_SCOPES.join(' and ')}`,
+      error: `a restricted token (\`only\`) has no scopes but ${RESTRICTED_SCOPES.join(' and ')}`,
     }),
   );
 
@@ -58,7 +58,7 @@ export const visitorRequest = (needsTurnstile: boolean) => (needsTurnstile ? wit
 
 /** With Turnstile, as the reference has it. */
 export const withTurnstile = z.strictObject({
-  turnstile: z.described(
+  turnstile: z.withDescription(
     z.string().check(z.minLength(1), z.maxLength(2_048)),
     'What the Turnstile widget has given to the page. Not sent where the deployment has visitors without Turnstile.',
   ),

@@ -8,19 +8,27 @@
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import { addSums, type UsageSums } from '../../claude/pricing/usage-sums.ts';
 import { PluginTables } from '../../durable/plugin-tables.ts';
-import { makeTables, readMeta } from '../../durable/schema.ts';
+import { createTables, readMeta } from '../../durable/schema.ts';
 import { Tables } from '../../durable/tables.ts';
 import { DAY_MS } from '../../kit/async/durations.ts';
 import type { Buckets, Hold } from '../budget/state.ts';
-import type { KeptHold } from '../contracts/admission.ts';
+import type { StoredHold } from '../contracts/admission.ts';
 import { aboutColumn, type DimensionValues } from '../contracts/dimensions.ts';
 import type { Opening } from '../contracts/settlement.ts';
-import { type Fold, hourOf, hourWith, type Memory, NO_FOLD, recallMemory, type Starts } from './recent-outcomes.ts';
 import { Rollups } from './rollups.ts';
 import { type Closing, LEDGER_TABLES } from './tables.ts';
+import {
+  addToHour,
+  type Fold,
+  hourOf,
+  NO_FOLD,
+  readWakeState,
+  type WakeState,
+  type WindowStarts,
+} from './wake-state.ts';
 
 /** The part of a row that settling needs. */
-interface FoundRow extends Record<string, SqlStorageValue> {
+interface SettlableRow extends Record<string, SqlStorageValue> {
   at: number;
   status: string;
   hold: number;
@@ -29,7 +37,7 @@ interface FoundRow extends Record<string, SqlStorageValue> {
   group: string | null;
 }
 
-const FOLD_EVERY = 1_000;
+const FOLD_INTERVAL_ROWS = 1_000;
 
 /** @returns whether only the cost, status and upstream of the row change. Each column that is written costs time. */
 function isPlain({ tokens, saved, estimated, overHold, late, errorType }: Closing): boolean {
@@ -42,7 +50,7 @@ export class Ledger extends Tables {
   readonly rollups: Rollups;
   readonly #pluginTables: PluginTables;
   #fold: Fold;
-  #unfolded = 0;
+  #unfoldedCount = 0;
   /** The content of the table `meta` when the object woke; undefined after the wake, or after a write to it. */
   #metaAtWake: ReadonlyMap<string, string> | undefined;
 
@@ -53,12 +61,12 @@ export class Ledger extends Tables {
   constructor(storage: DurableObjectStorage, onMade: () => void = () => {}, abort?: (thrown: unknown) => void) {
     const meta = readMeta(storage.sql);
     const make = () => {
-      makeTables(storage, LEDGER_TABLES);
+      createTables(storage, LEDGER_TABLES);
       onMade();
     };
     super(storage, meta ? undefined : make, abort);
     this.#pluginTables = new PluginTables(storage, this);
-    this.#pluginTables.recall(meta?.keys() ?? []);
+    this.#pluginTables.restore(meta?.keys() ?? []);
     // One read serves all parts that wake.
     this.#metaAtWake = meta ?? new Map();
     const stored = this.meta('fold');
@@ -72,12 +80,12 @@ export class Ledger extends Tables {
   }
 
   /** @returns the tables of a plugin. @param statements make them, where they do not exist */
-  ofPlugin(plugin: string, statements: string): Tables {
-    return this.#pluginTables.of(plugin, statements);
+  tablesOf(plugin: string, statements: string): Tables {
+    return this.#pluginTables.getTables(plugin, statements);
   }
 
-  override together<T>(change: () => T): T {
-    return this.#pluginTables.together(() => super.together(change));
+  override transact<T>(change: () => T): T {
+    return this.#pluginTables.together(() => super.transact(change));
   }
 
   override meta(key: string): string | undefined {
@@ -124,7 +132,7 @@ export class Ledger extends Tables {
     // A used id is the caller's fault and no failed write, so it must not reset the object.
     if (this.insert('ledger', row, 'insert or ignore') === 0)
       throw new Error(`${hold.id}: this request id was used before. Send the request with a new one.`);
-    if (hold.id > this.#fold.marker) this.#unfolded += 1;
+    if (hold.id > this.#fold.marker) this.#unfoldedCount += 1;
     else this.#setFold({ ...this.#fold, open: [...this.#fold.open, hold.id] });
   }
 
@@ -145,7 +153,7 @@ export class Ledger extends Tables {
     else {
       // The marker has passed this row, so its old figures are subtracted from the rollups, if they were added, and the new
       // ones added.
-      this.together(() => {
+      this.transact(() => {
         const before = this.find(id);
         const isNew = this.#fold.open.includes(id);
         if (!isNew) this.rollups.add('id = ?', -1, id);
@@ -155,7 +163,7 @@ export class Ledger extends Tables {
         const more = closing.cost - (isNew ? 0 : (before?.cost ?? 0));
         this.#setFold({
           ...this.#fold,
-          ...hourWith(this.#fold, before?.at ?? closing.at, more, before?.group),
+          ...addToHour(this.#fold, before?.at ?? closing.at, more, before?.group),
           input,
           output,
           last: closing.at,
@@ -198,21 +206,21 @@ export class Ledger extends Tables {
   }
 
   /** @returns the row of a request, or undefined. */
-  find(id: string): FoundRow | undefined {
-    return this.read<FoundRow>(
+  find(id: string): SettlableRow | undefined {
+    return this.read<SettlableRow>(
       'select at, status, hold, cost, token, pool_group as "group" from ledger where id = ?',
       id,
     )[0];
   }
 
   /** @returns the answers that ended by themselves among the last rows, the oldest first */
-  lastEnded(): { model: string; tokens: number }[] {
+  recentAnswers(): { model: string; tokens: number }[] {
     const last = 'select id, model, status, output_tokens from ledger order by id desc limit 1024';
     return this.read(`select model, output_tokens as tokens from (${last}) where status = 'complete' order by id`);
   }
 
   /** @returns what was kept for a request that is not settled; undefined if there is nothing */
-  keptHold(id: string): KeptHold | undefined {
+  storedHold(id: string): StoredHold | undefined {
     return this.read<{ keep: string; hold: number; maxTokens: number }>(
       'select keep, hold, max_tokens as maxTokens from ledger where id = ? and keep is not null',
       id,
@@ -221,9 +229,9 @@ export class Ledger extends Tables {
 
   /** Folds settled rows into the rollups, if there are enough of them. @param atOnce folds in any case */
   fold(atOnce = false): void {
-    if (this.#unfolded < (atOnce ? 1 : FOLD_EVERY)) return;
+    if (this.#unfoldedCount < (atOnce ? 1 : FOLD_INTERVAL_ROWS)) return;
     const { marker } = this.#fold;
-    const seen = this.#seen();
+    const seen = this.#highestUnfolded();
     if (!seen?.id) return;
     const open = this.read<{ id: string }>("select id from ledger where id > ? and status = 'held'", marker);
     const hour = Math.max(hourOf(seen.latest), this.#fold.hour.start);
@@ -232,10 +240,10 @@ export class Ledger extends Tables {
       marker,
       hour,
     );
-    this.together(() => {
+    this.transact(() => {
       this.rollups.add("id > ? and status != 'held'", 1, marker);
       this.#setFold({
-        ...inHour.reduce((sums, { group, cost }) => hourWith(sums, hour, cost, group), hourWith(this.#fold, hour, 0)),
+        ...inHour.reduce((sums, { group, cost }) => addToHour(sums, hour, cost, group), addToHour(this.#fold, hour, 0)),
         marker: seen.id,
         last: Math.max(this.#fold.last, seen.last),
         requests: Math.max(this.#fold.requests, seen.requests),
@@ -244,7 +252,7 @@ export class Ledger extends Tables {
         open: [...this.#fold.open, ...open.map(({ id }) => id)],
       });
     });
-    this.#unfolded = 0;
+    this.#unfoldedCount = 0;
   }
 
   /** Folds settled rows into the rollups, if any of them is from before a time. A fold writes rows, so others wait. */
@@ -256,11 +264,11 @@ export class Ledger extends Tables {
   forgetRow(hold: Hold, closing: Closing): void {
     const day = Math.floor(hold.at / DAY_MS);
     const sums = sumsOfClosing(closing);
-    this.together(() => {
+    this.transact(() => {
       this.write('delete from ledger where id = ?', hold.id);
       this.#setFold({
         ...this.#fold,
-        ...hourWith(this.#fold, hold.at, closing.cost, hold.group),
+        ...addToHour(this.#fold, hold.at, closing.cost, hold.group),
         open: this.#fold.open.filter((id) => id !== hold.id),
       });
       this.rollups.addNameless(day, sums);
@@ -269,15 +277,15 @@ export class Ledger extends Tables {
   }
 
   /** Reads what must be known after a wake. @param starts when the windows began whose sums are wanted */
-  recall(starts: Starts): Memory {
-    const { unfolded, ...memory } = recallMemory(this, this.#fold, starts);
-    this.#unfolded = unfolded;
+  recall(starts: WindowStarts): WakeState {
+    const { unfolded, ...memory } = readWakeState(this, this.#fold, starts);
+    this.#unfoldedCount = unfolded;
     return memory;
   }
 
   /** @returns the highest values in the rows that are not folded; null if there are none. */
-  #seen() {
-    return this.read<{ id: string } & Record<'latest' | 'last' | keyof Memory['fullAt'], number>>(
+  #highestUnfolded() {
+    return this.read<{ id: string } & Record<'latest' | 'last' | keyof WakeState['fullAt'], number>>(
       `select max(id) as id, max(at) as latest, max(max(at, coalesce(settled_at, 0))) as last,
          max(requests_full_at) as requests, max(input_full_at) as input, max(output_full_at) as output
        from ledger where id > ?`,
@@ -287,7 +295,7 @@ export class Ledger extends Tables {
 
   /** @returns what a token with limits of its own has settled. */
   settledByToken(jti: string): Nanodollars {
-    return this.number(
+    return this.queryNumberOrZero(
       'select spent + (select coalesce(sum(cost), 0) from ledger where id > ?2 and token = ?1) from tokens where jti = ?1',
       jti,
       this.#fold.marker,

@@ -2,23 +2,23 @@
 import { toUsd } from '../../claude/pricing/cost.ts';
 import {
   addSums,
-  MOST_LISTED_VALUES,
+  groupUsageByValue,
+  MAX_LISTED_VALUES,
   reportTokens,
   SUMMED_COLUMNS,
-  SUMMED_UP,
-  USED_IN_ALL,
+  SUMS_TOTALS_SQL,
+  toUsageTotal,
+  USED_TOTALS_SQL,
   type UsageSums,
-  type Used,
-  usageByValue,
-  usageTotal,
+  type UsedCounts,
 } from '../../claude/pricing/usage-sums.ts';
-import type { Page, PageOf } from '../../durable/page.ts';
+import type { Page, PageSelection } from '../../durable/page.ts';
 import { DAY_MS } from '../../kit/async/durations.ts';
-import { isoTimeOrNull } from '../../kit/http/times.ts';
+import { toIsoTimeOrNull } from '../../kit/http/times.ts';
 import type { LedgerRequest, LedgerRow, UsageReport } from '../account/usage-answers.schema.ts';
 import { spanId } from '../budget/windows.ts';
 import type { Days, RequestsFilter, UsageQuery } from '../contracts/account.ts';
-import { type SummedBy, shownAbout, summedBy } from '../contracts/dimensions.ts';
+import { type Grouping, groupings, rowFieldsOf } from '../contracts/dimensions.ts';
 import type { Ledger } from './ledger.ts';
 import { dimensionSums } from './rollups.ts';
 import { ROLLUP_MODEL } from './tables.ts';
@@ -40,7 +40,7 @@ const SHOWN_COLUMNS = [
 
 type ShownColumns = Pick<LedgerRow, (typeof SHOWN_COLUMNS)[number]>;
 type LedgerTableRow = Record<string, SqlStorageValue> &
-  Used &
+  UsedCounts &
   ShownColumns &
   Record<'at' | 'unpriced' | 'hold' | 'estimated' | 'over_hold' | 'late', number> & {
     id: string;
@@ -65,7 +65,7 @@ export function ledgerRequestOf(ledger: Ledger, id: string): LedgerRequest | und
 const SEARCHED_ROWS = 20_000;
 
 /** @returns the id of the newest request that an upstream answered under an id of its own. @param only searches only failures */
-export function idByUpstream(ledger: Ledger, upstreamId: string, only?: 'failed'): string | undefined {
+export function findIdByUpstream(ledger: Ledger, upstreamId: string, only?: 'failed'): string | undefined {
   const newest = (rows: string) =>
     ledger.read<{ id: string }>(`select id ${rows} order by id desc limit 1`, upstreamId)[0]?.id;
   const failed = newest(`${FAILED} and upstream_request_id = ?`);
@@ -86,14 +86,18 @@ export function conversationsOf(ledger: Ledger, requestIds: Iterable<string>): S
 
 /** @returns when the newest request that failed began, in milliseconds since 1970; undefined if none has failed */
 export function lastFailure(ledger: Ledger): number | undefined {
-  return ledger.figure(`select at ${FAILED} order by id desc limit 1`);
+  return ledger.queryNumber(`select at ${FAILED} order by id desc limit 1`);
 }
 
 /** What failed, by the index that has nothing else. */
 const FAILED = 'from ledger indexed by failures where error_type is not null';
 
 /** @returns a page of the requests, or of those that failed, newest first. */
-export function requestsOf(ledger: Ledger, page: PageOf, { token, outcome, ...days }: RequestsFilter): Page<LedgerRow> {
+export function requestsOf(
+  ledger: Ledger,
+  page: PageSelection,
+  { token, outcome, ...days }: RequestsFilter,
+): Page<LedgerRow> {
   const from = outcome === 'failed' ? `${FAILED} and` : 'from ledger where';
   const select = `* ${from} at >= ?3 and at < ?4 and (?5 is null or token = ?5)`;
   const rows = ledger.page<LedgerTableRow>({ select, order: ['id'] }, page, ...timesOfDays(days), token ?? null);
@@ -119,14 +123,14 @@ export function ledgerPageOf(
  */
 export function usageOf(ledger: Ledger, query: UsageQuery): UsageReport {
   if (query.group_by === 'tool') return usageByTool(ledger, query);
-  const dimension = summedBy().find(({ group }) => group === query.group_by);
+  const dimension = groupings().find(({ group }) => group === query.group_by);
   return dimension ? usageByDimension(ledger, query, dimension) : usageByRows(ledger, query);
 }
 
 /**
  * Sums up by a dimension, for all time. Requests without a value are in the group null; with several, in each group.
  */
-function usageByDimension(ledger: Ledger, query: UsageQuery, { group, hasSeveral }: SummedBy): UsageReport {
+function usageByDimension(ledger: Ledger, query: UsageQuery, { group, hasSeveral }: Grouping): UsageReport {
   const { from, to, key } = query;
   const areDays = areWholeDays(query);
   // Which values have a row of their own is decided when rows are folded.
@@ -135,19 +139,19 @@ function usageByDimension(ledger: Ledger, query: UsageQuery, { group, hasSeveral
   const [first, end] = timesOfDays(query);
   const groups = areDays
     ? ledger.read<Record<string, SqlStorageValue> & ValueSums>(
-        `select value, ${SUMMED_UP} from dimensions where day >= ? and day < ? and dimension = ?
+        `select value, ${SUMS_TOTALS_SQL} from dimensions where day >= ? and day < ? and dimension = ?
          group by value having sum(requests) != 0 or sum(cost) != 0 or sum(failed) != 0 order by cost desc, value`,
         first / DAY_MS,
         end / DAY_MS,
         group,
       )
     : valuesOfRows(ledger, [first, end], group);
-  const data = usageByValue(
+  const data = groupUsageByValue(
     groups.filter(({ value }) => key === undefined || value === key),
     all,
     hasSeveral,
   );
-  return { from: from ?? null, to: to ?? null, group_by: group, data, total: usageTotal(all) };
+  return { from: from ?? null, to: to ?? null, group_by: group, data, total: toUsageTotal(all) };
 }
 
 type ValueSums = UsageSums & { value: string };
@@ -165,10 +169,10 @@ function valuesOfRows(ledger: Ledger, times: [number, number], dimension: string
 /** Sums up by the tools that the edge has called. A request counts for each tool whose results it has taken up. */
 function usageByTool(ledger: Ledger, { from, to, group_by }: UsageQuery): UsageReport {
   const days = timesOfDays({ from, to });
-  const sums = (key: string, tables: string, where: string) =>
+  const sums = (key: string, tables: string, condition: string) =>
     ledger.read<KeyedSums & Record<'calls' | 'errors' | 'ms', number>>(
-      `select ${key}, count(*) as requests, ${USED_IN_ALL} from ${tables}
-       where status != 'held' and at >= ? and at < ? and ${where} group by 1 order by cost desc, 1 limit ${MOST_LISTED_VALUES}`,
+      `select ${key}, count(*) as requests, ${USED_TOTALS_SQL} from ${tables}
+       where status != 'held' and at >= ? and at < ? and ${condition} group by 1 order by cost desc, 1 limit ${MAX_LISTED_VALUES}`,
       ...days,
     );
   const calls = ['calls', 'errors', 'ms'].map((name, at) => `sum(value ->> '$[${at}]') as ${name}`).join(', ');
@@ -176,11 +180,11 @@ function usageByTool(ledger: Ledger, { from, to, group_by }: UsageQuery): UsageR
   const without = addSums(sums('null as key', 'ledger', 'tools is null'));
   const all = addSums([without, ...sums('null as key', 'ledger', 'tools is not null')]);
   const data: UsageReport['data'] = groups.map(({ key, calls, errors, ms, ...used }) => ({
-    ...{ key: String(key), ...usageTotal(used), calls, errors, ms },
+    ...{ key: String(key), ...toUsageTotal(used), calls, errors, ms },
   }));
-  if (without.requests > 0) data.push({ key: null, ...usageTotal(without) });
+  if (without.requests > 0) data.push({ key: null, ...toUsageTotal(without) });
   data.sort((left, right) => right.cost_usd - left.cost_usd);
-  return { from: from ?? null, to: to ?? null, group_by, data, total: usageTotal(all) };
+  return { from: from ?? null, to: to ?? null, group_by, data, total: toUsageTotal(all) };
 }
 
 /** @returns the beginning (inclusive) and the end (exclusive) of days, in milliseconds since 1970 */
@@ -200,9 +204,9 @@ function usageByRows(ledger: Ledger, query: UsageQuery): UsageReport {
   const { groups, all } = groupsByRows(ledger, query);
   const data = groups.map((group) => ({
     key: typeof group.key === 'number' ? spanId('day', group.key * DAY_MS) : group.key,
-    ...usageTotal(group),
+    ...toUsageTotal(group),
   }));
-  return { from: from ?? null, to: to ?? null, group_by, data, total: usageTotal(addSums(all)) };
+  return { from: from ?? null, to: to ?? null, group_by, data, total: toUsageTotal(addSums(all)) };
 }
 
 type KeyedSums = Record<string, SqlStorageValue> & UsageSums & { key: string | number | null };
@@ -215,7 +219,7 @@ function groupsByRows(ledger: Ledger, query: UsageQuery): { groups: KeyedSums[];
   const isByDay = group_by === 'day' || group_by === 'model';
   if (isByDay && areWholeDays(query)) {
     const groups = ledger.read<KeyedSums>(
-      `select ${group_by} as key, ${SUMMED_UP} from (
+      `select ${group_by} as key, ${SUMS_TOTALS_SQL} from (
          select day, model, requests, ${columns} from rollups where day >= ?1 / ${DAY_MS} and day < ?2 / ${DAY_MS}
          union all
          select at / ${DAY_MS} as day, ${ROLLUP_MODEL} as model, 1 as requests, ${columns} from ledger
@@ -228,24 +232,24 @@ function groupsByRows(ledger: Ledger, query: UsageQuery): { groups: KeyedSums[];
     return { groups, all: groups };
   }
   const key = group_by === 'day' ? `at / ${DAY_MS}` : group_by === 'model' ? ROLLUP_MODEL : group_by;
-  const rows = (shown: string) => `select ${shown} as key, count(*) as requests, ${USED_IN_ALL} from ledger
+  const rows = (shown: string) => `select ${shown} as key, count(*) as requests, ${USED_TOTALS_SQL} from ledger
     where status != 'held' and at >= ?1 and at < ?2 and (?3 is null or ${key} = ?3)`;
   const groups = ledger.read<KeyedSums>(
-    `${rows(key)} group by 1 order by ${group_by === 'day' ? '1' : `cost desc, 1 limit ${MOST_LISTED_VALUES}`}`,
+    `${rows(key)} group by 1 order by ${group_by === 'day' ? '1' : `cost desc, 1 limit ${MAX_LISTED_VALUES}`}`,
     first,
     end,
     isByDay ? null : only,
   );
-  const isAll = isByDay || groups.length < MOST_LISTED_VALUES;
+  const isAll = isByDay || groups.length < MAX_LISTED_VALUES;
   return { groups, all: isAll ? groups : ledger.read<KeyedSums>(rows('null'), first, end, only) };
 }
 
 function ledgerRow(row: LedgerTableRow): LedgerRow {
-  const { outcomes, ...about } = shownAbout(row.about);
+  const { outcomes, ...about } = rowFieldsOf(row.about);
   return {
     request_id: row.id,
     created_at: new Date(row.at).toISOString(),
-    settled_at: isoTimeOrNull(row.settled_at),
+    settled_at: toIsoTimeOrNull(row.settled_at),
     ...(Object.fromEntries(SHOWN_COLUMNS.map((column) => [column, row[column]])) as ShownColumns),
     ...about,
     failed_upstreams: JSON.parse(row.failed_upstreams ?? '[]') as string[],

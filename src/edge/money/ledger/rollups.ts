@@ -6,21 +6,21 @@
  * each of them, so all requests with any tag have a row of their own, with an empty value.
  */
 import {
-  ADD_SUMS,
+  ADD_SUMS_SQL,
   ANY_VALUE,
   addSums,
-  type COURSE_COLUMNS,
+  type OUTCOME_COLUMNS,
   SUM_COLUMNS,
   SUMMED_COLUMNS,
-  SUMMED_UP,
-  USED_IN_ALL,
+  SUMS_TOTALS_SQL,
+  USED_TOTALS_SQL,
   type UsageSums,
 } from '../../claude/pricing/usage-sums.ts';
 import { Rows } from '../../durable/rows.ts';
 import type { Tables } from '../../durable/tables.ts';
 import { DAY_MS } from '../../kit/async/durations.ts';
 import { memoizeByPlugins } from '../../kit/plugins/plugins.ts';
-import { summedBy } from '../contracts/dimensions.ts';
+import { groupings } from '../contracts/dimensions.ts';
 import { ERASED_MODEL, IMPORTED_MODEL, ROLLUP_MODEL } from './tables.ts';
 
 /** The value of the row that all other values share. */
@@ -29,13 +29,13 @@ export const OTHER_VALUE = '(other)';
 export const NO_GROUP = '';
 
 /** How many values of a dimension a day has rows for. */
-const VALUES_A_DAY = 200;
+const MAX_VALUES_PER_DAY = 200;
 
 type LedgerGroup = Record<string, SqlStorageValue> & UsageSums & { day: number; pool_group: string };
 
 /** What of a row is summed by, in SQL. */
 const selected = memoizeByPlugins(() => {
-  const cells = summedBy().map(({ sql }, at) => ({ as: `by_${at}`, sql }));
+  const cells = groupings().map(({ sql }, at) => ({ as: `by_${at}`, sql }));
   return {
     cells: cells.map(({ as, sql }) => `${sql} as ${as}`).join(', '),
     any: `coalesce(${cells.map(({ sql }) => sql).join(', ')})`,
@@ -56,16 +56,19 @@ export interface DimensionSum {
 /**
  * Adds rows of the ledger to the rollups, or subtracts them.
  *
- * @param where chooses the rows, by one binding
+ * @param condition chooses the rows, by one binding
  * @param seq the number of this change
  */
-function rollUpDimensions(tables: Tables, where: string, sign: 1 | -1, binding: string, seq: number): void {
+function rollUpDimensions(tables: Tables, condition: string, sign: 1 | -1, binding: string, seq: number): void {
   const listed = new ListedValues(tables);
-  const placed = dimensionSums(tables, where, binding).map((sum) => ({ ...sum, value: listed.valueFor(sum, sign) }));
+  const placed = dimensionSums(tables, condition, binding).map((sum) => ({
+    ...sum,
+    value: listed.valueFor(sum, sign),
+  }));
   // Thousands of values may share the row of the others.
   for (const alike of Map.groupBy(placed, keyOfSum).values()) {
     const [sum] = alike;
-    if (sum) add(tables, { ...sum, sums: addSums(alike.map(({ sums }) => sums)) }, sign, seq);
+    if (sum) addSum(tables, { ...sum, sums: addSums(alike.map(({ sums }) => sums)) }, sign, seq);
   }
 }
 
@@ -76,14 +79,14 @@ function keyOfSum({ day, dimension, value, group }: Omit<DimensionSum, 'sums'>):
 /**
  * Sums up rows of the ledger by day, dimension, value and group.
  *
- * @param where chooses the rows, by these bindings
+ * @param condition chooses the rows, by these bindings
  */
-export function dimensionSums(tables: Tables, where: string, ...bindings: SqlStorageValue[]): DimensionSum[] {
+export function dimensionSums(tables: Tables, condition: string, ...bindings: SqlStorageValue[]): DimensionSum[] {
   const { cells, any, grouped } = selected();
   const rows = tables.read<LedgerGroup>(
     `select at / ${DAY_MS} as day, coalesce(pool_group, '${NO_GROUP}') as pool_group, ${cells},
-       count(*) as requests, ${USED_IN_ALL}
-     from ledger where ${where} and ${any} is not null
+       count(*) as requests, ${USED_TOTALS_SQL}
+     from ledger where ${condition} and ${any} is not null
      group by ${grouped}`,
     ...bindings,
   );
@@ -95,7 +98,7 @@ export function dimensionSums(tables: Tables, where: string, ...bindings: SqlSto
     groups.set(key, { day, dimension, value, group, sums: addSums(before ? [before, sums] : [sums]) });
   };
   for (const row of rows) {
-    for (const [at, { group, countsFailures, valuesIn }] of summedBy().entries()) {
+    for (const [at, { group, countsFailures, parseValues: valuesIn }] of groupings().entries()) {
       const cell = row[`by_${at}`];
       const sums = countsFailures ? { ...addSums([]), failed: row.requests } : row;
       if (typeof cell === 'string') for (const value of valuesIn(cell)) count(row, group, value, sums);
@@ -114,7 +117,7 @@ export class ListedValues extends Rows {
     const listed = this.#days.get(key) ?? this.#read(day, dimension);
     this.#days.set(key, listed);
     if (value === ANY_VALUE || listed.known.has(value)) return value;
-    if (sign < 0 || listed.values >= VALUES_A_DAY) return OTHER_VALUE;
+    if (sign < 0 || listed.values >= MAX_VALUES_PER_DAY) return OTHER_VALUE;
     listed.known.add(value);
     listed.values += 1;
     return value;
@@ -131,26 +134,26 @@ export class ListedValues extends Rows {
   }
 }
 
-function add(tables: Tables, { day, dimension, value, group, sums }: DimensionSum, sign: 1 | -1, seq: number): void {
+function addSum(tables: Tables, { day, dimension, value, group, sums }: DimensionSum, sign: 1 | -1, seq: number): void {
   const numbers = SUM_COLUMNS.map((column) => sign * sums[column]);
   const marks = SUM_COLUMNS.map(() => '?').join(', ');
   tables.write(
     `insert into dimensions (day, dimension, value, seq, ${SUM_COLUMNS.join(', ')}) values (?, ?, ?, ?, ${marks})
-     on conflict (day, dimension, value) do update set seq = excluded.seq, ${ADD_SUMS}`,
+     on conflict (day, dimension, value) do update set seq = excluded.seq, ${ADD_SUMS_SQL}`,
     ...[day, dimension, value, seq, ...numbers],
   );
   if (group === NO_GROUP) return;
   tables.write(
     `insert into group_dimensions (day, dimension, value, pool_group, ${SUM_COLUMNS.join(', ')})
-     values (?, ?, ?, ?, ${marks}) on conflict (day, dimension, value, pool_group) do update set ${ADD_SUMS}`,
+     values (?, ?, ?, ?, ${marks}) on conflict (day, dimension, value, pool_group) do update set ${ADD_SUMS_SQL}`,
     ...[day, dimension, value, group, ...numbers],
   );
 }
 
-const UPSERT = `on conflict (day, model) do update set ${ADD_SUMS}, seq = excluded.seq`;
-const UPSERT_GROUP = `on conflict (pool_group, day, model) do update set ${ADD_SUMS}`;
+const UPSERT = `on conflict (day, model) do update set ${ADD_SUMS_SQL}, seq = excluded.seq`;
+const UPSERT_GROUP = `on conflict (pool_group, day, model) do update set ${ADD_SUMS_SQL}`;
 const COLUMNS = SUM_COLUMNS.join(', ');
-const PLACES = SUM_COLUMNS.map(() => '?').join(', ');
+const PLACEHOLDERS = SUM_COLUMNS.map(() => '?').join(', ');
 
 /** Keeps the sums of rows by day, model and group, and numbers their changes. */
 export class Rollups extends Rows {
@@ -171,7 +174,7 @@ export class Rollups extends Rows {
     // Not all changes are noted with the fold.
     this.#lastSeq ??= Math.max(
       this.#atWake,
-      this.tables.number(
+      this.tables.queryNumberOrZero(
         'select max(seq) from (select max(seq) as seq from rollups union all select max(seq) from dimensions)',
       ),
     );
@@ -179,7 +182,7 @@ export class Rollups extends Rows {
   }
 
   /** @returns the first day (since 1970) whose rollups may have changed since a number, which is told for the last time. */
-  firstDayChanged(since: number): number {
+  firstChangedDay(since: number): number {
     const day = this.#changed.since <= since ? this.#changed.day : 0;
     this.#changed = { since: this.seq, day: Number.MAX_SAFE_INTEGER };
     return day;
@@ -196,26 +199,28 @@ export class Rollups extends Rows {
   /**
    * Adds rows of the ledger to all sums, or subtracts them.
    *
-   * @param where chooses the rows, by one binding
+   * @param condition chooses the rows, by one binding
    */
-  add(where: string, sign: 1 | -1, binding: string): void {
-    const seq = this.#nextSeq(this.tables.number(`select min(at) / ${DAY_MS} from ledger where ${where}`, binding));
+  add(condition: string, sign: 1 | -1, binding: string): void {
+    const seq = this.#nextSeq(
+      this.tables.queryNumberOrZero(`select min(at) / ${DAY_MS} from ledger where ${condition}`, binding),
+    );
     const sums = SUMMED_COLUMNS.map((column) => `${sign} * sum(${column})`).join(', ');
     const rolled = `at / ${DAY_MS} as day, ${ROLLUP_MODEL} as rolled`;
     this.tables.write(
       `insert into rollups (day, model, ${COLUMNS}, seq) select ${rolled}, ${sign} * count(*), ${sums}, ${seq}
-       from ledger where ${where} group by day, rolled ${UPSERT}`,
+       from ledger where ${condition} group by day, rolled ${UPSERT}`,
       binding,
     );
     this.tables.write(
       `insert into group_rollups (pool_group, day, model, ${COLUMNS}) select pool_group, ${rolled}, ${sign} * count(*), ${sums}
-       from ledger where (${where}) and pool_group is not null group by pool_group, day, rolled ${UPSERT_GROUP}`,
+       from ledger where (${condition}) and pool_group is not null group by pool_group, day, rolled ${UPSERT_GROUP}`,
       binding,
     );
-    rollUpDimensions(this.tables, where, sign, binding, seq);
+    rollUpDimensions(this.tables, condition, sign, binding, seq);
     this.tables.write(
-      `update tokens set spent = spent + ${sign} * (select sum(cost) from ledger where ${where} and token = jti)
-       where limits is not null and jti in (select token from ledger where ${where})`,
+      `update tokens set spent = spent + ${sign} * (select sum(cost) from ledger where ${condition} and token = jti)
+       where limits is not null and jti in (select token from ledger where ${condition})`,
       binding,
       binding,
     );
@@ -232,7 +237,7 @@ export class Rollups extends Rows {
     let before = Number.MAX_SAFE_INTEGER;
     const rows = days.map((day) => {
       const [row] = this.tables.read<UsageSums>(
-        `select ${SUMMED_UP} from rollups where day >= ? and day < ? having count(*) > 0`,
+        `select ${SUMS_TOTALS_SQL} from rollups where day >= ? and day < ? having count(*) > 0`,
         day,
         before,
       );
@@ -241,14 +246,14 @@ export class Rollups extends Rows {
     });
     // A group's sums by day stay. They are few, and its pool must go on counting them.
     const first = days.at(-1) ?? 0;
-    this.tables.together(() => {
+    this.tables.transact(() => {
       this.tables.write('delete from rollups');
       this.tables.write('delete from dimensions');
       this.tables.write('delete from group_dimensions');
       for (const { day, row } of rows) if (row && row.requests > 0) this.addNameless(day, row);
       this.tables.write('delete from group_rollups where day < ?', first);
       const grouped = this.tables.read<{ pool_group: string; day: number } & UsageSums>(
-        `select pool_group, day, ${SUMMED_UP} from group_rollups group by pool_group, day`,
+        `select pool_group, day, ${SUMS_TOTALS_SQL} from group_rollups group by pool_group, day`,
       );
       this.tables.write('delete from group_rollups');
       for (const { pool_group, day, ...row } of grouped) this.addNamelessOfGroup(pool_group, day, row);
@@ -258,7 +263,7 @@ export class Rollups extends Rows {
   /** Adds what requests of a group have used that were erased. */
   addNamelessOfGroup(group: string, day: number, sums: UsageSums): void {
     this.tables.write(
-      `insert into group_rollups (pool_group, day, model, ${COLUMNS}) values (?, ?, ?, ${PLACES}) ${UPSERT_GROUP}`,
+      `insert into group_rollups (pool_group, day, model, ${COLUMNS}) values (?, ?, ?, ${PLACEHOLDERS}) ${UPSERT_GROUP}`,
       group,
       day,
       ERASED_MODEL,
@@ -267,18 +272,18 @@ export class Rollups extends Rows {
   }
 
   /** Adds what was spent elsewhere on a day (days since 1970). It keeps its day, and is marked as imported. */
-  addImported(day: number, spent: Omit<UsageSums, (typeof COURSE_COLUMNS)[number]>): void {
-    this.#addUnder(IMPORTED_MODEL, day, { ...addSums([]), ...spent });
+  addImported(day: number, spent: Omit<UsageSums, (typeof OUTCOME_COLUMNS)[number]>): void {
+    this.#addSums(IMPORTED_MODEL, day, { ...addSums([]), ...spent });
   }
 
   /** Adds what requests have used that were erased. */
   addNameless(day: number, sums: UsageSums): void {
-    this.#addUnder(ERASED_MODEL, day, sums);
+    this.#addSums(ERASED_MODEL, day, sums);
   }
 
-  #addUnder(name: string, day: number, sums: UsageSums): void {
+  #addSums(name: string, day: number, sums: UsageSums): void {
     this.tables.write(
-      `insert into rollups (day, model, seq, ${COLUMNS}) values (?, ?, ?, ${PLACES}) ${UPSERT}`,
+      `insert into rollups (day, model, seq, ${COLUMNS}) values (?, ?, ?, ${PLACEHOLDERS}) ${UPSERT}`,
       day,
       name,
       this.#nextSeq(day),

@@ -5,7 +5,7 @@ import type { UsedTokens } from '../budget/state.ts';
 import type { Opening, Settlement, Tokens } from '../contracts/settlement.ts';
 import type { Closing } from './tables.ts';
 
-const MOST_COST: Nanodollars = 1e15;
+const MAX_COST: Nanodollars = 1e15;
 export const NO_TOKENS: Readonly<Tokens> = {
   input: 0,
   output: 0,
@@ -16,10 +16,10 @@ export const NO_TOKENS: Readonly<Tokens> = {
   webSearches: 0,
 };
 
-type OpeningSaid = NonNullable<Settlement['opening']>;
+type GivenOpening = NonNullable<Settlement['opening']>;
 
 /** @returns the beginning of a row. Missing values become `unknown` or null. */
-export function openingOf(members: { [key in keyof OpeningSaid]?: OpeningSaid[key] | undefined }): Opening {
+export function openingOf(members: { [key in keyof GivenOpening]?: GivenOpening[key] | undefined }): Opening {
   return {
     route: members.route ?? 'unknown',
     model: members.model ?? 'unknown',
@@ -38,7 +38,7 @@ export function closingOf(settlement: Settlement, hold: Nanodollars, now: number
     status: settlement.status === 'held' ? 'complete' : settlement.status,
     stage: settlement.stage ?? null,
     cost,
-    tokens: wholeTokens(settlement.tokens),
+    tokens: fillTokens(settlement.tokens),
     saved: Math.round(safeAmount(Math.abs(settlement.saved ?? 0), 0)) * Math.sign(settlement.saved ?? 0),
     estimated: settlement.estimated === true || !Number.isFinite(settlement.cost),
     overHold: cost > hold,
@@ -59,7 +59,7 @@ export function closingOf(settlement: Settlement, hold: Nanodollars, now: number
   };
 }
 
-function wholeTokens(reported: Partial<Tokens> = {}): Tokens {
+function fillTokens(reported: Partial<Tokens> = {}): Tokens {
   const tokens = { ...NO_TOKENS };
   for (const kind of Object.keys(tokens) as (keyof Tokens)[])
     tokens[kind] = Math.round(safeAmount(reported[kind] ?? 0, 0));
@@ -67,14 +67,14 @@ function wholeTokens(reported: Partial<Tokens> = {}): Tokens {
 }
 
 /** @returns the tokens to take out of the buckets. Cache reads are not included. */
-export function usedBy({ tokens }: Closing): UsedTokens {
+export function usedTokensOf({ tokens }: Closing): UsedTokens {
   const inputTokens = tokens.input + tokens.cacheWrite5m + tokens.cacheWrite1h;
   return { inputTokens, outputTokens: tokens.output };
 }
 
 /** @returns an amount with which sums stay exact: not negative, and not more than any request can cost. */
 export function safeAmount(value: number, otherwise: number): number {
-  return Number.isFinite(value) ? Math.min(Math.max(0, value), MOST_COST) : otherwise;
+  return Number.isFinite(value) ? Math.min(Math.max(0, value), MAX_COST) : otherwise;
 }
 
 /** @returns a time as whole milliseconds, with which sums stay exact; null if there is none */

@@ -6,7 +6,7 @@ import { VERSIONS_SQL } from '../versions/version-tables.ts';
 
 /** The table of what an account has made at upstreams: files, containers, threads. */
 
-const BELONGINGS_SQL = `
+const OWNERSHIP_SQL = `
   create table owned_resources (
     id text primary key,
     kind text not null,
@@ -197,4 +197,4 @@ export const LEDGER_TABLES = `
   ) strict, without rowid;
   create index conversations_by_parent on conversations (parent, created_at, id) where parent is not null;
   ${VERSIONS_SQL}
-  ${BELONGINGS_SQL}`;
+  ${OWNERSHIP_SQL}`;

@@ -12,7 +12,7 @@ export const messageBatch = z.object({
   id: z.string(),
   type: z.literal('message_batch'),
   processing_status: z.enum(['in_progress', 'canceling', 'ended']),
-  request_counts: z.described(
+  request_counts: z.withDescription(
     z.object({ processing: count, ...outcomeCounts.shape }),
     'Until the batch has ended all of them are `processing`.',
   ),
@@ -22,8 +22,8 @@ export const messageBatch = z.object({
   cancel_initiated_at: z.nullable(time),
   archived_at: z.nullable(time),
   results_url: z.nullable(z.string()),
-  cost_usd: z.described(z.nullable(usd), 'What all items have cost; null until the batch has ended.'),
-  unknown: z.optionally(
+  cost_usd: z.withDescription(z.nullable(usd), 'What all items have cost; null until the batch has ended.'),
+  unknown: z.optionalField(
     z.string(),
     'There while nobody knows whether the upstream has made the batch: what to do. It ends within about a day, without results.',
   ),

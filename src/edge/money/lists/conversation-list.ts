@@ -2,7 +2,7 @@
 
 import { type Nanodollars, toUsd } from '../../claude/pricing/cost.ts';
 import type { ConversationRow } from '../../conversations/object/conversations-answers.schema.ts';
-import type { ConversationPage, Page } from '../../durable/page.ts';
+import type { ConversationPageSelection, Page } from '../../durable/page.ts';
 import type { Tables } from '../../durable/tables.ts';
 import type { ConversationReport, ListedParent } from '../contracts/settlement.ts';
 import { ListedRows } from './listed-rows.ts';
@@ -20,7 +20,7 @@ type ConversationTableRow = Record<string, SqlStorageValue> & {
   tool_use_id: string | null;
 };
 
-const MOST_KNOWN_CONVERSATIONS = 1_000;
+const MAX_KNOWN_CONVERSATIONS = 1_000;
 
 /** Keeps the rows of an account's conversations. */
 export class ConversationList extends ListedRows {
@@ -36,17 +36,17 @@ export class ConversationList extends ListedRows {
   /** Adds a conversation when a turn of it is admitted, so that it is listed before it reports itself. */
   begin(id: string, now: number, parent?: ListedParent): void {
     if (this.bytesOf(id) !== undefined) return;
-    this.#know(id, 0);
+    this.#remember(id, 0);
     const nothing = { version: 0, turns: 0, messages: 0, cost: 0 };
     const of = parent ? { parent: parent.conversation, tool_use_id: parent.toolUseId } : {};
     this.tables.insert('conversations', { id, created_at: now, updated_at: now, ...nothing, ...of });
-    this.#count(undefined, 0);
+    this.#updateTotals(undefined, 0);
   }
 
   /** Takes the sums over all rows, as they were just read. @param one a conversation that was read with them */
-  recall({ count, bytes }: { count: number; bytes: number }, one?: { id: string; bytes: number }): void {
+  setTotals({ count, bytes }: { count: number; bytes: number }, one?: { id: string; bytes: number }): void {
     this.#totals = { count, bytes };
-    if (one) this.#know(one.id, one.bytes);
+    if (one) this.#remember(one.id, one.bytes);
   }
 
   /** @returns how many conversations there are, and how many bytes they have reported. */
@@ -64,13 +64,13 @@ export class ConversationList extends ListedRows {
   bytesOf(id: string): number | undefined {
     const earlier = this.#known.get(id);
     if (earlier !== undefined) return earlier;
-    const bytes = this.tables.figure('select bytes from conversations where id = ?', id);
-    if (bytes !== undefined) this.#know(id, bytes);
+    const bytes = this.tables.queryNumber('select bytes from conversations where id = ?', id);
+    if (bytes !== undefined) this.#remember(id, bytes);
     return bytes;
   }
 
-  #know(id: string, bytes: number): void {
-    if (this.#known.size >= MOST_KNOWN_CONVERSATIONS) this.#known.clear();
+  #remember(id: string, bytes: number): void {
+    if (this.#known.size >= MAX_KNOWN_CONVERSATIONS) this.#known.clear();
     this.#known.set(id, bytes);
   }
 
@@ -83,8 +83,8 @@ export class ConversationList extends ListedRows {
     const { id } = report;
     const before = this.bytesOf(id);
     const after = this.#write(report, cost);
-    if (after !== undefined) this.#know(id, after);
-    this.#count(before, this.bytesOf(id));
+    if (after !== undefined) this.#remember(id, after);
+    this.#updateTotals(before, this.bytesOf(id));
   }
 
   /** @returns the bytes that the conversation has now; undefined if it may be gone */
@@ -95,7 +95,7 @@ export class ConversationList extends ListedRows {
       this.tables.write('delete from conversations where id = ? and version <= ?', id, version);
       return undefined;
     }
-    return this.tables.figure(
+    return this.tables.queryNumber(
       NOTE,
       id,
       version,
@@ -118,7 +118,7 @@ export class ConversationList extends ListedRows {
    * @param running ids of conversations with a running turn
    * @returns a page of the list, newest first
    */
-  page({ parent, ...page }: ConversationPage, running: ReadonlySet<string>): Page<ConversationRow> {
+  page({ parent, ...page }: ConversationPageSelection, running: ReadonlySet<string>): Page<ConversationRow> {
     const edge = 'select created_at, id from conversations where id = ?1';
     const select = `* from conversations where ${parent === undefined ? 'parent is null' : 'parent = ?3'}`;
     const of = parent === undefined ? [] : [parent];
@@ -130,11 +130,11 @@ export class ConversationList extends ListedRows {
     const before = this.bytesOf(id);
     this.#known.delete(id);
     super.forget(id);
-    this.#count(before, undefined);
+    this.#updateTotals(before, undefined);
   }
 
   /** Updates the totals when a row is added, changed or removed. */
-  #count(before: number | undefined, after: number | undefined): void {
+  #updateTotals(before: number | undefined, after: number | undefined): void {
     if (!this.#totals) return;
     this.#totals.count += (after === undefined ? 0 : 1) - (before === undefined ? 0 : 1);
     this.#totals.bytes += (after ?? 0) - (before ?? 0);

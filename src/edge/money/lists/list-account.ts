@@ -1,18 +1,18 @@
 /** Adds accounts to the list of accounts, in which an admin sees all of them and can find a request by its id. */
 
-import { accountMark } from '../../auth/account-mark.ts';
-import { noteMark } from '../../auth/account-marks.ts';
+import { getAccountMark } from '../../auth/account-mark.ts';
+import { storeMark } from '../../auth/account-mark-index.ts';
 import type { RequestContext } from '../../auth/context.ts';
 import { accountList } from '../../kit/kv/name-list.ts';
 import { type AccountRequest, callAccount } from '../contracts/call-account.ts';
 
 /** Puts an account on the list of accounts, and tells its object that it is there. */
-export async function putOnList(request: AccountRequest & Pick<RequestContext, 'store'>): Promise<void> {
+export async function listAccount(request: AccountRequest & Pick<RequestContext, 'store'>): Promise<void> {
   const { store, settings, identity } = request;
-  const mark = await accountMark(identity.account, settings);
-  if (mark !== undefined) await noteMark(store, mark, identity.account);
+  const mark = await getAccountMark(identity.account, settings);
+  if (mark !== undefined) await storeMark(store, mark, identity.account);
   await accountList.add(store, identity.account);
-  await callAccount(request, (account) => account.listed());
+  await callAccount(request, (account) => account.markListed());
 }
 
 /** Adds an account to the list if an admin has given it something. (It may never have sent a request.) */
@@ -20,7 +20,7 @@ export function listNamedAccount(request: RequestContext, account: string): void
   const named = { ...request, identity: { account }, stub: undefined };
   request.waitUntil(
     callAccount(named, (object) => object.isListed()).then(async (isListed) => {
-      if (!isListed) await putOnList(named);
+      if (!isListed) await listAccount(named);
     }),
   );
 }

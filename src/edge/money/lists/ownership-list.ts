@@ -3,7 +3,7 @@
  * answers.
  */
 
-import type { Page, PageOf } from '../../durable/page.ts';
+import type { Page, PageSelection } from '../../durable/page.ts';
 import type { Tables } from '../../durable/tables.ts';
 import { DAY_MS, MINUTE_MS } from '../../kit/async/durations.ts';
 import type { FileDescription, FileRow, OwnedResource, UploadReport, UploadRequest } from '../contracts/ownership.ts';
@@ -43,13 +43,13 @@ export class OwnershipList extends ListedRows {
   }
 
   /** Takes the sum of all bytes that count, as it was just read. */
-  recall(bytes: number): void {
+  setBytes(bytes: number): void {
     this.#bytes = bytes;
   }
 
   /** The bytes of all files that exist or may exist. */
   get bytes(): number {
-    this.#bytes ??= this.tables.number("select sum(bytes) from owned_resources where state != 'gone'");
+    this.#bytes ??= this.tables.queryNumberOrZero("select sum(bytes) from owned_resources where state != 'gone'");
     return this.#bytes;
   }
 
@@ -80,7 +80,7 @@ export class OwnershipList extends ListedRows {
   }
 
   /** @returns the upload that a request has begun. */
-  uploading(id: string): { bytes: number; at: number } | undefined {
+  findUpload(id: string): { bytes: number; at: number } | undefined {
     return this.tables.read<{ bytes: number; at: number }>(
       "select bytes, created_at as at from owned_resources where id = ? and state = 'uploading'",
       id,
@@ -112,14 +112,14 @@ export class OwnershipList extends ListedRows {
       this.#bytes = undefined;
       return;
     }
-    this.tables.together(() => {
+    this.tables.transact(() => {
       this.tables.write("delete from owned_resources where id = ? and state = 'uploading'", id);
-      if (end.outcome === 'made') this.#keep(end.file, { upstream, at, isErased });
+      if (end.outcome === 'made') this.#storeFile(end.file, { upstream, at, isErased });
     });
     this.#bytes = undefined;
   }
 
-  #keep(
+  #storeFile(
     { id, bytes, expiresAt, text }: FileDescription,
     { upstream, at, isErased }: { upstream: string; at: number; isErased: boolean },
   ): void {
@@ -142,7 +142,7 @@ export class OwnershipList extends ListedRows {
   }
 
   /** Notes that something is no longer there. A container or thread leaves the rows: nobody lists it. */
-  gone(id: string): void {
+  noteGone(id: string): void {
     if (this.tables.write("delete from owned_resources where id = ? and kind != 'file'", id) > 0) return;
     this.tables.write(
       "update owned_resources set state = 'gone', description = null where id = ? and state = 'kept'",
@@ -152,7 +152,7 @@ export class OwnershipList extends ListedRows {
   }
 
   /** @returns a page of the existing files, newest first. */
-  files(page: PageOf, now: number): Page<FileRow> {
+  files(page: PageSelection, now: number): Page<FileRow> {
     this.#expire(now);
     const select = "id, upstream, description as text from owned_resources where kind = 'file' and state = 'kept'";
     const edge = 'select created_at, id from owned_resources where id = ?1';
@@ -189,7 +189,7 @@ export class OwnershipList extends ListedRows {
 
   /** @returns when work is due next; undefined if it never is. */
   get dueAt(): number | undefined {
-    return this.tables.figure('select min(due_at) from owned_resources where due_at is not null');
+    return this.tables.queryNumber('select min(due_at) from owned_resources where due_at is not null');
   }
 
   /** Sets when the work on a file is tried again. */

@@ -10,10 +10,10 @@ import type { ConversationList } from './conversation-list.ts';
 import type { OwnershipList } from './ownership-list.ts';
 
 /** How many conversations an account may store if its limits do not say it. */
-const MOST_CONVERSATIONS = 10_000;
+const DEFAULT_MAX_CONVERSATIONS = 10_000;
 const DEFAULT_STORED_BYTES = 1_000_000_000;
 /** If an admitted conversation has not reported itself after this time, it does not exist. Milliseconds. */
-const COMING_MS = 30_000;
+const EXPECTED_MS = 30_000;
 
 type StoredSums = Record<'count' | 'bytes' | 'versions' | 'resources', number>;
 const NOTHING_STORED = { count: 0, bytes: 0, versions: 0, resources: 0, own: null };
@@ -29,7 +29,7 @@ export class StorageQuota extends Rows {
    * Admitted conversations that are not in the list yet. Only in memory: after the object has slept, they count when they
    * report.
    */
-  readonly #coming = new Map<string, { bytes: number; until: number }>();
+  readonly #expected = new Map<string, { bytes: number; until: number }>();
 
   constructor(tables: Tables, conversations: ConversationList, versions: Versions, ownership: OwnershipList) {
     super(tables);
@@ -39,13 +39,13 @@ export class StorageQuota extends Rows {
   }
 
   /** @returns the limit that a request would exceed; undefined if there is room. */
-  full(request: StorageRequest, limits: Limits, now: number): StorageRefusal | undefined {
+  exceededLimit(request: StorageRequest, limits: Limits, now: number): StorageRefusal | undefined {
     this.#expire(now);
     const { conversation } = request;
     const { conversations, stored_bytes } = limitsOf(limits);
     const { count, bytes: used } = this.#used(conversation);
     const isNew =
-      conversation !== undefined && !this.#coming.has(conversation) && !this.#conversations.has(conversation);
+      conversation !== undefined && !this.#expected.has(conversation) && !this.#conversations.has(conversation);
     if (isNew && count >= conversations) return { limit: 'conversations', most: conversations };
     return used + this.sizeOf(request) > stored_bytes ? { limit: 'stored_bytes', most: stored_bytes } : undefined;
   }
@@ -54,12 +54,12 @@ export class StorageQuota extends Rows {
   expect(request: StorageRequest, now: number): void {
     const { conversation } = request;
     if (conversation === undefined) return;
-    this.#coming.set(conversation, { bytes: this.sizeOf(request), until: now + COMING_MS });
+    this.#expected.set(conversation, { bytes: this.sizeOf(request), until: now + EXPECTED_MS });
   }
 
   /** Stops counting what `expect` has counted, because the conversation has reported itself, or never will. */
-  arrived(conversation: string): void {
-    this.#coming.delete(conversation);
+  noteArrival(conversation: string): void {
+    this.#expected.delete(conversation);
   }
 
   /** @returns the bytes that all versions together may have. */
@@ -88,7 +88,7 @@ export class StorageQuota extends Rows {
     if (!this.#isRead) this.#readSums(besides);
     let { count, bytes } = this.#conversations.totals;
     bytes += this.#versions.bytes + this.#ownership.bytes;
-    for (const [id, coming] of this.#coming) {
+    for (const [id, coming] of this.#expected) {
       if (!this.#conversations.has(id)) count += 1;
       bytes += coming.bytes;
     }
@@ -107,22 +107,22 @@ export class StorageQuota extends Rows {
     );
     this.#isRead = true;
     const own = conversation === undefined || row.own === null ? undefined : { id: conversation, bytes: row.own };
-    this.#conversations.recall(row, own);
-    this.#versions.recall(row.versions);
-    this.#ownership.recall(row.resources);
+    this.#conversations.setTotals(row, own);
+    this.#versions.setBytes(row.versions);
+    this.#ownership.setBytes(row.resources);
   }
 
   /** @returns how many bytes a request stores, as far as they are known. */
   sizeOf({ bytes, copyOf }: StorageRequest): number {
     if (copyOf === undefined) return bytes;
-    return bytes + (this.#conversations.bytesOf(copyOf) ?? 0) + (this.#coming.get(copyOf)?.bytes ?? 0);
+    return bytes + (this.#conversations.bytesOf(copyOf) ?? 0) + (this.#expected.get(copyOf)?.bytes ?? 0);
   }
 
   #expire(now: number): void {
-    for (const [id, { until }] of this.#coming) if (until <= now) this.#coming.delete(id);
+    for (const [id, { until }] of this.#expected) if (until <= now) this.#expected.delete(id);
   }
 }
 
-function limitsOf({ conversations = MOST_CONVERSATIONS, stored_bytes = DEFAULT_STORED_BYTES }: Limits) {
+function limitsOf({ conversations = DEFAULT_MAX_CONVERSATIONS, stored_bytes = DEFAULT_STORED_BYTES }: Limits) {
   return { conversations, stored_bytes };
 }

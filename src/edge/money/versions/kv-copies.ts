@@ -9,7 +9,7 @@ import { hasScope } from '../../auth/authenticate.ts';
 import { DEPLOYMENT, type Scope } from '../../auth/identity/identity.ts';
 import { LruCache } from '../../kit/cache/lru.ts';
 import { sha256Hex } from '../../kit/http/bytes.ts';
-import { type ApiError, finalError, tryAgain } from '../../kit/http/errors.ts';
+import { type ApiError, finalError, retryableError } from '../../kit/http/errors.ts';
 import type { VersionRef } from '../../kit/kv/version-ref.ts';
 import type { NamePointer } from '../contracts/account.ts';
 
@@ -21,7 +21,7 @@ export interface VersionPlace {
   name: string;
 }
 
-export interface Found<T> {
+export interface FoundVersion<T> {
   owner: string;
   name: string;
   hash: string;
@@ -38,7 +38,7 @@ export interface VersionSource<T> {
   /** Who asks, and so may use other versions than the current one. */
   rights: VersionRights;
   /** Asks the owner's object for the bytes of a version. @param isAny whether it need not be current or pinned */
-  ask(place: VersionPlace, hash: string, isAny: boolean): Promise<Uint8Array | undefined>;
+  fetchFromOwner(place: VersionPlace, hash: string, isAny: boolean): Promise<Uint8Array | undefined>;
   read(bytes: Uint8Array): T | Promise<T>;
   memorySize(value: T, bytes: number): number;
 }
@@ -51,12 +51,12 @@ export interface VersionRights {
 }
 
 /** How long an isolate remembers to which version a name points, or that it points to none. */
-const BELIEVED_MS = 60_000;
+const POINTER_CACHE_MS = 60_000;
 /** The shortest time for which KV lets a place of the network remember a value. */
-const KV_SECONDS = 30;
-const MOST_POINTERS = 10_000;
+const MIN_KV_CACHE_SECONDS = 30;
+const MAX_POINTERS = 10_000;
 /** Bytes of memory for values. (An isolate has 128 MB.) The largest value fits, and some more. */
-const MOST_REMEMBERED_BYTES = 24 * 1024 * 1024;
+const MAX_REMEMBERED_BYTES = 24 * 1024 * 1024;
 
 // A name has no colon, so the owner behind it may have any.
 function pointerKey({ kind, owner, name }: VersionPlace): string {
@@ -79,12 +79,12 @@ export async function writeVersion(
   hash: string,
   bytes: Uint8Array,
 ): Promise<void> {
-  await reaching(() => store.put(valueKey(place, hash), bytes));
+  await callKv(() => store.put(valueKey(place, hash), bytes));
 }
 
 /** Deletes a version's bytes. @throws ApiError 503 while KV does not take it */
 export async function deleteVersion(store: KVNamespace, place: VersionPlace, hash: string): Promise<void> {
-  await reaching(() => store.delete(valueKey(place, hash)));
+  await callKv(() => store.delete(valueKey(place, hash)));
 }
 
 /**
@@ -95,7 +95,7 @@ export async function deleteVersion(store: KVNamespace, place: VersionPlace, has
  */
 export async function writePointer(store: KVNamespace, place: VersionPlace, text: string | null): Promise<void> {
   const key = pointerKey(place);
-  await reaching(() => (text === null ? store.delete(key) : store.put(key, text)));
+  await callKv(() => (text === null ? store.delete(key) : store.put(key, text)));
 }
 
 /** @returns the text for KV of a name's row; null if nothing is known of the name. */
@@ -132,7 +132,7 @@ function mayUseAnyVersion(owner: string, hash: string, { scopes, listed = [] }: 
 export async function findVersion<T>(
   source: VersionSource<T>,
   { name, hash }: VersionRef,
-): Promise<Found<T> | undefined> {
+): Promise<FoundVersion<T> | undefined> {
   const places = source.owners.map((owner) => ({ kind: source.kind, owner, name }));
   const pointers = await Promise.all(places.map((place) => findPointer(source, place)));
   if (hash === undefined) {
@@ -145,17 +145,17 @@ export async function findVersion<T>(
     return pointer && mayUseVersion(owner, hash, pointer, source.rights);
   });
   const others = places.filter((place) => !usable.includes(place));
-  return (await findValue(source, usable, hash)) ?? (await askOwners(source, others, hash));
+  return (await findValue(source, usable, hash)) ?? (await fetchFromOwners(source, others, hash));
 }
 
 /** Asks the owners' objects, since KV may be behind. What they allow is remembered as pinned for as long as KV is believed. */
-async function askOwners<T>(
+async function fetchFromOwners<T>(
   source: VersionSource<T>,
   places: readonly VersionPlace[],
   hash: string,
-): Promise<Found<T> | undefined> {
+): Promise<FoundVersion<T> | undefined> {
   for (const place of places) {
-    const bytes = await source.ask(place, hash, mayUseAnyVersion(place.owner, hash, source.rights));
+    const bytes = await source.fetchFromOwner(place, hash, mayUseAnyVersion(place.owner, hash, source.rights));
     if (!bytes) continue;
     source.memory.pin(place, hash);
     return await readOnce(source, place, hash, bytes);
@@ -170,8 +170,8 @@ export async function findPointer(
 ): Promise<NamePointer> {
   const believed = memory.pointer(place);
   if (believed !== undefined) return believed;
-  const pointer = readPointer(await reaching(() => store.get(pointerKey(place), { cacheTtl: KV_SECONDS })));
-  memory.believe(place, pointer);
+  const pointer = readPointer(await callKv(() => store.get(pointerKey(place), { cacheTtl: MIN_KV_CACHE_SECONDS })));
+  memory.rememberPointer(place, pointer);
   return pointer;
 }
 
@@ -180,18 +180,16 @@ export async function findValue<T>(
   source: Omit<VersionSource<T>, 'owners' | 'rights'>,
   places: readonly VersionPlace[],
   hash: string,
-): Promise<Found<T> | undefined> {
+): Promise<FoundVersion<T> | undefined> {
   const { memory, store } = source;
   for (const place of places) {
     const value = memory.value(place, hash);
     if (value !== undefined) return { owner: place.owner, name: place.name, hash, value };
   }
-  const found = await Promise.all(
-    places.map((place) => reaching(() => store.get(valueKey(place, hash), 'arrayBuffer'))),
-  );
+  const found = await Promise.all(places.map((place) => callKv(() => store.get(valueKey(place, hash), 'arrayBuffer'))));
   for (const [index, place] of places.entries()) {
     const stored = found[index];
-    const bytes = stored ? new Uint8Array(stored) : await source.ask(place, hash, true);
+    const bytes = stored ? new Uint8Array(stored) : await source.fetchFromOwner(place, hash, true);
     if (bytes !== undefined) return await readOnce(source, place, hash, bytes);
   }
   return undefined;
@@ -203,14 +201,14 @@ async function readOnce<T>(
   place: VersionPlace,
   hash: string,
   bytes: Uint8Array,
-): Promise<Found<T>> {
+): Promise<FoundVersion<T>> {
   const own = memory.value(place, hash) ?? (await read(bytes));
   const value = memory.value(place, hash) ?? own;
   memory.remember(place, hash, value, memorySize(value, bytes.length));
   return { owner: place.owner, name: place.name, hash, value };
 }
 
-async function reaching<T>(work: () => Promise<T>): Promise<T> {
+async function callKv<T>(work: () => Promise<T>): Promise<T> {
   try {
     return await work();
   } catch (cause) {
@@ -221,16 +219,16 @@ async function reaching<T>(work: () => Promise<T>): Promise<T> {
 /** @returns the 503 for KV that does not respond, or refuses a second write to a key within a second. */
 export function kvUnavailable(cause?: unknown): ApiError {
   const logged = `kv_unavailable: ${cause instanceof Error ? cause.message : 'unknown'}`;
-  return tryAgain('The store of this edge could not be reached. Try again in a second.', logged, { cause });
+  return retryableError('The store of this edge could not be reached. Try again in a second.', logged, { cause });
 }
 
 /** Remembers values up to a number of bytes (dropping the least recently used first), and pointers for a minute. */
 export class VersionMemory<T> {
   readonly #values: LruCache<string, { value: T; bytes: number }>;
-  readonly #pointers = new LruCache<string, { pointer: NamePointer; until: number }>({ most: MOST_POINTERS });
+  readonly #pointers = new LruCache<string, { pointer: NamePointer; until: number }>({ maxSize: MAX_POINTERS });
 
-  constructor(mostBytes = MOST_REMEMBERED_BYTES) {
-    this.#values = new LruCache({ most: mostBytes, sizeOf: ({ bytes }) => bytes });
+  constructor(mostBytes = MAX_REMEMBERED_BYTES) {
+    this.#values = new LruCache({ maxSize: mostBytes, sizeOf: ({ bytes }) => bytes });
   }
 
   /** The clock. Tests replace it. */
@@ -255,8 +253,8 @@ export class VersionMemory<T> {
   }
 
   /** Remembers for a minute what is known of a name. */
-  believe(place: VersionPlace, pointer: NamePointer): void {
-    this.#pointers.set(pointerKey(place), { pointer, until: this.now() + BELIEVED_MS });
+  rememberPointer(place: VersionPlace, pointer: NamePointer): void {
+    this.#pointers.set(pointerKey(place), { pointer, until: this.now() + POINTER_CACHE_MS });
   }
 
   /** Adds a pinned version to what is remembered of a name. That ends at the same time as before. */
@@ -272,7 +270,7 @@ export class VersionMemory<T> {
 }
 
 /** @returns the 409 for a conversation whose version was withdrawn. */
-export function withdrawn(kind: string, ref: string): ApiError {
+export function withdrawnError(kind: string, ref: string): ApiError {
   const name = ref.split('@')[0] ?? ref;
   return finalError(
     'conflict_error',

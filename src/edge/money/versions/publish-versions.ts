@@ -1,18 +1,18 @@
-import type { Surroundings } from '../../durable/edge-object.ts';
+import type { ObjectServices } from '../../durable/edge-object.ts';
 import type { Versions } from './version-rows.ts';
 
 /** If KV does not have a change after this time, it is written again. Milliseconds. */
-const TOLD_MS = 60_000;
-const RETRY_TELLING_MS = 1_000;
+const PUBLISH_DEADLINE_MS = 60_000;
+const PUBLISH_RETRY_MS = 1_000;
 
 /** Writes the changes of an account's versions to KV. The alarm repeats failed writes. */
 export class VersionPublisher {
   readonly #versions: Versions;
-  readonly #around: Surroundings;
+  readonly #surroundings: ObjectServices;
 
-  constructor(versions: Versions, around: Surroundings) {
+  constructor(versions: Versions, around: ObjectServices) {
     this.#versions = versions;
-    this.#around = around;
+    this.#surroundings = around;
   }
 
   /**
@@ -22,10 +22,11 @@ export class VersionPublisher {
    */
   async publish(kind: string, name: string): Promise<boolean> {
     // The alarm is set first, so that it rings even if the object dies during the write.
-    if (this.#versions.untold) this.#around.alarm.wakeFor(this.#around.now() + TOLD_MS);
+    if (this.#versions.hasUnpublished)
+      this.#surroundings.alarm.schedule(this.#surroundings.now() + PUBLISH_DEADLINE_MS);
     try {
-      await this.#versions.tell(kind, name);
-      this.#around.retries.succeeded('version_copy');
+      await this.#versions.publish(kind, name);
+      this.#surroundings.retries.recordSuccess('version_copy');
       return true;
     } catch (thrown) {
       this.#retry(thrown);
@@ -35,15 +36,15 @@ export class VersionPublisher {
 
   /** Writes all changes that KV does not have yet. */
   async publishAll(): Promise<void> {
-    if (!this.#versions.untold) return;
-    const failed = await this.#versions.tellAll();
+    if (!this.#versions.hasUnpublished) return;
+    const failed = await this.#versions.publishAll();
     if (failed) this.#retry(failed.thrown);
-    else this.#around.retries.succeeded('version_copy');
+    else this.#surroundings.retries.recordSuccess('version_copy');
   }
 
   #retry(thrown: unknown): void {
-    const nextAt = this.#around.now() + RETRY_TELLING_MS;
-    this.#around.alarm.wakeFor(nextAt, 1);
-    this.#around.retries.failed('version_copy', thrown, nextAt);
+    const nextAt = this.#surroundings.now() + PUBLISH_RETRY_MS;
+    this.#surroundings.alarm.schedule(nextAt, 1);
+    this.#surroundings.retries.recordFailure('version_copy', thrown, nextAt);
   }
 }

@@ -6,10 +6,10 @@
  * the rows say. If a name is written twice, the later write stays.
  */
 
-import type { Page, PageOf } from '../../durable/page.ts';
+import type { Page, PageSelection } from '../../durable/page.ts';
 import type { Tables } from '../../durable/tables.ts';
-import { joinedPieces } from '../../kit/http/body-pieces.ts';
-import { pageOfRows } from '../../kit/http/page.ts';
+import { joinPieces } from '../../kit/http/body-pieces.ts';
+import { paginateRows } from '../../kit/http/page.ts';
 import type { VersionRow } from '../../registry/versions/versions-answers.schema.ts';
 import type { NameRow, NewVersion, PointedVersion, PutAnswer, VersionId } from '../contracts/account.ts';
 import type { VersionPlace } from './kv-copies.ts';
@@ -18,12 +18,12 @@ import { deleteVersion, pointerText, readPointer, writePointer, writeVersion } f
 /** The most bytes in a row, below the platform's limit of two megabytes. */
 const VERSION_PIECE_BYTES = 1_900_000;
 /** How many names one owner may have, so that a credential cannot fill an object. */
-const MOST_NAMES = 1_000;
+const MAX_NAMES = 1_000;
 /** How many versions of a name may be withdrawn: all of them are read with the name. */
-const MOST_WITHDRAWN = 1_000;
+const MAX_WITHDRAWN = 1_000;
 /** The conditions that select the rows of one name, and of one version. */
-const NAMED = 'kind = ? and name = ?';
-const THIS = `${NAMED} and hash = ?`;
+const NAME_CONDITION = 'kind = ? and name = ?';
+const VERSION_CONDITION = `${NAME_CONDITION} and hash = ?`;
 
 type Outcome = PutAnswer['outcome'];
 
@@ -33,7 +33,7 @@ export class Versions {
   readonly #store: KVNamespace;
   readonly #owner: string;
   /** The running write to KV by name. Writes of one name must not run at the same time, or the older one might come last. */
-  readonly #telling = new Map<string, Promise<void>>();
+  readonly #publishing = new Map<string, Promise<void>>();
   /** The sum of all bytes; undefined after a change, until somebody asks. */
   #bytes: number | undefined;
 
@@ -44,12 +44,12 @@ export class Versions {
   }
 
   /** Takes the bytes of all versions together, as they were just read. */
-  recall(bytes: number): void {
+  setBytes(bytes: number): void {
     this.#bytes = bytes;
   }
 
   get bytes(): number {
-    this.#bytes ??= this.#tables.number('select sum(bytes) from versions');
+    this.#bytes ??= this.#tables.queryNumberOrZero('select sum(bytes) from versions');
     return this.#bytes;
   }
 
@@ -60,7 +60,7 @@ export class Versions {
    */
   put({ pinned, ...version }: NewVersion, now: number, mostBytes: number): Outcome {
     if (!this.#canPin(version, pinned)) return 'unknown';
-    return this.#keep(version, now, mostBytes, () => this.#point(version, now, pinned));
+    return this.#insert(version, now, mostBytes, () => this.#point(version, now, pinned));
   }
 
   /**
@@ -72,23 +72,23 @@ export class Versions {
   restore(version: NewVersion, at: number, mostBytes: number, isCurrent: boolean): Outcome {
     const { hash, withdrawn } = this.pointer(version.kind, version.name);
     if (withdrawn.includes(version.hash)) return 'withdrawn';
-    return this.#keep(version, at, mostBytes, () => {
+    return this.#insert(version, at, mostBytes, () => {
       if (isCurrent && hash === '') this.#point(version, at);
     });
   }
 
   /** @returns when a version was stored; milliseconds since 1970 */
   storedAt(id: VersionId): number | undefined {
-    return this.#tables.figure(`select at from versions where ${THIS}`, ...versionKey(id));
+    return this.#tables.queryNumber(`select at from versions where ${VERSION_CONDITION}`, ...versionKey(id));
   }
 
   /** Stores what is not there yet, and changes its name in the same transaction. */
-  #keep(version: NewVersion, now: number, mostBytes: number, point: () => void): Outcome {
+  #insert(version: NewVersion, now: number, mostBytes: number, point: () => void): Outcome {
     const { kind, name, hash, bytes, description } = version;
     const state = this.#state(version);
     if (state === undefined && (this.bytes + bytes.length > mostBytes || this.#isFull(kind, name))) return 'full';
     this.#bytes = undefined;
-    this.#tables.together(() => {
+    this.#tables.transact(() => {
       if (state === undefined) {
         const row = { at: now, bytes: bytes.length, description, state: 'new' };
         this.#tables.insert('versions', { kind, name, hash, ...row });
@@ -105,7 +105,7 @@ export class Versions {
   /** Points a name to a version that exists: a newer or an older one. */
   point({ pinned, ...id }: PointedVersion, now: number): Outcome {
     if (!this.#has(id) || !this.#canPin(id, pinned)) return 'unknown';
-    this.#tables.together(() => this.#point(id, now, pinned));
+    this.#tables.transact(() => this.#point(id, now, pinned));
     return 'stored';
   }
 
@@ -116,8 +116,8 @@ export class Versions {
     if (pointer.withdrawn.includes(hash)) return 'stored';
     if (pointer.hash === hash) return 'current';
     if (!this.#has(id)) return 'unknown';
-    if (pointer.withdrawn.length >= MOST_WITHDRAWN) return 'full';
-    this.#tables.together(() => {
+    if (pointer.withdrawn.length >= MAX_WITHDRAWN) return 'full';
+    this.#tables.transact(() => {
       const pinned = pointer.pinned.filter((one) => one !== hash);
       this.#setLists(id, pinned, [...pointer.withdrawn, hash], now);
       this.#setState(id, 'doomed');
@@ -127,7 +127,7 @@ export class Versions {
 
   /** @returns what is known of a name. */
   pointer(kind: string, name: string) {
-    const [row] = this.#tables.read(`select * from names where ${NAMED}`, kind, name);
+    const [row] = this.#tables.read(`select * from names where ${NAME_CONDITION}`, kind, name);
     return readPointer(row ? pointerText(row) : null);
   }
 
@@ -136,8 +136,11 @@ export class Versions {
     if (!this.#has(id)) return undefined;
     const { hash, pinned } = this.pointer(id.kind, id.name);
     if (!isAny && hash !== id.hash && !pinned.includes(id.hash)) return undefined;
-    const rows = this.#tables.read(`select bytes from version_pieces where ${THIS} order by n`, ...versionKey(id));
-    return joinedPieces(rows.map(({ bytes }) => new Uint8Array(bytes as ArrayBuffer)));
+    const rows = this.#tables.read(
+      `select bytes from version_pieces where ${VERSION_CONDITION} order by n`,
+      ...versionKey(id),
+    );
+    return joinPieces(rows.map(({ bytes }) => new Uint8Array(bytes as ArrayBuffer)));
   }
 
   name(kind: string, name: string): NameRow | undefined {
@@ -145,7 +148,7 @@ export class Versions {
   }
 
   /** @returns names in their order; one more than the limit, if there are more. */
-  names(kind: string, { limit = 20, after_id, before_id }: PageOf): NameRow[] {
+  names(kind: string, { limit = 20, after_id, before_id }: PageSelection): NameRow[] {
     if (before_id === undefined) {
       return this.#names('n.kind = ? and n.name > ?', [kind, after_id ?? ''], `order by n.name limit ${limit + 1}`);
     }
@@ -154,10 +157,10 @@ export class Versions {
   }
 
   /** @returns a page of the versions of a name, newest first; undefined if there is no such name. */
-  history(kind: string, name: string, page: PageOf): Page<VersionRow> | undefined {
+  history(kind: string, name: string, page: PageSelection): Page<VersionRow> | undefined {
     const current = this.pointer(kind, name);
     if (current.hash === '') return undefined;
-    const query = `select * from versions where ${NAMED} and state != 'doomed' order by at desc, hash`;
+    const query = `select * from versions where ${NAME_CONDITION} and state != 'doomed' order by at desc, hash`;
     const rows = this.#tables.read(query, kind, name).map(
       (row): VersionRow => ({
         type: `${kind}_version`,
@@ -169,17 +172,27 @@ export class Versions {
         created_at: new Date(Number(row.at)).toISOString(),
       }),
     );
-    return pageOfRows(rows, page, ({ version }) => version);
+    return paginateRows(rows, page, ({ version }) => version);
   }
 
   /** Deletes a name, and its versions that nobody holds. */
   remove(kind: string, name: string, now: number): Outcome {
-    if (!this.#tables.has(`names where ${NAMED} and (hash is not null or told = 0)`, kind, name)) return 'unknown';
-    this.#tables.together(() => {
-      this.#tables.write(`update names set hash = null, pinned = '', at = ?, told = 0 where ${NAMED}`, now, kind, name);
+    if (!this.#tables.has(`names where ${NAME_CONDITION} and (hash is not null or told = 0)`, kind, name))
+      return 'unknown';
+    this.#tables.transact(() => {
+      this.#tables.write(
+        `update names set hash = null, pinned = '', at = ?, told = 0 where ${NAME_CONDITION}`,
+        now,
+        kind,
+        name,
+      );
       const isRetained =
         'exists (select 1 from version_holds h where (h.kind, h.name, h.hash) = (v.kind, v.name, v.hash))';
-      this.#tables.write(`update versions as v set state = 'doomed' where ${NAMED} and not ${isRetained}`, kind, name);
+      this.#tables.write(
+        `update versions as v set state = 'doomed' where ${NAME_CONDITION} and not ${isRetained}`,
+        kind,
+        name,
+      );
     });
     return 'stored';
   }
@@ -210,14 +223,18 @@ export class Versions {
 
   /** Ends a hold. If nobody else holds the version and its name is deleted, the version is deleted. */
   release(id: VersionId, holder: string): void {
-    this.#tables.write(`delete from version_holds where ${THIS} and holder = ?`, ...versionKey(id), holder);
-    const isRetained = this.#tables.has(`version_holds where ${THIS}`, ...versionKey(id));
+    this.#tables.write(
+      `delete from version_holds where ${VERSION_CONDITION} and holder = ?`,
+      ...versionKey(id),
+      holder,
+    );
+    const isRetained = this.#tables.has(`version_holds where ${VERSION_CONDITION}`, ...versionKey(id));
     if (!isRetained && !this.name(id.kind, id.name) && this.#state(id) !== undefined) this.#setState(id, 'doomed');
   }
 
   /** @returns whether there are changes that KV does not have. */
-  get untold(): boolean {
-    return this.#untold().length > 0;
+  get hasUnpublished(): boolean {
+    return this.#listUnpublished().length > 0;
   }
 
   /**
@@ -225,36 +242,36 @@ export class Versions {
    *
    * @throws ApiError 503 while KV does not take it
    */
-  async tell(kind: string, name: string): Promise<void> {
+  async publish(kind: string, name: string): Promise<void> {
     const key = `${kind}:${name}`;
-    const before = this.#telling.get(key) ?? Promise.resolve();
-    const telling = before.catch(() => {}).then(() => this.#tell({ kind, owner: this.#owner, name }));
-    this.#telling.set(key, telling);
+    const before = this.#publishing.get(key) ?? Promise.resolve();
+    const telling = before.catch(() => {}).then(() => this.#writeToKv({ kind, owner: this.#owner, name }));
+    this.#publishing.set(key, telling);
     try {
       await telling;
     } finally {
-      if (this.#telling.get(key) === telling) this.#telling.delete(key);
+      if (this.#publishing.get(key) === telling) this.#publishing.delete(key);
     }
   }
 
   /** Writes all changes to KV. @returns whether all writes have succeeded */
-  async tellAll(): Promise<{ thrown: unknown } | undefined> {
-    const results = await Promise.allSettled(this.#untold().map(({ kind, name }) => this.tell(kind, name)));
+  async publishAll(): Promise<{ thrown: unknown } | undefined> {
+    const results = await Promise.allSettled(this.#listUnpublished().map(({ kind, name }) => this.publish(kind, name)));
     const failed = results.find((one) => one.status === 'rejected');
     return failed && { thrown: failed.reason };
   }
 
-  async #tell(place: VersionPlace): Promise<void> {
+  async #writeToKv(place: VersionPlace): Promise<void> {
     const { kind, name } = place;
-    const of = (state: string) =>
-      this.#tables.read(`select hash from versions where ${NAMED} and state = ?`, kind, name, state);
+    const hashesIn = (state: string) =>
+      this.#tables.read(`select hash from versions where ${NAME_CONDITION} and state = ?`, kind, name, state);
     // The value is written before the pointer, so that a pointer never leads to nothing.
-    for (const row of of('new')) {
+    for (const row of hashesIn('new')) {
       const id = { kind, name, hash: String(row.hash) };
       await writeVersion(this.#store, place, id.hash, this.read(id) ?? new Uint8Array(0));
       if (this.#state(id) === 'new') this.#setState(id, 'told');
     }
-    const [named] = this.#tables.read(`select * from names where ${NAMED} and told = 0`, kind, name);
+    const [named] = this.#tables.read(`select * from names where ${NAME_CONDITION} and told = 0`, kind, name);
     if (named) {
       const { hash, pinned, withdrawn } = named;
       const text = pointerText(named);
@@ -262,21 +279,21 @@ export class Versions {
       // If the name was changed meanwhile, this matches no row, and the name is written to KV again.
       this.#tables.write(
         `${text === null ? 'delete from names' : 'update names set told = 1'}
-         where ${NAMED} and hash is ? and pinned = ? and withdrawn = ?`,
+         where ${NAME_CONDITION} and hash is ? and pinned = ? and withdrawn = ?`,
         ...[kind, name, hash ?? null, String(pinned), String(withdrawn)],
       );
     }
-    for (const row of of('doomed')) {
+    for (const row of hashesIn('doomed')) {
       const id = { kind, name, hash: String(row.hash) };
       await deleteVersion(this.#store, place, id.hash);
       if (this.#state(id) !== 'doomed') continue;
-      this.#tables.write(`delete from version_pieces where ${THIS}`, ...versionKey(id));
-      this.#tables.write(`delete from versions where ${THIS}`, ...versionKey(id));
+      this.#tables.write(`delete from version_pieces where ${VERSION_CONDITION}`, ...versionKey(id));
+      this.#tables.write(`delete from versions where ${VERSION_CONDITION}`, ...versionKey(id));
       this.#bytes = undefined;
     }
   }
 
-  #untold(): { kind: string; name: string }[] {
+  #listUnpublished(): { kind: string; name: string }[] {
     const rows = this.#tables.read(
       "select kind, name from names where told = 0 union select kind, name from versions where state != 'told'",
     );
@@ -318,24 +335,26 @@ export class Versions {
   }
 
   #state(id: VersionId): string | undefined {
-    const [row] = this.#tables.read(`select state from versions where ${THIS}`, ...versionKey(id));
+    const [row] = this.#tables.read(`select state from versions where ${VERSION_CONDITION}`, ...versionKey(id));
     return row && String(row.state);
   }
 
   #setState(id: VersionId, state: 'new' | 'told' | 'doomed'): void {
-    this.#tables.write(`update versions set state = ? where ${THIS}`, state, ...versionKey(id));
+    this.#tables.write(`update versions set state = ? where ${VERSION_CONDITION}`, state, ...versionKey(id));
   }
 
   #isFull(kind: string, name: string): boolean {
-    return this.#tables.number('select count(*) from names where kind = ? and name != ?', kind, name) >= MOST_NAMES;
+    return (
+      this.#tables.queryNumberOrZero('select count(*) from names where kind = ? and name != ?', kind, name) >= MAX_NAMES
+    );
   }
 
-  #names(where: string, bindings: string[], rest: string): NameRow[] {
+  #names(condition: string, bindings: string[], rest: string): NameRow[] {
     return this.#tables
       .read(
         `select n.name, n.hash, n.at as updated, v.at as created, v.bytes, v.description
          from names n join versions v on v.kind = n.kind and v.name = n.name and v.hash = n.hash
-         where ${where} ${rest}`,
+         where ${condition} ${rest}`,
         ...bindings,
       )
       .map((row) => ({

@@ -28,15 +28,15 @@ export interface StoredAgent {
  */
 export function agentBytes(fields: AgentFields): Uint8Array {
   const { description, model, max_tokens, system, tools = [], limits = {}, approvers, ...shaping } = fields;
-  if (typeof system === 'object') refuseBreakpoints('system', system);
-  refuseBreakpoints('tools', tools);
+  if (typeof system === 'object') rejectBreakpoints('system', system);
+  rejectBreakpoints('tools', tools);
   const names = new Set<unknown>();
   for (const [index, { name }] of tools.entries()) {
     if (name !== undefined && names.has(name)) throw invalidRequest(`tools.${index}.name: Tool names must be unique.`);
     names.add(name);
   }
-  const ordered = byName(shaping);
-  const choice = typeof model === 'string' ? model : byName({ ...model, models: byName(model.models) });
+  const ordered = sortMembers(shaping);
+  const choice = typeof model === 'string' ? model : sortMembers({ ...model, models: sortMembers(model.models) });
   const definition: AgentDefinition = {
     ...{ model: choice, max_tokens, system, tools, ...ordered },
     limits: validate(runLimits, limits),
@@ -46,11 +46,11 @@ export function agentBytes(fields: AgentFields): Uint8Array {
 }
 
 /** @returns an object whose members are in the order of their names */
-function byName<T extends object>(members: T): T {
+function sortMembers<T extends object>(members: T): T {
   return Object.fromEntries(Object.entries(members).sort(([left], [right]) => (left < right ? -1 : 1))) as T;
 }
 
-function refuseBreakpoints(part: string, list: readonly Json[]): void {
+function rejectBreakpoints(part: string, list: readonly Json[]): void {
   const at = list.findIndex((item) => Object.hasOwn(item, 'cache_control'));
   if (at < 0) return;
   throw invalidRequest(

@@ -1,4 +1,4 @@
-import type { AgentInUse, ChoiceAsked, ChosenModel } from '../../conversations/history/agent-in-use.ts';
+import type { AgentInUse, ChosenModel, ModelChoiceRequest } from '../../conversations/history/agent-in-use.ts';
 import type { PrefixDefaults } from '../../conversations/history/inherited-parts.ts';
 import type { AgentKind } from '../../conversations/object/initial-context.ts';
 import { decoder } from '../../kit/http/bytes.ts';
@@ -33,7 +33,7 @@ export class Agent implements AgentInUse, StoredAgent {
     return applyAgent(members, this, inherited, how);
   }
 
-  async chooseModel(request: ChoiceAsked): Promise<ChosenModel | undefined> {
+  async chooseModel(request: ModelChoiceRequest): Promise<ChosenModel | undefined> {
     return await chooseForMessage(this, request);
   }
 }
@@ -41,7 +41,7 @@ export class Agent implements AgentInUse, StoredAgent {
 /** An estimate: parsed JSON takes at most this many times the length of its text. */
 const PARSED_SIZE = 4;
 
-export function agentOf(text: string): Agent {
+export function parseAgent(text: string): Agent {
   return new Agent(JSON.parse(text) as AgentDefinition, text);
 }
 
@@ -49,8 +49,8 @@ export function agentOf(text: string): Agent {
 export const AGENTS: AgentKind<Agent> = {
   kind: 'agent',
   path: '/agents',
-  read: (bytes) => agentOf(decoder.decode(bytes)),
-  ofText: agentOf,
+  read: (bytes) => parseAgent(decoder.decode(bytes)),
+  parseCopy: parseAgent,
   memorySize: ({ text }) => text.length * (1 + PARSED_SIZE),
   memoryBytes: 8 * 1024 * 1024,
 };

@@ -9,7 +9,7 @@ export type AgentContent = z.output<typeof agentContent>;
 /** The answer to a `PUT`: the version that the name points to now. */
 export const agentReport = z.object({
   ...agentContent.shape,
-  warnings: z.described(
+  warnings: z.withDescription(
     z.array(z.string()),
     'Tools of MCP servers that were left out; schemas of its tools and of its format that Claude will refuse.',
   ),

@@ -1,7 +1,7 @@
 import * as z from '../../kit/http/zod.ts';
-import { jsonAnswer } from '../../openapi/answers.ts';
 import type { Resource } from '../../openapi/resource.ts';
-import { storedParameters, storedRoutes } from '../../registry/versions/versions.reference.ts';
+import { jsonResponse } from '../../openapi/responses.ts';
+import { describeParameters, describeVersionedRoutes } from '../../registry/versions/versions.reference.ts';
 import { AGENT_ROUTES } from './agents.route.ts';
 import { putAgent } from './agents.schema.ts';
 import { agentContent, agentDeleted, agentReport } from './agents-answers.schema.ts';
@@ -32,8 +32,8 @@ export const agents: Resource = {
   tag: 'Agents',
   description:
     'Runs, stored by version: who answers, with which system and tools, within which limits. A message names one by `agent`, and its conversation keeps the version that it began with.',
-  parameters: storedParameters('support'),
-  routes: storedRoutes(AGENT_ROUTES, {
+  parameters: describeParameters('support'),
+  routes: describeVersionedRoutes(AGENT_ROUTES, {
     kind: 'agent',
     title: 'Agent',
     plural: 'agents',
@@ -41,7 +41,7 @@ export const agents: Resource = {
     put: {
       schemas: putAgent,
       example: fields,
-      answer: jsonAnswer('The version that the name points to now.', z.withMeta(agentReport, { id: 'AgentReport' }), {
+      answer: jsonResponse('The version that the name points to now.', z.withMeta(agentReport, { id: 'AgentReport' }), {
         ...stored,
         warnings: [],
       }),

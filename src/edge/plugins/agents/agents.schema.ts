@@ -1,20 +1,20 @@
 import { modelByLabel, modelName } from '../../classify/model-by-label.schema.ts';
 import { messagesRequest } from '../../claude/messages.schema.ts';
-import type { RequestMembers } from '../../claude/request/member.ts';
-import { namedSecret } from '../../config/tool-secrets.ts';
+import type { RequestFields } from '../../claude/request/field-definition.ts';
+import { secretNameShape } from '../../config/tool-secrets.ts';
 import { historySetting } from '../../conversations/history/history.schema.ts';
-import { fieldError } from '../../kit/http/validate.ts';
+import { createFieldError } from '../../kit/http/validate.ts';
 import * as z from '../../kit/http/zod.ts';
 import { fallbackModels } from '../../money/budget/limits.schema.ts';
 import { prefixRef } from '../../registry/prefixes/prefixes.schema.ts';
 import { runLimits } from '../../registry/tools/run-limits.schema.ts';
-import { agentRef, putBodies } from '../../registry/versions/versions.schema.ts';
+import { agentRef, createPutSchemas } from '../../registry/versions/versions.schema.ts';
 
 /** The most bytes of a stored version. Each conversation keeps a copy of its own. */
 export const MAX_AGENT_BYTES = 512 * 1024;
 
 /** The field by which a request chooses among its agent's tools. */
-export const narrowedTools = z.optionally(
+export const narrowedTools = z.optionalField(
   z
     .array(
       z.union([z.string(), z.strictObject({ name: z.string(), approval: z.optional(z.literal('always')) })], {
@@ -27,9 +27,9 @@ export const narrowedTools = z.optionally(
 );
 
 /** What a request says of its agent. */
-export const AGENT_MEMBERS: RequestMembers = {
+export const AGENT_MEMBERS: RequestFields = {
   agent: {
-    schema: z.optionally(
+    schema: z.optionalField(
       agentRef,
       'The stored agent that answers: `name` or `name@version`; also as the header `sluice-agent`. A conversation keeps the version; without one, the agent may offer no tools with `run`. Its model, `max_tokens` and thinking hold, `system` and `tools` come behind its own, and the limits can only be lowered.',
     ),
@@ -46,7 +46,7 @@ export const AGENT_MEMBERS: RequestMembers = {
 };
 
 const anything = z.looseObject({});
-const tag = { type: z.string({ error: fieldError('Input should be a valid string') }).check(z.minLength(1)) };
+const tag = { type: z.string({ error: createFieldError('Input should be a valid string') }).check(z.minLength(1)) };
 const withType = z.looseObject(tag);
 const thinking = z.looseObject({ ...tag, budget_tokens: z.optional(z.int()) }).check(
   z.refine(({ type, budget_tokens }) => type !== 'enabled' || budget_tokens !== undefined, {
@@ -62,8 +62,8 @@ const calledServer = z.looseObject({
   ...tag,
   name: z.string(),
   url: z.string().check(z.maxLength(2_048)),
-  authorization_token: z.optionally(
-    z.strictObject(namedSecret, {
+  authorization_token: z.optionalField(
+    z.strictObject(secretNameShape, {
       error:
         'must be {"secret": "NAME"}: a token itself is never stored. The operator sets TOOL_SECRET_NAME=host=token',
     }),
@@ -76,16 +76,19 @@ export type CalledServer = z.output<typeof calledServer>;
 const agentFields = z
   .strictObject({
     description: z.optional(z.string().check(z.maxLength(1_000))),
-    model: z.described(
+    model: z.withDescription(
       z.union([modelName, modelByLabel], {
-        error: fieldError(
+        error: createFieldError(
           'Input should be a model, or {"by": …, "models": {…}, "otherwise": …} to choose one by a classifier',
         ),
       }),
       'Who answers, whatever a request says; or how a classifier chooses who answers.',
     ),
-    max_tokens: z.described(messagesRequest.shape.max_tokens, 'The longest answer in tokens, whatever a request says.'),
-    system: z.optionally(
+    max_tokens: z.withDescription(
+      messagesRequest.shape.max_tokens,
+      'The longest answer in tokens, whatever a request says.',
+    ),
+    system: z.optionalField(
       z.union(
         [z.string(), z.array(z.looseObject({ type: z.literal('text'), text: z.string().check(z.minLength(1)) }))],
         {
@@ -94,32 +97,32 @@ const agentFields = z
       ),
       'The system prompt. What a request says as its `system` comes behind it.',
     ),
-    prefix: z.optionally(
+    prefix: z.optionalField(
       prefixRef,
       'The stored prefix whose system and tools it takes, in place of its own, at the moment when it is stored: `name`, or `name@version`.',
     ),
-    tools: z.optionally(
+    tools: z.optionalField(
       z.array(anything),
       'Tools. The edge itself calls those with `run`; to store one with an address needs the scope `tools`. A request adds its own behind them.',
     ),
-    mcp_servers: z.optionally(
+    mcp_servers: z.optionalField(
       z.array(calledServer).check(z.maxLength(20)),
       'MCP servers that the API calls. The names of those that `agent_tools` offers stand beside those of the tools.',
     ),
-    container: z.optionally(
+    container: z.optionalField(
       z.strictObject(
         { skills: z.array(anything).check(z.maxLength(20)) },
         { error: 'Input should be {"skills": […]}: an agent names no container by its id' },
       ),
       'The skills that each of its containers begins with.',
     ),
-    fallbacks: z.optionally(
+    fallbacks: z.optionalField(
       z.union([z.literal('default'), z.array(z.looseObject({ model: z.string() })).check(z.maxLength(20))], {
         error: 'Input should be "default", or a list of {"model": …}',
       }),
       'Models to which the API itself goes on where one declines; `fallback_models` are those of this edge.',
     ),
-    betas: z.optionally(
+    betas: z.optionalField(
       z.array(z.string().check(z.regex(/^[\w.:-]{1,64}$/, 'must be the name of a beta'))).check(z.maxLength(20)),
       'Names that join the header `anthropic-beta` of each request.',
     ),
@@ -134,19 +137,19 @@ const agentFields = z
     service_tier: word,
     speed: word,
     inference_geo: word,
-    fallback_models: z.optionally(
+    fallback_models: z.optionalField(
       fallbackModels,
       'Models that step in where its own is overloaded, or the budget does not pay for it.',
     ),
-    history: z.optionally(
+    history: z.optionalField(
       historySetting,
       'What happens to the histories of its conversations that grow too long, unless they say it.',
     ),
-    limits: z.optionally(
+    limits: z.optionalField(
       z.strictObject(runLimits.shape),
       'The limits of each of its runs. A request may lower them, and never raise them.',
     ),
-    approvers: z.described(
+    approvers: z.withDescription(
       z._default(z.enum(['owner', 'admin'], { error: "Input should be 'owner' or 'admin'" }), 'owner'),
       'Who decides on calls that need an approval: the account whose conversation it is, or an admin alone.',
     ),
@@ -161,4 +164,4 @@ const agentFields = z
 export type AgentFields = z.output<typeof agentFields>;
 
 /** The two bodies of `PUT /agents/:name`. */
-export const putAgent = putBodies(agentFields, agentRef);
+export const putAgent = createPutSchemas(agentFields, agentRef);

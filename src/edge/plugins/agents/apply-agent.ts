@@ -5,25 +5,25 @@
  * unknown member cannot change the model, the price, or which tools may be called.
  */
 
-import { adaptForModel, changedTexts } from '../../claude/pricing/adapt-for-model.ts';
-import { parseOption } from '../../claude/request/member.ts';
-import { isOpenTo, limitsOfRun, memberNames } from '../../claude/request/members.ts';
-import type { LaidBehind } from '../../conversations/history/agent-in-use.ts';
+import { adaptForModel, describeChanges } from '../../claude/pricing/adapt-for-model.ts';
+import { createOpenToTest, fieldNamesOf, runLimitFields } from '../../claude/request/all-fields.ts';
+import { parseRequestField } from '../../claude/request/field-definition.ts';
+import type { ApplyPrefixOptions } from '../../conversations/history/agent-in-use.ts';
 import type { InheritedParts } from '../../conversations/history/inherited-parts.ts';
 import { BREAKPOINT } from '../../conversations/history/storage/message-text.ts';
 import { invalidRequest } from '../../kit/http/errors.ts';
 import { validate } from '../../kit/http/validate.ts';
-import { edit, itemTexts, memberTexts } from '../../kit/json/edit.ts';
+import { editJson, parseMemberTexts, splitItems } from '../../kit/json/edit.ts';
 import { isObject, type Json, parseObject } from '../../kit/json/object.ts';
 import { memoizeByPlugins } from '../../kit/plugins/plugins.ts';
 import type { AgentDefinition, StoredAgent } from './agent-definition.ts';
 import { type AgentFields, type CalledServer, narrowedTools } from './agents.schema.ts';
-import { serversUp } from './called-servers.ts';
+import { resolveServerTokens } from './called-servers.ts';
 
 /** Members that the caller decides. */
 const ofCaller = memoizeByPlugins(() => [
   ...['messages', 'stream', 'metadata', 'cache_control'],
-  ...memberNames(isOpenTo('agent')),
+  ...fieldNamesOf(createOpenToTest('agent')),
 ]);
 /** Members of an agent that shape its answers. */
 const SHAPING = [
@@ -57,7 +57,7 @@ export function applyAgent(
   members: ReadonlyMap<string, string>,
   { definition, text }: StoredAgent,
   inherited: InheritedParts,
-  { breakpoints, counts = false, secrets, model }: LaidBehind,
+  { maxBreakpoints: breakpoints, counts = false, secrets, model }: ApplyPrefixOptions,
 ): string {
   const { model: named } = definition;
   // Members are changed so that the chosen model takes them.
@@ -66,33 +66,34 @@ export function applyAgent(
     ...adaptForModel(secrets?.models.find(chosen), { ...definition }).changes,
     model: chosen,
   };
-  const own = new Map([...memberTexts(text), ...Object.entries(changedTexts(changes || {}))]);
+  const own = new Map([...parseMemberTexts(text), ...Object.entries(describeChanges(changes || {}))]);
   const parts: string[] = [];
-  const put = (name: string, value: string | undefined) => {
+  const setMember = (name: string, value: string | undefined) => {
     if (value !== undefined) parts.push(`${JSON.stringify(name)}:${value}`);
   };
-  for (const name of ofCaller()) put(name, members.get(name));
-  put('model', own.get('model'));
-  if (!counts) put('max_tokens', own.get('max_tokens'));
-  for (const name of SHAPING) if (!counts || COUNTED.has(name)) put(name, own.get(name));
-  const { offered, servers } = offeredOf(members, definition, itemTexts(own.get('tools') ?? '[]'));
-  if (secrets && servers.length > 0) put('mcp_servers', JSON.stringify(serversUp(servers, secrets)));
+  for (const name of ofCaller()) setMember(name, members.get(name));
+  setMember('model', own.get('model'));
+  if (!counts) setMember('max_tokens', own.get('max_tokens'));
+  for (const name of SHAPING) if (!counts || COUNTED.has(name)) setMember(name, own.get(name));
+  const { offered, servers } = selectTools(members, definition, splitItems(own.get('tools') ?? '[]'));
+  if (secrets && servers.length > 0) setMember('mcp_servers', JSON.stringify(resolveServerTokens(servers, secrets)));
   const tools = offered.map(({ text }) => text);
   const system = partItems('system', own.get('system'));
   const addedTools = partItems('tools', members.get('tools') ?? inherited.tools);
-  refuseSameNames(definition, addedTools);
+  rejectDuplicateNames(definition, addedTools);
   const lastTool = offered.findLastIndex(({ tool }) => tool.defer_loading !== true);
   const marksTools = lastTool >= 0 && breakpoints >= (system.length > 0 ? 2 : 1);
-  put('tools', list(marksTools ? markedAt(tools, lastTool) : tools, addedTools));
-  put(
+  setMember('tools', joinItems(marksTools ? withBreakpointAt(tools, lastTool) : tools, addedTools));
+  setMember(
     'system',
-    list(
-      breakpoints > 0 ? markedAt(system, system.length - 1) : system,
+    joinItems(
+      breakpoints > 0 ? withBreakpointAt(system, system.length - 1) : system,
       partItems('system', members.get('system') ?? inherited.system),
     ),
   );
   if (counts) return `{${parts.join(',')}}`;
-  for (const [name, value] of Object.entries(lowerLimits(members, definition.limits))) put(name, value?.toString());
+  for (const [name, value] of Object.entries(lowerLimits(members, definition.limits)))
+    setMember(name, value?.toString());
   return `{${parts.join(',')}}`;
 }
 
@@ -102,9 +103,10 @@ function lowerLimits(
   ofAgent: Readonly<Record<string, number | undefined>>,
 ): Record<string, number | undefined> {
   const lower: Record<string, number | undefined> = {};
-  for (const [name, member] of limitsOfRun()) {
+  for (const [name, member] of runLimitFields()) {
     const text = members.get(name);
-    const value = text === undefined ? undefined : parseOption(name, member, undefined, { [name]: JSON.parse(text) });
+    const value =
+      text === undefined ? undefined : parseRequestField(name, member, undefined, { [name]: JSON.parse(text) });
     lower[name] = typeof value === 'number' ? Math.min(value, ofAgent[name] ?? value) : ofAgent[name];
   }
   return lower;
@@ -120,7 +122,7 @@ interface OfferedTool {
  * @returns the agent's tools and MCP servers that the model is offered. This request may demand approvals in addition to the
  *   agent's own
  */
-function offeredOf(
+function selectTools(
   members: ReadonlyMap<string, string>,
   { tools, mcp_servers: servers = [] }: AgentDefinition,
   texts: readonly string[],
@@ -129,7 +131,7 @@ function offeredOf(
   const wanted = members.get('agent_tools');
   if (wanted === undefined) return { offered: all, servers };
   const items = validate(narrowedTools, JSON.parse(wanted), 'agent_tools') ?? [];
-  const offered = namesOfTools(tools, servers);
+  const offered = toolNames(tools, servers);
   const named = new Set<unknown>();
   const chosen = new Map<OfferedTool | undefined, string>();
   for (const [index, item] of items.entries()) {
@@ -159,21 +161,21 @@ function offeredOf(
 }
 
 /** @returns the names of an agent's tools, and of its MCP servers behind them; a toolset has its server's name */
-function namesOfTools(tools: readonly Json[], servers: AgentFields['mcp_servers'] = []): unknown[] {
+function toolNames(tools: readonly Json[], servers: AgentFields['mcp_servers'] = []): unknown[] {
   return [...tools.map(({ name, mcp_server_name: server }) => name ?? server), ...servers.map(({ name }) => name)];
 }
 
 function withApproval({ tool: { run }, text }: OfferedTool): string {
   // The other one is `worker`.
   const called = isObject(run) ? run : { worker: true };
-  return edit(text, { run: JSON.stringify({ ...called, approval: 'always' }) });
+  return editJson(text, { run: JSON.stringify({ ...called, approval: 'always' }) });
 }
 
 /** @throws ApiError 400 if an added tool has the name of any tool of the agent, even one that is not offered now */
-function refuseSameNames({ tools, mcp_servers: servers }: AgentDefinition, added: readonly string[]): void {
-  const names = new Set(namesOfTools(tools, servers));
+function rejectDuplicateNames({ tools, mcp_servers: servers }: AgentDefinition, added: readonly string[]): void {
+  const names = new Set(toolNames(tools, servers));
   for (const [index, text] of added.entries()) {
-    const [name] = namesOfTools([parseObject(text) ?? {}]);
+    const [name] = toolNames([parseObject(text) ?? {}]);
     if (name === undefined || !names.has(name)) continue;
     throw invalidRequest(`tools.${index}.name: the agent has a tool of this name. Give yours another name.`);
   }
@@ -181,17 +183,17 @@ function refuseSameNames({ tools, mcp_servers: servers }: AgentDefinition, added
 
 /** @returns the items of a list as JSON texts; a text is one block */
 function partItems(name: 'system' | 'tools', text = '[]'): string[] {
-  if (text.startsWith('[')) return itemTexts(text);
+  if (text.startsWith('[')) return splitItems(text);
   if (name === 'system' && text.startsWith('"')) return text === '""' ? [] : [`{"type":"text","text":${text}}`];
   if (text === 'null') return [];
   throw invalidRequest(`${name}: Input should be a valid list`);
 }
 
-function markedAt(items: readonly string[], at: number): string[] {
-  return items.map((text, index) => (index === at ? edit(text, BREAKPOINT) : text));
+function withBreakpointAt(items: readonly string[], at: number): string[] {
+  return items.map((text, index) => (index === at ? editJson(text, BREAKPOINT) : text));
 }
 
-function list(...items: readonly (readonly string[])[]): string | undefined {
+function joinItems(...items: readonly (readonly string[])[]): string | undefined {
   const all = items.flat();
   return all.length === 0 ? undefined : `[${all.join(',')}]`;
 }

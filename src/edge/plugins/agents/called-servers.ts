@@ -1,11 +1,11 @@
 /** MCP servers of an agent that the API itself calls. Their tokens are secrets of the operator's, and named alone. */
 import { hasScope } from '../../auth/authenticate.ts';
 import type { Identity } from '../../auth/identity/caller.ts';
-import { faultOfSecret, type SecretSettings, valueOfSecret, withoutScheme } from '../../config/tool-secrets.ts';
-import { finalError, invalidRequest, misconfigured } from '../../kit/http/errors.ts';
-import { deliverFault } from '../../kit/http/headers/hosts.ts';
+import { findSecretFault, readSecretValue, type SecretSettings, stripAuthScheme } from '../../config/tool-secrets.ts';
+import { finalError, invalidRequest, misconfiguredError } from '../../kit/http/errors.ts';
+import { findDeliverUrlFault } from '../../kit/http/headers/hosts.ts';
 import type { Json } from '../../kit/json/object.ts';
-import { refuseEdgeServer } from '../../registry/tools/edge-tools.ts';
+import { rejectEdgeServerName } from '../../registry/tools/edge-tools.ts';
 import type { AgentFields, CalledServer } from './agents.schema.ts';
 
 /**
@@ -15,7 +15,7 @@ import type { AgentFields, CalledServer } from './agents.schema.ts';
  *   scope `tools` who names a secret
  */
 export function checkServers(definition: AgentFields, identity: Identity, settings: SecretSettings): void {
-  refuseEdgeServer(definition);
+  rejectEdgeServerName(definition);
   for (const [index, server] of (definition.mcp_servers ?? []).entries()) {
     if (server.authorization_token && !hasScope(identity, 'tools')) {
       throw finalError(
@@ -23,7 +23,7 @@ export function checkServers(definition: AgentFields, identity: Identity, settin
         'This credential lacks the scope `tools`, which the token of a server needs.',
       );
     }
-    const fault = faultOfServer(server, settings);
+    const fault = findServerFault(server, settings);
     if (fault !== undefined) throw invalidRequest(`mcp_servers.${index}.${fault}.`);
   }
 }
@@ -32,32 +32,32 @@ export function checkServers(definition: AgentFields, identity: Identity, settin
  * @returns the MCP servers with their tokens, as they go up
  * @throws ApiError 500 for a token that this edge does not have any more, or for another host
  */
-export function serversUp(servers: readonly CalledServer[], settings: SecretSettings): Json[] {
+export function resolveServerTokens(servers: readonly CalledServer[], settings: SecretSettings): Json[] {
   return servers.map((server) => {
     const { url, authorization_token: token } = server;
     if (!token) return server;
-    const fault = faultOfServer(server, settings);
+    const fault = findServerFault(server, settings);
     if (fault !== undefined) {
       const message = 'This agent cannot ask one of its MCP servers. Its operator finds the reason in the log.';
-      throw misconfigured(message, `mcp_servers: ${fault}`);
+      throw misconfiguredError(message, `mcp_servers: ${fault}`);
     }
     return {
       ...server,
       // Spelled as it was checked: another reader could see another host in it.
       url: URL.parse(url)?.href,
       // The API itself puts `Bearer` before it.
-      authorization_token: withoutScheme(valueOfSecret(token.secret, settings)),
+      authorization_token: stripAuthScheme(readSecretValue(token.secret, settings)),
     };
   });
 }
 
-function faultOfServer(
+function findServerFault(
   { url, authorization_token: token }: CalledServer,
   settings: SecretSettings,
 ): string | undefined {
   if (!token) return undefined;
-  const fault = deliverFault(url, settings.development);
+  const fault = findDeliverUrlFault(url, settings.development);
   if (fault !== undefined) return `url: ${fault}`;
-  const missing = faultOfSecret(token.secret, URL.parse(url)?.host ?? '', settings);
+  const missing = findSecretFault(token.secret, URL.parse(url)?.host ?? '', settings);
   return missing && `authorization_token: ${missing}`;
 }

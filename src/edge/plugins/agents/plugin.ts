@@ -1,7 +1,7 @@
 import { OF_AGENT } from '../../conversations/history/agent-in-use.ts';
 import { refOf } from '../../conversations/history/storage/rows.ts';
 import type { ConversationPlugin } from '../../conversations/object/hooks.ts';
-import { withoutUndefined } from '../../kit/json/object.ts';
+import { removeUndefined } from '../../kit/json/object.ts';
 import { dimensionValue } from '../../money/contracts/dimensions.ts';
 import type { Plugin } from '../plugin.ts';
 import { AGENTS } from './agent.ts';
@@ -9,7 +9,7 @@ import { AGENT_ROUTES } from './agents.route.ts';
 import { AGENT_MEMBERS } from './agents.schema.ts';
 import { OF_CHOICE } from './choice/chosen-by.schema.ts';
 import { choicePart, KEPT_CHOICES, MODEL_MEMBERS } from './choice/part.ts';
-import { boundGuard } from './page-tokens/bound-turn.ts';
+import { boundGuard } from './restricted-tokens/check-turn.ts';
 
 /** What agents have in a conversation's object: its answers and its requests name the agent. */
 const agentsPart: ConversationPlugin = {
@@ -20,7 +20,7 @@ const agentsPart: ConversationPlugin = {
     };
     return {
       about: () => dimensionValue(OF_AGENT, named()),
-      headers: () => withoutUndefined({ 'sluice-agent': named() }),
+      headers: () => removeUndefined({ 'sluice-agent': named() }),
     };
   },
 };

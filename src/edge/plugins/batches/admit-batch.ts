@@ -4,19 +4,19 @@
  */
 
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
-import type { WorstCase } from '../../claude/pricing/hold-terms.ts';
+import type { MaximumCost } from '../../claude/pricing/hold-terms.ts';
 import { DAY_MS } from '../../kit/async/durations.ts';
 import type { AccountState } from '../../money/account/account-state.ts';
 import {
+  budgetWindowsFor,
+  checkPayer,
+  findShortage,
+  type LeaseShortage,
+  leaseAndDecide,
   leasesFor,
-  pursesFor,
   quotaStatusNow,
   refuse,
-  type ShortOfLease,
-  shortOf,
-  withLeases,
-  withoutPayer,
-} from '../../money/account/ask-payers.ts';
+} from '../../money/account/lease-from-payers.ts';
 import { decide } from '../../money/budget/budget.ts';
 import { BATCH_STAGE, bucketsAfterAdmission, type Hold } from '../../money/budget/state.ts';
 import { dimensionValue } from '../../money/contracts/dimensions.ts';
@@ -39,12 +39,12 @@ const MOST_OF_A_BATCH: Nanodollars = 1e15;
  * @returns the decision. Asking again for the same batch changes nothing
  */
 export function decideBatch(state: AccountState, order: BatchOrder): BatchDecision | Promise<BatchDecision> {
-  const attempt = tryBatch(state, order, true);
+  const attempt = tryAdmitBatch(state, order, true);
   if (attempt.outcome !== 'short') return attempt;
-  return withLeases(state, attempt, () => tryBatch(state, order, false)) as Promise<BatchDecision>;
+  return leaseAndDecide(state, attempt, () => tryAdmitBatch(state, order, false)) as Promise<BatchDecision>;
 }
 
-function tryBatch(state: AccountState, order: BatchOrder, mayAsk: boolean): BatchDecision | ShortOfLease {
+function tryAdmitBatch(state: AccountState, order: BatchOrder, mayAsk: boolean): BatchDecision | LeaseShortage {
   const { budget, credentials, ledger } = state;
   const batches = new BatchList(ledger);
   const { batch, token, dryRun } = order;
@@ -52,25 +52,25 @@ function tryBatch(state: AccountState, order: BatchOrder, mayAsk: boolean): Batc
   const now = state.advance();
   if (token) {
     if (credentials.isRevoked(token)) return { outcome: 'revoked' };
-    credentials.see(token, now);
+    credentials.noteUse(token, now);
   }
   const { rules } = state.limits;
   const jti = token?.jti;
   const most = order.rows.reduce((total, { cost }) => total + cost, 0);
-  const whole = wholeOf(order, Math.min(MOST_OF_A_BATCH, most));
+  const whole = maximumCostOf(order, Math.min(MOST_OF_A_BATCH, most));
   const admitted = (hold: Nanodollars): BatchDecision => ({
     outcome: 'admitted',
     hold,
-    standing: quotaStatusNow(state, now, jti),
-    unlisted: !state.listed,
+    quota: quotaStatusNow(state, now, jti),
+    unlisted: !state.isListed,
   });
   if (!dryRun && batches.has(batch)) return admitted(whole.inputCost);
   const earlier = dryRun
     ? undefined
-    : batches.earlier({ key: order.key, digest: order.digest, repeats: order.repeats }, now);
+    : batches.findEarlier({ key: order.key, digest: order.digest, repeats: order.repeats }, now);
   if (earlier) return earlier.isSame ? { outcome: 'attached', batch: earlier.id } : { outcome: 'mismatched' };
 
-  const without = withoutPayer(state, order);
+  const without = checkPayer(state, order);
   if (without) return without;
   const leases = leasesFor(state, order);
   const decision = decide(
@@ -78,10 +78,10 @@ function tryBatch(state: AccountState, order: BatchOrder, mayAsk: boolean): Batc
     { ...rules, input: undefined, output: undefined, concurrent: Number.POSITIVE_INFINITY },
     whole,
     now,
-    { purses: pursesFor(state, order, now), models: state.limitedTokens.modelsOf(jti) },
+    { purses: budgetWindowsFor(state, order, now), models: state.limitedTokens.modelsOf(jti) },
   );
   if (decision.kind === 'count_needed' || decision.kind === 'behind') throw new TypeError('A batch is never counted.');
-  const short = shortOf(decision, leases, { least: whole.inputCost, most: whole.inputCost }, mayAsk, now);
+  const short = findShortage(decision, leases, { least: whole.inputCost, most: whole.inputCost }, mayAsk, now);
   if (short) return short;
   if (decision.kind === 'refused') {
     if (!dryRun)
@@ -94,14 +94,14 @@ function tryBatch(state: AccountState, order: BatchOrder, mayAsk: boolean): Batc
     return refuse(state, decision, now, jti);
   }
   if (dryRun) return admitted(whole.inputCost);
-  placeAll(state, order, now);
+  placeHolds(state, order, now);
   for (const lease of leases) lease.noteHold(now);
-  state.alarm.wakeFor(now + BATCH_HOLD_MS);
+  state.alarm.schedule(now + BATCH_HOLD_MS);
   return admitted(whole.inputCost);
 }
 
 /** @returns the worst case of a batch. It is one sum, and no `max_tokens` can lower it. */
-function wholeOf({ models, known }: BatchOrder, inputCost: Nanodollars): WorstCase {
+function maximumCostOf({ models, known }: BatchOrder, inputCost: Nanodollars): MaximumCost {
   return {
     inputTokens: 0,
     inputCost,
@@ -115,7 +115,7 @@ function wholeOf({ models, known }: BatchOrder, inputCost: Nanodollars): WorstCa
   };
 }
 
-function placeAll(state: AccountState, order: BatchOrder, now: number): void {
+function placeHolds(state: AccountState, order: BatchOrder, now: number): void {
   const { budget, ledger, payers } = state;
   const { rules } = state.limits;
   const { batch, key, digest, token } = order;
@@ -138,7 +138,7 @@ function placeAll(state: AccountState, order: BatchOrder, now: number): void {
     }),
   );
   // The rows come first: an id that was used before throws here, before anything has changed.
-  ledger.together(() => {
+  ledger.transact(() => {
     new BatchList(ledger).begin({ id: batch, key, digest }, now);
     for (const [index, hold] of holds.entries()) {
       const { model, unpriced } = order.rows[index] ?? { model: '', unpriced: true };

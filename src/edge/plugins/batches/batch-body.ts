@@ -17,7 +17,7 @@ import {
   QUOTE,
   SPACE,
 } from '../../kit/json/characters.ts';
-import { memberTexts } from '../../kit/json/edit.ts';
+import { parseMemberTexts } from '../../kit/json/edit.ts';
 import { isObject } from '../../kit/json/object.ts';
 
 /** The most bytes of all members except `requests` together. No real request comes near. */
@@ -80,7 +80,7 @@ export class BatchBody {
       }
       if (this.#place === 'between') {
         if (WHITE_SPACE.has(byte)) continue;
-        this.#place = this.#placeOf(byte);
+        this.#place = this.#classifyByte(byte);
         start = at;
         // A comma between items is read.
         if (this.#place === 'between') continue;
@@ -91,24 +91,24 @@ export class BatchBody {
       } else if (byte === OPEN_OBJECT || byte === OPEN_LIST) {
         this.#depth += 1;
         if (this.#depth !== 2 || byte !== OPEN_LIST || !this.#isKeyOfList) continue;
-        if (this.#hasRequests) throw notABatch();
+        if (this.#hasRequests) throw notABatchError();
         this.#hasRequests = true;
-        this.#keep(piece.subarray(start, at + 1));
+        this.#keepOuter(piece.subarray(start, at + 1));
         // What is wrong so far is refused before the items are read.
-        this.#parsed(0, ']}');
+        this.#parseOuter(0, ']}');
         this.#place = 'between';
       } else if (byte === CLOSE_OBJECT || byte === CLOSE_LIST) {
         this.#depth -= 1;
         if (this.#place !== 'item' || this.#depth !== 2) continue;
         yield* this.#end(piece.subarray(start, at + 1));
       } else if (this.#depth === 1 && byte === COLON) {
-        this.#keep(piece.subarray(start, at));
+        this.#keepOuter(piece.subarray(start, at));
         start = at;
-        this.#isKeyOfList = this.#parsed(this.#keyFrom).value === REQUESTS;
+        this.#isKeyOfList = this.#parseOuter(this.#keyFrom).value === REQUESTS;
       }
     }
-    if (this.#place === 'around') this.#keep(piece.subarray(start));
-    else if (this.#place === 'item') this.#hold(piece.subarray(start));
+    if (this.#place === 'around') this.#keepOuter(piece.subarray(start));
+    else if (this.#place === 'item') this.#bufferItem(piece.subarray(start));
   }
 
   /**
@@ -119,18 +119,18 @@ export class BatchBody {
    */
   end(): Map<string, string> {
     if (this.#items > 0 && (this.#depth > 0 || this.#inString)) throw this.#fault('the body ends too early');
-    const { text, value } = this.#parsed(0);
-    if (!isObject(value)) throw notABatch();
+    const { text, value } = this.#parseOuter(0);
+    if (!isObject(value)) throw notABatchError();
     if (value[REQUESTS] === undefined) throw invalidRequest('requests: Field required');
     if (!this.#hasRequests) throw invalidRequest('requests: Input should be a valid list');
     if (this.#items === 0) throw invalidRequest('requests: List should have at least 1 item');
-    const others = memberTexts(text);
+    const others = parseMemberTexts(text);
     others.delete(REQUESTS);
     return others;
   }
 
   /** Reads a byte between items. @returns where it is */
-  #placeOf(byte: number): 'around' | 'between' | 'item' {
+  #classifyByte(byte: number): 'around' | 'between' | 'item' {
     const last = this.#last;
     if (byte === CLOSE_LIST && last !== 'comma') return 'around';
     if (last === 'item') {
@@ -145,7 +145,7 @@ export class BatchBody {
   *#end(rest: Uint8Array): Generator<Uint8Array, void> {
     let bytes = rest;
     if (this.#heldLength > 0) {
-      this.#hold(rest);
+      this.#bufferItem(rest);
       bytes = this.#held.subarray(0, this.#heldLength);
       this.#heldLength = 0;
     } else this.#checkLength(rest.length);
@@ -158,24 +158,24 @@ export class BatchBody {
   }
 
   /** Keeps bytes around the items. */
-  #keep(bytes: Uint8Array): void {
-    if (this.#aroundLength + bytes.length > MOST_OTHERS) throw notABatch();
+  #keepOuter(bytes: Uint8Array): void {
+    if (this.#aroundLength + bytes.length > MOST_OTHERS) throw notABatchError();
     this.#around.set(bytes, this.#aroundLength);
     this.#aroundLength += bytes.length;
   }
 
   /** Parses what has come around the items, from a byte on. @throws ApiError 400 if it is not JSON in UTF-8 */
-  #parsed(from: number, end = ''): { text: string; value: unknown } {
+  #parseOuter(from: number, end = ''): { text: string; value: unknown } {
     try {
       const text = strictDecoder.decode(this.#around.subarray(from, this.#aroundLength)) + end;
       return { text, value: JSON.parse(text) };
     } catch {
-      throw notABatch();
+      throw notABatchError();
     }
   }
 
   /** Keeps bytes of an item whose rest comes in a later piece. */
-  #hold(bytes: Uint8Array): void {
+  #bufferItem(bytes: Uint8Array): void {
     const length = this.#heldLength + bytes.length;
     this.#checkLength(length);
     if (length > this.#held.length) {
@@ -198,6 +198,6 @@ export class BatchBody {
   }
 }
 
-function notABatch(): ApiError {
+function notABatchError(): ApiError {
   return invalidRequest('The request body is not valid JSON, with one list `requests`. Send one JSON object in UTF-8.');
 }

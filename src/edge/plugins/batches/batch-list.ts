@@ -1,6 +1,6 @@
 /** Lists the batches of an account, as they have reported themselves. */
 
-import type { Page, PageOf } from '../../durable/page.ts';
+import type { Page, PageSelection } from '../../durable/page.ts';
 import { DAY_MS } from '../../kit/async/durations.ts';
 import type { Ledger } from '../../money/ledger/ledger.ts';
 import type { MessageBatch } from '../../money/lists/batches-answers.schema.ts';
@@ -21,7 +21,7 @@ const BATCH_TABLE = `
 /** Keeps the rows of an account's batches. */
 export class BatchList extends ListedRows {
   constructor(ledger: Ledger) {
-    super(ledger.ofPlugin('batches', BATCH_TABLE), 'batches');
+    super(ledger.tablesOf('batches', BATCH_TABLE), 'batches');
   }
 
   /** Adds a batch, in the same step that sets aside its cost. */
@@ -30,7 +30,7 @@ export class BatchList extends ListedRows {
   }
 
   /** @returns the batch of an earlier create: found by its key, or by its bytes if the client says that it retries. */
-  earlier(
+  findEarlier(
     { key, digest, repeats }: { key: string | undefined; digest: string; repeats: boolean },
     now: number,
   ): { id: string; isSame: boolean } | undefined {
@@ -51,7 +51,7 @@ export class BatchList extends ListedRows {
   }
 
   /** @returns a page of the batches that the upstream has, or may have, newest first. */
-  page(page: PageOf): Page<MessageBatch> {
+  page(page: PageSelection): Page<MessageBatch> {
     const select = 'id, report from batches where report is not null';
     const rows = this.tables.page<{ id: string; report: string }>({ select, order: ['id'] }, page);
     return { ...rows, data: rows.data.map(({ report }) => JSON.parse(report) as MessageBatch) };

@@ -1,16 +1,16 @@
 /** Keeps the journal of one batch, in memory and in a table of one row, and calls the others that its object needs. */
 
-import type { CallingSurroundings } from '../../claude/calling-object.ts';
+import type { UpstreamObjectServices } from '../../claude/upstream-object.ts';
 import type { Settings } from '../../config/settings.ts';
 import type { Remote } from '../../durable/call-object.ts';
-import { makeOnWrite } from '../../durable/schema.ts';
+import { createTablesOnWrite } from '../../durable/schema.ts';
 import { Tables } from '../../durable/tables.ts';
 import { logFailure } from '../../kit/http/log.ts';
 import type { Bindings } from '../../kit/plugins/bindings.ts';
 import type { AccountObject } from '../../money/contracts/account.ts';
 import { callAccount } from '../../money/contracts/call-account.ts';
 import type { BatchState } from './contracts/batch.ts';
-import { type Debt, isOpen, type Journal, OWED, owedBy, type Phase, stateOf } from './journal.ts';
+import { isOpen, type Journal, OWED, type PendingTask, type Phase, stateOf, tasksFor } from './journal.ts';
 import { UpstreamBatches } from './upstream-batches.ts';
 
 const RECORD_TABLE = 'create table record (one integer primary key check (one = 1), journal text not null) strict;';
@@ -20,11 +20,11 @@ const RECORD_TABLE = 'create table record (one integer primary key check (one = 
  * forgotten.
  */
 export class BatchRecord {
-  readonly #around: CallingSurroundings;
+  readonly #around: UpstreamObjectServices;
   readonly #storage: DurableObjectStorage;
   #journal: Journal | undefined;
 
-  constructor(storage: DurableObjectStorage, around: CallingSurroundings) {
+  constructor(storage: DurableObjectStorage, around: UpstreamObjectServices) {
     this.#storage = storage;
     this.#around = around;
     const [row] = this.#tables().read<{ journal: string }>('select journal from record');
@@ -96,34 +96,34 @@ export class BatchRecord {
    *
    * @param owed if it is not what the phase usually owes
    */
-  enter(phase: Phase, more: Partial<Journal> = {}, owed: readonly Debt[] = OWED[phase]): void {
+  enterPhase(phase: Phase, more: Partial<Journal> = {}, owed: readonly PendingTask[] = OWED[phase]): void {
     const { journal } = this;
     if (!journal) return;
     const isCancelOwed = isOpen({ phase }) && journal.owes.includes('cancel');
-    this.change({ ...more, phase, owes: owedBy(journal, isCancelOwed ? [...owed, 'cancel'] : owed) });
+    this.change({ ...more, phase, owes: tasksFor(journal, isCancelOwed ? [...owed, 'cancel'] : owed) });
   }
 
   /** Stores a change by which more is owed. */
-  owe(debts: readonly Debt[], more: Partial<Journal> = {}): void {
+  addTasks(debts: readonly PendingTask[], more: Partial<Journal> = {}): void {
     const { journal } = this;
     if (!journal) return;
-    const owes = owedBy({ ...journal, ...more }, [...new Set([...journal.owes, ...debts])]);
+    const owes = tasksFor({ ...journal, ...more }, [...new Set([...journal.owes, ...debts])]);
     this.change({ ...more, owes });
   }
 
   /** Notes that a debt of a journal is paid, unless the batch has gone on meanwhile: then it may be owed anew. */
-  paid(debt: Debt, { phase, cancelAt }: Journal): void {
+  noteDone(debt: PendingTask, { phase, cancelAt }: Journal): void {
     const { journal } = this;
     if (journal?.phase !== phase || journal.cancelAt !== cancelAt) return;
     this.change({ owes: journal.owes.filter((one) => one !== debt) });
   }
 
   wakeIn(milliseconds: number): void {
-    this.#around.alarm.wakeFor(this.now + milliseconds);
+    this.#around.alarm.schedule(this.now + milliseconds);
   }
 
   #tables(): Tables {
-    return new Tables(this.#storage, makeOnWrite(this.#storage, RECORD_TABLE), this.#around.abort);
+    return new Tables(this.#storage, createTablesOnWrite(this.#storage, RECORD_TABLE), this.#around.abort);
   }
 
   #save(journal: Journal, tables = new Tables(this.#storage, undefined, this.#around.abort)): void {

@@ -1,5 +1,5 @@
-import { CallingObject } from '../../claude/calling-object.ts';
-import { UNREADABLE_MS } from '../../config/retention.ts';
+import { UpstreamObject } from '../../claude/upstream-object.ts';
+import { SETTINGS_RETRY_MS } from '../../config/retention.ts';
 import { MINUTE_MS } from '../../kit/async/durations.ts';
 import type * as z from '../../kit/http/zod.ts';
 import type { Bindings } from '../../kit/plugins/bindings.ts';
@@ -7,10 +7,10 @@ import { BatchRecord } from './batch-record.ts';
 import type { batchEnded } from './batches-answers.schema.ts';
 import type { BatchObject, BatchOpening, BatchState, CreateAnswer } from './contracts/batch.ts';
 import { deliverEnd } from './deliver-end.ts';
+import { dueAt, finishTasks, forgetAt } from './finish-tasks.ts';
 import { batchOf, isOpen, type Journal } from './journal.ts';
 import { pollBatch } from './poll-batch.ts';
-import { dueAt, forgottenAt, tidyBatch } from './tidy-batch.ts';
-import { decideUnknown, isListed, listedNextAt } from './unknown-batch.ts';
+import { decideUnknown, isListedUpstream, nextListingAt } from './unknown-batch.ts';
 
 /**
  * The most milliseconds between the journal and the last byte, with one call of the account. After that the maker has died.
@@ -34,13 +34,13 @@ type BatchEnded = z.output<typeof batchEnded>;
  *
  * @example export { Batch } from 'sluice';
  */
-export class Batch extends CallingObject implements BatchObject {
+export class Batch extends UpstreamObject implements BatchObject {
   readonly #record: BatchRecord;
   #polledAt = 0;
 
   constructor(ctx: DurableObjectState, env: Bindings) {
     super(ctx, env);
-    this.#record = new BatchRecord(ctx.storage, this.around);
+    this.#record = new BatchRecord(ctx.storage, this.services);
   }
 
   prepare(opening: BatchOpening): void {
@@ -49,26 +49,26 @@ export class Batch extends CallingObject implements BatchObject {
     this.#record.wakeIn(PREPARED_MS);
   }
 
-  closing(): boolean {
+  noteClosing(): boolean {
     if (this.#journal?.phase === 'prepared') {
-      this.#record.enter('closing', { closingAt: this.now() });
+      this.#record.enterPhase('closing', { closingAt: this.now() });
       this.#wakeForNext();
     }
     // A repeated call gets the same yes. Only the sender of the last byte asks, and asks again if the answer was lost.
     return this.#journal?.phase === 'closing';
   }
 
-  async answered(answer: CreateAnswer): Promise<BatchState> {
+  async acceptAnswer(answer: CreateAnswer): Promise<BatchState> {
     const journal = this.#journal;
     if (journal && isUnanswered(journal)) {
       if (answer.kind === 'made') {
         const { id: upstreamId, expiresAt } = answer;
-        this.#record.enter('running', { upstreamId, expiresAt });
-      } else if (answer.kind === 'refused') this.#refuse(answer);
-      else if (journal.phase === 'closing') this.#record.enter('unknown');
+        this.#record.enterPhase('running', { upstreamId, expiresAt });
+      } else if (answer.kind === 'refused') this.#storeRejection(answer);
+      else if (journal.phase === 'closing') this.#record.enterPhase('unknown');
       this.#record.wakeIn(this.#journal?.phase === 'running' ? LEAST_POLL_MS : FAILED_MS);
       if (answer.kind === 'doubtful') await this.#record.try(() => this.#decideDoubtful(answer));
-      await this.#record.try(() => tidyBatch(this.#record));
+      await this.#record.try(() => finishTasks(this.#record));
     }
     return this.#record.state;
   }
@@ -76,9 +76,9 @@ export class Batch extends CallingObject implements BatchObject {
   async drop(isHeld: boolean): Promise<void> {
     const journal = this.#journal;
     if (!journal || !(journal.phase === 'prepared' || isUnanswered(journal))) return;
-    this.#record.enter('unsent', {}, isHeld ? undefined : []);
+    this.#record.enterPhase('unsent', {}, isHeld ? undefined : []);
     this.#record.wakeIn(0);
-    await this.#record.try(() => tidyBatch(this.#record));
+    await this.#record.try(() => finishTasks(this.#record));
   }
 
   read(): BatchState {
@@ -90,9 +90,9 @@ export class Batch extends CallingObject implements BatchObject {
     const journal = this.#journal;
     const mayRun = journal && !journal.isErased && (isOpen(journal) || journal.phase === 'prepared');
     if (mayRun && journal.cancelAt === undefined) {
-      this.#record.owe(isOpen(journal) ? ['cancel', 'report'] : ['cancel'], { cancelAt: this.now() });
+      this.#record.addTasks(isOpen(journal) ? ['cancel', 'report'] : ['cancel'], { cancelAt: this.now() });
       this.#record.wakeIn(FAILED_MS);
-      await this.#record.try(() => tidyBatch(this.#record));
+      await this.#record.try(() => finishTasks(this.#record));
     }
     return this.#record.state;
   }
@@ -101,10 +101,10 @@ export class Batch extends CallingObject implements BatchObject {
     const journal = this.#journal;
     if (this.#record.state.kind !== 'known' || !journal) return 'none';
     if (journal.phase !== 'ended') return 'running';
-    this.#record.owe([], { isErased: true });
+    this.#record.addTasks([], { isErased: true });
     this.#record.wakeIn(FAILED_MS);
     // For the caller it is deleted now. If something fails, the alarm does it later.
-    await this.#record.try(() => tidyBatch(this.#record));
+    await this.#record.try(() => finishTasks(this.#record));
     return 'removed';
   }
 
@@ -112,18 +112,21 @@ export class Batch extends CallingObject implements BatchObject {
     const journal = this.#journal;
     if (!journal || journal.isErased) return;
     const isCancelled = isOpen(journal) && journal.cancelAt === undefined;
-    this.#record.owe(isCancelled ? ['cancel'] : [], { isErased: true, ...(isCancelled && { cancelAt: this.now() }) });
+    this.#record.addTasks(isCancelled ? ['cancel'] : [], {
+      isErased: true,
+      ...(isCancelled && { cancelAt: this.now() }),
+    });
     // Its last byte will not be sent any more.
-    if (journal.phase === 'prepared') this.#record.enter('unsent');
+    if (journal.phase === 'prepared') this.#record.enterPhase('unsent');
     this.#record.wakeIn(0);
   }
 
   /** Does the work that is due. It never throws, and sets the alarm again while anything is open. */
   override async alarm(): Promise<void> {
-    this.around.alarm.fired();
+    this.services.alarm.markFired();
     await this.#record.try(() => this.#work());
     await this.#record.try(() => this.#deliverEnd());
-    await this.#record.try(() => tidyBatch(this.#record));
+    await this.#record.try(() => finishTasks(this.#record));
     this.#wakeForNext();
   }
 
@@ -135,11 +138,11 @@ export class Batch extends CallingObject implements BatchObject {
     const journal = this.#journal;
     switch (journal?.phase) {
       case 'prepared':
-        if (this.now() >= journal.createdAt + PREPARED_MS) this.#record.enter('unsent');
+        if (this.now() >= journal.createdAt + PREPARED_MS) this.#record.enterPhase('unsent');
         return;
       case 'closing':
-        if (this.now() < this.#answeredBy(journal)) return;
-        this.#record.enter('unknown');
+        if (this.now() < this.#unansweredSince(journal)) return;
+        this.#record.enterPhase('unknown');
         return this.#record.wakeIn(0);
       case 'unknown':
         return await decideUnknown(this.#record, journal);
@@ -161,53 +164,54 @@ export class Batch extends CallingObject implements BatchObject {
   async #decideDoubtful(answer: Extract<CreateAnswer, { kind: 'doubtful' }>): Promise<void> {
     const journal = this.#journal;
     if (journal?.phase !== 'unknown') return;
-    if ((await isListed(this.#record, journal)) === false && this.#journal?.phase === 'unknown') this.#refuse(answer);
+    if ((await isListedUpstream(this.#record, journal)) === false && this.#journal?.phase === 'unknown')
+      this.#storeRejection(answer);
   }
 
-  #refuse({ kind: _, ...refusal }: Extract<CreateAnswer, { kind: 'refused' | 'doubtful' }>): void {
-    this.#record.enter('refused', { refusal, endedAt: this.now() });
+  #storeRejection({ kind: _, ...refusal }: Extract<CreateAnswer, { kind: 'refused' | 'doubtful' }>): void {
+    this.#record.enterPhase('refused', { refusal, endedAt: this.now() });
   }
 
   #wakeForNext(): void {
     const journal = this.#journal;
     if (!journal) return;
-    const { alarm } = this.around;
+    const { alarm } = this.services;
     const soon = this.now() + FAILED_MS;
     for (const debt of journal.owes) {
       const at = dueAt(debt, journal);
-      if (Number.isFinite(at)) alarm.wakeFor(Math.max(soon, at));
+      if (Number.isFinite(at)) alarm.schedule(Math.max(soon, at));
     }
     try {
-      alarm.wakeFor(this.#nextAt(journal, soon));
+      alarm.schedule(this.#nextWorkAt(journal, soon));
     } catch {
       // Unreadable settings are reported elsewhere.
-      alarm.wakeFor(this.now() + UNREADABLE_MS);
+      alarm.schedule(this.now() + SETTINGS_RETRY_MS);
     }
   }
 
   /** @returns when the phase of a batch goes on; milliseconds since 1970 @throws ApiError for unreadable settings */
-  #nextAt(journal: Journal, soon: number): number {
+  #nextWorkAt(journal: Journal, soon: number): number {
     const { phase, createdAt, closingAt = createdAt, delivery, rereading, isErased } = journal;
     const now = this.now();
     switch (phase) {
       case 'prepared':
         return createdAt + PREPARED_MS;
       case 'closing':
-        return this.#answeredBy(journal);
+        return this.#unansweredSince(journal);
       case 'unknown':
-        return listedNextAt(journal, now);
+        return nextListingAt(journal, now);
       case 'running':
         return Math.max(
           now + Math.min(MOST_POLL_MS, Math.max(LEAST_POLL_MS, (now - closingAt) / 10)),
           rereading?.nextAt ?? 0,
         );
       default:
-        return delivery && !isErased ? delivery.nextAt : Math.max(soon, forgottenAt(this.#record, journal));
+        return delivery && !isErased ? delivery.nextAt : Math.max(soon, forgetAt(this.#record, journal));
     }
   }
 
   /** @returns from when on nobody waits for the upstream's answer any more. @throws ApiError for unreadable settings */
-  #answeredBy({ createdAt, closingAt = createdAt }: Journal): number {
+  #unansweredSince({ createdAt, closingAt = createdAt }: Journal): number {
     return closingAt + this.settings().UPSTREAM_TIMEOUT_MS + ANSWER_MS;
   }
 }

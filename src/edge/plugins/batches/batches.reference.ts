@@ -1,14 +1,14 @@
-import { runningBatch, shownBatch } from '../../classify/classification.reference.ts';
+import { batchExample, runningBatchExample } from '../../classify/classification.reference.ts';
 import * as z from '../../kit/http/zod.ts';
-import { jsonAnswer, namedList, pageAnswer } from '../../openapi/answers.ts';
-import { type Resource, words } from '../../openapi/resource.ts';
+import { describeRoutes, type Resource } from '../../openapi/resource.ts';
+import { jsonResponse, nameListSchema, pageResponse } from '../../openapi/responses.ts';
 import { BATCH_ROUTES } from './batches.route.ts';
 import { createBatchRequest } from './batches.schema.ts';
 import { batchEstimate, deletedBatch } from './batches-answers.schema.ts';
 
-const { id } = runningBatch;
+const { id } = runningBatchExample;
 const example = {
-  ...runningBatch,
+  ...runningBatchExample,
   processing_status: 'ended',
   request_counts: { processing: 0, succeeded: 1, errored: 0, canceled: 0, expired: 0 },
   ended_at: '2026-11-20T10:31:02.000Z',
@@ -33,7 +33,7 @@ export const batches: Resource = {
   description:
     'Many requests at half price, as the API has them. A batch belongs to the account that made it. Its end is told, signed after Standard Webhooks: `batch.ended`, under one id however often it is tried.',
   parameters: { id: { description: 'A batch’s id.', example: id } },
-  routes: words(BATCH_ROUTES, {
+  routes: describeRoutes(BATCH_ROUTES, {
     'POST /v1/messages/batches': {
       operation: 'createBatch',
       summary: 'Make a batch, or tell what it would cost',
@@ -44,8 +44,8 @@ export const batches: Resource = {
         description: 'The batch; with `dry_run=true` what it would cost.',
         content: [
           {
-            schema: z.union([shownBatch, z.withMeta(batchEstimate, { id: 'MessageBatchEstimate' })]),
-            example: runningBatch,
+            schema: z.union([batchExample, z.withMeta(batchEstimate, { id: 'MessageBatchEstimate' })]),
+            example: runningBatchExample,
           },
         ],
       },
@@ -54,24 +54,24 @@ export const batches: Resource = {
     'GET /v1/messages/batches': {
       operation: 'listBatches',
       summary: 'List the batches, newest first',
-      answer: pageAnswer(namedList('MessageBatchList', shownBatch), example, example.id, 'A page of them.'),
+      answer: pageResponse(nameListSchema('MessageBatchList', batchExample), example, example.id, 'A page of them.'),
     },
     'GET /v1/messages/batches/:id': {
       operation: 'getBatch',
       summary: 'Read a batch',
-      answer: jsonAnswer('The batch.', shownBatch, example),
+      answer: jsonResponse('The batch.', batchExample, example),
     },
     'DELETE /v1/messages/batches/:id': {
       operation: 'deleteBatch',
       summary: 'Delete a batch that has ended, with its results',
-      answer: jsonAnswer('What is left of it.', deletedBatch, { id, type: 'message_batch_deleted' }),
+      answer: jsonResponse('What is left of it.', deletedBatch, { id, type: 'message_batch_deleted' }),
       errors: [400, 503],
     },
     'POST /v1/messages/batches/:id/cancel': {
       operation: 'cancelBatch',
       summary: 'Cancel what no model has begun to answer',
-      answer: jsonAnswer('The batch.', shownBatch, {
-        ...runningBatch,
+      answer: jsonResponse('The batch.', batchExample, {
+        ...runningBatchExample,
         processing_status: 'canceling',
         cancel_initiated_at: '2026-11-20T10:07:00.000Z',
       }),

@@ -1,20 +1,20 @@
 import type { Context } from 'hono';
 import { type AppEnv, contextOf } from '../../auth/context.ts';
 import { route } from '../../auth/route.ts';
-import { carriedDown } from '../../claude/carried-down.ts';
 import type { AnsweredCall } from '../../claude/exchange.ts';
+import { forwardResponse } from '../../claude/forward-response.ts';
 import { upstreamFor } from '../../claude/upstream.ts';
-import { finalError, notFound, tryAgain } from '../../kit/http/errors.ts';
+import { finalError, notFound, retryableError } from '../../kit/http/errors.ts';
 import { readPage } from '../../kit/http/page.ts';
-import { streamOfTexts } from '../../kit/http/stream-of-texts.ts';
+import { createTextStream } from '../../kit/http/text-stream.ts';
 import { accountOf } from '../../money/contracts/call-account.ts';
 import type { MessageBatch } from '../../money/lists/batches-answers.schema.ts';
 import { batchQuery } from './batches.schema.ts';
 import { callBatch } from './call-batch.ts';
 import type { BatchState, LabelTask, UpstreamBatch } from './contracts/batch.ts';
 import { createBatch, isBatchId } from './create-batch.ts';
-import { labelLines } from './label-results.ts';
-import { BATCHES_PATH, CLASSIFICATIONS_PATH, isUnknownThere, UpstreamBatches } from './upstream-batches.ts';
+import { writeLabelLines } from './label-results.ts';
+import { BATCHES_PATH, CLASSIFICATIONS_PATH, isUnknownUpstream, UpstreamBatches } from './upstream-batches.ts';
 
 /** The routes of message batches, the same as Anthropic's. Each batch belongs to the account that has made it. */
 export const BATCH_ROUTES = [
@@ -25,37 +25,37 @@ export const BATCH_ROUTES = [
     return c.json({ ...list, data: list.data.map((batch) => withOwnUrl(c, batch)) });
   }),
   route('GET /v1/messages/batches/:id', { needs: 'messages' }, async (c) =>
-    c.json(withOwnUrl(c, knownBatch(await callBatch(batchPlace(c), (batch) => batch.read())).batch)),
+    c.json(withOwnUrl(c, requireBatch(await callBatch(batchKey(c), (batch) => batch.read())).batch)),
   ),
   route('DELETE /v1/messages/batches/:id', { needs: 'messages' }, async (c) => {
-    const place = batchPlace(c);
+    const place = batchKey(c);
     const outcome = await callBatch(place, (batch) => batch.remove());
-    if (outcome === 'none') throw noBatch();
+    if (outcome === 'none') throw batchNotFound();
     if (outcome === 'running') {
       throw finalError('invalid_request_error', 'This batch has not ended. Cancel it first.');
     }
     return c.json({ id: place.id, type: 'message_batch_deleted' });
   }),
   route('POST /v1/messages/batches/:id/cancel', { needs: 'messages' }, async (c) =>
-    c.json(withOwnUrl(c, knownBatch(await callBatch(batchPlace(c), (batch) => batch.cancel())).batch)),
+    c.json(withOwnUrl(c, requireBatch(await callBatch(batchKey(c), (batch) => batch.cancel())).batch)),
   ),
-  route('GET /v1/messages/batches/:id/results', { needs: 'messages' }, (c) => results(c)),
+  route('GET /v1/messages/batches/:id/results', { needs: 'messages' }, (c) => streamResults(c)),
 ];
 
 /** The same of classifications: a batch that was asked of `/classify`, whose results are read as labels. */
 export const CLASSIFICATION_ROUTES = [
   route('GET /classifications/:id', { needs: 'classify' }, async (c) =>
-    c.json(withOwnUrl(c, labelledBatch(await callBatch(batchPlace(c), (batch) => batch.read())).batch)),
+    c.json(withOwnUrl(c, batchWithUpstream(await callBatch(batchKey(c), (batch) => batch.read())).batch)),
   ),
   route('GET /classifications/:id/results', { needs: 'classify' }, async (c) => {
-    const { batch, upstream, labels } = labelledBatch(await callBatch(batchPlace(c), (object) => object.read()));
-    const lines = labelLines(await openResults(c, batch, upstream), labels, batch.cost_usd);
-    return new Response(streamOfTexts(lines), { headers: { 'content-type': 'application/jsonl' } });
+    const { batch, upstream, labels } = batchWithUpstream(await callBatch(batchKey(c), (object) => object.read()));
+    const lines = writeLabelLines(await openResults(c, batch, upstream), labels, batch.cost_usd);
+    return new Response(createTextStream(lines), { headers: { 'content-type': 'application/jsonl' } });
   }),
   route('POST /classifications/:id/cancel', { needs: 'classify' }, async (c) => {
-    const place = batchPlace(c);
-    labelledBatch(await callBatch(place, (batch) => batch.read()));
-    return c.json(withOwnUrl(c, labelledBatch(await callBatch(place, (batch) => batch.cancel())).batch));
+    const place = batchKey(c);
+    batchWithUpstream(await callBatch(place, (batch) => batch.read()));
+    return c.json(withOwnUrl(c, batchWithUpstream(await callBatch(place, (batch) => batch.cancel())).batch));
   }),
 ];
 
@@ -63,12 +63,12 @@ export const CLASSIFICATION_ROUTES = [
 const NO_RESULTS = 'This batch has no results, or has not ended yet.';
 
 /** Streams the results to the caller unchanged. */
-async function results(c: Context<AppEnv>): Promise<Response> {
-  const { batch, upstream } = knownBatch(await callBatch(batchPlace(c), (object) => object.read()));
+async function streamResults(c: Context<AppEnv>): Promise<Response> {
+  const { batch, upstream } = requireBatch(await callBatch(batchKey(c), (object) => object.read()));
   const answered = await openResults(c, batch, upstream);
   // Not the upstream's type: in a browser, what a model has written must never be a page of this edge.
   const { waitUntil } = contextOf(c);
-  return carriedDown(answered, { 'content-type': 'application/x-jsonl' }, { entry: c.get('entry'), waitUntil });
+  return forwardResponse(answered, { 'content-type': 'application/x-jsonl' }, { entry: c.get('entry'), waitUntil });
 }
 
 /** Has the upstream send results. @throws ApiError 404 if there are none, 503 if they cannot be read now */
@@ -82,25 +82,25 @@ async function openResults(
   try {
     return await calls.results(upstream.id, c.req.raw.signal);
   } catch (thrown) {
-    if (isUnknownThere(thrown)) throw notFound(NO_RESULTS);
-    throw tryAgain('The results could not be read. Try again.', 'batch_results', { cause: thrown });
+    if (isUnknownUpstream(thrown)) throw notFound(NO_RESULTS);
+    throw retryableError('The results could not be read. Try again.', 'batch_results', { cause: thrown });
   }
 }
 
 /** @throws ApiError 404 if it is not a classification of this caller */
-function labelledBatch(state: BatchState): {
+function batchWithUpstream(state: BatchState): {
   batch: MessageBatch;
   upstream: UpstreamBatch | undefined;
   labels: LabelTask;
 } {
-  const { labels, ...known } = knownBatch(state);
-  if (labels === undefined) throw noBatch();
+  const { labels, ...known } = requireBatch(state);
+  if (labels === undefined) throw batchNotFound();
   return { ...known, labels: JSON.parse(labels) as LabelTask };
 }
 
 /** @throws ApiError 404 if it is not a batch of this caller */
-function knownBatch(state: BatchState): Extract<BatchState, { kind: 'known' }> {
-  if (state.kind !== 'known') throw noBatch();
+function requireBatch(state: BatchState): Extract<BatchState, { kind: 'known' }> {
+  if (state.kind !== 'known') throw batchNotFound();
   return state;
 }
 
@@ -113,12 +113,12 @@ function withOwnUrl(c: Context<AppEnv>, batch: MessageBatch): MessageBatch {
   return { ...batch, results_url: `${origin}${base}${path}/${batch.id}/results` };
 }
 
-function batchPlace(c: Context<AppEnv>) {
+function batchKey(c: Context<AppEnv>) {
   const id = c.req.param('id') ?? '';
-  if (!isBatchId(id)) throw noBatch();
+  if (!isBatchId(id)) throw batchNotFound();
   return { env: c.env, settings: c.get('settings'), account: c.get('identity').account, id };
 }
 
-function noBatch() {
+function batchNotFound() {
   return notFound('There is no such batch.');
 }

@@ -1,6 +1,6 @@
 /** What callers send to the routes of batches. */
 
-import { fieldError } from '../../kit/http/validate.ts';
+import { createFieldError } from '../../kit/http/validate.ts';
 import * as z from '../../kit/http/zod.ts';
 
 /** The most items of a batch, as the API allows. */
@@ -10,17 +10,17 @@ export const MOST_ITEMS = 100_000;
 export const CUSTOM_ID = /^[a-zA-Z0-9_-]{1,64}$/;
 
 const customId = z
-  .string({ error: fieldError('Input should be a valid string') })
+  .string({ error: createFieldError('Input should be a valid string') })
   .check(z.regex(CUSTOM_ID, `String should match pattern ${CUSTOM_ID.source}`));
 
 /** One request of a batch. Its `params` are checked as a request to `/v1/messages` is. */
 export const batchItem = z.looseObject({
-  custom_id: z.described(customId, 'Once in a batch. The result has it too.'),
-  params: z.looseObject({}, { error: fieldError('Input should be an object') }),
+  custom_id: z.withDescription(customId, 'Once in a batch. The result has it too.'),
+  params: z.looseObject({}, { error: createFieldError('Input should be an object') }),
 });
 
 export const batchQuery = z.looseObject({
-  dry_run: z.optionally(
+  dry_run: z.optionalField(
     z.enum(['true', 'false'], { error: 'Input should be true or false' }),
     'Tells price and fit, and sends nothing.',
   ),
@@ -31,7 +31,7 @@ const requests = z.array(batchItem).check(z.minLength(1), z.maxLength(MOST_ITEMS
 /** The body of a create, as the reference shows it: it is read as a stream, item by item, never as a whole. */
 export const createBatchRequest = z.looseObject({
   requests,
-  deliver_url: z.optionally(
+  deliver_url: z.optionalField(
     z.string(),
     'Where `batch.ended` goes, signed; its host must be in DELIVER_HOSTS. Default: BATCH_DELIVER_URL.',
   ),

@@ -1,16 +1,16 @@
-import { runningBatch, shownBatch } from '../../classify/classification.reference.ts';
-import { jsonAnswer, linesContent } from '../../openapi/answers.ts';
-import { type Resource, words } from '../../openapi/resource.ts';
+import { batchExample, runningBatchExample } from '../../classify/classification.reference.ts';
+import { describeRoutes, type Resource } from '../../openapi/resource.ts';
+import { jsonLinesContent, jsonResponse } from '../../openapi/responses.ts';
 import { CLASSIFICATION_ROUTES } from './batches.route.ts';
 
 const usage = { input_tokens: 259, output_tokens: 9, cache_read_input_tokens: 0, cache_creation_input_tokens: 0 };
 const ended = {
-  ...runningBatch,
+  ...runningBatchExample,
   processing_status: 'ended',
   request_counts: { processing: 0, succeeded: 1, errored: 0, canceled: 0, expired: 0 },
   cost_usd: 0.0000152,
   ended_at: '2026-11-20T10:31:02.000Z',
-  results_url: `https://claude.example.com/classifications/${runningBatch.id}/results`,
+  results_url: `https://claude.example.com/classifications/${runningBatchExample.id}/results`,
 };
 const label = { type: 'result', id: 'a', label: 'billing', confidence: null, fields: null, cached: false, error: null };
 const summary = { type: 'summary', usage, cost_usd: ended.cost_usd, model: 'claude-haiku-5-5' };
@@ -19,27 +19,27 @@ export const classifications: Resource = {
   tag: 'Classifications',
   description:
     'Labels for up to 100,000 texts at half price: `POST /classify` with `batch: true`. Each is a batch of messages, with the same id, whose results are read as labels here. Its end is told as that of a batch: `batch.ended`.',
-  parameters: { id: { description: 'The batch’s id.', example: runningBatch.id } },
+  parameters: { id: { description: 'The batch’s id.', example: runningBatchExample.id } },
   errors: [404, 503],
-  routes: words(CLASSIFICATION_ROUTES, {
+  routes: describeRoutes(CLASSIFICATION_ROUTES, {
     'GET /classifications/:id': {
       operation: 'getClassification',
       summary: 'How far it is, and what it has cost',
-      answer: jsonAnswer('The batch.', shownBatch, ended),
+      answer: jsonResponse('The batch.', batchExample, ended),
     },
     'GET /classifications/:id/results': {
       operation: 'getClassificationResults',
       summary: 'Its results',
       description:
         'JSON lines in the upstream’s order, each as `/classify` says it, with the input’s id, and at the end a `summary`: without it the stream was cut. Kept for 29 days.',
-      answer: { description: 'The results.', content: [linesContent([label, summary])] },
+      answer: { description: 'The results.', content: [jsonLinesContent([label, summary])] },
     },
     'POST /classifications/:id/cancel': {
       operation: 'cancelClassification',
       summary: 'Cancel what no model has begun to label',
       description: 'It still has to end. What was labelled until then stays, and what was not says so.',
-      answer: jsonAnswer('The batch.', shownBatch, {
-        ...runningBatch,
+      answer: jsonResponse('The batch.', batchExample, {
+        ...runningBatchExample,
         processing_status: 'canceling',
         cancel_initiated_at: '2026-11-20T10:07:00.000Z',
       }),

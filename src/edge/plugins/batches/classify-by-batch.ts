@@ -4,14 +4,18 @@ import type { Context } from 'hono';
 import { HonoRequest } from 'hono/request';
 import { type AppEnv, contextOf } from '../../auth/context.ts';
 import type { BatchWork } from '../../classify/classify.route.ts';
-import { faultInInput } from '../../classify/task/classify.ts';
-import { BATCH_THINKING_TOKENS, type ClassificationPrompt, classificationRequest } from '../../classify/task/prompt.ts';
-import { API_VERSION } from '../../claude/ask-message.ts';
-import { Pacer } from '../../kit/async/in-steps.ts';
-import { checkedDeliverUrl } from '../../kit/delivery/deliver-event.ts';
+import { findInputError } from '../../classify/task/classify.ts';
+import {
+  BATCH_THINKING_TOKENS,
+  type ClassificationPrompt,
+  createClassificationRequest,
+} from '../../classify/task/prompt.ts';
+import { API_VERSION } from '../../claude/request-message.ts';
+import { Pacer } from '../../kit/async/run-in-steps.ts';
+import { validateDeliverUrl } from '../../kit/delivery/deliver-event.ts';
 import { ApiError, invalidRequest } from '../../kit/http/errors.ts';
-import { streamOfTexts } from '../../kit/http/stream-of-texts.ts';
-import { withoutUndefined } from '../../kit/json/object.ts';
+import { createTextStream } from '../../kit/http/text-stream.ts';
+import { removeUndefined } from '../../kit/json/object.ts';
 import { CUSTOM_ID } from './batches.schema.ts';
 import { createBatch } from './create-batch.ts';
 import { BATCHES_PATH } from './upstream-batches.ts';
@@ -33,12 +37,12 @@ export async function classifyByBatch(c: Context<AppEnv>, work: BatchWork): Prom
     throw invalidRequest('votes: a batch asks about each input once. Send `votes: 1`, or the inputs without `batch`.');
   }
   checkInputs(work.inputs);
-  const deliverUrl = checkedDeliverUrl(work.deliverUrl, settings.BATCH_DELIVER_URL, settings);
+  const deliverUrl = validateDeliverUrl(work.deliverUrl, settings.BATCH_DELIVER_URL, settings);
   const { model, prompt } = task;
   const { labels: names, multi, allow_none, fields, schema, label_property } = task.classifier;
-  const form = withoutUndefined({ fields, schema, label_property });
+  const form = removeUndefined({ fields, schema, label_property });
   const classifier = { labels: names, multi, allow_none, ...form };
-  const labels = { classifier, structured: prompt.structured, model };
+  const labels = { classifier, hasStructuredOutput: prompt.hasStructuredOutput, model };
   const batch = await createBatch(batchRequest(c, work), { digest, deliverUrl, labels });
   return batch.ok ? new Response(batch.body, { status: 202, headers: batch.headers }) : batch;
 }
@@ -49,7 +53,7 @@ function checkInputs(inputs: BatchWork['inputs']): void {
     if (!CUSTOM_ID.test(id)) {
       throw invalidRequest(`inputs.${n}.id: with \`batch\` it should match pattern ${CUSTOM_ID.source}`);
     }
-    const fault = faultInInput(input);
+    const fault = findInputError(input);
     if (fault) throw new ApiError(fault.type, `inputs.${n}.${fault.message}`, fault);
   }
 }
@@ -65,23 +69,23 @@ function batchRequest(c: Context<AppEnv>, work: BatchWork) {
   const request = new Request(`${origin}${mount}${BATCHES_PATH}`, {
     method: 'POST',
     headers,
-    body: streamOfTexts(bodyOfBatch(work)),
+    body: createTextStream(writeBatchBody(work)),
     signal: c.req.raw.signal,
   });
   return { req: new HonoRequest(request), env: c.env, get: c.get };
 }
 
-async function* bodyOfBatch({ task, inputs }: BatchWork): AsyncGenerator<string> {
+async function* writeBatchBody({ task, inputs }: BatchWork): AsyncGenerator<string> {
   // Limits may allow a model by its alias, so they get the requested name.
   const thinkingTokens = task.prompt.thinkingTokens && BATCH_THINKING_TOKENS;
-  const prompt: ClassificationPrompt = { ...task.prompt, thinkingTokens, model: task.modelAsked };
+  const prompt: ClassificationPrompt = { ...task.prompt, thinkingTokens, model: task.requestedModel };
   const pacer = new Pacer();
   let chunk = '{"requests":[';
   for (const [n, { id, input }] of inputs.entries()) {
     // JSON that goes up cannot hold half a surrogate pair.
     const text = String(input).toWellFormed();
-    await pacer.before(text.length);
-    chunk += `${n > 0 ? ',' : ''}{"custom_id":"${id}","params":${classificationRequest(prompt, text).text}}`;
+    await pacer.pace(text.length);
+    chunk += `${n > 0 ? ',' : ''}{"custom_id":"${id}","params":${createClassificationRequest(prompt, text).text}}`;
     if (chunk.length < CHUNK_CHARACTERS) continue;
     yield chunk;
     chunk = '';

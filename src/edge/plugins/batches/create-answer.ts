@@ -1,16 +1,16 @@
 /** What the upstream answers to a create, and what the caller is told of it. */
 
 import type { RequestContext } from '../../auth/context.ts';
-import { bufferedResponse } from '../../claude/buffered-answer.ts';
-import { classifyFailure, refusalIn } from '../../claude/classify-failure.ts';
-import { headersDown } from '../../claude/headers.ts';
+import { toCallerResponse } from '../../claude/buffered-response.ts';
+import { classifyFailure, classifyIfFailed } from '../../claude/classify-failure.ts';
+import { toCallerHeaders } from '../../claude/headers.ts';
 import { readStart } from '../../claude/relay/read-start.ts';
 import { pause } from '../../kit/async/pause.ts';
 import { utf8 } from '../../kit/http/bytes.ts';
 import { finalError, notFound } from '../../kit/http/errors.ts';
 import { parseObject, stringOrUndefined } from '../../kit/json/object.ts';
 import type { BatchState, CreateAnswer } from './contracts/batch.ts';
-import { RefusedEarly, type Upload } from './upload.ts';
+import { RejectedEarly, type Upload } from './upload.ts';
 import type { BatchTarget } from './upstream-batches.ts';
 
 /** Milliseconds that the body of the upstream's answer to a create may take. */
@@ -19,14 +19,14 @@ const ANSWER_BODY_MS = 15_000;
 type CreateRefusal = Omit<Extract<CreateAnswer, { kind: 'refused' }>, 'kind'>;
 
 /** @returns a batch as its maker gets it; the upstream's refusal @throws ApiError 504 for one of which it is not known whether it was made */
-export function batchOrRefusal(state: BatchState, context: RequestContext): Response {
+export function toBatchResponse(state: BatchState, context: RequestContext): Response {
   if (state.kind === 'known') {
     const { batch } = state;
     if (batch.unknown === undefined) return Response.json(batch);
     throw finalError('timeout_error', batch.unknown, { logged: 'batch_unknown' });
   }
   if (state.kind === 'none') throw notFound('The batch was deleted meanwhile.');
-  return refusedUpstream(state, context);
+  return rejectionResponse(state, context);
 }
 
 /** Sends the end of a create. @returns what has become of it */
@@ -39,10 +39,10 @@ export async function finishUpload(
   try {
     response = await upload.finish(...end);
   } catch (thrown) {
-    if (!(thrown instanceof RefusedEarly)) return { kind: 'lost' };
+    if (!(thrown instanceof RejectedEarly)) return { kind: 'lost' };
     response = thrown.response;
   }
-  const refused = await refusedOf(response, target);
+  const refused = await readRejection(response, target);
   const json = parseObject(refused.body);
   if (response.ok && typeof json?.id === 'string') {
     return { kind: 'made', id: json.id, expiresAt: stringOrUndefined(json.expires_at) ?? '' };
@@ -56,14 +56,14 @@ export async function finishUpload(
 }
 
 /** @returns the upstream's refusal of a create, in its own words if the caller may see them. */
-export function refusedUpstream({ status, body, headers }: CreateRefusal, { requestId }: RequestContext): Response {
+export function rejectionResponse({ status, body, headers }: CreateRefusal, { requestId }: RequestContext): Response {
   const response = { status, headers: new Headers(headers) };
-  const refusal = refusalIn(response, body);
-  return bufferedResponse(response, { kind: refusal ? 'error' : 'nothing', body: utf8(body), refusal }, { requestId });
+  const refusal = classifyIfFailed(response, body);
+  return toCallerResponse(response, { kind: refusal ? 'error' : 'nothing', body: utf8(body), refusal }, { requestId });
 }
 
 /** Reads a refusal, and notes it of the upstream. */
-export async function refusedOf(response: Response, target: BatchTarget): Promise<CreateRefusal> {
+export async function readRejection(response: Response, target: BatchTarget): Promise<CreateRefusal> {
   const { status, headers } = response;
   // Only a few bytes. If they do not come, their text is lost.
   const start = readStart(response).then(async ({ text, response: whole }) => {
@@ -71,6 +71,6 @@ export async function refusedOf(response: Response, target: BatchTarget): Promis
     return text;
   });
   const body = await Promise.race([start, pause(ANSWER_BODY_MS).then(() => '')]);
-  target.noted(classifyFailure(response, { text: body, elapsedMs: 0 }));
-  return { status, body, headers: { ...headersDown(headers) } };
+  target.noteVerdict(classifyFailure(response, { text: body, elapsedMs: 0 }));
+  return { status, body, headers: { ...toCallerHeaders(headers) } };
 }

@@ -5,32 +5,32 @@
  */
 
 import { contextOf, type RequestContext } from '../../auth/context.ts';
-import { headersUp } from '../../claude/headers.ts';
+import { toUpstreamHeaders } from '../../claude/headers.ts';
 import type { ModelTable } from '../../claude/models/models.ts';
 import { type Nanodollars, toUsd } from '../../claude/pricing/cost.ts';
 import { upstreamFor } from '../../claude/upstream.ts';
-import { pricesAt } from '../../claude/upstreams/prices.ts';
-import { checkedDeliverUrl } from '../../kit/delivery/deliver-event.ts';
+import { getPrices } from '../../claude/upstreams/prices.ts';
+import { validateDeliverUrl } from '../../kit/delivery/deliver-event.ts';
 import { sha256Hex, toHex, utf8 } from '../../kit/http/bytes.ts';
-import { ApiError, finalError, invalidRequest, tryAgain } from '../../kit/http/errors.ts';
+import { ApiError, finalError, invalidRequest, retryableError } from '../../kit/http/errors.ts';
 import { createRequestId } from '../../kit/http/headers/request-id.ts';
 import { requireJson } from '../../kit/http/read-json.ts';
 import { validate } from '../../kit/http/validate.ts';
 import type * as z from '../../kit/http/zod.ts';
-import { admissionRequestOf, grantedBy, mayAsk } from '../../money/admission/ask-account.ts';
-import { tellOfKeys } from '../../money/admission/request-meter.ts';
+import { admissionRequestOf, checkCaller, requireAdmitted } from '../../money/admission/request-admission.ts';
+import { alertOnKeyChange } from '../../money/admission/request-meter.ts';
 import { callAccount } from '../../money/contracts/call-account.ts';
-import { putOnList } from '../../money/lists/list-account.ts';
+import { listAccount } from '../../money/lists/list-account.ts';
 import { BatchBody } from './batch-body.ts';
 import { batchQuery, MOST_ITEMS } from './batches.schema.ts';
 import type { batchEstimate } from './batches-answers.schema.ts';
 import { callBatch } from './call-batch.ts';
 import type { BatchDecision, BatchOpening, BatchOrder, LabelTask } from './contracts/batch.ts';
-import { batchOrRefusal, finishUpload, refusedOf, refusedUpstream } from './create-answer.ts';
+import { finishUpload, readRejection, rejectionResponse, toBatchResponse } from './create-answer.ts';
 import { type BatchContext, ItemReader } from './item.ts';
 import { streamBody } from './stream-body.ts';
 import { BatchTotal } from './total.ts';
-import { RefusedEarly, Upload } from './upload.ts';
+import { RejectedEarly, Upload } from './upload.ts';
 import { BATCHES_PATH, type BatchTarget, batchTarget, CLASSIFICATIONS_PATH } from './upstream-batches.ts';
 
 /** The most bytes of an item. An item must be in memory as a whole before its end is known. */
@@ -45,7 +45,7 @@ const KEPT_HEADERS = ['anthropic-version', 'anthropic-beta', 'user-agent'];
 const MOST_WRITTEN_BYTES = 256 * 1024 * 1024;
 
 /** What the edge decides instead of the caller, for a batch that is a classification. */
-interface OwnBatch {
+interface InternalBatch {
   /** A hash of the request for it. */
   digest: string;
   deliverUrl: string | undefined;
@@ -53,7 +53,7 @@ interface OwnBatch {
 }
 
 /** A request for a batch on its way. */
-interface Creation {
+interface BatchCreation {
   c: BatchContext;
   context: RequestContext;
   id: string;
@@ -62,7 +62,7 @@ interface Creation {
   upload: Upload;
   isDry: boolean;
   /** If it is a classification. */
-  own: OwnBatch | undefined;
+  own: InternalBatch | undefined;
 }
 
 /**
@@ -71,44 +71,45 @@ interface Creation {
  * @param own present if the edge has written that body itself
  * @throws ApiError for a body that cannot be a batch, for a limit that is reached, and for a refusal of the upstream
  */
-export async function createBatch(c: BatchContext, own?: OwnBatch): Promise<Response> {
+export async function createBatch(c: BatchContext, own?: InternalBatch): Promise<Response> {
   const context = contextOf(c);
   const { settings } = context;
   requireJson(c.req.raw);
   const { dry_run } = validate(batchQuery, c.req.query());
   const isDry = dry_run === 'true';
   const upstream = upstreamFor(c);
-  await mayAsk(context, 'price');
+  await checkCaller(context, 'price');
   c.get('share').grow(ROOM_BYTES);
-  const headers = headersUp(c.req.raw.headers, upstream.apiKey, settings.FORWARD_HEADERS);
+  const headers = toUpstreamHeaders(c.req.raw.headers, upstream.apiKey, settings.FORWARD_HEADERS);
   headers['content-type'] = 'application/json';
-  const simulate = upstream.simulated ? c.req.header('sluice-simulate') : undefined;
+  const simulate = upstream.isSimulated ? c.req.header('sluice-simulate') : undefined;
   if (simulate !== undefined) headers['sluice-simulate'] = simulate;
-  const query = queryUp(c.req.url);
+  const query = upstreamQuery(c.req.url);
   const items = new ItemReader(c, (only, model, owned) => batchTarget(upstream, settings, { only, model, owned }));
-  const upload = new Upload((body, signal) => chosenTarget(items).create(query, headers, body, signal));
+  const upload = new Upload((body, signal) => chosenUpstream(items).create(query, headers, body, signal));
   const total = new BatchTotal();
-  const creation: Creation = { c, context, id: newBatchId(), items, total, upload, isDry, own };
+  const creation: BatchCreation = { c, context, id: newBatchId(), items, total, upload, isDry, own };
   try {
     return await readAndClose(creation);
   } catch (thrown) {
     // The upstream's answer is read first, because it ends together with the upload.
-    const refused = thrown instanceof RefusedEarly ? await refusedOf(thrown.response, chosenTarget(items)) : undefined;
+    const refused =
+      thrown instanceof RejectedEarly ? await readRejection(thrown.response, chosenUpstream(items)) : undefined;
     upload.abort();
     if (!refused) throw thrown;
-    return refusedUpstream(refused, context);
+    return rejectionResponse(refused, context);
   } finally {
-    tellOfKeys(context, upstream);
+    alertOnKeyChange(context, upstream);
   }
 }
 
 /** @returns where the batch goes. Call it after the first item has been read. */
-function chosenTarget({ target }: ItemReader): BatchTarget {
+function chosenUpstream({ target }: ItemReader): BatchTarget {
   if (!target) throw new TypeError('A batch without items goes nowhere.');
   return target;
 }
 
-async function readAndClose(creation: Creation): Promise<Response> {
+async function readAndClose(creation: BatchCreation): Promise<Response> {
   const { c, context, items, total, upload, isDry, own } = creation;
   const mostBytes = own ? MOST_WRITTEN_BYTES : context.settings.MAX_BATCH_BYTES;
   const body = new BatchBody(MOST_ITEM_BYTES);
@@ -127,22 +128,22 @@ async function readAndClose(creation: Creation): Promise<Response> {
   const { url, others } = outerMembers(body.end(), creation);
   await items.checkNamed();
   await digestWriter.close();
-  const order = await orderOf(creation, own?.digest ?? toHex(new Uint8Array(await digest.digest)));
+  const order = await createOrder(creation, own?.digest ?? toHex(new Uint8Array(await digest.digest)));
   if (isDry) return Response.json(await estimate(creation, order));
   await upload.flush();
   return await closeBatch(creation, order, { url, others });
 }
 
 /** Removes this edge's own members from the members beside the list. */
-function outerMembers(others: Map<string, string>, { context, own: ours }: Creation) {
+function outerMembers(others: Map<string, string>, { context, own: ours }: BatchCreation) {
   if (ours) return { url: ours.deliverUrl, others };
   const text = others.get(DELIVER_URL);
   others.delete(DELIVER_URL);
   const items: unknown = text && JSON.parse(text);
-  return { url: checkedDeliverUrl(items ?? undefined, context.settings.BATCH_DELIVER_URL, context.settings), others };
+  return { url: validateDeliverUrl(items ?? undefined, context.settings.BATCH_DELIVER_URL, context.settings), others };
 }
 
-async function orderOf({ c, context, id, total, isDry }: Creation, digest: string): Promise<BatchOrder> {
+async function createOrder({ c, context, id, total, isDry }: BatchCreation, digest: string): Promise<BatchOrder> {
   const { identity, requestId } = context;
   const key = c.req.header('idempotency-key');
   const { token, about, defaults, pools } = admissionRequestOf({ ...context, route: 'batches', model: '' });
@@ -163,7 +164,7 @@ async function orderOf({ c, context, id, total, isDry }: Creation, digest: strin
 
 /** Asks the account, and sends the last bytes if it agrees. */
 async function closeBatch(
-  creation: Creation,
+  creation: BatchCreation,
   order: BatchOrder,
   { url, others }: { url: string | undefined; others: ReadonlyMap<string, string> },
 ): Promise<Response> {
@@ -174,33 +175,34 @@ async function closeBatch(
   let isHeld = true;
   let isClosing = false;
   try {
-    const { decision, calls } = await decided(context, order);
+    const { decision, calls } = await awaitDecision(context, order);
     isHeld = decision.outcome === 'admitted' || calls > 1;
     if (decision.outcome === 'attached') {
       upload.abort();
       const first = { ...place, id: decision.batch };
       const state = await callBatch(first, (batch) => batch.read());
       const isSent = state.kind === 'refused' || (state.kind === 'known' && state.isSent);
-      if (!isSent) throw tryAgain('The first of these batches has not been sent yet. Send it again.', 'batch_late');
-      return batchOrRefusal(state, context);
+      if (!isSent)
+        throw retryableError('The first of these batches has not been sent yet. Send it again.', 'batch_late');
+      return toBatchResponse(state, context);
     }
-    if ('unlisted' in decision && decision.unlisted) context.waitUntil(putOnList(context));
+    if ('unlisted' in decision && decision.unlisted) context.waitUntil(listAccount(context));
     if (decision.outcome !== 'admitted') throw refusal(decision, total, settings.models);
-    isClosing = await callBatch(place, (batch) => batch.closing());
-    if (!isClosing) throw tryAgain('The batch could not be sent. Send it again.', 'batch_late');
+    isClosing = await callBatch(place, (batch) => batch.noteClosing());
+    if (!isClosing) throw retryableError('The batch could not be sent. Send it again.', 'batch_late');
   } finally {
     if (!isClosing) context.waitUntil(callBatch(place, (batch) => batch.drop(isHeld), 'persistent'));
   }
   // From here on a batch may exist, even after a crash. The journal knows it, and nothing is sent again.
-  const sending = finishUpload(upload, chosenTarget(items), others, settings.UPSTREAM_TIMEOUT_MS).then((answer) =>
-    callBatch(place, (batch) => batch.answered(answer), 'persistent'),
+  const sending = finishUpload(upload, chosenUpstream(items), others, settings.UPSTREAM_TIMEOUT_MS).then((answer) =>
+    callBatch(place, (batch) => batch.acceptAnswer(answer), 'persistent'),
   );
   context.waitUntil(sending);
-  return batchOrRefusal(await sending, context);
+  return toBatchResponse(await sending, context);
 }
 
 /** @returns the account's decision, and how often it was asked: an earlier call may still arrive and place a hold */
-async function decided(
+async function awaitDecision(
   context: RequestContext,
   order: BatchOrder,
 ): Promise<{ decision: BatchDecision; calls: number }> {
@@ -214,7 +216,7 @@ async function decided(
 }
 
 function batchOpening(
-  { c, context, id, items: reader, total, own }: Creation,
+  { c, context, id, items: reader, total, own }: BatchCreation,
   { rows }: BatchOrder,
   url: string | undefined,
 ): BatchOpening {
@@ -225,13 +227,13 @@ function batchOpening(
   }
   const { origin, pathname } = new URL(c.req.url);
   const upstream = reader.target?.name;
-  const models = pricesAt(context.settings, upstream);
+  const models = getPrices(context.settings, upstream);
   return {
     id,
     account: context.identity.account,
     base: origin + pathname.slice(0, pathname.lastIndexOf(BATCHES_PATH)) + (own ? CLASSIFICATIONS_PATH : BATCHES_PATH),
     rows: rows.map(({ requestId, model, cost, items }) => ({ requestId, model, hold: cost, items })),
-    prices: Object.fromEntries(rows.map(({ model }) => [model, models.price(model).row.prices])),
+    prices: Object.fromEntries(rows.map(({ model }) => [model, models.findPriceRow(model).row.prices])),
     cacheTtl: total.cachesLong ? '1h' : '5m',
     makesThings: total.makesThings,
     upstream,
@@ -241,14 +243,14 @@ function batchOpening(
   };
 }
 
-async function estimate({ context, total }: Creation, order: BatchOrder): Promise<z.output<typeof batchEstimate>> {
-  const { decision } = await decided(context, order);
+async function estimate({ context, total }: BatchCreation, order: BatchOrder): Promise<z.output<typeof batchEstimate>> {
+  const { decision } = await awaitDecision(context, order);
   if (decision.outcome === 'attached') throw new TypeError('A dry run attaches to nothing.');
   const cost_usd = toUsd(order.rows.reduce((sum, { cost }) => sum + cost, 0));
   const answer = { type: 'message_batch_estimate', requests: order.items, cost_usd } as const;
   if (decision.outcome === 'admitted') return { ...answer, fits: true, fitting: order.items };
   if (decision.outcome !== 'refused') throw refusal(decision, total, context.settings.models);
-  return { ...answer, fits: false, fitting: total.fitting(moneyLeft(decision) ?? -1) };
+  return { ...answer, fits: false, fitting: total.countAffordable(remainingBudget(decision) ?? -1) };
 }
 
 /** @returns the error for a batch that the account does not admit. It says how many of its items would be admitted. */
@@ -262,23 +264,23 @@ function refusal(
     return finalError('invalid_request_error', message);
   }
   try {
-    return grantedBy(decision, models);
+    return requireAdmitted(decision, models);
   } catch (thrown) {
-    const left = moneyLeft(decision);
+    const left = remainingBudget(decision);
     if (!(thrown instanceof ApiError) || left === undefined) return thrown;
-    const message = `${thrown.message} Of its ${total.items} items the first ${total.fitting(left)} would fit.`;
+    const message = `${thrown.message} Of its ${total.items} items the first ${total.countAffordable(left)} would fit.`;
     return new ApiError(thrown.type, message, thrown);
   }
 }
 
-function moneyLeft(decision: BatchDecision): Nanodollars | undefined {
+function remainingBudget(decision: BatchDecision): Nanodollars | undefined {
   if (decision.outcome !== 'refused') return undefined;
   const { reason, left, late } = decision.refusal;
   return (reason === 'spend' || reason === 'held') && !late ? left : undefined;
 }
 
 /** @returns the query as it goes up, without this edge's own parameter. */
-function queryUp(url: string): string {
+function upstreamQuery(url: string): string {
   const { searchParams } = new URL(url);
   searchParams.delete('dry_run');
   const query = searchParams.toString();

@@ -1,7 +1,7 @@
 /** Tells the end of a batch to the address that it names. */
 
 import { deliverEvent } from '../../kit/delivery/deliver-event.ts';
-import { isoTime } from '../../kit/http/times.ts';
+import { toIsoTime } from '../../kit/http/times.ts';
 import type { BatchRecord } from './batch-record.ts';
 import type { Journal } from './journal.ts';
 
@@ -21,7 +21,7 @@ export async function deliverEnd<Event extends { type: string; event_id: string;
   if (!journal?.delivery || now < journal.delivery.nextAt) return;
   const { id, endedAt = now, deliverUrl, delivery } = journal;
   const { settings, env } = record;
-  const event = { type, event_id: `evt_${id}`, created_at: isoTime(endedAt), ...what() };
+  const event = { type, event_id: `evt_${id}`, created_at: toIsoTime(endedAt), ...what() };
   const to = { url: deliverUrl ?? undefined, usual: settings.BATCH_DELIVER_URL, failures: delivery.failures };
   record.change({ delivery: await deliverEvent(event, to, { settings, env, now }) });
 }

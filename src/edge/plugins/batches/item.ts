@@ -3,33 +3,33 @@ import type { Context } from 'hono';
 import { type AppEnv, contextOf } from '../../auth/context.ts';
 import { defaultedRequest, validateMessages } from '../../claude/messages.schema.ts';
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
-import { maximumCost } from '../../claude/pricing/maximum-cost.ts';
+import { computeMaximumCost } from '../../claude/pricing/maximum-cost.ts';
 import { NO_FEATURES } from '../../claude/pricing/prompt-features.ts';
-import { isOpenTo, memberNames } from '../../claude/request/members.ts';
-import { idsNamed, makesThings, namedIds } from '../../claude/request/named-ids.ts';
+import { createOpenToTest, fieldNamesOf } from '../../claude/request/all-fields.ts';
+import { findIds, findReferencedIds, mayCreateResources } from '../../claude/request/referenced-ids.ts';
 import { withUserId } from '../../claude/request/user-id.ts';
-import type { Owned } from '../../claude/upstreams/pool.ts';
+import type { PinnedResource } from '../../claude/upstreams/pool.ts';
 import type { CreatedId } from '../../claude/usage/created-ids.ts';
-import { withoutEdgeBlocksIn } from '../../conversations/views/edge-blocks.ts';
+import { bodyWithoutEdgeBlocks } from '../../conversations/views/edge-blocks.ts';
 import type { JsonBody } from '../../kit/http/body/json-body.ts';
 import { piecesOf } from '../../kit/http/body-pieces.ts';
 import { decoder, encoder } from '../../kit/http/bytes.ts';
 import { ApiError, finalError, invalidRequest } from '../../kit/http/errors.ts';
-import { commaSeparated } from '../../kit/http/headers/comma-list.ts';
+import { parseCommaList } from '../../kit/http/headers/comma-list.ts';
 import { LongBody } from '../../kit/http/long-body.ts';
-import { parsingLong, sizeOf, withOneReading } from '../../kit/http/read-json.ts';
+import { bodySizeOf, parseLongInSteps, removeAmbiguity } from '../../kit/http/read-json.ts';
 import { validate } from '../../kit/http/validate.ts';
-import { edit, memberTexts } from '../../kit/json/edit.ts';
+import { editJson, parseMemberTexts } from '../../kit/json/edit.ts';
 import { isObject } from '../../kit/json/object.ts';
 import { memoizeByPlugins } from '../../kit/plugins/plugins.ts';
-import { checkOwned, unknownMade } from '../../money/admission/check-owned.ts';
-import { parsedInSteps } from '../../money/admission/read-body.ts';
-import { expand, type Prefix, refuseRuns } from '../../registry/prefixes/prefix.ts';
+import { checkOwned, createdNotFoundError } from '../../money/admission/check-owned.ts';
+import { parseInSteps } from '../../money/admission/read-body.ts';
+import { expandPrefix, type Prefix, rejectRunTools } from '../../registry/prefixes/prefix.ts';
 import { PREFIXES } from '../../registry/prefixes/prefix-kind.ts';
 import { PREFIX_MEMBER } from '../../registry/prefixes/prefixes.schema.ts';
-import { refuseEdgeServer } from '../../registry/tools/edge-tools.ts';
+import { rejectEdgeServerName } from '../../registry/tools/edge-tools.ts';
 import { requireStored } from '../../registry/versions/find-stored.ts';
-import { readerOf } from '../../registry/versions/named-routes.ts';
+import { createReader } from '../../registry/versions/versioned-routes.ts';
 import { batchItem } from './batches.schema.ts';
 import type { BatchTarget } from './upstream-batches.ts';
 
@@ -55,7 +55,7 @@ const QUOTED_ID = /"custom_id"\s*:\s*"([a-zA-Z0-9_-]{1,64})"/;
 /** How many bytes of an item that cannot be parsed are searched for its id. */
 const SEARCHED_BYTES = 4_096;
 /** Members that are for the edge alone, and not for items. */
-const notInItems = memoizeByPlugins(() => memberNames((member) => !isOpenTo('item')(member)));
+const notInItems = memoizeByPlugins(() => fieldNamesOf((member) => !createOpenToTest('item')(member)));
 /** The most prefixes of a batch. Each is read once, so that all items have the same version. */
 const MOST_PREFIXES = 100;
 
@@ -74,13 +74,13 @@ export type BatchContext = Pick<Context<AppEnv>, 'req' | 'env' | 'get'>;
  * @param model the model of that item
  * @param owned what its prefix names, if it is not known which upstream has it
  */
-type TargetFor = (only: string | undefined, model: string, owned: Owned | undefined) => BatchTarget;
+type ChooseTarget = (only: string | undefined, model: string, owned: PinnedResource | undefined) => BatchTarget;
 
 /** A prefix, with what it names: ids of its own account, or a file of the deployment. */
 interface NamedPrefix {
   prefix: Prefix;
   ids: readonly CreatedId[];
-  owned: Owned | undefined;
+  owned: PinnedResource | undefined;
 }
 
 const NO_PREFIX = { ids: [], owned: undefined } as const;
@@ -88,17 +88,17 @@ const NO_PREFIX = { ids: [], owned: undefined } as const;
 /** Checks and bounds the items of one batch. */
 export class ItemReader {
   readonly #c: BatchContext;
-  readonly #targetFor: TargetFor;
+  readonly #targetFor: ChooseTarget;
   #target: BatchTarget | undefined;
   readonly #named = new Map<string, CreatedId>();
   readonly #betas: readonly string[];
   readonly #prefixes = new Map<string, NamedPrefix>();
 
   /** @param targetFor chooses the upstream, once the first item is known */
-  constructor(c: BatchContext, targetFor: TargetFor) {
+  constructor(c: BatchContext, targetFor: ChooseTarget) {
     this.#c = c;
     this.#targetFor = targetFor;
-    this.#betas = commaSeparated(c.req.header('anthropic-beta') ?? '');
+    this.#betas = parseCommaList(c.req.header('anthropic-beta') ?? '');
   }
 
   /** @returns where the batch goes; undefined until an item has been read. */
@@ -114,7 +114,7 @@ export class ItemReader {
   async checkNamed(): Promise<void> {
     const only = await checkOwned(contextOf(this.#c), [...this.#named.values()]);
     const name = this.#target?.name;
-    if (only !== undefined && name !== undefined && only !== name) throw elsewhere(name, only);
+    if (only !== undefined && name !== undefined && only !== name) throw wrongUpstreamError(name, only);
   }
 
   /**
@@ -125,25 +125,25 @@ export class ItemReader {
   async read(bytes: Uint8Array, index: number): Promise<BoundedItem> {
     let customId: string | undefined;
     try {
-      const parsed = await parsedInSteps(parsingLong(bytes));
-      const item = withOneReading(parsed, 'outermost');
+      const parsed = await parseInSteps(parseLongInSteps(bytes));
+      const item = removeAmbiguity(parsed, 'outermost');
       const { custom_id } = validate(batchItem, item.json);
       customId = custom_id;
       return await this.#bounded(item, custom_id, item === parsed ? bytes : undefined);
     } catch (thrown) {
-      throw thrown instanceof ApiError ? ofItem(thrown, index, customId ?? idIn(bytes)) : thrown;
+      throw thrown instanceof ApiError ? withItemPath(thrown, index, customId ?? readCustomId(bytes)) : thrown;
     }
   }
 
   async #bounded(item: JsonBody, customId: string, bytes: Uint8Array | undefined): Promise<BoundedItem> {
-    const { ids, body: sent } = namedIds(await withoutEdgeBlocksIn(paramsOf(item)));
+    const { ids, body: sent } = findReferencedIds(await bodyWithoutEdgeBlocks(paramsOf(item)));
     // If the text is ASCII, it is as long as its bytes, so they need not be made to be counted.
     const isAscii = item.text.length === bytes?.length;
-    refuseWhatNeedsAnObject(sent.json);
+    rejectStatefulFeatures(sent.json);
     const { settings, identity } = contextOf(this.#c);
     const named = sent.json.prefix === undefined ? undefined : await this.#prefixOf(sent);
     const { ids: before, owned } = named ?? NO_PREFIX;
-    const prefixed = named ? withPrefixLaid(sent, named.prefix) : sent;
+    const prefixed = named ? applyPrefixToItem(sent, named.prefix) : sent;
     const params = await withUserId(prefixed, settings, identity.account);
     const request = validateMessages(params.json);
     const model = settings.models.resolve(request.model);
@@ -153,17 +153,17 @@ export class ItemReader {
     this.#target ??= this.#targetFor(await checkOwned(contextOf(this.#c), all), model, owned);
     const { models, name = '' } = this.#target;
     const { name: there = '' } = owned === undefined ? this.#target : this.#targetFor(undefined, model, owned);
-    if (there !== name) throw elsewhere(name, there);
+    if (there !== name) throw wrongUpstreamError(name, there);
     const idThere = this.#target.idOf(model);
     if (idThere === undefined) {
       throw invalidRequest(`model: batches go to an upstream that does not serve ${model.slice(0, 128)}.`);
     }
-    const { row, isListed } = models.price(model);
+    const { row, isListed } = models.findPriceRow(model);
     const { readings = params } = params;
-    const { worstCase, terms } = maximumCost(
+    const { maximumCost: worstCase, terms } = computeMaximumCost(
       { ...params.json, model },
       {
-        bytes: params === sent && isAscii ? params.text.length : sizeOf(params),
+        bytes: params === sent && isAscii ? params.text.length : bodySizeOf(params),
         readings: readings ?? undefined,
         lengthOf: params instanceof LongBody ? params.lengthOf.bind(params) : undefined,
         models,
@@ -175,20 +175,20 @@ export class ItemReader {
     );
     return {
       customId,
-      pieces: piecesUp(item, bytes, sent, params, idThere === request.model ? undefined : idThere),
+      pieces: itemPieces(item, bytes, sent, params, idThere === request.model ? undefined : idThere),
       model: isListed ? row.id : undefined,
       models: worstCase.models,
       known: worstCase.known,
       cost: worstCase.inputCost + worstCase.outputTokens * worstCase.outputPrice,
       cachesLong: terms.cache === '1h',
-      makesThings: makesThings(params.json),
+      makesThings: mayCreateResources(params.json),
     };
   }
 
   /** Notes what an item names. All of it is checked at once, when the body has come. */
   #note(ids: readonly CreatedId[]): void {
     for (const one of ids) {
-      if (one.id.length > LONGEST_ID) throw unknownMade(one);
+      if (one.id.length > LONGEST_ID) throw createdNotFoundError(one);
       this.#named.set(`${one.kind} ${one.id}`, one);
     }
     if (this.#named.size > MOST_NAMED_IDS) {
@@ -203,10 +203,10 @@ export class ItemReader {
     validate(defaultedRequest, params.json);
     let named = this.#prefixes.get(ref);
     if (!named) {
-      const { value: prefix, owner } = await requireStored(PREFIXES, readerOf(this.#c), ref);
-      refuseRuns(prefix);
+      const { value: prefix, owner } = await requireStored(PREFIXES, createReader(this.#c), ref);
+      rejectRunTools(prefix);
       if (this.#prefixes.size >= MOST_PREFIXES) throw invalidRequest(`prefix: a batch may name ${MOST_PREFIXES}.`);
-      const ids = idsNamed({ ...prefix.content });
+      const ids = findIds({ ...prefix.content });
       // What the deployment's prefixes name belongs to the deployment, and was checked when they were stored.
       const isOwn = owner === contextOf(this.#c).identity.account;
       const owned = isOwn || ids.length === 0 ? undefined : 'a file';
@@ -218,13 +218,13 @@ export class ItemReader {
 }
 
 /** @returns an item's `params` with its prefix before them. */
-function withPrefixLaid(params: JsonBody, prefix: Prefix): JsonBody {
+function applyPrefixToItem(params: JsonBody, prefix: Prefix): JsonBody {
   const { model, max_tokens } = prefix.content;
-  return expand(params, prefix, { model, max_tokens });
+  return expandPrefix(params, prefix, { model, max_tokens });
 }
 
 /** @returns the error for an item that names something at another upstream. */
-function elsewhere(name: string, only: string): ApiError {
+function wrongUpstreamError(name: string, only: string): ApiError {
   return finalError(
     'invalid_request_error',
     `The batch goes to the upstream ${name}, and items name what ${only} has. Put an item first that names it: the first item decides where the batch goes.`,
@@ -233,10 +233,10 @@ function elsewhere(name: string, only: string): ApiError {
 
 /** @returns the `params` of an item as a body of its own, with each key once. */
 function paramsOf(item: JsonBody): JsonBody {
-  const text = memberTexts(item.text).get('params') ?? '{}';
+  const text = parseMemberTexts(item.text).get('params') ?? '{}';
   const json = item.json.params as Record<string, unknown>;
-  const body = item instanceof LongBody ? item.with(text, json) : new LazyBody(text, json);
-  return withOneReading(body, 'outermost');
+  const body = item instanceof LongBody ? item.replaceText(text, json) : new LazyBody(text, json);
+  return removeAmbiguity(body, 'outermost');
 }
 
 /**
@@ -263,38 +263,38 @@ class LazyBody implements JsonBody {
  * @param bytes the item as it came; undefined if it repeated a key
  * @returns the bytes of an item as it goes up: unchanged if nothing changes
  */
-function piecesUp(
+function itemPieces(
   item: JsonBody,
   bytes: Uint8Array | undefined,
   whole: JsonBody,
   params: JsonBody,
   model: string | undefined,
 ): readonly Uint8Array[] {
-  const came = memberTexts(item.text).get('params');
+  const came = parseMemberTexts(item.text).get('params');
   if (bytes && params === whole && model === undefined && whole.text === came) return [bytes];
-  const text = model === undefined ? params.text : edit(params.text, { model: JSON.stringify(model) });
+  const text = model === undefined ? params.text : editJson(params.text, { model: JSON.stringify(model) });
   const sources = [item, params].flatMap((body) => (body instanceof LongBody ? body.sources : []));
-  return piecesOf(edit(item.text, { params: text }), sources);
+  return piecesOf(editJson(item.text, { params: text }), sources);
 }
 
 /** @throws ApiError 400 for features that an item of a batch cannot have, such as a conversation */
-function refuseWhatNeedsAnObject(params: Record<string, unknown>): void {
+function rejectStatefulFeatures(params: Record<string, unknown>): void {
   const tools = Array.isArray(params.tools) ? params.tools : [];
   const at = tools.findIndex((tool) => isObject(tool) && tool.run !== undefined);
   const own = notInItems().find((name) => params[name] !== undefined);
   const name = own ?? (at < 0 ? undefined : `tools.${at}.run`);
   if (name !== undefined) throw invalidRequest(`${name}: a batch has none. Send this item to /v1/messages.`);
-  refuseEdgeServer(params);
+  rejectEdgeServerName(params);
 }
 
 /** @returns the same error, with words that say which item it is about. */
-function ofItem(error: ApiError, index: number, customId: string | undefined): ApiError {
+function withItemPath(error: ApiError, index: number, customId: string | undefined): ApiError {
   const named = customId === undefined ? '' : ` (custom_id ${customId})`;
   const [, field] = /^([a-z_]+)[.:]/.exec(error.message) ?? [];
   const path = field === undefined ? ': ' : /^(custom_id|params)$/.test(field) ? '.' : '.params.';
   return new ApiError(error.type, `requests.${index}${path}${error.message}${named}`, { ...error, cause: error });
 }
 
-function idIn(bytes: Uint8Array): string | undefined {
+function readCustomId(bytes: Uint8Array): string | undefined {
   return QUOTED_ID.exec(decoder.decode(bytes.subarray(0, SEARCHED_BYTES)))?.[1];
 }

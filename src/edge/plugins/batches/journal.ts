@@ -3,7 +3,7 @@
 import { type Nanodollars, toUsd } from '../../claude/pricing/cost.ts';
 import { DAY_MS } from '../../kit/async/durations.ts';
 import type { PendingDelivery } from '../../kit/delivery/deliver-event.ts';
-import { isoTime, isoTimeOrNull } from '../../kit/http/times.ts';
+import { toIsoTime, toIsoTimeOrNull } from '../../kit/http/times.ts';
 import type { MessageBatch, OutcomeCounts } from '../../money/lists/batches-answers.schema.ts';
 import type { BatchOpening, BatchState, CreateAnswer } from './contracts/batch.ts';
 
@@ -18,10 +18,10 @@ export type Phase = 'prepared' | 'closing' | 'unknown' | 'running' | 'ended' | '
  * What others are owed: `alert`, the operator, that nobody knows whether it was made; `missing`, the operator, that the upstream
  * does not know it; `cancel`, the upstream; `release`, the account, its hold; `report`, the account's list.
  */
-export type Debt = 'alert' | 'missing' | 'cancel' | 'release' | 'report';
+export type PendingTask = 'alert' | 'missing' | 'cancel' | 'release' | 'report';
 
 /** What is owed when a phase begins, in place of what was before. */
-export const OWED: Readonly<Record<Phase, readonly Debt[]>> = {
+export const OWED: Readonly<Record<Phase, readonly PendingTask[]>> = {
   prepared: [],
   closing: ['report'],
   unknown: ['alert', 'report'],
@@ -33,7 +33,7 @@ export const OWED: Readonly<Record<Phase, readonly Debt[]>> = {
 
 export interface Journal extends BatchOpening {
   phase: Phase;
-  owes: readonly Debt[];
+  owes: readonly PendingTask[];
   /** Times in milliseconds since 1970. */
   createdAt: number;
   closingAt?: number;
@@ -74,21 +74,21 @@ export function batchOf(journal: Journal, now: number): MessageBatch {
     type: 'message_batch',
     processing_status: isEnded ? 'ended' : cancelAt === undefined ? 'in_progress' : 'canceling',
     request_counts: { processing: isEnded ? 0 : itemsOf(journal), ...(outcomes ?? NO_OUTCOMES) },
-    created_at: isoTime(createdAt),
-    expires_at: expiresAt || isoTime(createdAt + EXPIRES_MS),
-    ended_at: isoTimeOrNull(endedAt),
-    cancel_initiated_at: isoTimeOrNull(cancelAt),
-    archived_at: isArchived ? isoTime(archivedAt) : null,
+    created_at: toIsoTime(createdAt),
+    expires_at: expiresAt || toIsoTime(createdAt + EXPIRES_MS),
+    ended_at: toIsoTimeOrNull(endedAt),
+    cancel_initiated_at: toIsoTimeOrNull(cancelAt),
+    archived_at: isArchived ? toIsoTime(archivedAt) : null,
     // A batch that was never made at the upstream has no results there.
     results_url: isEnded && upstreamId !== undefined && !isArchived ? `${base}/${id}/results` : null,
     cost_usd: cost === undefined ? null : toUsd(cost),
-    ...(journal.phase === 'unknown' ? { unknown: toldOfUnknown(journal) } : {}),
+    ...(journal.phase === 'unknown' ? { unknown: describeUnknown(journal) } : {}),
   };
 }
 
-function toldOfUnknown(journal: Journal): string {
+function describeUnknown(journal: Journal): string {
   const { id, closingAt } = journal;
-  return `The upstream did not say whether it has made the batch ${id}. Look for one of ${itemsOf(journal)} items made about ${isoTimeOrNull(closingAt)} in its list, as in the Console: only there are its results. If it has none, send it again with another idempotency-key. Its cost is held for 25 hours, then given back unless that list has one as large.`;
+  return `The upstream did not say whether it has made the batch ${id}. Look for one of ${itemsOf(journal)} items made about ${toIsoTimeOrNull(closingAt)} in its list, as in the Console: only there are its results. If it has none, send it again with another idempotency-key. Its cost is held for 25 hours, then given back unless that list has one as large.`;
 }
 
 /** @returns what other objects get to know about a batch. */
@@ -108,7 +108,10 @@ export function stateOf(journal: Journal | undefined, now: number): BatchState {
 }
 
 /** @returns those of some debts that are owed. Of an erased batch nobody wants to know any more */
-export function owedBy({ isErased }: Pick<Journal, 'isErased'>, debts: readonly Debt[]): readonly Debt[] {
+export function tasksFor(
+  { isErased }: Pick<Journal, 'isErased'>,
+  debts: readonly PendingTask[],
+): readonly PendingTask[] {
   return isErased ? debts.filter((debt) => debt === 'cancel' || debt === 'release') : debts;
 }
 

@@ -1,14 +1,14 @@
 /** Reads the results of a batch as labels. */
 
 import { resultOf } from '../../classify/classify.route.ts';
-import { elected } from '../../classify/task/classify.ts';
+import { electLabels } from '../../classify/task/classify.ts';
+import { CostTotal } from '../../classify/task/cost-total.ts';
 import { type AnswerFault, readChoice } from '../../classify/task/prompt.ts';
-import { Total } from '../../classify/task/total.ts';
 import type { AnsweredCall } from '../../claude/exchange.ts';
-import { reportOf } from '../../claude/usage/usage-report.ts';
+import { createResponseReport } from '../../claude/usage/usage-report.ts';
 import { isObject, type Json } from '../../kit/json/object.ts';
 import type { LabelTask } from './contracts/batch.ts';
-import { answerInResult, batchResult, resultLines } from './read-results.ts';
+import { messageOfResult, parseResultLine, readResultLines } from './read-results.ts';
 
 /** Why an input has no label. */
 interface LabelFault {
@@ -21,34 +21,34 @@ interface LabelFault {
  *
  * @throws Error if they break off, or if a line is not a result
  */
-export async function* labelLines(
+export async function* writeLabelLines(
   answered: AnsweredCall,
   task: LabelTask,
   cost_usd: number | null,
 ): AsyncGenerator<string, void> {
-  const total = new Total();
-  for await (const bytes of resultLines(answered)) {
-    const line = batchResult(bytes);
+  const total = new CostTotal();
+  for await (const bytes of readResultLines(answered)) {
+    const line = parseResultLine(bytes);
     if (!line) continue;
     const { id, result } = line;
-    const message = answerInResult(result);
-    total.add({ nanodollars: 0, usage: reportOf(message, 0).usage });
-    yield `${JSON.stringify({ type: 'result', id, ...labelOfResult(result, message, task) })}\n`;
+    const message = messageOfResult(result);
+    total.add({ nanodollars: 0, usage: createResponseReport(message, 0).usage });
+    yield `${JSON.stringify({ type: 'result', id, ...readLabel(result, message, task) })}\n`;
   }
   yield `${JSON.stringify({ type: 'summary', usage: total.usage, cost_usd, model: task.model })}\n`;
 }
 
-function labelOfResult(result: Json, message: Json | undefined, task: LabelTask) {
+function readLabel(result: Json, message: Json | undefined, task: LabelTask) {
   const choice = message && readChoice(message, task);
   if (choice && 'labels' in choice) {
-    const answer = { ...elected({ ...task, votes: 1 }, [choice]), cached: false };
+    const answer = { ...electLabels({ ...task, votes: 1 }, [choice]), cached: false };
     return resultOf(task, { outcome: 'classified', result: answer });
   }
-  return resultOf(task, { outcome: 'unclassified', error: choice ? faultOfAnswer(choice) : faultOfResult(result) });
+  return resultOf(task, { outcome: 'unclassified', error: choice ? answerFaultOf(choice) : resultFault(result) });
 }
 
 /** @returns why an item has no answer, in the upstream's words if it has any */
-function faultOfResult({ type: outcome, error }: Json): LabelFault {
+function resultFault({ type: outcome, error }: Json): LabelFault {
   const { type, message: reason } = isObject(error) && isObject(error.error) ? error.error : {};
   const { type: own, message: failed } = UNANSWERED.get(outcome) ?? sendAgain('The upstream has failed.');
   return { type: typeof type === 'string' ? type : own, message: typeof reason === 'string' ? reason : failed };
@@ -62,7 +62,7 @@ const UNANSWERED: ReadonlyMap<unknown, LabelFault> = new Map([
   ['expired', sendAgain('No model had answered within a day.')],
 ]);
 
-function faultOfAnswer({ fault, kind }: AnswerFault): LabelFault {
+function answerFaultOf({ fault, kind }: AnswerFault): LabelFault {
   if (kind === 'refused' || kind === 'too_long') return { type: 'invalid_request_error', message: `input: ${fault}.` };
   return {
     type: 'api_error',

@@ -1,6 +1,6 @@
 import { settingsOf } from '../../config/settings.ts';
-import { batchStub } from '../../durable/stubs.ts';
-import { type AccountPlugin, lookAtSums } from '../../money/account/hooks.ts';
+import { getBatchStub } from '../../durable/stubs.ts';
+import { type AccountPlugin, notifySumsChanged } from '../../money/account/hooks.ts';
 import type { Plugin } from '../plugin.ts';
 import { OF_BATCH, OF_OUTCOMES } from './about-batch.ts';
 import { decideBatch } from './admit-batch.ts';
@@ -20,7 +20,7 @@ const batchesPart: AccountPlugin = {
         : JSON.stringify(decision);
     },
     settleBatchJson: (state, settlement) => {
-      if (settleBatch(state, JSON.parse(settlement) as BatchSettlement)) lookAtSums(state);
+      if (settleBatch(state, JSON.parse(settlement) as BatchSettlement)) notifySumsChanged(state);
     },
     noteBatch: ({ ledger }, id, report) => {
       const batches = new BatchList(ledger);
@@ -32,7 +32,7 @@ const batchesPart: AccountPlugin = {
   listKept: ({ ledger }) => new BatchList(ledger),
   // It only answers that it will be erased. If it runs at the upstream, it is cancelled, and settled when it has ended.
   erase: ({ env }, place) =>
-    batchStub(env, settingsOf(env), place)
+    getBatchStub(env, settingsOf(env), place)
       .erase()
       .then(() => true),
 };

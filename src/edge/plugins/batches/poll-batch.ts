@@ -1,14 +1,14 @@
 /** Asks the upstream for the state of a batch, and settles the batch's results when it has ended. */
 
-import { isClaudeApi, pricesAt } from '../../claude/upstreams/prices.ts';
+import { getPrices, isClaudeApiAt } from '../../claude/upstreams/prices.ts';
 import type { CreatedId } from '../../claude/usage/created-ids.ts';
 import { DAY_MS, HOUR_MS, MINUTE_MS } from '../../kit/async/durations.ts';
 import type { BatchRecord } from './batch-record.ts';
 import type { BatchSettlementRow } from './contracts/batch.ts';
 import { firstDelivery } from './deliver-end.ts';
-import { type Debt, itemsOf, type Journal, NO_OUTCOMES } from './journal.ts';
+import { itemsOf, type Journal, NO_OUTCOMES, type PendingTask } from './journal.ts';
 import { type ResultSums, readResults } from './read-results.ts';
-import { isUnknownThere } from './upstream-batches.ts';
+import { isUnknownUpstream } from './upstream-batches.ts';
 
 /** If the upstream has not known a batch for this time, it is settled at its hold. Milliseconds. */
 export const FORGOTTEN_MS = 30 * DAY_MS;
@@ -26,9 +26,9 @@ export async function pollBatch(record: BatchRecord, journal: Journal): Promise<
   try {
     const { status } = await record.calls.read(upstreamId);
     if (status !== 'ended') return noteFound(record);
-    sums = await readSumsAgain(record, journal, upstreamId);
+    sums = await rereadSums(record, journal, upstreamId);
   } catch (thrown) {
-    if (!isUnknownThere(thrown)) throw thrown;
+    if (!isUnknownUpstream(thrown)) throw thrown;
     noteMissing(record);
     if (record.now <= closingAt + FORGOTTEN_MS) throw thrown;
     // The upstream has forgotten the batch, so nobody can say any more what it has cost.
@@ -48,11 +48,11 @@ function noteFound(record: BatchRecord): void {
 }
 
 function noteMissing(record: BatchRecord): void {
-  if (record.journal?.missingSince === undefined) record.owe(['missing'], { missingSince: record.now });
+  if (record.journal?.missingSince === undefined) record.addTasks(['missing'], { missingSince: record.now });
 }
 
 /** Reads the results as `readSums` does. If that fails again and again, the pauses become longer. */
-async function readSumsAgain(record: BatchRecord, journal: Journal, upstreamId: string): Promise<ResultSums> {
+async function rereadSums(record: BatchRecord, journal: Journal, upstreamId: string): Promise<ResultSums> {
   try {
     const sums = await readSums(record, upstreamId);
     const items = itemsOf(journal);
@@ -71,16 +71,16 @@ async function readSums(record: BatchRecord, upstreamId: string): Promise<Result
   const { settings, journal } = record;
   if (!journal) throw new Error('The batch was deleted meanwhile.');
   const answered = await record.calls.results(upstreamId);
-  const models = pricesAt(settings, journal.upstream).withPrices(journal.prices);
+  const models = getPrices(settings, journal.upstream).withPrices(journal.prices);
   const { makesThings, isErased, upstream = '' } = journal;
   const note = async (ids: readonly CreatedId[]) => {
     // If the account was erased meanwhile, nothing is noted.
     if (record.journal?.isErased) return;
-    await record.account((account) => account.noteMade(ids.map((one) => ({ ...one, upstream }))));
+    await record.account((account) => account.noteCreated(ids.map((one) => ({ ...one, upstream }))));
   };
   return await readResults(answered, journal, {
     models,
-    isClaudeApi: isClaudeApi(settings, journal.upstream),
+    isClaudeApi: isClaudeApiAt(settings, journal.upstream),
     note: makesThings && !isErased ? note : undefined,
   });
 }
@@ -107,10 +107,14 @@ async function settleRows(
 }
 
 /** Notes that a batch has ended, and that its end must be delivered. @param owed if it is not what an ended batch usually owes */
-export function endBatch(record: BatchRecord, more: Pick<Journal, 'outcomes' | 'cost'>, owed?: readonly Debt[]): void {
+export function endBatch(
+  record: BatchRecord,
+  more: Pick<Journal, 'outcomes' | 'cost'>,
+  owed?: readonly PendingTask[],
+): void {
   const { journal, now } = record;
   const delivery = journal?.isErased ? {} : firstDelivery(record);
-  record.enter('ended', { endedAt: now, ...more, ...delivery }, owed);
+  record.enterPhase('ended', { endedAt: now, ...more, ...delivery }, owed);
 }
 
 /** @returns the settlement rows of a batch without results. @param share 1 books its hold, 0 nothing */

@@ -2,14 +2,14 @@
 
 import type { AnsweredCall } from '../../claude/exchange.ts';
 import type { ModelTable } from '../../claude/models/models.ts';
-import { computeCost, computeSaved, type Nanodollars } from '../../claude/pricing/cost.ts';
-import { type CreatedId, createdIds } from '../../claude/usage/created-ids.ts';
-import { isFinal } from '../../claude/usage/reported-usage.ts';
-import { reportOf } from '../../claude/usage/usage-report.ts';
-import { joinedPieces } from '../../kit/http/body-pieces.ts';
+import { computeCost, computeSavings, type Nanodollars } from '../../claude/pricing/cost.ts';
+import { type CreatedId, findCreatedIds } from '../../claude/usage/created-ids.ts';
+import { hasFinalUsage } from '../../claude/usage/reported-usage.ts';
+import { createResponseReport } from '../../claude/usage/usage-report.ts';
+import { joinPieces } from '../../kit/http/body-pieces.ts';
 import { LINE_FEED } from '../../kit/json/characters.ts';
 import { isObject, type Json, parseObject } from '../../kit/json/object.ts';
-import { tokensByKind } from '../../money/admission/book-outcome.ts';
+import { tokensByKind } from '../../money/admission/price-outcome.ts';
 import type { Tokens } from '../../money/contracts/settlement.ts';
 import { NO_TOKENS } from '../../money/ledger/settlement.ts';
 import type { OutcomeCounts } from '../../money/lists/batches-answers.schema.ts';
@@ -64,7 +64,7 @@ export async function readResults(
   { note, ...place }: ResultsReading,
 ): Promise<ResultSums> {
   const sums = new Sums(batch, place, note !== undefined);
-  for await (const line of resultLines(answered)) {
+  for await (const line of readResultLines(answered)) {
     sums.add(line);
     if (note && sums.ids.length >= NOTED_AT_ONCE) await note(sums.ids.splice(0));
   }
@@ -73,7 +73,7 @@ export async function readResults(
 }
 
 /** Yields the lines of results as they come, and closes the call at their end. */
-export async function* resultLines({ response, exchange }: AnsweredCall): AsyncGenerator<Uint8Array, void> {
+export async function* readResultLines({ response, exchange }: AnsweredCall): AsyncGenerator<Uint8Array, void> {
   let held: Uint8Array[] = [];
   let heldBytes = 0;
   try {
@@ -81,7 +81,7 @@ export async function* resultLines({ response, exchange }: AnsweredCall): AsyncG
       let start = 0;
       for (let end = piece.indexOf(LINE_FEED); end >= 0; end = piece.indexOf(LINE_FEED, start)) {
         const rest = piece.subarray(start, end);
-        yield held.length === 0 ? rest : joinedPieces([...held, rest]);
+        yield held.length === 0 ? rest : joinPieces([...held, rest]);
         held = [];
         heldBytes = 0;
         start = end + 1;
@@ -91,14 +91,14 @@ export async function* resultLines({ response, exchange }: AnsweredCall): AsyncG
       heldBytes += piece.length - start;
       if (heldBytes > MOST_LINE_BYTES) throw new Error('a result that is too long');
     }
-    if (heldBytes > 0) yield joinedPieces(held);
+    if (heldBytes > 0) yield joinPieces(held);
   } finally {
     exchange.close();
   }
 }
 
 /** @returns what a line says of which item; undefined for an empty line. @throws Error if it is not a result */
-export function batchResult(bytes: Uint8Array): { id: string; result: Json } | undefined {
+export function parseResultLine(bytes: Uint8Array): { id: string; result: Json } | undefined {
   if (bytes.every((byte) => byte <= 32)) return undefined;
   const { custom_id: id, result } = parseObject(bytes) ?? {};
   if (typeof id !== 'string' || !isObject(result)) throw new Error('no result');
@@ -106,7 +106,7 @@ export function batchResult(bytes: Uint8Array): { id: string; result: Json } | u
 }
 
 /** @returns the answer of a result; undefined if there is none */
-export function answerInResult({ type, message }: Json): Json | undefined {
+export function messageOfResult({ type, message }: Json): Json | undefined {
   return type === 'succeeded' && isObject(message) ? message : undefined;
 }
 
@@ -143,18 +143,18 @@ class Sums {
 
   /** Adds a line. @throws Error if it is not a result */
   add(bytes: Uint8Array): void {
-    const line = batchResult(bytes);
+    const line = parseResultLine(bytes);
     // A repeated result counts once.
     if (!line || this.#ids.has(line.id)) return;
     const { id, result } = line;
     this.#ids.add(id);
     const outcome = outcomeOf(result);
     this.#outcomes[outcome] += 1;
-    const message = answerInResult(result);
+    const message = messageOfResult(result);
     const row = this.#rowOf(message);
     row.outcomes[outcome] += 1;
     if (outcome === 'succeeded') this.#price(row, message ?? {});
-    if (message && this.#readsIds) this.ids.push(...createdIds(message));
+    if (message && this.#readsIds) this.ids.push(...findCreatedIds(message));
   }
 
   end(): ResultSums {
@@ -176,21 +176,21 @@ class Sums {
   }
 
   #price(row: ModelSum, message: Json): void {
-    const report = reportOf(message, 0);
+    const report = createResponseReport(message, 0);
     const { usage, model = row.model } = report;
     const isFree = report.unbilled === true && this.#isClaudeApi;
-    if (!usage || (!isFree && !isFinal({ ...report, completed: true }))) {
+    if (!usage || (!isFree && !hasFinalUsage({ ...report, completed: true }))) {
       // Its usage is not known, so the average worst case of its model is booked.
       const of = this.#batch.rows.find(({ requestId }) => requestId === row.requestId);
       row.cost += Math.ceil((of?.hold ?? 0) / Math.max(1, of?.items ?? 1));
       row.estimated = true;
       return;
     }
-    const priceOf = (name: string) => this.#models.price(name).row;
+    const priceOf = (name: string) => this.#models.findPriceRow(name).row;
     const { cacheTtl } = this.#batch;
     const options = { batch: true, priceOf, cacheTtl };
     if (!isFree) row.cost += computeCost(usage, priceOf(model), options);
-    if (!isFree) row.saved += computeSaved(usage, priceOf(model), options);
+    if (!isFree) row.saved += computeSavings(usage, priceOf(model), options);
     const kinds = Object.entries(tokensByKind(usage, cacheTtl)) as [keyof Tokens, number][];
     for (const [kind, count] of kinds) row.tokens[kind] += count;
   }

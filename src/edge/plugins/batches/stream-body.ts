@@ -1,6 +1,6 @@
 import { PieceReader } from '../../kit/http/body/piece-reader.ts';
 import { ApiError, invalidRequest, tooLarge } from '../../kit/http/errors.ts';
-import { discard, Pace } from '../../kit/http/read-json.ts';
+import { discardBody, PaceGuard } from '../../kit/http/read-json.ts';
 
 /** How often to check whether a body still comes, in milliseconds. */
 const LOOK_MS = 15_000;
@@ -21,7 +21,7 @@ export async function* streamBody(request: Request, limitBytes: number): AsyncGe
   let count = 0;
   let isEnded = false;
   // The time in which the upstream takes a piece does not count as slowness of the caller.
-  const pace = new Pace(reader, () => (count === length ? length : Number.POSITIVE_INFINITY), {
+  const pace = new PaceGuard(reader, () => (count === length ? length : Number.POSITIVE_INFINITY), {
     stretchMs: LOOK_MS,
     longFrom: 0,
   });
@@ -44,6 +44,6 @@ export async function* streamBody(request: Request, limitBytes: number): AsyncGe
   } finally {
     pace.stop();
     reader.releaseLock();
-    if (!isEnded) await discard(request);
+    if (!isEnded) await discardBody(request);
   }
 }

@@ -69,7 +69,7 @@ export class BatchTotal {
   }
 
   /** @returns how many items, from the first one on, an amount of money pays for. */
-  fitting(left: Nanodollars): number {
+  countAffordable(left: Nanodollars): number {
     let sum = 0;
     for (const [at, cost] of this.#costs.entries()) {
       sum += cost;

@@ -14,10 +14,10 @@ const LOST_MS = 25 * HOUR_MS;
 const LIST_PAUSE_MS = HOUR_MS;
 
 /** @returns whether the upstream's list has a batch that it could be; undefined if it has none, but was not read whole. */
-export async function isListed(record: BatchRecord, journal: Journal): Promise<boolean | undefined> {
+export async function isListedUpstream(record: BatchRecord, journal: Journal): Promise<boolean | undefined> {
   const { closingAt = journal.createdAt } = journal;
   const items = itemsOf(journal);
-  const { rows, isWhole } = await record.calls.since(closingAt - CLOCK_MS);
+  const { rows, isWhole } = await record.calls.listSince(closingAt - CLOCK_MS);
   const isThere = rows.some((row) => row.items === items && row.createdAt <= closingAt + MAKING_MS);
   return isThere || (isWhole ? false : undefined);
 }
@@ -34,7 +34,7 @@ export async function decideUnknown(record: BatchRecord, journal: Journal): Prom
   let isThere = isAbsent ? false : undefined;
   if (!(isAbsent && isLate)) {
     try {
-      isThere = await isListed(record, journal);
+      isThere = await isListedUpstream(record, journal);
     } catch (thrown) {
       if (age <= FORGOTTEN_MS) throw thrown;
     }
@@ -50,7 +50,7 @@ export async function decideUnknown(record: BatchRecord, journal: Journal): Prom
 }
 
 /** @returns when the list is read next; milliseconds since 1970 */
-export function listedNextAt({ createdAt, closingAt = createdAt }: Journal, now: number): number {
+export function nextListingAt({ createdAt, closingAt = createdAt }: Journal, now: number): number {
   const firstAt = closingAt + MAKING_MS + CLOCK_MS;
   const lostAt = closingAt + LOST_MS + 1;
   if (now < firstAt) return firstAt;

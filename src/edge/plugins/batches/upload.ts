@@ -4,7 +4,7 @@
  */
 
 import { encoder } from '../../kit/http/bytes.ts';
-import { ApiError, tooLarge, tryAgain } from '../../kit/http/errors.ts';
+import { ApiError, retryableError, tooLarge } from '../../kit/http/errors.ts';
 import { LONG_ITEM } from './batch-body.ts';
 
 /** The most bytes that the API accepts, including prefixes. */
@@ -23,7 +23,7 @@ const BETWEEN = encoder.encode(',');
 type SendBody = (body: ReadableStream, signal: AbortSignal) => Promise<Response>;
 
 /** Thrown if an answer comes before the end of the body: the upstream has refused it. */
-export class RefusedEarly extends Error {
+export class RejectedEarly extends Error {
   readonly response: Response;
 
   constructor(response: Response) {
@@ -62,8 +62,8 @@ export class Upload {
     for (const piece of pieces) length += piece.length;
     this.#bytes += length;
     if (this.#bytes > MOST_UPLOADED) throw tooLarge(MOST_UPLOADED);
-    await this.#put(between);
-    for (const piece of pieces) await this.#put(piece);
+    await this.#buffer(between);
+    for (const piece of pieces) await this.#buffer(piece);
   }
 
   /**
@@ -72,7 +72,7 @@ export class Upload {
    * @throws RefusedEarly, ApiError 503 for a connection that fails
    */
   async flush(): Promise<void> {
-    await this.#passOn();
+    await this.#sendBuffered();
     await this.#drain();
   }
 
@@ -87,11 +87,11 @@ export class Upload {
     const members = Array.from(others, ([key, text]) => `,${JSON.stringify(key)}:${text}`).join('');
     const timer = setTimeout(() => this.abort(), timeoutMs);
     try {
-      const answer = this.#begun().answer;
+      const answer = this.#start().answer;
       await this.#write(encoder.encode(`]${members}}`));
-      const closed = this.#begun().writer.close();
+      const closed = this.#start().writer.close();
       // The upstream may answer before it has read the end of the body.
-      await Promise.race([closed, answer]).catch(toldByAnswer);
+      await Promise.race([closed, answer]).catch(ignoreFailure);
       return await answer;
     } finally {
       clearTimeout(timer);
@@ -101,25 +101,25 @@ export class Upload {
   /** Gives up the upload: closes the connection before the end of the body. */
   abort(): void {
     this.#controller.abort();
-    this.#writer?.abort().catch(toldByAnswer);
-    this.#answer?.then((response) => response.body?.cancel()).catch(toldByAnswer);
+    this.#writer?.abort().catch(ignoreFailure);
+    this.#answer?.then((response) => response.body?.cancel()).catch(ignoreFailure);
     this.#waiting = [];
   }
 
-  async #put(bytes: Uint8Array): Promise<void> {
+  async #buffer(bytes: Uint8Array): Promise<void> {
     if (bytes.length > TOGETHER_BYTES) {
       await this.flush();
       // Large bytes are sent without copying, because a copy would need the memory twice.
       await this.#write(bytes);
       return;
     }
-    if (this.#filled + bytes.length > TOGETHER_BYTES) await this.#passOn();
+    if (this.#filled + bytes.length > TOGETHER_BYTES) await this.#sendBuffered();
     this.#piece.set(bytes, this.#filled);
     this.#filled += bytes.length;
   }
 
   /** Sends the collected bytes. Until the upload begins, they are kept. */
-  async #passOn(): Promise<void> {
+  async #sendBuffered(): Promise<void> {
     if (this.#filled === 0) return;
     const together = this.#piece.subarray(0, this.#filled);
     this.#filled = 0;
@@ -137,36 +137,36 @@ export class Upload {
   }
 
   async #write(bytes: Uint8Array): Promise<void> {
-    const { writer, answer } = this.#begun();
+    const { writer, answer } = this.#start();
     const timer = setTimeout(() => this.abort(), STALLED_MS);
     try {
       // If the reader is gone, a write may never return. But the answer, or its failure, always comes.
-      await Promise.race([writer.write(bytes), answer.then(refuseEarly)]);
+      await Promise.race([writer.write(bytes), answer.then(throwRejectedEarly)]);
     } catch (thrown) {
-      if (thrown instanceof RefusedEarly || thrown instanceof ApiError) throw thrown;
+      if (thrown instanceof RejectedEarly || thrown instanceof ApiError) throw thrown;
       const message = 'The upstream did not take the batch, so there is none. Send it again.';
-      throw tryAgain(message, 'batch_upload', { cause: thrown });
+      throw retryableError(message, 'batch_upload', { cause: thrown });
     } finally {
       clearTimeout(timer);
     }
   }
 
-  #begun(): { writer: WritableStreamDefaultWriter<Uint8Array>; answer: Promise<Response> } {
+  #start(): { writer: WritableStreamDefaultWriter<Uint8Array>; answer: Promise<Response> } {
     if (!this.#writer || !this.#answer) {
       // A stream of the runtime: when a write returns, its bytes have been read, and their memory can be reused.
       const { readable, writable } = new IdentityTransformStream();
       this.#writer = writable.getWriter();
-      this.#writer.closed.catch(toldByAnswer);
+      this.#writer.closed.catch(ignoreFailure);
       this.#answer = this.#send(readable, this.#controller.signal);
-      this.#answer.catch(toldByAnswer);
+      this.#answer.catch(ignoreFailure);
     }
     return { writer: this.#writer, answer: this.#answer };
   }
 }
 
-function refuseEarly(response: Response): never {
-  throw new RefusedEarly(response);
+function throwRejectedEarly(response: Response): never {
+  throw new RejectedEarly(response);
 }
 
 /** Ignores the failure here: the code that waits for the answer gets it. */
-function toldByAnswer(): void {}
+function ignoreFailure(): void {}

@@ -1,18 +1,18 @@
 /** Calls the batches of an upstream. Every call except the create may be repeated. */
 
-import { readAnswer } from '../../claude/buffered-answer.ts';
-import type { UpstreamVerdict } from '../../claude/classify-failure.ts';
+import { readBufferedResponse } from '../../claude/buffered-response.ts';
+import type { ClassifiedResponse } from '../../claude/classify-failure.ts';
 import { type AnsweredCall, Exchange, type ExchangeOptions } from '../../claude/exchange.ts';
 import { endOf } from '../../claude/failure.ts';
-import { headersUp, type PlainHeaders } from '../../claude/headers.ts';
+import { type PlainHeaders, toUpstreamHeaders } from '../../claude/headers.ts';
 import type { ModelTable } from '../../claude/models/models.ts';
-import { wholeCount } from '../../claude/pricing/cost.ts';
+import { toCount } from '../../claude/pricing/cost.ts';
 import type { Upstream } from '../../claude/upstream.ts';
-import { type Owned, upstreamsFor } from '../../claude/upstreams/pool.ts';
-import { pricesAt } from '../../claude/upstreams/prices.ts';
-import { placeFor } from '../../claude/upstreams/takers.ts';
+import { chooseUpstream } from '../../claude/upstreams/choose-upstream.ts';
+import { findUpstreams, type PinnedResource } from '../../claude/upstreams/pool.ts';
+import { getPrices } from '../../claude/upstreams/prices.ts';
 import type { Settings } from '../../config/settings.ts';
-import { asText, isObject, type Json } from '../../kit/json/object.ts';
+import { isObject, type Json, toText } from '../../kit/json/object.ts';
 import type { UpstreamBatch } from './contracts/batch.ts';
 
 export const BATCHES_PATH = '/v1/messages/batches';
@@ -37,7 +37,7 @@ export interface BatchTarget {
   /** Sends a create, whose body is still being written. It is never sent again. */
   create(query: string, headers: PlainHeaders, body: ReadableStream, signal: AbortSignal): Promise<Response>;
   /** Notes how it has answered a create. */
-  noted(judged: UpstreamVerdict): void;
+  noteVerdict(judged: ClassifiedResponse): void;
 }
 
 /**
@@ -50,7 +50,7 @@ export interface BatchTarget {
 export function batchTarget(
   upstream: Upstream,
   settings: Settings,
-  { only, model, owned }: { only: string | undefined; model: string; owned?: Owned | undefined },
+  { only, model, owned }: { only: string | undefined; model: string; owned?: PinnedResource | undefined },
 ): BatchTarget {
   const { pool } = upstream;
   const call = { method: 'POST', path: BATCHES_PATH, headers: {} };
@@ -61,17 +61,17 @@ export function batchTarget(
       idOf: (model) => model,
       create: (query, headers, body, signal) =>
         upstream.fetch(upstream.baseURL + BATCHES_PATH + query, { ...CREATE, headers, body, signal }),
-      noted: (judged) => upstream.key?.note(judged, Date.now()),
+      noteVerdict: (judged) => upstream.key?.record(judged, Date.now()),
     };
   }
-  const place = only ?? (owned === undefined ? placeFor(pool, 'batches', model) : undefined);
-  const [one] = upstreamsFor(pool, call, { streams: false, model, only: place, owned });
+  const place = only ?? (owned === undefined ? chooseUpstream(pool, 'batches', model) : undefined);
+  const [one] = findUpstreams(pool, call, { streams: false, model, only: place, owned });
   if (!one) throw new TypeError('no upstream');
   const breaker = pool.health.breaker(one.name, '');
   let leave = breaker.force();
   return {
     name: one.name,
-    models: pricesAt(settings, one.name),
+    models: getPrices(settings, one.name),
     idOf: (model) => one.idOf(model),
     create: async (query, headers, body, signal) => {
       const { 'x-api-key': _, ...plain } = headers;
@@ -80,8 +80,8 @@ export function batchTarget(
       leave = breaker.enter(Date.now()) ?? leave;
       return await pool.fetchOf(one)(adapted.url, { ...CREATE, headers: adapted.headers, body, signal });
     },
-    noted: (judged) => {
-      pool.health.key(one.name).note(judged, Date.now());
+    noteVerdict: (judged) => {
+      pool.health.key(one.name).record(judged, Date.now());
       // The next batch goes to another upstream, if there is one.
       if (judged.kind === 'refused') breaker.fail(leave, Date.now(), judged.waitMs);
       else breaker.succeed(leave, Date.now());
@@ -123,12 +123,12 @@ export class UpstreamBatches {
 
   /** @returns the state of a batch. @throws BatchCallFailed, UpstreamFailure */
   async read(id: string): Promise<UpstreamRow> {
-    return rowOrThrow(await this.#json('GET', `/${encodeURIComponent(id)}`));
+    return parseRow(await this.#json('GET', `/${encodeURIComponent(id)}`));
   }
 
   /** Cancels a batch. @returns its state after that */
   async cancel(id: string): Promise<UpstreamRow> {
-    return rowOrThrow(await this.#json('POST', `/${encodeURIComponent(id)}/cancel`));
+    return parseRow(await this.#json('POST', `/${encodeURIComponent(id)}/cancel`));
   }
 
   /** Deletes an ended batch. If it is gone already, that is not an error. */
@@ -136,7 +136,7 @@ export class UpstreamBatches {
     try {
       await this.#json('DELETE', `/${encodeURIComponent(id)}`);
     } catch (thrown) {
-      if (!isUnknownThere(thrown)) throw thrown;
+      if (!isUnknownUpstream(thrown)) throw thrown;
     }
   }
 
@@ -145,13 +145,13 @@ export class UpstreamBatches {
    *   more than were read
    * @throws BatchCallFailed, UpstreamFailure
    */
-  async since(time: number): Promise<{ rows: UpstreamRow[]; isWhole: boolean }> {
+  async listSince(time: number): Promise<{ rows: UpstreamRow[]; isWhole: boolean }> {
     const rows: UpstreamRow[] = [];
     let after = '';
     for (let page = 0; page < MOST_LIST_PAGES; page += 1) {
       const list = await this.#json('GET', `?limit=${LIST_LIMIT}${after}`);
       if (!Array.isArray(list.data)) throw new BatchCallFailed(200);
-      const data = list.data.map(rowOrThrow);
+      const data = list.data.map(parseRow);
       rows.push(...data.filter(({ createdAt }) => createdAt >= time));
       const last = data.at(-1);
       if (list.has_more !== true || (last && last.createdAt < time)) return { rows, isWhole: true };
@@ -185,7 +185,7 @@ export class UpstreamBatches {
     const exchange = this.#exchange({ wholeMs: 2 * BATCH_CALL_MS });
     try {
       const response = await this.#send(exchange, method, rest);
-      const { json } = await readAnswer(response, exchange, 'anything');
+      const { json } = await readBufferedResponse(response, exchange, 'anything');
       if (response.ok && json) return json;
       throw new BatchCallFailed(response.status);
     } finally {
@@ -199,28 +199,28 @@ export class UpstreamBatches {
 
   async #send(exchange: Exchange, method: string, rest: string): Promise<Response> {
     const { name, headers } = this.#where;
-    const up = headersUp(new Headers(headers), this.#upstream.apiKey, this.#settings.FORWARD_HEADERS);
+    const up = toUpstreamHeaders(new Headers(headers), this.#upstream.apiKey, this.#settings.FORWARD_HEADERS);
     const routing = { streams: false, isQuick: true, ...(name === undefined ? {} : { only: name }) };
     return await exchange.send({ method, path: BATCHES_PATH + rest, headers: up, routing }, { payment: 'free' });
   }
 }
 
 /** @returns a row of the upstream, parsed. @throws BatchCallFailed if it is none */
-function rowOrThrow(value: unknown): UpstreamRow {
+function parseRow(value: unknown): UpstreamRow {
   if (!isObject(value) || typeof value.id !== 'string' || typeof value.created_at !== 'string') {
     throw new BatchCallFailed(200);
   }
   const counts = isObject(value.request_counts) ? Object.values(value.request_counts) : [];
   return {
     id: value.id,
-    status: asText(value.processing_status),
+    status: toText(value.processing_status),
     createdAt: Date.parse(value.created_at),
     expiresAt: typeof value.expires_at === 'string' ? value.expires_at : '',
-    items: counts.reduce<number>((sum, count) => sum + wholeCount(count), 0),
+    items: counts.reduce<number>((sum, count) => sum + toCount(count), 0),
   };
 }
 
 /** @returns whether the upstream does not know a batch, or is no longer configured. */
-export function isUnknownThere(thrown: unknown): boolean {
+export function isUnknownUpstream(thrown: unknown): boolean {
   return (thrown as { status?: unknown }).status === 404;
 }

@@ -1,7 +1,7 @@
 /** Authorizes requests to a service of Amazon: by an API key, or by a signature (SigV4) with an access key. */
 
 import { AwsV4Signer } from 'aws4fetch';
-import { type AdaptedCall, type CallHeaders, KeyFault, readApiKey } from '../../claude/providers/kind.ts';
+import { type AdaptedCall, type CallHeaders, InvalidKeyError, parseApiKey } from '../../claude/providers/provider.ts';
 import type { Sendable } from '../../kit/http/body/json-body.ts';
 import { sha256Hex, toHex, utf8 } from '../../kit/http/bytes.ts';
 
@@ -30,11 +30,11 @@ export function readAwsKey(secret: string, scope: SigningScope): AwsKey {
   if (accessKeyId !== undefined && secretAccessKey !== undefined) {
     const keys = new Map<string, ArrayBuffer>();
     const credentials = { accessKeyId, secretAccessKey, ...(sessionToken !== undefined && { sessionToken }) };
-    return { signs: true, authorize: (request) => signature(request, { ...scope, ...credentials }, keys) };
+    return { signs: true, authorize: (request) => signRequest(request, { ...scope, ...credentials }, keys) };
   }
   const must = 'must be an API key, or accessKeyId:secretAccessKey, or those two and :sessionToken';
-  if (secret.includes(':')) throw new KeyFault(must);
-  const headers = { authorization: `Bearer ${readApiKey(secret, must)}` };
+  if (secret.includes(':')) throw new InvalidKeyError(must);
+  const headers = { authorization: `Bearer ${parseApiKey(secret, must)}` };
   return { signs: false, authorize: () => headers };
 }
 
@@ -44,7 +44,7 @@ export function readAwsKey(secret: string, scope: SigningScope): AwsKey {
  *
  * @param keys a cache of the keys that are derived from the credentials, by day
  */
-async function signature(
+async function signRequest(
   { method, url, headers, body }: AdaptedCall,
   credentials: SigningScope & { accessKeyId: string; secretAccessKey: string; sessionToken?: string },
   keys: Map<string, ArrayBuffer>,
@@ -56,7 +56,7 @@ async function signature(
     ...credentials,
     method,
     url,
-    headers: [...own, ['x-amz-content-sha256', await bodyHash(body)]],
+    headers: [...own, ['x-amz-content-sha256', await hashBody(body)]],
     cache: keys,
     // Given here, because the signer would otherwise read its own clock when it is made.
     datetime: new Date(Date.now()).toISOString().replace(/[:-]|\.\d{3}/g, ''),
@@ -73,7 +73,7 @@ interface StreamHashing {
 /**
  * @returns the SHA-256 of a body. A streamed body is made a second time for this, so that it is never in memory as a whole.
  */
-async function bodyHash(body: Sendable | undefined): Promise<string> {
+async function hashBody(body: Sendable | undefined): Promise<string> {
   if (body === undefined) return await sha256Hex(new Uint8Array());
   if (typeof body === 'string') return await sha256Hex(utf8(body));
   if (body instanceof Uint8Array) return await sha256Hex(body);

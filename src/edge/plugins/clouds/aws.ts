@@ -1,19 +1,19 @@
-import { baseUrl, hostLabel, segment, withoutVersion } from '../../claude/providers/fields.ts';
-import { defineKind } from '../../claude/providers/kind.ts';
-import { signedPath, toService } from '../../claude/providers/service-headers.ts';
+import { baseUrl, hostLabelSchema, segmentSchema, stripVersion } from '../../claude/providers/fields.ts';
+import { defineProvider } from '../../claude/providers/provider.ts';
+import { toServiceHeaders, toSignedPath } from '../../claude/providers/service-headers.ts';
 import { readAwsKey } from './aws-key.ts';
 import { featureOf } from './features.ts';
 
 /** Claude Platform on AWS: the Claude API itself, with Amazon's access keys and bills. */
-export const awsKind = defineKind({
-  fields: { base_url: baseUrl, region: hostLabel('us-west-2'), workspace: segment('wrkspc_01ABC') },
+export const awsKind = defineProvider({
+  fields: { base_url: baseUrl, region: hostLabelSchema('us-west-2'), workspace: segmentSchema('wrkspc_01ABC') },
   open: ({ base_url, region, workspace }, secret) => {
-    const base = withoutVersion(base_url ?? `https://aws-external-anthropic.${region}.api.aws`);
+    const base = stripVersion(base_url ?? `https://aws-external-anthropic.${region}.api.aws`);
     const key = readAwsKey(secret, { service: 'aws-external-anthropic', region });
     return {
-      address: ({ path }) => base + (key.signs ? signedPath(path) : path),
+      address: ({ path }) => base + (key.signs ? toSignedPath(path) : path),
       adapt: ({ headers }) => ({
-        headers: { ...toService(headers), 'anthropic-workspace-id': workspace },
+        headers: { ...toServiceHeaders(headers), 'anthropic-workspace-id': workspace },
         changes: {},
       }),
       authorize: key.authorize,

@@ -16,7 +16,7 @@ export function featureOf(path: string): string {
 }
 
 /** @returns the `lacks` function of an upstream that has only these features. */
-export function onlyHas(...features: readonly string[]): (call: { path: string }) => string | undefined {
+export function lacksAllExcept(...features: readonly string[]): (call: { path: string }) => string | undefined {
   return ({ path }) => {
     const feature = featureOf(path);
     return features.includes(feature) ? undefined : feature;

@@ -1,12 +1,12 @@
 /** Gets access tokens for a Google service account. */
 
 import { SignJWT } from 'jose';
-import { type Authorizing, KeyFault } from '../../claude/providers/kind.ts';
-import { httpUrl } from '../../config/setting-forms.ts';
-import { base64Bytes } from '../../kit/http/bytes.ts';
-import { upstreamRefusedKey } from '../../kit/http/errors.ts';
+import { type AuthorizationContext, InvalidKeyError } from '../../claude/providers/provider.ts';
+import { httpUrl } from '../../config/setting-schemas.ts';
+import { decodeBase64 } from '../../kit/http/bytes.ts';
+import { upstreamKeyRejectedError } from '../../kit/http/errors.ts';
 import { isLoopback } from '../../kit/http/headers/hosts.ts';
-import { keepSecrets } from '../../kit/http/secrets.ts';
+import { registerSecrets } from '../../kit/http/secrets.ts';
 import * as z from '../../kit/http/zod.ts';
 import { parseOrUndefined } from '../../kit/json/parse.ts';
 
@@ -50,7 +50,9 @@ export class GoogleTokens {
   constructor(secret: string) {
     const { data } = serviceAccount.safeParse(parseOrUndefined(secret));
     if (!data) {
-      throw new KeyFault("must be the JSON of a service account's key, with client_email, private_key and token_uri");
+      throw new InvalidKeyError(
+        "must be the JSON of a service account's key, with client_email, private_key and token_uri",
+      );
     }
     this.#account = data;
   }
@@ -63,14 +65,14 @@ export class GoogleTokens {
    * @throws ApiError if Google refuses the account
    * @throws Error if Google does not answer
    */
-  async token(by: Authorizing): Promise<string> {
+  async token(by: AuthorizationContext): Promise<string> {
     const now = Date.now();
     const token = this.#token;
-    if (token === undefined || token.endsAt - now < LEAST_MS) return await this.#ask(by, by.signal);
+    if (token === undefined || token.endsAt - now < LEAST_MS) return await this.#requestToken(by, by.signal);
     if (token.endsAt - now < RENEW_BEFORE_MS && now - this.#renewingSince > RENEWAL_MS) {
       this.#renewingSince = now;
       // A failed renewal is tried again half a minute later. The old token is valid until then.
-      by.waitUntil(this.#ask(by).catch(() => undefined));
+      by.waitUntil(this.#requestToken(by).catch(() => undefined));
     }
     return token.text;
   }
@@ -80,32 +82,35 @@ export class GoogleTokens {
     this.#token = undefined;
   }
 
-  async #ask({ fetch: ask = (url, init) => fetch(url, init) }: Authorizing, signal?: AbortSignal): Promise<string> {
+  async #requestToken(
+    { fetch: ask = (url, init) => fetch(url, init) }: AuthorizationContext,
+    signal?: AbortSignal,
+  ): Promise<string> {
     const { token_uri } = this.#account;
     const time = AbortSignal.timeout(ASK_MS);
     const askedAt = Date.now();
     const response = await ask(token_uri, {
       method: 'POST',
       headers: { 'content-type': 'application/x-www-form-urlencoded' },
-      body: new URLSearchParams({ grant_type: GRANT, assertion: await this.#assertion(askedAt) }).toString(),
+      body: new URLSearchParams({ grant_type: GRANT, assertion: await this.#signAssertion(askedAt) }).toString(),
       redirect: 'manual',
       signal: signal ? AbortSignal.any([signal, time]) : time,
     });
     const text = await response.text();
-    if (response.status >= 400 && response.status < 500 && response.status !== 429) throw upstreamRefusedKey();
+    if (response.status >= 400 && response.status < 500 && response.status !== 429) throw upstreamKeyRejectedError();
     const { data } = tokenAnswer.safeParse(response.ok ? parseOrUndefined(text) : undefined);
     if (!data) throw new Error(`no access token: ${response.status}`);
-    keepSecrets(`a token of ${this.#account.client_email}`, [data.access_token, this.#token?.text ?? '']);
+    registerSecrets(`a token of ${this.#account.client_email}`, [data.access_token, this.#token?.text ?? '']);
     this.#token = { text: data.access_token, endsAt: askedAt + data.expires_in * 1_000 };
     return data.access_token;
   }
 
   /** @returns the signed claim with which a token is requested. */
-  async #assertion(now: number): Promise<string> {
+  async #signAssertion(now: number): Promise<string> {
     const { client_email, private_key, token_uri } = this.#account;
     this.#key ??= await importKey(private_key).catch(() => {
       // The error of the runtime might quote the key.
-      throw upstreamRefusedKey();
+      throw upstreamKeyRejectedError();
     });
     const iat = Math.floor(now / 1_000);
     return await new SignJWT({ scope: SCOPE })
@@ -121,6 +126,6 @@ export class GoogleTokens {
 /** Imports a private key, for RS256. @param pem PKCS #8 in base64, between its two lines */
 async function importKey(pem: string): Promise<CryptoKey> {
   const base64 = pem.replaceAll(/-----[^-]*-----|\s/g, '');
-  const der = base64Bytes(base64);
+  const der = decodeBase64(base64);
   return await crypto.subtle.importKey('pkcs8', der, { name: 'RSASSA-PKCS1-v1_5', hash: 'SHA-256' }, false, ['sign']);
 }

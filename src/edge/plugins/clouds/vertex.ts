@@ -1,9 +1,9 @@
-import { baseUrl, hostLabel, segment } from '../../claude/providers/fields.ts';
-import { type Authorizing, defineKind, type Endpoint } from '../../claude/providers/kind.ts';
-import { errorInText } from '../../claude/providers/missing-model.ts';
-import { toService } from '../../claude/providers/service-headers.ts';
-import { asText } from '../../kit/json/object.ts';
-import { onlyHas } from './features.ts';
+import { baseUrl, hostLabelSchema, segmentSchema } from '../../claude/providers/fields.ts';
+import { parseErrorText } from '../../claude/providers/missing-model.ts';
+import { type AuthorizationContext, defineProvider, type Endpoint } from '../../claude/providers/provider.ts';
+import { toServiceHeaders } from '../../claude/providers/service-headers.ts';
+import { toText } from '../../kit/json/object.ts';
+import { lacksAllExcept } from './features.ts';
 import { GoogleTokens } from './google-tokens.ts';
 
 /** The hosts of regions whose host does not have the usual name. */
@@ -21,8 +21,8 @@ interface VertexOptions {
 }
 
 /** Claude on Google Cloud's Vertex AI. */
-export const vertexKind = defineKind({
-  fields: { base_url: baseUrl, project: segment('my-project'), region: hostLabel('global') },
+export const vertexKind = defineProvider({
+  fields: { base_url: baseUrl, project: segmentSchema('my-project'), region: hostLabelSchema('global') },
   open: (options, secret) => {
     const tokens = new GoogleTokens(secret);
     const endpoint = vertexEndpoint(options, (by) => tokens.token(by));
@@ -33,38 +33,38 @@ export const vertexKind = defineKind({
 /** @returns an upstream of this kind. @param token gets an access token */
 function vertexEndpoint(
   { base_url, project, region }: VertexOptions,
-  tokenOf: (by: Authorizing) => Promise<string>,
+  tokenOf: (by: AuthorizationContext) => Promise<string>,
 ): Endpoint {
   const base = base_url ?? `https://${HOSTS.get(region) ?? `${region}-aiplatform.googleapis.com`}/v1`;
   const models = `${base}/projects/${project}/locations/${region}/publishers/anthropic/models`;
   return {
     address: ({ path, streams }, idThere = '') => {
       const query = withoutBeta(path);
-      if (asksCount(path)) return `${models}/count-tokens:rawPredict${query}`;
-      return `${models}/${segmentOf(idThere)}:${streams ? 'streamRawPredict' : 'rawPredict'}${query}`;
+      if (isTokenCount(path)) return `${models}/count-tokens:rawPredict${query}`;
+      return `${models}/${toPathSegment(idThere)}:${streams ? 'streamRawPredict' : 'rawPredict'}${query}`;
     },
     adapt: ({ path, headers }) => {
-      const { 'anthropic-version': version, ...others } = toService(headers);
+      const { 'anthropic-version': version, ...others } = toServiceHeaders(headers);
       return {
         headers: others,
         changes: {
-          ...(asksCount(path) ? {} : { model: undefined }),
+          ...(isTokenCount(path) ? {} : { model: undefined }),
           ...(version !== undefined && { anthropic_version: { ifAbsent: JSON.stringify(version) } }),
         },
       };
     },
     authorize: async (_, by) => ({ authorization: `Bearer ${await tokenOf(by)}` }),
     missesModel: (text) => {
-      const { status, message } = errorInText(text);
-      return status === 'NOT_FOUND' && /^Publisher Model\b/i.test(asText(message));
+      const { status, message } = parseErrorText(text);
+      return status === 'NOT_FOUND' && /^Publisher Model\b/i.test(toText(message));
     },
     // There a snapshot's date comes after an @.
     idOf: (model, id) => (model.includes('@') ? model : id.replace(/-(\d{8})$/, '@$1')),
-    lacks: onlyHas('messages', 'token counts'),
+    lacks: lacksAllExcept('messages', 'token counts'),
   };
 }
 
-function asksCount(path: string): boolean {
+function isTokenCount(path: string): boolean {
   return path.startsWith('/v1/messages/count_tokens');
 }
 
@@ -80,6 +80,6 @@ function withoutBeta(path: string): string {
  * @returns a model's name, safe for a path. The caller chooses the name, so it must not lead to another path or method. Half a
  *   surrogate pair, which no path can have, becomes the sign for that
  */
-function segmentOf(model: string): string {
+function toPathSegment(model: string): string {
   return encodeURIComponent(model.toWellFormed()).replaceAll('%40', '@');
 }

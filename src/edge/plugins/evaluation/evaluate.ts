@@ -2,16 +2,16 @@
 
 import type { ClassificationResult } from '../../classify/task/classify.ts';
 import { classifyAll } from '../../classify/task/classify-all.ts';
-import type { Reason } from '../../classify/task/failure.ts';
-import { checkedLabels, labelsOf } from '../../classify/task/labels.ts';
-import type { Classifying } from '../../classify/task/take-vote.ts';
+import { CostTotal } from '../../classify/task/cost-total.ts';
+import type { FailureReason } from '../../classify/task/failure.ts';
+import { checkLabels, labelsOf } from '../../classify/task/labels.ts';
+import type { ClassifyContext } from '../../classify/task/take-vote.ts';
 import type { Task } from '../../classify/task/task.ts';
-import { Total } from '../../classify/task/total.ts';
 import { toUsd } from '../../claude/pricing/cost.ts';
 import { invalidRequest } from '../../kit/http/errors.ts';
 import type { EvaluateRequest } from './evaluation.schema.ts';
 import type { EvaluationReport } from './evaluation-answers.schema.ts';
-import { hasSameLabels, type Judged, metricsOf } from './metrics.ts';
+import { computeMetrics, hasSameLabels, type ScoredExample } from './metrics.ts';
 
 /** An example. `expected` has its labels as a list, which is empty for no label. */
 export interface EvaluationExample {
@@ -20,14 +20,14 @@ export interface EvaluationExample {
   expected: readonly string[];
 }
 
-export type Evaluated =
+export type EvaluationEvent =
   /** After each example. */
   | { type: 'progress'; done: number; of: number }
   /** At the end. */
-  | { type: 'report'; report: Omit<EvaluationReport, 'type' | 'name'>; total: Total };
+  | { type: 'report'; report: Omit<EvaluationReport, 'type' | 'name'>; total: CostTotal };
 
 /** Failures that say nothing about the classifier, only about the budget, the network or the deployment. */
-const NOT_JUDGED: ReadonlySet<Reason> = new Set(['limited', 'unavailable', 'operator', 'cancelled']);
+const NOT_SCORED: ReadonlySet<FailureReason> = new Set(['limited', 'unavailable', 'operator', 'cancelled']);
 
 /**
  * Checks the examples of a request against the labels of a classifier.
@@ -35,11 +35,14 @@ const NOT_JUDGED: ReadonlySet<Reason> = new Set(['limited', 'unavailable', 'oper
  * @returns the examples, each with an id and its labels as a list
  * @throws ApiError 400 for an example whose label the classifier does not have
  */
-export function examplesOf(list: EvaluateRequest['examples'], { classifier, version = '' }: Task): EvaluationExample[] {
+export function parseExamples(
+  list: EvaluateRequest['examples'],
+  { classifier, version = '' }: Task,
+): EvaluationExample[] {
   const examples = list.map((example, index) => {
     const path = `examples.${index}`;
     const { id, input } = example;
-    const expected = checkedLabels(example, path, classifier, version);
+    const expected = checkLabels(example, path, classifier, version);
     if (input.trim() === '') throw invalidRequest(`${path}.input: it is empty.`);
     return { id: id ?? String(index), input, expected };
   });
@@ -53,8 +56,8 @@ export function examplesOf(list: EvaluateRequest['examples'], { classifier, vers
 export async function* evaluate(
   task: Task,
   examples: readonly EvaluationExample[],
-  by: Classifying,
-): AsyncGenerator<Evaluated, void, undefined> {
+  by: ClassifyContext,
+): AsyncGenerator<EvaluationEvent, void, undefined> {
   const outcomes: ClassificationResult[] = [];
   const fresh = { ...task, cacheSeconds: 0 };
   const inputs = examples.map(({ input }) => input);
@@ -62,32 +65,32 @@ export async function* evaluate(
     outcomes.push(outcome);
     yield { type: 'progress', done: outcomes.length, of: examples.length };
   }
-  const total = new Total();
+  const total = new CostTotal();
   for (const outcome of outcomes) total.add(outcome);
-  yield { type: 'report', report: reportOfOutcomes(task, examples, outcomes, total), total };
+  yield { type: 'report', report: createReport(task, examples, outcomes, total), total };
 }
 
 /** @returns the report on a classifier, from its outcomes in the order of the examples */
-function reportOfOutcomes(
+function createReport(
   task: Task,
   examples: readonly EvaluationExample[],
   outcomes: readonly ClassificationResult[],
-  total: Total,
+  total: CostTotal,
 ): Omit<EvaluationReport, 'type' | 'name'> {
   const { classifier, version = '', model } = task;
-  const judged: Judged[] = [];
+  const judged: ScoredExample[] = [];
   const mistakes: EvaluationReport['mistakes'] = [];
   const skipped: EvaluationReport['skipped'] = [];
   for (const [index, outcome] of outcomes.entries()) {
     const example = examples[index];
     if (!example) continue;
     const { id, input, expected } = example;
-    if (outcome.outcome === 'unclassified' && NOT_JUDGED.has(outcome.reason)) {
+    if (outcome.outcome === 'unclassified' && NOT_SCORED.has(outcome.reason)) {
       const { type, message } = outcome.error;
       skipped.push({ id, error: { type, message } });
       continue;
     }
-    const { given, confidence } = answerIn(outcome);
+    const { given, confidence } = readOutcome(outcome);
     judged.push({ expected, given });
     const isRight = given !== null && hasSameLabels(expected, given);
     if (!isRight) mistakes.push({ id, input, expected: [...expected], given: given && [...given], confidence });
@@ -97,7 +100,7 @@ function reportOfOutcomes(
   return {
     version,
     model,
-    ...metricsOf(judged, names, classifier.multi),
+    ...computeMetrics(judged, names, classifier.multi),
     mistakes,
     skipped,
     usage: total.usage,
@@ -106,7 +109,7 @@ function reportOfOutcomes(
   };
 }
 
-function answerIn(outcome: ClassificationResult): { given: readonly string[] | null; confidence: number | null } {
+function readOutcome(outcome: ClassificationResult): { given: readonly string[] | null; confidence: number | null } {
   if (outcome.outcome !== 'classified') return { given: null, confidence: null };
   return { given: labelsOf(outcome.result), confidence: outcome.result.confidence };
 }

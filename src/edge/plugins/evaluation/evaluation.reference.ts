@@ -1,7 +1,7 @@
 import { severalLabels } from '../../classify/classification.reference.ts';
 import * as z from '../../kit/http/zod.ts';
-import { type Resource, words } from '../../openapi/resource.ts';
-import { storedParameters } from '../../registry/versions/versions.reference.ts';
+import { describeRoutes, type Resource } from '../../openapi/resource.ts';
+import { describeParameters } from '../../registry/versions/versions.reference.ts';
 import { EVALUATION_ROUTES } from './evaluation.route.ts';
 import { evaluationReport } from './evaluation-answers.schema.ts';
 
@@ -15,8 +15,8 @@ const figuresOf = (label: string, support: 0 | 1) => ({
 
 export const evaluations: Resource = {
   tag: 'Classification',
-  parameters: storedParameters('tickets'),
-  routes: words(EVALUATION_ROUTES, {
+  parameters: describeParameters('tickets'),
+  routes: describeRoutes(EVALUATION_ROUTES, {
     'POST /classifiers/:name/evaluate': {
       operation: 'evaluateClassifier',
       summary: 'Try it on labelled examples',

@@ -1,18 +1,18 @@
 import type { Context } from 'hono';
 import type { AppEnv } from '../../auth/context.ts';
 import { route } from '../../auth/route.ts';
-import { answerResults, classifyingIn } from '../../classify/classify.route.ts';
-import { formatAsked, type StreamedResult } from '../../classify/result-stream.ts';
+import { createClassifyContext, respondWithResults } from '../../classify/classify.route.ts';
+import { negotiateFormat, type StreamedResult } from '../../classify/result-stream.ts';
 import { CLASSIFIERS, classifierIn } from '../../classify/task/classifier.ts';
-import type { Classifying } from '../../classify/task/take-vote.ts';
-import { prepare, type Task } from '../../classify/task/task.ts';
+import type { ClassifyContext } from '../../classify/task/take-vote.ts';
+import { prepareTask, type Task } from '../../classify/task/task.ts';
 import { invalidRequest } from '../../kit/http/errors.ts';
 import { validate } from '../../kit/http/validate.ts';
-import { withoutUndefined } from '../../kit/json/object.ts';
+import { removeUndefined } from '../../kit/json/object.ts';
 import { noteEnd } from '../../money/admission/answer-end.ts';
 import { readJson } from '../../money/admission/read-body.ts';
-import { findAsked } from '../../registry/versions/named-routes.ts';
-import { type EvaluationExample, evaluate, examplesOf } from './evaluate.ts';
+import { findRequested } from '../../registry/versions/versioned-routes.ts';
+import { type EvaluationExample, evaluate, parseExamples } from './evaluate.ts';
 import { evaluateRequest } from './evaluation.schema.ts';
 
 /** The route that tries a classifier on labelled examples. */
@@ -21,16 +21,16 @@ export const EVALUATION_ROUTES = [
     const name = c.req.param('name');
     const { json } = await readJson(c, 'price');
     const { examples, model, version = name, votes, stream } = validate(body, json);
-    const by = classifyingIn(c);
-    const found = await findAsked(c, CLASSIFIERS, /^[0-9a-f]{32}$/.test(version) ? `${name}@${version}` : version);
+    const by = createClassifyContext(c);
+    const found = await findRequested(c, CLASSIFIERS, /^[0-9a-f]{32}$/.test(version) ? `${name}@${version}` : version);
     if (found.name !== name)
       throw invalidRequest(`version: ${version} is none of ${name}. Evaluate it by its own name.`);
-    const task = prepare(
-      { ...classifierIn(found.value), ...withoutUndefined({ model, votes }) },
+    const task = prepareTask(
+      { ...classifierIn(found.value), ...removeUndefined({ model, votes }) },
       { settings: by.settings, version: `${name}@${found.hash}` },
     );
-    const results = evaluationResults(c, name, task, examplesOf(examples, task), by);
-    return await answerResults(c, formatAsked(c, stream), results, by, (_, summary) => ({
+    const results = streamEvaluation(c, name, task, parseExamples(examples, task), by);
+    return await respondWithResults(c, negotiateFormat(c, stream), results, by, (_, summary) => ({
       type: 'evaluation',
       ...summary,
     }));
@@ -38,12 +38,12 @@ export const EVALUATION_ROUTES = [
 ];
 
 /** Yields the progress, and at the end the report. */
-async function* evaluationResults(
+async function* streamEvaluation(
   c: Context<AppEnv>,
   name: string,
   task: Task,
   examples: readonly EvaluationExample[],
-  by: Classifying,
+  by: ClassifyContext,
 ): AsyncGenerator<StreamedResult, void, undefined> {
   for await (const event of evaluate(task, examples, by)) {
     if (event.type === 'progress') {

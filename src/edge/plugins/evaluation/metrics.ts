@@ -2,7 +2,7 @@
 import type { EvaluationReport } from './evaluation-answers.schema.ts';
 
 /** The labels of one example. Without `multi` a list has one label, or is empty for no label. */
-export interface Judged {
+export interface ScoredExample {
   expected: readonly string[];
   /** null: the model gave no valid answer, which counts as wrong. */
   given: readonly string[] | null;
@@ -16,19 +16,19 @@ type Metrics = Pick<EvaluationReport, 'examples' | 'accuracy' | 'macro_f1' | 'la
  * @param labels all labels of the classifier, in its order
  * @param multi whether an example can have several labels
  */
-export function metricsOf(judged: readonly Judged[], labels: readonly string[], multi: boolean): Metrics {
-  const perLabel = labels.map((label) => labelMetrics(label, judged));
+export function computeMetrics(judged: readonly ScoredExample[], labels: readonly string[], multi: boolean): Metrics {
+  const perLabel = labels.map((label) => computeLabelMetrics(label, judged));
   const right = judged.filter(({ expected, given }) => given !== null && hasSameLabels(expected, given)).length;
   return {
     examples: judged.length,
     accuracy: ratio(right, judged.length),
     macro_f1: mean(perLabel.flatMap(({ f1 }) => f1 ?? [])),
     labels: perLabel,
-    confusion: multi ? null : confusionOf(judged, labels),
+    confusion: multi ? null : computeConfusion(judged, labels),
   };
 }
 
-function labelMetrics(label: string, judged: readonly Judged[]): Metrics['labels'][number] {
+function computeLabelMetrics(label: string, judged: readonly ScoredExample[]): Metrics['labels'][number] {
   let [tp, fp, fn] = [0, 0, 0];
   for (const { expected, given } of judged) {
     const isGiven = given?.includes(label) ?? false;
@@ -49,16 +49,16 @@ function labelMetrics(label: string, judged: readonly Judged[]): Metrics['labels
   };
 }
 
-function confusionOf(judged: readonly Judged[], labels: readonly string[]): Metrics['confusion'] {
+function computeConfusion(judged: readonly ScoredExample[], labels: readonly string[]): Metrics['confusion'] {
   const isUsed = judged.some(({ expected, given }) => expected.length === 0 || given?.length === 0);
   const names = isUsed ? [...labels, null] : [...labels];
   return names.map((expected) => {
     const rows = judged.filter((one) => (one.expected[0] ?? null) === expected);
-    const count = (label: string | null) =>
+    const countConfused = (label: string | null) =>
       rows.filter(({ given }) => given !== null && (given[0] ?? null) === label).length;
     return {
       expected,
-      given: names.map((label) => ({ label, count: count(label) })),
+      given: names.map((label) => ({ label, count: countConfused(label) })),
       unanswered: rows.filter(({ given }) => given === null).length,
     };
   });

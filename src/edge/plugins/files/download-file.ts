@@ -2,12 +2,12 @@
 
 import type { Context } from 'hono';
 import { type AppEnv, contextOf } from '../../auth/context.ts';
-import { bufferedResponse, readAnswer } from '../../claude/buffered-answer.ts';
-import { carriedDown } from '../../claude/carried-down.ts';
-import { refuseEncoding } from '../../claude/content-type.ts';
+import { readBufferedResponse, toCallerResponse } from '../../claude/buffered-response.ts';
+import { rejectEncoding } from '../../claude/content-type.ts';
 import { Exchange } from '../../claude/exchange.ts';
 import { endOf } from '../../claude/failure.ts';
-import { headersDown } from '../../claude/headers.ts';
+import { forwardResponse } from '../../claude/forward-response.ts';
+import { toCallerHeaders } from '../../claude/headers.ts';
 import { queryOf } from '../../claude/relay.ts';
 import type { Upstream } from '../../claude/upstream.ts';
 
@@ -33,15 +33,15 @@ export async function downloadFile(
       { caller: caller.headers, payment: 'free', waitUntil },
     );
     if (response.ok) {
-      refuseEncoding(response);
+      rejectEncoding(response);
       // It may be a page that a model has written. In a browser it must not run as a part of this edge.
-      const down = { ...headersDown(response.headers), 'content-security-policy': 'sandbox' };
-      return carriedDown({ response, exchange }, down, { entry: c.get('entry'), waitUntil });
+      const down = { ...toCallerHeaders(response.headers), 'content-security-policy': 'sandbox' };
+      return forwardResponse({ response, exchange }, down, { entry: c.get('entry'), waitUntil });
     }
-    const read = await readAnswer(response, exchange, 'anything');
+    const read = await readBufferedResponse(response, exchange, 'anything');
     c.get('entry').line.error_type = read.report.error_type;
     exchange.close();
-    return bufferedResponse(response, read, { requestId });
+    return toCallerResponse(response, read, { requestId });
   } catch (thrown) {
     exchange.close(endOf(thrown));
     throw thrown;

@@ -1,6 +1,6 @@
 import * as z from '../../kit/http/zod.ts';
-import { jsonAnswer } from '../../openapi/answers.ts';
-import { type Resource, words } from '../../openapi/resource.ts';
+import { describeRoutes, type Resource } from '../../openapi/resource.ts';
+import { jsonResponse } from '../../openapi/responses.ts';
 import { FILE_ROUTES } from './files.route.ts';
 import { deletedFileAnswer, fileAnswer, fileListAnswer } from './files-answers.schema.ts';
 
@@ -17,31 +17,31 @@ const example = {
   expires_at: null,
 };
 const page = { data: [example], has_more: false, first_id: ID, last_id: ID, next_page: null };
-const form = z.described(z.object({ file: z.string(), expires_in_seconds: z.optional(z.int()) }), 'A form.');
+const form = z.withDescription(z.object({ file: z.string(), expires_in_seconds: z.optional(z.int()) }), 'A form.');
 
 export const files: Resource = {
   tag: 'Files',
   description: 'Files for messages, as the Claude API has them; each belongs to the account that made it.',
   parameters: { id: { description: 'A file’s id.', example: ID } },
   errors: [404, 429, 504, 529],
-  routes: words(FILE_ROUTES, {
+  routes: describeRoutes(FILE_ROUTES, {
     'POST /v1/files': {
       operation: 'uploadFile',
       summary: 'Upload a file',
       body: { type: 'multipart/form-data', schema: form, example: { file: 'the bytes of the file' } },
-      answer: jsonAnswer('The file.', schema, example),
+      answer: jsonResponse('The file.', schema, example),
       errors: [413, 429, 504, 529],
     },
     'GET /v1/files': {
       operation: 'listFiles',
       summary: 'List the account’s files',
-      answer: jsonAnswer('A page, newest first.', z.withMeta(fileListAnswer, { id: 'FileList' }), page),
+      answer: jsonResponse('A page, newest first.', z.withMeta(fileListAnswer, { id: 'FileList' }), page),
       errors: [429],
     },
     'GET /v1/files/:id': {
       operation: 'getFile',
       summary: 'Describe a file',
-      answer: jsonAnswer('The file.', schema, example),
+      answer: jsonResponse('The file.', schema, example),
     },
     'GET /v1/files/:id/content': {
       operation: 'downloadFile',
@@ -54,7 +54,7 @@ export const files: Resource = {
     'DELETE /v1/files/:id': {
       operation: 'deleteFile',
       summary: 'Delete a file',
-      answer: jsonAnswer('It is gone.', z.withMeta(deletedFileAnswer, { id: 'DeletedFile' }), {
+      answer: jsonResponse('It is gone.', z.withMeta(deletedFileAnswer, { id: 'DeletedFile' }), {
         type: 'file_deleted',
         id: ID,
       }),

@@ -4,7 +4,7 @@ import { route } from '../../auth/route.ts';
 import { relay } from '../../claude/relay.ts';
 import { type Upstream, upstreamFor } from '../../claude/upstream.ts';
 import { invalidRequest } from '../../kit/http/errors.ts';
-import { listOf } from '../../kit/http/page.ts';
+import { createList } from '../../kit/http/page.ts';
 import { validate } from '../../kit/http/validate.ts';
 import { parseOrUndefined } from '../../kit/json/parse.ts';
 import { admitFree } from '../../money/admission/admit-free.ts';
@@ -21,24 +21,26 @@ const FILE_ID = /^[A-Za-z0-9_-]{1,128}$/;
 
 /** The Files API: each file belongs to the account that made it, and is at the upstream where it was made. */
 export const FILE_ROUTES = [
-  route('POST /v1/files', { needs: 'messages' }, (c) => withStanding(c, () => uploadFile(c, upstreamFor(c)))),
+  route('POST /v1/files', { needs: 'messages' }, (c) => withQuotaHeaders(c, () => uploadFile(c, upstreamFor(c)))),
   route('GET /v1/files', { needs: 'messages', query: filesQuery }, (c, { query }) =>
-    withStanding(c, () => listFiles(c, upstreamFor(c), query)),
+    withQuotaHeaders(c, () => listFiles(c, upstreamFor(c), query)),
   ),
-  route('GET /v1/files/:id', { needs: 'messages' }, (c) => withStanding(c, () => retrieveOrDelete(c, upstreamFor(c)))),
+  route('GET /v1/files/:id', { needs: 'messages' }, (c) =>
+    withQuotaHeaders(c, () => retrieveOrDelete(c, upstreamFor(c))),
+  ),
   route('GET /v1/files/:id/content', { needs: 'messages' }, (c) =>
-    withStanding(c, async () => {
-      const { id, only } = await ownFile(c);
+    withQuotaHeaders(c, async () => {
+      const { id, only } = await findOwnFile(c);
       return await downloadFile(c, upstreamFor(c), { id, only });
     }),
   ),
   route('DELETE /v1/files/:id', { needs: 'messages' }, (c) =>
-    withStanding(c, () => retrieveOrDelete(c, upstreamFor(c))),
+    withQuotaHeaders(c, () => retrieveOrDelete(c, upstreamFor(c))),
   ),
 ];
 
 /** Has the account admit a request, and tells in its answer where the account stands. */
-async function withStanding(c: Context<AppEnv>, answer: () => Promise<Response>): Promise<Response> {
+async function withQuotaHeaders(c: Context<AppEnv>, answer: () => Promise<Response>): Promise<Response> {
   const standing = await admitFree(c);
   const { body, status, headers } = await answer();
   const all = new Headers(headers);
@@ -47,21 +49,21 @@ async function withStanding(c: Context<AppEnv>, answer: () => Promise<Response>)
 }
 
 /** @returns the file that a path names, and where it is. @throws ApiError 404 unless it is the account's own */
-async function ownFile(c: Context<AppEnv>): Promise<{ id: string; only: string | undefined }> {
+async function findOwnFile(c: Context<AppEnv>): Promise<{ id: string; only: string | undefined }> {
   const id = c.req.param('id') ?? '';
   return { id, only: await checkOwned(contextOf(c), [{ kind: 'file', id: FILE_ID.test(id) ? id : '' }]) };
 }
 
 /** Relays a call about one file, or some, to the upstream that has them. */
-async function relayed(c: Context<AppEnv>, upstream: Upstream, path: string, only: string | undefined) {
+async function relayFileCall(c: Context<AppEnv>, upstream: Upstream, path: string, only: string | undefined) {
   const { settings, requestId, waitUntil } = contextOf(c);
   const routing = { streams: false, isQuick: true, only };
   return await relay({ path, caller: c.req.raw, routing }, { upstream, settings, requestId, waitUntil });
 }
 
 async function retrieveOrDelete(c: Context<AppEnv>, upstream: Upstream): Promise<Response> {
-  const { id, only } = await ownFile(c);
-  const response = await relayed(c, upstream, `/v1/files/${id}`, only);
+  const { id, only } = await findOwnFile(c);
+  const response = await relayFileCall(c, upstream, `/v1/files/${id}`, only);
   const isDeleted = response.ok && c.req.method === 'DELETE';
   // Another call may have deleted it: then it is gone as well.
   if (isDeleted || response.status === 404) await callAccount(contextOf(c), (account) => account.noteFileGone(id));
@@ -73,35 +75,35 @@ async function listFiles(c: Context<AppEnv>, upstream: Upstream, schema: typeof 
   const context = contextOf(c);
   const query = c.req.queries();
   const ids = [...new Set([...(query.ids ?? []), ...(query['ids[]'] ?? [])])];
-  if (ids.length > 0) return Response.json(await filesOf(c, upstream, ids));
+  if (ids.length > 0) return Response.json(await describeOwnFiles(c, upstream, ids));
   const { page, after_id, before_id, limit } = validate(schema, c.req.query());
   if ([page, after_id, before_id].filter((cursor) => cursor !== undefined).length > 1) {
     throw invalidRequest('Send one of page, after_id and before_id.');
   }
   const rows = await callAccount(context, (account) => account.files({ limit, after_id: page ?? after_id, before_id }));
-  const data = await describedRows(c, upstream, rows.data);
+  const data = await describeRows(c, upstream, rows.data);
   const next = rows.has_more && before_id === undefined ? rows.last_id : null;
   return Response.json({ ...rows, data, next_page: next });
 }
 
 /** @returns the descriptions of those of some files that are the account's */
-async function filesOf(c: Context<AppEnv>, upstream: Upstream, ids: readonly string[]) {
+async function describeOwnFiles(c: Context<AppEnv>, upstream: Upstream, ids: readonly string[]) {
   if (ids.length > MOST_FILE_IDS) throw invalidRequest(`ids: List should have at most ${MOST_FILE_IDS} items.`);
   if (c.req.query('page') !== undefined || c.req.query('limit') !== undefined) {
     throw invalidRequest('ids: not allowed with page or limit.');
   }
   const own = await callAccount(contextOf(c), (account) => account.ownership(ids));
   const files = own.filter(({ kind }) => kind === 'file');
-  const data = await describedRows(
+  const data = await describeRows(
     c,
     upstream,
     files.map(({ id, upstream: name }) => ({ id, upstream: name, text: null })),
   );
-  return { ...listOf(data, false, ({ id }) => id), next_page: null };
+  return { ...createList(data, false, ({ id }) => id), next_page: null };
 }
 
 /** @returns the descriptions of files; those that nobody has asked for yet are fetched, by one call for each upstream */
-async function describedRows(
+async function describeRows(
   c: Context<AppEnv>,
   upstream: Upstream,
   rows: readonly FileRow[],
@@ -115,13 +117,13 @@ async function describedRows(
   for (const [name, ids] of unknown) {
     for (let at = 0; at < ids.length; at += MOST_FILE_IDS) {
       const some = ids.slice(at, at + MOST_FILE_IDS);
-      for (const file of await fetched(c, upstream, name, some)) found.set(file.id, file);
+      for (const file of await fetchDescriptions(c, upstream, name, some)) found.set(file.id, file);
     }
   }
   return rows.flatMap(({ id }) => found.get(id) ?? []);
 }
 
-async function fetched(c: Context<AppEnv>, upstream: Upstream, name: string, ids: readonly string[]) {
+async function fetchDescriptions(c: Context<AppEnv>, upstream: Upstream, name: string, ids: readonly string[]) {
   const { settings, requestId, waitUntil, ...context } = contextOf(c);
   const query = new URLSearchParams(ids.map((id) => ['ids[]', id]));
   const caller = new Request(`${c.req.url.split('?', 1)[0]}?${query}`, c.req.raw);

@@ -17,12 +17,12 @@ const filesPart: AccountPlugin = {
 function beginUpload(state: AccountState, upload: UploadRequest): UploadDecision {
   const now = state.advance();
   const { storage, limits, ownership, alarm } = state;
-  const begun = ownership.uploading(upload.id);
+  const begun = ownership.findUpload(upload.id);
   if (begun) return { outcome: 'admitted', left: begun.bytes, at: begun.at };
   const { left, most } = storage.leftForFile(limits.limits, now);
   const { bytes = Math.min(left, upload.most) } = upload;
   if (bytes > left || left === 0) return { outcome: 'full', limit: 'stored_bytes', most };
-  alarm.wakeFor(ownership.begin(upload, bytes, now));
+  alarm.schedule(ownership.begin(upload, bytes, now));
   return { outcome: 'admitted', left: Math.min(bytes, upload.most), at: now };
 }
 

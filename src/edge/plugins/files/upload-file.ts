@@ -5,19 +5,19 @@ import { type AppEnv, contextOf, type RequestContext } from '../../auth/context.
 import { UpstreamFailure } from '../../claude/failure.ts';
 import { relay } from '../../claude/relay.ts';
 import type { Upstream } from '../../claude/upstream.ts';
-import { placeFor } from '../../claude/upstreams/takers.ts';
+import { chooseUpstream } from '../../claude/upstreams/choose-upstream.ts';
 import { PieceReader } from '../../kit/http/body/piece-reader.ts';
 import { type ApiError, finalError, invalidRequest, tooLarge } from '../../kit/http/errors.ts';
-import { discard, refuseCompressed } from '../../kit/http/read-json.ts';
+import { discardBody, rejectCompressed } from '../../kit/http/read-json.ts';
 import { parseOrUndefined } from '../../kit/json/parse.ts';
-import { FORM_BYTES } from '../../money/account/maintain-files.ts';
+import { MAX_FORM_OVERHEAD_BYTES } from '../../money/account/maintain-files.ts';
 import { callAccount } from '../../money/contracts/call-account.ts';
 import type { UploadEnd, UploadReport } from '../../money/contracts/ownership.ts';
 import { readDescription } from './files.schema.ts';
 
 /** @throws ApiError 415 for what is no form. @returns how many bytes come; undefined where nobody has said */
 function formLength({ headers, body }: Request): number | undefined {
-  refuseCompressed(headers);
+  rejectCompressed(headers);
   if (!/^multipart\/form-data\s*;.*\bboundary=/i.test(headers.get('content-type') ?? '')) {
     throw invalidRequest('Send the file as a form: content-type: multipart/form-data, with a boundary.', {
       status: 415,
@@ -32,9 +32,9 @@ function formLength({ headers, body }: Request): number | undefined {
  * Carries a body on as it comes.
  *
  * @param length how many bytes come; undefined where nobody has said
- * @param room more bytes than these break it off
+ * @param maxBytes more bytes than these break it off
  */
-function carried(request: Request, length: number | undefined, room: number): Carried {
+function forwardBody(request: Request, length: number | undefined, maxBytes: number): ForwardedBody {
   const body = request.body as ReadableStream<Uint8Array>;
   // The runtime itself counts the bytes of a body whose length is known, and nothing here has to touch them.
   if (length !== undefined) {
@@ -44,25 +44,25 @@ function carried(request: Request, length: number | undefined, room: number): Ca
   const { readable, writable } = new IdentityTransformStream();
   const reader = new PieceReader(body);
   const writer = writable.getWriter();
-  const carry = async () => {
+  const forwardPieces = async () => {
     for (let piece = await reader.read(); piece; piece = await reader.read()) {
       come += piece.length;
-      if (come > room) throw new Error('The file is longer than there is room for.');
+      if (come > maxBytes) throw new Error('The file is longer than there is room for.');
       await writer.write(piece);
     }
     await writer.close();
   };
-  const carrying = carry().catch(async (thrown: unknown) => {
+  const carrying = forwardPieces().catch(async (thrown: unknown) => {
     reader.releaseLock();
     // The upload itself fails with it.
     writer.abort(thrown).catch(() => undefined);
     // A connection on which the rest of a body is left stands still for whatever the caller sends next.
-    await discard(request);
+    await discardBody(request);
   });
-  return { body: readable, isTooLong: () => come > room, bytes: () => come, dropRest: () => carrying };
+  return { body: readable, isTooLong: () => come > maxBytes, bytes: () => come, dropRest: () => carrying };
 }
 
-interface Carried {
+interface ForwardedBody {
   body: ReadableStream<Uint8Array>;
   isTooLong(): boolean;
   /** How many have come, or will. */
@@ -84,21 +84,21 @@ export async function uploadFile(c: Context<AppEnv>, upstream: Upstream): Promis
   const { requestId, settings, waitUntil } = context;
   const most = settings.MAX_FILE_BYTES;
   const bytes = formLength(c.req.raw);
-  if ((bytes ?? 0) > most + FORM_BYTES) {
-    await discard(c.req.raw);
+  if ((bytes ?? 0) > most + MAX_FORM_OVERHEAD_BYTES) {
+    await discardBody(c.req.raw);
     throw tooLarge(most);
   }
-  const place = upstream.pool ? placeFor(upstream.pool, 'files') : undefined;
-  const upload = { id: requestId, upstream: place ?? '', bytes, most: most + FORM_BYTES };
+  const place = upstream.pool ? chooseUpstream(upstream.pool, 'files') : undefined;
+  const upload = { id: requestId, upstream: place ?? '', bytes, most: most + MAX_FORM_OVERHEAD_BYTES };
   const begun = await callAccount(context, (account) => account.beginUpload(upload));
-  if (begun.outcome === 'full') throw noRoom(begun.most);
-  const up = carried(c.req.raw, bytes, begun.left);
+  if (begun.outcome === 'full') throw storageFullError(begun.most);
+  const up = forwardBody(c.req.raw, bytes, begun.left);
   const report = (end: UploadEnd): UploadReport => ({ id: requestId, upstream: upload.upstream, at: begun.at, end });
   /** Ends an upload that was broken off here: a part of a form is no file. @returns its error */
-  const brokenOff = async (): Promise<ApiError> => {
-    waitUntil(tell(context, report({ outcome: 'failed' })));
+  const interruptedUpload = async (): Promise<ApiError> => {
+    waitUntil(reportUpload(context, report({ outcome: 'failed' })));
     await up.dropRest();
-    return bytes === undefined && begun.left < most ? noRoom(begun.left) : tooLarge(most);
+    return bytes === undefined && begun.left < most ? storageFullError(begun.left) : tooLarge(most);
   };
   let wasSent = false;
   let response: Response;
@@ -117,14 +117,16 @@ export async function uploadFile(c: Context<AppEnv>, upstream: Upstream): Promis
       },
     );
   } catch (thrown) {
-    if (up.isTooLong()) throw await brokenOff();
+    if (up.isTooLong()) throw await interruptedUpload();
     const isNoFile = !(wasSent || thrown instanceof UpstreamFailure);
-    waitUntil(tell(context, report(isNoFile ? { outcome: 'failed' } : { outcome: 'unknown', bytes: up.bytes() })));
+    waitUntil(
+      reportUpload(context, report(isNoFile ? { outcome: 'failed' } : { outcome: 'unknown', bytes: up.bytes() })),
+    );
     throw thrown;
   }
   const text = await response.text();
   // The upstream may refuse the part of a form that has come.
-  if (up.isTooLong() && !response.ok) throw await brokenOff();
+  if (up.isTooLong() && !response.ok) throw await interruptedUpload();
   const file = response.ok ? readDescription(parseOrUndefined(text)) : undefined;
   const end: UploadEnd = file
     ? { outcome: 'made', file }
@@ -132,15 +134,15 @@ export async function uploadFile(c: Context<AppEnv>, upstream: Upstream): Promis
       ? { outcome: 'unknown', bytes: up.bytes() }
       : { outcome: 'failed' };
   // The caller has the id once it is the account's: whoever knows it earlier could not use it.
-  await tell(context, report(end));
+  await reportUpload(context, report(end));
   return new Response(text, response);
 }
 
-async function tell(context: RequestContext, report: UploadReport): Promise<void> {
+async function reportUpload(context: RequestContext, report: UploadReport): Promise<void> {
   await callAccount(context, (account) => account.endUpload(report), 'persistent');
 }
 
-function noRoom(most: number): ApiError {
+function storageFullError(most: number): ApiError {
   return finalError(
     'invalid_request_error',
     `There is no room for this file: the account may store ${most} bytes (its limit stored_bytes). Delete files or conversations.`,

@@ -1,7 +1,7 @@
 /** Makes metrics of what the isolate that answers has counted. */
 
 import type { UpstreamPool } from '../../claude/upstreams/pool.ts';
-import type { Family, Sample } from '../../health/told.ts';
+import type { MetricFamily, MetricSample } from '../../health/plugin-hooks.ts';
 import { type IsolateCounts, isolateCounts, type LabelledCount } from '../../kit/http/isolate-counts.ts';
 
 const OF_ISOLATE = 'Of this isolate alone, since its start.';
@@ -12,9 +12,23 @@ export function isolateFamilies(
   pool: Pick<UpstreamPool, 'all' | 'health' | 'models'> | undefined,
   now: number,
   counts: IsolateCounts = isolateCounts,
-): Family[] {
-  const { begun, requests, errors, refusals, retries, waiting, admissions, admissionMs } = counts;
-  const family = (name: string, type: Family['type'], help: string, samples: readonly Sample[]): Family => ({
+): MetricFamily[] {
+  const {
+    instance: begun,
+    requests,
+    errors,
+    rejections: refusals,
+    retries,
+    pendingAdmissionCount: waiting,
+    admissions,
+    admissionMs,
+  } = counts;
+  const family = (
+    name: string,
+    type: MetricFamily['type'],
+    help: string,
+    samples: readonly MetricSample[],
+  ): MetricFamily => ({
     name: `sluice_isolate_${name}`,
     type,
     help: `${help} ${OF_ISOLATE}`,
@@ -29,7 +43,7 @@ export function isolateFamilies(
     );
   const ofUpstreams = (pool?.all ?? []).map(({ name }) => ({
     labels: { upstream: name },
-    value: pool?.health.running(name, now) ?? 0,
+    value: pool?.health.countRunning(name, now) ?? 0,
   }));
   // Callers invent names of models, so only those of the table are told.
   const breakers = (pool?.health.report(now) ?? [])

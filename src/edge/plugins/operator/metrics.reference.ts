@@ -1,5 +1,5 @@
 import * as z from '../../kit/http/zod.ts';
-import { type Resource, words } from '../../openapi/resource.ts';
+import { describeRoutes, type Resource } from '../../openapi/resource.ts';
 import { METRICS_ROUTES } from './metrics.route.ts';
 
 const example = `# TYPE sluice_requests counter
@@ -10,7 +10,7 @@ sluice_requests_total{model="claude-haiku-5-5"} 12
 export const metrics: Resource = {
   tag: 'Metrics',
   description: 'What Prometheus reads: of all accounts, and of the isolate that answers.',
-  routes: words(METRICS_ROUTES, {
+  routes: describeRoutes(METRICS_ROUTES, {
     'GET /metrics': {
       operation: 'metrics',
       summary: 'Read the metrics, as OpenMetrics text',

@@ -1,6 +1,6 @@
 import { route } from '../../auth/route.ts';
 import { upstreamFor } from '../../claude/upstream.ts';
-import type { Family } from '../../health/told.ts';
+import type { MetricFamily } from '../../health/plugin-hooks.ts';
 import { contributions } from '../../kit/plugins/plugins.ts';
 import { isolateFamilies } from './isolate-families.ts';
 
@@ -9,7 +9,7 @@ export const METRICS_ROUTES = [
   route('GET /metrics', { needs: 'admin' }, async (c) => {
     const { pool } = upstreamFor(c);
     const families = await Promise.all(contributions('metrics').map((tell) => tell(c, pool)));
-    return c.text(expositionOf([...families.flat(), ...isolateFamilies(pool, Date.now())]), 200, {
+    return c.text(formatMetrics([...families.flat(), ...isolateFamilies(pool, Date.now())]), 200, {
       'content-type': OPEN_METRICS,
     });
   }),
@@ -18,20 +18,20 @@ export const METRICS_ROUTES = [
 const OPEN_METRICS = 'application/openmetrics-text; version=1.0.0; charset=utf-8';
 
 /** @returns the text of these metrics, each name of which must be there once */
-function expositionOf(families: readonly Family[]): string {
+function formatMetrics(families: readonly MetricFamily[]): string {
   const lines = families.flatMap(({ name, type, help, samples }) => [
-    `# HELP ${name} ${escaped(help)}`,
+    `# HELP ${name} ${escapeLabel(help)}`,
     `# TYPE ${name} ${type}`,
-    ...samples.map(({ suffix = '', labels = {}, value }) => `${name}${suffix}${labelsIn(labels)} ${value}`),
+    ...samples.map(({ suffix = '', labels = {}, value }) => `${name}${suffix}${formatLabels(labels)} ${value}`),
   ]);
   return `${lines.join('\n')}\n# EOF\n`;
 }
 
-function labelsIn(labels: Readonly<Record<string, string>>): string {
-  const pairs = Object.entries(labels).map(([name, value]) => `${name}="${escaped(value)}"`);
+function formatLabels(labels: Readonly<Record<string, string>>): string {
+  const pairs = Object.entries(labels).map(([name, value]) => `${name}="${escapeLabel(value)}"`);
   return pairs.length === 0 ? '' : `{${pairs.join(',')}}`;
 }
 
-function escaped(text: string): string {
+function escapeLabel(text: string): string {
   return text.replace(/[\\"]/g, '\\$&').replaceAll('\n', '\\n');
 }

@@ -1,7 +1,7 @@
 import { overviewAnswer } from '../../health/overview-answers.schema.ts';
 import * as z from '../../kit/http/zod.ts';
-import { jsonAnswer } from '../../openapi/answers.ts';
-import { type Resource, words } from '../../openapi/resource.ts';
+import { describeRoutes, type Resource } from '../../openapi/resource.ts';
+import { jsonResponse } from '../../openapi/responses.ts';
 import { OVERVIEW_ROUTES } from './overview.route.ts';
 
 const example = {
@@ -19,13 +19,13 @@ export const overview: Resource = {
   tag: 'Overview',
   description: 'What is broken, in one answer.',
   errors: [503],
-  routes: words(OVERVIEW_ROUTES, {
+  routes: describeRoutes(OVERVIEW_ROUTES, {
     'GET /overview': {
       operation: 'overview',
       summary: 'See what is broken',
       description:
         'What was refused and what has failed are listed by `GET /usage/requests?outcome=…`, accounts by `GET /accounts?sort=used`, the rest by `GET /webhooks/:source/events` and `GET /alerts`.',
-      answer: jsonAnswer('What went wrong.', z.withMeta(overviewAnswer, { id: 'Overview' }), example),
+      answer: jsonResponse('What went wrong.', z.withMeta(overviewAnswer, { id: 'Overview' }), example),
     },
   }),
 };

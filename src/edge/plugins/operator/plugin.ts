@@ -1,7 +1,7 @@
 import type { AccountState } from '../../money/account/account-state.ts';
 import { type DueAlert, hasAlertUrl } from '../../money/alerts/alert-outbox.ts';
 import { budgetWindows } from '../../money/budget/budget-windows.ts';
-import { overHoldAlert, thresholdsReached } from '../../money/budget/thresholds.ts';
+import { findReachedThresholds, overHoldAlert } from '../../money/budget/thresholds.ts';
 import type { Plugin } from '../plugin.ts';
 import { pools } from '../pools/plugin.ts';
 import { METRICS_ROUTES } from './metrics.route.ts';
@@ -23,7 +23,7 @@ function raiseAlerts(state: AccountState, overHold?: string): void {
     const limited = budgetWindows(budget, limits.rules).filter(
       ({ name }) => limits.limits[name as 'usd_total'] !== undefined,
     );
-    due.push(...thresholdsReached(node, limited, shares, now));
+    due.push(...findReachedThresholds(node, limited, shares, now));
   }
   if (overHold !== undefined && (shares !== undefined || hasAlertUrl(state.env))) {
     due.push(overHoldAlert(node, overHold, now));

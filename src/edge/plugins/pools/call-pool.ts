@@ -1,8 +1,8 @@
 import { settingsOf } from '../../config/settings.ts';
 import { callObject, type Remote } from '../../durable/call-object.ts';
 import type { FailingTask } from '../../durable/retries.ts';
-import { type Jurisdiction, type PoolBinding, stubOf } from '../../durable/stubs.ts';
-import { within } from '../../kit/async/timeout.ts';
+import { getStub, type Jurisdiction, type PoolBinding } from '../../durable/stubs.ts';
+import { withTimeout } from '../../kit/async/timeout.ts';
 import type { Bindings } from '../../kit/plugins/bindings.ts';
 import type { AccountRequest } from '../../money/contracts/call-account.ts';
 import type { PoolObject } from './contracts/pool.ts';
@@ -13,11 +13,11 @@ const POOL_CALL_MS = 10_000;
 
 /** @returns the stub of a pool by its name, as `groupPool` makes it */
 export function poolStub({ POOL }: PoolBinding, settings: Jurisdiction, name: string): DurableObjectStub<PoolObject> {
-  return stubOf(POOL, settings, name) as DurableObjectStub<PoolObject>;
+  return getStub(POOL, settings, name) as DurableObjectStub<PoolObject>;
 }
 
 /** Tells the deployment's pool, which alerts the operator. */
-export async function tellOfKey(
+export async function reportKeyState(
   { accounts: { POOL }, settings }: Pick<AccountRequest, 'accounts' | 'settings'>,
   news: string | null,
   upstream: string,
@@ -27,7 +27,7 @@ export async function tellOfKey(
 }
 
 /** Reports a failing task to the deployment's pool, where one is bound. */
-export async function reportFailing(env: Bindings, failing: FailingTask): Promise<void> {
+export async function reportFailingTask(env: Bindings, failing: FailingTask): Promise<void> {
   const { POOL } = env as Partial<Bindings>;
   if (!POOL) return;
   const place = { pools: { POOL }, settings: settingsOf(env), name: DEPLOYMENT_POOL };
@@ -45,5 +45,5 @@ export async function callPool<T>(
   call: (pool: Remote<PoolObject>) => Promise<T>,
 ): Promise<T> {
   const stub = () => poolStub(place.pools, place.settings, place.name) as unknown as Remote<PoolObject>;
-  return await callObject('pool', () => within(call(stub()), POOL_CALL_MS));
+  return await callObject('pool', () => withTimeout(call(stub()), POOL_CALL_MS));
 }

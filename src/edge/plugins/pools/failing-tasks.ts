@@ -1,7 +1,7 @@
 import { type FailingTask, RETRIED_TASKS, type RetriedTask } from '../../durable/retries.ts';
 import type { Tables } from '../../durable/tables.ts';
 import { HOUR_MS } from '../../kit/async/durations.ts';
-import { isoTime } from '../../kit/http/times.ts';
+import { toIsoTime } from '../../kit/http/times.ts';
 import type { PoolOverview } from './contracts/pool.ts';
 
 /** The key in `meta` with what objects have reported, by task. */
@@ -46,8 +46,8 @@ export class FailingTasks {
       .filter(([, { reportedAt }]) => now - reportedAt < STILL_FAILING_MS)
       .map(([task, { since, reportedAt }]) => ({
         task,
-        failing_since: isoTime(since),
-        last_reported_at: isoTime(reportedAt),
+        failing_since: toIsoTime(since),
+        last_reported_at: toIsoTime(reportedAt),
       }));
   }
 

@@ -8,7 +8,7 @@
 import { type Nanodollars, toUsd } from '../../claude/pricing/cost.ts';
 import { MINUTE_MS } from '../../kit/async/durations.ts';
 import type { HeldByBatches } from '../../money/budget/budget-windows.ts';
-import { byPeriod, CALENDAR, type Period, spanAt, spanId } from '../../money/budget/windows.ts';
+import { byPeriod, CALENDAR_PERIODS, type Period, spanAt, spanId } from '../../money/budget/windows.ts';
 import type { LeaseAnswer, LeaseCall, LeaseFigures, LeaseGrant } from './contracts/pool.ts';
 import type { PoolQuotaReport } from './pools-answers.schema.ts';
 
@@ -51,7 +51,7 @@ export interface LeaseBooks<Known extends KnownLease = KnownLease> {
 /** The limits of a pool, by the period of the window. */
 export type PoolRules = Partial<Record<LeaseFigures['period'], Nanodollars | undefined>>;
 
-export function booksOf<Known extends KnownLease>(leases: Iterable<Known>, now: number): LeaseBooks<Known> {
+export function createBooks<Known extends KnownLease>(leases: Iterable<Known>, now: number): LeaseBooks<Known> {
   const books: LeaseBooks<Known> = {
     open: new Map(),
     counts: new Map(),
@@ -84,7 +84,7 @@ export function reportWindows(
     };
   };
   const { resets_at: _, ...total } = spend('total');
-  return { ...byPeriod(CALENDAR, spend), total };
+  return { ...byPeriod(CALENDAR_PERIODS, spend), total };
 }
 
 /** @returns whether a call is newer than the last known call of its lease. */
@@ -115,11 +115,11 @@ export function grantLease(
   before: KnownLease | undefined,
   now: number,
 ): KnownLease {
-  for (const [id, window] of books.counts) if (isOver(window, now)) books.counts.delete(id);
+  for (const [id, window] of books.counts) if (isExpired(window, now)) books.counts.delete(id);
   if (before) addToCounts(books, before, -1, now);
   const windows: Record<string, LeasedWindow> = {};
-  for (const [id, window] of Object.entries(before?.windows ?? {})) if (!isOver(window, now)) windows[id] = window;
-  const grants = grantsFor(books, rules, call, now);
+  for (const [id, window] of Object.entries(before?.windows ?? {})) if (!isExpired(window, now)) windows[id] = window;
+  const grants = computeGrants(books, rules, call, now);
   for (const [at, { id, end, spent, kept }] of call.windows.entries()) {
     windows[id] = { end, spent, granted: spent + kept + (grants[at] ?? 0) };
   }
@@ -145,7 +145,7 @@ export function joinLease(
   if (ended) addToCounts(books, ended, -1, now);
   const windows: Record<string, LeasedWindow> = {};
   for (const [id, window] of [...Object.entries(ended?.windows ?? {}), ...Object.entries(lease.windows)]) {
-    if (isOver(window, now)) continue;
+    if (isExpired(window, now)) continue;
     const spent = (windows[id]?.spent ?? 0) + window.spent;
     windows[id] = { end: window.end, spent, granted: spent };
   }
@@ -165,14 +165,14 @@ export function replaceWindows(
   now: number,
 ): Record<string, LeasedWindow> {
   const all = Object.entries({ ...before?.windows, ...changed });
-  const windows = Object.fromEntries(all.filter(([, window]) => !isOver(window, now)));
+  const windows = Object.fromEntries(all.filter(([, window]) => !isExpired(window, now)));
   if (before) addToCounts(books, before, -1, now);
   addToCounts(books, { windows }, 1, now);
   return windows;
 }
 
 /** @returns what a lease has in the requested windows, by their ids. */
-export function answerFor(
+export function createAnswer(
   books: LeaseBooks,
   rules: PoolRules,
   lease: KnownLease,
@@ -188,8 +188,8 @@ export function answerFor(
     const total = books.counts.get(id) ?? { spent: 0, granted: 0 };
     const free = limit - total.granted;
     const isRefused = least > 0 && present.granted < spent + kept + least;
-    if (isRefused) batched ??= heldByBatches(books.open.values());
-    slice = Math.min(slice, isRefused ? 0 : sliceOf(free, books.active.count));
+    if (isRefused) batched ??= sumBatchHolds(books.open.values());
+    slice = Math.min(slice, isRefused ? 0 : shareOfFree(free, books.active.count));
     return [{ id, granted: present.granted, limit, free, left: Math.max(0, limit - total.spent) }];
   });
   const { incarnation, seq } = lease;
@@ -197,7 +197,7 @@ export function answerFor(
 }
 
 /** @returns what the batches of all leases hold, and when the last of them must have ended. */
-function heldByBatches(leases: Iterable<KnownLease>): HeldByBatches {
+function sumBatchHolds(leases: Iterable<KnownLease>): HeldByBatches {
   const sum = { nanodollars: 0, until: 0 };
   for (const { batched } of leases) {
     if (!batched) continue;
@@ -211,7 +211,7 @@ function heldByBatches(leases: Iterable<KnownLease>): HeldByBatches {
  * @returns what each window of a call gets in addition to what it keeps. If one window has too little, none gets anything:
  *   the request could not use it, and other accounts would lack it
  */
-function grantsFor(books: LeaseBooks, rules: PoolRules, call: LeaseCall, now: number): Nanodollars[] {
+function computeGrants(books: LeaseBooks, rules: PoolRules, call: LeaseCall, now: number): Nanodollars[] {
   const free = call.windows.map(({ id, period, spent, kept }) => {
     const limit = rules[period];
     // The counts no longer include this lease itself.
@@ -222,7 +222,7 @@ function grantsFor(books: LeaseBooks, rules: PoolRules, call: LeaseCall, now: nu
   const limited = call.windows.map(({ period }) => rules[period] !== undefined);
   if (isEnough('want')) {
     const spare = Math.min(...call.windows.map(({ want }, at) => (free[at] ?? 0) - want));
-    const more = Math.min(call.wish, sliceOf(spare, activeCount(books, call.lease, now)));
+    const more = Math.min(call.wish, shareOfFree(spare, countActive(books, call.lease, now)));
     return call.windows.map(({ want }, at) => (limited[at] ? want + more : 0));
   }
   if (!isEnough('least')) return call.windows.map(() => 0);
@@ -233,11 +233,11 @@ function grantsFor(books: LeaseBooks, rules: PoolRules, call: LeaseCall, now: nu
 }
 
 /** @returns the part of the free amount that each of `active` leases may keep for later. Together they keep half of it. */
-function sliceOf(free: Nanodollars, active: number): Nanodollars {
+function shareOfFree(free: Nanodollars, active: number): Nanodollars {
   return Math.max(0, Math.floor(free / (2 * Math.max(1, active))));
 }
 
-function activeCount(books: LeaseBooks, asking: string, now: number): number {
+function countActive(books: LeaseBooks, asking: string, now: number): number {
   const { active } = books;
   if (now - active.at >= COUNT_AGAIN_MS || now < active.at) {
     let count = 1;
@@ -249,7 +249,7 @@ function activeCount(books: LeaseBooks, asking: string, now: number): number {
 
 function addToCounts(books: LeaseBooks, { windows }: Pick<KnownLease, 'windows'>, sign: 1 | -1, now: number): void {
   for (const [id, window] of Object.entries(windows)) {
-    if (isOver(window, now)) continue;
+    if (isExpired(window, now)) continue;
     const total = books.counts.get(id) ?? { end: window.end, spent: 0, granted: 0 };
     total.spent += sign * window.spent;
     total.granted += sign * window.granted;
@@ -258,6 +258,6 @@ function addToCounts(books: LeaseBooks, { windows }: Pick<KnownLease, 'windows'>
 }
 
 /** @returns whether a window is not remembered any more. */
-function isOver({ end }: LeasedWindow, now: number): boolean {
+function isExpired({ end }: LeasedWindow, now: number): boolean {
   return end + REMEMBERED_MS <= now;
 }

@@ -12,10 +12,10 @@ export interface PoolId {
   group?: string | undefined;
 }
 
-export function groupPool(group: string): string {
+export function poolNameOfGroup(group: string): string {
   return GROUP_POOL + group;
 }
 
-export function poolOf(name: string): PoolId {
+export function parsePoolName(name: string): PoolId {
   return name.startsWith(GROUP_POOL) ? { kind: 'group', group: name.slice(GROUP_POOL.length) } : { kind: 'deployment' };
 }

@@ -1,11 +1,11 @@
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import { columnsOf, membersOf, type RawRow } from '../../durable/columns.ts';
-import { makeOnWrite } from '../../durable/schema.ts';
+import { createTablesOnWrite } from '../../durable/schema.ts';
 import { Tables } from '../../durable/tables.ts';
 import { byPeriod, PERIODS, type Period } from '../../money/budget/windows.ts';
-import type { RefusedOfDay } from '../../money/contracts/account.ts';
-import type { LastOfAccount, LastQuery } from '../../money/contracts/all-accounts.ts';
-import type { ToldLimits } from './contracts/pool.ts';
+import type { DailyRefusals } from '../../money/contracts/account.ts';
+import type { LastRequest, LastRequestsQuery } from '../../money/contracts/all-accounts.ts';
+import type { ReportedLimits } from './contracts/pool.ts';
 import type { KnownLease } from './grant.ts';
 import { POOL_TABLES } from './tables.ts';
 
@@ -20,8 +20,8 @@ export interface PoolLease extends KnownLease {
   /** When a request of it was last refused, and when its newest that failed began; milliseconds since 1970. */
   refusedAt: number | null;
   failedAt: number | null;
-  refused: RefusedOfDay | null;
-  limits: ToldLimits | null;
+  refused: DailyRefusals | null;
+  limits: ReportedLimits | null;
   /** The change up to which it has reported what it has spent; -1 if it must report everything again. */
   told: number;
   /** When its visitor has ended; milliseconds since 1970. Then its sums are in the row of all such visitors. */
@@ -38,12 +38,12 @@ export interface ListedLease
 export class PoolStore extends Tables {
   /** @param abort resets the object after a failed write; see `Tables` */
   constructor(storage: DurableObjectStorage, abort?: (thrown: unknown) => void) {
-    super(storage, makeOnWrite(storage, POOL_TABLES), abort);
+    super(storage, createTablesOnWrite(storage, POOL_TABLES), abort);
   }
 
   /** @returns every lease, one after the other: all of them together would be too much to keep. */
   *leases(): Generator<PoolLease> {
-    for (const row of this.select<RawRow>('select * from leases')) yield leaseOfRow(row);
+    for (const row of this.select<RawRow>('select * from leases')) yield rowToLease(row);
   }
 
   /**
@@ -53,7 +53,7 @@ export class PoolStore extends Tables {
    * @param windows the ids of the windows whose sums are read
    * @param names only those of these accounts
    */
-  *listed(windows: Readonly<Record<Period, string>>, names?: readonly string[]): Generator<ListedLease> {
+  *listLeases(windows: Readonly<Record<Period, string>>, names?: readonly string[]): Generator<ListedLease> {
     const rows = this.select<RawRow>(
       `select id, account, pool_group, seen_at, limits, refused, erased,
          ${PERIODS.map((period, at) => `coalesce(windows ->> ?${at + 2}, 0) as ${period}`).join(', ')}
@@ -71,8 +71,8 @@ export class PoolStore extends Tables {
         },
         ...{
           seenAt: seen_at as number | null,
-          limits: limits === null ? null : (JSON.parse(String(limits)) as ToldLimits),
-          refused: refused === null ? null : (JSON.parse(String(refused)) as RefusedOfDay),
+          limits: limits === null ? null : (JSON.parse(String(limits)) as ReportedLimits),
+          refused: refused === null ? null : (JSON.parse(String(refused)) as DailyRefusals),
         },
         spent: byPeriod(PERIODS, (period) => Number(spent[period])),
       };
@@ -80,7 +80,7 @@ export class PoolStore extends Tables {
   }
 
   /** @returns the accounts that have a name of which a request was refused, or failed, since a time; the newest first. */
-  lastOf({ outcome, from, after, limit }: LastQuery): LastOfAccount[] {
+  lastRequests({ outcome, from, after, limit }: LastRequestsQuery): LastRequest[] {
     const column = `${outcome}_at`;
     return this.read<{ account: string; at: number }>(
       `select account, ${column} as at from leases
@@ -97,7 +97,7 @@ export class PoolStore extends Tables {
   /** @returns a lease by its id; undefined if there is none. */
   lease(id: string): PoolLease | undefined {
     const [row] = this.read('select * from leases where id = ?', id);
-    return row && leaseOfRow(row);
+    return row && rowToLease(row);
   }
 
   /**
@@ -107,7 +107,7 @@ export class PoolStore extends Tables {
    */
   forgetJoined(until: number): number | undefined {
     this.write('delete from leases where joined_at <= ?', until);
-    return this.figure('select min(joined_at) from leases where joined_at is not null');
+    return this.queryNumber('select min(joined_at) from leases where joined_at is not null');
   }
 
   /** Writes a lease as it is now. */
@@ -124,14 +124,14 @@ export class PoolStore extends Tables {
   }
 }
 
-function leaseOfRow({ erased, pool_group, windows, limits, refused, ...same }: RawRow): PoolLease {
+function rowToLease({ erased, pool_group, windows, limits, refused, ...same }: RawRow): PoolLease {
   return {
     ...(membersOf(same) as unknown as PoolLease),
     isErased: erased === 1,
     group: pool_group as string | null,
     open: same.open === 1,
     ...(JSON.parse(String(windows)) as Pick<PoolLease, 'windows' | 'batched'>),
-    limits: limits === null ? null : (JSON.parse(String(limits)) as ToldLimits),
-    refused: refused === null ? null : (JSON.parse(String(refused)) as RefusedOfDay),
+    limits: limits === null ? null : (JSON.parse(String(limits)) as ReportedLimits),
+    refused: refused === null ? null : (JSON.parse(String(refused)) as DailyRefusals),
   };
 }

@@ -1,17 +1,17 @@
 import { isVisitor } from '../../auth/identity/identity.ts';
-import { CallingObject } from '../../claude/calling-object.ts';
+import { UpstreamObject } from '../../claude/upstream-object.ts';
 import { settingsOf } from '../../config/settings.ts';
 import type { Page } from '../../durable/page.ts';
 import type { FailingTask, RetriedTask } from '../../durable/retries.ts';
 import { MINUTE_MS } from '../../kit/async/durations.ts';
 import type { Bindings } from '../../kit/plugins/bindings.ts';
-import { AlertOutbox, OF_NO_ACCOUNT } from '../../money/alerts/alert-outbox.ts';
-import { tightestFirst } from '../../money/budget/binding.ts';
-import { type PoolLimits, type PoolLimitsPatch, patched } from '../../money/budget/limits.schema.ts';
+import { AlertOutbox, UNOWNED } from '../../money/alerts/alert-outbox.ts';
+import { sortByTightness } from '../../money/budget/binding-limits.ts';
+import { applyPatch, type PoolLimits, type PoolLimitsPatch } from '../../money/budget/limits.schema.ts';
 import { rulesOf } from '../../money/budget/rules.ts';
-import { thresholdsReached } from '../../money/budget/thresholds.ts';
+import { findReachedThresholds } from '../../money/budget/thresholds.ts';
 import { limitName, PERIODS, type Period, spanAt, spanId } from '../../money/budget/windows.ts';
-import type { LastOfAccount, LastQuery, SharedUsageQuery } from '../../money/contracts/all-accounts.ts';
+import type { LastRequest, LastRequestsQuery, SharedUsageQuery } from '../../money/contracts/all-accounts.ts';
 import { callAccount } from '../../money/contracts/call-account.ts';
 import type {
   GroupLimits,
@@ -25,8 +25,8 @@ import type {
 } from './contracts/pool.ts';
 import { FailingTasks } from './failing-tasks.ts';
 import {
-  answerFor,
-  booksOf,
+  createAnswer,
+  createBooks,
   grantLease,
   isChanged,
   isNewer,
@@ -36,18 +36,18 @@ import {
   replaceWindows,
   reportWindows,
 } from './grant.ts';
-import { DEPLOYMENT_POOL, groupPool, poolOf } from './pool-name.ts';
+import { DEPLOYMENT_POOL, parsePoolName, poolNameOfGroup } from './pool-name.ts';
 import { type PoolLease, PoolStore } from './pool-store.ts';
 import type { AccountSpendRow, PoolQuotaReport, SharedUsageReport } from './pools-answers.schema.ts';
 import { RefusedKey } from './refused-key.ts';
 import {
+  createOverview,
   joinRefused,
-  limitsOfPool,
-  overviewOf,
-  pageOfSpenders,
-  spendersOf,
-  withGroup,
-  withShared,
+  listSpenders,
+  poolLimitsInUse,
+  sortAndPage,
+  withGroupLimit,
+  withSharedLimit,
 } from './spenders.ts';
 import { RESTORED_LEASE, VISITORS_LEASE } from './tables.ts';
 import { UsedSums } from './used-sums.ts';
@@ -73,7 +73,7 @@ const ASK_ON_MS = 1_000;
  *
  * @example export { Pool } from 'sluice';
  */
-export class Pool extends CallingObject implements PoolObject {
+export class Pool extends UpstreamObject implements PoolObject {
   readonly #store: PoolStore;
   readonly #used: UsedSums;
   readonly #name: string;
@@ -91,12 +91,12 @@ export class Pool extends CallingObject implements PoolObject {
   constructor(ctx: DurableObjectState, env: Bindings) {
     super(ctx, env, ASK_GRAIN_MS);
     this.#name = ctx.id.name ?? DEPLOYMENT_POOL;
-    this.#store = new PoolStore(ctx.storage, this.around.abort);
+    this.#store = new PoolStore(ctx.storage, this.services.abort);
     this.#used = new UsedSums(this.#store);
-    this.#alerts = new AlertOutbox(this.#store, this.around);
-    this.#key = new RefusedKey(this.#store, this.#alerts, this.around);
+    this.#alerts = new AlertOutbox(this.#store, this.services);
+    this.#key = new RefusedKey(this.#store, this.#alerts, this.services);
     this.#failing = new FailingTasks(this.#store);
-    this.#books = booksOf(this.#store.leases(), this.now());
+    this.#books = createBooks(this.#store.leases(), this.now());
     this.#own = JSON.parse(this.#store.meta('limits') ?? 'null') as PoolLimits | null;
   }
 
@@ -104,20 +104,20 @@ export class Pool extends CallingObject implements PoolObject {
   leaseJson(text: string): string {
     const call = JSON.parse(text) as LeaseCall;
     const current = this.#books.open.get(call.lease) ?? this.#store.lease(call.lease);
-    const lease = current && !isNewer(call, current) ? current : this.#take(call, current);
+    const lease = current && !isNewer(call, current) ? current : this.#applyCall(call, current);
     const answer: LeaseAnswer = {
-      ...answerFor(this.#books, this.#rulesNow(), lease, call.windows),
+      ...createAnswer(this.#books, this.#currentRules(), lease, call.windows),
       told: lease.told,
     };
     return JSON.stringify(answer);
   }
 
   /** Answers like `leaseJson` to an account that gets nothing. Nothing is stored, of neither. */
-  lookJson(text: string): string {
+  peekJson(text: string): string {
     const { lease, windows, incarnation, seq } = JSON.parse(text) as LeaseCall;
     const had = windows.map(({ id, end, spent, kept }) => [id, { end, spent, granted: spent + kept }]);
     const nothing = { id: lease, incarnation, seq, toldAt: 0, open: false, windows: Object.fromEntries(had) };
-    const granted = answerFor(this.#books, this.#rulesNow(), nothing, windows);
+    const granted = createAnswer(this.#books, this.#currentRules(), nothing, windows);
     const answer: LeaseAnswer = { ...granted, told: -1 };
     return JSON.stringify(answer);
   }
@@ -133,14 +133,14 @@ export class Pool extends CallingObject implements PoolObject {
 
   /** Changes some of the pool's limits. Null removes one; those that are not in the patch stay. @returns all of them */
   patchLimits(patch: PoolLimitsPatch): PoolLimits {
-    const limits = patched(this.#limits, patch);
+    const limits = applyPatch(this.#limits, patch);
     this.setLimits(limits);
     return limits;
   }
 
   /** @returns the limits in force, and what was spent that no account reports after a restore */
   backup(): PoolBackup {
-    return { limits: this.#limits, spent: this.#spentBeside() };
+    return { limits: this.#limits, spent: this.#unreportedSpending() };
   }
 
   /**
@@ -149,12 +149,12 @@ export class Pool extends CallingObject implements PoolObject {
    * @returns false if the pool has other limits already. Then nothing changes
    */
   restore({ limits, spent }: PoolBackup): boolean {
-    const isSame = limits === null || textOfLimits(limits) === textOfLimits(this.#limits);
+    const isSame = limits === null || limitsToJson(limits) === limitsToJson(this.#limits);
     if (this.#own !== null && !isSame) return false;
     if (!isSame) this.setLimits(limits);
     const now = this.now();
     const before = this.#store.lease(RESTORED_LEASE);
-    const here = this.#spentBeside();
+    const here = this.#unreportedSpending();
     const missing = Object.entries(spent).map(([id, { end, spent: most }]) => {
       const already = before?.windows[id]?.spent ?? 0;
       const sum = already + Math.max(0, most - (here[id]?.spent ?? 0));
@@ -166,7 +166,7 @@ export class Pool extends CallingObject implements PoolObject {
   }
 
   /** @returns what leases have spent that no account reports after a restore: accounts restore what they told the deployment */
-  #spentBeside(): PoolBackup['spent'] {
+  #unreportedSpending(): PoolBackup['spent'] {
     const isGroup = this.#name !== DEPLOYMENT_POOL;
     const sums: PoolBackup['spent'] = {};
     for (const { account, isErased, windows } of this.#store.leases()) {
@@ -178,15 +178,15 @@ export class Pool extends CallingObject implements PoolObject {
   }
 
   /** @returns the status of the pool in every window. */
-  standing(): PoolQuotaReport {
-    return { limits: this.#limits, ...reportWindows(this.#books, this.#rulesNow(), this.now()) };
+  quota(): PoolQuotaReport {
+    return { limits: this.#limits, ...reportWindows(this.#books, this.#currentRules(), this.now()) };
   }
 
   /** @returns a page of the accounts that share the pool, as the query sorts them. */
   accounts(query: SpendQuery): Page<AccountSpendRow> {
     const { groups = {}, isShared = false } = query;
-    const rows = this.#spenders(isShared).map((row) => withGroup(row, groups));
-    return pageOfSpenders(rows, query);
+    const rows = this.#listSpenders(isShared).map((row) => withGroupLimit(row, groups));
+    return sortAndPage(rows, query);
   }
 
   /** @returns what went wrong on this day in UTC, and how many accounts can ask for nothing now */
@@ -194,8 +194,8 @@ export class Pool extends CallingObject implements PoolObject {
     const now = this.now();
     const { total } = this.#used.usage({ from: spanId('day', spanAt('day', now).start), group_by: 'day' });
     return {
-      ...overviewOf(
-        this.#spenders(isShared).map((row) => withGroup(row, groups)),
+      ...createOverview(
+        this.#listSpenders(isShared).map((row) => withGroupLimit(row, groups)),
         total,
       ),
       failing_tasks: this.#failing.current(now),
@@ -213,19 +213,19 @@ export class Pool extends CallingObject implements PoolObject {
   }
 
   /** @returns what is known of these accounts; nothing of those that the pool does not know */
-  accountsNamed(names: readonly string[], isShared: boolean): AccountSpendRow[] {
-    return this.#spenders(isShared, names);
+  findAccounts(names: readonly string[], isShared: boolean): AccountSpendRow[] {
+    return this.#listSpenders(isShared, names);
   }
 
   /**
    * @param isShared whether the limits of all accounts hold: they stay stored without their setting
    * @returns a row of each account. Where the budget of all accounts is spent, that is what binds each of them
    */
-  #spenders(isShared: boolean, names?: readonly string[]): AccountSpendRow[] {
-    const rows = spendersOf(this.#store, this.now(), names);
+  #listSpenders(isShared: boolean, names?: readonly string[]): AccountSpendRow[] {
+    const rows = listSpenders(this.#store, this.now(), names);
     if (!isShared) return rows;
-    const [tightest] = tightestFirst(limitsOfPool('deployment', null, this.standing()));
-    return tightest?.refuses ? rows.map((row) => withShared(row, tightest)) : rows;
+    const [tightest] = sortByTightness(poolLimitsInUse('deployment', null, this.quota()));
+    return tightest?.refuses ? rows.map((row) => withSharedLimit(row, tightest)) : rows;
   }
 
   /** @returns what accounts have reported that they have spent. */
@@ -234,8 +234,8 @@ export class Pool extends CallingObject implements PoolObject {
   }
 
   /** @returns the accounts of which a request was refused, or failed, since a time; the newest first. */
-  lastOf(query: LastQuery): LastOfAccount[] {
-    return this.#store.lastOf(query);
+  lastRequests(query: LastRequestsQuery): LastRequest[] {
+    return this.#store.lastRequests(query);
   }
 
   /** Adds what a visitor has spent to the row of all who have ended, and deletes the lease. One that is not there was added. */
@@ -248,7 +248,7 @@ export class Pool extends CallingObject implements PoolObject {
     const refused = joinRefused(lease.refused, ended?.refused);
     const unseen = { seenAt: null, refusedAt: null, failedAt: null, refused: null };
     const nameless = { ...unseen, account: null, isErased: true, group: null, limits: null, open: false };
-    this.#store.together(() => {
+    this.#store.transact(() => {
       this.#used.joinVisitors(id);
       const joined = { id: VISITORS_LEASE, incarnation: 0, seq: 0, windows, toldAt: now, refused };
       this.#store.put({ ...lease, ...nameless, ...joined });
@@ -256,7 +256,7 @@ export class Pool extends CallingObject implements PoolObject {
       this.#store.put({ ...lease, ...nameless, windows: {}, joinedAt: now });
     });
     this.#books.open.delete(id);
-    this.around.alarm.wakeFor(now + JOINED_MS);
+    this.services.alarm.schedule(now + JOINED_MS);
   }
 
   /** Notes what `RefusedKey` notes. */
@@ -266,23 +266,24 @@ export class Pool extends CallingObject implements PoolObject {
 
   /** Asks accounts that have a lease and have been silent. */
   override async alarm(): Promise<void> {
-    this.around.alarm.fired();
+    this.services.alarm.markFired();
     const now = this.now();
     await this.#alerts.send();
     await this.#key.tryAll();
-    const silent = this.#open().filter((lease) => this.#askAt(lease) <= now);
+    const silent = this.#openLeases().filter((lease) => this.#askAt(lease) <= now);
     const some = silent.slice(0, ASKED_AT_ONCE);
     for (let at = 0; at < some.length; at += ASKED_TOGETHER) {
-      await Promise.all(some.slice(at, at + ASKED_TOGETHER).map((lease) => this.#ask(lease)));
+      await Promise.all(some.slice(at, at + ASKED_TOGETHER).map((lease) => this.#askAccount(lease)));
     }
     const joined = this.#store.forgetJoined(now - JOINED_MS);
-    if (joined !== undefined) this.around.alarm.wakeFor(joined + JOINED_MS);
-    if (some.length < silent.length) this.around.alarm.wakeFor(this.now() + ASK_ON_MS, 1);
-    for (const lease of this.#open()) this.around.alarm.wakeFor(Math.max(this.now() + ASK_ON_MS, this.#askAt(lease)));
+    if (joined !== undefined) this.services.alarm.schedule(joined + JOINED_MS);
+    if (some.length < silent.length) this.services.alarm.schedule(this.now() + ASK_ON_MS, 1);
+    for (const lease of this.#openLeases())
+      this.services.alarm.schedule(Math.max(this.now() + ASK_ON_MS, this.#askAt(lease)));
   }
 
-  #take(call: LeaseCall, before: PoolLease | undefined): PoolLease {
-    const granted = grantLease(this.#books, this.#rulesNow(), call, before, this.now());
+  #applyCall(call: LeaseCall, before: PoolLease | undefined): PoolLease {
+    const granted = grantLease(this.#books, this.#currentRules(), call, before, this.now());
     const isErased = call.nameless === true;
     const isLast = call.isLast === true;
     const newest = before?.told ?? -1;
@@ -308,14 +309,14 @@ export class Pool extends CallingObject implements PoolObject {
     };
     if (open) this.#books.open.set(lease.id, lease);
     else this.#books.open.delete(lease.id);
-    this.#store.together(() => {
+    this.#store.transact(() => {
       this.#store.put(lease);
       if (sums) this.#used.put(lease.id, sums);
       if (isLast) this.#used.keepModels(lease.id);
     });
     // The long-running request has ended, so the pool asks often again.
     if (before && isChanged(before, lease)) this.#asked.delete(lease.id);
-    if (lease.open) this.around.alarm.wakeFor(this.#askAt(lease));
+    if (lease.open) this.services.alarm.schedule(this.#askAt(lease));
     this.#raiseAlerts(call.windows);
     return lease;
   }
@@ -324,19 +325,19 @@ export class Pool extends CallingObject implements PoolObject {
   #raiseAlerts(windows: readonly Pick<LeaseFigures, 'period' | 'id' | 'end'>[]): void {
     const { alerts: shares } = this.#limits;
     if (shares === undefined || shares.length === 0) return;
-    const { kind: by, group } = poolOf(this.#name);
-    const rules = this.#rulesNow();
+    const { kind: by, group } = parsePoolName(this.#name);
+    const rules = this.#currentRules();
     const purses = windows.flatMap(({ period, id, end }) => {
       const [most, count] = [rules[period], this.#books.counts.get(id)];
       if (most === undefined || !count) return [];
-      return [{ by, name: limitName(period), most, settled: count.spent, held: 0, end }];
+      return [{ by, name: limitName(period), limit: most, settled: count.spent, held: 0, end }];
     });
     const node = { type: by, id: group ?? DEPLOYMENT_POOL };
-    const due = thresholdsReached(node, purses, shares, this.now());
-    if (due.length > 0) this.#alerts.raise(due, OF_NO_ACCOUNT);
+    const due = findReachedThresholds(node, purses, shares, this.now());
+    if (due.length > 0) this.#alerts.raise(due, UNOWNED);
   }
 
-  async #ask(lease: PoolLease): Promise<void> {
+  async #askAccount(lease: PoolLease): Promise<void> {
     const { id, account } = lease;
     if (account === null) return;
     const request = { identity: { account }, accounts: this.env, settings: settingsOf(this.env) };
@@ -347,8 +348,8 @@ export class Pool extends CallingObject implements PoolObject {
     );
     // While its request goes on, or it cannot be reached, it is asked less and less often.
     const waitMs = Math.min(MOST_SILENT_MS, Math.max(SILENT_MS, 2 * (this.#asked.get(id)?.waitMs ?? SILENT_MS)));
-    if (failed) this.around.retries.failed('account_report', failed.thrown, this.now() + waitMs);
-    else this.around.retries.succeeded('account_report');
+    if (failed) this.services.retries.recordFailure('account_report', failed.thrown, this.now() + waitMs);
+    else this.services.retries.recordSuccess('account_report');
     if (this.#books.open.has(id)) this.#asked.set(id, { at: this.now(), waitMs });
     else this.#asked.delete(id);
   }
@@ -358,7 +359,7 @@ export class Pool extends CallingObject implements PoolObject {
     return Math.max(toldAt, at) + waitMs;
   }
 
-  #open(): PoolLease[] {
+  #openLeases(): PoolLease[] {
     return [...this.#books.open.values()].filter(({ account }) => account !== null);
   }
 
@@ -366,10 +367,10 @@ export class Pool extends CallingObject implements PoolObject {
     if (this.#own) return this.#own;
     const { DEPLOYMENT_LIMITS, VISITORS } = settingsOf(this.env);
     if (this.#name === DEPLOYMENT_POOL) return DEPLOYMENT_LIMITS ?? {};
-    return VISITORS && this.#name === groupPool(VISITORS.group) ? VISITORS.pool : {};
+    return VISITORS && this.#name === poolNameOfGroup(VISITORS.group) ? VISITORS.pool : {};
   }
 
-  #rulesNow(): PoolRules {
+  #currentRules(): PoolRules {
     this.#rules ??= rulesOf(this.#limits).spend;
     return this.#rules;
   }
@@ -392,7 +393,7 @@ const NAMELESS: Omit<PoolLease, 'id' | 'windows' | 'toldAt'> = {
   joinedAt: null,
 };
 
-function textOfLimits(limits: PoolLimits): string {
+function limitsToJson(limits: PoolLimits): string {
   return JSON.stringify(Object.entries(limits).sort(([one], [other]) => (one < other ? -1 : 1)));
 }
 

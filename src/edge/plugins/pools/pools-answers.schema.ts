@@ -4,10 +4,10 @@ import { bindingLimitSchema, blockedBy, type usageReportSchema } from '../../mon
 import { poolLimitsSchema, unpaidSearchesSchema } from '../../money/budget/limits.schema.ts';
 
 const sharedSpendSchema = z.object({
-  window: z.described(z.string(), '2026-11-20T12, 2026-11-20, 2026-W47 or 2026-11.'),
+  window: z.withDescription(z.string(), '2026-11-20T12, 2026-11-20, 2026-W47 or 2026-11.'),
   limit_usd: z.nullable(usd),
-  spent_usd: z.described(usd, 'Settled, as accounts have told: a busy one tells it within a minute.'),
-  leased_usd: z.described(usd, 'Set aside for requests that are running, and for what comes next.'),
+  spent_usd: z.withDescription(usd, 'Settled, as accounts have told: a busy one tells it within a minute.'),
+  leased_usd: z.withDescription(usd, 'Set aside for requests that are running, and for what comes next.'),
   resets_at: time,
 });
 
@@ -18,11 +18,11 @@ const sharedWindows = {
   day: sharedSpendSchema,
   week: sharedSpendSchema,
   month: sharedSpendSchema,
-  total: z.described(sharedTotalSchema, 'Since the first request of each account.'),
+  total: z.withDescription(sharedTotalSchema, 'Since the first request of each account.'),
 };
 
 /** The limits in USD of a shared budget. */
-const binds = z.described(z.array(bindingLimitSchema), 'Its limits in USD, the one that is used up most first.');
+const binds = z.withDescription(z.array(bindingLimitSchema), 'Its limits in USD, the one that is used up most first.');
 
 /** The status of a shared budget. */
 const poolQuotaSchema = z.object({ limits: poolLimitsSchema, ...sharedWindows });
@@ -54,16 +54,19 @@ const perPeriod = <T extends z.ZodMiniType>(schema: T) => z.object({ day: schema
 export const accountSpendRow = z.object({
   type: z.literal('account'),
   id: z.string(),
-  group: z.described(z.nullable(z.string()), 'The group that an admin has chosen.'),
+  group: z.withDescription(z.nullable(z.string()), 'The group that an admin has chosen.'),
   spent_usd: perPeriod(usd),
-  limit_usd: z.described(perPeriod(z.nullable(usd)), 'The limits in force.'),
-  tightest: z.described(
+  limit_usd: z.withDescription(perPeriod(z.nullable(usd)), 'The limits in force.'),
+  tightest: z.withDescription(
     z.nullable(bindingLimitSchema),
     'Of the limits in USD of the account, its tokens, its group and, once it is spent, of all accounts the one that is used up most; null where there is none.',
   ),
   blocked_by: blockedBy,
-  refused_today: z.described(z.int(), 'Requests of this day in UTC that a limit has refused, told within a minute.'),
-  last_seen_at: z.described(z.nullable(time), 'Its last request, told within a minute.'),
+  refused_today: z.withDescription(
+    z.int(),
+    'Requests of this day in UTC that a limit has refused, told within a minute.',
+  ),
+  last_seen_at: z.withDescription(z.nullable(time), 'Its last request, told within a minute.'),
 });
 
 export type DeploymentReport = z.output<typeof deploymentAnswer>;

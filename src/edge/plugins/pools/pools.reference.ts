@@ -1,6 +1,6 @@
 import * as z from '../../kit/http/zod.ts';
-import { jsonAnswer, namedList, pageAnswer } from '../../openapi/answers.ts';
-import { type Resource, words } from '../../openapi/resource.ts';
+import { describeRoutes, type Resource } from '../../openapi/resource.ts';
+import { jsonResponse, nameListSchema, pageResponse } from '../../openapi/responses.ts';
 import { ACCOUNT_LIST_ROUTES, DEPLOYMENT_ROUTES, GROUP_ROUTES } from './pools.route.ts';
 import { deploymentBackup, groupBackup } from './pools.schema.ts';
 import { accountSpendRow, deploymentAnswer, groupAnswer, membershipAnswer } from './pools-answers.schema.ts';
@@ -31,9 +31,9 @@ const groupSchema = z.withMeta(groupAnswer, { id: 'Group' });
 const deploymentSchema = z.withMeta(deploymentAnswer, { id: 'DeploymentPool' });
 const limitsBody = { id: 'PoolLimits', example: limits };
 const groupExample = { type: 'group', id: 'research', ...poolQuotaExample, binds: bindsOf('group', 'research') };
-const group = (description: string) => jsonAnswer(description, groupSchema, groupExample);
+const group = (description: string) => jsonResponse(description, groupSchema, groupExample);
 const deployment = (description: string) =>
-  jsonAnswer(description, deploymentSchema, {
+  jsonResponse(description, deploymentSchema, {
     ...{ type: 'pool', id: 'deployment', ...poolQuotaExample },
     binds: bindsOf('deployment', null),
   });
@@ -46,7 +46,7 @@ const deploymentBackupSchema = z.withMeta(deploymentBackup, { id: 'DeploymentBac
 const restoredGroup = z.object({ type: z.literal('group'), id: z.string(), restored: z.literal(true) });
 const restoredPool = z.object({ type: z.literal('pool'), id: z.literal('deployment'), restored: z.literal(true) });
 const membership = (description: string, name: string | null) =>
-  jsonAnswer(description, membershipSchema, { account: 'alice', group: name });
+  jsonResponse(description, membershipSchema, { account: 'alice', group: name });
 const membershipSchema = z.withMeta(membershipAnswer, { id: 'Membership' });
 const spendRow = {
   type: 'account',
@@ -65,13 +65,13 @@ const spendRow = {
 
 export const spenders: Resource = {
   tag: 'Accounts',
-  routes: words(ACCOUNT_LIST_ROUTES, {
+  routes: describeRoutes(ACCOUNT_LIST_ROUTES, {
     'GET /accounts': {
       operation: 'listAccounts',
       summary: 'List the accounts',
       description:
         'What they have spent is told within a minute. Sorted otherwise than by name, `first_id` and `last_id` also have the value that was sorted by, so a page goes on where the page before it has ended, whatever was spent meanwhile.',
-      answer: pageAnswer(namedList('AccountList', accountSpendRow), spendRow, 'alice', 'A page of them.'),
+      answer: pageResponse(nameListSchema('AccountList', accountSpendRow), spendRow, 'alice', 'A page of them.'),
     },
   }),
 };
@@ -85,12 +85,12 @@ export const groups: Resource = {
     account: { description: 'The account, 1 to 128 characters.', example: 'alice' },
   },
   errors: [503],
-  routes: words(GROUP_ROUTES, {
+  routes: describeRoutes(GROUP_ROUTES, {
     'GET /groups': {
       operation: 'listGroups',
       summary: 'List the groups that were given limits',
-      answer: pageAnswer(
-        namedList('GroupList', groupAnswer),
+      answer: pageResponse(
+        nameListSchema('GroupList', groupAnswer),
         groupExample,
         'research',
         'A page of them, in the order of their names, with where each stands.',
@@ -119,14 +119,14 @@ export const groups: Resource = {
       operation: 'backUpGroup',
       summary: 'Read what a backup keeps of a group',
       description: 'Its limits, with their alerts, and what its accounts have spent in each window.',
-      answer: jsonAnswer('The backup.', groupBackupSchema, groupBackupExample),
+      answer: jsonResponse('The backup.', groupBackupSchema, groupBackupExample),
     },
     'PUT /groups/:id/backup': {
       operation: 'restoreGroup',
       summary: 'Restore the limits of a group, and what was spent of them',
       description: `${RESTORED_POOL} A group that has other limits here is a 409.`,
       body: { schema: groupBackupSchema, example: groupBackupExample },
-      answer: jsonAnswer('The group is restored.', z.withMeta(restoredGroup, { id: 'RestoredGroup' }), {
+      answer: jsonResponse('The group is restored.', z.withMeta(restoredGroup, { id: 'RestoredGroup' }), {
         type: 'group',
         id: 'research',
         restored: true,
@@ -142,8 +142,8 @@ export const groups: Resource = {
     'GET /groups/:id/accounts': {
       operation: 'listGroupAccounts',
       summary: 'List the accounts of a group by what they have spent of it',
-      answer: pageAnswer(
-        namedList('AccountSpendList', accountSpendRow),
+      answer: pageResponse(
+        nameListSchema('AccountSpendList', accountSpendRow),
         spendRow,
         'alice',
         'A page of those that have asked for something, the dearest first.',
@@ -168,7 +168,7 @@ export const deploymentPools: Resource = {
   tag: 'Deployment',
   description: 'What all accounts have spent, and the budget that they share where the setting DEPLOYMENT_LIMITS is.',
   errors: [503],
-  routes: words(DEPLOYMENT_ROUTES, {
+  routes: describeRoutes(DEPLOYMENT_ROUTES, {
     'GET /pools/deployment': {
       operation: 'getDeploymentPool',
       summary: 'See where the deployment stands',
@@ -194,14 +194,14 @@ export const deploymentPools: Resource = {
       summary: 'Read what a backup keeps of the deployment’s budget',
       description:
         'Its limits, with their alerts, and what erased accounts and visitors have spent in each window. Accounts have backups of what they spent.',
-      answer: jsonAnswer('The backup.', deploymentBackupSchema, deploymentBackupExample),
+      answer: jsonResponse('The backup.', deploymentBackupSchema, deploymentBackupExample),
     },
     'PUT /pools/deployment/backup': {
       operation: 'restoreDeploymentPool',
       summary: 'Restore the limits of the deployment, and what was spent of them',
       description: `${RESTORED_POOL} If the limits were set to others here, it is a 409. It needs the setting DEPLOYMENT_LIMITS.`,
       body: { schema: deploymentBackupSchema, example: deploymentBackupExample },
-      answer: jsonAnswer('The deployment’s budget is restored.', z.withMeta(restoredPool, { id: 'RestoredPool' }), {
+      answer: jsonResponse('The deployment’s budget is restored.', z.withMeta(restoredPool, { id: 'RestoredPool' }), {
         type: 'pool',
         id: 'deployment',
         restored: true,

@@ -1,28 +1,28 @@
 import type { Context } from 'hono';
 import { type AppEnv, contextOf } from '../../auth/context.ts';
 import { isGroup } from '../../auth/identity/identity.ts';
+import { readShortBody } from '../../auth/read-short-body.ts';
 import { route } from '../../auth/route.ts';
-import { readShort } from '../../auth/short-body.ts';
 import type { Settings } from '../../config/settings.ts';
 import type { Remote } from '../../durable/call-object.ts';
 import { type ApiError, finalError, invalidRequest, notFound } from '../../kit/http/errors.ts';
-import { listOf, readPage } from '../../kit/http/page.ts';
+import { createList, readPage } from '../../kit/http/page.ts';
 import { validate } from '../../kit/http/validate.ts';
 import { accountList, groupList } from '../../kit/kv/name-list.ts';
 import { accountsQuery } from '../../money/account/usage.schema.ts';
-import { tightestFirst } from '../../money/budget/binding.ts';
+import { sortByTightness } from '../../money/budget/binding-limits.ts';
 import { poolLimitsPatch, poolLimitsSchema } from '../../money/budget/limits.schema.ts';
 import { unpaidSearches } from '../../money/budget/unpaid-searches.ts';
 import type { AllAccounts } from '../../money/contracts/all-accounts.ts';
 import { accountOf } from '../../money/contracts/call-account.ts';
 import { listNamedAccount } from '../../money/lists/list-account.ts';
-import { callPool, tellOfKey } from './call-pool.ts';
+import { callPool, reportKeyState } from './call-pool.ts';
 import type { GroupLimits, PoolObject, PoolOverview } from './contracts/pool.ts';
-import { DEPLOYMENT_POOL, groupPool } from './pool-name.ts';
+import { DEPLOYMENT_POOL, poolNameOfGroup } from './pool-name.ts';
 import { deploymentBackup, groupBackup, membersQuery } from './pools.schema.ts';
 import type { AccountSpendRow } from './pools-answers.schema.ts';
-import { limitsOfPool, unusedAccount, withGroup } from './spenders.ts';
-import { refuseSpent } from './spent-pools.ts';
+import { poolLimitsInUse, unusedAccount, withGroupLimit } from './spenders.ts';
+import { rejectWhileSpent } from './spent-pools.ts';
 
 /** For how long it is known how much of their budgets all groups have used; milliseconds. */
 const GROUPS_KNOWN_MS = 60_000;
@@ -40,13 +40,13 @@ export const ACCOUNT_LIST_ROUTES = [
       const list = await deploymentPool(c)((pool) =>
         pool.accounts({ ...page, sort, period, groups, isShared: hasDeploymentLimits(c) }),
       );
-      return c.json(groups ? list : { ...list, data: await withGroups(c, list.data) });
+      return c.json(groups ? list : { ...list, data: await addGroupLimits(c, list.data) });
     }
     const { limit, after_id: after, before_id: before } = page;
     const { names, hasMore } = await accountList.page(c.env.STORE, { limit, after, before });
-    const spent = await spentBy(c, names);
+    const spent = await readSpending(c, names);
     const rows = names.map((id) => spent.get(id) ?? unusedAccount(id));
-    return c.json(listOf(await withGroups(c, rows), hasMore, ({ id }) => id));
+    return c.json(createList(await addGroupLimits(c, rows), hasMore, ({ id }) => id));
   }),
 ];
 
@@ -55,55 +55,59 @@ export const GROUP_ROUTES = [
   route('GET /groups', { needs: 'admin', pages: true }, async (c) => {
     const { limit, after_id, before_id } = readPage(c.req.query());
     const page = await groupList.page(c.env.STORE, { limit, after: after_id, before: before_id });
-    return c.json(listOf(await groupAnswersOf(c, page.names), page.hasMore, ({ id }) => id));
+    return c.json(createList(await readGroups(c, page.names), page.hasMore, ({ id }) => id));
   }),
   route('GET /groups/:id', { needs: 'admin' }, async (c) => {
-    return c.json(await groupAnswerOf(c, groupNamed(c)));
+    return c.json(await readGroup(c, groupOfPath(c)));
   }),
   route('PUT /groups/:id/limits', { needs: 'admin', body: poolLimitsSchema }, async (c, { body }) => {
-    const id = groupNamed(c);
-    const limits = validate(body, await readShort(c));
-    await poolNamed(c, groupPool(id))((pool) => pool.setLimits(limits));
+    const id = groupOfPath(c);
+    const limits = validate(body, await readShortBody(c));
+    await callerOfPool(c, poolNameOfGroup(id))((pool) => pool.setLimits(limits));
     groupLooks.delete(c.get('settings'));
     await groupList.add(c.env.STORE, id);
-    return c.json({ ...(await groupAnswerOf(c, id)), ...unpaidSearches(limits, c.get('settings')) });
+    return c.json({ ...(await readGroup(c, id)), ...unpaidSearches(limits, c.get('settings')) });
   }),
   route('PATCH /groups/:id/limits', { needs: 'admin', body: poolLimitsPatch }, async (c, { body }) => {
-    const id = groupNamed(c);
-    const patch = validate(body, await readShort(c));
-    const limits = await poolNamed(c, groupPool(id))((pool) => pool.patchLimits(patch));
+    const id = groupOfPath(c);
+    const patch = validate(body, await readShortBody(c));
+    const limits = await callerOfPool(c, poolNameOfGroup(id))((pool) => pool.patchLimits(patch));
     groupLooks.delete(c.get('settings'));
     await groupList.add(c.env.STORE, id);
-    return c.json({ ...(await groupAnswerOf(c, id)), ...unpaidSearches(limits, c.get('settings')) });
+    return c.json({ ...(await readGroup(c, id)), ...unpaidSearches(limits, c.get('settings')) });
   }),
   route('GET /groups/:id/backup', { needs: 'admin' }, async (c) => {
-    const id = groupNamed(c);
-    return c.json({ type: 'group_backup', id, ...(await poolNamed(c, groupPool(id))((pool) => pool.backup())) });
+    const id = groupOfPath(c);
+    return c.json({
+      type: 'group_backup',
+      id,
+      ...(await callerOfPool(c, poolNameOfGroup(id))((pool) => pool.backup())),
+    });
   }),
   route('PUT /groups/:id/backup', { needs: 'admin', body: groupBackup }, async (c, { body }) => {
-    const id = groupNamed(c);
-    const { id: of, limits, spent } = validate(body, await readShort(c));
+    const id = groupOfPath(c);
+    const { id: of, limits, spent } = validate(body, await readShortBody(c));
     if (of !== id) throw invalidRequest(`id: this is the backup of the group ${of}. Send it to its own path.`);
-    const isRestored = await poolNamed(c, groupPool(id))((pool) => pool.restore({ limits, spent }));
+    const isRestored = await callerOfPool(c, poolNameOfGroup(id))((pool) => pool.restore({ limits, spent }));
     if (!isRestored) throw hasLimits('This group');
     groupLooks.delete(c.get('settings'));
     if (limits !== null) await groupList.add(c.env.STORE, id);
     return c.json({ type: 'group', id, restored: true });
   }),
   route('DELETE /groups/:id', { needs: 'admin' }, async (c) => {
-    const id = groupNamed(c);
-    await poolNamed(c, groupPool(id))((pool) => pool.setLimits(null));
+    const id = groupOfPath(c);
+    await callerOfPool(c, poolNameOfGroup(id))((pool) => pool.setLimits(null));
     groupLooks.delete(c.get('settings'));
     await groupList.remove(c.env.STORE, id);
-    return c.json(await groupAnswerOf(c, id));
+    return c.json(await readGroup(c, id));
   }),
   route('GET /groups/:id/accounts', { needs: 'admin', pages: true, query: membersQuery }, async (c, { query }) => {
     const { limit, after_id, before_id } = readPage(c.req.query());
     const { period } = validate(query, c.req.query());
     const wanted = { limit, after_id, before_id, period, sort: 'spent' as const };
-    const page = await poolNamed(c, groupPool(groupNamed(c)))((pool) => pool.accounts(wanted));
+    const page = await callerOfPool(c, poolNameOfGroup(groupOfPath(c)))((pool) => pool.accounts(wanted));
     // Their limits hold for what they spend in other groups, too: the deployment's pool knows all of it.
-    const spent = await spentBy(
+    const spent = await readSpending(
       c,
       page.data.map(({ id }) => id),
     );
@@ -114,14 +118,14 @@ export const GROUP_ROUTES = [
     return c.json({ ...page, data });
   }),
   route('PUT /groups/:id/accounts/:account', { needs: 'admin' }, async (c) => {
-    const group = groupNamed(c);
+    const group = groupOfPath(c);
     const account = c.req.param('account');
     await accountOf(c, account)((object) => object.setGroup(group));
     listNamedAccount(contextOf(c), account);
     return c.json({ account, group });
   }),
   route('DELETE /groups/:id/accounts/:account', { needs: 'admin' }, async (c) => {
-    const group = groupNamed(c);
+    const group = groupOfPath(c);
     const account = c.req.param('account');
     const call = accountOf(c, account);
     const own = await call((object) => object.getGroup());
@@ -135,19 +139,19 @@ export const GROUP_ROUTES = [
 /** Those of the deployment's pool. */
 export const DEPLOYMENT_ROUTES = [
   route('GET /pools/deployment', { needs: 'admin' }, async (c) => {
-    return c.json(await deploymentAnswerOf(c));
+    return c.json(await readDeployment(c));
   }),
   route('PUT /pools/deployment/limits', { needs: 'admin', body: poolLimitsSchema }, async (c, { body }) => {
     requireDeploymentLimits(c);
-    const limits = validate(body, await readShort(c));
+    const limits = validate(body, await readShortBody(c));
     await deploymentPool(c)((pool) => pool.setLimits(limits));
-    return c.json({ ...(await deploymentAnswerOf(c)), ...unpaidSearches(limits, c.get('settings')) });
+    return c.json({ ...(await readDeployment(c)), ...unpaidSearches(limits, c.get('settings')) });
   }),
   route('PATCH /pools/deployment/limits', { needs: 'admin', body: poolLimitsPatch }, async (c, { body }) => {
     requireDeploymentLimits(c);
-    const patch = validate(body, await readShort(c));
+    const patch = validate(body, await readShortBody(c));
     const limits = await deploymentPool(c)((pool) => pool.patchLimits(patch));
-    return c.json({ ...(await deploymentAnswerOf(c)), ...unpaidSearches(limits, c.get('settings')) });
+    return c.json({ ...(await readDeployment(c)), ...unpaidSearches(limits, c.get('settings')) });
   }),
   route('GET /pools/deployment/backup', { needs: 'admin' }, async (c) => {
     const backup = await deploymentPool(c)((pool) => pool.backup());
@@ -155,7 +159,7 @@ export const DEPLOYMENT_ROUTES = [
     return c.json({ type: 'deployment_backup', ...backup, limits });
   }),
   route('PUT /pools/deployment/backup', { needs: 'admin', body: deploymentBackup }, async (c, { body }) => {
-    const { limits, spent } = validate(body, await readShort(c));
+    const { limits, spent } = validate(body, await readShortBody(c));
     if (limits !== null) requireDeploymentLimits(c);
     if (!(await deploymentPool(c)((pool) => pool.restore({ limits, spent })))) throw hasLimits('This deployment');
     return c.json({ type: 'pool', id: DEPLOYMENT_POOL, restored: true });
@@ -178,14 +182,14 @@ function hasLimits(what: string): ApiError {
 }
 
 /** @returns what went wrong today, and how many accounts can ask for nothing, by their own limits or by their group's */
-export async function overviewOfAll(c: Context<AppEnv>): Promise<PoolOverview> {
+export async function readOverview(c: Context<AppEnv>): Promise<PoolOverview> {
   const groups = await allGroupLimits(c);
   return await deploymentPool(c)((pool) => pool.overview(groups, hasDeploymentLimits(c)));
 }
 
 /** @returns the tightest limit in USD of each of these groups that has one */
 async function groupLimits(c: Context<AppEnv>, names: readonly string[]): Promise<GroupLimits> {
-  const all = (await groupAnswersOf(c, names)).flatMap((group) => {
+  const all = (await readGroups(c, names)).flatMap((group) => {
     const [tightest] = group.binds;
     return tightest ? [[group.id, tightest] as const] : [];
   });
@@ -210,35 +214,35 @@ async function allGroupLimits(c: Context<AppEnv>): Promise<GroupLimits> {
 }
 
 /** @returns rows of accounts, each with the limit of its group where that is tighter than its own */
-async function withGroups(c: Context<AppEnv>, rows: readonly AccountSpendRow[]): Promise<AccountSpendRow[]> {
+async function addGroupLimits(c: Context<AppEnv>, rows: readonly AccountSpendRow[]): Promise<AccountSpendRow[]> {
   const groups = await groupLimits(c, [...new Set(rows.flatMap(({ group }) => group ?? []))]);
-  return rows.map((row) => withGroup(row, groups));
+  return rows.map((row) => withGroupLimit(row, groups));
 }
 
 /** What the deployment's pool is told by all accounts, and tells of them. */
 export const toldByAll: AllAccounts = {
   usage: (c, query) => deploymentPool(c)((pool) => pool.usage(query)),
-  lastOf: (c, query) => deploymentPool(c)((pool) => pool.lastOf(query)),
+  findLastRequests: (c, query) => deploymentPool(c)((pool) => pool.lastRequests(query)),
   sharedLimits: async (c, group) => {
     const [ofGroup, ofAll] = await Promise.all([
-      group === null ? undefined : groupAnswerOf(c, group),
-      hasDeploymentLimits(c) ? deploymentAnswerOf(c) : undefined,
+      group === null ? undefined : readGroup(c, group),
+      hasDeploymentLimits(c) ? readDeployment(c) : undefined,
     ]);
     return [...(ofGroup?.binds ?? []), ...(ofAll?.binds ?? [])];
   },
-  knows: async (c, account) => {
-    const rows = await deploymentPool(c)((pool) => pool.accountsNamed([account], false));
+  isKnown: async (c, account) => {
+    const rows = await deploymentPool(c)((pool) => pool.findAccounts([account], false));
     // A visitor's may be told of by the row of all visitors.
     return rows.some(({ id }) => id === account);
   },
-  tellOfKey,
-  beforeSpending: refuseSpent,
+  reportKeyChange: reportKeyState,
+  beforeSpending: rejectWhileSpent,
 };
 
 /** @returns what the deployment's pool knows of these accounts, by their names */
-async function spentBy(c: Context<AppEnv>, names: readonly string[]): Promise<Map<string, AccountSpendRow>> {
+async function readSpending(c: Context<AppEnv>, names: readonly string[]): Promise<Map<string, AccountSpendRow>> {
   const rows =
-    names.length === 0 ? [] : await deploymentPool(c)((pool) => pool.accountsNamed(names, hasDeploymentLimits(c)));
+    names.length === 0 ? [] : await deploymentPool(c)((pool) => pool.findAccounts(names, hasDeploymentLimits(c)));
   return new Map(rows.map((row) => [row.id, row]));
 }
 
@@ -246,7 +250,7 @@ type CallPool = <T>(call: (pool: Remote<PoolObject>) => Promise<T>) => Promise<T
 
 /** @returns the function that calls the deployment's pool, to which all accounts report what they spend. */
 export function deploymentPool(c: Context<AppEnv>): CallPool {
-  return poolNamed(c, DEPLOYMENT_POOL);
+  return callerOfPool(c, DEPLOYMENT_POOL);
 }
 
 /** @returns whether accounts share a budget of the deployment. */
@@ -254,34 +258,34 @@ function hasDeploymentLimits(c: Context<AppEnv>): boolean {
   return c.get('settings').DEPLOYMENT_LIMITS !== undefined;
 }
 
-function poolNamed(c: Context<AppEnv>, name: string): CallPool {
+function callerOfPool(c: Context<AppEnv>, name: string): CallPool {
   return (call) => callPool({ pools: c.env, settings: c.get('settings'), name }, call);
 }
 
 /** Asks the pools of groups, some at a time. */
-async function groupAnswersOf(c: Context<AppEnv>, names: readonly string[]) {
-  const rows: Awaited<ReturnType<typeof groupAnswerOf>>[] = [];
+async function readGroups(c: Context<AppEnv>, names: readonly string[]) {
+  const rows: Awaited<ReturnType<typeof readGroup>>[] = [];
   for (let at = 0; at < names.length; at += GROUPS_AT_ONCE) {
     const some = names.slice(at, at + GROUPS_AT_ONCE);
-    rows.push(...(await Promise.all(some.map((id) => groupAnswerOf(c, id)))));
+    rows.push(...(await Promise.all(some.map((id) => readGroup(c, id)))));
   }
   return rows;
 }
 
-async function groupAnswerOf(c: Context<AppEnv>, id: string) {
-  const standing = await poolNamed(c, groupPool(id))((pool) => pool.standing());
-  return { type: 'group', id, ...standing, binds: tightestFirst(limitsOfPool('group', id, standing)) };
+async function readGroup(c: Context<AppEnv>, id: string) {
+  const standing = await callerOfPool(c, poolNameOfGroup(id))((pool) => pool.quota());
+  return { type: 'group', id, ...standing, binds: sortByTightness(poolLimitsInUse('group', id, standing)) };
 }
 
-async function deploymentAnswerOf(c: Context<AppEnv>) {
-  const standing = await deploymentPool(c)((pool) => pool.standing());
+async function readDeployment(c: Context<AppEnv>) {
+  const standing = await deploymentPool(c)((pool) => pool.quota());
   const limits = hasDeploymentLimits(c) ? standing.limits : null;
-  const binds = limits === null ? [] : tightestFirst(limitsOfPool('deployment', null, standing));
+  const binds = limits === null ? [] : sortByTightness(poolLimitsInUse('deployment', null, standing));
   return { type: 'pool', id: DEPLOYMENT_POOL, ...standing, limits, binds };
 }
 
 /** @throws ApiError 404 if it cannot be a name */
-function groupNamed(c: Context<AppEnv>): string {
+function groupOfPath(c: Context<AppEnv>): string {
   const id = c.req.param('id');
   if (!isGroup(id)) throw notFound('There is no such group.');
   return id;

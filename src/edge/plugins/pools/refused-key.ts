@@ -1,12 +1,12 @@
-import type { CallingSurroundings } from '../../claude/calling-object.ts';
 import { countTokens } from '../../claude/count-tokens.ts';
-import { defaultModel } from '../../claude/pricing/default-model.ts';
-import { refusalCause } from '../../claude/upstreams/key-health.ts';
+import { findDefaultModel } from '../../claude/pricing/default-model.ts';
+import type { UpstreamObjectServices } from '../../claude/upstream-object.ts';
+import { rejectionCauseOf } from '../../claude/upstreams/key-health.ts';
 import type { Tables } from '../../durable/tables.ts';
 import { MINUTE_MS } from '../../kit/async/durations.ts';
-import { edit } from '../../kit/json/edit.ts';
-import { asText } from '../../kit/json/object.ts';
-import { type AlertOutbox, OF_NO_ACCOUNT } from '../../money/alerts/alert-outbox.ts';
+import { editJson } from '../../kit/json/edit.ts';
+import { toText } from '../../kit/json/object.ts';
+import { type AlertOutbox, UNOWNED } from '../../money/alerts/alert-outbox.ts';
 import { keyAlert } from '../../money/budget/thresholds.ts';
 
 /** The key in `meta` of a refusal, with the name of its upstream behind it; absent while that works. */
@@ -27,9 +27,9 @@ interface ReportedRefusal {
 export class RefusedKey {
   readonly #tables: Pick<Tables, 'meta' | 'setMeta' | 'read'>;
   readonly #alerts: AlertOutbox;
-  readonly #around: CallingSurroundings;
+  readonly #around: UpstreamObjectServices;
 
-  constructor(tables: Pick<Tables, 'meta' | 'setMeta' | 'read'>, alerts: AlertOutbox, around: CallingSurroundings) {
+  constructor(tables: Pick<Tables, 'meta' | 'setMeta' | 'read'>, alerts: AlertOutbox, around: UpstreamObjectServices) {
     this.#tables = tables;
     this.#alerts = alerts;
     this.#around = around;
@@ -43,13 +43,14 @@ export class RefusedKey {
    * @param upstream its name; empty for the only one
    */
   note(news: string | null, upstream = ''): void {
-    const before = this.#refusalOf(upstream);
-    if (news === null ? before === undefined : before && refusalCause(before.words) === refusalCause(news)) return;
+    const before = this.#reportedRefusal(upstream);
+    if (news === null ? before === undefined : before && rejectionCauseOf(before.words) === rejectionCauseOf(news))
+      return;
     const now = this.#around.now();
-    const refusal = news === null ? undefined : { words: news, entry: this.#entryOf(upstream) ?? '' };
+    const refusal = news === null ? undefined : { words: news, entry: this.#configuredEntry(upstream) ?? '' };
     this.#tables.setMeta(KEY_REFUSED + upstream, refusal && JSON.stringify(refusal));
-    this.#alerts.raise([keyAlert(news, upstream, now)], OF_NO_ACCOUNT);
-    if (news !== null) this.#around.alarm.wakeFor(now + TRY_KEY_MS);
+    this.#alerts.raise([keyAlert(news, upstream, now)], UNOWNED);
+    if (news !== null) this.#around.alarm.schedule(now + TRY_KEY_MS);
   }
 
   /** Tries refused keys, by the alarm, and closes what belongs to an upstream that is gone. */
@@ -61,22 +62,22 @@ export class RefusedKey {
     );
     for (const { key } of keys) {
       const name = key.slice(KEY_REFUSED.length);
-      const refusal = this.#refusalOf(name);
-      if (refusal && this.#entryOf(name) !== refusal.entry) this.note(null, name);
-      else if (refusal) await this.#try(name, refusal.words);
+      const refusal = this.#reportedRefusal(name);
+      if (refusal && this.#configuredEntry(name) !== refusal.entry) this.note(null, name);
+      else if (refusal) await this.#tryKey(name, refusal.words);
     }
   }
 
-  #refusalOf(upstream: string): ReportedRefusal | undefined {
+  #reportedRefusal(upstream: string): ReportedRefusal | undefined {
     const text = this.#tables.meta(KEY_REFUSED + upstream);
     return text === undefined ? undefined : (JSON.parse(text) as ReportedRefusal);
   }
 
   /** @returns the entry of UPSTREAMS with a name, as JSON, empty for the only upstream; undefined if there is none */
-  #entryOf(upstream: string): string | undefined {
+  #configuredEntry(upstream: string): string | undefined {
     const { UPSTREAMS } = this.#around.settings();
     if (upstream === '') return UPSTREAMS.length === 0 ? '' : undefined;
-    const entry = UPSTREAMS.find((one) => asText(one.name) === upstream);
+    const entry = UPSTREAMS.find((one) => toText(one.name) === upstream);
     return entry && JSON.stringify(entry);
   }
 
@@ -86,23 +87,23 @@ export class RefusedKey {
    *
    * @param name of the upstream; empty for the only one
    */
-  async #try(name: string, words: string): Promise<void> {
-    this.#around.alarm.wakeFor(this.#around.now() + TRY_KEY_MS);
+  async #tryKey(name: string, words: string): Promise<void> {
+    this.#around.alarm.schedule(this.#around.now() + TRY_KEY_MS);
     if (!TRIED.test(words)) return;
     const settings = this.#around.settings();
     try {
       const upstream = this.#around.upstream();
       const one = upstream.pool?.all.find((any) => any.name === name);
       const served = one && settings.models.rows.find(({ id }) => one.idOf(id) !== undefined);
-      const model = (served ?? defaultModel(settings.models))?.id ?? '';
+      const model = (served ?? findDefaultModel(settings.models))?.id ?? '';
       const body = JSON.stringify({ model, messages: [{ role: 'user', content: '.' }] });
       const request = { upstream, settings, model, headers: {}, only: one?.name };
-      await countTokens((changes) => edit(body, changes), request);
-      this.#around.retries.succeeded('key_check');
+      await countTokens((changes) => editJson(body, changes), request);
+      this.#around.retries.recordSuccess('key_check');
       this.note(null, name);
     } catch (thrown) {
       // Refused as before, or not reached: the next alarm tries again.
-      this.#around.retries.failed('key_check', thrown, this.#around.now() + TRY_KEY_MS);
+      this.#around.retries.recordFailure('key_check', thrown, this.#around.now() + TRY_KEY_MS);
     }
   }
 }

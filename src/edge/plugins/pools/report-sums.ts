@@ -11,10 +11,10 @@ import {
   packSums,
   SUM_COLUMNS,
   SUMMED_COLUMNS,
-  SUMMED_UP,
+  SUMS_TOTALS_SQL,
+  subtractSums,
   type UsageSums,
   unpackSums,
-  withoutSums,
 } from '../../claude/pricing/usage-sums.ts';
 import { DAY_MS } from '../../kit/async/durations.ts';
 import type { Ledger } from '../../money/ledger/ledger.ts';
@@ -38,8 +38,8 @@ const UNFOLDED = "id > ? and status != 'held'";
  * @returns the sums, and the change up to which they go. It is less than `ledger.rollups.seq` if more is left
  */
 export function reportSums(ledger: Ledger, since: number): SumsReport {
-  const from = since < 0 ? 0 : ledger.rollups.firstDayChanged(since);
-  const seq = lastTold(ledger, since, from);
+  const from = since < 0 ? 0 : ledger.rollups.firstChangedDay(since);
+  const seq = lastReportable(ledger, since, from);
   const isLast = seq === ledger.rollups.seq;
   const days = new Set(
     ledger
@@ -54,7 +54,7 @@ export function reportSums(ledger: Ledger, since: number): SumsReport {
   if (isLast) for (const day of unfoldedDays(ledger)) days.add(day);
   const report: SumsReport = { since, seq, rows: [], whole: [] };
   for (const day of days) {
-    report.rows.push(...sumsOfDay(ledger, day));
+    report.rows.push(...sumDay(ledger, day));
     report.whole.push({ day, dimension: 'model' });
   }
   const changed = ledger.read<{ day: number; dimension: string; value: string }>(
@@ -72,14 +72,14 @@ export function reportSums(ledger: Ledger, since: number): SumsReport {
  *
  * @param since the change up to which its sums were reported; undefined if that is not known
  */
-export function namelessSums(ledger: Ledger, since: number | undefined): SumsReport {
+export function sumWithoutNames(ledger: Ledger, since: number | undefined): SumsReport {
   const all = ledger.read<{ day: number }>(
     `select distinct day from rollups where model != '${ERASED_MODEL}' and seq > ? order by day`,
     since ?? -1,
   );
   const days = new Set([...all.map(({ day }) => day), ...unfoldedDays(ledger)]);
   const rows = [...days].flatMap((day): SumRow[] => {
-    const groups = Map.groupBy(sumsOfDay(ledger, day), ({ group }) => group);
+    const groups = Map.groupBy(sumDay(ledger, day), ({ group }) => group);
     return [...groups].map(([group, parts]) => ({
       day,
       group,
@@ -92,7 +92,7 @@ export function namelessSums(ledger: Ledger, since: number | undefined): SumsRep
 }
 
 /** @returns the change with which a report ends. */
-function lastTold(ledger: Ledger, since: number, from: number): number {
+function lastReportable(ledger: Ledger, since: number, from: number): number {
   const changes = ledger.read<{ seq: number; rows: number }>(
     `select seq, count(*) as rows from (
        select seq from rollups where day >= ?1 and seq > ?2 union all select seq from dimensions where day >= ?1 and seq > ?2
@@ -117,28 +117,31 @@ function unfoldedDays(ledger: Ledger): number[] {
  * Sums up what the requests of one day have cost, with a row for each group and model. Erased requests are not included,
  * because they were handed over.
  */
-function sumsOfDay(ledger: Ledger, day: number): SumRow[] {
-  const unfolded = (more: string) =>
+function sumDay(ledger: Ledger, day: number): SumRow[] {
+  const selectUnfolded = (more: string) =>
     `select ${ROLLUP_MODEL} as value, coalesce(pool_group, '${NO_GROUP}') as pool_group, 1 as requests, ${SUMMED_COLUMNS.join(', ')}
      from ledger where id > ?2 and status != 'held' and at >= ?1 * ${DAY_MS} and at < (?1 + 1) * ${DAY_MS} ${more}`;
-  const read = (folded: string, more: string) =>
+  const selectSums = (folded: string, more: string) =>
     ledger.read<SumTableRow & { value: string; pool_group: string }>(
-      `select value, pool_group, ${SUMMED_UP} from (
-         select model as value, ${folded} union all ${unfolded(more)}
+      `select value, pool_group, ${SUMS_TOTALS_SQL} from (
+         select model as value, ${folded} union all ${selectUnfolded(more)}
        ) where value != '${ERASED_MODEL}' group by value, pool_group`,
       day,
       ledger.marker,
     );
   const columns = SUM_COLUMNS.join(', ');
   const sums: SumsByValue = new Map();
-  for (const row of read(`'${NO_GROUP}' as pool_group, ${columns} from rollups where day = ?1`, '')) {
+  for (const row of selectSums(`'${NO_GROUP}' as pool_group, ${columns} from rollups where day = ?1`, '')) {
     const before = sums.get(row.value)?.all;
     sums.set(row.value, { all: addSums(before ? [before, row] : [row]), groups: new Map() });
   }
-  for (const row of read(`pool_group, ${columns} from group_rollups where day = ?1`, 'and pool_group is not null')) {
+  for (const row of selectSums(
+    `pool_group, ${columns} from group_rollups where day = ?1`,
+    'and pool_group is not null',
+  )) {
     sums.get(row.value)?.groups.set(row.pool_group, row);
   }
-  return [...sums.keys()].flatMap((value) => rowsOf(sums, { day, dimension: 'model', value }).filter(isUsed));
+  return [...sums.keys()].flatMap((value) => sumsToRows(sums, { day, dimension: 'model', value }).filter(isUsed));
 }
 
 /** Adds the changed sums of tokens, users and tags to a report. */
@@ -154,20 +157,20 @@ function reportDimensions(
   for (const [first, ...others] of places.values()) {
     if (!first) continue;
     const { day, dimension } = first;
-    const sums = sumsByValue(
+    const sums = groupSumsByValue(
       ledger,
       first,
       placed.filter((sum) => sum.day === day && sum.dimension === dimension),
     );
     const values = new Set([first, ...others].map(({ value }) => value));
     const isWhole = values.has(OTHER_VALUE);
-    const rows = [...(isWhole ? sums.keys() : values)].flatMap((value) => rowsOf(sums, { day, dimension, value }));
+    const rows = [...(isWhole ? sums.keys() : values)].flatMap((value) => sumsToRows(sums, { day, dimension, value }));
     if (isWhole) report.whole.push({ day, dimension });
     report.rows.push(...(isWhole ? rows.filter(isUsed) : rows));
   }
 }
 
-function sumsByValue(
+function groupSumsByValue(
   ledger: Ledger,
   { day, dimension }: Pick<DimensionSum, 'day' | 'dimension'>,
   unfolded: readonly DimensionSum[],
@@ -179,22 +182,22 @@ function sumsByValue(
     if (isOfAll) sum.all = addSums([sum.all, more]);
     if (group !== NO_GROUP) sum.groups.set(group, addSums([sum.groups.get(group) ?? addSums([]), more]));
   };
-  const folded = (table: string, group: string) =>
+  const selectFolded = (table: string, group: string) =>
     ledger.read<SumTableRow & { value: string; pool_group: string }>(
       `select value, ${group} as pool_group, ${SUM_COLUMNS.join(', ')} from ${table} where day = ? and dimension = ?`,
       day,
       dimension,
     );
-  for (const row of folded('dimensions', `'${NO_GROUP}'`)) add(row.value, NO_GROUP, row, true);
-  for (const row of folded('group_dimensions', 'pool_group')) add(row.value, row.pool_group, row, false);
+  for (const row of selectFolded('dimensions', `'${NO_GROUP}'`)) add(row.value, NO_GROUP, row, true);
+  for (const row of selectFolded('group_dimensions', 'pool_group')) add(row.value, row.pool_group, row, false);
   for (const { value, group, sums: more } of unfolded) add(value, group, more, true);
   return sums;
 }
 
 /** @returns the rows of one value: one for each group, and one for requests that no group has paid for. */
-function rowsOf(sums: SumsByValue, of: Pick<SumRow, 'day' | 'dimension' | 'value'>): SumRow[] {
+function sumsToRows(sums: SumsByValue, of: Pick<SumRow, 'day' | 'dimension' | 'value'>): SumRow[] {
   const { all, groups } = sums.get(of.value) ?? { all: addSums([]), groups: new Map<string, UsageSums>() };
-  const paid = [...groups, [NO_GROUP, withoutSums(all, groups.values())] as const];
+  const paid = [...groups, [NO_GROUP, subtractSums(all, groups.values())] as const];
   return paid.map(([group, own]) => ({ ...of, group, sums: packSums(own) }));
 }
 

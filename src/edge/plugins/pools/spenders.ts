@@ -4,13 +4,13 @@ import { isVisitor } from '../../auth/identity/identity.ts';
 import { toUsd } from '../../claude/pricing/cost.ts';
 import type { Page } from '../../durable/page.ts';
 import { DAY_MS } from '../../kit/async/durations.ts';
-import { listOf } from '../../kit/http/page.ts';
-import { isoTimeOrNull } from '../../kit/http/times.ts';
+import { createList } from '../../kit/http/page.ts';
+import { toIsoTimeOrNull } from '../../kit/http/times.ts';
 import type { UsageReport, UsedLimit } from '../../money/account/usage-answers.schema.ts';
-import { limitOfToken, tightestFirst } from '../../money/budget/binding.ts';
+import { limitOfToken, sortByTightness } from '../../money/budget/binding-limits.ts';
 import { usedShare } from '../../money/budget/budget-windows.ts';
 import { byPeriod, limitName, PERIODS, type Period, spanAt, spanId } from '../../money/budget/windows.ts';
-import type { RefusedOfDay } from '../../money/contracts/account.ts';
+import type { DailyRefusals } from '../../money/contracts/account.ts';
 import type { PoolKind } from '../../money/contracts/admission.ts';
 import type { GroupLimits, PoolOverview, SpendQuery } from './contracts/pool.ts';
 import type { ListedLease, PoolStore } from './pool-store.ts';
@@ -21,7 +21,7 @@ import { VISITORS, VISITORS_LEASE } from './tables.ts';
 const LISTED_PERIODS = ['day', 'week', 'month'] as const;
 
 /** @returns a row for each account that was not erased, and one for all visitors together. @param names only those of these */
-export function spendersOf(store: PoolStore, now: number, names?: readonly string[]): AccountSpendRow[] {
+export function listSpenders(store: PoolStore, now: number, names?: readonly string[]): AccountSpendRow[] {
   const spans = byPeriod(PERIODS, (period) => spanAt(period, now));
   const ids = byPeriod(PERIODS, (period) => spanId(period, spans[period].start));
   const resetsAt = byPeriod(PERIODS, (period) =>
@@ -30,11 +30,11 @@ export function spendersOf(store: PoolStore, now: number, names?: readonly strin
   const usd = (spent: ListedLease['spent']) => byPeriod(LISTED_PERIODS, (period) => toUsd(spent[period]));
   const rows: AccountSpendRow[] = [];
   let visitors: { spent: ListedLease['spent']; seenAt: number; refused: number } | undefined;
-  for (const lease of store.listed(ids, names)) {
+  for (const lease of store.listLeases(ids, names)) {
     if (lease.id === VISITORS_LEASE || isVisitor(lease.account ?? '')) {
       const group = visitors;
       visitors = {
-        refused: (group?.refused ?? 0) + refusedOn(now, lease),
+        refused: (group?.refused ?? 0) + refusedToday(now, lease),
         spent: byPeriod(PERIODS, (period) => (group?.spent[period] ?? 0) + lease.spent[period]),
         seenAt: Math.max(group?.seenAt ?? 0, lease.seenAt ?? 0),
       };
@@ -45,15 +45,15 @@ export function spendersOf(store: PoolStore, now: number, names?: readonly strin
         group: lease.group,
         spent_usd: usd(lease.spent),
         limit_usd: byPeriod(LISTED_PERIODS, (each) => lease.limits?.[`usd_per_${each}`] ?? null),
-        tightest: tightestOf(lease, resetsAt, now),
+        tightest: tightestLimit(lease, resetsAt, now),
         blocked_by: lease.limits?.blockedBy ?? null,
-        refused_today: refusedOn(now, lease),
-        last_seen_at: isoTimeOrNull(lease.seenAt),
+        refused_today: refusedToday(now, lease),
+        last_seen_at: toIsoTimeOrNull(lease.seenAt),
       });
     }
   }
   if (visitors) {
-    const last_seen_at = isoTimeOrNull(visitors.seenAt || null);
+    const last_seen_at = toIsoTimeOrNull(visitors.seenAt || null);
     const { spent, refused: refused_today } = visitors;
     rows.push({ ...unusedAccount(VISITORS), spent_usd: usd(spent), refused_today, last_seen_at });
   }
@@ -61,7 +61,7 @@ export function spendersOf(store: PoolStore, now: number, names?: readonly strin
 }
 
 /** @returns the limit in USD that is used up most, of those that an account has told; null if there is none */
-function tightestOf(
+function tightestLimit(
   { limits, spent }: ListedLease,
   resetsAt: Readonly<Record<Period, string | null>>,
   now: number,
@@ -76,11 +76,11 @@ function tightestOf(
   });
   const { token } = limits ?? {};
   if (token && (token.until === null || now < token.until)) all.push(limitOfToken(token));
-  return tightestFirst(all)[0] ?? null;
+  return sortByTightness(all)[0] ?? null;
 }
 
 /** @returns the limits in USD of a pool, with what is used of them */
-export function limitsOfPool(by: PoolKind, id: string | null, standing: PoolQuotaReport): UsedLimit[] {
+export function poolLimitsInUse(by: PoolKind, id: string | null, standing: PoolQuotaReport): UsedLimit[] {
   return PERIODS.flatMap((period): UsedLimit[] => {
     const { limit_usd, spent_usd: used_usd } = standing[period];
     const resets_at = period === 'total' ? null : standing[period].resets_at;
@@ -89,19 +89,19 @@ export function limitsOfPool(by: PoolKind, id: string | null, standing: PoolQuot
 }
 
 /** @param groups the tightest limit of groups, by their names. @returns a row with that of its group, where it is tighter */
-export function withGroup(row: AccountSpendRow, groups: GroupLimits): AccountSpendRow {
-  return withShared(row, row.group === null ? undefined : groups[row.group]);
+export function withGroupLimit(row: AccountSpendRow, groups: GroupLimits): AccountSpendRow {
+  return withSharedLimit(row, row.group === null ? undefined : groups[row.group]);
 }
 
 /** @returns a row with the limit of a shared budget, where it is tighter than its own */
-export function withShared(row: AccountSpendRow, shared: UsedLimit | undefined): AccountSpendRow {
+export function withSharedLimit(row: AccountSpendRow, shared: UsedLimit | undefined): AccountSpendRow {
   return shared
-    ? { ...row, tightest: tightestFirst(row.tightest ? [shared, row.tightest] : [shared])[0] ?? null }
+    ? { ...row, tightest: sortByTightness(row.tightest ? [shared, row.tightest] : [shared])[0] ?? null }
     : row;
 }
 
 /** @param total of this day in UTC. @returns what went wrong on it, and how many accounts can ask for nothing now */
-export function overviewOf(
+export function createOverview(
   rows: readonly AccountSpendRow[],
   { requests, failed }: UsageReport['total'],
 ): Omit<PoolOverview, 'failing_tasks'> {
@@ -113,16 +113,16 @@ export function overviewOf(
 
 /** @returns how many requests of two accounts were refused on the later of their days */
 export function joinRefused(
-  one: RefusedOfDay | null | undefined,
-  other: RefusedOfDay | null | undefined,
-): RefusedOfDay | null {
+  one: DailyRefusals | null | undefined,
+  other: DailyRefusals | null | undefined,
+): DailyRefusals | null {
   if (!one || !other) return one ?? other ?? null;
   if (one.day !== other.day) return one.day > other.day ? one : other;
   return { day: one.day, count: one.count + other.count };
 }
 
 /** @returns how many requests an account has told that were refused on this day in UTC */
-function refusedOn(now: number, { refused }: ListedLease): number {
+function refusedToday(now: number, { refused }: ListedLease): number {
   return refused?.day === Math.floor(now / DAY_MS) ? refused.count : 0;
 }
 
@@ -142,22 +142,22 @@ export function unusedAccount(id: string): AccountSpendRow {
 }
 
 /** Where a row stands in the list: by its value, then by its id. */
-type ListPlace = readonly [value: number | string, id: string];
+type SortPosition = readonly [value: number | string, id: string];
 
 /**
  * Sorts rows, and makes a page of them. The ids of a page's edges have the value by which the list was sorted, too: so the next
  * page goes on at the same place, even if that account has spent more, or was erased, since.
  */
-export function pageOfSpenders(rows: AccountSpendRow[], query: SpendQuery): Page<AccountSpendRow> {
+export function sortAndPage(rows: AccountSpendRow[], query: SpendQuery): Page<AccountSpendRow> {
   const { limit = 20, after_id, before_id, sort } = query;
   const sign = sort === 'group' ? 1 : -1;
-  const placed = rows.map((row) => ({ row, place: [sortedBy(row, query), row.id] as ListPlace }));
-  const compare = ([value, id]: ListPlace, [other, otherId]: ListPlace) =>
+  const placed = rows.map((row) => ({ row, place: [sortValue(row, query), row.id] as SortPosition }));
+  const compare = ([value, id]: SortPosition, [other, otherId]: SortPosition) =>
     sign * compareValues(value, other) || compareValues(id, otherId);
   placed.sort((left, right) => compare(left.place, right.place));
   /** @returns how many rows stand before a place, or at it too. */
   const countTo = (cursor: string, isInclusive: boolean) => {
-    const edge = placed.find(({ row }) => row.id === cursor)?.place ?? readPlace(cursor);
+    const edge = placed.find(({ row }) => row.id === cursor)?.place ?? parseCursor(cursor);
     return edge ? placed.filter(({ place }) => compare(place, edge) < (isInclusive ? 1 : 0)).length : 0;
   };
   const end = before_id === undefined ? rows.length : countTo(before_id, false);
@@ -165,11 +165,11 @@ export function pageOfSpenders(rows: AccountSpendRow[], query: SpendQuery): Page
   const start = before_id === undefined ? after : Math.max(0, end - limit);
   const page = placed.slice(start, Math.min(end, start + limit));
   const hasMore = before_id === undefined ? start + limit < rows.length : start > 0;
-  const list = listOf(page, hasMore, ({ place }) => JSON.stringify(place));
+  const list = createList(page, hasMore, ({ place }) => JSON.stringify(place));
   return { ...list, data: list.data.map(({ row }) => row) };
 }
 
-function sortedBy(row: AccountSpendRow, { sort, period }: SpendQuery): ListPlace[0] {
+function sortValue(row: AccountSpendRow, { sort, period }: SpendQuery): SortPosition[0] {
   const { [period]: limit } = row.limit_usd;
   const { [period]: spent } = row.spent_usd;
   switch (sort) {
@@ -196,10 +196,10 @@ function compareValues(left: number | string, right: number | string): number {
 }
 
 /** @returns the place that the edge of a page names; undefined if it names none */
-function readPlace(cursor: string): ListPlace | undefined {
+function parseCursor(cursor: string): SortPosition | undefined {
   try {
     const place: unknown = JSON.parse(cursor);
-    return Array.isArray(place) && place.length === 2 ? (place as unknown as ListPlace) : undefined;
+    return Array.isArray(place) && place.length === 2 ? (place as unknown as SortPosition) : undefined;
   } catch {
     return undefined;
   }

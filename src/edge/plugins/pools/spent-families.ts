@@ -5,8 +5,8 @@ import type { AppEnv } from '../../auth/context.ts';
 import { fromUsd } from '../../claude/pricing/cost.ts';
 import { FIRST_EVENT_BOUNDS_MS } from '../../claude/pricing/usage-sums.ts';
 import type { UpstreamPool } from '../../claude/upstreams/pool.ts';
-import { ObjectUnreachable } from '../../durable/call-object.ts';
-import type { Family, Sample } from '../../health/told.ts';
+import { ObjectUnreachableError } from '../../durable/call-object.ts';
+import type { MetricFamily, MetricSample } from '../../health/plugin-hooks.ts';
 import { OTHER_LABEL } from '../../kit/http/isolate-counts.ts';
 import type { UsageReport } from '../../money/account/usage-answers.schema.ts';
 import { formatUsd } from '../../money/admission/limit-headers.ts';
@@ -14,12 +14,12 @@ import { spanAt, spanId } from '../../money/budget/windows.ts';
 import { deploymentPool } from './pools.route.ts';
 import type { PoolQuotaReport } from './pools-answers.schema.ts';
 
-type ToldSpent = UsageReport['total'];
+type ReportedSpending = UsageReport['total'];
 
 const OF_ALL = 'Of all accounts, of this day in UTC, as told until a minute ago.';
 
 /** The kinds of tokens that are counted beside each other. Those of thinking are among the output's. */
-const TOKEN_KINDS: readonly (readonly [kind: string, of: keyof ToldSpent['usage']])[] = [
+const TOKEN_KINDS: readonly (readonly [kind: string, of: keyof ReportedSpending['usage']])[] = [
   ['input', 'input_tokens'],
   ['output', 'output_tokens'],
   ['cache_read', 'cache_read_input_tokens'],
@@ -31,7 +31,7 @@ const TOKEN_KINDS: readonly (readonly [kind: string, of: keyof ToldSpent['usage'
 const COUNTERS: readonly (readonly [
   name: string,
   help: string,
-  of: (sums: ToldSpent) => number,
+  of: (sums: ReportedSpending) => number,
   write?: (number: number) => number | string,
 ])[] = [
   ['requests', 'Requests in the ledgers: each try that was admitted and has ended.', ({ requests }) => requests],
@@ -49,19 +49,19 @@ const COUNTERS: readonly (readonly [
  * @param labelOf the values that keep their names. All others share one, so that nobody can make more of them
  * @returns counters, and the histogram of the times to the first event
  */
-function spentFamilies(
+function spendingFamilies(
   prefix: string,
   label: string,
   { data }: UsageReport,
   labelOf: (key: string) => string | undefined,
-): Family[] {
+): MetricFamily[] {
   const rows = Map.groupBy(data, ({ key }) => (key === null ? '(none)' : (labelOf(key) ?? OTHER_LABEL)));
   const family = (
     name: string,
-    type: Family['type'],
+    type: MetricFamily['type'],
     help: string,
-    samplesOf: (sum: (of: (sums: ToldSpent) => number) => number) => readonly Sample[],
-  ): Family => ({
+    samplesOf: (sum: (of: (sums: ReportedSpending) => number) => number) => readonly MetricSample[],
+  ): MetricFamily => ({
     name: prefix + name,
     type,
     help: `${help} ${OF_ALL}`,
@@ -102,9 +102,9 @@ function toSeconds(ms: number): number {
 }
 
 /** @returns what is set aside, spent and allowed of the deployment's budget. */
-function budgetFamilies(standing: PoolQuotaReport): Family[] {
+function budgetFamilies(standing: PoolQuotaReport): MetricFamily[] {
   const windows = (['hour', 'day', 'week', 'month', 'total'] as const).map((name) => ({ name, ...standing[name] }));
-  const gauge = (name: string, help: string, of: (one: (typeof windows)[number]) => number | null): Family => ({
+  const gauge = (name: string, help: string, of: (one: (typeof windows)[number]) => number | null): MetricFamily => ({
     name,
     type: 'gauge',
     help: `${help} Of all accounts, as told until a minute ago.`,
@@ -125,7 +125,7 @@ function budgetFamilies(standing: PoolQuotaReport): Family[] {
 }
 
 /** @returns how often background work has failed */
-function failureFamily(failures: readonly { task: string; failures: number }[]): Family {
+function failureFamily(failures: readonly { task: string; failures: number }[]): MetricFamily {
   return {
     name: 'sluice_task_failures',
     type: 'counter',
@@ -135,30 +135,30 @@ function failureFamily(failures: readonly { task: string; failures: number }[]):
 }
 
 /** Tells the sums of the deployment's pool, in four calls of it at most. */
-export async function poolFamilies(c: Context<AppEnv>, upstreams: UpstreamPool | undefined): Promise<Family[]> {
+export async function sharedFamilies(c: Context<AppEnv>, upstreams: UpstreamPool | undefined): Promise<MetricFamily[]> {
   const { models } = c.get('settings');
   const from = spanId('day', spanAt('day', Date.now()).start);
   const call = deploymentPool(c);
-  const makeAll = async (): Promise<Family[]> => {
+  const createAll = async (): Promise<MetricFamily[]> => {
     const [byModel, byUpstream, standing, failures] = await Promise.all([
       call((object) => object.usage({ from, group_by: 'model' })),
       upstreams && call((object) => object.usage({ from, group_by: 'upstream' })),
-      call((object) => object.standing()),
+      call((object) => object.quota()),
       call((object) => object.taskFailures()),
     ]);
     const names = new Set(upstreams?.all.map(({ name }) => name));
     return [
-      ...spentFamilies('sluice_', 'model', byModel, (name) => models.find(name)?.id),
+      ...spendingFamilies('sluice_', 'model', byModel, (name) => models.find(name)?.id),
       ...(byUpstream
-        ? spentFamilies('sluice_upstream_', 'upstream', byUpstream, (name) => (names.has(name) ? name : undefined))
+        ? spendingFamilies('sluice_upstream_', 'upstream', byUpstream, (name) => (names.has(name) ? name : undefined))
         : []),
       ...budgetFamilies(standing),
       failureFamily(failures),
     ];
   };
   // What the isolate knows is told even while the pool cannot be reached: that is when it is asked.
-  const families = await makeAll().catch((thrown: unknown) => {
-    if (!(thrown instanceof ObjectUnreachable)) throw thrown;
+  const families = await createAll().catch((thrown: unknown) => {
+    if (!(thrown instanceof ObjectUnreachableError)) throw thrown;
     c.get('entry').line.error_type = thrown.logged;
     return [];
   });

@@ -7,23 +7,23 @@ import { fromUsd } from '../../claude/pricing/cost.ts';
 import type { Settings } from '../../config/settings.ts';
 import { ApiError } from '../../kit/http/errors.ts';
 import { refusalError } from '../../money/admission/limit-headers.ts';
-import { whatLimited } from '../../money/admission/what-limited.ts';
+import { limitationOf } from '../../money/admission/limitation.ts';
 import { type BudgetWindow, isShared } from '../../money/budget/budget-windows.ts';
 import { refusalOfEmpty } from '../../money/budget/refusals.ts';
 import { limitName, NEVER, PERIODS } from '../../money/budget/windows.ts';
 import { callPool } from './call-pool.ts';
-import { DEPLOYMENT_POOL, groupPool, poolOf } from './pool-name.ts';
+import { DEPLOYMENT_POOL, parsePoolName, poolNameOfGroup } from './pool-name.ts';
 
 /** For how long it is known what a pool has left, in milliseconds. An admin may raise its limit at any time. */
 const KNOWN_MS = 60_000;
 
 /** What an isolate knows of the pools of a deployment's visitors: when it has looked, and what is spent. */
-interface Look {
+interface SpentPoolCheck {
   at: number;
   empty: readonly BudgetWindow[];
 }
 
-const looks = new WeakMap<Settings, Look>();
+const looks = new WeakMap<Settings, SpentPoolCheck>();
 
 /**
  * Refuses visitors while their pool is spent: what makes their objects is not called, and an isolate asks the pool once a
@@ -31,17 +31,17 @@ const looks = new WeakMap<Settings, Look>();
  *
  * @throws ApiError 429 that says when it resets
  */
-export const refuseSpent: MiddlewareHandler<AppEnv> = (c, next) =>
-  isVisitor(c.get('identity').account) ? unlessSpent(c, next) : next();
+export const rejectWhileSpent: MiddlewareHandler<AppEnv> = (c, next) =>
+  isVisitor(c.get('identity').account) ? continueUnlessSpent(c, next) : next();
 
-async function unlessSpent(c: Context<AppEnv>, next: Next): Promise<void> {
+async function continueUnlessSpent(c: Context<AppEnv>, next: Next): Promise<void> {
   const settings = c.get('settings');
   const now = Date.now();
   let look = looks.get(settings);
   if (!look || now < look.at || now >= look.at + KNOWN_MS || look.empty.some(({ end }) => end <= now)) {
     // Until this one has looked, the others go by what was known.
     if (look) looks.set(settings, { at: now, empty: look.empty.filter(({ end }) => end > now) });
-    look = { at: now, empty: await emptyPurses(c, settings) };
+    look = { at: now, empty: await findSpentLimits(c, settings) };
     looks.set(settings, look);
   }
   const refusal = refusalOfEmpty(look.empty, now);
@@ -49,22 +49,25 @@ async function unlessSpent(c: Context<AppEnv>, next: Next): Promise<void> {
   await next();
   // It was refused by a pool all the same, so the next one looks again.
   const { error } = c;
-  const { by, passes } = error instanceof ApiError ? whatLimited(error) : {};
+  const { by, passes } = error instanceof ApiError ? limitationOf(error) : {};
   if (isShared(by) && passes !== 'soon') looks.delete(settings);
 }
 
 /** @returns the limits of the visitors' pools in which next to nothing is left */
-async function emptyPurses({ env }: Context<AppEnv>, settings: Settings): Promise<BudgetWindow[]> {
+async function findSpentLimits({ env }: Context<AppEnv>, settings: Settings): Promise<BudgetWindow[]> {
   const { VISITORS, DEPLOYMENT_LIMITS } = settings;
-  const names = [...(VISITORS ? [groupPool(VISITORS.group)] : []), ...(DEPLOYMENT_LIMITS ? [DEPLOYMENT_POOL] : [])];
+  const names = [
+    ...(VISITORS ? [poolNameOfGroup(VISITORS.group)] : []),
+    ...(DEPLOYMENT_LIMITS ? [DEPLOYMENT_POOL] : []),
+  ];
   const purses = names.map(async (name) => {
-    const standing = await callPool({ pools: env, settings, name }, (pool) => pool.standing());
+    const standing = await callPool({ pools: env, settings, name }, (pool) => pool.quota());
     return PERIODS.flatMap((period) => {
       const { limit_usd: limit, spent_usd: spent, ...window } = standing[period];
       if (limit === null) return [];
       const end = 'resets_at' in window ? Date.parse(String(window.resets_at)) : NEVER;
-      const sums = { most: fromUsd(limit), settled: fromUsd(spent), held: 0 };
-      return [{ by: poolOf(name).kind, name: limitName(period), ...sums, end }];
+      const sums = { limit: fromUsd(limit), settled: fromUsd(spent), held: 0 };
+      return [{ by: parsePoolName(name).kind, name: limitName(period), ...sums, end }];
     });
   });
   return (await Promise.all(purses)).flat().filter((purse) => refusalOfEmpty([purse], 0));

@@ -1,20 +1,20 @@
 import { visitorAccount } from '../../auth/identity/identity.ts';
 import {
-  ADD_SUMS,
+  ADD_SUMS_SQL,
   addSums,
+  groupUsageByValue,
   packSums,
   SUM_COLUMNS,
-  SUMMED_UP,
+  SUMS_TOTALS_SQL,
+  toUsageTotal,
   type UsageSums,
   unpackSums,
-  usageByValue,
-  usageTotal,
 } from '../../claude/pricing/usage-sums.ts';
 import { Rows } from '../../durable/rows.ts';
 import { DAY_MS } from '../../kit/async/durations.ts';
 import { spanId } from '../../money/budget/windows.ts';
 import type { SharedUsageQuery } from '../../money/contracts/all-accounts.ts';
-import { type SummedBy, summedBy } from '../../money/contracts/dimensions.ts';
+import { type Grouping, groupings } from '../../money/contracts/dimensions.ts';
 import type { SumRow, SumsReport } from './contracts/sums.ts';
 import type { SharedUsageReport } from './pools-answers.schema.ts';
 import { ERASED, VISITORS, VISITORS_LEASE } from './tables.ts';
@@ -58,7 +58,7 @@ export class UsedSums extends Rows {
         `insert into used (dimension, day, lease, value, pool_group, ${USED_COLUMN_NAMES})
          select dimension, day, '${VISITORS_LEASE}', value, pool_group, ${USED_COLUMN_NAMES} from used
          where dimension = 'model' and day = ? and lease = ?
-         on conflict (dimension, day, lease, value, pool_group) do update set ${ADD_SUMS}`,
+         on conflict (dimension, day, lease, value, pool_group) do update set ${ADD_SUMS_SQL}`,
         day,
         lease,
       );
@@ -69,26 +69,26 @@ export class UsedSums extends Rows {
   /** @returns what all accounts have spent, or only the part that one group has paid for. */
   usage(query: SharedUsageQuery): SharedUsageReport {
     const { from, to, group_by, limit } = query;
-    const dimension = summedBy().find(({ group }) => group === group_by);
+    const dimension = groupings().find(({ group }) => group === group_by);
     const groups = this.#read(dimension ? "'all'" : KEYS[group_by as keyof typeof KEYS], query, 'model');
     const all = addSums(groups);
     const data = dimension
-      ? this.#ofValues(query, dimension, all)
+      ? this.#sumByValue(query, dimension, all)
       : groups.slice(0, limit).map((row) => ({
           key: typeof row.key === 'number' ? spanId('day', row.key * DAY_MS) : row.key,
-          ...usageTotal(row),
+          ...toUsageTotal(row),
         }));
-    return { from: from ?? null, to: to ?? null, group_by, data, total: usageTotal(all) };
+    return { from: from ?? null, to: to ?? null, group_by, data, total: toUsageTotal(all) };
   }
 
-  #ofValues(query: SharedUsageQuery, { group, hasSeveral }: SummedBy, all: UsageSums): SharedUsageReport['data'] {
+  #sumByValue(query: SharedUsageQuery, { group, hasSeveral }: Grouping, all: UsageSums): SharedUsageReport['data'] {
     const groups = this.#read('used.value', query, group, query.key).map((row) => ({
       ...row,
       value: String(row.key),
     }));
     const used = groups.filter(({ requests, cost, failed }) => requests !== 0 || cost !== 0 || failed !== 0);
     const lasts = new Map(used.map(({ value, last }) => [value, spanId('day', last * DAY_MS)]));
-    return usageByValue(used, all, hasSeveral).map((row) => {
+    return groupUsageByValue(used, all, hasSeveral).map((row) => {
       const last_day = row.key === null ? undefined : lasts.get(row.key);
       return last_day === undefined ? row : { ...row, last_day };
     });
@@ -103,9 +103,9 @@ export class UsedSums extends Rows {
     const used = `used
        where dimension = ?1 and day >= ?2 and day < ?3 and (?4 is null or pool_group = ?4) and (?5 is null or value = ?5)`;
     // A lease is looked up once, not for each of its rows.
-    const ofLeases = `(select lease, ${SUMMED_UP}, max(day) as day from ${used} group by 1) as used left join leases on leases.id = used.lease`;
+    const ofLeases = `(select lease, ${SUMS_TOTALS_SQL}, max(day) as day from ${used} group by 1) as used left join leases on leases.id = used.lease`;
     return this.tables.read<UsedRow & { key: string | number | null; last: number }>(
-      `select ${key} as key, ${SUMMED_UP}, max(day) as last from ${group_by === 'account' ? ofLeases : used}
+      `select ${key} as key, ${SUMS_TOTALS_SQL}, max(day) as last from ${group_by === 'account' ? ofLeases : used}
        group by 1 order by ${group_by === 'day' ? 'key' : 'cost desc, key'}`,
       dimension,
       from === undefined ? 0 : Date.parse(from) / DAY_MS,

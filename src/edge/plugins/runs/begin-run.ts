@@ -3,21 +3,21 @@
 import type { PlainHeaders } from '../../claude/headers.ts';
 import type { NextRequest, PlannedRun } from '../../conversations/history/next-request.ts';
 import type { TurnRow } from '../../conversations/history/storage/rows.ts';
-import { shownNotes } from '../../conversations/history/storage/turn-notes.ts';
-import { newTurnRow, planAgain, runnerOf, storeTurn, WATCH_MS } from '../../conversations/object/begin-turn.ts';
-import type { BegunRequest, TurnRequest } from '../../conversations/object/contract.ts';
+import { visibleNotes } from '../../conversations/history/storage/turn-notes.ts';
+import { createRunner, newTurnRow, replan, storeTurn, WATCH_MS } from '../../conversations/object/begin-turn.ts';
+import type { StartedRequest, TurnRequest } from '../../conversations/object/contract.ts';
 import type { ConversationContext } from '../../conversations/object/hooks.ts';
 import { ownerOfTool, retainedAgent } from '../../conversations/object/initial-context.ts';
 import { accountRequestOf } from '../../conversations/object/object-context.ts';
 import { isRefused } from '../../conversations/turn/turn-handle.ts';
 import { isRevokedCaller } from '../../money/admission/refuse-revoked.ts';
 import type { CrashedRun } from './crashed-run.ts';
-import { turnEventsOf } from './events-of.ts';
-import { resumedRun } from './retry-calls.ts';
+import { createTurnEvents } from './create-turn-events.ts';
+import { createResumedRun } from './retry-calls.ts';
 import type { RunContext } from './run-context.ts';
 import { RunExecutor } from './run-executor.ts';
-import { callRowsIn } from './run-rows.ts';
-import { type CarriedLimits, storedRunOf, withoutBody } from './stored-run.ts';
+import { callRowsOf } from './run-rows.ts';
+import { type CarriedLimits, readStoredRun, storableTurnRequest } from './stored-run.ts';
 
 /** Stores a run, and begins its first step. @returns undefined for a turn that is none */
 export function beginRun(
@@ -29,17 +29,17 @@ export function beginRun(
   const { transcript } = conversation;
   const { run: common } = planned;
   if (!common) return undefined;
-  const kept = withoutBody(request);
+  const kept = storableTurnRequest(request);
   const run = { ...row, run: row.seq };
   transcript.beginTurn(run, []);
-  callRowsIn(transcript).saveRequest(run.seq, JSON.stringify({ request: kept, rest: common.rest }));
-  return new RunExecutor(run, common, runContextOf(conversation, kept, run)).begin(planned);
+  callRowsOf(transcript).saveRequest(run.seq, JSON.stringify({ request: kept, rest: common.bodyWithoutMessages }));
+  return new RunExecutor(run, common, createRunContext(conversation, kept, run)).begin(planned);
 }
 
 /** Makes the context of a run. @param carried for a run that goes on after approvals: what the runs before it have used */
-function runContextOf(
+function createRunContext(
   conversation: ConversationContext,
-  request: BegunRequest,
+  request: StartedRequest,
   run: TurnRow,
   carried?: CarriedLimits,
 ): RunContext {
@@ -64,14 +64,14 @@ function runContextOf(
     carried,
     now,
     isRevoked: () => isRevokedCaller(accountRequestOf(conversation, request.caller)),
-    plan: (body) => planAgain(conversation, request, body, { isStep: true }),
+    plan: (body) => replan(conversation, request, body, { isStep: true }),
     begin: (plan, step) => {
       const own = {
         requestId: step.requestId,
         key: null,
         id: `${run.id}_${step.number}`,
         run: run.seq,
-        notes: shownNotes(run),
+        notes: visibleNotes(run),
         events: step.logged,
         background: null,
       };
@@ -80,7 +80,7 @@ function runContextOf(
         logOf: step.logOf,
         callsIn: (content) => {
           const calls = step.callsIn(content);
-          return calls.length === 0 ? undefined : () => callRowsIn(transcript).plan(row.seq, calls);
+          return calls.length === 0 ? undefined : () => callRowsOf(transcript).plan(row.seq, calls);
         },
         isLater: step.isLater,
         isOfEdge: step.isOfEdge,
@@ -88,20 +88,26 @@ function runContextOf(
       });
       // Another model may step in only before the first step. All steps of a run have the same model.
       const members = step.isLater ? { ...request.asked, fallback_models: [] } : request.asked;
-      return runnerOf(conversation, { ...request, call: { ...call, id: step.requestId }, asked: members }, turn, plan, {
-        headers: headersOfStep(headers, step.number),
-        most: step.most,
-        isLater: step.isLater,
-        onEnd: step.onEnd,
-        onBroken: conversation.abortObject,
-      });
+      return createRunner(
+        conversation,
+        { ...request, call: { ...call, id: step.requestId }, asked: members },
+        turn,
+        plan,
+        {
+          headers: stepHeaders(headers, step.number),
+          most: step.most,
+          isLater: step.isLater,
+          onEnd: step.onEnd,
+          onBroken: conversation.abortObject,
+        },
+      );
     },
-    settle: (step, settled) => maintenance.settlements.follow(step, settled),
-    tell: (event, members) => turnEventsOf(conversation).tell(run, event, members),
+    settle: (step, settled) => maintenance.settlements.track(step, settled),
+    storeEvent: (event, members) => createTurnEvents(conversation).storeEvent(run, event, members),
     onEnd: (ended) => {
-      conversation.ended();
+      conversation.releaseLock();
       maintenance.noteEnd(ended);
-      if (!isRefused(transcript, ended)) turnEventsOf(conversation).noteEnd(ended);
+      if (!isRefused(transcript, ended)) createTurnEvents(conversation).noteEnd(ended);
       maintenance.settlements.endRun(run);
       maintenance.notePaused();
       maintenance.reportSoon();
@@ -111,7 +117,7 @@ function runContextOf(
 }
 
 /** @returns the headers of a step. Each step gets an idempotency key of its own: one key must not mean two requests. */
-function headersOfStep(headers: PlainHeaders, number: number): PlainHeaders {
+function stepHeaders(headers: PlainHeaders, number: number): PlainHeaders {
   const { 'idempotency-key': key, ...others } = headers;
   if (key === undefined) return others;
   return { ...others, 'idempotency-key': number === 1 ? key : `${key}-${number}` };
@@ -121,38 +127,41 @@ function headersOfStep(headers: PlainHeaders, number: number): PlainHeaders {
 export function resumeRun(conversation: ConversationContext, crashed: CrashedRun): RunExecutor | undefined {
   const { transcript, now } = conversation;
   const { row } = crashed.turn;
-  const stored = storedRunOf(conversation, row);
+  const stored = readStoredRun(conversation, row);
   if (!stored) return undefined;
   const { request, planned, carried } = stored;
   conversation.alarm.watch(now() + WATCH_MS);
   conversation.maintenance.settlements.resumeRun(row);
-  const resumed = resumedRun(crashed, transcript);
-  const run = new RunExecutor(row, planned, runContextOf(conversation, request, row, carried), resumed);
-  return begunSoon(conversation, run, () => run.goOnAfterCrash(resumed));
+  const resumed = createResumedRun(crashed, transcript);
+  const run = new RunExecutor(row, planned, createRunContext(conversation, request, row, carried), resumed);
+  return beginInTime(conversation, run, () => run.resumeAfterCrash(resumed));
 }
 
 /** A run that goes on with the decided calls of a step, and what the runs before it have used. */
-interface TakenUp {
-  request: BegunRequest;
+interface ContinuedRun {
+  request: StartedRequest;
   planned: PlannedRun;
   carried: CarriedLimits;
   step: number;
-  take: Parameters<RunExecutor['takeUp']>[1];
+  take: Parameters<RunExecutor['takeUpCalls']>[1];
 }
 
 /** Begins a stored run with the decided calls of a step. It runs without a listener. */
-export function takeUpRun(
+export function continueRunAfterApproval(
   conversation: ConversationContext,
   row: TurnRow,
-  { request, planned, carried, step, take }: TakenUp,
+  { request, planned, carried, step, take }: ContinuedRun,
 ): RunExecutor {
   conversation.alarm.watch(conversation.now() + WATCH_MS);
-  const run = new RunExecutor(row, planned, runContextOf(conversation, request, row, carried)).takeUp(step, take);
-  return begunSoon(conversation, run, () => run.continue());
+  const run = new RunExecutor(row, planned, createRunContext(conversation, request, row, carried)).takeUpCalls(
+    step,
+    take,
+  );
+  return beginInTime(conversation, run, () => run.continue());
 }
 
 /** Begins a moment later, because a run may end at once: before that the caller must have noted it as the running turn. */
-function begunSoon({ waitUntil }: ConversationContext, run: RunExecutor, begin: () => Promise<void>): RunExecutor {
+function beginInTime({ waitUntil }: ConversationContext, run: RunExecutor, begin: () => Promise<void>): RunExecutor {
   waitUntil(Promise.resolve().then(begin));
   return run;
 }

@@ -104,7 +104,7 @@ export class CallRows extends Rows {
   }
 
   /** Stores that a call is made again. */
-  beginAgain({ tries, ...call }: CallRow, beganAt: number): void {
+  beginRetry({ tries, ...call }: CallRow, beganAt: number): void {
     this.begin({ ...call, tries: tries + 1 }, beganAt);
   }
 
@@ -131,7 +131,7 @@ export class CallRows extends Rows {
   }
 
   /** @returns the calls of a step, in their order. */
-  of(turn: number): CallRow[] {
+  callsOfTurn(turn: number): CallRow[] {
     const [step] = this.tables.read('select calls from runs where turn = ?', turn);
     const rows = new Map<number, CallRow>();
     for (const [n, call] of readCalls(step?.calls).entries()) {
@@ -203,7 +203,7 @@ export class CallRows extends Rows {
   }
 
   /** @returns how often the tools of a step were called; undefined if none was */
-  toolsOf(turn: number): Record<string, CalledTool> | undefined {
+  countTools(turn: number): Record<string, CalledTool> | undefined {
     const tools = this.tables.read(
       `select name, count(*) as calls, sum(is_error) as errors, sum(ended_at - began_at) as ms from calls
        where ended_at is not null and turn = ? group by name`,

@@ -1,13 +1,13 @@
 /** Calls a tool of the edge in the way of its kind. */
 
 import { IdleTimeout } from '../../kit/async/idle-timeout.ts';
-import { orAborted } from '../../kit/async/or-aborted.ts';
+import { raceAbort } from '../../kit/async/race-abort.ts';
 import { ApiError } from '../../kit/http/errors.ts';
-import { masked } from '../../kit/http/secrets.ts';
-import { asText } from '../../kit/json/object.ts';
+import { maskSecrets } from '../../kit/http/secrets.ts';
+import { toText } from '../../kit/json/object.ts';
 import type { ToolRun } from '../../registry/tools/tool-kind.ts';
-import type { CallOptions, KindCalls } from './called-kind.ts';
-import { failedCall, MOST_TEXT_BYTES, NO_ROOM, type ToolCall, type ToolResult } from './tool-result.ts';
+import type { CallOptions, KindCalls } from './tool-kind.ts';
+import { failedResult, MOST_TEXT_BYTES, NO_ROOM, type ToolCall, type ToolResult } from './tool-result.ts';
 
 const DEFAULT_SECONDS = 30;
 /** The most characters of a result's text in JSON. Plugin is taken for its bytes, and a control character becomes six. */
@@ -31,14 +31,14 @@ export async function callTool(
   const { content } = result;
   const hidden =
     typeof content === 'string'
-      ? masked(content)
-      : content.map((block) => (block.type === 'text' ? { ...block, text: masked(asText(block.text)) } : block));
-  if (isTooLongInJson(hidden)) return { ...result, ...failedCall(ESCAPED) };
+      ? maskSecrets(content)
+      : content.map((block) => (block.type === 'text' ? { ...block, text: maskSecrets(toText(block.text)) } : block));
+  if (isTooLongInJson(hidden)) return { ...result, ...failedResult(ESCAPED) };
   return { ...result, content: hidden };
 }
 
 function isTooLongInJson(content: ToolResult['content']): boolean {
-  const text = typeof content === 'string' ? content : content.map(({ text = '' }) => asText(text)).join('');
+  const text = typeof content === 'string' ? content : content.map(({ text = '' }) => toText(text)).join('');
   return text.length * MOST_OF_AN_ESCAPE > MOST_WRITTEN && JSON.stringify(text).length > MOST_WRITTEN;
 }
 
@@ -59,13 +59,13 @@ async function attemptCall(call: ToolCall, run: ToolRun, options: CallOptions, c
   try {
     const both = AbortSignal.any([signal, late]);
     both.throwIfAborted();
-    return await orAborted(calls.call(call, run, { ...options, hold }, both), both);
+    return await raceAbort(calls.call(call, run, { ...options, hold }, both), both);
   } catch (thrown) {
-    if (signal.aborted) return failedCall('stopped');
-    if (late.aborted) return failedCall(`The tool did not answer within ${Math.ceil(ms / 1_000)} s.`);
-    if (thrown instanceof ApiError) return failedCall(NO_ROOM);
+    if (signal.aborted) return failedResult('stopped');
+    if (late.aborted) return failedResult(`The tool did not answer within ${Math.ceil(ms / 1_000)} s.`);
+    if (thrown instanceof ApiError) return failedResult(NO_ROOM);
     // The message of a network error may contain the URL, and the URL may contain a secret.
-    return failedCall('The tool could not be reached.');
+    return failedResult('The tool could not be reached.');
   } finally {
     clock.stop();
   }

@@ -1,24 +1,24 @@
 /** What copies and rewinds of a conversation know of the calls of its runs. */
 
-import type { CopiedRows } from '../../conversations/history/storage/copied-rows.ts';
+import type { CopyableRows } from '../../conversations/history/storage/copyable-rows.ts';
 import type { CallRow } from './call-rows.ts';
-import { approvalsIn, callRowsIn } from './run-rows.ts';
+import { approvalRowsOf, callRowsOf } from './run-rows.ts';
 
 /** Approvals wait for the original alone. */
-export const COPIED_CALLS: CopiedRows = {
+export const COPIED_CALLS: CopyableRows = {
   kinds: ['call'],
   *linesOf(transcript, { seq, run }) {
-    const calls = run === null ? [] : callRowsIn(transcript).of(seq);
+    const calls = run === null ? [] : callRowsOf(transcript).callsOfTurn(seq);
     if (calls.length === 0) return;
-    const results = callRowsIn(transcript).results(seq);
+    const results = callRowsOf(transcript).results(seq);
     const waiting = new Set(
-      approvalsIn(transcript)
-        .ofStep(seq)
+      approvalRowsOf(transcript)
+        .listOfStep(seq)
         .map(({ toolUseId }) => toolUseId),
     );
     for (const call of calls) {
       const copied = { ...call, event: null, isError: call.isError || call.endedAt === null };
-      yield ['call', JSON.stringify(copied), results.get(call.id) ?? unansweredCall(call, waiting.has(call.id))];
+      yield ['call', JSON.stringify(copied), results.get(call.id) ?? interruptedResult(call, waiting.has(call.id))];
     }
   },
   storing: (transcript, shift) => ({
@@ -26,7 +26,7 @@ export const COPIED_CALLS: CopiedRows = {
       const call = JSON.parse(row) as CallRow;
       // It may not have ended when it was copied.
       const beganAt = call.beganAt ?? call.endedAt ?? 0;
-      callRowsIn(transcript).end({
+      callRowsOf(transcript).end({
         ...call,
         turn: shift + call.turn,
         beganAt,
@@ -35,11 +35,11 @@ export const COPIED_CALLS: CopiedRows = {
       });
     },
   }),
-  rewind: (transcript, _, turn) => approvalsIn(transcript).rewind(turn),
+  rewind: (transcript, _, turn) => approvalRowsOf(transcript).rewind(turn),
 };
 
 /** @returns the copied result of a call that is still running or waits for approval. Only the original gets the real one. */
-function unansweredCall({ id }: CallRow, isWaiting: boolean): string {
+function interruptedResult({ id }: CallRow, isWaiting: boolean): string {
   const why = isWaiting ? 'while the call waited for approval. It was not made here.' : 'while the call was made.';
   const content = `This conversation was copied ${why}`;
   return JSON.stringify({ type: 'tool_result', tool_use_id: id, content, is_error: true });

@@ -10,23 +10,23 @@ import { messagesOf, turnsOfRun } from '../../conversations/history/storage/turn
 import { inputTokens } from '../../conversations/turn/answer-report.ts';
 import { EventLog } from '../../conversations/turn/event-log.ts';
 import { MessageBuilder } from '../../conversations/turn/message-builder.ts';
-import { addBlock, eventsSoFar } from '../../conversations/turn/message-events.ts';
+import { addBlock, eventsOfUnfinished } from '../../conversations/turn/message-events.ts';
 import { SKIPPED_EVENT_NUMBERS, unseenAtCrash } from '../../conversations/turn/restore-turn.ts';
-import { errorIn } from '../../conversations/turn/turn-ending.ts';
+import { parseErrorEvent } from '../../conversations/turn/turn-ending.ts';
 import { TurnRecorder } from '../../conversations/turn/turn-recorder.ts';
 import { shownResult } from '../../conversations/views/edge-blocks.ts';
 import { encoder } from '../../kit/http/bytes.ts';
 import { type ApiError, errorBody } from '../../kit/http/errors.ts';
-import { readEvent } from '../../kit/json/block-texts.ts';
+import { parseEventText } from '../../kit/json/input-texts.ts';
 import { isObject, type Json, parseObject } from '../../kit/json/object.ts';
 import { type Frame, FrameReader } from '../../kit/sse/frames.ts';
 import type { RequestMeter } from '../../money/admission/metered-request.ts';
 import type { Settled } from '../../money/contracts/settlement.ts';
-import { EDGE } from '../../registry/tools/edge-tools.ts';
+import { EDGE_SERVER_NAME } from '../../registry/tools/edge-tools.ts';
 import type { ApprovalRow } from './approvals/approval-rows.ts';
 import type { CallRow } from './call-rows.ts';
-import { isPartOfHistory, type RunHandle, storeEndOfRun } from './run-handle.ts';
-import { approvalsIn, callRowsIn, callsTakenUp } from './run-rows.ts';
+import { isPartOfHistory, type RunHandle, storeRunEnd } from './run-handle.ts';
+import { approvalRowsOf, callRowsOf, continuedCallsOf } from './run-rows.ts';
 
 export const HIDDEN_BY_CRASH = 'It is unknown whether this call was made: the edge was interrupted.';
 /** How often a run is resumed after a crash. The limit is needed because the run itself may cause the crash. */
@@ -65,14 +65,14 @@ export function closeCrashedRun(
 ): CrashedRun {
   restoreResults(transcript, row);
   restoreProfile(transcript, row);
-  const { text, rows } = transcript.log.of(row);
+  const { text, rows } = transcript.log.readLog(row);
   const frames = new FrameReader().push(encoder.encode(text));
-  const numbers = numbersIn(text);
+  const numbers = eventNumbers(text);
   const log = new EventLog(transcript, row, { events: numbers.at(-1) ?? 0, rows });
   log.skip(SKIPPED_EVENT_NUMBERS);
   // The caller who began the run is gone, so its end is reported as for a turn in the background.
-  const turn: RunHandle = { row, log, ended: undefined, usages: [], isReported: true };
-  const owed = approvalsIn(transcript).takenUpBy(row.seq);
+  const turn: RunHandle = { row, log, result: undefined, usages: [], isReported: true };
+  const owed = approvalRowsOf(transcript).continuedBy(row.seq);
   const [continued] = owed;
   if (continued) turn.continues = continued.turn;
   const steps = turnsOfRun(transcript, row.seq).slice(1);
@@ -94,14 +94,14 @@ export function closeCrashedRun(
       // An earlier crash came before the account had said the cost. Settling again changes nothing.
       unknown.push(meterOf(step).settle(step.outcome).done);
     }
-    calls.push(...callRowsIn(transcript).of(step.seq));
+    calls.push(...callRowsOf(transcript).callsOfTurn(step.seq));
     spent += step.cost;
     if (step.status !== 'failed') turn.isCommitted = true;
     if (step.outcome) turn.last = { outcome: step.outcome, delta: undefined };
     if (step.outcome?.usage) turn.usages.push({ ...step.outcome.usage });
   }
   // It also pays for the subagents among the calls that it has taken up. One without a result is attached to again, and counted then.
-  for (const { endedAt, subagent } of [...calls, ...callsTakenUp(transcript, row.seq)]) {
+  for (const { endedAt, subagent } of [...calls, ...continuedCallsOf(transcript, row.seq)]) {
     if (endedAt !== null) spent += subagent?.cost ?? 0;
   }
   const events = frames.map(({ data }) => parseObject(data) ?? {});
@@ -118,7 +118,7 @@ export function endCrashedRun(
     ...(continues === undefined ? [] : [{ seq: continues }]),
     ...turnsOfRun(transcript, row.seq),
   ]) {
-    for (const call of callRowsIn(transcript).of(seq)) {
+    for (const call of callRowsOf(transcript).callsOfTurn(seq)) {
       if (call.endedAt !== null) continue;
       const { id: tool_use_id, beganAt, subagent } = call;
       // Nobody will ask any more what the subagent has cost, so all that was set aside for it is counted.
@@ -127,14 +127,14 @@ export function endCrashedRun(
         spent += subagent.cost;
       }
       const result = JSON.stringify({ type: 'tool_result', tool_use_id, content: HIDDEN_BY_CRASH, is_error: true });
-      callRowsIn(transcript).end({ ...call, beganAt: beganAt ?? now, endedAt: now, isError: true, bytes: 0, result });
+      callRowsOf(transcript).end({ ...call, beganAt: beganAt ?? now, endedAt: now, isError: true, bytes: 0, result });
     }
   }
   turn.isUnreported = true;
   const data = JSON.stringify(errorBody(error, row.requestId));
   turn.log.add({ event: 'error', data });
   const status = isPartOfHistory(turn) ? 'interrupted' : 'failed';
-  storeEndOfRun(turn, { status, error: errorIn(data), isStopped: false }, { transcript, spent, now });
+  storeRunEnd(turn, { status, error: parseErrorEvent(data), isStopped: false }, { transcript, spent, now });
 }
 
 /** @returns whether a step's row has the hold of its last try. A try may have a hold that its row does not know. */
@@ -144,19 +144,19 @@ function isHoldKnown({ grant }: TurnRow): boolean {
 
 /** Adds results to a run's log that were shown, but are stored only in the rows of their calls. */
 function restoreResults(transcript: Transcript, row: TurnRow): void {
-  const { text, rows } = transcript.log.of(row);
-  const events = numbersIn(text).at(-1) ?? 0;
+  const { text, rows } = transcript.log.readLog(row);
+  const events = eventNumbers(text).at(-1) ?? 0;
   const log = new EventLog(transcript, row, { events, rows });
   let index = text.match(/^event: content_block_start$/gm)?.length ?? 0;
-  const own = turnsOfRun(transcript, row.seq).findLast(({ seq }) => callRowsIn(transcript).isPlanned(seq));
-  const owed = own ? [] : approvalsIn(transcript).takenUpBy(row.seq);
+  const own = turnsOfRun(transcript, row.seq).findLast(({ seq }) => callRowsOf(transcript).isPlanned(seq));
+  const owed = own ? [] : approvalRowsOf(transcript).continuedBy(row.seq);
   const last = own?.seq ?? owed[0]?.turn;
   if (last === undefined) return;
   // The paused run has already shown the other results of that step.
   const isShownHere = (id: string) => own !== undefined || owed.some(({ toolUseId }) => toolUseId === id);
-  const results = callRowsIn(transcript).results(last);
-  const ended = callRowsIn(transcript)
-    .of(last)
+  const results = callRowsOf(transcript).results(last);
+  const ended = callRowsOf(transcript)
+    .callsOfTurn(last)
     .filter(({ id, event }) => isShownHere(id) && event !== null && event > events);
   for (const { id, isError } of ended.sort((one, other) => Number(one.event) - Number(other.event))) {
     const { content = '' } = parseObject(results.get(id) ?? '{}') ?? {};
@@ -182,11 +182,11 @@ function restoreProfile(transcript: Transcript, { seq }: TurnRow): void {
     next.messages += messages.length;
     next.nextMessage = Math.max(next.nextMessage, (messages.at(-1) ?? 0) + 1);
   }
-  if (next.through !== profile.through) transcript.keep(next);
+  if (next.through !== profile.through) transcript.keepUnsaved(next);
 }
 
 /** @returns the numbers of the events in a log. They are read and not counted, since an earlier crash has left a gap. */
-function numbersIn(log: string): number[] {
+function eventNumbers(log: string): number[] {
   return [...log.matchAll(/^id: [\w-]+-(\d+)$/gm)].map(([, number]) => Number(number));
 }
 
@@ -201,7 +201,7 @@ class RecoveredStepLog extends EventLog {
 
   /** The step's own events, by which it is settled. */
   override get text(): string {
-    return eventsSoFar(this.#builder);
+    return eventsOfUnfinished(this.#builder);
   }
 
   override add(): void {}
@@ -228,7 +228,7 @@ function restoreStep(
   const { rows, frames, isLater, isOfEdge, goesOn, wokeAt } = part;
   const builder = new MessageBuilder();
   for (const { data } of frames) {
-    const event = readEvent(data) ?? {};
+    const event = parseEventText(data) ?? {};
     // Calls of the edge are left out: their step was not stored, so they are not made.
     if (!isBlockOfEdge(event)) builder.take(event);
   }
@@ -244,5 +244,5 @@ function restoreStep(
 }
 
 function isBlockOfEdge({ content_block: block }: Json): boolean {
-  return isObject(block) && (block.server_name === EDGE || block.type === 'mcp_tool_result');
+  return isObject(block) && (block.server_name === EDGE_SERVER_NAME || block.type === 'mcp_tool_result');
 }

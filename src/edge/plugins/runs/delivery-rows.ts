@@ -30,7 +30,7 @@ export class DeliveryRows extends Rows {
 
   /** @returns when the next event is due; undefined if there is none */
   next(): number | undefined {
-    return this.tables.figure('select min(next_at) from deliveries');
+    return this.tables.queryNumber('select min(next_at) from deliveries');
   }
 
   postpone(id: string, failures: number, nextAt: number): void {

@@ -3,20 +3,20 @@
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import type { TurnStatus } from '../../conversations/history/storage/rows.ts';
 import type { Transcript } from '../../conversations/history/storage/transcript.ts';
-import { toolsAskedIn } from '../../conversations/history/storage/turn-queries.ts';
-import { type Ended, errorIn } from '../../conversations/turn/turn-ending.ts';
+import { toolCallsOfStep } from '../../conversations/history/storage/turn-queries.ts';
+import { parseErrorEvent, type TurnResult } from '../../conversations/turn/turn-ending.ts';
 import { errorBody, toApiError } from '../../kit/http/errors.ts';
-import { writeJson } from '../../kit/json/kept-text.ts';
 import { isObject } from '../../kit/json/object.ts';
+import { writeJson } from '../../kit/json/remembered-text.ts';
 import { endRemarks } from '../../money/admission/answer-end.ts';
 import type { PauseReason } from './limits.ts';
-import { isPartOfHistory, type RunHandle, storeEndOfRun } from './run-handle.ts';
-import type { ShownRun } from './shown-run.ts';
-import { summedUsage } from './summed-usage.ts';
-import { failedCall } from './tool-result.ts';
+import { isPartOfHistory, type RunHandle, storeRunEnd } from './run-handle.ts';
+import type { RunStream } from './run-stream.ts';
+import { sumUsage } from './sum-usage.ts';
+import { failedResult } from './tool-result.ts';
 
 /** How a run ends. */
-export type EndOfRun =
+export type RunEnd =
   | { kind: 'complete' | 'stopped' }
   | { kind: 'paused'; reason: PauseReason }
   /** `data` is the `error` event as a step has shown it. */
@@ -24,23 +24,23 @@ export type EndOfRun =
 
 interface Ending {
   transcript: Transcript;
-  shown: ShownRun;
+  shown: RunStream;
   spent: Nanodollars;
   now: number;
   requestId: string;
 }
 
 /** Ends a run: shows its end and stores it, without waiting in between. */
-export function endRun(turn: RunHandle, end: EndOfRun, { transcript, shown, spent, now, requestId }: Ending): void {
+export function endRun(turn: RunHandle, end: RunEnd, { transcript, shown, spent, now, requestId }: Ending): void {
   const { log, last, usages } = turn;
-  let error: Ended['error'];
+  let error: TurnResult['error'];
   if (end.kind === 'error') {
-    const data = end.data ?? JSON.stringify(errorBody(saidError(end.error), requestId));
+    const data = end.data ?? JSON.stringify(errorBody(reportedError(end.error), requestId));
     log.add({ event: 'error', data });
-    error = errorIn(data);
+    error = parseErrorEvent(data);
   } else {
     const waits = end.kind === 'paused' && end.reason === 'approval';
-    for (const id of waits ? [] : shown.unanswered) shown.showResult(id, failedCall('stopped'));
+    for (const id of waits ? [] : shown.unanswered) shown.showResult(id, failedResult('stopped'));
     const { delta = {}, ...others } = last?.delta ?? {};
     const reason =
       end.kind === 'complete'
@@ -50,21 +50,21 @@ export function endRun(turn: RunHandle, end: EndOfRun, { transcript, shown, spen
     // A run that ends without a step of its own leaves the calls of the step before it to the client.
     const ownReason = turn.continues !== undefined && last === undefined ? 'tool_use' : null;
     const stopReason = { stop_reason: ownReason, stop_sequence: null, ...(isObject(delta) ? delta : {}), ...reason };
-    shown.add('message_delta', { ...others, delta: stopReason, usage: summedUsage(usages) }, remark);
+    shown.add('message_delta', { ...others, delta: stopReason, usage: sumUsage(usages) }, remark);
     shown.add('message_stop', {}, endRemarks(spent, last?.budget, end.kind === 'stopped'));
   }
   const paused = end.kind === 'paused' ? { paused: end.reason } : {};
   const isStopped = end.kind === 'error' && end.isStopped === true;
-  storeEndOfRun(turn, { status: statusOfRun(turn, end), error, isStopped, ...paused }, { transcript, spent, now });
+  storeRunEnd(turn, { status: statusOfRun(turn, end), error, isStopped, ...paused }, { transcript, spent, now });
 }
 
 /**
  * Shows the open calls of the client's tools from the paused run, because a client that follows only this run must answer
  * them.
  */
-export function showClientCalls(turn: RunHandle, transcript: Transcript, shown: ShownRun): void {
+export function showClientCalls(turn: RunHandle, transcript: Transcript, shown: RunStream): void {
   if (turn.continues === undefined || turn.isCommitted) return;
-  for (const block of toolsAskedIn(transcript, turn.continues)) {
+  for (const block of toolCallsOfStep(transcript, turn.continues)) {
     if (shown.isOfEdge(block)) continue;
     const index = shown.takeIndex();
     shown.add('content_block_start', { index, content_block: { ...block, input: {} } });
@@ -74,14 +74,14 @@ export function showClientCalls(turn: RunHandle, transcript: Transcript, shown: 
   }
 }
 
-function statusOfRun(turn: RunHandle, { kind }: EndOfRun): TurnStatus {
+function statusOfRun(turn: RunHandle, { kind }: RunEnd): TurnStatus {
   if (!isPartOfHistory(turn)) return 'failed';
   if (kind === 'error') return 'interrupted';
   if (kind === 'stopped') return 'stopped';
   return kind === 'complete' && turn.last?.outcome.stop_reason === 'refusal' ? 'refused' : 'complete';
 }
 
-function saidError(error: unknown): { type: string; message: string } {
+function reportedError(error: unknown): { type: string; message: string } {
   if (isObject(error) && typeof error.type === 'string' && typeof error.message === 'string') {
     return { type: error.type, message: error.message };
   }

@@ -3,7 +3,7 @@
  *
  * @returns undefined if the bytes are not an image that the API accepts
  */
-export function imageTypeOf(bytes: Uint8Array): string | undefined {
+export function detectImageType(bytes: Uint8Array): string | undefined {
   const begin = String.fromCharCode(...bytes.subarray(0, 12));
   if (begin.startsWith('RIFF') && begin.endsWith('WEBP')) return 'image/webp';
   return IMAGE_BEGINS.find(([, text]) => begin.startsWith(text))?.[0];

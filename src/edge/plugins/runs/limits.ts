@@ -1,10 +1,10 @@
 /** Keeps the limits of a run. */
 
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
-import { writeJson } from '../../kit/json/kept-text.ts';
 import type { Json } from '../../kit/json/object.ts';
+import { writeJson } from '../../kit/json/remembered-text.ts';
 import type { RunLimits } from '../../registry/tools/run-limits.schema.ts';
-import type { CarriedLimits, SpentSoFar } from './stored-run.ts';
+import type { CarriedLimits, UsedLimits } from './stored-run.ts';
 
 /** Why a run has paused: one of its own limits, a refusal of its account, or an upstream that is too busy. */
 export type PauseReason =
@@ -40,7 +40,7 @@ export class RunBudget {
   constructor(
     limits: RunLimits,
     beganAt: number,
-    run: { isStreaming: boolean; spent?: SpentSoFar | undefined; carried?: CarriedLimits | undefined },
+    run: { isStreaming: boolean; spent?: UsedLimits | undefined; carried?: CarriedLimits | undefined },
   ) {
     const { isStreaming, spent, carried } = run;
     this.#limits = limits;
@@ -63,13 +63,13 @@ export class RunBudget {
   }
 
   /** What the next step may cost, in nanodollars; undefined if it is not limited. */
-  get most(): Nanodollars | undefined {
+  get maxStepCost(): Nanodollars | undefined {
     const { max_usd } = this.#limits;
     return max_usd === undefined ? undefined : Math.max(0, Math.floor(max_usd * 1e9) - this.#spent - this.#carried);
   }
 
   /** @returns the milliseconds that are left of the run. */
-  leftMs(now: number): number {
+  remainingMs(now: number): number {
     return Math.max(0, this.#beganAt + this.#mostMs - now);
   }
 
@@ -97,11 +97,11 @@ export class RunBudget {
   }
 
   /** @returns why no further step may begin; undefined if one may */
-  pause(now: number): PauseReason | undefined {
+  pauseReason(now: number): PauseReason | undefined {
     if (this.#refusedCalls > 0) return 'max_tool_calls';
     if (this.#repeats >= MOST_REPEATS) return 'repeated_call';
     if (this.#steps >= this.#limits.max_turns) return 'max_turns';
-    if (this.leftMs(now) <= 0) return 'max_seconds';
-    return this.most === 0 ? 'max_usd' : undefined;
+    if (this.remainingMs(now) <= 0) return 'max_seconds';
+    return this.maxStepCost === 0 ? 'max_usd' : undefined;
   }
 }

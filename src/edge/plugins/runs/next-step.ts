@@ -2,14 +2,14 @@
 
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import type { Transcript } from '../../conversations/history/storage/transcript.ts';
-import { jittered, pause } from '../../kit/async/pause.ts';
+import { addJitter, pause } from '../../kit/async/pause.ts';
 import type { ApiError } from '../../kit/http/errors.ts';
-import { edit } from '../../kit/json/edit.ts';
+import { editJson } from '../../kit/json/edit.ts';
 import { isObject, type Json } from '../../kit/json/object.ts';
-import { isBusyType, whatLimited } from '../../money/admission/what-limited.ts';
+import { isBusyType, limitationOf } from '../../money/admission/limitation.ts';
 import type { Settled } from '../../money/contracts/settlement.ts';
 import type { PauseReason } from './limits.ts';
-import { callRowsIn } from './run-rows.ts';
+import { callRowsOf } from './run-rows.ts';
 
 /** The message that follows an interrupted answer. The model reads it; it is stored, but not shown. */
 const GO_ON = JSON.stringify([
@@ -22,17 +22,17 @@ const GO_ON = JSON.stringify([
  * @param body the caller's body without its messages
  * @param step `isInterrupted`: whether the answer before was interrupted; `model`: the model that has stepped in
  */
-export function bodyOfStep(
+export function createStepBody(
   body: string,
   { isInterrupted, model }: { isInterrupted: boolean; model: string | undefined },
 ): string {
-  const rest = model === undefined ? body : edit(body, { model: JSON.stringify(model) });
+  const rest = model === undefined ? body : editJson(body, { model: JSON.stringify(model) });
   const messages = isInterrupted ? GO_ON : '[]';
   const { tool_choice: choice } = JSON.parse(rest) as Json;
   // If the caller forces a tool's call, that is only for the first step.
-  if (!isObject(choice) || (choice.type !== 'any' && choice.type !== 'tool')) return edit(rest, { messages });
+  if (!isObject(choice) || (choice.type !== 'any' && choice.type !== 'tool')) return editJson(rest, { messages });
   const { name: _, ...kept } = choice;
-  return edit(rest, { messages, tool_choice: JSON.stringify({ ...kept, type: 'auto' }) });
+  return editJson(rest, { messages, tool_choice: JSON.stringify({ ...kept, type: 'auto' }) });
 }
 
 /**
@@ -40,9 +40,9 @@ export function bodyOfStep(
  * @param type the type of the refusal
  * @returns why a run pauses after its next step was refused; undefined if it is tried again, or fails
  */
-export function pauseBy(error: ApiError | undefined, type: string | undefined): PauseReason | undefined {
+export function pauseReasonOf(error: ApiError | undefined, type: string | undefined): PauseReason | undefined {
   if (error?.type === 'authentication_error') return 'revoked';
-  const { by, isOwn, passes } = error ? whatLimited(error) : {};
+  const { by, isOwn, passes } = error ? limitationOf(error) : {};
   // It was asked as often as any request is.
   if (isBusyType(type) && !isOwn) return 'upstream';
   if (by === 'run') return 'max_usd';
@@ -52,7 +52,7 @@ export function pauseBy(error: ApiError | undefined, type: string | undefined): 
 }
 
 /** @returns what steps have cost, as the account says; `most` if the account cannot be asked */
-export async function costOf(settlements: readonly Promise<Settled>[], most: Nanodollars): Promise<Nanodollars> {
+export async function sumCosts(settlements: readonly Promise<Settled>[], most: Nanodollars): Promise<Nanodollars> {
   try {
     return (await Promise.all(settlements)).reduce((sum, { cost }) => sum + cost, 0);
   } catch {
@@ -62,8 +62,8 @@ export async function costOf(settlements: readonly Promise<Settled>[], most: Nan
 }
 
 /** About how many bytes a step sends up: the history, and results, images in base64. @param called the step that has called */
-export function bytesOfStep(transcript: Transcript, called: number | undefined): number {
-  const results = called === undefined ? [] : callRowsIn(transcript).of(called);
+export function estimateStepBytes(transcript: Transcript, called: number | undefined): number {
+  const results = called === undefined ? [] : callRowsOf(transcript).callsOfTurn(called);
   const history = transcript.cachedHistory?.history.bytes.length ?? transcript.bytes;
   return history + Math.ceil(results.reduce((sum, { bytes }) => sum + bytes, 0) * (4 / 3));
 }
@@ -74,7 +74,7 @@ const LONGEST_PAUSE_MS = 30_000;
 export const MOST_PAUSES = 8;
 
 /** Waits longer each time. A stop ends the pause early: the caller checks for it. */
-export async function pauseBeforeTry(pauses: number, leftMs: number, signal: AbortSignal): Promise<void> {
+export async function waitBeforeRetry(pauses: number, leftMs: number, signal: AbortSignal): Promise<void> {
   const longest = Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** pauses);
-  await pause(Math.min(jittered(longest), leftMs), signal).catch(() => {});
+  await pause(Math.min(addJitter(longest), leftMs), signal).catch(() => {});
 }

@@ -5,7 +5,7 @@ import type { Transcript } from '../../conversations/history/storage/transcript.
 import type { Json } from '../../kit/json/object.ts';
 import type { Approvers } from '../../registry/tools/tool-kind.ts';
 import type { SubagentShare } from './call-rows.ts';
-import type { ShownRun } from './shown-run.ts';
+import type { RunStream } from './run-stream.ts';
 import type { ToolResult } from './tool-result.ts';
 import type { TurnEvent } from './turn-events.ts';
 
@@ -17,7 +17,7 @@ export interface PausingRun {
   approvers: Approvers;
   now(): number;
   /** Stores an event of the run, and begins to send it. */
-  tell<Members extends object>(event: TurnEvent<Members>, members: Members): void;
+  storeEvent<Members extends object>(event: TurnEvent<Members>, members: Members): void;
 }
 
 /** A call that will be made. */
@@ -38,14 +38,14 @@ export interface PlannedCall {
 }
 
 /** The calls of a step that are to be made, and whether the step also called tools of the client. */
-export interface TakenUpCalls {
+export interface ContinuedCalls {
   calls: PlannedCall[];
   asksClient: boolean;
 }
 
 /** A run that goes on with the calls of a paused one. */
-export interface TakingRun extends Pick<PausingRun, 'transcript' | 'row' | 'now'> {
-  shown: ShownRun;
+export interface ContinuingRun extends Pick<PausingRun, 'transcript' | 'row' | 'now'> {
+  shown: RunStream;
   /** Stores and shows a result for a call that is not made. */
   answer(call: PlannedCall, result: ToolResult): void;
 }

@@ -10,7 +10,7 @@ import { runsPart } from './part.ts';
 import { RUN_ROWS } from './run-rows.ts';
 import { RUN_MEMBERS } from './runs.schema.ts';
 import { subagentsPart } from './subagents/part.ts';
-import { shareToolsOf, workerToolNames } from './tools/worker-tools.ts';
+import { registerWorkerTools, workerToolNames } from './tools/worker-tools.ts';
 
 /** For the reference alone: no Worker has them in it. */
 export const RUN_HEADER_WORDS = {
@@ -31,7 +31,7 @@ export const runs: Plugin = {
   copied: COPIED_CALLS,
   members: { ...RUN_MEMBERS, ...BACKGROUND_MEMBERS },
   tools: CALLED_KINDS,
-  options: shareToolsOf,
+  options: registerWorkerTools,
   settings: { check: toolSecretsOf },
   health: ({ development }) => (development ? { tools: workerToolNames() } : {}),
 };

@@ -2,17 +2,17 @@
 
 import { signStandard } from '../../kit/delivery/standard-webhooks.ts';
 import { PieceReader } from '../../kit/http/body/piece-reader.ts';
-import { releaseBytes, releasedLength } from '../../kit/http/body/release-bytes.ts';
-import { joinedPieces } from '../../kit/http/body-pieces.ts';
+import { releaseAndMeasure, releaseBytes } from '../../kit/http/body/release-bytes.ts';
+import { joinPieces } from '../../kit/http/body-pieces.ts';
 import { decoder, toBase64 } from '../../kit/http/bytes.ts';
 import { mediaTypeOf } from '../../kit/http/headers/media-type.ts';
-import { writeJson } from '../../kit/json/kept-text.ts';
 import type { Json } from '../../kit/json/object.ts';
-import type { CalledKind, CallOptions } from './called-kind.ts';
-import { imageTypeOf } from './image-type.ts';
+import { writeJson } from '../../kit/json/remembered-text.ts';
+import { detectImageType } from './image-type.ts';
 import { type HttpRun, runSchema, runTool } from './runs.schema.ts';
+import type { CalledKind, CallOptions } from './tool-kind.ts';
 import {
-  failedCall,
+  failedResult,
   growingMemory,
   IMAGES,
   MOST_IMAGE_BYTES,
@@ -21,10 +21,10 @@ import {
   SHORT_ANSWER_BYTES,
   type ToolCall,
   type ToolResult,
-  tooMuch,
-  tooMuchTogether,
+  tooLongResult,
+  tooLongTogetherResult,
 } from './tool-result.ts';
-import { atAddress, faultAtAddress, headersOf } from './tools/addresses.ts';
+import { findAddressFault, guardedCall, resolveHeaders } from './tools/addresses.ts';
 
 /** Tools at addresses that the operator has allowed. */
 export const httpKind: CalledKind<HttpRun> = {
@@ -32,8 +32,8 @@ export const httpKind: CalledKind<HttpRun> = {
   names: () => Object.keys(runSchema.shape),
   schemas: [runSchema],
   checksInput: true,
-  fault: (tool, sender) => faultAtAddress(tool, sender, runTool),
-  callsOf: () => ({ call: atAddress(postCall) }),
+  findFault: (tool, sender) => findAddressFault(tool, sender, runTool),
+  callsOf: () => ({ call: guardedCall(postCall) }),
 };
 
 /**
@@ -51,32 +51,32 @@ export async function postCall(
   const body = writeJson(call);
   const id = `${call.turn}_${call.tool_use_id}`;
   const sent = await signStandard(body, settings.TOOL_SIGNING_SECRET ?? '', id, now);
-  for (const [name, value] of headersOf(run, settings)) sent.set(name, value);
+  for (const [name, value] of resolveHeaders(run, settings)) sent.set(name, value);
   sent.set('content-type', 'application/json');
   sent.set('user-agent', 'sluice');
   const response = await fetch(run.url, { method: 'POST', headers: sent, body, redirect: 'manual', signal });
   const { status } = response;
   if (status >= 300 && status < 400) {
     await response.body?.cancel();
-    return failedCall('The tool answered with a redirect, which is not followed.');
+    return failedResult('The tool answered with a redirect, which is not followed.');
   }
   const isError = status >= 400;
   const type = mediaTypeOf(response);
   const isImage = IMAGES.has(type) && !isError;
   const most = isImage ? MOST_IMAGE_BYTES : MOST_TEXT_BYTES;
   const bytes = await readAtMost(response, most, { resultBytes, hold });
-  if (bytes === 'too much') return tooMuch(most);
-  if (bytes === 'none left') return tooMuchTogether();
+  if (bytes === 'too much') return tooLongResult(most);
+  if (bytes === 'none left') return tooLongTogetherResult();
   if (isImage && bytes.length > 0) {
     // The API refuses the whole request if an image has the wrong type, and the run could not go on.
-    const found = imageTypeOf(bytes);
-    if (found === undefined) return failedCall(`The tool said ${type}, but what it sent is no such image.`);
+    const found = detectImageType(bytes);
+    if (found === undefined) return failedResult(`The tool said ${type}, but what it sent is no such image.`);
     const content = [imageOf(found, bytes)];
-    return { content, isError, bytes: releasedLength(bytes) };
+    return { content, isError, bytes: releaseAndMeasure(bytes) };
   }
   const text = decoder.decode(bytes);
   const content = text.trim() === '' ? (isError ? `The tool answered ${status}.` : NO_CONTENT) : text;
-  return { content, isError, bytes: releasedLength(bytes) };
+  return { content, isError, bytes: releaseAndMeasure(bytes) };
 }
 
 /** @returns the bytes of an answer; `too much` or `none left` if it is too long: then the rest is not read */
@@ -109,7 +109,7 @@ async function readAtMost(
       reader.cancel().catch(() => {});
     }
   }
-  const whole = joinedPieces(pieces);
+  const whole = joinPieces(pieces);
   for (const piece of pieces) releaseBytes(piece);
   return whole;
 }

@@ -2,19 +2,19 @@
 
 import type { TurnRow } from '../../conversations/history/storage/rows.ts';
 import type { Transcript } from '../../conversations/history/storage/transcript.ts';
-import { isAnswered, toolsAskedIn, turnAt } from '../../conversations/history/storage/turn-queries.ts';
-import { asText, isObject, type Json } from '../../kit/json/object.ts';
-import { numberOfTry } from '../../money/admission/admission.ts';
-import { EDGE } from '../../registry/tools/edge-tools.ts';
-import { approvedCall, needsApproval } from './approvals/pending-calls.ts';
+import { isAnswered, toolCallsOfStep, turnAt } from '../../conversations/history/storage/turn-queries.ts';
+import { isObject, type Json, toText } from '../../kit/json/object.ts';
+import { attemptNumberOf } from '../../money/admission/admission.ts';
+import { EDGE_SERVER_NAME } from '../../registry/tools/edge-tools.ts';
+import { needsApproval, toApprovedCall } from './approvals/pending-calls.ts';
 import { type CrashedRun, HIDDEN_BY_CRASH } from './crashed-run.ts';
-import { CUT_SHORT, type Following } from './following.ts';
 import { calledKindOf } from './kinds.ts';
-import type { PlannedCall, TakenUpCalls } from './pauses.ts';
+import { CUT_SHORT, type NextAction } from './next-action.ts';
+import type { ContinuedCalls, PlannedCall } from './pauses.ts';
 import type { RunCalls } from './run-calls.ts';
-import { approvalsIn, callRowsIn } from './run-rows.ts';
-import type { SpentSoFar } from './stored-run.ts';
-import { failedCall } from './tool-result.ts';
+import { approvalRowsOf, callRowsOf } from './run-rows.ts';
+import type { UsedLimits } from './stored-run.ts';
+import { failedResult } from './tool-result.ts';
 
 /** A run that goes on after a crash. */
 export interface ResumedRun extends Pick<CrashedRun, 'turn' | 'unknown'> {
@@ -23,7 +23,7 @@ export interface ResumedRun extends Pick<CrashedRun, 'turn' | 'unknown'> {
   open: number[];
   /** The ids of calls that were shown but never made, because their step was not stored. */
   unmade: string[];
-  spent: SpentSoFar;
+  spent: UsedLimits;
   /** The number of its last step, and the highest known number of a try. */
   number: number;
   tries: number;
@@ -33,16 +33,16 @@ export interface ResumedRun extends Pick<CrashedRun, 'turn' | 'unknown'> {
   hasBegun: boolean;
 }
 
-export function resumedRun(
+export function createResumedRun(
   { turn, events, owed, steps, calls, spent: cost, unknown }: CrashedRun,
   transcript: Transcript,
 ): ResumedRun {
   const indicesOf = (type: string) => events.filter((event) => event.type === type).map(({ index }) => Number(index));
   const [started, ended] = [indicesOf('content_block_start'), indicesOf('content_block_stop')];
   const unmade = new Set(
-    idsShown(events, ({ type, server_name, id }) => type === 'mcp_tool_use' && server_name === EDGE && id),
+    shownIds(events, ({ type, server_name, id }) => type === 'mcp_tool_use' && server_name === EDGE_SERVER_NAME && id),
   );
-  for (const id of idsShown(events, ({ type, tool_use_id }) => type === 'mcp_tool_result' && tool_use_id))
+  for (const id of shownIds(events, ({ type, tool_use_id }) => type === 'mcp_tool_result' && tool_use_id))
     unmade.delete(id);
   for (const { toolUseId } of owed) unmade.delete(toolUseId);
   for (const { id } of calls) unmade.delete(id);
@@ -56,14 +56,14 @@ export function resumedRun(
     open: started.filter((index) => !ended.includes(index)),
     spent: { steps: answers.length, calls: calls.length, cost },
     number: Math.max(0, ...steps.map(({ id }) => Number(id.split('_').at(-1)))),
-    tries: Math.max(0, ...steps.map(({ grant, requestId }) => numberOfTry(grant?.requestId ?? requestId))),
+    tries: Math.max(0, ...steps.map(({ grant, requestId }) => attemptNumberOf(grant?.requestId ?? requestId))),
     last: answers.at(-1) ?? (continues === undefined ? undefined : turnAt(transcript, continues)),
     hasBegun: events.some(({ type }) => type === 'message_start'),
   };
 }
 
 /** @returns the ids of blocks in a log. @param idOf the id of a block; something else for blocks to leave out */
-function idsShown(events: readonly Json[], idOf: (block: Json) => unknown): string[] {
+function shownIds(events: readonly Json[], idOf: (block: Json) => unknown): string[] {
   return events.flatMap(({ content_block: block }) => {
     const id = isObject(block) && idOf(block);
     return typeof id === 'string' ? [id] : [];
@@ -71,14 +71,14 @@ function idsShown(events: readonly Json[], idOf: (block: Json) => unknown): stri
 }
 
 /** Shows that a run goes on after a crash. @returns what is left to do */
-export function followingCrash({ open, unmade, last }: ResumedRun, runCalls: RunCalls): Following {
+export function decideNextAfterCrash({ open, unmade, last }: ResumedRun, runCalls: RunCalls): NextAction {
   const { shown, now } = runCalls.run;
   for (const index of open) shown.add('content_block_stop', { index });
   // The first event after the gap. A listener that resumes inside the gap begins here.
   shown.add('ping', {});
   for (const id of unmade) {
     shown.expect(id);
-    shown.showResult(id, failedCall(CUT_SHORT));
+    shown.showResult(id, failedResult(CUT_SHORT));
   }
   shown.log.store({ at: now(), unseenMs: 0 });
   const again = last && retryCalls(last.seq, runCalls);
@@ -91,12 +91,12 @@ export function followingCrash({ open, unmade, last }: ResumedRun, runCalls: Run
  * @returns the calls to make, and whether the step also called tools of the client; undefined if the edge has no calls to
  * make
  */
-function retryCalls(step: number, runCalls: RunCalls): TakenUpCalls | undefined {
+function retryCalls(step: number, runCalls: RunCalls): ContinuedCalls | undefined {
   const { transcript, shown, tools, now } = runCalls.run;
-  const rows = callRowsIn(transcript).of(step);
+  const rows = callRowsOf(transcript).callsOfTurn(step);
   if (rows.length === 0) return undefined;
-  const toolCalls = toolsAskedIn(transcript, step);
-  const approvals = approvalsIn(transcript).ofStep(step);
+  const toolCalls = toolCallsOfStep(transcript, step);
+  const approvals = approvalRowsOf(transcript).listOfStep(step);
   const calls = rows.flatMap((row): PlannedCall[] => {
     const { turn, n, id, beganAt, endedAt, tries, subagent } = row;
     const block = toolCalls.find((one) => one.id === id);
@@ -104,17 +104,17 @@ function retryCalls(step: number, runCalls: RunCalls): TakenUpCalls | undefined 
     if (shown.isOfEdge(block)) shown.expect(id);
     const decided = approvals.find(({ toolUseId }) => toolUseId === id);
     const planned = { turn, n, block, tries, subagent, idleMs: now() - (beganAt ?? now()) };
-    const run = tools.get(asText(block.name));
+    const run = tools.get(toText(block.name));
     // It still waits for a person, so it was not made.
     if (!decided && needsApproval(run, block.input)) return [planned];
     const again = { ...planned, tries: tries + 1 };
-    const call = decided ? approvedCall(again, decided) : again;
+    const call = decided ? toApprovedCall(again, decided) : again;
     // A call of what works apart attaches to what was begun.
     if (calledKindOf(run)?.apart || !run?.once) {
-      callRowsIn(transcript).beginAgain(row, now());
+      callRowsOf(transcript).beginRetry(row, now());
       return [call];
     }
-    runCalls.answer(planned, failedCall(HIDDEN_BY_CRASH));
+    runCalls.answer(planned, failedResult(HIDDEN_BY_CRASH));
     return [];
   });
   return { calls, asksClient: toolCalls.length > rows.length };

@@ -2,27 +2,27 @@
 
 import { GRACE_MS } from '../../conversations/history/storage/rows.ts';
 import { newShare, reserveMemory } from '../../conversations/turn/reserve-memory.ts';
-import { getOrMake } from '../../kit/cache/get-or-make.ts';
+import { getOrCreate } from '../../kit/cache/get-or-create.ts';
 import type { MemoryShare } from '../../kit/http/body-memory.ts';
-import { asText, type Json } from '../../kit/json/object.ts';
+import { type Json, toText } from '../../kit/json/object.ts';
 import type { ToolRun } from '../../registry/tools/tool-kind.ts';
 import { needsApproval } from './approvals/pending-calls.ts';
 import type { BegunCall } from './call-rows.ts';
 import { callTool } from './call-tool.ts';
-import type { CalledKind, CallName, KindCalls } from './called-kind.ts';
+import { findMisfit } from './find-misfit.ts';
 import { calledKindOf } from './kinds.ts';
 import type { RunBudget } from './limits.ts';
-import { misfitOf } from './misfit.ts';
 import type { PlannedCall } from './pauses.ts';
 import type { RunContext } from './run-context.ts';
-import { callRowsIn } from './run-rows.ts';
-import type { ShownRun } from './shown-run.ts';
+import { callRowsOf } from './run-rows.ts';
+import type { RunStream } from './run-stream.ts';
+import type { CalledKind, CallName, KindCalls } from './tool-kind.ts';
 import {
-  acceptedResult,
-  failedCall,
+  failedResult,
   MOST_STEP_BYTES,
   type ResultBytes,
   type ToolResult,
+  toAcceptableResult,
   withNote,
 } from './tool-result.ts';
 
@@ -34,14 +34,14 @@ export interface CallingRun
   tools: ReadonlyMap<string, ToolRun>;
   /** The schemas of their inputs, by name. */
   schemas: ReadonlyMap<string, Json>;
-  shown: ShownRun;
+  shown: RunStream;
   meter: RunBudget;
   /** Aborted when the run is stopped. */
   signal: AbortSignal;
   /** @returns whether it makes no further call, and only waits for those that it has made. */
   isOver(): boolean;
   /** Asks whether its credential still holds, where nobody would tell it. Never rejects. */
-  ask(): Promise<void>;
+  checkCredential(): Promise<void>;
 }
 
 /** Characters of results that may wait in memory until the next write of the log. The rows of their calls have them too. */
@@ -64,25 +64,25 @@ export class RunCalls {
     const [first] = calls;
     // Some may already have a result from before a crash.
     const before = first
-      ? callRowsIn(this.run.transcript)
-          .of(first.turn)
+      ? callRowsOf(this.run.transcript)
+          .callsOfTurn(first.turn)
           .reduce((sum, { bytes }) => sum + bytes, 0)
       : 0;
     const resultBytes = { left: MOST_STEP_BYTES - before };
     this.#reserveShares(calls);
     const work = async () => {
       for (let call = waiting.shift(); call; call = waiting.shift()) {
-        await this.run.ask();
+        await this.run.checkCredential();
         const beganAt = this.run.now();
         if (call.subagent) {
-          call.subagent.conversation ??= await this.#kindOf(call)?.apart?.(this.#named(call));
-          callRowsIn(this.run.transcript).begin(rowOfCall(call), beganAt);
+          call.subagent.conversation ??= await this.#kindOf(call)?.apart?.(this.#callName(call));
+          callRowsOf(this.run.transcript).begin(toCallRow(call), beganAt);
         }
         const share = newShare();
         try {
           this.answer(call, withNote(await this.#make(call, resultBytes, share), call.note), beganAt);
         } finally {
-          share.leave();
+          share.release();
         }
       }
     };
@@ -98,49 +98,49 @@ export class RunCalls {
     const subagents = calls.filter((call) => this.#kindOf(call)?.apart);
     const fresh = subagents.filter(({ subagent }) => subagent === undefined);
     const shares = subagents.reduce((sum, { subagent }) => sum + (subagent?.most ?? 0), 0);
-    const left = meter.most === undefined ? undefined : Math.max(0, meter.most - shares);
+    const left = meter.maxStepCost === undefined ? undefined : Math.max(0, meter.maxStepCost - shares);
     const most = left === undefined ? null : Math.floor(left / (fresh.length + 1));
     for (const call of fresh) call.subagent = { most, cost: 0, attempt: 1 };
   }
 
   #kindOf({ block }: PlannedCall): CalledKind | undefined {
-    return calledKindOf(this.run.tools.get(asText(block.name)));
+    return calledKindOf(this.run.tools.get(toText(block.name)));
   }
 
-  #named({ block }: PlannedCall): CallName {
+  #callName({ block }: PlannedCall): CallName {
     const { conversation, turn } = this.run;
-    return { conversation, turn, tool_use_id: asText(block.id) };
+    return { conversation, turn, tool_use_id: toText(block.id) };
   }
 
   /** @returns whether a call waits until somebody has decided. */
-  waits({ block, isApproved = false }: PlannedCall): boolean {
-    return !isApproved && needsApproval(this.run.tools.get(asText(block.name)), block.input);
+  needsApproval({ block, isApproved = false }: PlannedCall): boolean {
+    return !isApproved && needsApproval(this.run.tools.get(toText(block.name)), block.input);
   }
 
   async #make(planned: PlannedCall, resultBytes: ResultBytes, share: MemoryShare): Promise<ToolResult> {
     const { settings, account, conversation, turn, tools, meter, transcript, signal, now, isOver } = this.run;
     const { block, subagent } = planned;
     const { id, name, input } = block;
-    const run = tools.get(asText(name));
+    const run = tools.get(toText(name));
     const kind = calledKindOf(run);
     // What works apart is called even after a stop: if it was begun before a crash, it has to be stopped.
-    if (!run || !kind || (signal.aborted && !kind.apart)) return failedCall('stopped');
-    const call = { tool_use_id: asText(id), name: asText(name), input, account, conversation, turn };
+    if (!run || !kind || (signal.aborted && !kind.apart)) return failedResult('stopped');
+    const call = { tool_use_id: toText(id), name: toText(name), input, account, conversation, turn };
     const fetchTool = (url: string, init: RequestInit) => fetch(url, init);
-    const leftMs = meter.leftMs(now());
-    const noteShare = () => callRowsIn(transcript).begin(rowOfCall(planned), now());
+    const leftMs = meter.remainingMs(now());
+    const noteShare = () => callRowsOf(transcript).begin(toCallRow(planned), now());
     const isAgain = planned.tries > 1;
     // A subagent that was begun before ends by itself, and what it has cost counts.
-    if (isOver() && !(kind.apart && isAgain)) return failedCall(NOT_HOLDING);
+    if (isOver() && !(kind.apart && isAgain)) return failedResult(NOT_HOLDING);
     const isLate = isAgain && (planned.idleMs ?? 0) >= GRACE_MS;
     const options = {
       ...{ settings, fetch: fetchTool, now: now(), leftMs, signal, resultBytes },
-      hold: (bytes: number) => reserveMemory(share, bytes, meter.leftMs(now()), this.run),
+      hold: (bytes: number) => reserveMemory(share, bytes, meter.remainingMs(now()), this.run),
       apart: subagent && { share: subagent, noteShare, isAgain, isLate },
     };
-    const fault = kind.checksInput ? misfitOf(input, this.run.schemas.get(asText(name))) : undefined;
-    if (fault !== undefined) return failedCall(fault);
-    const calls = getOrMake(this.#calls, kind, () => kind.callsOf(this.run));
+    const fault = kind.checksInput ? findMisfit(input, this.run.schemas.get(toText(name))) : undefined;
+    if (fault !== undefined) return failedResult(fault);
+    const calls = getOrCreate(this.#calls, kind, () => kind.callsOf(this.run));
     return await callTool(call, run, options, calls);
   }
 
@@ -152,24 +152,24 @@ export class RunCalls {
   /** Stores a call's result, and shows it. */
   answer(call: PlannedCall, outcome: ToolResult, beganAt = this.run.now()): void {
     const { transcript, shown, meter, now } = this.run;
-    const result = acceptedResult(outcome);
+    const result = toAcceptableResult(outcome);
     const { content, isError, bytes, cost = 0 } = result;
-    const { id, subagent, ...row } = rowOfCall(call);
+    const { id, subagent, ...row } = toCallRow(call);
     meter.addSubagent(cost);
     const block = { type: 'tool_result', tool_use_id: id, content, ...(isError ? { is_error: true } : {}) };
     const event = shown.isExpected(id) ? shown.log.events + 1 : null;
-    callRowsIn(transcript).end({
+    callRowsOf(transcript).end({
       ...{ ...row, id, beganAt, endedAt: now(), isError, bytes, event },
       ...(subagent ? { subagent: { ...subagent, cost } } : {}),
       result: JSON.stringify(block),
     });
     shown.showResult(id, result);
     // The call's row already has what is shown here, so the log can be written later.
-    if (shown.log.unstored > MOST_UNSTORED) shown.log.store({ at: now(), unseenMs: 0 });
+    if (shown.log.unstoredCharacters > MOST_UNSTORED) shown.log.store({ at: now(), unseenMs: 0 });
     else shown.log.show();
   }
 }
 
-function rowOfCall({ turn, n, block, tries, subagent }: PlannedCall): BegunCall {
-  return { turn, n, id: asText(block.id), name: asText(block.name), tries, subagent };
+function toCallRow({ turn, n, block, tries, subagent }: PlannedCall): BegunCall {
+  return { turn, n, id: toText(block.id), name: toText(block.name), tries, subagent };
 }

@@ -5,11 +5,11 @@ import type { TurnExecutor } from '../../conversations/turn/turn-executor.ts';
 import type { Json } from '../../kit/json/object.ts';
 import type { Settled } from '../../money/contracts/settlement.ts';
 import type { CallRow } from './call-rows.ts';
-import type { CalledRun } from './called-kind.ts';
 import type { PausingRun } from './pauses.ts';
 import type { RunHandle } from './run-handle.ts';
-import type { LiveStepLog } from './shown-run.ts';
+import type { LiveStepLog } from './run-stream.ts';
 import type { CarriedLimits } from './stored-run.ts';
+import type { CalledRun } from './tool-kind.ts';
 
 /** What a run needs from its object. */
 export interface RunContext extends CalledRun, Omit<PausingRun, 'row'> {

@@ -11,27 +11,27 @@ import type { Identity } from '../../auth/identity/caller.ts';
 import type { NextRequest, PlannedRun } from '../../conversations/history/next-request.ts';
 import type { TurnRow } from '../../conversations/history/storage/rows.ts';
 import { EventLog } from '../../conversations/turn/event-log.ts';
-import type { Started } from '../../conversations/turn/read-buffered-answer.ts';
+import type { StartResult } from '../../conversations/turn/read-buffered-answer.ts';
 import { newShare, RESUMING_BYTES, reserveMemory } from '../../conversations/turn/reserve-memory.ts';
 import type { TurnExecutor } from '../../conversations/turn/turn-executor.ts';
 import type { Runner } from '../../conversations/turn/turn-handle.ts';
 import type { MemoryShare } from '../../kit/http/body-memory.ts';
 import { isObject } from '../../kit/json/object.ts';
-import { attemptId, numberOfTry } from '../../money/admission/admission.ts';
+import { attemptId, attemptNumberOf } from '../../money/admission/admission.ts';
 import type { Settled } from '../../money/contracts/settlement.ts';
 import { requestApprovals } from './approvals/pending-calls.ts';
-import { type EndOfRun, endRun, showClientCalls } from './end-run.ts';
-import { type Following, followingOf } from './following.ts';
+import { endRun, type RunEnd, showClientCalls } from './end-run.ts';
 import { RunBudget } from './limits.ts';
-import { bodyOfStep, bytesOfStep, costOf, pauseBeforeTry } from './next-step.ts';
-import type { PlannedCall, TakenUpCalls, TakingRun } from './pauses.ts';
-import { followingCrash, type ResumedRun } from './retry-calls.ts';
+import { decideNext, type NextAction } from './next-action.ts';
+import { createStepBody, estimateStepBytes, sumCosts, waitBeforeRetry } from './next-step.ts';
+import type { ContinuedCalls, ContinuingRun, PlannedCall } from './pauses.ts';
+import { decideNextAfterCrash, type ResumedRun } from './retry-calls.ts';
 import { RunCalls } from './run-calls.ts';
 import type { RunContext } from './run-context.ts';
 import { isPartOfHistory, type RunHandle } from './run-handle.ts';
-import { callRowsIn } from './run-rows.ts';
-import { LiveStepLog, ShownRun } from './shown-run.ts';
-import { failedCall, type ToolResult } from './tool-result.ts';
+import { callRowsOf } from './run-rows.ts';
+import { LiveStepLog, RunStream } from './run-stream.ts';
+import { failedResult, type ToolResult } from './tool-result.ts';
 
 const PING_EVERY_MS = 15_000;
 /** How many numbers of tries are skipped after a crash. */
@@ -39,7 +39,7 @@ const SKIPPED_TRIES = 20;
 
 export class RunExecutor implements Runner {
   readonly turn: RunHandle;
-  readonly #started = Promise.withResolvers<Started>();
+  readonly #started = Promise.withResolvers<StartResult>();
   readonly started = this.#started.promise;
   /** Settles when the first step is admitted or refused. A later step that is refused only pauses the run. */
   admitted: Promise<void> = Promise.resolve();
@@ -47,7 +47,7 @@ export class RunExecutor implements Runner {
   readonly done = this.#done.promise;
   readonly #context: RunContext;
   readonly #planned: PlannedRun;
-  readonly #shown: ShownRun;
+  readonly #shown: RunStream;
   readonly #meter: RunBudget;
   readonly #calls: RunCalls;
   readonly #abort = new AbortController();
@@ -62,9 +62,9 @@ export class RunExecutor implements Runner {
   #isWaiting = false;
   #number = 1;
   #pauses = 0;
-  #following: Following | undefined;
+  #following: NextAction | undefined;
   /** How it ends as soon as its calls have come back, because it may not go on. */
-  #over: EndOfRun | undefined;
+  #over: RunEnd | undefined;
   /** The number of the step whose calls were made last. */
   #called: number | undefined;
 
@@ -73,8 +73,8 @@ export class RunExecutor implements Runner {
     this.#context = context;
     this.#planned = planned;
     const log = crashed?.turn.log ?? new EventLog(context.transcript, row);
-    this.turn = crashed?.turn ?? { row, log, ended: undefined, usages: [] };
-    this.#shown = new ShownRun(log, (name) => planned.tools.runs.has(name), crashed?.blocks, crashed?.hasBegun);
+    this.turn = crashed?.turn ?? { row, log, result: undefined, usages: [] };
+    this.#shown = new RunStream(log, (name) => planned.tools.runs.has(name), crashed?.blocks, crashed?.hasBegun);
     const { isStreaming, carried } = context;
     this.#meter = new RunBudget(planned.limits, row.beganAt, { isStreaming, carried, spent: crashed?.spent });
     this.#calls = new RunCalls({
@@ -82,8 +82,8 @@ export class RunExecutor implements Runner {
       ...{ shown: this.#shown, meter: this.#meter, signal: this.#abort.signal },
       isOver: () => this.#over !== undefined,
       // The account tells who has had a step lately. The one before an approval may be weeks ago.
-      ask: async () => {
-        if (!this.#step) await this.#askAccount();
+      checkCredential: async () => {
+        if (!this.#step) await this.#checkCredential();
       },
     });
   }
@@ -97,7 +97,7 @@ export class RunExecutor implements Runner {
   }
 
   /** Takes up the decided calls of a step. `continue` makes them. @param take shows them, and says which are to be made */
-  takeUp(step: number, take: (step: number, run: TakingRun) => TakenUpCalls): this {
+  takeUpCalls(step: number, take: (step: number, run: ContinuingRun) => ContinuedCalls): this {
     const { transcript, now } = this.#context;
     this.turn.continues = step;
     const answer = (call: PlannedCall, result: ToolResult) => this.#calls.answer(call, result);
@@ -109,8 +109,8 @@ export class RunExecutor implements Runner {
 
   /** Goes on with the calls that were taken up. Never rejects. */
   async continue(): Promise<void> {
-    await this.#askAccount();
-    await this.go(undefined);
+    await this.#checkCredential();
+    await this.runSteps(undefined);
   }
 
   get identity(): Identity {
@@ -118,27 +118,27 @@ export class RunExecutor implements Runner {
   }
 
   /** Goes on after a crash, with calls or the next step, once the cost of interrupted steps is known. Never rejects. */
-  async goOnAfterCrash(crashed: ResumedRun): Promise<void> {
+  async resumeAfterCrash(crashed: ResumedRun): Promise<void> {
     this.#started.resolve({ kind: 'stream', headers: {} });
     // After the death of an isolate all of its runs wake at once, and each reads its history again.
     const share = newShare();
     try {
-      await this.#take(share, RESUMING_BYTES);
+      await this.#reserveMemory(share, RESUMING_BYTES);
       this.#restore(crashed);
-      this.#meter.addStep(await costOf(crashed.unknown, this.#meter.most ?? 0), false);
+      this.#meter.addStep(await sumCosts(crashed.unknown, this.#meter.maxStepCost ?? 0), false);
     } catch (thrown) {
       // What it has stored is damaged.
       this.#context.onBroken(thrown);
       return this.#done.resolve();
     } finally {
-      share.leave();
+      share.release();
     }
-    await this.#askAccount();
-    await this.go(undefined);
+    await this.#checkCredential();
+    await this.runSteps(undefined);
   }
 
   /** Asks whether its credential still holds. Whoever has died, or waited, was not told that it has ended. Never rejects. */
-  async #askAccount(): Promise<void> {
+  async #checkCredential(): Promise<void> {
     try {
       if (await this.#context.isRevoked()) this.revoke();
     } catch (thrown) {
@@ -147,11 +147,11 @@ export class RunExecutor implements Runner {
   }
 
   /** @param first the plan of the step that has begun; undefined where what follows is to be found first. Never rejects. */
-  async go(first: NextRequest | undefined): Promise<void> {
+  async runSteps(first: NextRequest | undefined): Promise<void> {
     const pings = setInterval(() => this.#isWaiting && this.#shown.log.ping(), PING_EVERY_MS);
     try {
       for (let plan = first ?? (await this.#nextPlan()); plan; plan = await this.#nextPlan()) {
-        await this.#step?.runner.go(plan);
+        await this.#step?.runner.runSteps(plan);
       }
     } catch (thrown) {
       this.#context.onBroken(thrown);
@@ -185,13 +185,13 @@ export class RunExecutor implements Runner {
       number: this.#number,
       isLater: this.turn.isCommitted === true,
       isOfEdge: isPartOfHistory(this.turn),
-      most: this.#meter.most,
+      most: this.#meter.maxStepCost,
       logged: this.#shown.log.events,
       logOf: (builder) => {
         log = new LiveStepLog(this.#shown, builder);
         return log;
       },
-      callsIn: (content) => this.#shown.callsIn(content),
+      callsIn: (content) => this.#shown.edgeCallsIn(content),
       onEnd: (settled) => this.#step && this.#endStep(this.#step, settled),
     });
     if (!log) throw new TypeError('A step without a log.');
@@ -201,7 +201,7 @@ export class RunExecutor implements Runner {
 
   /** Decides what follows a step. The decision is stored together with the step's end. */
   #endStep({ runner, log }: { runner: TurnExecutor; log: LiveStepLog }, settled: Promise<Settled> | undefined): void {
-    const { row, ended, builder } = runner.turn;
+    const { row, result: ended, builder } = runner.turn;
     this.#context.settle(row, settled);
     if (!ended) throw new TypeError('A step that has not ended.');
     const isAnswer = ended.status !== 'failed';
@@ -210,15 +210,15 @@ export class RunExecutor implements Runner {
     if (isObject(builder.usage)) this.turn.usages.push(builder.usage);
     const { outcome, budget } = ended.summary;
     this.turn.last = { outcome, delta: log.delta, budget };
-    if (isAnswer && !this.turn.isCommitted) this.#model = this.#otherModel(runner.model);
+    if (isAnswer && !this.turn.isCommitted) this.#model = this.#modelIfChanged(runner.model);
     this.turn.isCommitted ||= isAnswer;
     // A step that was not admitted settles nothing, and so it reports nothing of those before it.
-    if (settled !== undefined) this.turn.isUnreported = callRowsIn(this.#context.transcript).isPlanned(row.seq);
-    this.#nextTry = numberOfTry(row.grant?.requestId ?? row.requestId) + 1;
+    if (settled !== undefined) this.turn.isUnreported = callRowsOf(this.#context.transcript).isPlanned(row.seq);
+    this.#nextTry = attemptNumberOf(row.grant?.requestId ?? row.requestId) + 1;
     if (isAnswer) this.#isInterrupted = false;
-    const following = followingOf({
+    const following = decideNext({
       ...{ runner, log, calls: this.#calls, pauses: this.#pauses },
-      ...{ isPart: isPartOfHistory(this.turn), ending: this.#ending },
+      ...{ isPart: isPartOfHistory(this.turn), ending: this.#endingNow },
     });
     this.#following = 'end' in following ? undefined : following;
     if ('end' in following) this.#finish(following.end);
@@ -232,32 +232,34 @@ export class RunExecutor implements Runner {
     this.#isWaiting = true;
     let asksClient = false;
     if (following.kind === 'calls') {
-      const owed = following.calls.filter((call) => this.#calls.waits(call));
+      const owed = following.calls.filter((call) => this.#calls.needsApproval(call));
       await this.#calls.makeAll(following.calls.filter((call) => !owed.includes(call)));
       this.#called = following.calls[0]?.turn;
       this.#isWaiting = false;
       if (owed.length > 0) return this.#waitForApproval(owed);
       asksClient = following.asksClient;
     } else if (following.kind === 'again') {
-      await pauseBeforeTry(this.#pauses++, this.#meter.leftMs(this.#context.now()), this.#abort.signal);
+      await waitBeforeRetry(this.#pauses++, this.#meter.remainingMs(this.#context.now()), this.#abort.signal);
     }
     const share = newShare();
-    const mayGoOn = !asksClient && this.#meter.pause(this.#context.now()) === undefined;
+    const mayGoOn = !asksClient && this.#meter.pauseReason(this.#context.now()) === undefined;
     this.#isWaiting = true;
-    const lacking = mayGoOn ? await this.#take(share, bytesOfStep(this.#context.transcript, this.#called)) : undefined;
+    const lacking = mayGoOn
+      ? await this.#reserveMemory(share, estimateStepBytes(this.#context.transcript, this.#called))
+      : undefined;
     this.#isWaiting = false;
     let plan: NextRequest | undefined;
     try {
-      plan = this.#planAfter(share, { asksClient, lacking });
+      plan = this.#planNextStep(share, { asksClient, lacking });
     } finally {
-      if (!plan) share.leave();
+      if (!plan) share.release();
     }
     return plan;
   }
 
-  #planAfter(share: MemoryShare, { asksClient, lacking }: { asksClient: boolean; lacking: unknown }) {
-    const reason = this.#meter.pause(this.#context.now());
-    if (this.#ending) this.#finish(this.#ending);
+  #planNextStep(share: MemoryShare, { asksClient, lacking }: { asksClient: boolean; lacking: unknown }) {
+    const reason = this.#meter.pauseReason(this.#context.now());
+    if (this.#endingNow) this.#finish(this.#endingNow);
     else if (asksClient) {
       showClientCalls(this.turn, this.#context.transcript, this.#shown);
       this.#finish({ kind: 'complete' });
@@ -267,7 +269,7 @@ export class RunExecutor implements Runner {
     else {
       try {
         const plan = this.#beginNext();
-        share.keep(plan.body.bytes);
+        share.retain(plan.body.bytes);
         return { ...plan, share };
       } catch (thrown) {
         this.#finish({ kind: 'error', error: thrown });
@@ -277,16 +279,16 @@ export class RunExecutor implements Runner {
   }
 
   /** How it ends now, if it was stopped or may not go on; undefined otherwise. */
-  get #ending(): EndOfRun | undefined {
+  get #endingNow(): RunEnd | undefined {
     return this.#over ?? (this.#abort.signal.aborted ? { kind: 'stopped' } : undefined);
   }
 
   /** Waits for room. @returns why there is none; undefined if there is */
-  async #take(share: MemoryShare, bytes: number): Promise<unknown> {
+  async #reserveMemory(share: MemoryShare, bytes: number): Promise<unknown> {
     const { account, conversation, now } = this.#context;
     const signal = AbortSignal.any([this.#abort.signal, this.#revoked.signal]);
     try {
-      await reserveMemory(share, bytes, this.#meter.leftMs(now()), { account, conversation, signal });
+      await reserveMemory(share, bytes, this.#meter.remainingMs(now()), { account, conversation, signal });
       return undefined;
     } catch (thrown) {
       return thrown;
@@ -295,14 +297,17 @@ export class RunExecutor implements Runner {
 
   /** Pauses the run until a person has decided on calls. */
   #waitForApproval(owed: readonly PlannedCall[]): undefined {
-    const ending = this.#ending;
-    if (ending) for (const call of owed) this.#calls.answer(call, failedCall('stopped'));
+    const ending = this.#endingNow;
+    if (ending) for (const call of owed) this.#calls.answer(call, failedResult('stopped'));
     else requestApprovals(owed, { ...this.#context, row: this.turn.row });
     this.#finish(ending ?? { kind: 'paused', reason: 'approval' });
   }
 
   #beginNext(): NextRequest {
-    const body = bodyOfStep(this.#planned.rest, { isInterrupted: this.#isInterrupted, model: this.#model });
+    const body = createStepBody(this.#planned.bodyWithoutMessages, {
+      isInterrupted: this.#isInterrupted,
+      model: this.#model,
+    });
     const plan = this.#context.plan(body);
     this.#step = this.#begin(plan, attemptId(this.#context.requestId, this.#nextTry));
     plan.messages = [];
@@ -313,22 +318,22 @@ export class RunExecutor implements Runner {
   #restore(crashed: ResumedRun): void {
     const { last, number, tries } = crashed;
     this.#number = number + 1;
-    this.#model = this.#otherModel(last?.model);
+    this.#model = this.#modelIfChanged(last?.model);
     // Later tries may have been admitted without their names being stored.
     this.#nextTry = tries + SKIPPED_TRIES;
     this.#isInterrupted = last?.status === 'interrupted';
     this.#called = last?.seq;
-    this.#following = followingCrash(crashed, this.#calls);
+    this.#following = decideNextAfterCrash(crashed, this.#calls);
   }
 
   /** @returns the model if it differs from the one that the run asked for; undefined otherwise */
-  #otherModel(model: string | undefined): string | undefined {
+  #modelIfChanged(model: string | undefined): string | undefined {
     const { models } = this.#context.settings;
     if (model === undefined || models.find(model)?.id === models.find(this.turn.row.model)?.id) return undefined;
     return model;
   }
 
-  #finish(end: EndOfRun): void {
+  #finish(end: RunEnd): void {
     const { transcript, now, requestId, onEnd } = this.#context;
     endRun(this.turn, end, { transcript, shown: this.#shown, spent: this.#meter.spent, now: now(), requestId });
     onEnd(this.turn);

@@ -1,32 +1,32 @@
 /** A run as far as its steps have come, and how its end is stored. */
 
-import { unanswered } from '../../claude/outcome.ts';
+import { createUnansweredOutcome } from '../../claude/outcome.ts';
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import { ReportedUsage } from '../../claude/usage/reported-usage.ts';
-import type { OutcomeOfTurn, TurnRow } from '../../conversations/history/storage/rows.ts';
+import type { StoredOutcome, TurnRow } from '../../conversations/history/storage/rows.ts';
 import { NO_ANSWER } from '../../conversations/history/storage/tables.ts';
 import type { Transcript } from '../../conversations/history/storage/transcript.ts';
 import { turnsOfRun } from '../../conversations/history/storage/turn-queries.ts';
 import type { EventLog } from '../../conversations/turn/event-log.ts';
 import { MessageBuilder } from '../../conversations/turn/message-builder.ts';
-import type { Ended } from '../../conversations/turn/turn-ending.ts';
+import type { TurnResult } from '../../conversations/turn/turn-ending.ts';
 import type { TurnHandle } from '../../conversations/turn/turn-handle.ts';
 import { encoder } from '../../kit/http/bytes.ts';
-import { readEvent } from '../../kit/json/block-texts.ts';
-import { type Json, withoutUndefined } from '../../kit/json/object.ts';
+import { parseEventText } from '../../kit/json/input-texts.ts';
+import { type Json, removeUndefined } from '../../kit/json/object.ts';
 import { FrameReader } from '../../kit/sse/frames.ts';
 import type { BudgetLeft } from '../../money/admission/budget-left.ts';
-import { callRowsIn } from './run-rows.ts';
-import { summedUsage } from './summed-usage.ts';
+import { callRowsOf } from './run-rows.ts';
+import { sumUsage } from './sum-usage.ts';
 
 /** A run, as far as its steps have come. */
 export interface RunHandle extends TurnHandle {
   readonly log: EventLog;
-  ended: Ended | undefined;
+  result: TurnResult | undefined;
   /** The usage of each step, as the API has reported it. */
   usages: Json[];
   /** The last step: its outcome, its `message_delta`, and what it leaves of the budget. */
-  last?: { outcome: OutcomeOfTurn; delta: Json | undefined; budget?: BudgetLeft | undefined };
+  last?: { outcome: StoredOutcome; delta: Json | undefined; budget?: BudgetLeft | undefined };
   /** Whether a step has become part of the history. */
   isCommitted?: boolean;
   /** Whether only its question is kept. */
@@ -43,16 +43,16 @@ export function isPartOfHistory({ isCommitted, continues }: RunHandle): boolean 
 }
 
 /** Stores the end of a run whose last events have been shown, without waiting. */
-export function storeEndOfRun(
+export function storeRunEnd(
   turn: RunHandle,
-  end: Pick<Ended, 'status' | 'error' | 'paused'> & { isStopped: boolean },
+  end: Pick<TurnResult, 'status' | 'error' | 'paused'> & { isStopped: boolean },
   { transcript, spent, now }: { transcript: Transcript; spent: Nanodollars; now: number },
 ): void {
   const { log, row, last, usages } = turn;
   const { status, error, isStopped, paused } = end;
-  const lastOutcome = last?.outcome ?? unanswered({ sentAt: undefined }, now);
-  const usage = new ReportedUsage().take(summedUsage(usages));
-  const outcome: OutcomeOfTurn = { ...lastOutcome, usage: usages.length > 0 ? usage : lastOutcome.usage };
+  const lastOutcome = last?.outcome ?? createUnansweredOutcome({ sentAt: undefined }, now);
+  const usage = new ReportedUsage().add(sumUsage(usages));
+  const outcome: StoredOutcome = { ...lastOutcome, usage: usages.length > 0 ? usage : lastOutcome.usage };
   const budget = last?.budget;
   const summary = { outcome, nanodollars: spent, ...(budget && { budget }) };
   // The settlements of steps in the history may still be on their way to the account.
@@ -60,32 +60,32 @@ export function storeEndOfRun(
   const ended = { status, endedAt: now, outcome, cost: spent, events: log.events, settled };
   log.finish(JSON.stringify(summary));
   transcript.changeTurn(row, ended);
-  if (paused !== undefined) callRowsIn(transcript).notePause(row.seq, paused);
-  if (status === 'refused') transcript.refuseTurns('run = ? and seq > ?', row.seq, row.seq);
+  if (paused !== undefined) callRowsOf(transcript).notePause(row.seq, paused);
+  if (status === 'refused') transcript.markTurnsRefused('run = ? and seq > ?', row.seq, row.seq);
   // A run that waits for approval will go on with its stored request.
-  if (paused !== 'approval') callRowsIn(transcript).deleteRequest(row.seq);
-  if (status === 'interrupted') noteUnanswered(transcript, row, now);
+  if (paused !== 'approval') callRowsOf(transcript).deleteRequest(row.seq);
+  if (status === 'interrupted') noteUnansweredCalls(transcript, row, now);
   const { profile } = transcript;
   if (turn.isUnreported && profile) {
     transcript.save({ ...profile, version: Math.max(profile.version + 1, now), unreported: true });
-  } else transcript.saveKept();
+  } else transcript.saveUnsaved();
   // This is last because it shows the end. Everything before it has succeeded by then.
   log.store();
   Object.assign(row, ended);
   transcript.log.noteEnd(row);
-  turn.ended = {
+  turn.result = {
     ...{ status, summary, error, isStopped, isUnanswered: turn.isUnanswered === true },
-    ...withoutUndefined({ paused }),
+    ...removeUndefined({ paused }),
     // Built only on demand: most callers have received it as a stream.
     get message() {
-      return error ? undefined : messageIn(log.text);
+      return error ? undefined : messageFromEvents(log.text);
     },
   };
   log.end();
 }
 
 /** Adds the row without content to a question that a crash has left, if the step that went on said nothing either. */
-function noteUnanswered(transcript: Transcript, run: Pick<TurnRow, 'seq'>, now: number): void {
+function noteUnansweredCalls(transcript: Transcript, run: Pick<TurnRow, 'seq'>, now: number): void {
   const last = turnsOfRun(transcript, run.seq)
     .slice(1)
     .findLast(({ status }) => status !== 'failed');
@@ -99,8 +99,8 @@ function noteUnanswered(transcript: Transcript, run: Pick<TurnRow, 'seq'>, now: 
 }
 
 /** @returns the message that these events describe, for a caller who does not stream. */
-function messageIn(events: string): Json {
+function messageFromEvents(events: string): Json {
   const builder = new MessageBuilder();
-  for (const { data } of new FrameReader().push(encoder.encode(events))) builder.take(readEvent(data) ?? {});
+  for (const { data } of new FrameReader().push(encoder.encode(events))) builder.take(parseEventText(data) ?? {});
   return { ...builder.message, content: builder.blocks.map(({ value }) => value) };
 }

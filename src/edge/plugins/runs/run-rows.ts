@@ -4,7 +4,7 @@ import type { EdgeCalls, PluginRows, RowsKind } from '../../conversations/histor
 import type { Transcript } from '../../conversations/history/storage/transcript.ts';
 import type { Tables } from '../../durable/tables.ts';
 import { DAY_MS } from '../../kit/async/durations.ts';
-import { withoutUndefined } from '../../kit/json/object.ts';
+import { removeUndefined } from '../../kit/json/object.ts';
 import { ApprovalRows } from './approvals/approval-rows.ts';
 import { describeDecision } from './approvals/describe-decision.ts';
 import { type CallRow, CallRows } from './call-rows.ts';
@@ -73,11 +73,11 @@ class RunRows implements PluginRows {
       get ids() {
         return rows.ids;
       },
-      of: (turn) => rows.of(turn),
+      of: (turn) => rows.callsOfTurn(turn),
       results: (turn) => rows.results(turn),
       changeResult: (turn, id, result) => rows.changeResult(turn, id, result),
-      toolsOf: (turn) => rows.toolsOf(turn),
-      shown: (turn, inputsIn) => describeCalls(rows.of(turn), approvals, turn, inputsIn),
+      toolsOf: (turn) => rows.countTools(turn),
+      shown: (turn, inputsIn) => describeCalls(rows.callsOfTurn(turn), approvals, turn, inputsIn),
     };
   }
 
@@ -86,7 +86,7 @@ class RunRows implements PluginRows {
   }
 
   get keptUntil(): number | undefined {
-    const approval = this.approvals.newestOpen();
+    const approval = this.approvals.newestOpenAt();
     return approval === undefined ? undefined : approval + APPROVAL_MS;
   }
 
@@ -99,11 +99,11 @@ class RunRows implements PluginRows {
   }
 
   before(turn: number): number | undefined {
-    return this.approvals.takenUpBy(turn)[0]?.run;
+    return this.approvals.continuedBy(turn)[0]?.run;
   }
 
   after(turn: number): number | undefined {
-    return this.approvals.ofRun(turn).find(({ continuedBy }) => continuedBy !== null)?.continuedBy ?? undefined;
+    return this.approvals.listOfRun(turn).find(({ continuedBy }) => continuedBy !== null)?.continuedBy ?? undefined;
   }
 
   deleteOf(turns: string, ...bindings: SqlStorageValue[]): void {
@@ -131,27 +131,27 @@ export const RUN_ROWS: RowsKind<RunRows> = {
 };
 
 /** @returns the calls of the runs of a conversation */
-export function callRowsIn(transcript: Transcript): CallRows {
+export function callRowsOf(transcript: Transcript): CallRows {
   return transcript.rowsOf(RUN_ROWS).callRows;
 }
 
 /** @returns the calls of a conversation that wait for approval, or have waited */
-export function approvalsIn(transcript: Transcript): ApprovalRows {
+export function approvalRowsOf(transcript: Transcript): ApprovalRows {
   return transcript.rowsOf(RUN_ROWS).approvals;
 }
 
 /** @returns the events that a conversation must send */
-export function deliveriesIn(transcript: Transcript): DeliveryRows {
+export function deliveryRowsOf(transcript: Transcript): DeliveryRows {
   return transcript.rowsOf(RUN_ROWS).deliveries;
 }
 
 /** @returns the calls that a run has taken up from the paused run. Their rows belong to a step of the paused run. */
-export function callsTakenUp(transcript: Transcript, run: number): CallRow[] {
-  return approvalsIn(transcript)
-    .takenUpBy(run)
+export function continuedCallsOf(transcript: Transcript, run: number): CallRow[] {
+  return approvalRowsOf(transcript)
+    .continuedBy(run)
     .flatMap(({ turn, n }) =>
-      callRowsIn(transcript)
-        .of(turn)
+      callRowsOf(transcript)
+        .callsOfTurn(turn)
         .filter((call) => call.n === n),
     );
 }
@@ -163,13 +163,13 @@ function describeCalls(
   inputsIn: Parameters<EdgeCalls['shown']>[1],
 ): ReturnType<EdgeCalls['shown']> {
   const inputs = calls.length === 0 ? undefined : inputsIn(turn);
-  const waited = new Map(approvals.ofStep(turn).map((row) => [row.toolUseId, row]));
+  const waited = new Map(approvals.listOfStep(turn).map((row) => [row.toolUseId, row]));
   return calls.map(({ id, name, beganAt, endedAt, isError, bytes, tries, subagent }) => {
     const row = waited.get(id);
     return {
       id,
       name,
-      ...withoutUndefined({ conversation: subagent?.conversation }),
+      ...removeUndefined({ conversation: subagent?.conversation }),
       input: inputs?.get(id),
       approval: row ? { id: row.id, ...describeDecision(row) } : null,
       ms: endedAt === null || beganAt === null ? null : endedAt - beganAt,

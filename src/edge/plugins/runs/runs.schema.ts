@@ -1,8 +1,8 @@
-import type { RequestMembers } from '../../claude/request/member.ts';
-import { namedSecret } from '../../config/tool-secrets.ts';
+import type { RequestFields } from '../../claude/request/field-definition.ts';
+import { secretNameShape } from '../../config/tool-secrets.ts';
 import * as z from '../../kit/http/zod.ts';
 import { runLimits } from '../../registry/tools/run-limits.schema.ts';
-import { besideRun, goesUp, withSchema } from '../../registry/tools/tools.schema.ts';
+import { forwardedToolShape, rejectRunFieldsOutside, withSchema } from '../../registry/tools/tools.schema.ts';
 
 /** Headers that the edge sets itself, or that belong to the connection. */
 const RESERVED =
@@ -11,12 +11,12 @@ const RESERVED =
 const headerValue = z.union(
   [
     z.string().check(z.maxLength(4_096), z.regex(/^[\x20-\x7e]*$/, 'must be printable ASCII')),
-    z.strictObject(namedSecret),
+    z.strictObject(secretNameShape),
   ],
   { error: 'must be a text, or {"secret": "NAME"} for the setting TOOL_SECRET_NAME' },
 );
 
-export const approval = z.optionally(
+export const approval = z.optionalField(
   z.union(
     [
       z.literal('always'),
@@ -31,7 +31,7 @@ export const approval = z.optionally(
 
 /** Members that all tools called over HTTP may have. */
 export const overHttp = {
-  headers: z.optionally(
+  headers: z.optionalField(
     z.catchall(z.object({}), headerValue).check(
       z.refine((headers) => Object.keys(headers).length <= 20, 'must be at most 20 headers'),
       z.refine(
@@ -42,11 +42,11 @@ export const overHttp = {
     ),
     'Further headers of the call; {"secret": "NAME"} is the value of the setting TOOL_SECRET_NAME.',
   ),
-  timeout_seconds: z.optionally(
+  timeout_seconds: z.optionalField(
     z.int().check(z.gte(1), z.lte(600)),
     'How long a call may take, in seconds; default 30.',
   ),
-  once: z.optionally(
+  once: z.optionalField(
     z.boolean(),
     'The call is never made a second time, also where a crash hides whether it was made.',
   ),
@@ -56,7 +56,7 @@ export const address = z.string().check(z.maxLength(2_048));
 
 /** How the edge calls a tool. */
 export const runSchema = z.strictObject({
-  url: z.described(address, 'Where the call is posted; its host must be in TOOL_HOSTS.'),
+  url: z.withDescription(address, 'Where the call is posted; its host must be in TOOL_HOSTS.'),
   ...overHttp,
 });
 export type HttpRun = z.output<typeof runSchema>;
@@ -70,16 +70,20 @@ export const workerRunSchema = z.strictObject({
 });
 
 /** A tool that the edge calls over HTTP. */
-export const runTool = z.looseObject({ ...goesUp, ...withSchema, run: runSchema }).check(besideRun);
+export const runTool = z
+  .looseObject({ ...forwardedToolShape, ...withSchema, run: runSchema })
+  .check(rejectRunFieldsOutside);
 /** A tool that the Worker's own code defines, which says the rest: as it says, or otherwise called. */
-export const ownTool = z.looseObject({ ...goesUp, run: z.literal('worker') }).check(besideRun);
-export const workerToolEntry = z.looseObject({ ...goesUp, run: workerRunSchema }).check(besideRun);
+export const ownTool = z.looseObject({ ...forwardedToolShape, run: z.literal('worker') }).check(rejectRunFieldsOutside);
+export const workerToolEntry = z
+  .looseObject({ ...forwardedToolShape, run: workerRunSchema })
+  .check(rejectRunFieldsOutside);
 const limit = { open: ['bound'], isLimit: true } as const;
 /** What a request says of its run. */
-export const RUN_MEMBERS: RequestMembers = {
+export const RUN_MEMBERS: RequestFields = {
   ...Object.fromEntries(Object.entries(runLimits.shape).map(([name, schema]) => [name, { ...limit, schema }])),
   on_pending_tools: {
-    schema: z.optionally(
+    schema: z.optionalField(
       z.enum(['refuse', 'cancel'], { error: 'Input should be refuse or cancel' }),
       '`cancel`: calls of your own tools that have no result are answered with an error, so that a plain message goes on; default `refuse`: it is a 400.',
     ),

@@ -1,5 +1,5 @@
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
-import { asText, type Json } from '../../kit/json/object.ts';
+import { type Json, toText } from '../../kit/json/object.ts';
 
 export interface ToolCall {
   tool_use_id: string;
@@ -31,22 +31,22 @@ export const IMAGES: ReadonlySet<string> = new Set(['image/png', 'image/jpeg', '
 export const NO_CONTENT = '(no content)';
 
 /** @returns a result that tells the model how a call has failed */
-export function failedCall(content: string): ToolResult {
+export function failedResult(content: string): ToolResult {
   return { content, isError: true, bytes: 0 };
 }
 
 /** @returns the result of a call whose answer is too long. @param most the most bytes allowed */
-export function tooMuch(most: number): ToolResult {
-  return failedCall(`The tool answered with more than ${most} bytes.`);
+export function tooLongResult(most: number): ToolResult {
+  return failedResult(`The tool answered with more than ${most} bytes.`);
 }
 
 /** @returns a result that the API takes: one that is an error has text alone, so that other blocks are named in their place */
-export function acceptedResult(result: ToolResult): ToolResult {
+export function toAcceptableResult(result: ToolResult): ToolResult {
   const { content, isError } = result;
   if (!isError || typeof content === 'string') return result;
   const named = ({ type }: Json) => ({
     type: 'text',
-    text: `[Here the tool has answered with ${asText(type)}, which cannot be shown in an error.]`,
+    text: `[Here the tool has answered with ${toText(type)}, which cannot be shown in an error.]`,
   });
   return { ...result, content: content.map((block) => (block.type === 'text' ? block : named(block))) };
 }
@@ -87,25 +87,25 @@ export function growingMemory(hold: HoldMemory, sizes: readonly number[]): (leng
 export const SHORT_ANSWER_BYTES = 65_536;
 
 /** @returns the result of a call whose answer does not fit beside the other answers of its step. */
-export function tooMuchTogether(): ToolResult {
-  return failedCall('The tools that were called together have answered too much. Call this one again by itself.');
+export function tooLongTogetherResult(): ToolResult {
+  return failedResult('The tools that were called together have answered too much. Call this one again by itself.');
 }
 
 export const NO_ROOM =
   'The tool has answered, but the edge had no room for its answer. Call it again, if that does no harm.';
 
 /** Reserves memory for a result. @returns the result, or an error with the same cost if there is none */
-export async function withinRoom(
+export async function limitToMemory(
   result: ToolResult,
   { resultBytes, hold }: { resultBytes: ResultBytes; hold: HoldMemory },
 ): Promise<ToolResult> {
-  if (result.bytes > resultBytes.left) return { ...result, ...tooMuchTogether() };
+  if (result.bytes > resultBytes.left) return { ...result, ...tooLongTogetherResult() };
   resultBytes.left -= result.bytes;
   try {
     await hold(result.bytes);
     return result;
   } catch {
     // Whether no memory came in time or the run was stopped: what a subagent has cost must not be lost with its answer.
-    return { ...result, ...failedCall(NO_ROOM) };
+    return { ...result, ...failedResult(NO_ROOM) };
   }
 }

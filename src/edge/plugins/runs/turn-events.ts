@@ -5,10 +5,10 @@
  * the alarm repeats the others. So no event is lost in a crash, and an event that is sent twice has the same id.
  */
 
-import { DamagedRow, damageIn } from '../../conversations/history/storage/damaged-row.ts';
+import { DamagedRow, damageOf } from '../../conversations/history/storage/damaged-row.ts';
 import type { TurnRow } from '../../conversations/history/storage/rows.ts';
 import { addNotes } from '../../conversations/history/storage/turn-notes.ts';
-import type { BegunRequest } from '../../conversations/object/contract.ts';
+import type { StartedRequest } from '../../conversations/object/contract.ts';
 import type { turnEnded } from '../../conversations/object/conversations-answers.schema.ts';
 import type { ObjectContext } from '../../conversations/object/object-context.ts';
 import { describeTurn } from '../../conversations/object/turn-report.ts';
@@ -17,8 +17,8 @@ import { deliverEvent } from '../../kit/delivery/deliver-event.ts';
 import { SCHEDULE } from '../../kit/delivery/schedule.ts';
 import { logFailure } from '../../kit/http/log.ts';
 import type * as z from '../../kit/http/zod.ts';
-import { keepText, writeJson } from '../../kit/json/kept-text.ts';
 import { parseObject } from '../../kit/json/object.ts';
+import { rememberText, writeJson } from '../../kit/json/remembered-text.ts';
 import type { DeliveryRows } from './delivery-rows.ts';
 
 /**
@@ -32,7 +32,7 @@ const MOST_EVENT_CHARACTERS = 262_144;
 const ADDRESS = 'deliver_url';
 
 /** Notes where the events of a turn go. */
-export function noteAddress(row: TurnRow, { asked }: Pick<BegunRequest, 'asked'>): void {
+export function noteAddress(row: TurnRow, { asked }: Pick<StartedRequest, 'asked'>): void {
   if (asked.deliver_url !== undefined) addNotes(row, { [ADDRESS]: asked.deliver_url });
 }
 
@@ -58,7 +58,7 @@ export class TurnEvents {
   }
 
   /** Stores the event of a turn's end, and begins to send it. Call it in the step that stores the end. */
-  noteEnd({ row, ended }: TurnHandle): void {
+  noteEnd({ row, result: ended }: TurnHandle): void {
     if (!row.background || !ended) return;
     const turn = describeTurn(this.#object.transcript, row);
     const message = (ended.message as TurnEnded['message'] | undefined) ?? null;
@@ -73,11 +73,11 @@ export class TurnEvents {
         },
       ],
     };
-    this.tell(row, event, { turn, message });
+    this.storeEvent(row, event, { turn, message });
   }
 
   /** Stores an event of a turn, and begins to send it. Call it in the step that stores what it reports. */
-  tell<Members extends object>(
+  storeEvent<Members extends object>(
     { requestId, notes }: TurnRow,
     { type, mark = '', shorter }: TurnEvent<Members>,
     members: Members,
@@ -106,11 +106,11 @@ export class TurnEvents {
     this.#sending ??= this.#sendDue()
       .catch((thrown: unknown) => {
         const { transcript, alarm, now, retries } = this.#object;
-        const damage = damageIn(thrown);
+        const damage = damageOf(thrown);
         // What is damaged would fail again each time. An event that was read has a later time, for which maintenance sets the alarm.
         if (damage) return logFailure({ conversation: transcript.readable?.id ?? '' }, damage);
-        alarm.wakeFor(now() + LEASE_MS);
-        retries.failed('turn_event', thrown, now() + LEASE_MS);
+        alarm.schedule(now() + LEASE_MS);
+        retries.recordFailure('turn_event', thrown, now() + LEASE_MS);
       })
       .finally(() => {
         this.#sending = undefined;
@@ -120,7 +120,7 @@ export class TurnEvents {
 
   async #sendDue(): Promise<void> {
     const { transcript, alarm, now, settings, env } = this.#object;
-    for (let row = this.#due(); row; row = this.#due()) {
+    for (let row = this.#nextDue(); row; row = this.#nextDue()) {
       const { id, url, failures } = row;
       this.#isOpen = true;
       alarm.watch(now() + LEASE_MS);
@@ -129,11 +129,11 @@ export class TurnEvents {
       const event = parseObject(row.body);
       if (!event) logFailure({ event_id: id }, new DamagedRow('an event'));
       // A damaged event is dropped: it would only fail again.
-      const whole = event && keepText({ ...event, event_id: id }, row.body);
+      const whole = event && rememberText({ ...event, event_id: id }, row.body);
       const again = whole && (await deliverEvent(whole, to, { settings: settings(), env, now: now() }));
       if (!transcript.profile) return;
       if (again) {
-        alarm.wakeFor(again.nextAt);
+        alarm.schedule(again.nextAt);
         this.#deliveries.postpone(id, again.failures, again.nextAt);
       } else this.#deliveries.delete(id);
     }
@@ -142,7 +142,7 @@ export class TurnEvents {
     this.#onSent();
   }
 
-  #due() {
+  #nextDue() {
     const { transcript, now } = this.#object;
     return transcript.profile && this.#deliveries.due(now());
   }

@@ -1,14 +1,14 @@
 /** Pays for summaries: the row of each says from its beginning on what a death in between costs, until that is settled. */
 
-import { type RequestOutcome, unanswered } from '../../claude/outcome.ts';
+import { createUnansweredOutcome, type RequestOutcome } from '../../claude/outcome.ts';
 import type { ObjectContext } from '../../conversations/object/object-context.ts';
 import { CONFIRM_MS, type TurnSettlements } from '../../conversations/object/turn-settlements.ts';
-import { addCost, conversationReportOf, laterVersion } from '../../conversations/turn/turn-ending.ts';
-import { grantOfNextTry } from '../../conversations/turn/turn-grants.ts';
-import { within } from '../../kit/async/timeout.ts';
+import { addCost, conversationReportOf, nextVersion } from '../../conversations/turn/turn-ending.ts';
+import { createNextGrant } from '../../conversations/turn/turn-grants.ts';
+import { withTimeout } from '../../kit/async/timeout.ts';
 import { logFailure } from '../../kit/http/log.ts';
 import type { Admission, RequestMeter } from '../../money/admission/metered-request.ts';
-import { type SummaryRow, summariesIn } from './summary-rows.ts';
+import { type SummaryRow, summaryRowsOf } from './summary-rows.ts';
 
 /** The name of summaries in the ledger and the usage. */
 export const OF_SUMMARIES = 'summary';
@@ -39,12 +39,12 @@ export class PaidSummaries {
     try {
       if (!profile) return;
       alarm.watch(now() + SUMMARY_WATCH_MS);
-      transcript.together(() => summariesIn(transcript).add(row));
+      transcript.transact(() => summaryRowsOf(transcript).add(row));
       await work();
     } catch (thrown) {
       logFailure({ conversation: profile?.id ?? '', summary: String(row.id) }, thrown);
       // What could not be stored is settled by the alarm.
-      alarm.wakeFor(now() + SUMMARY_WATCH_MS);
+      alarm.schedule(now() + SUMMARY_WATCH_MS);
     } finally {
       this.#isMaking = false;
     }
@@ -52,7 +52,7 @@ export class PaidSummaries {
 
   /** Notes that its account is asked for another try. */
   expect(row: SummaryRow): void {
-    this.#change(row, { grant: grantOfNextTry(row, { startedAt: this.#object.now() }), sentAt: null });
+    this.#change(row, { grant: createNextGrant(row, { startedAt: this.#object.now() }), sentAt: null });
   }
 
   /** Notes that a try goes up, before it does: a crash would cost something now. */
@@ -64,7 +64,7 @@ export class PaidSummaries {
   async end(row: SummaryRow, outcome: RequestOutcome, change: Partial<SummaryRow>, meter: SummaryMeter): Promise<void> {
     const { transcript } = this.#object;
     if (!transcript.profile) return;
-    const summaries = summariesIn(transcript);
+    const summaries = summaryRowsOf(transcript);
     // Meanwhile the history may have been rewound to before its end.
     const status = summaries.get(row.id)?.status === 'running' ? change : { status: 'void' as const };
     this.#change(row, { ...status, outcome, settled: meter === undefined });
@@ -75,8 +75,8 @@ export class PaidSummaries {
   settle(): void {
     if (this.#isMaking) return;
     const { transcript, now, waitUntil } = this.#object;
-    for (const row of summariesIn(transcript).unsettled()) {
-      const outcome = row.outcome ?? unanswered({ sentAt: row.sentAt ?? undefined }, now() + LATE_CUT_MS);
+    for (const row of summaryRowsOf(transcript).unsettled()) {
+      const outcome = row.outcome ?? createUnansweredOutcome({ sentAt: row.sentAt ?? undefined }, now() + LATE_CUT_MS);
       const meter = this.#settlements.meterOf(row);
       if (row.status === 'running') waitUntil(this.end(row, outcome, { status: 'failed' }, meter));
       else waitUntil(this.#settle(row, outcome, meter, row.cost));
@@ -84,7 +84,7 @@ export class PaidSummaries {
   }
 
   #change(row: SummaryRow, change: Partial<SummaryRow>): void {
-    summariesIn(this.#object.transcript).change(row.id, change);
+    summaryRowsOf(this.#object.transcript).change(row.id, change);
     Object.assign(row, change);
   }
 
@@ -98,23 +98,23 @@ export class PaidSummaries {
     const { transcript, alarm, now, retries } = this.#object;
     const { profile } = transcript;
     if (!profile) return;
-    const summaries = summariesIn(transcript);
+    const summaries = summaryRowsOf(transcript);
     const { nanodollars, done } = meter.settle(outcome, {
       opening: { route: OF_SUMMARIES, model: row.model, conversation: profile.id },
       ...{ startedAt: row.beganAt, ms: now() - row.beganAt },
       // A report of a turn that is on its way must not replace this one.
-      conversation: conversationReportOf({ ...profile, version: laterVersion(profile, now()) }, cost),
+      conversation: conversationReportOf({ ...profile, version: nextVersion(profile, now()) }, cost),
     });
     this.#noteCost(row.id, cost, nanodollars);
     try {
-      const settled = await within(done, CONFIRM_MS);
+      const settled = await withTimeout(done, CONFIRM_MS);
       if (!transcript.profile) return;
       if (settled.outcome !== 'erased') this.#noteCost(row.id, summaries.get(row.id)?.cost ?? 0, settled.cost);
       summaries.change(row.id, { settled: true });
     } catch (thrown) {
       const nextAt = now() + SUMMARY_WATCH_MS;
-      alarm.wakeFor(nextAt);
-      retries.failed('settlement', thrown, nextAt);
+      alarm.schedule(nextAt);
+      retries.recordFailure('settlement', thrown, nextAt);
     }
   }
 
@@ -122,7 +122,7 @@ export class PaidSummaries {
   #noteCost(id: number, before: number, cost: number): void {
     const { transcript, now } = this.#object;
     if (!transcript.profile || !Number.isFinite(cost) || cost === before) return;
-    summariesIn(transcript).change(id, { cost });
+    summaryRowsOf(transcript).change(id, { cost });
     addCost(transcript, cost - before, now());
   }
 }

@@ -1,10 +1,10 @@
 /** Decides what is summarized. */
 
-import { KEEPS } from '../../conversations/history/shares.ts';
+import { SUMMARY_KEEP_RATIO } from '../../conversations/history/history-ratios.ts';
 import type { Transcript } from '../../conversations/history/storage/transcript.ts';
 import { lastCommitted } from '../../conversations/history/storage/turn-queries.ts';
-import { sizesOf, tokensFrom } from '../../conversations/history/truncate.ts';
-import { summariesIn } from './summary-rows.ts';
+import { sizesOf, sumTokens } from '../../conversations/history/truncate.ts';
+import { summaryRowsOf } from './summary-rows.ts';
 
 /** The most tokens of a summary, where the setting does not say it: this, and this part of `max_tokens`. */
 const LONGEST_SUMMARY = 8_192;
@@ -30,18 +30,18 @@ export interface PlannedSummary {
  * @param filled the part of `max_tokens` that must be exceeded
  * @returns undefined if there is nothing to summarize now
  */
-export function nextSummary(transcript: Transcript, filled: number): PlannedSummary | undefined {
+export function planNextSummary(transcript: Transcript, filled: number): PlannedSummary | undefined {
   const { profile } = transcript;
   const { history } = profile ?? {};
-  if (!profile?.exists || history?.strategy !== 'summarize' || !mayBegin(transcript)) return undefined;
+  if (!profile?.exists || history?.strategy !== 'summarize' || !canBeginSummary(transcript)) return undefined;
   const { max_tokens: limit, instructions } = history;
-  const latest = summariesIn(transcript).latest();
+  const latest = summaryRowsOf(transcript).latest();
   const turns = sizesOf(transcript).filter(({ from }) => from > (latest?.until ?? 0));
-  if (tokensFrom(turns, 0) + (latest?.tokens ?? 0) <= limit * filled) return undefined;
+  if (sumTokens(turns, 0) + (latest?.tokens ?? 0) <= limit * filled) return undefined;
   const base = latest ? -latest.id : 0;
-  const first = firstToKeep(turns, limit * KEEPS, base);
+  const first = firstKeptTurn(turns, limit * SUMMARY_KEEP_RATIO, base);
   if (first === undefined) return undefined;
-  const room = limit - tokensFrom(turns, first);
+  const room = limit - sumTokens(turns, first);
   // Behind turns that fill the limit themselves no summary is ever sent.
   if (room < limit * MOST_SHARE) return undefined;
   const { summary_max_tokens: most = Math.max(1, Math.min(LONGEST_SUMMARY, Math.floor(limit * MOST_SHARE))) } = history;
@@ -52,7 +52,7 @@ export function nextSummary(transcript: Transcript, filled: number): PlannedSumm
  * @param base what the summary's prompt begins with
  * @returns the first message of the turns that stay: as many as fit, and never a part of a tool loop or a run
  */
-function firstToKeep(turns: ReturnType<typeof sizesOf>, most: number, base: number): number | undefined {
+function firstKeptTurn(turns: ReturnType<typeof sizesOf>, most: number, base: number): number | undefined {
   // The cache has whole prompts: a summary of less than the first one with this beginning would read nothing from it.
   const inCache = turns.findIndex(({ sentFrom }) => sentFrom === base);
   let first: number | undefined;
@@ -69,10 +69,10 @@ function firstToKeep(turns: ReturnType<typeof sizesOf>, most: number, base: numb
  * @returns whether a summary may be begun. After one that came to nothing, which may have cost as much as another, not before
  *   the next answer; after several in a row not before twice as many answers each time
  */
-function mayBegin(transcript: Transcript): boolean {
-  const summaries = summariesIn(transcript);
+function canBeginSummary(transcript: Transcript): boolean {
+  const summaries = summaryRowsOf(transcript);
   const newest = summaries.newest();
   if (!newest) return true;
-  const pause = 2 ** Math.min(MOST_DOUBLINGS, Math.max(0, summaries.failedInARow() - 1));
+  const pause = 2 ** Math.min(MOST_DOUBLINGS, Math.max(0, summaries.countRecentFailures() - 1));
   return newest.status !== 'running' && newest.turn + pause <= lastCommitted(transcript);
 }

@@ -1,25 +1,25 @@
 /** Decides when summaries of a conversation are made: behind an answer, or before a turn that would be too long without one. */
 
 import type { Identity } from '../../auth/identity/caller.ts';
-import { withinMoment } from '../../claude/stream.ts';
+import { resolveWithin } from '../../claude/stream.ts';
+import { SUMMARY_KEEP_RATIO, SUMMARY_START_RATIO } from '../../conversations/history/history-ratios.ts';
 import type { NextRequest } from '../../conversations/history/next-request.ts';
-import { BEGINS, KEEPS } from '../../conversations/history/shares.ts';
 import { lastCommitted, latestTurn } from '../../conversations/history/storage/turn-queries.ts';
 import type {
-  AskedTurn,
   ConversationContext,
   ConversationHooks,
+  PendingTurn,
   Prerequisite,
 } from '../../conversations/object/hooks.ts';
 import { TurnAbort } from '../../conversations/turn/turn-abort.ts';
-import { anotherRequestId } from '../../kit/http/headers/request-id.ts';
+import { createSiblingRequestId } from '../../kit/http/headers/request-id.ts';
 import { logFailure } from '../../kit/http/log.ts';
-import { edit } from '../../kit/json/edit.ts';
+import { editJson } from '../../kit/json/edit.ts';
 import { contextKey } from '../../kit/plugins/context-values.ts';
 import { makeSummary, type SummaryCause } from './make-summary.ts';
 import { PaidSummaries } from './paid-summaries.ts';
-import { nextSummary, type PlannedSummary } from './summarize.ts';
-import { NEW_SUMMARY, type SummaryRow, summariesIn } from './summary-rows.ts';
+import { type PlannedSummary, planNextSummary } from './summarize.ts';
+import { NEW_SUMMARY, type SummaryRow, summaryRowsOf } from './summary-rows.ts';
 
 /** Whether a summary was tried before this turn. */
 const TRIED_BEFORE = contextKey<boolean>('summary');
@@ -47,9 +47,9 @@ export class Summarizer implements ConversationHooks {
   }
 
   /** Notes the request of a turn that begins. A summary has the same prompt, and its account pays. */
-  begin({ request: { body, ...request } }: AskedTurn, { run }: NextRequest): undefined {
+  begin({ request: { body, ...request } }: PendingTurn, { run }: NextRequest): undefined {
     const isWanted = this.#conversation.transcript.profile?.history?.strategy === 'summarize';
-    const text = isWanted ? (run?.rest ?? edit(body, { messages: '[]' })) : undefined;
+    const text = isWanted ? (run?.bodyWithoutMessages ?? editJson(body, { messages: '[]' })) : undefined;
     this.#cause = text !== undefined && text.length <= LONGEST_REST ? { request, rest: text } : undefined;
   }
 
@@ -59,7 +59,8 @@ export class Summarizer implements ConversationHooks {
     if (!cause) return;
     try {
       const last = latestTurn(this.#conversation.transcript);
-      if (last?.status === 'complete' && last.outcome?.usage?.cache_read_input_tokens) this.#makeNext(cause, BEGINS);
+      if (last?.status === 'complete' && last.outcome?.usage?.cache_read_input_tokens)
+        this.#makeNext(cause, SUMMARY_START_RATIO);
     } catch (thrown) {
       // The turn has ended well. What is damaged fails the next one, and says so.
       logFailure({ conversation: cause.request.place.id }, thrown);
@@ -67,17 +68,20 @@ export class Summarizer implements ConversationHooks {
   }
 
   /** Has a turn that is too long without a summary wait for one. One that was tried already is not tried again. */
-  before({ request: { body, ...request }, memory }: AskedTurn, planned: NextRequest): Prerequisite | undefined {
+  before(
+    { request: { body, ...request }, pluginContext: memory }: PendingTurn,
+    planned: NextRequest,
+  ): Prerequisite | undefined {
     if (!planned.isTruncated || planned.follows || memory.get(TRIED_BEFORE)) return undefined;
     memory.set(TRIED_BEFORE, true);
-    return { work: this.#makeBefore({ request, rest: edit(body, { messages: '[]' }) }), pings: true };
+    return { work: this.#makeBefore({ request, rest: editJson(body, { messages: '[]' }) }), pings: true };
   }
 
   /** Makes a summary before a turn, and waits for it, or the one that is being made, for a while. */
   async #makeBefore(cause: SummaryCause): Promise<void> {
     // With its new messages the turn is longer than what is stored.
-    this.#makeNext(cause, KEEPS);
-    if (this.#running) await withinMoment(this.#running.done, SUMMARY_WAIT_MS);
+    this.#makeNext(cause, SUMMARY_KEEP_RATIO);
+    if (this.#running) await resolveWithin(this.#running.done, SUMMARY_WAIT_MS);
   }
 
   settle(): void {
@@ -91,7 +95,7 @@ export class Summarizer implements ConversationHooks {
   }
 
   #makeNext(cause: SummaryCause, filled: number): void {
-    const planned = this.#running ? undefined : nextSummary(this.#conversation.transcript, filled);
+    const planned = this.#running ? undefined : planNextSummary(this.#conversation.transcript, filled);
     if (planned) this.#conversation.waitUntil(this.#make(cause, planned));
   }
 
@@ -99,10 +103,10 @@ export class Summarizer implements ConversationHooks {
     const { transcript, now, maintenance } = this.#conversation;
     const row: SummaryRow = {
       ...NEW_SUMMARY,
-      id: summariesIn(transcript).given + 1,
+      id: summaryRowsOf(transcript).highestId + 1,
       until: planned.until,
       turn: lastCommitted(transcript),
-      requestId: anotherRequestId(cause.request.call.id),
+      requestId: createSiblingRequestId(cause.request.call.id),
       beganAt: now(),
     };
     const done = Promise.withResolvers<void>();
@@ -115,7 +119,7 @@ export class Summarizer implements ConversationHooks {
     } finally {
       this.#running = undefined;
       done.resolve();
-      maintenance.rest();
+      maintenance.resetAlarm();
     }
   }
 }

@@ -1,13 +1,13 @@
 /** Builds the request for a summary. */
 
-import { TEXT_TOKENS, tokensForText } from '../../claude/pricing/thinking-off.ts';
+import { minTokensForText, TEXT_TOKENS } from '../../claude/pricing/minimal-thinking.ts';
 import type { Settings } from '../../config/settings.ts';
-import { type RequestOptions, readAsked } from '../../conversations/history/asked-request.ts';
-import { bodyOfTurn, runIn, sentHistory } from '../../conversations/history/next-request.ts';
+import { buildSentHistory, buildTurnBody, planRun } from '../../conversations/history/next-request.ts';
+import { type RequestOptions, resolveRequest } from '../../conversations/history/resolved-request.ts';
 import type { Transcript } from '../../conversations/history/storage/transcript.ts';
 import { unboundTurns } from '../../conversations/history/thinking.ts';
 import type { JsonBody } from '../../kit/http/body/json-body.ts';
-import { edit } from '../../kit/json/edit.ts';
+import { editJson } from '../../kit/json/edit.ts';
 import { isObject, type Json } from '../../kit/json/object.ts';
 import type { PlannedSummary } from './summarize.ts';
 
@@ -33,23 +33,23 @@ const NOT_IN_SUMMARY = {
  * @param rest the turn's body without messages
  * @throws ApiError 413 if its messages are too large to go up
  */
-export function summaryRequest(
+export function createSummaryRequest(
   rest: string,
   { base, until, most, instructions }: PlannedSummary,
   { transcript, settings, ...options }: { transcript: Transcript; settings: Settings } & RequestOptions,
 ): { body: JsonBody; model: string } {
-  const asked = readAsked(edit(rest, { messages: '[]' }), transcript, settings, options);
+  const asked = resolveRequest(editJson(rest, { messages: '[]' }), transcript, settings, options);
   const { models, MAX_BODY_BYTES: limit } = settings;
   const model = models.resolve(asked.name);
   const { output_config } = asked.json;
   const changes: Record<string, string | undefined> = { ...NOT_IN_SUMMARY };
   if (isObject(output_config)) changes.output_config = JSON.stringify({ ...output_config, format: undefined });
   // What it thinks counts, too.
-  const maxTokens = most + tokensForText(models.find(model), asked.json) - TEXT_TOKENS;
-  const plain = { ...asked, text: edit(asked.text, changes), maxTokens };
+  const maxTokens = most + minTokensForText(models.find(model), asked.json) - TEXT_TOKENS;
+  const plain = { ...asked, text: editJson(asked.text, changes), maxTokens };
   const unbound = () => unboundTurns(transcript, { from: base, model, follows: false }, models);
-  const { history } = sentHistory(transcript, unbound, { sentFrom: base, limit, stored: undefined, to: until });
-  const run = runIn(
+  const { history } = buildSentHistory(transcript, unbound, { sentFrom: base, limit, stored: undefined, to: until });
+  const run = planRun(
     asked.members,
     asked.json,
     { tools: asked.inherited.tools, runs: asked.frozen?.runs },
@@ -57,14 +57,17 @@ export function summaryRequest(
   );
   const news = [JSON.stringify({ role: 'user', content: instructions ?? INSTRUCTIONS })];
   const bodyWith = (text: string) =>
-    bodyOfTurn({ ...plain, text }, { fresh: [], news, model }, history, run, options).body;
+    buildTurnBody({ ...plain, text }, { fresh: [], freshTexts: news, model }, history, run, options).body;
   const body = bodyWith(plain.text);
   // Nobody has asked for a call that the API would make by itself. What this costs of the cache is less than that.
-  return { body: callsItself(body.own) ? bodyWith(edit(plain.text, { tool_choice: '{"type":"none"}' })) : body, model };
+  return {
+    body: hasServerTools(body.ownJson) ? bodyWith(editJson(plain.text, { tool_choice: '{"type":"none"}' })) : body,
+    model,
+  };
 }
 
 /** @returns whether the API may make calls of its own in an answer to a request */
-function callsItself({ tools, mcp_servers: servers }: Json): boolean {
+function hasServerTools({ tools, mcp_servers: servers }: Json): boolean {
   const isServed = ({ type }: Json) => type !== undefined && type !== 'custom';
   return (
     (Array.isArray(servers) && servers.length > 0) || (Array.isArray(tools) && tools.filter(isObject).some(isServed))

@@ -6,8 +6,8 @@ import { summaryWords } from '../../conversations/history/storage/summary-messag
 import type { Transcript } from '../../conversations/history/storage/transcript.ts';
 import { columnsOf, membersOf, type RawRow } from '../../durable/columns.ts';
 import { Rows } from '../../durable/rows.ts';
-import { isoTime } from '../../kit/http/times.ts';
-import type { StoredGrant } from '../../money/admission/book-outcome.ts';
+import { toIsoTime } from '../../kit/http/times.ts';
+import type { StoredGrant } from '../../money/admission/price-outcome.ts';
 
 /** A summary of the beginning of a history. Times are milliseconds since 1970. */
 export interface SummaryRow {
@@ -62,12 +62,12 @@ const COMPLETE = "status = 'complete' and exists (select 1 from messages where s
 /** The summaries of a conversation. Their ids are used only once: turns name by them what they were sent behind. */
 export class SummaryRows extends Rows implements PluginRows, StandIns {
   /** The highest id that was given; 0 where there is none. */
-  get given(): number {
-    return this.tables.number('select max(id) from summaries');
+  get highestId(): number {
+    return this.tables.queryNumberOrZero('select max(id) from summaries');
   }
 
   get standIns(): StandIns | undefined {
-    return this.tables.areUnmade ? undefined : this;
+    return this.tables.areMissing ? undefined : this;
   }
 
   get isBusy(): boolean {
@@ -94,13 +94,13 @@ export class SummaryRows extends Rows implements PluginRows, StandIns {
 
   /** @returns the summary that was begun last, whatever its status is */
   newest(): SummaryRow | undefined {
-    return this.get(this.given);
+    return this.get(this.highestId);
   }
 
   /** @returns how many have come to nothing since the last one that is complete */
-  failedInARow(): number {
+  countRecentFailures(): number {
     const last = "coalesce((select max(id) from summaries where status = 'complete'), 0)";
-    return this.tables.number(`select count(*) from summaries where status = 'failed' and id > ${last}`);
+    return this.tables.queryNumberOrZero(`select count(*) from summaries where status = 'failed' and id > ${last}`);
   }
 
   /** @returns the summaries of what is before a message, oldest first. @param last the number of that message */
@@ -112,8 +112,8 @@ export class SummaryRows extends Rows implements PluginRows, StandIns {
     return this.#rows("id = ? and status = 'complete'", id)[0];
   }
 
-  shown(endsAt: Parameters<StandIns['shown']>[0]): ReturnType<StandIns['shown']> {
-    if (this.given === 0) return undefined;
+  describe(endsAt: Parameters<StandIns['describe']>[0]): ReturnType<StandIns['describe']> {
+    if (this.highestId === 0) return undefined;
     // One that is said in words now is still one.
     const byEnd = new Map<number, SummaryRow>();
     for (const row of this.complete())
@@ -122,7 +122,7 @@ export class SummaryRows extends Rows implements PluginRows, StandIns {
       ...endsAt(row.until),
       content: summaryWords(row),
       model: row.model,
-      created_at: isoTime(row.beganAt),
+      created_at: toIsoTime(row.beganAt),
       cost_usd: toUsd(row.cost),
     }));
   }
@@ -142,12 +142,12 @@ export class SummaryRows extends Rows implements PluginRows, StandIns {
   }
 
   #rows(where: string, ...bindings: SqlStorageValue[]): SummaryRow[] {
-    return this.tables.read(`select * from summaries where ${where}`, ...bindings).map(summaryOf);
+    return this.tables.read(`select * from summaries where ${where}`, ...bindings).map(rowToSummary);
   }
 }
 
 /** @throws DamagedRow if it cannot be read */
-function summaryOf(row: RawRow): SummaryRow {
+function rowToSummary(row: RawRow): SummaryRow {
   const members = membersOf(row) as unknown as SummaryRow;
   const { text, grant, outcome } = row;
   const json = <T>(name: string, stored: SqlStorageValue | undefined) =>
@@ -168,6 +168,6 @@ export const SUMMARY_ROWS: RowsKind<SummaryRows> = {
 };
 
 /** @returns the summaries of a conversation */
-export function summariesIn(transcript: Transcript): SummaryRows {
+export function summaryRowsOf(transcript: Transcript): SummaryRows {
   return transcript.rowsOf(SUMMARY_ROWS);
 }

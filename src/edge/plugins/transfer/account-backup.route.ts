@@ -5,13 +5,13 @@ import { sha256Hex } from '../../kit/http/bytes.ts';
 import { finalError, invalidRequest } from '../../kit/http/errors.ts';
 import { validate } from '../../kit/http/validate.ts';
 import { readJson } from '../../money/admission/read-body.ts';
-import type { AccountRestored } from '../../money/contracts/account.ts';
+import type { RestoreOutcome } from '../../money/contracts/account.ts';
 import { accountOf } from '../../money/contracts/call-account.ts';
 import { listNamedAccount } from '../../money/lists/list-account.ts';
 import { accountBackup, restoreQuery } from './account-backup.schema.ts';
 
 /** Why a backup is not restored. */
-const CONFLICTS: Partial<Record<AccountRestored, string>> = {
+const CONFLICTS: Partial<Record<RestoreOutcome, string>> = {
   used: 'This account has been used here: it has spent something, or has limits, credit or a group. To merge the backup into it, an admin sends it with ?mode=merge (npm run restore -- --account … --replace).',
   held: 'A request of this account is running. Send the backup again when it has ended.',
   erased: 'This account was erased here after the backup was made. What the backup contains of it stays erased.',

@@ -13,10 +13,10 @@ const nanodollars = count;
 export const accountBackup = z.strictObject({
   type: z.literal('account_backup'),
   id: z.string(),
-  taken_at: z.described(instant, 'When the backup was made.'),
+  taken_at: z.withDescription(instant, 'When the backup was made.'),
   limits: z.nullable(limitsSchema),
   group: z.nullable(textUpTo(128).check(z.refine(isGroup, 'must be 1 to 128 characters'))),
-  revoked_before: z.described(instant, 'Tokens that were issued until then are revoked.'),
+  revoked_before: z.withDescription(instant, 'Tokens that were issued until then are revoked.'),
   credits: z.array(
     z.strictObject({
       id: textUpTo(128),
@@ -28,7 +28,7 @@ export const accountBackup = z.strictObject({
       expires_at: z.nullable(instant),
     }),
   ),
-  tokens: z.described(
+  tokens: z.withDescription(
     z.array(
       z.strictObject({
         jti: textUpTo(256),
@@ -44,7 +44,7 @@ export const accountBackup = z.strictObject({
     ),
     'What is known of them, never they themselves.',
   ),
-  days: z.described(
+  days: z.withDescription(
     z.array(
       z.strictObject({
         day: count,
@@ -65,7 +65,7 @@ export const accountBackup = z.strictObject({
 });
 
 export const restoreQuery = z.object({
-  mode: z.described(
+  mode: z.withDescription(
     z.optional(z.literal('merge')),
     'Restores an account that has been used: its limits and group are those of the backup, revocations of both sides hold, and of each day and credit the larger sum counts.',
   ),

@@ -1,10 +1,10 @@
 /** Makes the backup of an account, and restores it in another deployment. */
 
-import { SPENT_UP } from '../../claude/pricing/usage-sums.ts';
+import { SPENT_TOTALS_SQL } from '../../claude/pricing/usage-sums.ts';
 import type { AccountState } from '../../money/account/account-state.ts';
 import type { AccountPlugin } from '../../money/account/hooks.ts';
 import type { TokenLimits } from '../../money/budget/limits.schema.ts';
-import type { AccountRestored } from '../../money/contracts/account.ts';
+import type { RestoreOutcome } from '../../money/contracts/account.ts';
 import { TokensWithLimits } from '../../money/credentials/token-limits.ts';
 import type { Ledger } from '../../money/ledger/ledger.ts';
 import type { AccountBackup } from './account-backup.schema.ts';
@@ -19,7 +19,7 @@ export const accountBackupPart: AccountPlugin = {
   methods: {
     backupJson: (state, id) => {
       state.advance();
-      return JSON.stringify(backupOf(state, id));
+      return JSON.stringify(createBackup(state, id));
     },
     restoreJson: (state, backup, digest, merges) => {
       return restoreAccount(state, JSON.parse(backup) as AccountBackup, { digest, merges });
@@ -28,7 +28,7 @@ export const accountBackupPart: AccountPlugin = {
 };
 
 /** @returns the limits, group, credit, tokens and sums of an account. */
-function backupOf(state: AccountState, id: string): AccountBackup {
+function createBackup(state: AccountState, id: string): AccountBackup {
   const { ledger, limits } = state;
   // After the ledger is folded, the rows of tokens and days say what they have spent.
   ledger.fold(true);
@@ -49,14 +49,14 @@ function backupOf(state: AccountState, id: string): AccountBackup {
       ...row,
       limits: row.limits === null ? null : (JSON.parse(row.limits) as TokenLimits),
     })),
-    days: daysOf(ledger),
+    days: backUpDays(ledger),
   };
 }
 
 /** @returns what was spent on each day, the first day first */
-function daysOf(ledger: Ledger): AccountBackup['days'] {
+function backUpDays(ledger: Ledger): AccountBackup['days'] {
   return ledger.read<Record<string, SqlStorageValue> & AccountBackup['days'][number]>(
-    `select day, ${SPENT_UP} from rollups group by day order by day`,
+    `select day, ${SPENT_TOTALS_SQL} from rollups group by day order by day`,
   );
 }
 
@@ -71,7 +71,7 @@ function restoreAccount(
   state: AccountState,
   backup: AccountBackup,
   { digest, merges }: { digest: string; merges: boolean },
-): AccountRestored {
+): RestoreOutcome {
   const { ledger, limits, budget } = state;
   // What was erased since must not come back.
   if (backup.taken_at <= state.erasedUntil) return 'erased';
@@ -79,7 +79,7 @@ function restoreAccount(
   if (budget.holds.size > 0) return merges ? 'held' : 'used';
   const isUsed = ['ledger', 'rollups', 'credits'].some((table) => ledger.has(`${table} where true`));
   if (!merges && (isUsed || limits.own !== null || state.group !== undefined)) return 'used';
-  ledger.together(() => {
+  ledger.transact(() => {
     // Its rows of today must be in the sums, too.
     ledger.fold(true);
     // A backup without limits or group takes away none that the account has here.
@@ -115,14 +115,14 @@ function restoreTokens(ledger: Ledger, tokens: AccountBackup['tokens']): void {
     const own = known.get(token.jti);
     const revoked_at = token.revoked_at ?? own?.revoked_at ?? null;
     const spent = Math.max(token.spent, own?.spent ?? 0);
-    return { ...token, revoked_at, spent, limits: TokensWithLimits.textOf(limits ?? undefined) };
+    return { ...token, revoked_at, spent, limits: TokensWithLimits.serialize(limits ?? undefined) };
   });
   ledger.insertAll('tokens', rows, 'insert or replace');
 }
 
 /** Adds to each day what the backup has spent more than the account here. */
 function restoreDays(ledger: Ledger, days: AccountBackup['days']): void {
-  const here = new Map(daysOf(ledger).map((sums) => [sums.day, sums]));
+  const here = new Map(backUpDays(ledger).map((sums) => [sums.day, sums]));
   for (const { day, ...sums } of days) {
     const own = here.get(day);
     const more = own ? mapValues(sums, (sum, column) => Math.max(0, sum - own[column])) : sums;

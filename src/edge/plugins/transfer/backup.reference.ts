@@ -7,8 +7,8 @@ import {
 import * as z from '../../kit/http/zod.ts';
 import { accountId } from '../../money/account/accounts.reference.ts';
 import { accountRow } from '../../money/account/usage-answers.schema.ts';
-import { jsonAnswer, linesContent, namedList, pageAnswer } from '../../openapi/answers.ts';
-import { type Resource, words } from '../../openapi/resource.ts';
+import { describeRoutes, type Resource } from '../../openapi/resource.ts';
+import { jsonLinesContent, jsonResponse, nameListSchema, pageResponse } from '../../openapi/responses.ts';
 import { ACCOUNT_BACKUP_ROUTES } from './account-backup.route.ts';
 import { accountBackup } from './account-backup.schema.ts';
 import { CONVERSATION_BACKUP_ROUTES } from './conversation-backup.route.ts';
@@ -28,7 +28,7 @@ const backup = {
 };
 const backupSchema = z.withMeta(accountBackup, { id: 'AccountBackup' });
 const restoredAnswer = z.withMeta(z.extend(accountRow, { restored: z.literal(true) }), { id: 'RestoredAccount' });
-const backupContent = linesContent([
+const backupContent = jsonLinesContent([
   [
     'profile',
     {
@@ -53,13 +53,13 @@ const backupContent = linesContent([
 export const accountBackups: Resource = {
   tag: 'Accounts',
   parameters: { id: accountId },
-  routes: words(ACCOUNT_BACKUP_ROUTES, {
+  routes: describeRoutes(ACCOUNT_BACKUP_ROUTES, {
     'GET /accounts/:id/backup': {
       operation: 'backUpAccount',
       summary: 'Read what a backup keeps of an account',
       description:
         'Its limits, group, credit, revoked tokens, and what it has spent on each day. Not its requests one by one.',
-      answer: jsonAnswer('The backup.', backupSchema, backup),
+      answer: jsonResponse('The backup.', backupSchema, backup),
     },
     'PUT /accounts/:id/backup': {
       operation: 'restoreAccount',
@@ -67,7 +67,7 @@ export const accountBackups: Resource = {
       description:
         'What was spent keeps its day and is called `(imported)`: it counts in the windows that the day is in. The same backup may be sent again. An account that has spent something here or was given something is a 409 without `mode=merge`, one with a running request a 409 with it, and one that was erased here after the backup was made is always a 409.',
       body: { schema: backupSchema, example: backup },
-      answer: jsonAnswer('It is taken up.', restoredAnswer, { type: 'account', id: 'alice', restored: true }),
+      answer: jsonResponse('It is taken up.', restoredAnswer, { type: 'account', id: 'alice', restored: true }),
       errors: [409],
     },
   }),
@@ -80,12 +80,12 @@ export const conversationBackups: Resource = {
     conversation: { description: 'The id of a conversation.', example: 'talk' },
   },
   errors: [503],
-  routes: words(CONVERSATION_BACKUP_ROUTES, {
+  routes: describeRoutes(CONVERSATION_BACKUP_ROUTES, {
     'GET /accounts/:id/conversations': {
       operation: 'listConversationsOf',
       summary: 'List the conversations of an account, newest first',
       description: 'As `GET /conversations` lists one’s own.',
-      answer: pageAnswer(conversationList, conversationExample, conversationExample.id),
+      answer: pageResponse(conversationList, conversationExample, conversationExample.id),
       errors: [],
     },
     'GET /accounts/:id/conversations/:conversation/backup': {
@@ -126,12 +126,12 @@ export const versionBackups: Resource = {
     version: { description: 'A version: name@version. Reading takes a name too.', example: version },
   },
   errors: [503],
-  routes: words(VERSION_BACKUP_ROUTES, {
+  routes: describeRoutes(VERSION_BACKUP_ROUTES, {
     'GET /versions/:kind': {
       operation: 'listStoredNames',
       summary: 'List the names that an account, or the deployment, has stored',
-      answer: pageAnswer(
-        namedList('StoredNameList', storedName),
+      answer: pageResponse(
+        nameListSchema('StoredNameList', storedName),
         { type: 'prefix', id: 'support', version },
         'support',
         'A page of them, each with its current version.',
@@ -141,7 +141,7 @@ export const versionBackups: Resource = {
       operation: 'backUpVersion',
       summary: 'Read a version of anybody’s prefix, classifier or agent',
       description: 'As it is stored, with what is secret in it. What was withdrawn is a 409.',
-      answer: jsonAnswer('The backup.', versionSchema, versionExample),
+      answer: jsonResponse('The backup.', versionSchema, versionExample),
       errors: [409],
     },
     'PUT /versions/:kind/:version/backup': {
@@ -150,7 +150,7 @@ export const versionBackups: Resource = {
       description:
         'A name that is here stays where it points. May be repeated. What was withdrawn here, or erased with its account, is a 409, and content of another hash a 400.',
       body: { schema: versionSchema, example: versionExample },
-      answer: jsonAnswer('It is here.', z.withMeta(restoredVersion, { id: 'RestoredVersion' }), {
+      answer: jsonResponse('It is here.', z.withMeta(restoredVersion, { id: 'RestoredVersion' }), {
         type: 'version_restored',
         kind: 'prefix',
         version,

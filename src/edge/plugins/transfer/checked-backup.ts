@@ -1,10 +1,10 @@
 /** Checks the lines of a conversation's backup on their way to its object, so that only readable lines are stored. */
-import { Pacer } from '../../kit/async/in-steps.ts';
+import { Pacer } from '../../kit/async/run-in-steps.ts';
 import { encoder } from '../../kit/http/bytes.ts';
 import { type ApiError, finalError, invalidRequest, toApiError, tooLarge } from '../../kit/http/errors.ts';
-import { PIECE } from '../../kit/http/stream-of-texts.ts';
+import { TEXT_PIECE_CHARACTERS } from '../../kit/http/text-stream.ts';
 import { validate } from '../../kit/http/validate.ts';
-import { eachItem } from '../../kit/json/edit.ts';
+import { iterateItems } from '../../kit/json/edit.ts';
 import { BACKUP_LINES } from './conversation-backup.schema.ts';
 
 type LineKind = keyof typeof BACKUP_LINES;
@@ -25,10 +25,10 @@ interface CheckedLines {
  * @param most the most characters of a line
  * @param erasedUntil what began up to then was erased with its account; milliseconds since 1970
  */
-export function checkedLines(body: ReadableStream<Uint8Array>, most: number, erasedUntil = 0): CheckedLines {
+export function checkLines(body: ReadableStream<Uint8Array>, most: number, erasedUntil = 0): CheckedLines {
   const { readable, writable } = new IdentityTransformStream();
   let fault: ApiError | undefined;
-  carryChecked(body, writable, { most, erasedUntil }).catch((thrown: unknown) => {
+  copyChecked(body, writable, { most, erasedUntil }).catch((thrown: unknown) => {
     fault = toApiError(thrown);
     // A part of a backup must not look complete. (If the object has refused it, the stream is aborted already.)
     writable.abort(thrown).catch(() => {});
@@ -36,7 +36,7 @@ export function checkedLines(body: ReadableStream<Uint8Array>, most: number, era
   return { lines: readable, fault: () => fault };
 }
 
-async function carryChecked(
+async function copyChecked(
   body: ReadableStream<Uint8Array>,
   to: WritableStream,
   { most, erasedUntil }: { most: number; erasedUntil: number },
@@ -52,10 +52,10 @@ async function carryChecked(
   let checked = '';
   const check = async (line: string) => {
     number += 1;
-    await pacer.before(line.length);
+    await pacer.pace(line.length);
     order.add(line, number);
     checked += `${line}\n`;
-    if (checked.length >= PIECE) await write();
+    if (checked.length >= TEXT_PIECE_CHARACTERS) await write();
   };
   // A line by itself would be stored by itself.
   const write = async () => {
@@ -114,11 +114,11 @@ class LineOrder {
 
   /** @throws ApiError 400 for a line that is malformed, or has no place here */
   add(line: string, number: number): void {
-    const [kind, ...values] = partsOfLine(line, number);
+    const [kind, ...values] = parseLine(line, number);
     const at = `line ${number}`;
     const schemas = BACKUP_LINES[kind];
     if (values.length !== schemas.length) throw invalidRequest(`${at}: a line of ${kind} has ${schemas.length} parts`);
-    for (const [index, schema] of schemas.entries()) validated(schema, values[index], `${at}: ${kind}`);
+    for (const [index, schema] of schemas.entries()) assertValid(schema, values[index], `${at}: ${kind}`);
     if (!this.#fits(kind)) throw invalidRequest(`${at}: ${kind} has no place here`);
     this.#seen.add(kind);
     const [first] = values as [Record<'seq' | 'turn' | 'n' | 'id' | 'createdAt', number>];
@@ -128,17 +128,17 @@ class LineOrder {
         'This conversation was erased here with its account after it began. It stays erased.',
       );
     if (kind === 'summary') {
-      this.#summary = grown(this.#summary, first.id, at);
+      this.#summary = addWithinLimit(this.#summary, first.id, at);
     }
     if (kind === 'turn') {
-      this.#turn = grown(this.#turn, first.seq, at);
+      this.#turn = addWithinLimit(this.#turn, first.seq, at);
       this.#call = -1;
     } else if (kind === 'call') {
       if (first.turn !== this.#turn) throw invalidRequest(`${at}: this call is of another turn`);
-      this.#call = grown(this.#call, first.n, at);
+      this.#call = addWithinLimit(this.#call, first.n, at);
     } else if (kind === 'message') {
       if (first.turn !== this.#turn) throw invalidRequest(`${at}: this message is of another turn`);
-      this.#message = grown(this.#message, first.seq, at);
+      this.#message = addWithinLimit(this.#message, first.seq, at);
     }
   }
 
@@ -149,12 +149,12 @@ class LineOrder {
   }
 }
 
-function grown(before: number, now: number, at: string): number {
+function addWithinLimit(before: number, now: number, at: string): number {
   if (now <= before) throw invalidRequest(`${at}: its number does not follow ${before}`);
   return now;
 }
 
-function partsOfLine(line: string, number: number): [LineKind, ...unknown[]] {
+function parseLine(line: string, number: number): [LineKind, ...unknown[]] {
   let parts: unknown;
   try {
     parts = JSON.parse(line);
@@ -164,7 +164,7 @@ function partsOfLine(line: string, number: number): [LineKind, ...unknown[]] {
   const [kind] = Array.isArray(parts) ? (parts as unknown[]) : [];
   const isKnown = typeof kind === 'string' && Object.hasOwn(BACKUP_LINES, kind);
   // It is stored by its text, in which the kind is looked for as it is written here: without escapes.
-  if (!isKnown || eachItem(line).next().value !== `"${kind}"`) {
+  if (!isKnown || iterateItems(line).next().value !== `"${kind}"`) {
     throw invalidRequest(
       `line ${number}: not a line of a conversation’s backup. Send what GET …/backup has given, unchanged.`,
     );
@@ -172,7 +172,7 @@ function partsOfLine(line: string, number: number): [LineKind, ...unknown[]] {
   return parts as [LineKind, ...unknown[]];
 }
 
-function validated(schema: Parameters<typeof validate>[0], value: unknown, at: string): void {
+function assertValid(schema: Parameters<typeof validate>[0], value: unknown, at: string): void {
   try {
     validate(schema, value);
   } catch (thrown) {

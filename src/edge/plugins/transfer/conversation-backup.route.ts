@@ -11,7 +11,7 @@ import { readPage } from '../../kit/http/page.ts';
 import { validate } from '../../kit/http/validate.ts';
 import { accountOf } from '../../money/contracts/call-account.ts';
 import { listNamedAccount } from '../../money/lists/list-account.ts';
-import { checkedLines } from './checked-backup.ts';
+import { checkLines } from './checked-backup.ts';
 
 const LINES = /^application\/(jsonl|x-ndjson|x-jsonl)$/;
 
@@ -26,12 +26,12 @@ export const CONVERSATION_BACKUP_ROUTES = [
     },
   ),
   route('GET /accounts/:id/conversations/:conversation/backup', { needs: 'admin' }, async (c) => {
-    const { account, id } = placeNamed(c);
+    const { account, id } = conversationOfPath(c);
     const lines = await callConversation<ReadableStream<Uint8Array>>(c, id, (object) => object.backup(), account);
     return new Response(lines, { headers: { 'content-type': 'application/jsonl' } });
   }),
   route('PUT /accounts/:id/conversations/:conversation/backup', { needs: 'admin' }, async (c) => {
-    const { account, id } = placeNamed(c);
+    const { account, id } = conversationOfPath(c);
     if (!LINES.test(mediaTypeOf(c.req.raw))) {
       throw invalidRequest('Send the lines of a backup, with the header content-type: application/jsonl.', {
         status: 415,
@@ -40,10 +40,10 @@ export const CONVERSATION_BACKUP_ROUTES = [
     const { body } = c.req.raw;
     if (!body) throw invalidRequest('The backup is missing. Send the lines that GET …/backup has given.');
     const erasedUntil = await accountOf(c, account)((object) => object.erasedUntil());
-    const { lines, fault } = checkedLines(body, c.get('settings').MAX_BODY_BYTES, erasedUntil);
+    const { lines, fault } = checkLines(body, c.get('settings').MAX_BODY_BYTES, erasedUntil);
     const adopt: ConversationCall = (object) => object.adopt({ account, id }, lines);
     const adopted = await callConversation(c, id, adopt, account).catch((thrown: unknown) => {
-      throw faultOfCaller(fault()) ?? thrown;
+      throw callerFault(fault()) ?? thrown;
     });
     listNamedAccount(contextOf(c), account);
     return new Response(adopted, { status: 201, headers: { 'content-type': 'application/json' } });
@@ -53,12 +53,12 @@ export const CONVERSATION_BACKUP_ROUTES = [
 /**
  * @returns the fault if the caller has caused it. A line that could not be written is only the consequence of another fault.
  */
-function faultOfCaller(fault: ApiError | undefined): ApiError | undefined {
+function callerFault(fault: ApiError | undefined): ApiError | undefined {
   return fault && fault.status < 500 ? fault : undefined;
 }
 
 /** @throws ApiError 404 for names that no account or conversation can have */
-function placeNamed(c: Context<AppEnv>): { account: string; id: string } {
+function conversationOfPath(c: Context<AppEnv>): { account: string; id: string } {
   const account = c.req.param('id') ?? '';
   const id = c.req.param('conversation') ?? '';
   if (!isAccount(account)) throw notFound('There is no such account.');

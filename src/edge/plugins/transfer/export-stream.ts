@@ -14,11 +14,11 @@ export function withErrorLine(
   waitUntil: (work: Promise<unknown>) => void,
 ): ReadableStream<Uint8Array> {
   const { readable, writable } = new IdentityTransformStream();
-  waitUntil(carryLines(lines, writable, requestId).catch(() => {}));
+  waitUntil(copyLinesTo(lines, writable, requestId).catch(() => {}));
   return readable;
 }
 
-async function carryLines(
+async function copyLinesTo(
   lines: ReadableStream<Uint8Array>,
   writable: WritableStream,
   requestId: string,
@@ -30,7 +30,7 @@ async function carryLines(
     for (;;) {
       const { value } = await reader.read().catch(() => ({ value: undefined }));
       if (!value) break;
-      last = lastLine(last, value);
+      last = lastCharacters(last, value);
       await writer.write(value);
     }
     if (!EXPORT_END.test(last)) {
@@ -51,7 +51,7 @@ async function carryLines(
 const LONGEST_END = 100;
 
 /** @returns at most the last 100 characters of the last line, finished or not. */
-function lastLine(before: string, piece: Uint8Array): string {
+function lastCharacters(before: string, piece: Uint8Array): string {
   const start = piece.length > 1 ? piece.lastIndexOf(LINE_FEED, piece.length - 2) + 1 : 0;
   const tail = decoder.decode(piece.subarray(Math.max(start, piece.length - LONGEST_END)));
   const line = start === 0 && !before.endsWith('\n') ? before + tail : tail;

@@ -1,7 +1,11 @@
 /** Writes a conversation as lines, and stores the lines of another one. */
 
-import { type CopiedLine, copiedRows, keptMembers } from '../../conversations/history/storage/copied-rows.ts';
-import { DamagedRow, damageIn } from '../../conversations/history/storage/damaged-row.ts';
+import {
+  type CopiedLine,
+  copiedRows,
+  selectProfileMembers,
+} from '../../conversations/history/storage/copyable-rows.ts';
+import { DamagedRow, damageOf } from '../../conversations/history/storage/damaged-row.ts';
 import {
   GRACE_MS,
   type NewMessage,
@@ -10,7 +14,7 @@ import {
   type TurnRow,
 } from '../../conversations/history/storage/rows.ts';
 import type { Transcript } from '../../conversations/history/storage/transcript.ts';
-import { shownNotes } from '../../conversations/history/storage/turn-notes.ts';
+import { visibleNotes } from '../../conversations/history/storage/turn-notes.ts';
 import {
   committedTurns,
   countHistory,
@@ -18,16 +22,20 @@ import {
   turnAt,
   turnsOfRun,
 } from '../../conversations/history/storage/turn-queries.ts';
-import { IMPORTED } from '../../conversations/history/thinking.ts';
+import { IMPORT_ROUTE } from '../../conversations/history/thinking.ts';
 import type { ConversationKey } from '../../conversations/object/contract.ts';
 import type { ConversationContext } from '../../conversations/object/hooks.ts';
-import { leaveNothing, notWhole, startConversation } from '../../conversations/object/profile-changes.ts';
+import {
+  discardConversation,
+  incompleteImportError,
+  startConversation,
+} from '../../conversations/object/profile-changes.ts';
 import { retainPrefix } from '../../conversations/object/retained-prefix.ts';
-import { rowsBetween } from '../../conversations/views/message-json.ts';
-import { Pacer } from '../../kit/async/in-steps.ts';
-import { streamOfTexts } from '../../kit/http/stream-of-texts.ts';
-import { edit, itemTexts, memberTexts } from '../../kit/json/edit.ts';
-import { onOneLine } from './export-lines.ts';
+import { readRows } from '../../conversations/views/message-json.ts';
+import { Pacer } from '../../kit/async/run-in-steps.ts';
+import { createTextStream } from '../../kit/http/text-stream.ts';
+import { editJson, parseMemberTexts, splitItems } from '../../kit/json/edit.ts';
+import { withoutLineEnds } from './export-lines.ts';
 
 /** What a backup has and a fork begins anew. */
 const BACKED_UP = [
@@ -57,35 +65,35 @@ export function copyLines(
   const { run = null } = found ? (turnAt(transcript, found.turn) ?? {}) : {};
   const last = run === null ? found?.turn : turnsOfRun(transcript, run).at(-1)?.seq;
   const until = last ?? lastCommitted(transcript);
-  const lastMessage = transcript.number('select max(seq) from messages where turn <= ?', until);
+  const lastMessage = transcript.queryNumberOrZero('select max(seq) from messages where turn <= ?', until);
   // A rewind during the copy makes the copy incomplete. Then the last line says so.
   const { version } = profile;
   function* lines(): Generator<string> {
-    const members = keptMembers(profile, { last: until, isCut: at !== undefined, shift: 0 });
-    yield line('profile', JSON.stringify(membersOfCopy(profile, { ...members, ...more })));
+    const members = selectProfileMembers(profile, { last: until, isCut: at !== undefined, shift: 0 });
+    yield formatLine('profile', JSON.stringify(copyProfile(profile, { ...members, ...more })));
     for (const { linesBefore } of copiedRows()) {
-      for (const extra of linesBefore?.(transcript, profile, lastMessage) ?? []) yield line(...extra);
+      for (const extra of linesBefore?.(transcript, profile, lastMessage) ?? []) yield formatLine(...extra);
     }
     // Looking for the messages of each turn would read all numbers for each.
-    const messages = rowsBetween(transcript, 0, lastMessage);
+    const messages = readRows(transcript, 0, lastMessage);
     let message = messages.next().value;
     for (const turn of committedTurns(transcript, until)) {
       // A container belongs to the original, which goes on in it.
       const outcome = turn.outcome && { ...turn.outcome, container: undefined };
-      yield line('turn', JSON.stringify({ ...turn, outcome, notes: shownNotes(turn), ...OWN_OF_TURN }));
+      yield formatLine('turn', JSON.stringify({ ...turn, outcome, notes: visibleNotes(turn), ...OWN_OF_TURN }));
       for (const { linesOf } of copiedRows()) {
-        for (const extra of linesOf?.(transcript, turn) ?? []) yield line(...extra);
+        for (const extra of linesOf?.(transcript, turn) ?? []) yield formatLine(...extra);
       }
       for (; message && message.turn <= turn.seq; message = messages.next().value) {
         const { seq, turn, id, role, createdAt, text, shown, origin } = message;
         const head = JSON.stringify({ seq, turn, id, role, createdAt, origin });
-        yield line('message', shown === null ? head : edit(head, { shown }), text);
+        yield formatLine('message', shown === null ? head : editJson(head, { shown }), text);
       }
     }
     const isSame = transcript.profile?.version === version || turnAt(transcript, until) !== undefined;
-    yield line(transcript.profile?.exists && isSame ? 'end' : 'changed', 'null');
+    yield formatLine(transcript.profile?.exists && isSame ? 'end' : 'changed', 'null');
   }
-  return streamOfTexts(untilDamage(lines()));
+  return createTextStream(readUntilDamage(lines()));
 }
 
 /** Writes a conversation as the lines of a backup: with its cost, and with the call that it answers as a subagent. */
@@ -94,7 +102,7 @@ export function backupLines(transcript: Transcript, profile: Profile): ReadableS
 }
 
 /** @returns the members of a profile that a copy has. @param more those of plugins, and of a backup */
-function membersOfCopy(profile: Profile, more: Partial<Profile>): object {
+function copyProfile(profile: Profile, more: Partial<Profile>): object {
   const { account, title, metadata, model, maxTokens, prefix = null, agent = null } = profile;
   const { retentionSeconds, history, sentFrom, leftOut, thinkingFrom, betas, omittedTools } = profile;
   return {
@@ -105,28 +113,28 @@ function membersOfCopy(profile: Profile, more: Partial<Profile>): object {
 }
 
 /** Yields lines up to damage, and then the line that tells of it. */
-function* untilDamage(lines: Iterable<string>): Generator<string> {
+function* readUntilDamage(lines: Iterable<string>): Generator<string> {
   try {
     yield* lines;
   } catch (thrown) {
-    const damage = damageIn(thrown);
+    const damage = damageOf(thrown);
     if (!damage) throw thrown;
-    yield line('damaged', JSON.stringify(damage.what));
+    yield formatLine('damaged', JSON.stringify(damage.subject));
   }
 }
 
 /** What a turn has for the original alone. */
 const OWN_OF_TURN = { key: null, grant: null, settled: true, background: null };
 
-function line(...[kind, ...texts]: CopiedLine): string {
-  return `[${JSON.stringify(kind)},${onOneLine(texts.join(','))}]\n`;
+function formatLine(...[kind, ...texts]: CopiedLine): string {
+  return `[${JSON.stringify(kind)},${withoutLineEnds(texts.join(','))}]\n`;
 }
 
 /** @returns the row of a copied turn */
-function copyOfTurn(copied: TurnRow, shift: number) {
+function copyTurnRow(copied: TurnRow, shift: number) {
   const { seq, id, requestId, hash, status, route, model, beganAt, endedAt, outcome, cost, tokens, frame } = copied;
   const { sentFrom, follows, events, run } = copied;
-  const ended = { status, endedAt, outcome, cost, tokens, frame, events, settled: true, notes: shownNotes(copied) };
+  const ended = { status, endedAt, outcome, cost, tokens, frame, events, settled: true, notes: visibleNotes(copied) };
   const began = { id, requestId, hash, route, model, beganAt, sentFrom, follows };
   return { ...began, ...ended, seq: shift + seq, run: run === null ? null : shift + run };
 }
@@ -167,30 +175,30 @@ async function storeCopiedLines(
     for (const end of pieces) {
       const text = [...parts, end].join('');
       parts = [];
-      const next = pacer.before(text.length);
+      const next = pacer.pace(text.length);
       if (next !== undefined) {
         write();
         await next;
       }
-      const [kind, first = 'null', second = ''] = itemTexts(text);
+      const [kind, first = 'null', second = ''] = splitItems(text);
       if (kind === '"profile"') {
         const { account, ...rest } = JSON.parse(first) as Partial<Profile>;
         copied = rest;
         isOfOther = account !== transcript.profile?.account;
       } else if (kind === '"turn"') {
-        const turn = copyOfTurn(JSON.parse(first) as TurnRow, shift);
-        turns.push(isOfOther ? { ...turn, route: IMPORTED } : turn);
+        const turn = copyTurnRow(JSON.parse(first) as TurnRow, shift);
+        turns.push(isOfOther ? { ...turn, route: IMPORT_ROUTE } : turn);
         nextTurn = turn.seq + 1;
       } else if (kind === '"message"') {
         const message = JSON.parse(first) as Omit<NewMessage, 'text'>;
-        const shown = message.shown ? (memberTexts(first).get('shown') ?? null) : null;
+        const shown = message.shown ? (parseMemberTexts(first).get('shown') ?? null) : null;
         messages.push({ ...message, turn: shift + message.turn, text: second, shown });
         nextMessage = message.seq + 1;
       } else if (kind === '"damaged"') throw new DamagedRow(JSON.parse(first) as string);
       else if (kind === '"end"' || kind === '"changed"') isComplete = kind === '"end"';
       else if (kind !== undefined) {
         const rows = ofKind.get(kind);
-        if (!rows) throw notWhole();
+        if (!rows) throw incompleteImportError();
         rows.add(kind.slice(1, -1), first, second);
       }
     }
@@ -199,7 +207,7 @@ async function storeCopiedLines(
   write();
   if (!isComplete) return undefined;
   const { sentFrom = 0 } = copied;
-  const members = keptMembers(copied, { last: Number.POSITIVE_INFINITY, isCut: false, shift });
+  const members = selectProfileMembers(copied, { last: Number.POSITIVE_INFINITY, isCut: false, shift });
   for (const { end } of storing) Object.assign(members, end?.());
   return {
     ...copied,
@@ -232,9 +240,9 @@ export async function storeCopy(
       retained = await retainPrefix(conversation, place, copied.prefix);
       copied.prefix = retained;
     }
-    if (!copied || transcript.profile?.deleted) throw notWhole();
+    if (!copied || transcript.profile?.deleted) throw incompleteImportError();
     maintenance.change({ ...copied, exists: true });
   } catch (thrown) {
-    leaveNothing(conversation, retained, thrown);
+    discardConversation(conversation, retained, thrown);
   }
 }

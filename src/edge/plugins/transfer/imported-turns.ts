@@ -2,19 +2,19 @@
 
 import { checkMessage, checkMessages, emptyHistoryState } from '../../conversations/history/continuation.ts';
 import { withRepairedCalls } from '../../conversations/history/repaired-calls.ts';
-import { answeredTools } from '../../conversations/history/replayable-blocks.ts';
+import { answeredCallIdsOf } from '../../conversations/history/replayable-blocks.ts';
 import { withoutBreakpoints } from '../../conversations/history/storage/message-text.ts';
 import type { BLANK_TURN, NewMessage, TurnRow } from '../../conversations/history/storage/rows.ts';
 import type { Transcript } from '../../conversations/history/storage/transcript.ts';
-import { IMPORTED } from '../../conversations/history/thinking.ts';
-import type { LeftOut } from '../../conversations/object/conversations-answers.schema.ts';
-import { replaying } from '../../conversations/views/edge-blocks.ts';
-import { type Steps, withEach } from '../../kit/async/in-steps.ts';
+import { IMPORT_ROUTE } from '../../conversations/history/thinking.ts';
+import type { ImportOmissions } from '../../conversations/object/conversations-answers.schema.ts';
+import { replayMessages } from '../../conversations/views/edge-blocks.ts';
+import { forEachInSteps, type Steps } from '../../kit/async/run-in-steps.ts';
 import { createRequestId } from '../../kit/http/headers/request-id.ts';
 import { requireWellFormed } from '../../kit/http/require-well-formed.ts';
-import { eachItem } from '../../kit/json/edit.ts';
+import { iterateItems } from '../../kit/json/edit.ts';
 import { parseObject } from '../../kit/json/object.ts';
-import { keptMessages, withoutOpenCalls } from './kept-messages.ts';
+import { keepImportable, removeOpenCalls } from './importable-messages.ts';
 
 /** So many short messages are stored together. A statement has room for no more. */
 const STORED_TOGETHER = 11;
@@ -28,9 +28,9 @@ interface ImportedMessage {
 }
 
 /** The turns of an import, and how much of what was sent is not in them. */
-interface Imported {
+interface ImportedTurns {
   turns: ImportedMessage[][];
-  left: LeftOut;
+  left: ImportOmissions;
 }
 
 /**
@@ -41,19 +41,19 @@ interface Imported {
  * @returns the messages of each turn. A turn begins with each question
  * @throws ApiError 400 that says what to send instead
  */
-export function* importing(list: string): Steps<Imported> {
-  const left: LeftOut = { thinking: 0, messages: 0, calls: 0, blank: 0 };
-  const messages = yield* replaying(yield* keptMessages(eachItem(list), left), true);
-  const texts = yield* withoutOpenCalls(withRepairedCalls(messages), left);
+export function* prepareImport(list: string): Steps<ImportedTurns> {
+  const left: ImportOmissions = { thinking: 0, messages: 0, calls: 0, blank: 0 };
+  const messages = yield* replayMessages(yield* keepImportable(iterateItems(list), left), true);
+  const texts = yield* removeOpenCalls(withRepairedCalls(messages), left);
   const turns: ImportedMessage[][] = [];
   const at = emptyHistoryState();
   let before: string | undefined;
-  yield* withEach(texts, (text, index) => {
+  yield* forEachInSteps(texts, (text, index) => {
     const { role: sent, content } = parseObject(text) ?? {};
     const role = String(sent);
     requireWellFormed(content, `messages.${index}.content`);
     checkMessage(at, { role, content }, `messages.${index}`, true);
-    const message = { role, text: withoutBreakpoints(text), follows: answeredTools(content).length > 0 };
+    const message = { role, text: withoutBreakpoints(text), follows: answeredCallIdsOf(content).length > 0 };
     if (before === undefined || (role !== 'assistant' && before === 'assistant')) turns.push([]);
     turns.at(-1)?.push(message);
     before = role;
@@ -63,7 +63,7 @@ export function* importing(list: string): Steps<Imported> {
 }
 
 /** Stores the turns of an import in an empty conversation. @param now milliseconds since 1970 */
-export function* storingImported(
+export function* storeImported(
   transcript: Transcript,
   turns: readonly ImportedMessage[][],
   { model, now }: { model: string | null; now: number },
@@ -77,7 +77,7 @@ export function* storingImported(
     transcript.addMessages(messageRows.splice(0));
   };
   for (const messages of turns) {
-    const row = importedRow(seq, model ?? '', now, messages[0]?.follows ?? false);
+    const row = createImportedRow(seq, model ?? '', now, messages[0]?.follows ?? false);
     rows.push(row);
     for (const [index, { role, text }] of messages.entries()) {
       yield text.length;
@@ -92,7 +92,7 @@ export function* storingImported(
   return { nextTurn: seq, nextMessage };
 }
 
-function importedRow(seq: number, model: string, now: number, follows: boolean) {
+function createImportedRow(seq: number, model: string, now: number, follows: boolean) {
   const requestId = createRequestId();
   return {
     seq,
@@ -100,7 +100,7 @@ function importedRow(seq: number, model: string, now: number, follows: boolean) 
     requestId,
     hash: '',
     status: 'complete' as const,
-    route: IMPORTED,
+    route: IMPORT_ROUTE,
     model,
     beganAt: now,
     endedAt: now,

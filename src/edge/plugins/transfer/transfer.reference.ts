@@ -4,8 +4,8 @@ import {
   messageExample,
   reportExample,
 } from '../../conversations/object/conversations.reference.ts';
-import { linesContent } from '../../openapi/answers.ts';
-import { type Resource, words } from '../../openapi/resource.ts';
+import { describeRoutes, type Resource } from '../../openapi/resource.ts';
+import { jsonLinesContent } from '../../openapi/responses.ts';
 import { TRANSFER_ROUTES } from './transfer.route.ts';
 import { forkRequest } from './transfer.schema.ts';
 
@@ -13,13 +13,13 @@ export const transfers: Resource = {
   tag: 'Conversations',
   parameters: { id: conversationId },
   errors: [503],
-  routes: words(TRANSFER_ROUTES, {
+  routes: describeRoutes(TRANSFER_ROUTES, {
     'GET /conversations/:id/export': {
       operation: 'exportConversation',
       summary: 'Export a conversation',
       answer: {
         description: 'JSON lines: itself, its messages, and a last line that says that nothing is missing.',
-        content: [linesContent([reportExample, messageExample, { type: 'end', messages: 1 }])],
+        content: [jsonLinesContent([reportExample, messageExample, { type: 'end', messages: 1 }])],
       },
     },
     'POST /conversations/:id/fork': {

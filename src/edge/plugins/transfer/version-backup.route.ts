@@ -6,7 +6,7 @@ import { CLASSIFIERS } from '../../classify/task/classifier.ts';
 import { agentKind } from '../../conversations/object/initial-context.ts';
 import { decoder, encoder } from '../../kit/http/bytes.ts';
 import { invalidRequest, notFound } from '../../kit/http/errors.ts';
-import { listOf, readPage } from '../../kit/http/page.ts';
+import { createList, readPage } from '../../kit/http/page.ts';
 import { validate } from '../../kit/http/validate.ts';
 import { CLOSE_OBJECT } from '../../kit/json/characters.ts';
 import { parseRef } from '../../kit/kv/version-ref.ts';
@@ -14,8 +14,8 @@ import { readJson } from '../../money/admission/read-body.ts';
 import { objectOf } from '../../money/contracts/call-account.ts';
 import { versionHashOf } from '../../money/versions/kv-copies.ts';
 import { PREFIXES } from '../../registry/prefixes/prefix-kind.ts';
-import { refuseWithdrawn, type StoredKind } from '../../registry/versions/find-stored.ts';
-import { publish, readerOf } from '../../registry/versions/named-routes.ts';
+import { rejectWithdrawn, type StoredKind } from '../../registry/versions/find-stored.ts';
+import { createReader, updateName } from '../../registry/versions/versioned-routes.ts';
 import { storedShapes, versionBackup, versionOwner } from './version-backup.schema.ts';
 
 const CONTENT = ',"content":';
@@ -26,25 +26,25 @@ const LONGEST_HEAD = 4_096;
 export const VERSION_BACKUP_ROUTES = [
   route('GET /versions/:kind', { needs: 'admin', pages: true, query: versionOwner }, async (c, { query }) => {
     const { account = null } = validate(query, c.req.query());
-    const { kind } = kindAsked(c);
+    const { kind } = kindOfPath(c);
     const page = readPage(c.req.query());
-    const found = await objectOf(c, ownerOf(account))((one) => one.storedNames(kind, page));
+    const found = await objectOf(c, parseOwner(account))((one) => one.storedNames(kind, page));
     const rows = found.map(({ name, hash }) => ({ type: kind, id: name, version: `${name}@${hash}` }));
     const names = page.before_id === undefined ? rows.slice(0, page.limit) : rows.slice(-page.limit);
-    return c.json(listOf(names, rows.length > page.limit, ({ id }) => id));
+    return c.json(createList(names, rows.length > page.limit, ({ id }) => id));
   }),
   route('GET /versions/:kind/:version/backup', { needs: 'admin', query: versionOwner }, async (c, { query }) => {
     const { account = null } = validate(query, c.req.query());
-    const stored = kindAsked(c);
+    const stored = kindOfPath(c);
     const { kind } = stored;
     const ref = c.req.param('version');
-    const object = objectOf(c, ownerOf(account));
+    const object = objectOf(c, parseOwner(account));
     const { name = '', hash: wanted } = parseRef(ref) ?? {};
     const current = (await object((one) => one.storedName(kind, name)))?.hash;
     const hash = wanted ?? current ?? '';
     const bytes = await object((one) => one.readVersion({ kind, name, hash }, true));
     if (!bytes) {
-      await refuseWithdrawn(stored, readerOf(c), { owner: ownerOf(account), name, hash });
+      await rejectWithdrawn(stored, createReader(c), { owner: parseOwner(account), name, hash });
       throw notFound(`There is no ${kind} ${ref} here: it was never stored, or it was deleted.`);
     }
     const stored_at = (await object((one) => one.storedAt({ kind, name, hash }))) ?? 0;
@@ -54,20 +54,20 @@ export const VERSION_BACKUP_ROUTES = [
     return c.body(text, 200, { 'content-type': 'application/json' });
   }),
   route('PUT /versions/:kind/:version/backup', { needs: 'admin', body: versionBackup }, async (c, { body }) => {
-    const stored = kindAsked(c);
+    const stored = kindOfPath(c);
     const { json, bytes: sent } = await readJson(c);
     const { account, version, current, stored_at, content, kind } = validate(body, json);
     if (kind !== stored.kind || version !== c.req.param('version'))
       throw invalidRequest(`version: this is a backup of the ${kind} ${version}. Send it to its own version.`);
     const { name = '', hash = '' } = parseRef(version) ?? {};
-    const bytes = contentIn(sent);
+    const bytes = readContent(sent);
     if ((await versionHashOf(bytes)) !== hash)
       throw invalidRequest('content: it is not what this version was stored with. Send what GET has given, unchanged.');
     validate(storedShapes[kind], content, 'content');
-    const owner = ownerOf(account);
+    const owner = parseOwner(account);
     const description = typeof content.description === 'string' ? content.description : null;
     const restored = { kind, name, hash, bytes, description };
-    await publish(c, stored, { kind, owner, name }, version, (object) =>
+    await updateName(c, stored, { kind, owner, name }, version, (object) =>
       object.restoreVersion(restored, stored_at, current),
     );
     return c.json({ type: 'version_restored', kind, version });
@@ -75,13 +75,13 @@ export const VERSION_BACKUP_ROUTES = [
 ];
 
 /** @returns the bytes of the content, which `GET` writes last: not a copy, since there may be 20 MB of them */
-function contentIn(sent: Uint8Array): Uint8Array {
+function readContent(sent: Uint8Array): Uint8Array {
   const head = decoder.decode(sent.subarray(0, LONGEST_HEAD)).split(CONTENT, 1)[0] ?? '';
   return sent.subarray(encoder.encode(head).length + CONTENT.length, sent.lastIndexOf(CLOSE_OBJECT));
 }
 
 /** @throws ApiError 404 for what has no versions, 409 for agents where their plugin is not */
-function kindAsked(c: Context<AppEnv>): StoredKind<unknown> {
+function kindOfPath(c: Context<AppEnv>): StoredKind<unknown> {
   const kind = c.req.param('kind');
   if (kind === 'agent') return agentKind() as StoredKind<unknown>;
   if (kind === PREFIXES.kind) return PREFIXES as StoredKind<unknown>;
@@ -90,7 +90,7 @@ function kindAsked(c: Context<AppEnv>): StoredKind<unknown> {
 }
 
 /** @throws ApiError 404 for what can be no account */
-function ownerOf(account: string | null): string {
+function parseOwner(account: string | null): string {
   if (account !== null && !isAccount(account)) throw notFound('There is no such account.');
   return account ?? DEPLOYMENT;
 }

@@ -3,7 +3,7 @@ import * as z from '../../kit/http/zod.ts';
 import { parseRef } from '../../kit/kv/version-ref.ts';
 
 export const versionOwner = z.object({
-  account: z.described(z.optional(z.string()), 'The account that has stored it. Without it: the deployment.'),
+  account: z.withDescription(z.optional(z.string()), 'The account that has stored it. Without it: the deployment.'),
 });
 
 const items = z.array(z.looseObject({}));
@@ -28,10 +28,13 @@ export const storedShapes = {
 export const versionBackup = z.strictObject({
   type: z.literal('version_backup'),
   kind: z.enum(['prefix', 'classifier', 'agent']),
-  account: z.described(z.nullable(z.string()), 'The account that has stored it; null for the deployment.'),
+  account: z.withDescription(z.nullable(z.string()), 'The account that has stored it; null for the deployment.'),
   version: z.string().check(z.refine((ref) => parseRef(ref)?.hash !== undefined, 'Input should be name@version')),
-  current: z.described(z.boolean(), 'Whether its name points to it. A name that is not here yet points to it too.'),
-  stored_at: z.described(instant, 'When it was stored; milliseconds since 1970.'),
+  current: z.withDescription(
+    z.boolean(),
+    'Whether its name points to it. A name that is not here yet points to it too.',
+  ),
+  stored_at: z.withDescription(instant, 'When it was stored; milliseconds since 1970.'),
   content: z.looseObject({}),
 });
 

@@ -1,7 +1,13 @@
 /** Verifies that a person, and no program, has opened a page: an answer of Cloudflare Turnstile. */
 
 import type { Settings } from '../../config/settings.ts';
-import { type ApiError, finalError, invalidRequest, misconfigured, tryAgain } from '../../kit/http/errors.ts';
+import {
+  type ApiError,
+  finalError,
+  invalidRequest,
+  misconfiguredError,
+  retryableError,
+} from '../../kit/http/errors.ts';
 import { isObject } from '../../kit/json/object.ts';
 import { isTurnstileTest } from './visitor-settings.ts';
 
@@ -32,13 +38,13 @@ export async function verifyTurnstile(
   { response, id, address }: { response: string; id: string; address: string | null },
   { TURNSTILE_SECRET: secret = '', TURNSTILE_VERIFY_URL, VISITORS, development }: Settings,
 ): Promise<number> {
-  const verdict = await ask(TURNSTILE_VERIFY_URL, {
+  const verdict = await postToTurnstile(TURNSTILE_VERIFY_URL, {
     secret,
     response,
     idempotency_key: id,
     remoteip: address ?? undefined,
   });
-  if (verdict.success !== true) throw refusalOf(verdict);
+  if (verdict.success !== true) throw rejectionError(verdict);
   const solvedAt = Date.parse(String(verdict.challenge_ts));
   // Answers to the secrets for tests name neither the page nor the action.
   if (!development || !isTurnstileTest(secret)) {
@@ -52,7 +58,7 @@ export async function verifyTurnstile(
   return Number.isFinite(solvedAt) ? solvedAt : Date.now();
 }
 
-async function ask(url: string, body: Record<string, string | undefined>): Promise<TurnstileVerdict> {
+async function postToTurnstile(url: string, body: Record<string, string | undefined>): Promise<TurnstileVerdict> {
   try {
     const signal = AbortSignal.timeout(VERIFY_MS);
     const headers = { 'content-type': 'application/json' };
@@ -69,20 +75,20 @@ async function ask(url: string, body: Record<string, string | undefined>): Promi
     if (!isObject(verdict)) throw new TypeError(`It answered ${answer.status}.`);
     return verdict;
   } catch (cause) {
-    throw unreachable(cause);
+    throw unreachableError(cause);
   }
 }
 
-function unreachable(cause: unknown): ApiError {
+function unreachableError(cause: unknown): ApiError {
   const message = 'Turnstile could not be asked whether you are a person. Send the same answer again in a moment.';
-  return tryAgain(message, 'turnstile_unreachable', { seconds: VERIFY_AGAIN_S, cause });
+  return retryableError(message, 'turnstile_unreachable', { seconds: VERIFY_AGAIN_S, cause });
 }
 
-function refusalOf({ 'error-codes': codes = [] }: TurnstileVerdict): ApiError {
+function rejectionError({ 'error-codes': codes = [] }: TurnstileVerdict): ApiError {
   const reasons = Array.isArray(codes) ? codes.map(String) : [];
-  if (reasons.includes('internal-error')) return unreachable(reasons.join(', '));
+  if (reasons.includes('internal-error')) return unreachableError(reasons.join(', '));
   if (reasons.some((code) => code.endsWith('-input-secret'))) {
-    return misconfigured(
+    return misconfiguredError(
       'Turnstile refuses TURNSTILE_SECRET: set the secret of the widget that the pages of visitors show.',
     );
   }

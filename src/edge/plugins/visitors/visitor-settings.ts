@@ -1,7 +1,7 @@
-import { malformed } from '../../config/setting-faults.ts';
+import { malformedSettingsError } from '../../config/setting-faults.ts';
 import type { Settings } from '../../config/settings.ts';
-import { misconfigured } from '../../kit/http/errors.ts';
-import { deliverFault } from '../../kit/http/headers/hosts.ts';
+import { misconfiguredError } from '../../kit/http/errors.ts';
+import { findDeliverUrlFault } from '../../kit/http/headers/hosts.ts';
 
 /** @returns whether Turnstile accepts or refuses everything by this secret. Cloudflare has published these for tests. */
 export function isTurnstileTest(secret: string): boolean {
@@ -13,20 +13,22 @@ export function checkVisitors(settings: Settings): void {
   const { VISITORS, TURNSTILE_SECRET: secret, ALLOWED_ORIGINS, development } = settings;
   if (!VISITORS) return;
   if (settings.SIGNING_SECRET === undefined)
-    throw misconfigured('VISITORS needs SIGNING_SECRET, which signs their tokens.');
+    throw misconfiguredError('VISITORS needs SIGNING_SECRET, which signs their tokens.');
   if (VISITORS.turnstile && secret === undefined) {
-    throw misconfigured('VISITORS needs TURNSTILE_SECRET, the secret of your Turnstile widget.');
+    throw misconfiguredError('VISITORS needs TURNSTILE_SECRET, the secret of your Turnstile widget.');
   }
   if (development) return;
   if (secret !== undefined && isTurnstileTest(secret)) {
-    throw misconfigured(
+    throw misconfiguredError(
       'TURNSTILE_SECRET is one of those for tests, which let everybody pass. Set that of your widget.',
     );
   }
-  const fault = deliverFault(settings.TURNSTILE_VERIFY_URL, false);
-  if (fault !== undefined) throw malformed(`TURNSTILE_VERIFY_URL (${fault})`);
+  const fault = findDeliverUrlFault(settings.TURNSTILE_VERIFY_URL, false);
+  if (fault !== undefined) throw malformedSettingsError(`TURNSTILE_VERIFY_URL (${fault})`);
   const other = VISITORS.only.origins?.find((one) => !ALLOWED_ORIGINS.includes('*') && !ALLOWED_ORIGINS.includes(one));
   if (other !== undefined) {
-    throw malformed(`VISITORS (only.origins: ${other} is none of ALLOWED_ORIGINS, so its pages could not ask)`);
+    throw malformedSettingsError(
+      `VISITORS (only.origins: ${other} is none of ALLOWED_ORIGINS, so its pages could not ask)`,
+    );
   }
 }

@@ -1,16 +1,16 @@
 import { visitorAccount } from '../../auth/identity/identity.ts';
-import { BOUND_SCOPES } from '../../auth/identity/only.ts';
+import { RESTRICTED_SCOPES } from '../../auth/identity/only.ts';
 import { mintToken } from '../../auth/mint.ts';
+import { readShortBody } from '../../auth/read-short-body.ts';
 import { route } from '../../auth/route.ts';
-import { readShort } from '../../auth/short-body.ts';
-import { hmacOf, toHex, utf8 } from '../../kit/http/bytes.ts';
+import { computeHmac, toHex, utf8 } from '../../kit/http/bytes.ts';
 import { notFound } from '../../kit/http/errors.ts';
-import { isoTime } from '../../kit/http/times.ts';
+import { toIsoTime } from '../../kit/http/times.ts';
 import { validate } from '../../kit/http/validate.ts';
 import { visitorRequest, withTurnstile } from '../../money/credentials/tokens.schema.ts';
 import type { VisitorTokenAnswer } from '../../money/credentials/tokens-answers.schema.ts';
+import { limitNewVisitors } from './limit-new-visitors.ts';
 import { verifyTurnstile } from './turnstile.ts';
-import { brake } from './visitor-brake.ts';
 
 /** How long each token of a visitor is valid, in seconds. It is renewed until the visitor's own time is over. */
 const TOKEN_SECONDS = 3_600;
@@ -26,12 +26,12 @@ export const VISITOR_ROUTES = [
     if (!visitors || secret === undefined)
       throw notFound('This deployment has no visitors. Get a token from the page’s own server.');
     const address = c.req.header('cf-connecting-ip') ?? null;
-    await brake(c.env, address);
-    const sent = validate(visitorRequest(visitors.turnstile), await readShort(c));
+    await limitNewVisitors(c.env, address);
+    const sent = validate(visitorRequest(visitors.turnstile), await readShortBody(c));
     const turnstile = visitors.turnstile ? sent.turnstile : undefined;
     // The same answer of the widget makes the same visitor, so an answer of ours that was lost can be asked for again.
     const seed = turnstile ?? crypto.randomUUID();
-    const mark = toHex(await hmacOf(utf8(`sluice visitor ${seed}`), utf8(secret), 'SHA-256')).slice(0, 32);
+    const mark = toHex(await computeHmac(utf8(`sluice visitor ${seed}`), utf8(secret), 'SHA-256')).slice(0, 32);
     const id = mark.replace(/^(.{8})(.{4})(.{4})(.{4})/, '$1-$2-$3-$4-');
     const now = Date.now();
     const bornAt =
@@ -41,13 +41,13 @@ export const VISITOR_ROUTES = [
     const account = visitorAccount(mark);
     c.get('entry').line.account = account;
     const minted = await mintToken(secret, {
-      ...{ account, scopes: BOUND_SCOPES, only: visitors.only, session, renews: { jti: id, issuedAt: born } },
+      ...{ account, scopes: RESTRICTED_SCOPES, only: visitors.only, session, renews: { jti: id, issuedAt: born } },
       expiresIn: Math.min(session.seconds, session.end - Math.floor(now / 1_000)),
     });
     const answer: VisitorTokenAnswer = {
       ...{ token: minted.token, jti: id, account },
-      expires_at: isoTime((minted.expires_at ?? session.end) * 1_000),
-      session_ends_at: isoTime(session.end * 1_000),
+      expires_at: toIsoTime((minted.expires_at ?? session.end) * 1_000),
+      session_ends_at: toIsoTime(session.end * 1_000),
     };
     return c.json(answer, 201);
   }),

@@ -4,15 +4,15 @@
  * the budget was spent.
  */
 
-import { headersUp } from '../../claude/headers.ts';
+import { toUpstreamHeaders } from '../../claude/headers.ts';
 import type { Settings } from '../../config/settings.ts';
 import type { ConversationObject, TurnOutcome, TurnRequest } from '../../conversations/object/contract.ts';
 import { HOOK_ID } from '../../conversations/object/conversations.schema.ts';
-import { errorIn } from '../../conversations/turn/turn-ending.ts';
+import { parseErrorEvent } from '../../conversations/turn/turn-ending.ts';
 import type { PackedAnswer } from '../../conversations/views/turn-answer.ts';
 import { callObject } from '../../durable/call-object.ts';
-import { conversationStub } from '../../durable/stubs.ts';
-import { within } from '../../kit/async/timeout.ts';
+import { getConversationStub } from '../../durable/stubs.ts';
+import { withTimeout } from '../../kit/async/timeout.ts';
 import { sha256Hex, utf8 } from '../../kit/http/bytes.ts';
 import type { Bindings } from '../../kit/plugins/bindings.ts';
 import type { AgentTurn } from './contracts/inbox.ts';
@@ -67,12 +67,12 @@ export async function workOnEvent(task: AgentTask, context: AgentContext): Promi
   const id = HOOK_ID + (await sha256Hex(utf8(task.event))).slice(0, 32);
   const place = { account: task.account, id };
   const call = <T>(method: (object: DurableObjectStub<ConversationObject>) => PromiseLike<unknown>) =>
-    callObject('conversation', async () => (await method(conversationStub(env, settings, place))) as T);
-  const lookAt = (key: string, isAwaited = false) =>
+    callObject('conversation', async () => (await method(getConversationStub(env, settings, place))) as T);
+  const readTurn = (key: string, isAwaited = false) =>
     call<TurnOutcome | undefined>((object) => object.turnOutcome(key, isAwaited));
-  const latest = await findLatestTurn(task.event, lookAt);
+  const latest = await findLatestTurn(task.event, readTurn);
   const { key, earlierUsd } = latest;
-  const look = (isAwaited: boolean) => lookAt(key, isAwaited);
+  const readLatest = (isAwaited: boolean) => readTurn(key, isAwaited);
   let { outcome } = latest;
   const isFirst = key === task.event;
   // The conversation was deleted meanwhile. The agent's work must not be done a second time.
@@ -80,15 +80,15 @@ export async function workOnEvent(task: AgentTask, context: AgentContext): Promi
   if (!outcome || outcome.status === 'failed') {
     // Without a new message a paused run is continued.
     const body = JSON.stringify({ messages: isFirst ? [{ role: 'user', content: task.text }] : [] });
-    const request = await requestOf({ key, asked: isFirst ? { agent: task.agent } : {} }, body, place, context);
-    const error = await call<PackedAnswer>((object) => object.turn(JSON.stringify(request), body)).then(errorOf);
+    const request = await createTurnRequest({ key, asked: isFirst ? { agent: task.agent } : {} }, body, place, context);
+    const error = await call<PackedAnswer>((object) => object.turn(JSON.stringify(request), body)).then(readError);
     if (error) return { kind: 'failed', error };
-    outcome = await look(false);
+    outcome = await readLatest(false);
   }
   if (outcome && outcome.status !== 'failed') await onBegun({ conversation: id, turn: outcome.turn });
   // If it takes longer, or its object dies, a later job checks again.
   if (outcome?.status === 'running') {
-    outcome = await within(look(true), Math.max(0, until - Date.now())).catch(() => outcome);
+    outcome = await withTimeout(readLatest(true), Math.max(0, until - Date.now())).catch(() => outcome);
   }
   const { status = 'failed' } = outcome ?? {};
   // A turn that waits for a person may wait for days.
@@ -155,13 +155,13 @@ async function findLatestTurn(
   }
 }
 
-async function requestOf(
+async function createTurnRequest(
   { key, asked }: { key: string; asked: TurnRequest['asked'] },
   body: string,
   place: TurnRequest['place'],
   { settings, requestId }: AgentContext,
 ): Promise<Omit<TurnRequest, 'body'>> {
-  const headers = headersUp(new Headers({ 'content-type': 'application/json' }), '', settings.FORWARD_HEADERS);
+  const headers = toUpstreamHeaders(new Headers({ 'content-type': 'application/json' }), '', settings.FORWARD_HEADERS);
   delete headers['x-api-key'];
   return {
     place,
@@ -175,11 +175,11 @@ async function requestOf(
 }
 
 /** @returns why a turn has not begun, or has failed at once; undefined if it has begun */
-async function errorOf(answer: PackedAnswer): Promise<AgentError | undefined> {
+async function readError(answer: PackedAnswer): Promise<AgentError | undefined> {
   if (typeof answer === 'string') return undefined;
   if (answer.kind === 'error') return answer.error;
   if (answer.kind === 'stream') await answer.body.cancel();
   if (answer.kind !== 'whole' || answer.status < 400) return undefined;
   const { status, headers } = answer;
-  return { ...errorIn(answer.body), status, headers };
+  return { ...parseErrorEvent(answer.body), status, headers };
 }

@@ -1,7 +1,7 @@
 import * as z from '../../kit/http/zod.ts';
 import { alertRow } from '../../money/alerts/alerts-answers.schema.ts';
-import { namedList, pageAnswer } from '../../openapi/answers.ts';
-import { type Resource, words } from '../../openapi/resource.ts';
+import { describeRoutes, type Resource } from '../../openapi/resource.ts';
+import { nameListSchema, pageResponse } from '../../openapi/responses.ts';
 import { ALERT_ROUTES } from './alerts.route.ts';
 
 const row = {
@@ -27,11 +27,11 @@ export const alerts: Resource = {
   description:
     'Told once for each limit, window and share in `alerts` of the limits, by what was billed, and for what goes wrong: to ALERT_URL, signed after Standard Webhooks, under one id however often it is tried.',
   parameters: {},
-  routes: words(ALERT_ROUTES, {
+  routes: describeRoutes(ALERT_ROUTES, {
     'GET /alerts': {
       operation: 'listAlerts',
       summary: 'List the alerts, newest first',
-      answer: pageAnswer(namedList('AlertList', z.withMeta(alertRow, { id: 'Alert' })), row, row.event_id),
+      answer: pageResponse(nameListSchema('AlertList', z.withMeta(alertRow, { id: 'Alert' })), row, row.event_id),
     },
   }),
 };

@@ -1,23 +1,23 @@
 import { settingsOf } from '../../config/settings.ts';
-import { inboxStub } from '../../durable/stubs.ts';
+import { getInboxStub } from '../../durable/stubs.ts';
 import { ALERT_SOURCE } from '../../money/alerts/alert-source.ts';
 import type { Plugin } from '../plugin.ts';
 import { ALERT_ROUTES } from './alerts.route.ts';
 import { InboxList } from './inbox-list.ts';
 import { sourcesOf, webhookSettings } from './source-settings.ts';
-import { undelivered, undeliveredFamilies } from './undelivered.ts';
+import { createUndeliveredFamilies, readUndelivered } from './undelivered.ts';
 import { createConsumer } from './webhook-job.ts';
-import { takeSources, WEBHOOK_ROUTES } from './webhooks.route.ts';
+import { createSourceReader, WEBHOOK_ROUTES } from './webhooks.route.ts';
 
 /** Webhooks: events that are classified or answered; and alerts, which are kept and delivered as they are. */
 export const webhooks: Plugin = {
   name: 'webhooks',
   routes: [...WEBHOOK_ROUTES, ...ALERT_ROUTES],
-  options: takeSources,
+  options: createSourceReader,
   queue: createConsumer(),
-  overview: undelivered,
-  metrics: undeliveredFamilies,
-  alertInbox: (env, alert) => inboxStub(env, settingsOf(env), ALERT_SOURCE).acceptAlert(alert),
+  overview: readUndelivered,
+  metrics: createUndeliveredFamilies,
+  alertInbox: (env, alert) => getInboxStub(env, settingsOf(env), ALERT_SOURCE).acceptAlert(alert),
   account: {
     methods: {
       noteInbox(state, source) {
@@ -27,7 +27,7 @@ export const webhooks: Plugin = {
     },
     listKept: ({ ledger }) => new InboxList(ledger),
     erase: async ({ env }, { account, id: source }, until) =>
-      (await inboxStub(env, settingsOf(env), source).erase(account, until)).remaining === 0,
+      (await getInboxStub(env, settingsOf(env), source).erase(account, until)).remaining === 0,
   },
   bindings: { INBOX: 'Inbox', QUEUE: null },
   settings: {

@@ -1,18 +1,18 @@
 /** Receives a webhook: nothing in it is trusted before its signature is verified. */
 
-import { inSteps } from '../../kit/async/in-steps.ts';
-import type { Verdict } from '../../kit/delivery/signature.ts';
+import { runInSteps } from '../../kit/async/run-in-steps.ts';
+import type { VerificationResult } from '../../kit/delivery/signature.ts';
 import { bodyMemory, MemoryShare } from '../../kit/http/body-memory.ts';
 import { sha256Hex, utf8 } from '../../kit/http/bytes.ts';
 import { type ApiError, finalError } from '../../kit/http/errors.ts';
-import { parsingJson, readBytes, requireJson } from '../../kit/http/read-json.ts';
+import { parseJsonInSteps, readBytes, requireJson } from '../../kit/http/read-json.ts';
 import type { NewEvent } from './contracts/inbox.ts';
 import type { IncomingEvent, Webhook } from './sources/define-webhook.ts';
 
 /**
  * The result of reading a request. `unreadable` is the name of the error that the definition threw, if it could not read it.
  */
-export type Received =
+export type ReceiveResult =
   | { kind: 'event'; event: NewEvent }
   | { kind: 'answer'; response: Response }
   | { kind: 'ignored'; unreadable?: string };
@@ -31,41 +31,41 @@ const PLAIN_ID = /^[A-Za-z0-9_-]{1,128}$/;
  * @throws ApiError 415 for another content type than JSON, 401 for a signature that is absent, stale or wrong, 413 above
  * the limit, 400 for a signed body that is not a JSON object, 503 if there is no memory for a large body
  */
-export async function receive(
+export async function receiveWebhook(
   request: Request,
   webhook: Webhook,
   secrets: readonly string[],
   { limitBytes, now }: { limitBytes: number; now: number },
-): Promise<Received> {
+): Promise<ReceiveResult> {
   requireJson(request);
   const { headers } = request;
   const { signature, maxBodyBytes } = webhook;
   const lacking = signature.precheck?.(headers, now);
-  if (lacking) throw refusedError(lacking);
+  if (lacking) throw rejectionError(lacking);
   const limit = Math.min(limitBytes, maxBodyBytes);
   const share = new MemoryShare(bodyMemory, true);
   try {
     const bytes = await readBytes(request, limit, (length) => share.grow(length), {
       isDoubted: true,
       mostMs: MOST_MS,
-      onComing: (body) => share.receives(body),
+      onComing: (body) => share.setIncomingBody(body),
     });
     const verdict = await signature.verify({ headers, bytes, now }, secrets);
-    if (verdict !== 'valid') throw refusedError(verdict);
-    const { json } = await inSteps(parsingJson(bytes));
+    if (verdict !== 'valid') throw rejectionError(verdict);
+    const { json } = await runInSteps(parseJsonInSteps(bytes));
     const digest = `sha256:${await sha256Hex(bytes)}`;
     try {
-      return await read(webhook, { headers, body: json }, digest);
+      return await readEvent(webhook, { headers, body: json }, digest);
     } catch (thrown) {
       // A definition may throw on a payload that it does not know: then the event has no text and is ignored.
       return { kind: 'ignored', unreadable: thrown instanceof Error ? thrown.name : 'unknown' };
     }
   } finally {
-    share.leave();
+    share.release();
   }
 }
 
-async function read(webhook: Webhook, event: IncomingEvent, digest: string): Promise<Received> {
+async function readEvent(webhook: Webhook, event: IncomingEvent, digest: string): Promise<ReceiveResult> {
   const response = webhook.respond(event);
   if (response) return { kind: 'answer', response };
   const text = webhook.text(event);
@@ -100,13 +100,13 @@ export function sourceOf(eventId: string): string {
 }
 
 /** Why a request is refused. */
-const REFUSALS: Record<Exclude<Verdict, 'valid'>, string> = {
+const REFUSALS: Record<Exclude<VerificationResult, 'valid'>, string> = {
   missing: 'This request has no signature that its source would send.',
   forged: 'The signature does not hold: the secret is another one, or the body was changed on its way.',
   stale: 'The signature is too old, or of the future. Send it anew.',
 };
 
-function refusedError(verdict: keyof typeof REFUSALS): ApiError {
+function rejectionError(verdict: keyof typeof REFUSALS): ApiError {
   const logged = `webhook_signature_${verdict}`;
   return finalError('authentication_error', REFUSALS[verdict], { logged });
 }

@@ -1,5 +1,5 @@
-import { readerOfSettings } from '../../config/reader-of-settings.ts';
-import { checkDelivery, faultsOf, malformed } from '../../config/setting-faults.ts';
+import { memoizeBySettings } from '../../config/memoize-by-settings.ts';
+import { checkDelivery, faultsOf, malformedSettingsError } from '../../config/setting-faults.ts';
 import {
   agentName,
   classifierName,
@@ -7,7 +7,7 @@ import {
   jsonSetting,
   senderSecrets,
   standardSecrets,
-} from '../../config/setting-forms.ts';
+} from '../../config/setting-schemas.ts';
 import type { Settings } from '../../config/settings.ts';
 import * as z from '../../kit/http/zod.ts';
 import { SHIPPED_SOURCES } from './shipped-sources.ts';
@@ -70,7 +70,7 @@ const sourceEntry = z
 export type SourceEntry = z.output<typeof sourceEntry>;
 
 export const webhookSettings = z.object({
-  WEBHOOKS: z.described(
+  WEBHOOKS: z.withDescription(
     z._default(
       jsonSetting(
         z
@@ -95,24 +95,24 @@ export const webhookSettings = z.object({
  * @returns the sources by their names
  * @throws ApiError 500 that names the malformed setting
  */
-export const sourcesOf = readerOfSettings((settings: Settings) => {
+export const sourcesOf = memoizeBySettings((settings: Settings) => {
   const { vars, development } = settings;
   const { data: named, error: fault } = webhookSettings.safeParse(vars);
-  if (fault) throw malformed(faultsOf(fault));
+  if (fault) throw malformedSettingsError(faultsOf(fault));
   const sources = new Map<string, SourceEntry & { secrets: readonly string[] }>();
-  for (const entry of [...named.WEBHOOKS, ...unnamedSources(vars, named.WEBHOOKS)]) {
+  for (const entry of [...named.WEBHOOKS, ...findUnnamedSources(vars, named.WEBHOOKS)]) {
     const { source, secret } = entry;
     checkDelivery(`WEBHOOKS.${source}.deliver_url`, entry.deliver_url, settings, development);
     const form = source === 'standard' ? standardSecrets : senderSecrets;
     const { data: secrets, error } = form.safeParse(vars[secret] ?? '');
-    if (error) throw malformed(`${secret}.${faultsOf(error)}`);
+    if (error) throw malformedSettingsError(`${secret}.${faultsOf(error)}`);
     sources.set(source, { ...entry, secrets });
   }
   return sources;
 });
 
 /** @returns entries for the shipped sources that no entry names, and whose own secret is set and belongs to no entry */
-function unnamedSources(vars: Readonly<Record<string, unknown>>, named: readonly SourceEntry[]): SourceEntry[] {
+function findUnnamedSources(vars: Readonly<Record<string, unknown>>, named: readonly SourceEntry[]): SourceEntry[] {
   return SHIPPED_SOURCES.map((source) => ({ source, secret: `${source.toUpperCase()}_WEBHOOK_SECRET` })).filter(
     ({ source, secret }) =>
       vars[secret] !== undefined && !named.some((entry) => entry.source === source || entry.secret === secret),

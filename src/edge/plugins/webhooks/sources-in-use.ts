@@ -1,6 +1,6 @@
 /** The sources of webhooks of a deployment: those that its code defines, as its settings change them, and those of settings. */
-import { readerOfSettings } from '../../config/reader-of-settings.ts';
-import { malformed } from '../../config/setting-faults.ts';
+import { memoizeBySettings } from '../../config/memoize-by-settings.ts';
+import { malformedSettingsError } from '../../config/setting-faults.ts';
 import type { Settings } from '../../config/settings.ts';
 import { type HmacOptions, hmac } from '../../kit/delivery/hmac.ts';
 import { type SourceEntry, sourcesOf } from './source-settings.ts';
@@ -16,27 +16,27 @@ export type SourcesInUse = (settings: Settings) => ReadonlyMap<string, Webhook>;
  *
  * @throws TypeError for two sources of one name
  */
-export function withSettings(webhooks: readonly Webhook[]): SourcesInUse {
+export function withConfiguredSources(webhooks: readonly Webhook[]): SourcesInUse {
   const ofCode = webhooksBySource(webhooks);
-  return readerOfSettings((settings: Settings) => {
+  return memoizeBySettings((settings: Settings) => {
     const all = new Map(ofCode);
     for (const entry of sourcesOf(settings).values()) {
       const { source, verify } = entry;
       if (verify && ofCode.has(source)) {
-        throw malformed(
+        throw malformedSettingsError(
           `WEBHOOKS.${source}.verify (cannot be set for a source that this Worker’s code defines: remove it)`,
         );
       }
-      const webhook = verify ? webhookOf(entry, verify.hmac) : ofCode.get(source);
+      const webhook = verify ? createWebhook(entry, verify.hmac) : ofCode.get(source);
       // An entry may name a source that another version of the Worker defines.
-      if (webhook) all.set(source, withEntry(webhook, entry));
+      if (webhook) all.set(source, applyEntry(webhook, entry));
     }
     return all;
   });
 }
 
 /** Makes the source that an entry defines. */
-function webhookOf({ source, id, text = [], subject }: SourceEntry, options: HmacOptions): Webhook {
+function createWebhook({ source, id, text = [], subject }: SourceEntry, options: HmacOptions): Webhook {
   const read = (pointer: string | undefined, body: unknown) =>
     // An empty id would make one event of all.
     (pointer !== undefined && readAtPointer(body, pointer)) || undefined;
@@ -55,10 +55,10 @@ function webhookOf({ source, id, text = [], subject }: SourceEntry, options: Hma
 }
 
 /** @returns a source with the classifier or the agent of its entry */
-function withEntry(webhook: Webhook, { source, agent, classifier }: SourceEntry): Webhook {
+function applyEntry(webhook: Webhook, { source, agent, classifier }: SourceEntry): Webhook {
   if (classifier === undefined) return { ...webhook, agent: webhook.agent ?? agent };
   if (webhook.agent !== undefined) {
-    throw malformed(`WEBHOOKS.${source}.classifier (this Worker’s code has an agent answer: remove it)`);
+    throw malformedSettingsError(`WEBHOOKS.${source}.classifier (this Worker’s code has an agent answer: remove it)`);
   }
   return { ...webhook, task: { classifier } };
 }

@@ -2,9 +2,9 @@
 
 import type { Context } from 'hono';
 import type { AppEnv } from '../../auth/context.ts';
-import { ObjectUnreachable } from '../../durable/call-object.ts';
+import { ObjectUnreachableError } from '../../durable/call-object.ts';
 import type { Overview } from '../../health/overview-answers.schema.ts';
-import type { Family } from '../../health/told.ts';
+import type { MetricFamily } from '../../health/plugin-hooks.ts';
 import { ALERT_SOURCE } from '../../money/alerts/alert-source.ts';
 import { callInbox } from './inbox/call-inbox.ts';
 import { sourcesOf } from './source-settings.ts';
@@ -15,7 +15,7 @@ interface UndeliveredCounts {
 }
 
 /** Asks the inbox of each source that is open, and that of alerts. */
-export async function undelivered(c: Context<AppEnv>): Promise<UndeliveredCounts> {
+export async function readUndelivered(c: Context<AppEnv>): Promise<UndeliveredCounts> {
   const settings = c.get('settings');
   const countOf = (source: string) => callInbox({ inboxes: c.env, settings, source }, (inbox) => inbox.undelivered());
   const open = [...sourcesOf(settings).values()].filter(({ secrets }) => secrets.length > 0);
@@ -27,9 +27,9 @@ export async function undelivered(c: Context<AppEnv>): Promise<UndeliveredCounts
 }
 
 /** Tells the same as metrics; nothing while an inbox cannot be reached. */
-export async function undeliveredFamilies(c: Context<AppEnv>): Promise<Family[]> {
+export async function createUndeliveredFamilies(c: Context<AppEnv>): Promise<MetricFamily[]> {
   try {
-    const { undelivered_events, undelivered_alerts } = await undelivered(c);
+    const { undelivered_events, undelivered_alerts } = await readUndelivered(c);
     return [
       {
         name: 'sluice_undelivered_events',
@@ -45,7 +45,7 @@ export async function undeliveredFamilies(c: Context<AppEnv>): Promise<Family[]>
       },
     ];
   } catch (thrown) {
-    if (!(thrown instanceof ObjectUnreachable)) throw thrown;
+    if (!(thrown instanceof ObjectUnreachableError)) throw thrown;
     c.get('entry').line.error_type = thrown.logged;
     return [];
   }

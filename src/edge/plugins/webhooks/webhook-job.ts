@@ -1,29 +1,29 @@
 /** Consumes the queue: has each event labelled, or worked on by an agent, once; delivers the result; retries failures. */
 
-import { requestIdOf } from '../../auth/account-mark.ts';
+import { createMarkedRequestId } from '../../auth/account-mark.ts';
 import { type ClassificationResult, classify } from '../../classify/task/classify.ts';
-import { taskOf } from '../../classify/task/task.ts';
+import { resolveTask } from '../../classify/task/task.ts';
 import { toUsd } from '../../claude/pricing/cost.ts';
 import { type Fetch, upstreamOf } from '../../claude/upstream.ts';
 import { type Settings, settingsOf } from '../../config/settings.ts';
 import type { Remote } from '../../durable/call-object.ts';
-import { deliver, type Target, type Undelivered } from '../../kit/delivery/deliver.ts';
-import { ALERT_SCHEDULE, leaseOf, pauseAfter, SCHEDULE, type Schedule } from '../../kit/delivery/schedule.ts';
+import { type DeliveryFailure, type DeliveryTarget, deliver } from '../../kit/delivery/deliver.ts';
+import { ALERT_SCHEDULE, leaseMsOf, pauseMsAfter, SCHEDULE, type Schedule } from '../../kit/delivery/schedule.ts';
 import { toApiError } from '../../kit/http/errors.ts';
 import { logWork, type WorkLine } from '../../kit/http/log.ts';
 import type { Bindings } from '../../kit/plugins/bindings.ts';
-import { whatLimited } from '../../money/admission/what-limited.ts';
+import { limitationOf } from '../../money/admission/limitation.ts';
 import { alertTarget } from '../../money/alerts/alert-outbox.ts';
 import { ALERT_SOURCE } from '../../money/alerts/alert-source.ts';
 import type { AlertBody } from '../../money/alerts/alerts-answers.schema.ts';
 import { type AgentError, workOnEvent } from './agent-work.ts';
-import type { Conclusion, InboxObject, Work } from './contracts/inbox.ts';
+import type { Conclusion, InboxObject, InboxWork } from './contracts/inbox.ts';
 import { callInbox } from './inbox/call-inbox.ts';
 import { sourceOf } from './receive.ts';
 import { shippedWebhooks } from './shipped-sources.ts';
 import type { Webhook } from './sources/define-webhook.ts';
-import { type SourcesInUse, withSettings } from './sources-in-use.ts';
-import { targetOf } from './target.ts';
+import { type SourcesInUse, withConfiguredSources } from './sources-in-use.ts';
+import { createTarget } from './target.ts';
 import type { Attempt, Delivered, DeliveredAnswer, EventResult } from './webhooks-answers.schema.ts';
 
 export interface ConsumerOptions {
@@ -49,7 +49,7 @@ const SPREAD_MS = 1_000;
  * export default { fetch: createApp(options).fetch, queue: createConsumer(options) };
  */
 export function createConsumer(options: ConsumerOptions = {}) {
-  const webhooks = withSettings(options.webhooks ?? shippedWebhooks);
+  const webhooks = withConfiguredSources(options.webhooks ?? shippedWebhooks);
   return async (batch: MessageBatch<string>, env: Bindings, ctx: ExecutionContext): Promise<void> => {
     const handled = batch.messages.map(async (message) => {
       try {
@@ -64,8 +64,8 @@ export function createConsumer(options: ConsumerOptions = {}) {
   };
 }
 
-type TakenWork = Exclude<Work, { kind: 'none' }>;
-type Next = Conclusion['to'];
+type LeasedWork = Exclude<InboxWork, { kind: 'none' }>;
+type NextState = Conclusion['to'];
 type AttemptError = NonNullable<Attempt['error']>;
 
 interface JobWorker {
@@ -96,7 +96,7 @@ class WebhookJob {
   async run(): Promise<void> {
     if (this.#source === '') return;
     const webhook = this.#worker.webhooks(this.#settings).get(this.#source);
-    const lease = leaseOf(webhook?.schedule ?? SCHEDULE);
+    const lease = leaseMsOf(webhook?.schedule ?? SCHEDULE);
     const work = await this.#inbox((inbox) => inbox.begin(this.#id, lease));
     if (work.kind === 'none') return;
     this.#line.account = work.account;
@@ -108,13 +108,13 @@ class WebhookJob {
     }
   }
 
-  async #work(work: TakenWork, webhook: Webhook | undefined): Promise<void> {
+  async #work(work: LeasedWork, webhook: Webhook | undefined): Promise<void> {
     if (this.#source === ALERT_SOURCE) return await this.#deliverAlert(work);
     if (!webhook) {
       const message = `This deployment has no webhook ${this.#source} any more.`;
       return await this.#conclude(work, { state: 'parked' }, { type: 'not_found_error', message });
     }
-    const target = targetOf(webhook, this.#settings);
+    const target = createTarget(webhook, this.#settings);
     const { agent } = webhook;
     const done = agent === undefined ? 'classified' : 'answered';
     let { result, failures } = work;
@@ -134,12 +134,13 @@ class WebhookJob {
     await this.#deliver(webhook, target, { ...work, failures }, result);
   }
 
-  async #askAgent(agent: string, { schedule }: Webhook, work: TakenWork): Promise<Made> {
+  async #askAgent(agent: string, { schedule }: Webhook, work: LeasedWork): Promise<WorkOutcome> {
     const { text, account, turn, failures, receivedAt } = work;
     if (text === null) return TOO_LONG;
-    const retry = (notBefore: number | null): Next => this.#retryLater(schedule.classification, failures, notBefore);
+    const retry = (notBefore: number | null): NextState =>
+      this.#retryLater(schedule.classification, failures, notBefore);
     try {
-      const requestId = await requestIdOf(account, this.#settings);
+      const requestId = await createMarkedRequestId(account, this.#settings);
       this.#line.request_id = requestId;
       const progress = await workOnEvent(
         { agent, event: this.#id, account, text, turn },
@@ -159,14 +160,14 @@ class WebhookJob {
           return { to: { state: 'running', at: Date.now() + pause }, error: null };
         }
         case 'failed':
-          return madeNothing(progress.error, retry, progress.error.status === 410 ? { state: 'parked' } : undefined);
+          return failedWork(progress.error, retry, progress.error.status === 410 ? { state: 'parked' } : undefined);
       }
     } catch (thrown) {
-      return madeNothing(toApiError(thrown), retry);
+      return failedWork(toApiError(thrown), retry);
     }
   }
 
-  async #classify(webhook: Webhook, { text, account, failures }: TakenWork): Promise<Made> {
+  async #classify(webhook: Webhook, { text, account, failures }: LeasedWork): Promise<WorkOutcome> {
     const { task: labelling, schedule } = webhook;
     if (text === null) return TOO_LONG;
     const place = {
@@ -175,13 +176,14 @@ class WebhookJob {
       store: this.#worker.env.STORE,
       settings: this.#settings,
     };
-    const retry = (notBefore: number | null): Next => this.#retryLater(schedule.classification, failures, notBefore);
+    const retry = (notBefore: number | null): NextState =>
+      this.#retryLater(schedule.classification, failures, notBefore);
     let outcome: ClassificationResult;
     let version: string | undefined;
     try {
-      const task = await taskOf(labelling, place);
+      const task = await resolveTask(labelling, place);
       version = task.version;
-      const requestId = await requestIdOf(account, this.#settings);
+      const requestId = await createMarkedRequestId(account, this.#settings);
       this.#line.request_id = requestId;
       outcome = await classify(task, text, {
         ...place,
@@ -193,7 +195,7 @@ class WebhookJob {
       });
     } catch (thrown) {
       // There is no such classifier, or no key. An operator may correct that before the last attempt.
-      return madeNothing(toApiError(thrown), retry);
+      return failedWork(toApiError(thrown), retry);
     }
     this.#line.model = outcome.model;
     this.#line.cost_usd = toUsd(outcome.nanodollars);
@@ -204,11 +206,11 @@ class WebhookJob {
     }
     const { reason, error } = outcome;
     const isFinal = reason === 'input' || (reason === 'answer' && failures > 0);
-    return madeNothing(error, retry, isFinal ? { state: 'failed' } : undefined);
+    return failedWork(error, retry, isFinal ? { state: 'failed' } : undefined);
   }
 
   /** Delivers an alert. It needs no label: its text itself is delivered. */
-  async #deliverAlert(work: TakenWork): Promise<void> {
+  async #deliverAlert(work: LeasedWork): Promise<void> {
     const target = alertTarget(this.#settings);
     if (target === undefined || work.text === null) return await this.#conclude(work, { state: 'classified' }, null);
     await this.#send(JSON.parse(work.text) as AlertBody, target, ALERT_SCHEDULE, work);
@@ -216,8 +218,8 @@ class WebhookJob {
 
   async #deliver(
     webhook: Webhook,
-    target: Target<Delivered | DeliveredAnswer>,
-    work: TakenWork,
+    target: DeliveryTarget<Delivered | DeliveredAnswer>,
+    work: LeasedWork,
     result: EventResult,
   ): Promise<void> {
     const { subject, receivedAt } = work;
@@ -236,12 +238,12 @@ class WebhookJob {
 
   async #send<Result extends { event_id: string }>(
     result: Result,
-    target: Target<Result>,
+    target: DeliveryTarget<Result>,
     schedule: Schedule,
-    work: TakenWork,
+    work: LeasedWork,
   ): Promise<void> {
     const { failures } = work;
-    const failure: Undelivered | undefined = await deliver(result, target, {
+    const failure: DeliveryFailure | undefined = await deliver(result, target, {
       env: this.#worker.env,
       settings: this.#settings,
       fetch: this.#worker.options.deliveryFetch ?? ((url, init) => fetch(url, init)),
@@ -251,7 +253,7 @@ class WebhookJob {
     if (!failure) return await this.#conclude(work, { state: 'delivered' }, null);
     const { type, message, status, retryAfter, final } = failure;
     const notBefore = retryAfter === undefined ? null : Date.now() + retryAfter;
-    const to: Next = final ? { state: 'parked' } : this.#retryLater(schedule.delivery, failures, notBefore);
+    const to: NextState = final ? { state: 'parked' } : this.#retryLater(schedule.delivery, failures, notBefore);
     await this.#conclude(work, to, { type, message, ...(status === undefined ? {} : { status }) });
   }
 
@@ -260,13 +262,13 @@ class WebhookJob {
    *
    * @returns when it is tried again; `parked` after the last try
    */
-  #retryLater(pauses: readonly number[], failures: number, notBefore: number | null): Next {
-    const pause = pauseAfter(pauses, failures + 1);
+  #retryLater(pauses: readonly number[], failures: number, notBefore: number | null): NextState {
+    const pause = pauseMsAfter(pauses, failures + 1);
     if (pause === undefined) return { state: 'parked' };
     return { state: 'again', pause, notBefore };
   }
 
-  async #conclude({ lease }: TakenWork, to: Next, error: AttemptError | null): Promise<void> {
+  async #conclude({ lease }: LeasedWork, to: NextState, error: AttemptError | null): Promise<void> {
     this.#line.state = to.state;
     this.#line.error_type = error?.type;
     await this.#inbox((inbox) => inbox.conclude(this.#id, { lease, to, attempt: this.#attempt(error) }));
@@ -282,9 +284,9 @@ class WebhookJob {
 }
 
 /** The result of one attempt to work on an event. */
-type Made = { result: EventResult } | { to: Next; error: AttemptError | null };
+type WorkOutcome = { result: EventResult } | { to: NextState; error: AttemptError | null };
 
-const TOO_LONG: Made = {
+const TOO_LONG: WorkOutcome = {
   to: { state: 'failed' },
   error: { type: 'invalid_request_error', message: 'The text is longer than what can be worked on.' },
 };
@@ -294,12 +296,12 @@ const SHORTEST_LOOK_MS = 5_000;
 const LONGEST_LOOK_MS = 5 * 60_000;
 
 /** @returns what becomes of an event that was not worked on, by the error that says why. @param to if that is decided already */
-function madeNothing(
+function failedWork(
   { type, message, headers }: Pick<AgentError, 'type' | 'message' | 'headers'>,
-  retry: (notBefore: number | null) => Next,
-  to?: Next,
-): Made {
-  const { isOwn, passes, retryAt } = whatLimited({ type, headers });
+  retry: (notBefore: number | null) => NextState,
+  to?: NextState,
+): WorkOutcome {
+  const { isOwn, passes, retryAt } = limitationOf({ type, headers });
   // Reaching a limit of the account or its pools is not a failure. Reaching the upstream's limit is.
   const waits = isOwn && passes !== 'never';
   const at = (retryAt ?? Date.now()) + Math.round(SPREAD_MS * Math.random());

@@ -8,20 +8,23 @@ import { eventState } from './webhooks.schema.ts';
 const classification = z.object({
   ...classifiedFields,
   model: z.string(),
-  classifier: z.described(z.nullable(z.string()), 'The version of a stored classifier: name@version.'),
+  classifier: z.withDescription(z.nullable(z.string()), 'The version of a stored classifier: name@version.'),
   usage: z.record(z.string(), z.number()),
   cost_usd: z.number(),
   classified_at: z.iso.datetime(),
 });
 
 const agentAnswer = z.object({
-  agent: z.described(z.string(), 'As the source names it.'),
+  agent: z.withDescription(z.string(), 'As the source names it.'),
   conversation: z.string(),
   turn: z.string(),
   status: z.enum(['complete', 'stopped', 'interrupted', 'refused']),
-  paused: z.described(z.nullable(z.string()), 'Why its run has paused before its end, as the turn itself says it.'),
+  paused: z.withDescription(
+    z.nullable(z.string()),
+    'Why its run has paused before its end, as the turn itself says it.',
+  ),
   stop_reason: z.nullable(z.string()),
-  text: z.described(z.string(), 'What it said last: the first 100,000 characters.'),
+  text: z.withDescription(z.string(), 'What it said last: the first 100,000 characters.'),
   error: z.nullable(z.object({ type: z.string(), message: z.string() })),
   cost_usd: z.number(),
   answered_at: z.iso.datetime(),
@@ -37,7 +40,7 @@ export const eventRow = z.object({
   source: z.string(),
   state: eventState,
   label: z.nullable(z.union([z.string(), z.array(z.string())])),
-  conversation: z.described(z.nullable(z.string()), 'Where an agent works on it, in the account of the source.'),
+  conversation: z.withDescription(z.nullable(z.string()), 'Where an agent works on it, in the account of the source.'),
   turn: z.nullable(z.string()),
   received_at: z.iso.datetime(),
   ...triesSchema,
@@ -45,27 +48,30 @@ export const eventRow = z.object({
 
 export const eventReport = z.extend(z.omit(eventRow, { attempts: true, error: true }), {
   account: z.string(),
-  subject: z.described(z.nullable(z.string()), 'What the text is found by at its sender.'),
-  digest: z.described(z.string(), 'Of the body as it came: sha256:…'),
-  text: z.described(z.nullable(z.string()), 'What is labelled or answered; null if it was too long.'),
+  subject: z.withDescription(z.nullable(z.string()), 'What the text is found by at its sender.'),
+  digest: z.withDescription(z.string(), 'Of the body as it came: sha256:…'),
+  text: z.withDescription(z.nullable(z.string()), 'What is labelled or answered; null if it was too long.'),
   result: z.nullable(z.union([classification, agentAnswer])),
-  attempts: z.described(z.array(attempt), 'Oldest first; the last fifty.'),
+  attempts: z.withDescription(z.array(attempt), 'Oldest first; the last fifty.'),
 });
 
 /** A source of webhooks in the list. */
 export const sourceRow = z.object({
   type: z.literal('webhook_source'),
   source: z.string(),
-  open: z.described(z.boolean(), 'Whether its secret is set. A source without a secret rejects events.'),
-  agent: z.described(z.nullable(z.string()), 'The agent that answers its events.'),
-  classifier: z.described(z.nullable(z.string()), 'The stored classifier that labels its events.'),
-  undelivered_events: z.described(count, 'Events that were tried without success: they are tried again, or `parked`.'),
+  open: z.withDescription(z.boolean(), 'Whether its secret is set. A source without a secret rejects events.'),
+  agent: z.withDescription(z.nullable(z.string()), 'The agent that answers its events.'),
+  classifier: z.withDescription(z.nullable(z.string()), 'The stored classifier that labels its events.'),
+  undelivered_events: z.withDescription(
+    count,
+    'Events that were tried without success: they are tried again, or `parked`.',
+  ),
 });
 
 export const replayed = z.object({
   type: z.literal('webhook_replay'),
   source: z.string(),
-  scheduled: z.described(count, 'How many events are tried again.'),
+  scheduled: z.withDescription(count, 'How many events are tried again.'),
 });
 
 const deliveredEvent = {
@@ -85,7 +91,7 @@ const deliveredAnswer = z.object({
 });
 
 export const received = z.object({
-  event_id: z.optionally(z.string(), 'The event’s id here, and at whoever gets its result.'),
+  event_id: z.optionalField(z.string(), 'The event’s id here, and at whoever gets its result.'),
   status: z.enum(['accepted', 'duplicate', 'ignored']),
 });
 

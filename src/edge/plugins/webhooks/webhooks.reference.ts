@@ -1,6 +1,6 @@
 import * as z from '../../kit/http/zod.ts';
-import { jsonAnswer, namedList, pageAnswer } from '../../openapi/answers.ts';
-import { type Resource, words } from '../../openapi/resource.ts';
+import { describeRoutes, type Resource } from '../../openapi/resource.ts';
+import { jsonResponse, nameListSchema, pageResponse } from '../../openapi/responses.ts';
 import { SHIPPED_SOURCES } from './shipped-sources.ts';
 import { WEBHOOK_ROUTES } from './webhooks.route.ts';
 import { eventReport, eventRow, received, replayed, sourceRow } from './webhooks-answers.schema.ts';
@@ -56,27 +56,27 @@ export const webhooks: Resource = {
     },
     id: { description: 'The event, as it was answered when it came.', example: id },
   },
-  routes: words(WEBHOOK_ROUTES, {
+  routes: describeRoutes(WEBHOOK_ROUTES, {
     'POST /webhooks/:source': {
       operation: 'receiveWebhook',
       summary: 'Take an event',
       description: 'Needs the signature of its sender alone. It is labelled, or worked on by an agent, afterwards.',
       answers: {
-        200: jsonAnswer(
+        200: jsonResponse(
           'It was there already, or has no text; or what the sender’s protocol wants to hear.',
           receivedSchema,
           { status: 'ignored' },
         ),
-        202: jsonAnswer('It is kept, and will be worked on.', receivedSchema, { event_id: id, status: 'accepted' }),
+        202: jsonResponse('It is kept, and will be worked on.', receivedSchema, { event_id: id, status: 'accepted' }),
       },
       errors: [400, 413, 415, 503],
     },
     'GET /webhooks': {
       operation: 'listWebhookSources',
       summary: 'List the sources',
-      answer: jsonAnswer(
+      answer: jsonResponse(
         'The sources of the Worker’s code and of `WEBHOOKS`, each with its undelivered events.',
-        namedList('WebhookSourceList', sourceRow),
+        nameListSchema('WebhookSourceList', sourceRow),
         { data: [source], has_more: false, first_id: 'github', last_id: 'github' },
       ),
     },
@@ -86,7 +86,7 @@ export const webhooks: Resource = {
       description:
         'Schedules each event that was tried without success: an event without a result is worked on, any other is delivered again under the same id. Events that are being tried now do not change.',
       answers: {
-        202: jsonAnswer('How many are tried again.', z.withMeta(replayed, { id: 'WebhookReplay' }), {
+        202: jsonResponse('How many are tried again.', z.withMeta(replayed, { id: 'WebhookReplay' }), {
           type: 'webhook_replay',
           source: 'github',
           scheduled: 2,
@@ -96,18 +96,18 @@ export const webhooks: Resource = {
     'GET /webhooks/:source/events': {
       operation: 'listWebhookEvents',
       summary: 'List the events of a source',
-      answer: pageAnswer(namedList('WebhookEventList', eventRow), row, id, 'A page of them, newest first.'),
+      answer: pageResponse(nameListSchema('WebhookEventList', eventRow), row, id, 'A page of them, newest first.'),
     },
     'GET /webhooks/:source/events/:id': {
       operation: 'getWebhookEvent',
       summary: 'See what became of an event',
-      answer: jsonAnswer('Its result, and every attempt.', eventSchema, report),
+      answer: jsonResponse('Its result, and every attempt.', eventSchema, report),
     },
     'POST /webhooks/:source/events/:id/replay': {
       operation: 'replayWebhookEvent',
       summary: 'Have an event worked on again',
       description: 'It is worked on if it has no result, and else delivered again under the same id.',
-      answers: { 202: jsonAnswer('As it stands now.', eventSchema, report) },
+      answers: { 202: jsonResponse('As it stands now.', eventSchema, report) },
     },
   }),
 };

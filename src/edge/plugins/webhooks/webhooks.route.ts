@@ -1,18 +1,18 @@
 import type { Context } from 'hono';
-import type { AppChoices, AppEnv } from '../../auth/context.ts';
+import type { AppConfig, AppEnv } from '../../auth/context.ts';
 import { route } from '../../auth/route.ts';
 import type { Remote } from '../../durable/call-object.ts';
-import { getOrMake } from '../../kit/cache/get-or-make.ts';
+import { getOrCreate } from '../../kit/cache/get-or-create.ts';
 import { notFound } from '../../kit/http/errors.ts';
-import { listOf, readPage } from '../../kit/http/page.ts';
+import { createList, readPage } from '../../kit/http/page.ts';
 import { validate } from '../../kit/http/validate.ts';
 import type { InboxObject } from './contracts/inbox.ts';
 import { callInbox } from './inbox/call-inbox.ts';
-import { receive } from './receive.ts';
+import { receiveWebhook } from './receive.ts';
 import { shippedWebhooks } from './shipped-sources.ts';
 import { sourcesOf } from './source-settings.ts';
 import type { Webhook } from './sources/define-webhook.ts';
-import { type SourcesInUse, withSettings } from './sources-in-use.ts';
+import { type SourcesInUse, withConfiguredSources } from './sources-in-use.ts';
 import { eventsQuery } from './webhooks.schema.ts';
 import type { Replayed, SourceRow } from './webhooks-answers.schema.ts';
 
@@ -25,35 +25,35 @@ export interface WebhooksOptions {
 }
 
 /** The sources of each app by their names. */
-const sourcesOfApps = new WeakMap<AppChoices, SourcesInUse>();
+const sourcesOfApps = new WeakMap<AppConfig, SourcesInUse>();
 
 /** The routes of webhooks. Senders need only their signature; the events are for admins. */
 export const WEBHOOK_ROUTES = [
-  route('POST /webhooks/:source', { needs: 'signature' }, (c) => receiveEvent(c, webhookNamed(c))),
+  route('POST /webhooks/:source', { needs: 'signature' }, (c) => receiveEvent(c, webhookOfPath(c))),
   route('GET /webhooks', { needs: 'admin' }, async (c) => {
     const { settings, app } = c.var;
-    const rows = [...takeSources(app)(settings).values()].map((webhook) => sourceRowOf(c, webhook));
-    return c.json(listOf(await Promise.all(rows), false, ({ source }) => source));
+    const rows = [...createSourceReader(app)(settings).values()].map((webhook) => createSourceRow(c, webhook));
+    return c.json(createList(await Promise.all(rows), false, ({ source }) => source));
   }),
   route('GET /webhooks/:source/events', { needs: 'admin', pages: true, query: eventsQuery }, async (c, { query }) => {
     const { state, undelivered } = validate(query, c.req.query());
     const filter = { ...readPage(c.req.query()), state, undelivered: undelivered !== undefined };
-    return c.json(await inboxOf(c, webhookNamed(c))((inbox) => inbox.list(filter)));
+    return c.json(await inboxOf(c, webhookOfPath(c))((inbox) => inbox.list(filter)));
   }),
   route('GET /webhooks/:source/events/:id', { needs: 'admin' }, async (c) => {
-    const report = await inboxOf(c, webhookNamed(c))((inbox) => inbox.read(c.req.param('id')));
-    if (!report) throw unknownEvent();
+    const report = await inboxOf(c, webhookOfPath(c))((inbox) => inbox.read(c.req.param('id')));
+    if (!report) throw eventNotFound();
     return c.json(report);
   }),
   route('POST /webhooks/:source/events/:id/replay', { needs: 'admin' }, async (c) => {
     const id = c.req.param('id');
-    const report = await inboxOf(c, webhookNamed(c))((inbox) => inbox.replay(id));
-    if (!report) throw unknownEvent();
+    const report = await inboxOf(c, webhookOfPath(c))((inbox) => inbox.replay(id));
+    if (!report) throw eventNotFound();
     enqueue(c, id);
     return c.json(report, 202);
   }),
   route('POST /webhooks/:source/events/replay', { needs: 'admin' }, async (c) => {
-    const webhook = webhookNamed(c);
+    const webhook = webhookOfPath(c);
     const answer: Replayed = { type: 'webhook_replay', source: webhook.source, scheduled: 0 };
     for (let after: number | undefined = 0; after !== undefined; ) {
       const from: number = after;
@@ -66,20 +66,20 @@ export const WEBHOOK_ROUTES = [
 ];
 
 /** @returns the function that reads the sources of an app, with their settings. @throws Error for two of one name */
-export function takeSources(app: AppChoices): SourcesInUse {
-  return getOrMake(sourcesOfApps, app, () =>
-    withSettings((app as AppChoices & WebhooksOptions).webhooks ?? shippedWebhooks),
+export function createSourceReader(app: AppConfig): SourcesInUse {
+  return getOrCreate(sourcesOfApps, app, () =>
+    withConfiguredSources((app as AppConfig & WebhooksOptions).webhooks ?? shippedWebhooks),
   );
 }
 
 /** @throws ApiError 404 for a source that this deployment does not have */
-function webhookNamed(c: Context<AppEnv>): Webhook {
-  const webhook = takeSources(c.get('app'))(c.get('settings')).get(c.req.param('source') ?? '');
+function webhookOfPath(c: Context<AppEnv>): Webhook {
+  const webhook = createSourceReader(c.get('app'))(c.get('settings')).get(c.req.param('source') ?? '');
   if (!webhook) throw notFound('There is no such source of webhooks.');
   return webhook;
 }
 
-async function sourceRowOf(c: Context<AppEnv>, webhook: Webhook): Promise<SourceRow> {
+async function createSourceRow(c: Context<AppEnv>, webhook: Webhook): Promise<SourceRow> {
   const { source, agent = null, task } = webhook;
   return {
     type: 'webhook_source',
@@ -102,7 +102,7 @@ async function receiveEvent(c: Context<AppEnv>, webhook: Webhook): Promise<Respo
   }
   entry.line.account = webhook.account;
   const limits = { limitBytes: settings.MAX_BODY_BYTES, now: Date.now() };
-  const received = await receive(c.req.raw, webhook, secrets, limits);
+  const received = await receiveWebhook(c.req.raw, webhook, secrets, limits);
   if (received.kind === 'answer') return received.response;
   if (received.kind === 'ignored') {
     if (received.unreadable !== undefined) entry.line.error_type = `webhook_unreadable: ${received.unreadable}`;
@@ -117,7 +117,7 @@ async function receiveEvent(c: Context<AppEnv>, webhook: Webhook): Promise<Respo
 
 /** Puts an event on the queue without waiting. If it fails, the inbox's alarm does it later. */
 function enqueue(c: Context<AppEnv>, id: string): void {
-  c.get('entry').during(c.env.QUEUE.send(id, { contentType: 'json' }));
+  c.get('entry').trackWork(c.env.QUEUE.send(id, { contentType: 'json' }));
 }
 
 function inboxOf(c: Context<AppEnv>, { source }: Webhook) {
@@ -125,6 +125,6 @@ function inboxOf(c: Context<AppEnv>, { source }: Webhook) {
   return <T>(call: (inbox: Remote<InboxObject>) => Promise<T>) => callInbox(place, call);
 }
 
-function unknownEvent() {
+function eventNotFound() {
   return notFound('This source has no such event. Those that it has are at GET /webhooks/:source/events.');
 }

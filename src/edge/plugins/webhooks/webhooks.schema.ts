@@ -1,6 +1,6 @@
 import * as z from '../../kit/http/zod.ts';
 
-export const eventState = z.described(
+export const eventState = z.withDescription(
   z.enum(['accepted', 'waiting', 'running', 'delivering', 'classified', 'answered', 'delivered', 'parked', 'failed']),
   '`accepted`: to be classified, or answered by an agent; `waiting`: for the budget’s next window; `running`: an agent is ' +
     'at work; `delivering`: its result is on its way; `classified`, `answered`: there is nowhere to deliver it to; ' +
@@ -11,7 +11,7 @@ export const eventState = z.described(
 /** The query of a list of events, beside the page. */
 export const eventsQuery = z.object({
   state: z.optional(eventState),
-  undelivered: z.optionally(
+  undelivered: z.optionalField(
     z.literal('true'),
     'Only events that were tried without success: they are tried again, or `parked`.',
   ),

@@ -1,7 +1,7 @@
 /** Computes the break-even of caching: the number of requests from which it costs less than sending the prompt each time. */
 
 import type { Model } from '../../claude/models/models.ts';
-import { fromUsd, inputCosts } from '../../claude/pricing/cost.ts';
+import { computeInputCosts, fromUsd } from '../../claude/pricing/cost.ts';
 
 /** What a prefix costs a request, in US dollars. */
 export interface CachedCosts {
@@ -14,8 +14,8 @@ export interface CachedCosts {
 }
 
 /** @returns what a number of tokens costs a request without the cache, written to it, and read from it */
-export function cachedCosts(tokens: number, model: Model, ttl: '5m' | '1h'): CachedCosts {
-  const costs = inputCosts(tokens, model);
+export function computeCachedCosts(tokens: number, model: Model, ttl: '5m' | '1h'): CachedCosts {
+  const costs = computeInputCosts(tokens, model);
   return {
     cold: costs.input,
     write: ttl === '1h' ? costs.cache_write_1h : costs.cache_write_5m,
@@ -29,7 +29,7 @@ export function cachedCosts(tokens: number, model: Model, ttl: '5m' | '1h'): Cac
  * @returns the smallest number of requests, within one lifetime of the cache, for which caching costs less; null if there
  * is none
  */
-export function paysFrom(costs: CachedCosts): number | null {
+export function findBreakEven(costs: CachedCosts): number | null {
   // Integers of nanodollars: with fractions a rounding error could decide where the costs are equal.
   const [cold, write, read] = [fromUsd(costs.cold), fromUsd(costs.write), fromUsd(costs.read)];
   if (read >= cold) return write < cold ? 1 : null;

@@ -6,17 +6,23 @@
  * them. Up to a breakpoint it is equal for all requests whose own parts before that breakpoint are equal.
  */
 
-import type { BodyMaker } from '../../claude/providers/kind.ts';
-import { bodyUp } from '../../claude/request/body-up.ts';
+import type { BodyMaker } from '../../claude/providers/provider.ts';
+import { createUpstreamBody } from '../../claude/request/upstream-body.ts';
 import type { JsonBody } from '../../kit/http/body/json-body.ts';
-import { lengthOf, newSourceId, type PieceSource, piecesOf, standInForPart } from '../../kit/http/body-pieces.ts';
+import {
+  createPartPlaceholder,
+  createSourceId,
+  lengthOf,
+  type PieceSource,
+  piecesOf,
+} from '../../kit/http/body-pieces.ts';
 import { encoder } from '../../kit/http/bytes.ts';
 import { invalidRequest } from '../../kit/http/errors.ts';
 import { LongBody } from '../../kit/http/long-body.ts';
-import { sizeOf } from '../../kit/http/read-json.ts';
-import { edit, memberTexts } from '../../kit/json/edit.ts';
-import { isObject, type Json, withoutUndefined } from '../../kit/json/object.ts';
-import { toldTool } from '../tools/edge-tools.ts';
+import { bodySizeOf } from '../../kit/http/read-json.ts';
+import { editJson, parseMemberTexts } from '../../kit/json/edit.ts';
+import { isObject, type Json, removeUndefined } from '../../kit/json/object.ts';
+import { toModelTool } from '../tools/edge-tools.ts';
 import type { CacheTtl, PrefixFields } from './prefixes.schema.ts';
 
 /** A version as it is stored: its system has the form in which it was sent. */
@@ -52,11 +58,11 @@ interface Breakpoint {
 }
 
 const PARTS: readonly Part[] = ['tools', 'system', 'messages'];
-const MOST_BREAKPOINTS = 4;
+const MAX_BREAKPOINTS = 4;
 /** How deep breakpoints are searched. Content that the API accepts nests at most four deep. */
-const DEEPEST_PREFIX = 8;
+const MAX_PREFIX_DEPTH = 8;
 /** An estimate: parsed JSON takes at most this many times the length of its text. */
-const PARSED_TIMES = 4;
+const PARSED_SIZE_FACTOR = 4;
 const AUTOMATIC = '{"type":"ephemeral"}';
 const UNCACHEABLE: ReadonlySet<unknown> = new Set(['thinking', 'redacted_thinking']);
 
@@ -66,7 +72,7 @@ const UNCACHEABLE: ReadonlySet<unknown> = new Set(['thinking', 'redacted_thinkin
  *
  * @throws ApiError 400 if it cannot be a prefix
  */
-export function canonicalText(fields: PrefixFields): string {
+export function toCanonicalText(fields: PrefixFields): string {
   const {
     tools = [],
     system,
@@ -79,8 +85,8 @@ export function canonicalText(fields: PrefixFields): string {
     history,
   } = fields;
   const blocks = blocksOfSystem(system);
-  const own = [...breakpointsIn('tools', tools), ...breakpointsIn('system', blocks)];
-  const [first] = [...own, ...breakpointsIn('messages', messages)];
+  const own = [...findBreakpoints('tools', tools), ...findBreakpoints('system', blocks)];
+  const [first] = [...own, ...findBreakpoints('messages', messages)];
   if (first) {
     throw invalidRequest(
       `${first.path}.cache_control: a prefix has none of its own: its breakpoints are placed by this edge. Say its lifetime in cache_ttl.`,
@@ -91,22 +97,22 @@ export function canonicalText(fields: PrefixFields): string {
   }
   const content: PrefixContent = {
     tools,
-    ...withoutUndefined({ system }),
+    ...removeUndefined({ system }),
     messages,
-    ...withoutUndefined({ model, max_tokens, fallback_models, history }),
+    ...removeUndefined({ model, max_tokens, fallback_models, history }),
     cache_ttl,
-    ...withoutUndefined({ description }),
+    ...removeUndefined({ description }),
   };
-  markedLists(content);
+  addBreakpoints(content);
   return JSON.stringify(content);
 }
 
-export function readPrefix(body: JsonBody): Prefix {
+export function parsePrefix(body: JsonBody): Prefix {
   const content = body.json as unknown as PrefixContent;
   const sources = body instanceof LongBody ? body.sources : [];
-  const { json, marked } = markedLists({
+  const { json, marked } = addBreakpoints({
     ...content,
-    tools: content.tools.map(toldTool).filter((tool) => tool !== undefined),
+    tools: content.tools.map(toModelTool).filter((tool) => tool !== undefined),
   });
   const runs = content.tools.filter((tool) => Object.hasOwn(tool, 'run')).map(({ name, run }) => ({ name, run }));
   const jsonPieces = (list: readonly unknown[]) => piecesOf(JSON.stringify(list).slice(1, -1), sources);
@@ -116,8 +122,8 @@ export function readPrefix(body: JsonBody): Prefix {
     messages: jsonPieces(json.messages),
   };
   // Long strings stay in the stored bytes. The rest is in memory twice: as bytes and parsed.
-  const bytes = sources.length > 0 ? sizeOf(body) : lengthOf(PARTS.flatMap((part) => pieces[part]));
-  const memorySize = bytes + body.text.length * PARSED_TIMES;
+  const bytes = sources.length > 0 ? bodySizeOf(body) : lengthOf(PARTS.flatMap((part) => pieces[part]));
+  const memorySize = bytes + body.text.length * PARSED_SIZE_FACTOR;
   return {
     content,
     pieces,
@@ -129,7 +135,7 @@ export function readPrefix(body: JsonBody): Prefix {
   };
 }
 
-function markedLists(content: PrefixContent): Pick<Prefix, 'json' | 'marked'> {
+function addBreakpoints(content: PrefixContent): Pick<Prefix, 'json' | 'marked'> {
   const { tools, messages, cache_ttl } = content;
   const system = blocksOfSystem(content.system);
   const control = { type: 'ephemeral', ...(cache_ttl === '1h' ? { ttl: '1h' } : {}) };
@@ -140,24 +146,24 @@ function markedLists(content: PrefixContent): Pick<Prefix, 'json' | 'marked'> {
   const marked: Part[] = lastTool < 0 ? [] : ['tools'];
   if (end !== 'tools') marked.push(end);
   const json = {
-    tools: changeAt(tools, lastTool, (tool) => ({ ...tool, cache_control: control })),
-    system: changeAt(system, end === 'system' ? system.length - 1 : -1, (last) => ({
+    tools: replaceAt(tools, lastTool, (tool) => ({ ...tool, cache_control: control })),
+    system: replaceAt(system, end === 'system' ? system.length - 1 : -1, (last) => ({
       ...last,
       cache_control: control,
     })),
-    messages: changeAt(messages, messages.length - 1, (last) => ({
+    messages: replaceAt(messages, messages.length - 1, (last) => ({
       ...last,
-      content: markedContent(last.content, control),
+      content: addContentBreakpoint(last.content, control),
     })),
   };
   return { json, marked };
 }
 
-function changeAt(list: Json[], at: number, change: (item: Json) => Json): Json[] {
+function replaceAt(list: Json[], at: number, change: (item: Json) => Json): Json[] {
   return list.map((item, index) => (index === at ? change(item) : item));
 }
 
-function markedContent(content: unknown, control: Json): Json[] {
+function addContentBreakpoint(content: unknown, control: Json): Json[] {
   const blocks: Json[] = typeof content === 'string' ? [{ type: 'text', text: content }] : (content as Json[]);
   const at = blocks.findLastIndex(({ type, text }) => !UNCACHEABLE.has(type) && text !== '');
   if (at < 0) {
@@ -174,8 +180,12 @@ function markedContent(content: unknown, control: Json): Json[] {
  * @param defaults members that are set if the caller has left them out; undefined sets nothing
  * @throws ApiError 400 if the caller's parts or breakpoints do not fit the prefix
  */
-export function expand(body: JsonBody, prefix: Prefix, defaults: Readonly<Record<string, unknown>> = {}): JsonBody {
-  const before = memberTexts(body.text);
+export function expandPrefix(
+  body: JsonBody,
+  prefix: Prefix,
+  defaults: Readonly<Record<string, unknown>> = {},
+): JsonBody {
+  const before = parseMemberTexts(body.text);
   const changes: Record<string, string | undefined> = {
     tools: undefined,
     system: undefined,
@@ -189,28 +199,28 @@ export function expand(body: JsonBody, prefix: Prefix, defaults: Readonly<Record
     json[name] = value;
   }
   const own = {
-    tools: listIn(body.json, 'tools'),
+    tools: readList(body.json, 'tools'),
     system: systemBlocksOf(body.json),
-    messages: listIn(body.json, 'messages'),
+    messages: readList(body.json, 'messages'),
   };
-  if (needsAutomatic(prefix, own, body.json.cache_control)) {
+  if (shouldCacheAutomatically(prefix, own, body.json.cache_control)) {
     changes.cache_control = AUTOMATIC;
     json.cache_control = { type: 'ephemeral' };
   }
-  const stored: PieceSource = { id: newSourceId(), pieces: (index) => prefix.pieces[PARTS[index] ?? 'tools'] };
+  const stored: PieceSource = { id: createSourceId(), pieces: (index) => prefix.pieces[PARTS[index] ?? 'tools'] };
   const members: string[] = [];
   for (const [index, part] of PARTS.entries()) {
-    const items = itemsText(before.get(part), own[part]);
+    const items = itemsTextOf(before.get(part), own[part]);
     const hasStored = prefix.json[part].length > 0;
     if (items === '' && !hasStored) {
       delete json[part];
       continue;
     }
-    const list = [...(hasStored ? [standInForPart(stored.id, index)] : []), ...(items === '' ? [] : [items])];
+    const list = [...(hasStored ? [createPartPlaceholder(stored.id, index)] : []), ...(items === '' ? [] : [items])];
     members.push(`"${part}":[${list.join(',')}]`);
     json[part] = [...prefix.json[part], ...own[part]];
   }
-  const others = edit(body.text, changes);
+  const others = editJson(body.text, changes);
   const rest = others.slice(others.indexOf('{') + 1);
   const text = `{${members.join(',')}${/^\s*}/.test(rest) ? rest : `,${rest}`}`;
   // Only the caller's body may repeat keys, so that readers could differ. Stored text repeats none.
@@ -220,7 +230,7 @@ export function expand(body: JsonBody, prefix: Prefix, defaults: Readonly<Record
 }
 
 /** @throws ApiError 400 if the edge must call tools of the prefix, but there is no conversation that keeps the steps */
-export function refuseRuns({ runs }: Prefix): void {
+export function rejectRunTools({ runs }: Prefix): void {
   if (runs === undefined) return;
   throw invalidRequest(
     'prefix: it has tools with `run`, which need a conversation. Send `conversation`, with an id of your own.',
@@ -234,7 +244,7 @@ const FILLER = { role: 'user', content: '.' };
  *
  * @returns `complete`: the prefix with what was added; `added`: only what was added, or undefined if nothing was
  */
-export function countBodies(
+export function createCountBodies(
   prefix: Prefix,
   model: string,
 ): {
@@ -244,18 +254,18 @@ export function countBodies(
   const endsWithUser = prefix.content.messages.at(-1)?.role === 'user';
   const request = { model, messages: endsWithUser ? [] : [FILLER] };
   const text = JSON.stringify(request);
-  const whole = expand({ text, bytes: encoder.encode(text), json: request }, prefix);
-  const complete: BodyMaker = (changes) => bodyUp(whole, changes);
-  return { complete, added: endsWithUser ? undefined : (changes) => edit(text, changes) };
+  const whole = expandPrefix({ text, bytes: encoder.encode(text), json: request }, prefix);
+  const complete: BodyMaker = (changes) => createUpstreamBody(whole, changes);
+  return { complete, added: endsWithUser ? undefined : (changes) => editJson(text, changes) };
 }
 
 /** @returns the JSON text between the brackets of a list, as the caller wrote it */
-function itemsText(text: string | undefined, items: readonly unknown[]): string {
+function itemsTextOf(text: string | undefined, items: readonly unknown[]): string {
   if (text === undefined || items.length === 0) return '';
   return text.startsWith('"') ? `{"type":"text","text":${text}}` : text.slice(1, -1).trim();
 }
 
-function listIn(json: Json, name: string): unknown[] {
+function readList(json: Json, name: string): unknown[] {
   const list = json[name];
   if (list === undefined || list === null) return [];
   if (!Array.isArray(list)) throw invalidRequest(`${name}: Input should be a valid list`);
@@ -264,7 +274,7 @@ function listIn(json: Json, name: string): unknown[] {
 
 function systemBlocksOf(json: Json): unknown[] {
   const { system } = json;
-  return typeof system === 'string' ? blocksOfSystem(system) : listIn(json, 'system');
+  return typeof system === 'string' ? blocksOfSystem(system) : readList(json, 'system');
 }
 
 function blocksOfSystem(system: PrefixContent['system'] = []): Json[] {
@@ -277,21 +287,21 @@ function blocksOfSystem(system: PrefixContent['system'] = []): Json[] {
  *
  * @returns whether to ask for automatic caching
  */
-function needsAutomatic(prefix: Prefix, own: Record<Part, readonly unknown[]>, automatic: unknown): boolean {
+function shouldCacheAutomatically(prefix: Prefix, own: Record<Part, readonly unknown[]>, automatic: unknown): boolean {
   const { marked, content } = prefix;
   const placed: Breakpoint[] = [];
   const theirs: Breakpoint[] = [];
   for (const part of PARTS) {
     if (marked.includes(part)) placed.push({ path: `the prefix's ${part}`, ttl: content.cache_ttl });
-    const found = breakpointsIn(part, own[part]);
+    const found = findBreakpoints(part, own[part]);
     placed.push(...found);
     theirs.push(...found);
   }
   const none = theirs.length === 0 && !isObject(automatic);
   if (isObject(automatic)) placed.push({ path: 'cache_control', ttl: ttlOf(automatic) });
-  if (placed.length > MOST_BREAKPOINTS) {
+  if (placed.length > MAX_BREAKPOINTS) {
     throw invalidRequest(
-      `cache_control: ${placed.length} breakpoints, and the API takes ${MOST_BREAKPOINTS}: the prefix has ${marked.length} of them, so at most ${MOST_BREAKPOINTS - marked.length} of your own fit, automatic caching included.`,
+      `cache_control: ${placed.length} breakpoints, and the API takes ${MAX_BREAKPOINTS}: the prefix has ${marked.length} of them, so at most ${MAX_BREAKPOINTS - marked.length} of your own fit, automatic caching included.`,
     );
   }
   const short = placed.findIndex(({ ttl }) => ttl === '5m');
@@ -308,32 +318,32 @@ function needsAutomatic(prefix: Prefix, own: Record<Part, readonly unknown[]>, a
  * Finds breakpoints in the same places as the API: on tools, on blocks, and on blocks within blocks. It does not search
  * schemas, which may have a property with the same name.
  */
-function breakpointsIn(part: Part, list: readonly unknown[]): Breakpoint[] {
+function findBreakpoints(part: Part, list: readonly unknown[]): Breakpoint[] {
   const found: Breakpoint[] = [];
   for (const [index, item] of list.entries()) {
     const path = `${part}.${index}`;
     if (!isObject(item)) continue;
-    if (part === 'messages') look(item.content, `${path}.content`, 0);
-    else if (part === 'system') look(item, path, 0);
-    else note(item, path);
+    if (part === 'messages') visit(item.content, `${path}.content`, 0);
+    else if (part === 'system') visit(item, path, 0);
+    else addBreakpoint(item, path);
   }
   return found;
 
-  function note(node: Json, path: string): void {
+  function addBreakpoint(node: Json, path: string): void {
     if (isObject(node.cache_control)) found.push({ path, ttl: ttlOf(node.cache_control) });
   }
 
-  function look(node: unknown, path: string, depth: number): void {
-    if (depth > DEEPEST_PREFIX || typeof node !== 'object' || node === null) return;
+  function visit(node: unknown, path: string, depth: number): void {
+    if (depth > MAX_PREFIX_DEPTH || typeof node !== 'object' || node === null) return;
     if (Array.isArray(node)) {
-      for (const [index, item] of node.entries()) look(item, `${path}.${index}`, depth + 1);
+      for (const [index, item] of node.entries()) visit(item, `${path}.${index}`, depth + 1);
       return;
     }
     const block = node as Json;
-    if (isObject(block.source)) look(block.source.content, `${path}.source.content`, depth + 1);
+    if (isObject(block.source)) visit(block.source.content, `${path}.source.content`, depth + 1);
     // The API reads a nested breakpoint before that of its outer block.
-    look(block.content, `${path}.content`, depth + 1);
-    note(block, path);
+    visit(block.content, `${path}.content`, depth + 1);
+    addBreakpoint(block, path);
   }
 }
 

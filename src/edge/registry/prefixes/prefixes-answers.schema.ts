@@ -8,17 +8,20 @@ export const prefixAnswer = z.object({
   ...z.omit(z.object(storedVersion('prefix')), { owner: true }).shape,
   model: z.string(),
   input_tokens: z.int(),
-  minimum_cacheable_tokens: z.described(z.nullable(z.int()), 'null: the model is not in the table.'),
+  minimum_cacheable_tokens: z.withDescription(z.nullable(z.int()), 'null: the model is not in the table.'),
   warnings: z.array(z.string()),
-  notes: z.described(z.array(z.string()), 'How it is cached.'),
+  notes: z.withDescription(z.array(z.string()), 'How it is cached.'),
   cost_usd: z.nullable(
     z.object({
-      cold: z.described(usd, 'For each request without caching.'),
-      write: z.described(usd, 'For the request that writes it to the cache.'),
-      read: z.described(usd, 'For each request that reads it from there.'),
+      cold: z.withDescription(usd, 'For each request without caching.'),
+      write: z.withDescription(usd, 'For the request that writes it to the cache.'),
+      read: z.withDescription(usd, 'For each request that reads it from there.'),
     }),
   ),
-  pays_from_requests: z.described(z.nullable(z.int()), 'Requests within one lifetime from which caching is cheaper.'),
+  pays_from_requests: z.withDescription(
+    z.nullable(z.int()),
+    'Requests within one lifetime from which caching is cheaper.',
+  ),
 });
 
 export const prefixContent = z.object({ ...storedVersion('prefix'), ...putPrefix.fields.shape });

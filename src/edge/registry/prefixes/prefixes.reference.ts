@@ -1,7 +1,7 @@
 import * as z from '../../kit/http/zod.ts';
-import { jsonAnswer } from '../../openapi/answers.ts';
 import type { Resource } from '../../openapi/resource.ts';
-import { storedParameters, storedRoutes } from '../versions/versions.reference.ts';
+import { jsonResponse } from '../../openapi/responses.ts';
+import { describeParameters, describeVersionedRoutes } from '../versions/versions.reference.ts';
 import { PREFIX_ROUTES } from './prefixes.route.ts';
 import { putPrefix } from './prefixes.schema.ts';
 import { prefixAnswer, prefixContent, prefixDeleted } from './prefixes-answers.schema.ts';
@@ -18,9 +18,9 @@ const fields = {
 export const prefixes: Resource = {
   tag: 'Prefixes',
   description: 'Beginnings of prompts, stored by version, so that the prompt cache hits.',
-  parameters: storedParameters('support'),
+  parameters: describeParameters('support'),
   routes: {
-    ...storedRoutes(PREFIX_ROUTES, {
+    ...describeVersionedRoutes(PREFIX_ROUTES, {
       kind: 'prefix',
       title: 'Prefix',
       plural: 'prefixes',
@@ -28,7 +28,7 @@ export const prefixes: Resource = {
       put: {
         schemas: putPrefix,
         example: fields,
-        answer: jsonAnswer(
+        answer: jsonResponse(
           'What the version comes to, and whether caching it pays.',
           z.withMeta(prefixAnswer, { id: 'PrefixReport' }),
           {

@@ -1,19 +1,19 @@
 import type { Context } from 'hono';
 import { type AppEnv, contextOf } from '../../auth/context.ts';
 import { countTokens } from '../../claude/count-tokens.ts';
-import { refuseUntaken } from '../../claude/pricing/adapt-for-model.ts';
-import { defaultModel } from '../../claude/pricing/default-model.ts';
+import { rejectUnsupportedParameters } from '../../claude/pricing/adapt-for-model.ts';
+import { findDefaultModel } from '../../claude/pricing/default-model.ts';
 import { upstreamFor } from '../../claude/upstream.ts';
-import { piecesOf, streamOfPieces } from '../../kit/http/body-pieces.ts';
+import { createPieceStream, piecesOf } from '../../kit/http/body-pieces.ts';
 import { encoder } from '../../kit/http/bytes.ts';
 import { admitTokenCount } from '../../money/admission/admission.ts';
-import { admitStoring } from '../../money/admission/admit-free.ts';
-import type { Found } from '../../money/versions/kv-copies.ts';
-import { namedRoutes, ownerName } from '../versions/named-routes.ts';
-import { schemaWarnings } from '../versions/schema-warnings.ts';
-import { readWithTools, shownTools } from '../versions/stored-tools.ts';
-import { cachedCosts, paysFrom } from './break-even.ts';
-import { canonicalText, countBodies, type Prefix } from './prefix.ts';
+import { admitVersionStorage } from '../../money/admission/admit-free.ts';
+import type { FoundVersion } from '../../money/versions/kv-copies.ts';
+import { findSchemaWarnings } from '../versions/schema-warnings.ts';
+import { readBodyWithTools, redactTools } from '../versions/stored-tools.ts';
+import { createVersionedRoutes, toOwner } from '../versions/versioned-routes.ts';
+import { computeCachedCosts, findBreakEven } from './break-even.ts';
+import { createCountBodies, type Prefix, toCanonicalText } from './prefix.ts';
 import { PREFIXES } from './prefix-kind.ts';
 import { MAX_PREFIX_BYTES, putPrefix } from './prefixes.schema.ts';
 import type { PrefixAnswer } from './prefixes-answers.schema.ts';
@@ -22,51 +22,51 @@ const TOOLS_NOTE =
   'Tools come before system and messages in what the upstream caches: a request with tools of its own has a cache entry of its own. The tools of the prefix are read from the cache all the same, if they alone reach the minimum.';
 
 /** The routes of prefixes. An admin stores the deployment's, everybody else those of their account. */
-export const PREFIX_ROUTES = namedRoutes({
+export const PREFIX_ROUTES = createVersionedRoutes({
   stored: PREFIXES,
   scope: 'messages',
   schemas: putPrefix,
   maxBytes: MAX_PREFIX_BYTES,
-  readBody: (c, warn) => readWithTools(c, 'count', warn),
-  write: (fields) => encoder.encode(canonicalText(fields)),
-  show: showPrefix,
+  readBody: (c, warn) => readBodyWithTools(c, 'count', warn),
+  write: (fields) => encoder.encode(toCanonicalText(fields)),
+  respond: respondWithPrefix,
   // It is counted before it is stored, so that nothing is stored that the upstream would refuse.
-  answerPut: prefixAnswerOf,
-  admit: admitStoring,
+  createPutResponse: createPrefixResponse,
+  admit: admitVersionStorage,
 });
 
-function showPrefix(c: Context<AppEnv>, { name, hash, owner, value }: Found<Prefix>): Response {
+function respondWithPrefix(c: Context<AppEnv>, { name, hash, owner, value }: FoundVersion<Prefix>): Response {
   const { content } = value;
-  const tools = shownTools(c, owner, content.tools);
-  const shown = { type: 'prefix', name, version: `${name}@${hash}`, owner: ownerName(owner), ...content, tools };
-  const body = streamOfPieces(piecesOf(JSON.stringify(shown), value.sources));
+  const tools = redactTools(c, owner, content.tools);
+  const shown = { type: 'prefix', name, version: `${name}@${hash}`, owner: toOwner(owner), ...content, tools };
+  const body = createPieceStream(piecesOf(JSON.stringify(shown), value.sources));
   return new Response(body, { headers: { 'content-type': 'application/json' } });
 }
 
 /** Describes a version: the upstream counts its tokens, and the price table gives its costs. */
-async function prefixAnswerOf(
+async function createPrefixResponse(
   c: Context<AppEnv>,
-  { name, hash, value: prefix }: Found<Prefix>,
+  { name, hash, value: prefix }: FoundVersion<Prefix>,
   leftOut: readonly string[],
 ): Promise<PrefixAnswer> {
   const settings = c.get('settings');
   const { model: own, fallback_models = [], max_tokens, cache_ttl } = prefix.content;
-  refuseUntaken(settings.models, [own, ...fallback_models], { max_tokens });
+  rejectUnsupportedParameters(settings.models, [own, ...fallback_models], { max_tokens });
   const upstream = upstreamFor(c);
-  const model = settings.models.resolve(own ?? defaultModel(settings.models)?.id ?? '');
+  const model = settings.models.resolve(own ?? findDefaultModel(settings.models)?.id ?? '');
   await admitTokenCount({ ...contextOf(c), route: 'prefixes', model });
   const { headers, signal } = c.req.raw;
   const counting = { upstream, settings, model, headers, signal };
-  const { complete, added } = countBodies(prefix, model);
+  const { complete, added } = createCountBodies(prefix, model);
   const [all, rest] = await Promise.all([
     countTokens(complete, counting),
     added === undefined ? 0 : countTokens(added, counting),
   ]);
   const input_tokens = Math.max(0, all - rest);
   const row = settings.models.find(model);
-  const costs = row && cachedCosts(input_tokens, row, cache_ttl);
+  const costs = row && computeCachedCosts(input_tokens, row, cache_ttl);
   const short = row !== undefined && input_tokens < row.minimum_cacheable_tokens;
-  const warnings = [...leftOut, ...schemaWarnings(prefix.content)];
+  const warnings = [...leftOut, ...findSchemaWarnings(prefix.content)];
   if (!row) warnings.push(`${model} is not in the model table: its prices and its minimum for caching are not known.`);
   if (row && short) {
     warnings.push(
@@ -86,6 +86,6 @@ async function prefixAnswerOf(
     warnings,
     notes: [TOOLS_NOTE],
     cost_usd: costs ?? null,
-    pays_from_requests: costs && !short ? paysFrom(costs) : null,
+    pays_from_requests: costs && !short ? findBreakEven(costs) : null,
   };
 }

@@ -2,15 +2,15 @@
 import type { Context } from 'hono';
 import type { AppEnv } from '../../auth/context.ts';
 import { defaultedRequest } from '../../claude/messages.schema.ts';
-import { parseOption } from '../../claude/request/member.ts';
+import { parseRequestField } from '../../claude/request/field-definition.ts';
 import type { JsonBody } from '../../kit/http/body/json-body.ts';
 import { tooLarge } from '../../kit/http/errors.ts';
-import { sizeOf } from '../../kit/http/read-json.ts';
+import { bodySizeOf } from '../../kit/http/read-json.ts';
 import { validate } from '../../kit/http/validate.ts';
-import { withoutUndefined } from '../../kit/json/object.ts';
+import { removeUndefined } from '../../kit/json/object.ts';
 import { requireStored } from '../versions/find-stored.ts';
-import { readerOf } from '../versions/named-routes.ts';
-import { expand, refuseRuns } from './prefix.ts';
+import { createReader } from '../versions/versioned-routes.ts';
+import { expandPrefix, rejectRunTools } from './prefix.ts';
 import { PREFIXES } from './prefix-kind.ts';
 import { PREFIX_MEMBER } from './prefixes.schema.ts';
 
@@ -31,13 +31,13 @@ export interface PrefixedBody {
  * @param counts whether the request only counts tokens, and so takes no `max_tokens`
  * @throws ApiError 400 if the request does not fit the prefix, 404 for an unknown prefix
  */
-export function withPrefix(
+export function expandNamedPrefix(
   c: Context<AppEnv>,
   body: JsonBody,
   options: ExpandOptions = {},
 ): PrefixedBody | Promise<PrefixedBody> {
-  const ref = parseOption('prefix', PREFIX_MEMBER, c.req.raw.headers, body.json);
-  return ref === undefined ? { body, prefix: undefined } : behindPrefix(c, body, ref, options);
+  const ref = parseRequestField('prefix', PREFIX_MEMBER, c.req.raw.headers, body.json);
+  return ref === undefined ? { body, prefix: undefined } : expandPrefixRef(c, body, ref, options);
 }
 
 interface ExpandOptions {
@@ -45,19 +45,19 @@ interface ExpandOptions {
   counts?: boolean;
 }
 
-async function behindPrefix(
+async function expandPrefixRef(
   c: Context<AppEnv>,
   body: JsonBody,
   ref: string,
   { defaults = {}, counts = false }: ExpandOptions,
 ): Promise<PrefixedBody> {
   validate(defaultedRequest, body.json);
-  const { name, hash, value } = await requireStored(PREFIXES, readerOf(c), ref);
-  if (!counts) refuseRuns(value);
+  const { name, hash, value } = await requireStored(PREFIXES, createReader(c), ref);
+  if (!counts) rejectRunTools(value);
   const { model, max_tokens, fallback_models: fallbacks } = value.content;
-  const own = withoutUndefined({ model, ...(counts ? {} : { max_tokens }) });
-  const expanded = expand(body, value, { ...defaults, ...own });
+  const own = removeUndefined({ model, ...(counts ? {} : { max_tokens }) });
+  const expanded = expandPrefix(body, value, { ...defaults, ...own });
   const { MAX_BODY_BYTES } = c.get('settings');
-  if (sizeOf(expanded) > MAX_BODY_BYTES) throw tooLarge(MAX_BODY_BYTES);
+  if (bodySizeOf(expanded) > MAX_BODY_BYTES) throw tooLarge(MAX_BODY_BYTES);
   return { body: expanded, prefix: `${name}@${hash}`, fallbacks };
 }

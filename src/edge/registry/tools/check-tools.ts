@@ -4,10 +4,10 @@ import type { Settings } from '../../config/settings.ts';
 import { invalidRequest } from '../../kit/http/errors.ts';
 import { validate } from '../../kit/http/validate.ts';
 import { isObject, type Json } from '../../kit/json/object.ts';
-import { hasRun, refuseEdgeServer } from './edge-tools.ts';
+import { hasRunTools, rejectEdgeServerName } from './edge-tools.ts';
 import { runLimits } from './run-limits.schema.ts';
 import { type ToolSender, toolKindOf, toolKinds } from './tool-kind.ts';
-import { clientTool, faultIn } from './tools.schema.ts';
+import { clientTool, firstIssueOf } from './tools.schema.ts';
 
 /**
  * Checks the tools and limits of a run in a request to a conversation.
@@ -16,15 +16,15 @@ import { clientTool, faultIn } from './tools.schema.ts';
  */
 export function checkRun(body: Readonly<Record<string, unknown>>, identity: Identity, settings: Settings): void {
   const { tools } = body;
-  refuseEdgeServer(body);
-  if (hasRun(tools)) validate(runLimits, body);
+  rejectEdgeServerName(body);
+  if (hasRunTools(tools)) validate(runLimits, body);
   checkTools(tools, { identity, settings, isStored: false });
 }
 
 /** @throws ApiError 400 if a request without a conversation has tools with `run` */
-export function refuseRun(body: Readonly<Record<string, unknown>>): void {
-  refuseEdgeServer(body);
-  if (!hasRun(body.tools)) return;
+export function rejectRun(body: Readonly<Record<string, unknown>>): void {
+  rejectEdgeServerName(body);
+  if (!hasRunTools(body.tools)) return;
   throw invalidRequest(
     'tools: those with `run` need a conversation, which keeps the steps. Send `conversation`, with an id of your own.',
   );
@@ -37,7 +37,7 @@ export function refuseRun(body: Readonly<Record<string, unknown>>): void {
  */
 export function checkTools(tools: unknown, sender: ToolSender): void {
   // What is stored is asked again and again: one that the API refuses each time is refused here, once.
-  if (!Array.isArray(tools) || (!sender.isStored && !hasRun(tools))) return;
+  if (!Array.isArray(tools) || (!sender.isStored && !hasRunTools(tools))) return;
   const names = new Set<unknown>();
   for (const [index, tool] of tools.entries()) {
     if (!isObject(tool)) continue;
@@ -48,25 +48,25 @@ export function checkTools(tools: unknown, sender: ToolSender): void {
     names.add(tool.name);
     const hasOwnRun = Object.hasOwn(tool, 'run');
     if (!hasOwnRun && !sender.isStored) continue;
-    const fault = hasOwnRun ? faultOfRun(tool, sender) : faultOfClients(tool);
+    const fault = hasOwnRun ? findRunFault(tool, sender) : findClientToolFault(tool);
     if (fault !== undefined) throw invalidRequest(`tools.${index}.${fault}`);
   }
 }
 
 /** @throws ApiError 403 for a caller who may not send such tools */
-function faultOfRun(tool: Json, sender: ToolSender): string | undefined {
+function findRunFault(tool: Json, sender: ToolSender): string | undefined {
   const kind = toolKindOf(tool.run);
   return kind
-    ? kind.fault(tool, sender)
+    ? kind.findFault(tool, sender)
     : 'run: tools that the edge calls need the plugin `runs`, which this deployment does not include.';
 }
 
 /** @returns why the API would refuse a tool that the client runs, as far as it is known here */
-function faultOfClients(tool: Json): string | undefined {
+function findClientToolFault(tool: Json): string | undefined {
   const { name, type, input_schema: schema } = tool;
   if (type !== undefined && type !== null && type !== 'custom')
     return typeof type === 'string' && type !== '' ? undefined : 'type: Input should be a valid string';
-  if (schema !== undefined) return faultIn(clientTool.safeParse(tool));
+  if (schema !== undefined) return firstIssueOf(clientTool.safeParse(tool));
   const own = typeof name === 'string' && toolKinds().find((kind) => kind.knows?.(name));
   const meant = own ? ` Did you mean \`"run": "${own.member}"\`?` : '';
   return `input_schema: Field required, where the tool has no \`run\`.${meant}`;

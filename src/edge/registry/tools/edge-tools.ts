@@ -1,18 +1,18 @@
 /** Tools that the edge calls itself: those with a member `run`, which never goes up. */
 
 import { invalidRequest } from '../../kit/http/errors.ts';
-import { edit, itemTexts } from '../../kit/json/edit.ts';
-import { asText, isObject, type Json, parseObject } from '../../kit/json/object.ts';
+import { editJson, splitItems } from '../../kit/json/edit.ts';
+import { isObject, type Json, parseObject, toText } from '../../kit/json/object.ts';
 import { type ToolKind, type ToolRun, toolKindOf, toolKinds } from './tool-kind.ts';
 
 /**
  * Matches a member `run`, also one with escaped letters. Inside a string its quotes would be escaped. So most requests need
  * no parsing.
  */
-const MAY_HAVE_RUN = /"run"|\\u00(?:72|75|6e)/i;
+const MAYBE_RUN_KEY = /"run"|\\u00(?:72|75|6e)/i;
 
 /** @returns whether a list has a tool that the edge must call itself. */
-export function hasRun(tools: unknown): boolean {
+export function hasRunTools(tools: unknown): boolean {
   return Array.isArray(tools) && tools.some((tool) => isObject(tool) && Object.hasOwn(tool, 'run'));
 }
 
@@ -23,10 +23,10 @@ export function hasRun(tools: unknown): boolean {
  * @param tools the JSON text of a list
  * @returns the JSON text of the list without addresses and headers
  */
-export function withoutAddresses(tools: string): string {
-  if (!tools.startsWith('[') || !MAY_HAVE_RUN.test(tools)) return tools;
-  const shown = itemTexts(tools).map((text) =>
-    isObject(parseObject(text)?.run) ? edit(text, { run: undefined }) : text,
+export function removeAddresses(tools: string): string {
+  if (!tools.startsWith('[') || !MAYBE_RUN_KEY.test(tools)) return tools;
+  const shown = splitItems(tools).map((text) =>
+    isObject(parseObject(text)?.run) ? editJson(text, { run: undefined }) : text,
   );
   return `[${shown.join(',')}]`;
 }
@@ -51,9 +51,9 @@ export const NO_EDGE_TOOLS: EdgeTools = { sent: undefined, runs: new Map(), sche
  * @param ofPrefix the same for tools of a prefix. The prefix itself has them in the form that goes up
  * @returns undefined if there are none, as in most requests
  */
-export function edgeToolsIn(tools: string | undefined, ofPrefix?: string): EdgeTools | undefined {
-  const stored = ofPrefix === undefined ? undefined : ownEdgeTools(ofPrefix);
-  const own = tools?.startsWith('[') && MAY_HAVE_RUN.test(tools) ? ownEdgeTools(tools) : undefined;
+export function findEdgeTools(tools: string | undefined, ofPrefix?: string): EdgeTools | undefined {
+  const stored = ofPrefix === undefined ? undefined : parseEdgeTools(ofPrefix);
+  const own = tools?.startsWith('[') && MAYBE_RUN_KEY.test(tools) ? parseEdgeTools(tools) : undefined;
   if (!stored || !own) return own ?? (stored && { ...stored, sent: undefined });
   // If two have the same name, the stored one counts: a request cannot remove the approval that the stored tool needs.
   const runs = new Map([...own.runs, ...stored.runs]);
@@ -61,19 +61,19 @@ export function edgeToolsIn(tools: string | undefined, ofPrefix?: string): EdgeT
   return { ...own, runs, schemas, mark: stored.mark + own.mark };
 }
 
-function ownEdgeTools(tools: string): EdgeTools | undefined {
+function parseEdgeTools(tools: string): EdgeTools | undefined {
   const runs = new Map<string, ToolRun>();
   const schemas = new Map<string, Json>();
   const named: [kind: ToolKind | undefined, name: string][] = [];
-  const sent = itemTexts(tools).flatMap((text) => {
+  const sent = splitItems(tools).flatMap((text) => {
     const tool = JSON.parse(text) as unknown;
     if (!isObject(tool) || !(isObject(tool.run) || tool.run === 'worker')) return text;
-    const name = asText(tool.name);
+    const name = toText(tool.name);
     const kind = toolKindOf(tool.run);
     named.push([kind, name]);
     if (isObject(tool.input_schema)) schemas.set(name, tool.input_schema);
     runs.set(name, kind?.runOf?.(name, tool.run) ?? (tool.run as ToolRun));
-    const sent = edit(text, { run: undefined });
+    const sent = editJson(text, { run: undefined });
     // The model no longer sees a tool that a deploy has removed.
     return kind?.show ? (kind.show(name, sent) ?? []) : sent;
   });
@@ -86,20 +86,20 @@ function ownEdgeTools(tools: string): EdgeTools | undefined {
 }
 
 /** @returns a tool as the model gets it, without `run`; undefined if this Worker no longer has the tool */
-export function toldTool(tool: Json): Json | undefined {
+export function toModelTool(tool: Json): Json | undefined {
   const { run, ...shown } = tool;
   const kind = toolKindOf(run);
   if (!kind?.show) return shown;
-  const text = kind.show(asText(tool.name), JSON.stringify(shown));
+  const text = kind.show(toText(tool.name), JSON.stringify(shown));
   return text === undefined ? undefined : (JSON.parse(text) as Json);
 }
 
 /** The MCP server under whose name clients see the tools that the edge calls. */
-export const EDGE = 'edge';
+export const EDGE_SERVER_NAME = 'edge';
 
 /** @throws ApiError 400 if an MCP server of the caller's has the name under which the edge's tools are shown */
-export function refuseEdgeServer({ mcp_servers: servers }: Readonly<Record<string, unknown>>): void {
-  if (Array.isArray(servers) && servers.some((server) => isObject(server) && server.name === EDGE)) {
+export function rejectEdgeServerName({ mcp_servers: servers }: Readonly<Record<string, unknown>>): void {
+  if (Array.isArray(servers) && servers.some((server) => isObject(server) && server.name === EDGE_SERVER_NAME)) {
     throw invalidRequest('mcp_servers: the name "edge" is this edge’s own. Choose another one.');
   }
 }

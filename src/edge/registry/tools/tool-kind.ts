@@ -24,9 +24,9 @@ export interface ToolSender {
 }
 
 /** What the storing of tools tells while it goes on. */
-export interface StoringTools {
+export interface StoreToolsContext {
   /** Called before a server is asked. If it throws, nothing is stored. */
-  onAsking(): Promise<unknown>;
+  onServerRequest(): Promise<unknown>;
   /** Called with a sentence about what is stored otherwise than it was sent. */
   warn(sentence: string): void;
   /** Keeps work alive that the answer does not wait for. */
@@ -43,7 +43,7 @@ export interface ToolKind {
   /** What requests may say as `run`, with words for the reference; absent where its tools are only stored. */
   readonly schemas?: readonly z.ZodMiniType[];
   /** @returns what is wrong with a tool, behind its place in the tool. @throws ApiError 403 for who may not send it */
-  fault(tool: Json, sender: ToolSender): string | undefined;
+  findFault(tool: Json, sender: ToolSender): string | undefined;
   /** @returns how its calls are made; absent: as `run` says */
   runOf?(name: string, run: unknown): ToolRun;
   /** Fills in what the model is told. @param text a tool without `run` @returns undefined for a tool that is there no more */
@@ -53,7 +53,7 @@ export interface ToolKind {
   /** @returns whether the edge has a tool of this name by itself */
   knows?(name: string): boolean;
   /** Brings its tools into their stored form. */
-  stored?(tools: unknown[], settings: Settings, storing: StoringTools): Promise<unknown[]>;
+  stored?(tools: unknown[], settings: Settings, storing: StoreToolsContext): Promise<unknown[]>;
 }
 declare module '../../kit/plugins/plugins.ts' {
   interface Plugin {
@@ -65,18 +65,18 @@ declare module '../../kit/plugins/plugins.ts' {
 export const toolKinds = memoizeByPlugins(() => contributions('tools').flat());
 
 /** What names the kind of tools that are called at an address. A tool that names no other kind is one of these. */
-const AT_ADDRESS = 'url';
+const ADDRESS_FIELD = 'url';
 
 /** @returns the kind that a tool names; undefined where no plugin in use calls such tools. @param run its own */
-export function kindNamed<Kind extends { readonly member: string }>(
+export function findKind<Kind extends { readonly member: string }>(
   kinds: readonly Kind[],
   run: unknown,
 ): Kind | undefined {
   const isNamed = ({ member }: Kind) => (isObject(run) ? Object.hasOwn(run, member) : run === member);
-  const others = kinds.filter(({ member }) => member !== AT_ADDRESS);
-  return others.find(isNamed) ?? kinds.find(({ member }) => member === AT_ADDRESS);
+  const others = kinds.filter(({ member }) => member !== ADDRESS_FIELD);
+  return others.find(isNamed) ?? kinds.find(({ member }) => member === ADDRESS_FIELD);
 }
 
 export function toolKindOf(run: unknown): ToolKind | undefined {
-  return kindNamed(toolKinds(), run);
+  return findKind(toolKinds(), run);
 }

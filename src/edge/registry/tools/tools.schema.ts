@@ -1,33 +1,36 @@
-import { fieldError } from '../../kit/http/validate.ts';
+import { createFieldError } from '../../kit/http/validate.ts';
 import * as z from '../../kit/http/zod.ts';
 import { memoizeByPlugins } from '../../kit/plugins/plugins.ts';
 import { toolKinds } from './tool-kind.ts';
 
 const namesInRun = memoizeByPlugins(() => new Set(toolKinds().flatMap((kind) => kind.names())));
 /** Refuses in the tool around a `run` what belongs into it: it goes up, where the API refuses these in each request. */
-export function besideRun({ value, issues }: z.core.ParsePayload<{ run: unknown; [name: string]: unknown }>): void {
+export function rejectRunFieldsOutside({
+  value,
+  issues,
+}: z.core.ParsePayload<{ run: unknown; [name: string]: unknown }>): void {
   const name = Object.keys(value).find((one) => namesInRun().has(one));
   if (name === undefined) return;
   const message = `it has no effect beside \`run\`. Put it into \`run\`${value.run === 'worker' ? `: {"worker": true, "${name}": …}` : ''}`;
   issues.push({ code: 'custom', input: value, message, path: [name] });
 }
 
-export const goesUp = {
+export const forwardedToolShape = {
   name: z.string().check(z.regex(/^[a-zA-Z0-9_-]{1,128}$/, 'must be 1 to 128 letters, digits, _ and -')),
   description: z.optional(z.string()),
 };
 const schemaOfObject = z.looseObject(
-  { type: z.literal('object', { error: fieldError("Input should be 'object'") }) },
-  { error: fieldError('Input should be a JSON schema: an object') },
+  { type: z.literal('object', { error: createFieldError("Input should be 'object'") }) },
+  { error: createFieldError('Input should be a JSON schema: an object') },
 );
 export const withSchema = { input_schema: schemaOfObject };
 export const mayHaveSchema = { input_schema: z.optional(schemaOfObject) };
 
 /** A tool that its client calls. */
-export const clientTool = z.looseObject({ ...goesUp, ...withSchema });
+export const clientTool = z.looseObject({ ...forwardedToolShape, ...withSchema });
 
 /** @returns where a schema does not hold, and what it says there */
-export function faultIn({
+export function firstIssueOf({
   error,
 }: {
   error?: { issues: readonly { path: PropertyKey[]; message: string }[] } | undefined;

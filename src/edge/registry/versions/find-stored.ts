@@ -2,13 +2,13 @@
 
 import { DEPLOYMENT } from '../../auth/identity/identity.ts';
 import type { Settings } from '../../config/settings.ts';
-import { getOrMake } from '../../kit/cache/get-or-make.ts';
+import { getOrCreate } from '../../kit/cache/get-or-create.ts';
 import { type ApiError, notFound } from '../../kit/http/errors.ts';
 import { parseRef, type VersionRef } from '../../kit/kv/version-ref.ts';
 import type { AccountBinding } from '../../kit/plugins/bindings.ts';
 import { callAccount } from '../../money/contracts/call-account.ts';
 import {
-  type Found,
+  type FoundVersion,
   findPointer,
   findValue,
   findVersion,
@@ -16,7 +16,7 @@ import {
   type VersionPlace,
   type VersionRights,
   type VersionSource,
-  withdrawn,
+  withdrawnError,
 } from '../../money/versions/kv-copies.ts';
 
 /** One kind of stored things: its name in keys and rows, and how its text is read. */
@@ -29,33 +29,33 @@ export interface StoredKind<T, Path extends string = string>
 }
 
 /** The deployment in which something is stored. */
-export interface StoredPlace {
+export interface StoredContext {
   accounts: AccountBinding;
   store: KVNamespace;
   settings: Settings;
 }
 
 /** The account that looks for something, what it may do, and where it is stored. */
-export interface StoredReader extends StoredPlace, VersionRights {
+export interface StoredReader extends StoredContext, VersionRights {
   account: string;
 }
 
 /** The memories, by deployment and the name of the kind. */
-const memories = new WeakMap<Settings, Map<string, unknown>>();
+const memoriesByDeployment = new WeakMap<Settings, Map<string, unknown>>();
 
 /** @returns this isolate's memory of a deployment's versions of a kind. */
-export function memoryOf<T>(kind: StoredKind<T>, settings: Settings): VersionMemory<T> {
-  const kinds = getOrMake(memories, settings, () => new Map<string, unknown>());
-  return getOrMake(kinds, kind.kind, () => new VersionMemory<T>(kind.memoryBytes)) as VersionMemory<T>;
+export function getMemory<T>(kind: StoredKind<T>, settings: Settings): VersionMemory<T> {
+  const kinds = getOrCreate(memoriesByDeployment, settings, () => new Map<string, unknown>());
+  return getOrCreate(kinds, kind.kind, () => new VersionMemory<T>(kind.memoryBytes)) as VersionMemory<T>;
 }
 
 /** @returns where the versions of a kind come from. */
-function versionsOfKind<T>(kind: StoredKind<T>, { accounts, store, settings }: StoredPlace) {
+function createVersionSource<T>(kind: StoredKind<T>, { accounts, store, settings }: StoredContext) {
   return {
     ...kind,
     store,
-    memory: memoryOf(kind, settings),
-    ask: ({ kind, owner, name }: VersionPlace, hash: string, isAny: boolean) =>
+    memory: getMemory(kind, settings),
+    fetchFromOwner: ({ kind, owner, name }: VersionPlace, hash: string, isAny: boolean) =>
       callAccount({ identity: { account: owner }, accounts, settings }, (object) =>
         object.readVersion({ kind, name, hash }, isAny),
       ),
@@ -72,10 +72,10 @@ export async function findStored<T>(
   { account, scopes, listed, ...place }: StoredReader,
   ref: string | VersionRef,
   owners: readonly string[] = [account, DEPLOYMENT],
-): Promise<Found<T> | undefined> {
+): Promise<FoundVersion<T> | undefined> {
   const parsed = typeof ref === 'string' ? parseRef(ref) : ref;
   if (!parsed) return undefined;
-  return await findVersion({ ...versionsOfKind(kind, place), owners, rights: { scopes, listed } }, parsed);
+  return await findVersion({ ...createVersionSource(kind, place), owners, rights: { scopes, listed } }, parsed);
 }
 
 /** Finds the same as `findStored`. @throws ApiError 404 for what does not exist, 503 while it cannot be asked for */
@@ -84,33 +84,33 @@ export async function requireStored<T>(
   reader: StoredReader,
   ref: string,
   owners?: readonly string[],
-): Promise<Found<T>> {
+): Promise<FoundVersion<T>> {
   const found = await findStored(kind, reader, ref, owners);
-  if (!found) throw unknownVersion(kind, ref);
+  if (!found) throw unknownVersionError(kind, ref);
   return found;
 }
 
 /** Finds a version for one who may use it, current or not. */
-export async function findExactly<T>(
+export async function findExactVersion<T>(
   kind: StoredKind<T>,
-  place: StoredPlace,
-  { owner, name, hash }: Omit<Found<T>, 'value'>,
-): Promise<Found<T> | undefined> {
-  return await findValue(versionsOfKind(kind, place), [{ kind: kind.kind, owner, name }], hash);
+  place: StoredContext,
+  { owner, name, hash }: Omit<FoundVersion<T>, 'value'>,
+): Promise<FoundVersion<T> | undefined> {
+  return await findValue(createVersionSource(kind, place), [{ kind: kind.kind, owner, name }], hash);
 }
 
 /** Checks a version that a conversation holds. @throws ApiError 409 if it was withdrawn, 503 while KV cannot be read */
-export async function refuseWithdrawn<T>(
+export async function rejectWithdrawn<T>(
   kind: StoredKind<T>,
-  place: StoredPlace,
-  { owner, name, hash }: Omit<Found<T>, 'value'>,
+  place: StoredContext,
+  { owner, name, hash }: Omit<FoundVersion<T>, 'value'>,
 ): Promise<void> {
-  const pointer = await findPointer(versionsOfKind(kind, place), { kind: kind.kind, owner, name });
-  if (pointer.withdrawn.includes(hash)) throw withdrawn(kind.kind, `${name}@${hash}`);
+  const pointer = await findPointer(createVersionSource(kind, place), { kind: kind.kind, owner, name });
+  if (pointer.withdrawn.includes(hash)) throw withdrawnError(kind.kind, `${name}@${hash}`);
 }
 
 /** @returns the 404 for a name that does not exist, and for a version that the caller may not use. */
-export function unknownVersion({ kind, path }: Pick<StoredKind<unknown>, 'kind' | 'path'>, ref: string): ApiError {
+export function unknownVersionError({ kind, path }: Pick<StoredKind<unknown>, 'kind' | 'path'>, ref: string): ApiError {
   const [name, hash] = ref.split('@');
   return notFound(
     hash === undefined

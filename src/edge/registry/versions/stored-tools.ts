@@ -4,14 +4,14 @@ import type { Context } from 'hono';
 import { hasScope } from '../../auth/authenticate.ts';
 import { type AppEnv, contextOf } from '../../auth/context.ts';
 import type { Identity } from '../../auth/identity/caller.ts';
-import { idsNamed } from '../../claude/request/named-ids.ts';
+import { findIds } from '../../claude/request/referenced-ids.ts';
 import type { Settings } from '../../config/settings.ts';
-import { type Json, withoutUndefined } from '../../kit/json/object.ts';
+import { type Json, removeUndefined } from '../../kit/json/object.ts';
 import { admitFree } from '../../money/admission/admit-free.ts';
 import { checkOwned } from '../../money/admission/check-owned.ts';
-import { readToStore } from '../../money/admission/read-body.ts';
+import { readJsonToStore } from '../../money/admission/read-body.ts';
 import { checkTools } from '../tools/check-tools.ts';
-import { type StoringTools, toolKindOf, toolKinds } from '../tools/tool-kind.ts';
+import { type StoreToolsContext, toolKindOf, toolKinds } from '../tools/tool-kind.ts';
 
 /**
  * Reads a body that will be stored, and turns its tools into their stored form.
@@ -21,23 +21,23 @@ import { type StoringTools, toolKindOf, toolKinds } from '../tools/tool-kind.ts'
  * @param complete adds tools that the body only names
  * @throws ApiError as `storedTools`, and 404 for an id of something that does not belong to the account
  */
-export async function readWithTools(
+export async function readBodyWithTools(
   c: Context<AppEnv>,
-  price: Parameters<typeof readToStore>[1],
-  warn: StoringTools['warn'],
+  price: Parameters<typeof readJsonToStore>[1],
+  warn: StoreToolsContext['warn'],
   complete: (sent: Json) => Json | Promise<Json> = (sent) => sent,
 ): Promise<Json> {
-  const { json: sent } = await readToStore(c, price);
+  const { json: sent } = await readJsonToStore(c, price);
   const context = contextOf(c);
   // Nothing that is stored may name a container, whoever has it.
-  await checkOwned(context, idsNamed({ ...sent, container: undefined }));
+  await checkOwned(context, findIds({ ...sent, container: undefined }));
   const json = await complete(sent);
-  const tools = await storedTools(json.tools, context.identity, context.settings, {
-    onAsking: () => admitFree(c),
+  const tools = await toStoredTools(json.tools, context.identity, context.settings, {
+    onServerRequest: () => admitFree(c),
     warn,
     waitUntil: context.waitUntil,
   });
-  return { ...json, ...withoutUndefined({ tools }) };
+  return { ...json, ...removeUndefined({ tools }) };
 }
 
 /**
@@ -47,11 +47,11 @@ export async function readWithTools(
  * @throws ApiError 400 for a malformed tool, and for a server whose tools cannot be listed; 403 for a caller who may not send
  *   tools with an address; 502 for a server whose tools may be listed later
  */
-export async function storedTools(
+export async function toStoredTools(
   tools: unknown,
   identity: Identity,
   settings: Settings,
-  storing: StoringTools,
+  storing: StoreToolsContext,
 ): Promise<unknown> {
   checkTools(tools, { identity, settings, isStored: true });
   if (!Array.isArray(tools)) return tools;
@@ -66,14 +66,14 @@ export async function storedTools(
  *
  * @returns whether the caller may see how what this owner has stored is called
  */
-export function seesAddresses(c: Context<AppEnv>, owner: string): boolean {
+export function canSeeAddresses(c: Context<AppEnv>, owner: string): boolean {
   const identity = c.get('identity');
   return hasScope(identity, 'admin') || (owner === identity.account && hasScope(identity, 'tools'));
 }
 
 /** @returns stored tools, without their `run` where the caller may not see it */
-export function shownTools(c: Context<AppEnv>, owner: string, tools: Json[]): Json[] {
-  if (seesAddresses(c, owner)) return tools;
+export function redactTools(c: Context<AppEnv>, owner: string, tools: Json[]): Json[] {
+  if (canSeeAddresses(c, owner)) return tools;
   const isOwn = owner === c.get('identity').account;
   return tools.map((tool) => {
     const { run, ...shown } = tool;

@@ -1,14 +1,14 @@
 import type { AnyRoute } from '../../auth/route.ts';
 import * as z from '../../kit/http/zod.ts';
-import { jsonAnswer, namedList, pageAnswer } from '../../openapi/answers.ts';
 import type { ErrorStatus } from '../../openapi/errors.ts';
-import { type Answer, type Resource, wordsByName } from '../../openapi/resource.ts';
-import { pinnedMember } from './versions.schema.ts';
+import { type DescribedResponse, describeRoutesByName, type Resource } from '../../openapi/resource.ts';
+import { jsonResponse, nameListSchema, pageResponse } from '../../openapi/responses.ts';
+import { pinnedField } from './versions.schema.ts';
 import { nameRow, versionRow, versionWithdrawn } from './versions-answers.schema.ts';
 
 /** The lists of stored things, the same for every kind. */
-const nameList = namedList('NameList', z.withMeta(nameRow, { id: 'Name' }));
-const versionList = namedList('VersionList', z.withMeta(versionRow, { id: 'Version' }));
+const nameList = nameListSchema('NameList', z.withMeta(nameRow, { id: 'Name' }));
+const versionList = nameListSchema('VersionList', z.withMeta(versionRow, { id: 'Version' }));
 const withdrawnVersion = z.withMeta(versionWithdrawn, { id: 'VersionWithdrawn' });
 const storedAt = '2026-11-20T10:06:16.310Z';
 
@@ -22,7 +22,7 @@ interface StoredReference {
   put: {
     schemas: { fields: z.ZodMiniObject; pointer: z.ZodMiniObject };
     example: unknown;
-    answer: Answer;
+    answer: DescribedResponse;
     errors: readonly ErrorStatus[];
   };
   /** The answer to a read: the whole content of a version. */
@@ -32,25 +32,25 @@ interface StoredReference {
 }
 
 /** Describes what stands in the paths of these routes. */
-export const storedParameters = (example: string) => ({
+export const describeParameters = (example: string) => ({
   name: { description: 'Its name; where it is read, `name@version` too.', example },
   hash: { description: 'What stands behind the `@` of a version.', example: '6d0c1f2ab1f84b7b9c1dd0ad6f7a3a54' },
 });
 
 /** Describes the routes that every kind stored in versions has. */
-export function storedRoutes(routes: readonly AnyRoute[], stored: StoredReference): Resource['routes'] {
+export function describeVersionedRoutes(routes: readonly AnyRoute[], stored: StoredReference): Resource['routes'] {
   const { kind, title, plural, put, content, deleted, remove } = stored;
   const { name, version, description, bytes } = stored.example;
   const shared = { version, description, bytes, created_at: storedAt };
   const row = { type: kind, name, owner: 'account', updated_at: storedAt, ...shared };
   const versionExample = { type: `${kind}_version`, current: true, pinned: false, ...shared };
-  const fields = z.withMeta(z.extend(put.schemas.fields, pinnedMember.shape), { id: `${title}Fields` });
-  const pointer = z.withMeta(z.extend(put.schemas.pointer, pinnedMember.shape), { id: `${title}Pointer` });
-  return wordsByName(routes, {
+  const fields = z.withMeta(z.extend(put.schemas.fields, pinnedField.shape), { id: `${title}Fields` });
+  const pointer = z.withMeta(z.extend(put.schemas.pointer, pinnedField.shape), { id: `${title}Pointer` });
+  return describeRoutesByName(routes, {
     [`GET /${plural}`]: {
       operation: `list${title}${plural === 'prefixes' ? 'es' : 's'}`,
       summary: `List the ${plural} that one can use`,
-      answer: pageAnswer(nameList, row, name, 'A page of them, in the order of their names.'),
+      answer: pageResponse(nameList, row, name, 'A page of them, in the order of their names.'),
     },
     [`PUT /${plural}/:name`]: {
       operation: `put${title}`,
@@ -64,25 +64,25 @@ export function storedRoutes(routes: readonly AnyRoute[], stored: StoredReferenc
     [`GET /${plural}/:name`]: {
       operation: `get${title}`,
       summary: 'Read a version',
-      answer: jsonAnswer('All that it is made of.', content.schema, content.example),
+      answer: jsonResponse('All that it is made of.', content.schema, content.example),
       errors: [503],
     },
     [`GET /${plural}/:name/versions`]: {
       operation: `list${title}Versions`,
       summary: 'Page through its versions, newest first',
-      answer: pageAnswer(versionList, versionExample, version),
+      answer: pageResponse(versionList, versionExample, version),
     },
     [`DELETE /${plural}/:name`]: {
       operation: `delete${title}`,
       ...remove,
-      answer: jsonAnswer('It is gone.', deleted, { type: `${kind}_deleted`, name }),
+      answer: jsonResponse('It is gone.', deleted, { type: `${kind}_deleted`, name }),
       errors: [503],
     },
     [`DELETE /${plural}/:name/versions/:hash`]: {
       operation: `withdraw${title}Version`,
       summary: 'Take a version back from everybody',
       description: 'Conversations that hold it get a 409 at their next turn. To put the same again ends that.',
-      answer: jsonAnswer('Nobody can use it any more.', withdrawnVersion, {
+      answer: jsonResponse('Nobody can use it any more.', withdrawnVersion, {
         ...{ type: `${kind}_version_withdrawn`, version },
       }),
       errors: [400, 404, 503],

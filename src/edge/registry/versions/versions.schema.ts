@@ -3,8 +3,8 @@ import * as z from '../../kit/http/zod.ts';
 import { HASH, NAME_RULE, parseRef } from '../../kit/kv/version-ref.ts';
 
 /** A member of every `PUT` of a name. */
-export const pinnedMember = z.object({
-  pinned: z.optionally(
+export const pinnedField = z.object({
+  pinned: z.optionalField(
     z
       .array(
         z.string().check(z.regex(HASH, { error: 'Input should be the hash of a version: 32 digits, 0-9 and a-f' })),
@@ -15,7 +15,7 @@ export const pinnedMember = z.object({
 });
 
 /** @param what the kind of thing, for the message: `prefix` */
-export function refSchema(what: string) {
+export function createRefSchema(what: string) {
   return z.string({ error: 'Input should be a string' }).check(
     z.refine((value) => parseRef(value) !== undefined, {
       error: `Input should be the name of the ${what} (${NAME_RULE}), or name@version`,
@@ -23,9 +23,12 @@ export function refSchema(what: string) {
   );
 }
 
-export const agentRef = refSchema('agent');
+export const agentRef = createRefSchema('agent');
 
 /** @returns the two bodies of `PUT` for a name: a new version, or a pointer to one that is already stored, newer or older */
-export function putBodies<Fields extends z.ZodMiniType>(fields: Fields, ref: ReturnType<typeof refSchema>) {
+export function createPutSchemas<Fields extends z.ZodMiniType>(
+  fields: Fields,
+  ref: ReturnType<typeof createRefSchema>,
+) {
   return { fields, pointer: z.strictObject({ version: ref }) };
 }

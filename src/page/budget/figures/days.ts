@@ -17,34 +17,34 @@ export const RANGE_NAMES = [
 ];
 export type RangeName = keyof typeof RANGES | 'own';
 
-export const range = signal<RangeName>('week');
+export const listedRange = signal<RangeName>('week');
 /** The days of who spent what. It stands beside what was spent today, so it begins with that. */
-export const spentRange = signal<RangeName>('today');
+export const spendersRange = signal<RangeName>('today');
 /** The days that were chosen one by one; both are looked at. */
-export const ownDays = signal({ first: dayAgo(6), last: dayAgo(0) });
+export const customDays = signal({ first: formatDayAgo(6), last: formatDayAgo(0) });
 
 /** The minute around which requests are looked at, `YYYY-MM-DDTHH:MM` where the user is; empty for the chosen days. */
-export const minuteListed = signal('');
+export const listedMinute = signal('');
 
 /** @returns the days that are looked at now: from the first, to before the second */
-export function chosenDays(of = range): { from: string; to: string } {
-  if (of.value === 'own') return { from: ownDays.value.first, to: dayAfter(ownDays.value.last) };
-  const { count = Number(dayAgo(0).slice(8)), ago } = RANGES[of.value];
-  return { from: dayAgo(ago + count - 1), to: dayAgo(ago - 1) };
+export function getChosenDays(rangeSignal = listedRange): { from: string; to: string } {
+  if (rangeSignal.value === 'own') return { from: customDays.value.first, to: formatDayAfter(customDays.value.last) };
+  const { count = Number(formatDayAgo(0).slice(8)), ago } = RANGES[rangeSignal.value];
+  return { from: formatDayAgo(ago + count - 1), to: formatDayAgo(ago - 1) };
 }
 
 /** @returns the days as they are named in a sentence */
-export function daysName(of = range): string {
-  if (of.value !== 'own') return RANGES[of.value].said;
-  const { first, last } = ownDays.value;
+export function describeDays(rangeSignal = listedRange): string {
+  if (rangeSignal.value !== 'own') return RANGES[rangeSignal.value].said;
+  const { first, last } = customDays.value;
   return first === last ? `on ${first}` : `from ${first} to ${last}`;
 }
 
 /** @returns the day so many days ago */
-export function dayAgo(days: number): string {
+export function formatDayAgo(days: number): string {
   return new Date(Date.now() - days * DAY_MS).toISOString().slice(0, 10);
 }
 
-function dayAfter(day: string): string {
+function formatDayAfter(day: string): string {
   return new Date(Date.parse(day) + DAY_MS).toISOString().slice(0, 10);
 }

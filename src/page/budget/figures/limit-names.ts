@@ -1,12 +1,12 @@
 /** Says how limits are called on the page: everywhere as the form names them. */
 import type { BindingLimit, Limits } from '../../../edge/answers.ts';
-import { exactUsd, formatShare } from '../../ui/format.ts';
+import { formatExactUsd, formatShare } from '../../ui/format.ts';
 
 /** How a limit is typed: a number, names or shares with commas between them, or one of some words. */
-type LimitKind = 'number' | 'names' | 'shares' | readonly (readonly [value: string, text: string])[];
+type LimitInputKind = 'number' | 'names' | 'shares' | readonly (readonly [value: string, text: string])[];
 
 /** The limits by their names, in the order of the form. One that is missing here is a type error. */
-export const LIMITS: Readonly<Record<keyof Limits, { title: string; kind: LimitKind }>> = {
+export const LIMIT_FORMS: Readonly<Record<keyof Limits, { title: string; kind: LimitInputKind }>> = {
   usd_per_hour: { title: 'Dollars per hour', kind: 'number' },
   usd_per_day: { title: 'Dollars per day', kind: 'number' },
   usd_per_week: { title: 'Dollars per week', kind: 'number' },
@@ -39,7 +39,7 @@ export const LIMITS: Readonly<Record<keyof Limits, { title: string; kind: LimitK
   stored_bytes: { title: 'Stored bytes', kind: 'number' },
 };
 /** The limits that a budget has which accounts share. */
-export const SHARED_LIMITS = [
+export const SHARED_LIMIT_NAMES = [
   'usd_per_hour',
   'usd_per_day',
   'usd_per_week',
@@ -49,20 +49,20 @@ export const SHARED_LIMITS = [
 ] as const satisfies readonly (keyof Limits)[];
 
 /** @returns how a limit is called; one that is not known keeps its name */
-export function limitTitle(limit: string): string {
-  return Object.hasOwn(LIMITS, limit) ? LIMITS[limit as keyof Limits].title : limit;
+export function limitTitleOf(limit: string): string {
+  return Object.hasOwn(LIMIT_FORMS, limit) ? LIMIT_FORMS[limit as keyof Limits].title : limit;
 }
 
 /** The share of a limit at which it is nearly used up. */
-export const NEARLY = 0.8;
+export const NEARLY_USED_SHARE = 0.8;
 
 /** @returns how much of a limit is used, from 0 upwards; all of one that is 0 or less */
-export function usedShare({ limit_usd, used_usd }: Pick<BindingLimit, 'limit_usd' | 'used_usd'>): number {
+export function usedShareOf({ limit_usd, used_usd }: Pick<BindingLimit, 'limit_usd' | 'used_usd'>): number {
   return limit_usd <= 0 ? 1 : used_usd / limit_usd;
 }
 
 /** @returns whose limit it is, where it is not the account's own: `of group blue` */
-export function ownerOf({ by, id }: Pick<BindingLimit, 'by' | 'id'>): string {
+export function describeLimitOwner({ by, id }: Pick<BindingLimit, 'by' | 'id'>): string {
   switch (by) {
     case 'account':
       return '';
@@ -76,13 +76,13 @@ export function ownerOf({ by, id }: Pick<BindingLimit, 'by' | 'id'>): string {
 }
 
 /** @returns a limit as one says it, with how much of it is used: `85% of $5.00, dollars per day of group blue`, and whether it refuses */
-export function sayBinding(limit: BindingLimit): string {
+export function describeBindingLimit(limit: BindingLimit): string {
   if (limit.prepaid && limit.refuses) return 'no budget left: no credit';
-  const title = limitTitle(limit.limit).toLowerCase();
-  const whose = ownerOf(limit);
+  const title = limitTitleOf(limit.limit).toLowerCase();
+  const whose = describeLimitOwner(limit);
   if (limit.limit_usd === 0 && !limit.prepaid) return `no budget left: ${title}${whose && ` ${whose}`} is 0`;
   const none = limit.refuses ? 'no budget left: ' : '';
-  const used = `${none}${formatShare(usedShare(limit))} of ${exactUsd(limit.limit_usd)}`;
+  const used = `${none}${formatShare(usedShareOf(limit))} of ${formatExactUsd(limit.limit_usd)}`;
   if (limit.prepaid) return `${used} credit`;
   return `${used}, ${title}${whose && ` ${whose}`}`;
 }

@@ -1,12 +1,12 @@
 /** Changes some of somebody's limits: those of an account, of a group, or of the whole deployment. */
-import { inPath } from '../../../client/transport.ts';
+import { encodePathSegment } from '../../../client/transport.ts';
 import type { Limits, PoolQuotaReport, Segment } from '../../../edge/answers.ts';
 import type { AccountQuota } from '../../edge/account.ts';
 import { readJson } from '../../edge/client.ts';
 import { pollNow } from '../../edge/poll.ts';
 
 /** Whose limits: the deployment has no name. */
-export interface Limited {
+export interface LimitTarget {
   kind: 'account' | 'group' | 'deployment';
   id: string;
 }
@@ -17,8 +17,8 @@ export interface Limited {
  * @param changes by name; null removes a limit
  * @throws SluiceError in the words of the edge
  */
-export async function patchLimits(of: Limited, changes: Readonly<Record<string, unknown>>): Promise<void> {
-  const path = limitedPath(of);
+export async function patchLimits(target: LimitTarget, changes: Readonly<Record<string, unknown>>): Promise<void> {
+  const path = limitTargetPath(target);
   if (path !== '/pools/deployment') await readJson<AccountQuota>(`${path}/limits`, { method: 'PATCH', body: changes });
   else {
     const all = Object.entries({ ...(await readJson<PoolQuotaReport>(path)).limits, ...changes });
@@ -28,9 +28,9 @@ export async function patchLimits(of: Limited, changes: Readonly<Record<string, 
   pollNow();
 }
 
-function limitedPath({ kind, id }: Limited): '/pools/deployment' | `/${'account' | 'group'}s/${Segment}` {
-  return kind === 'deployment' ? '/pools/deployment' : `/${kind}s/${inPath(id)}`;
+function limitTargetPath({ kind, id }: LimitTarget): '/pools/deployment' | `/${'account' | 'group'}s/${Segment}` {
+  return kind === 'deployment' ? '/pools/deployment' : `/${kind}s/${encodePathSegment(id)}`;
 }
 
 /** Limits that somebody has of their own. */
-export type OwnLimits = Partial<Limits>;
+export type PartialLimits = Partial<Limits>;

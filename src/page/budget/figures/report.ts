@@ -2,27 +2,27 @@
 
 import { computed, effect, signal, untracked } from '@preact/signals';
 import type { UsageReport } from '../../../client/index.ts';
-import { type AccountQuota, ofAccount, readQuota, tellSpent } from '../../edge/account.ts';
-import { edge } from '../../edge/client.ts';
+import { type AccountQuota, readQuota, setSpentToday, toAccountQuery } from '../../edge/account.ts';
+import { getClient } from '../../edge/client.ts';
 import { identity } from '../../edge/identity.ts';
 import { poll } from '../../edge/poll.ts';
 import { budgetName, budgetView } from '../../ui/route.ts';
-import { dayAgo } from './days.ts';
+import { formatDayAgo } from './days.ts';
 
 /** The account that is shown: the one that the URL names to an admin, or one's own. */
-export const account = computed(() => {
+export const shownAccount = computed(() => {
   const { account: own, admin } = identity.value;
   const isNamed = admin && (budgetView.value === 'accounts' || budgetView.value === 'requests');
   return (isNamed ? budgetName.value : undefined) ?? own;
 });
 /** The account, or the group, to which somebody is being led. */
-export const ledTo = signal<string | undefined>(undefined);
+export const focusTarget = signal<string | undefined>(undefined);
 export const reportedQuota = signal<AccountQuota | undefined>(undefined);
-export const spend = signal<DaySpend[]>([]);
-export const byModel = signal<UsageReport | undefined>(undefined);
+export const dailySpend = signal<DaySpend[]>([]);
+export const usageByModel = signal<UsageReport | undefined>(undefined);
 export const reportFault = signal<string | undefined>(undefined);
 
-const REPORT_EVERY_MS = 2_000;
+const REPORT_POLL_MS = 2_000;
 
 /** The spending of one day, by model. */
 export interface DaySpend {
@@ -33,56 +33,56 @@ export interface DaySpend {
   usd: number;
 }
 
-const DAYS = 14;
+const SPEND_DAYS = 14;
 
 /** Keeps everything up to date while the page is visible. */
-export function keepReporting(): () => void {
+export function pollShownAccount(): () => void {
   return effect(() => {
-    const name = account.value;
-    return untracked(() => keepReportOf(name));
+    const name = shownAccount.value;
+    return untracked(() => pollReport(name));
   });
 }
 
-function keepReportOf(name: string): () => void {
+function pollReport(name: string): () => void {
   // What is known of another account is not shown as this one's.
   reportedQuota.value = undefined;
-  spend.value = [];
-  byModel.value = undefined;
+  dailySpend.value = [];
+  usageByModel.value = undefined;
   let drawn: string | undefined;
-  const look = async (isCurrent: () => boolean) => {
+  const readReport = async (isCurrent: () => boolean) => {
     const stands = await readQuota(name);
     if (!isCurrent()) return;
     reportedQuota.value = stands;
     const { account: own, admin } = identity.value;
-    if (name === own && !admin) tellSpent(stands);
+    if (name === own && !admin) setSpentToday(stands);
     // The sums change only when a request is settled, and at midnight.
-    const standing = `${dayAgo(0)} ${stands.month.settled_usd}`;
+    const standing = `${formatDayAgo(0)} ${stands.month.settled_usd}`;
     if (standing === drawn) return;
     const [days, models] = await Promise.all([
-      spendPerDay(name),
-      edge().usage({ group_by: 'model', ...ofAccount(name) }),
+      readSpendPerDay(name),
+      getClient().usage({ group_by: 'model', ...toAccountQuery(name) }),
     ]);
     if (!isCurrent()) return;
     drawn = standing;
-    spend.value = days;
-    byModel.value = models;
+    dailySpend.value = days;
+    usageByModel.value = models;
   };
-  return poll(look, REPORT_EVERY_MS, reportFault);
+  return poll(readReport, REPORT_POLL_MS, reportFault);
 }
 
 /** @returns what an account, or everybody, has spent on each day of the last two weeks, today last */
-export async function spendPerDay(account?: string): Promise<DaySpend[]> {
-  const days = Array.from({ length: DAYS }, (_, index) => dayAgo(DAYS - 1 - index));
-  const tomorrow = dayAgo(-1);
-  const of = account === undefined ? {} : ofAccount(account);
-  const report = await edge().usage({ from: days[0] ?? '', to: tomorrow, group_by: 'day', ...of });
+export async function readSpendPerDay(account?: string): Promise<DaySpend[]> {
+  const days = Array.from({ length: SPEND_DAYS }, (_, index) => formatDayAgo(SPEND_DAYS - 1 - index));
+  const tomorrow = formatDayAgo(-1);
+  const of = account === undefined ? {} : toAccountQuery(account);
+  const report = await getClient().usage({ from: days[0] ?? '', to: tomorrow, group_by: 'day', ...of });
   const spent = new Map(report.data.map(({ key, cost_usd }) => [key, cost_usd]));
   return await Promise.all(
     days.map(async (day, index) => {
       const usd = spent.get(day) ?? 0;
       if (usd === 0) return { day, usd, models: [] };
       const to = days[index + 1] ?? tomorrow;
-      const { data } = await edge().usage({ from: day, to, group_by: 'model', ...of });
+      const { data } = await getClient().usage({ from: day, to, group_by: 'model', ...of });
       return { day, usd, models: data.map(({ key, cost_usd }) => ({ model: key ?? 'unknown', usd: cost_usd })) };
     }),
   );

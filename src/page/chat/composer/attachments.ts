@@ -13,35 +13,35 @@ export interface Attachment {
   block: AttachmentBlock;
 }
 
-const PICTURES = ['image/png', 'image/jpeg', 'image/gif', 'image/webp'];
-const PDF = 'application/pdf';
+const IMAGE_MEDIA_TYPES = ['image/png', 'image/jpeg', 'image/gif', 'image/webp'];
+const PDF_TYPE = 'application/pdf';
 /** The API's limit for one image. */
-const PICTURE_MB = 5;
+const MAX_IMAGE_MB = 5;
 /** The API takes requests of 32 MB, in which a file is a third larger. */
-const PDF_MB = 20;
+const MAX_PDF_MB = 20;
 /** About 500,000 tokens: what is larger, few models can read. */
-const TEXT_MB = 2;
-const BYTES_A_MB = 1024 * 1024;
+const MAX_TEXT_MB = 2;
+const BYTES_PER_MB = 1024 * 1024;
 /** Control characters, without those of layout and of a terminal's colours. */
 // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what tells a program's data from a text.
-const NOT_OF_TEXT = /[\0-\x08\x0e-\x1a\x1c-\x1f]/;
+const CONTROL_CHARACTERS = /[\0-\x08\x0e-\x1a\x1c-\x1f]/;
 
 /** Reads a file. @throws Error for one that the API would refuse; the message says what to do */
 export async function readAttachment(file: File): Promise<Attachment> {
   const { name } = file;
-  if (PICTURES.includes(file.type)) {
-    const source = await readBytes(file, PICTURE_MB, 'Make it smaller first.');
+  if (IMAGE_MEDIA_TYPES.includes(file.type)) {
+    const source = await readBytes(file, MAX_IMAGE_MB, 'Make it smaller first.');
     return { name, block: { type: 'image', source } };
   }
   const source =
-    file.type === PDF
-      ? await readBytes(file, PDF_MB, 'Attach only the pages that matter.')
+    file.type === PDF_TYPE
+      ? await readBytes(file, MAX_PDF_MB, 'Attach only the pages that matter.')
       : { type: 'text' as const, media_type: 'text/plain', data: await readText(file) };
   return { name, block: { type: 'document', source, title: name } };
 }
 
 async function readBytes(file: File, mostMb: number, advice: string): Promise<AttachmentBlock['source']> {
-  refuseLarger(file, mostMb, advice);
+  rejectLarger(file, mostMb, advice);
   const bytes = new Uint8Array(await file.arrayBuffer());
   let binary = '';
   for (let at = 0; at < bytes.length; at += 8_192) binary += String.fromCharCode(...bytes.subarray(at, at + 8_192));
@@ -51,18 +51,18 @@ async function readBytes(file: File, mostMb: number, advice: string): Promise<At
 /** Reads a text in UTF-8, or in UTF-16 if its first two bytes say so. What a file is called tells nothing. */
 async function readText(file: File): Promise<string> {
   if (file.size === 0) throw new Error(`${file.name} is empty. Attach a file that has something in it.`);
-  const bytes = new Uint8Array(await file.slice(0, TEXT_MB * BYTES_A_MB).arrayBuffer());
+  const bytes = new Uint8Array(await file.slice(0, MAX_TEXT_MB * BYTES_PER_MB).arrayBuffer());
   const [first = 0, second = 0] = bytes;
   const encoding = { 65534: 'utf-16le', 65279: 'utf-16be' }[first * 256 + second] ?? 'utf-8';
-  const text = decode(bytes, encoding, file.size > bytes.length);
-  if (text === undefined || NOT_OF_TEXT.test(text))
+  const text = decodeText(bytes, encoding, file.size > bytes.length);
+  if (text === undefined || CONTROL_CHARACTERS.test(text))
     throw new Error(`Claude cannot read ${file.name}. Attach a PNG, JPEG, GIF, WebP or PDF file, or a text in UTF-8.`);
-  refuseLarger(file, TEXT_MB, 'Attach only the part that matters.');
+  rejectLarger(file, MAX_TEXT_MB, 'Attach only the part that matters.');
   return text;
 }
 
 /** @param isPart whether the last character may be cut @returns undefined for bytes that are no text */
-function decode(bytes: Uint8Array, encoding: string, isPart: boolean): string | undefined {
+function decodeText(bytes: Uint8Array, encoding: string, isPart: boolean): string | undefined {
   try {
     return new TextDecoder(encoding, { fatal: true }).decode(bytes, { stream: isPart });
   } catch {
@@ -70,19 +70,19 @@ function decode(bytes: Uint8Array, encoding: string, isPart: boolean): string | 
   }
 }
 
-function refuseLarger(file: File, mostMb: number, advice: string): void {
-  if (file.size > mostMb * BYTES_A_MB) throw new Error(`${file.name} is larger than ${mostMb} MB. ${advice}`);
+function rejectLarger(file: File, mostMb: number, advice: string): void {
+  if (file.size > mostMb * BYTES_PER_MB) throw new Error(`${file.name} is larger than ${mostMb} MB. ${advice}`);
 }
 
 /** @returns a URL that shows an image; undefined for an image on another server, which this page does not load */
-export function pictureAddress(block: object): string | undefined {
+export function toImageUrl(block: object): string | undefined {
   const { type, source } = block as Partial<AttachmentBlock>;
   if (type !== 'image' || source?.type !== 'base64') return undefined;
   return `data:${source.media_type};base64,${source.data}`;
 }
 
 /** @returns the files of a message that was sent, to send them again */
-export function attachmentsIn(parts: readonly object[]): Attachment[] {
+export function toAttachments(parts: readonly object[]): Attachment[] {
   const blocks = parts as readonly Partial<AttachmentBlock>[];
   return blocks.flatMap((block) =>
     block.type === 'image' || block.type === 'document'

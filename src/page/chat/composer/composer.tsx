@@ -2,9 +2,9 @@ import { type Signal, useSignal, useSignalEffect } from '@preact/signals';
 import { useEffect, useRef } from 'preact/hooks';
 import type { Approval } from '../../../client/index.ts';
 import { agents } from '../../edge/agents.ts';
-import { listModels, modelsFault, sentenceOf } from '../../edge/client.ts';
-import { chooseModel, model, models } from '../../edge/models.ts';
-import { waitsForDecision } from '../../edge/sentences.ts';
+import { formatFault, listModels, modelsFault } from '../../edge/client.ts';
+import { isWaitingForDecision } from '../../edge/error-messages.ts';
+import { availableModels, chooseModel, currentModel } from '../../edge/models.ts';
 import { announce } from '../../ui/announcer.tsx';
 import { SmallButton } from '../../ui/button.tsx';
 import { Fault } from '../../ui/fault.tsx';
@@ -12,15 +12,24 @@ import { formatCount } from '../../ui/format.ts';
 import { Icon, IconButton } from '../../ui/icon.tsx';
 import { conversationId } from '../../ui/route.ts';
 import { Usd } from '../../ui/usd.tsx';
-import { mayDecide } from '../session/approvals.ts';
-import { askInstead, send, session } from '../session/conversations.ts';
-import { agent } from '../session/options.ts';
-import { AskOptions } from './ask-options.tsx';
-import { pictureAddress, readAttachment } from './attachments.ts';
-import { attachments, clearDraft, counted, draftContent, draftText, editDraft, editing, isEmpty } from './draft.ts';
+import { canDecide } from '../session/approvals.ts';
+import { askInCopy, sendQuestion, session } from '../session/conversations.ts';
+import { chosenAgent } from '../session/options.ts';
+import { readAttachment, toImageUrl } from './attachments.ts';
+import {
+  attachments,
+  clearDraft,
+  draftText,
+  draftTokenCount,
+  editedMessageId,
+  isDraftEmpty,
+  startEditing,
+  toDraftContent,
+} from './draft.ts';
+import { QuestionOptions } from './question-options.tsx';
 
 /** Distinguishes an agent's name from a model's id. */
-const AGENT = 'agent ';
+const AGENT_OPTION_PREFIX = 'agent ';
 
 export function Composer() {
   const picker = useRef<HTMLInputElement>(null);
@@ -36,42 +45,42 @@ export function Composer() {
     return () => document.removeEventListener('keydown', stopOnEscape);
   }, []);
   const current = session.value;
-  const running = current?.live.value !== undefined;
+  const running = current?.liveAnswer.value !== undefined;
   // What is asked again is asked in a copy, where nothing waits.
-  const waits = current?.waits.value === true && editing.value === undefined;
+  const waits = current?.isWaitingForApproval.value === true && editedMessageId.value === undefined;
   // A conversation with an agent needs no model of the list, and one with an answer has its own.
-  const hasModel = current ? (current.report.value?.agent ?? current.model) : agent.value || model.value;
+  const hasModel = current ? (current.report.value?.agent ?? current.model) : chosenAgent.value || currentModel.value;
   const lacksModel = modelsFault.value !== undefined && !hasModel;
-  const ready = !isEmpty.value && !current?.busy.value && !waits && !lacksModel;
-  const take = async (files: Iterable<File>) => {
+  const ready = !isDraftEmpty.value && !current?.isBusy.value && !waits && !lacksModel;
+  const attachFiles = async (files: Iterable<File>) => {
     fault.value = undefined;
     const read = await Promise.allSettled([...files].map(readAttachment));
     for (const result of read) {
       if (result.status === 'fulfilled') attachments.value = [...attachments.value, result.value];
-      else fault.value = sentenceOf(result.reason);
+      else fault.value = formatFault(result.reason);
     }
   };
   const submit = () => {
     if (!ready) return;
-    const content = draftContent();
-    const before = editing.value;
+    const content = toDraftContent();
+    const before = editedMessageId.value;
     const draft = { text: draftText.value, attachments: attachments.value };
     clearDraft();
     fault.value = undefined;
-    const sending = before !== undefined && current ? askInstead(current, before, content) : send(content);
-    sending.then(takeBack).catch((thrown: unknown) => {
-      fault.value = sentenceOf(thrown);
+    const sending = before !== undefined && current ? askInCopy(current, before, content) : sendQuestion(content);
+    sending.then(restoreDraft).catch((thrown: unknown) => {
+      fault.value = formatFault(thrown);
       announce(fault.value);
       draftText.value = [draft.text, draftText.value].filter(Boolean).join('\n\n');
       attachments.value = draft.attachments;
-      editing.value = before;
+      editedMessageId.value = before;
     });
   };
   const onKeyDown = (event: KeyboardEvent) => {
     if (event.key === 'Enter' && !event.shiftKey && !event.isComposing) {
       event.preventDefault();
       submit();
-    } else if (event.key === 'Escape' && editing.value !== undefined) {
+    } else if (event.key === 'Escape' && editedMessageId.value !== undefined) {
       event.preventDefault();
       clearDraft();
     }
@@ -80,19 +89,19 @@ export function Composer() {
     const files = [...(event.clipboardData?.files ?? [])];
     if (files.length === 0) return;
     event.preventDefault();
-    void take(files);
+    void attachFiles(files);
   };
   return (
     <form
       class="composer"
-      {...useFileDrop((files) => void take(files))}
+      {...useFileDrop((files) => void attachFiles(files))}
       onSubmit={(event) => {
         event.preventDefault();
         submit();
       }}
     >
       <div class="column">
-        {editing.value !== undefined && (
+        {editedMessageId.value !== undefined && (
           <p class="editing apart">
             <span>You ask again from here, in a copy. The original stays.</span>
             <SmallButton name="Cancel" onClick={clearDraft} />
@@ -104,7 +113,7 @@ export function Composer() {
             <SmallButton name="Try again" onClick={() => void listModels()} />
           </Fault>
         )}
-        {attachments.value.length > 0 && <Attached />}
+        {attachments.value.length > 0 && <AttachmentList />}
         <div class="field">
           <textarea
             ref={draft}
@@ -124,14 +133,14 @@ export function Composer() {
             hidden
             aria-label="Files"
             onChange={(event) => {
-              void take(event.currentTarget.files ?? []);
+              void attachFiles(event.currentTarget.files ?? []);
               event.currentTarget.value = '';
             }}
           />
           <div class="field-foot">
             <IconButton icon="attach" label="Attach files" onClick={() => picker.current?.click()} />
-            <WhoAnswers />
-            <AskOptions />
+            <ModelPicker />
+            <QuestionOptions />
             {running ? (
               <button type="button" class="send" aria-label="Stop" title="Stop" onClick={() => void current?.stop()}>
                 <Icon name="stop" />
@@ -143,17 +152,22 @@ export function Composer() {
             )}
           </div>
         </div>
-        {waits ? <Decide approvals={current.approvals.value} /> : <DraftCount />}
+        {waits ? <DecisionNote approvals={current.approvals.value} /> : <DraftCount />}
       </div>
     </form>
   );
 }
 
 /** Takes a question back that the edge refused because a person must decide first: that is said below it then. */
-function takeBack(): void {
+function restoreDraft(): void {
   const failed = session.value?.failure;
-  if (!failed?.value?.question || !waitsForDecision(failed.value.error) || !session.value?.waits.value) return;
-  editDraft(failed.value.question);
+  if (
+    !failed?.value?.question ||
+    !isWaitingForDecision(failed.value.error) ||
+    !session.value?.isWaitingForApproval.value
+  )
+    return;
+  startEditing(failed.value.question);
   failed.value = undefined;
 }
 
@@ -165,8 +179,8 @@ function stopOnEscape(event: KeyboardEvent): void {
 }
 
 /** Says why nothing can be sent while calls wait. It stands where else the draft is counted, so that nothing moves. */
-function Decide({ approvals }: { approvals: readonly Approval[] }) {
-  const isOthers = approvals.length > 0 && approvals.every((approval) => !mayDecide(approval));
+function DecisionNote({ approvals }: { approvals: readonly Approval[] }) {
+  const isOthers = approvals.length > 0 && approvals.every((approval) => !canDecide(approval));
   return (
     <p class="draft-count quiet waits" role="status">
       {isOthers
@@ -176,12 +190,12 @@ function Decide({ approvals }: { approvals: readonly Approval[] }) {
   );
 }
 
-function Attached() {
+function AttachmentList() {
   return (
     <ul class="row attached">
       {attachments.value.map((attachment) => {
         const { name, block } = attachment;
-        const address = pictureAddress(block);
+        const address = toImageUrl(block);
         return (
           <li key={attachment}>
             {address ? (
@@ -206,7 +220,7 @@ function Attached() {
 
 /** Shows the tokens and the cost of the prompt, with history and prefix, before it is sent. */
 function DraftCount() {
-  const count = counted.value;
+  const count = draftTokenCount.value;
   if (!count) {
     const hint = draftText.value === '' ? 'Enter to send, Shift + Enter for a new line' : '';
     return (
@@ -227,18 +241,20 @@ function DraftCount() {
 }
 
 /** Lets the user choose who answers: a model, or for a new conversation an agent, which has a model of its own. */
-function WhoAnswers() {
+function ModelPicker() {
   const current = session.value;
   const retained = current?.report.value?.agent?.name;
-  const named = current ? retained : agent.value || undefined;
+  const named = current ? retained : chosenAgent.value || undefined;
   const names = current ? [retained ?? []].flat() : [...new Set(agents.value?.map(({ name }) => name))];
   const choose = (value: string) => {
-    agent.value = value.startsWith(AGENT) ? value.slice(AGENT.length) : '';
-    if (agent.value === '') chooseModel(value);
+    chosenAgent.value = value.startsWith(AGENT_OPTION_PREFIX) ? value.slice(AGENT_OPTION_PREFIX.length) : '';
+    if (chosenAgent.value === '') chooseModel(value);
   };
-  const chosen = current ? current.model : model.value?.id;
+  const chosen = current ? current.model : currentModel.value?.id;
   const choices =
-    models.value.length > 0 || chosen === undefined ? models.value : [{ id: chosen, display_name: chosen }];
+    availableModels.value.length > 0 || chosen === undefined
+      ? availableModels.value
+      : [{ id: chosen, display_name: chosen }];
   const options = choices.map(({ id, display_name }) => (
     <option key={id} value={id}>
       {display_name}
@@ -249,14 +265,14 @@ function WhoAnswers() {
       aria-label={names.length === 0 ? 'Model' : 'Model or agent'}
       title={retained === undefined ? undefined : 'A conversation keeps the agent it started with'}
       disabled={retained !== undefined}
-      value={named === undefined ? chosen : AGENT + named}
+      value={named === undefined ? chosen : AGENT_OPTION_PREFIX + named}
       onChange={(event) => choose(event.currentTarget.value)}
     >
       {names.length === 0 ? options : <optgroup label="Models">{options}</optgroup>}
       {names.length > 0 && (
         <optgroup label="Agents">
           {names.map((name) => (
-            <option key={name} value={AGENT + name}>
+            <option key={name} value={AGENT_OPTION_PREFIX + name}>
               {name}
             </option>
           ))}

@@ -2,27 +2,27 @@
 import type { MessageParam } from '@anthropic-ai/sdk/resources/messages';
 import { computed, effect, signal } from '@preact/signals';
 import type { CountAnswer, CountRequest } from '../../../client/index.ts';
-import { edge, state } from '../../edge/client.ts';
-import { model } from '../../edge/models.ts';
-import { type Content, partsOf, textOf } from '../session/content.ts';
+import { connectionState, getClient } from '../../edge/client.ts';
+import { currentModel } from '../../edge/models.ts';
+import { type Content, textOf, toParts } from '../session/content.ts';
 import { session } from '../session/conversations.ts';
-import { agent, prefix, thinking } from '../session/options.ts';
-import { thinkingMembers } from '../session/thinking.ts';
-import { offeredTools } from '../session/tools.ts';
-import { type Attachment, attachmentsIn } from './attachments.ts';
+import { chosenAgent, chosenPrefix, thinkingChoice } from '../session/options.ts';
+import { createThinkingFields } from '../session/thinking.ts';
+import { getOfferedTools } from '../session/tools.ts';
+import { type Attachment, toAttachments } from './attachments.ts';
 
 export const draftText = signal('');
 export const attachments = signal<Attachment[]>([]);
 /** The message that is replaced; undefined: the draft is added at the end. */
-export const editing = signal<string | undefined>(undefined);
-export const counted = signal<CountAnswer | undefined>(undefined);
+export const editedMessageId = signal<string | undefined>(undefined);
+export const draftTokenCount = signal<CountAnswer | undefined>(undefined);
 
-const QUIET_MS = 400;
+const TYPING_PAUSE_MS = 400;
 
-export const isEmpty = computed(() => draftText.value.trim() === '' && attachments.value.length === 0);
+export const isDraftEmpty = computed(() => draftText.value.trim() === '' && attachments.value.length === 0);
 
 /** @returns the draft as the content of a message */
-export function draftContent(): Content {
+export function toDraftContent(): Content {
   const blocks = attachments.value.map(({ block }) => block);
   const words = draftText.value.trim();
   if (blocks.length === 0) return words;
@@ -30,53 +30,53 @@ export function draftContent(): Content {
 }
 
 /** Puts what was asked into the composer. @param before the message that it will replace, if any */
-export function editDraft(content: Content, before?: string): void {
-  const parts = partsOf(content);
+export function startEditing(content: Content, before?: string): void {
+  const parts = toParts(content);
   // What comes back unsent stands before what was typed since.
   const since = before === undefined ? draftText.value : '';
   draftText.value = [textOf(parts), since].filter(Boolean).join('\n\n');
-  attachments.value = attachmentsIn(parts);
-  editing.value = before;
+  attachments.value = toAttachments(parts);
+  editedMessageId.value = before;
   document.getElementById('draft')?.focus();
 }
 
 /** Lets a question go that was to be asked again, where another conversation is opened: it belongs to the one before. */
-export function leaveEdited(next: string | undefined): void {
-  if (editing.value !== undefined && session.value?.id !== next) clearDraft();
+export function discardOtherEdit(next: string | undefined): void {
+  if (editedMessageId.value !== undefined && session.value?.id !== next) clearDraft();
 }
 
 export function clearDraft(): void {
   draftText.value = '';
   attachments.value = [];
-  editing.value = undefined;
+  editedMessageId.value = undefined;
 }
 
 /** Counts the prompt whenever the user stops typing for a moment. */
-export function keepCounting(): () => void {
+export function startCounting(): () => void {
   let timer: ReturnType<typeof setTimeout> | undefined;
   let question = 0;
   const dispose = effect(() => {
-    const request = countRequest();
+    const request = createCountRequest();
     clearTimeout(timer);
     question += 1;
     const number = question;
     if (!request) {
-      counted.value = undefined;
+      draftTokenCount.value = undefined;
       return;
     }
     timer = setTimeout(() => {
-      edge()
+      getClient()
         .countTokens(request)
         .then(
           (answer) => {
-            if (number === question) counted.value = answer;
+            if (number === question) draftTokenCount.value = answer;
           },
           // No error here: if the draft is wrong, sending it gives the reason.
           () => {
-            if (number === question) counted.value = undefined;
+            if (number === question) draftTokenCount.value = undefined;
           },
         );
-    }, QUIET_MS);
+    }, TYPING_PAUSE_MS);
   });
   return () => {
     dispose();
@@ -85,35 +85,39 @@ export function keepCounting(): () => void {
 }
 
 /** A conversation that there is not: only in one the edge counts what an agent would be asked. */
-const NOBODYS = `draft-${crypto.randomUUID()}`;
+const UNUSED_CONVERSATION_ID = `draft-${crypto.randomUUID()}`;
 
 /** @returns the question to count the draft behind an agent's prompt; undefined where the history is another one */
-function agentCountRequest(name: string): CountRequest | undefined {
+function createAgentCountRequest(name: string): CountRequest | undefined {
   const current = session.value;
   // While a call waits or runs, the history ends with it, and nothing can be added to that.
-  if (editing.value !== undefined || current?.waits.value || current?.busy.value) return undefined;
+  if (editedMessageId.value !== undefined || current?.isWaitingForApproval.value || current?.isBusy.value)
+    return undefined;
   return {
-    ...(current ? { conversation: current.id } : { conversation: NOBODYS, agent: name }),
-    messages: [{ role: 'user', content: draftContent() } as MessageParam],
+    ...(current ? { conversation: current.id } : { conversation: UNUSED_CONVERSATION_ID, agent: name }),
+    messages: [{ role: 'user', content: toDraftContent() } as MessageParam],
   };
 }
 
-function countRequest(): CountRequest | undefined {
-  const id = model.value?.id;
-  if (state.value !== 'ready' || isEmpty.value || id === undefined) return undefined;
+function createCountRequest(): CountRequest | undefined {
+  const id = currentModel.value?.id;
+  if (connectionState.value !== 'ready' || isDraftEmpty.value || id === undefined) return undefined;
   const current = session.value;
-  const answering = current ? current.report.value?.agent?.name : agent.value || undefined;
-  if (answering !== undefined) return agentCountRequest(answering);
-  const offered = offeredTools(false);
-  const retained = current ? (current.report.value?.prefix ?? undefined) : prefix.value || undefined;
+  const answering = current ? current.report.value?.agent?.name : chosenAgent.value || undefined;
+  if (answering !== undefined) return createAgentCountRequest(answering);
+  const offered = getOfferedTools(false);
+  const retained = current ? (current.report.value?.prefix ?? undefined) : chosenPrefix.value || undefined;
   const rows = current?.rows.value ?? [];
-  const until = rows.findIndex((row) => row.id === editing.value);
+  const until = rows.findIndex((row) => row.id === editedMessageId.value);
   const earlier = until < 0 ? rows : rows.slice(0, until);
   // A question that was refused, and its answer, are not sent again; nor is an answer of which nothing is left.
-  const isSent = ({ status }: { status: string }) => ['complete', 'stopped', 'interrupted'].includes(status);
-  const sent = earlier.filter((row) => isSent(row) && row.content.length > 0);
-  const messages = [...sent, { role: 'user', content: draftContent() }].map(({ role, content }) => ({ role, content }));
-  const { thinking: budget } = thinkingMembers(thinking.value, model.value, 0);
+  const isSentAgain = ({ status }: { status: string }) => ['complete', 'stopped', 'interrupted'].includes(status);
+  const sent = earlier.filter((row) => isSentAgain(row) && row.content.length > 0);
+  const messages = [...sent, { role: 'user', content: toDraftContent() }].map(({ role, content }) => ({
+    role,
+    content,
+  }));
+  const { thinking: budget } = createThinkingFields(thinkingChoice.value, currentModel.value, 0);
   return {
     model: id,
     messages: messages as MessageParam[],

@@ -1,17 +1,17 @@
 /** Says why an answer was cut off. */
 import type { ConversationMessage } from '../../../client/index.ts';
-import { formatWhen } from '../../ui/format.ts';
+import { formatFutureTime } from '../../ui/format.ts';
 
 type LoweredBy = NonNullable<ConversationMessage['lowered_by']>;
 
-const OWNER_WORDS: Record<LoweredBy['by'], string> = {
+const OWNER_POSSESSIVES: Record<LoweredBy['by'], string> = {
   account: 'your',
   token: 'your token’s',
   group: 'your group’s',
   deployment: 'this deployment’s',
   run: 'this run’s',
 };
-const LIMIT_WORDS: Record<string, string> = {
+const LIMIT_DESCRIPTIONS: Record<string, string> = {
   usd_per_hour: 'hourly limit',
   usd_per_day: 'daily limit',
   usd_per_week: 'weekly limit',
@@ -22,11 +22,11 @@ const LIMIT_WORDS: Record<string, string> = {
 };
 
 /** @returns what an answer says that came to the end of its max_tokens: who has set those, and what helps */
-export function sayCutOff(lowered: LoweredBy | undefined, isOfAgent: boolean): string {
+export function describeCutOff(lowered: LoweredBy | undefined, isOfAgent: boolean): string {
   if (lowered) {
     const { by, limit, resets_at } = lowered;
-    const free = resets_at === null ? '' : ` It is free again ${formatWhen(resets_at)}.`;
-    return `Cut off by the budget: ${OWNER_WORDS[by]} ${LIMIT_WORDS[limit] ?? limit} left no room for more.${free}`;
+    const free = resets_at === null ? '' : ` It is free again ${formatFutureTime(resets_at)}.`;
+    return `Cut off by the budget: ${OWNER_POSSESSIVES[by]} ${LIMIT_DESCRIPTIONS[limit] ?? limit} left no room for more.${free}`;
   }
   return isOfAgent
     ? 'Cut off at the agent’s longest answer. Store it with more, or ask it to continue.'

@@ -2,13 +2,13 @@ import { useSignal } from '@preact/signals';
 import { useEffect } from 'preact/hooks';
 import type { ConversationMessage, ConversationRow, ConversationTurn } from '../../../client/index.ts';
 import { useAction } from '../../edge/async-action.ts';
-import { edge } from '../../edge/client.ts';
+import { getClient } from '../../edge/client.ts';
 import { Fault } from '../../ui/fault.tsx';
 import { formatBytes, formatMs } from '../../ui/format.ts';
 import { Icon } from '../../ui/icon.tsx';
 import { Usd } from '../../ui/usd.tsx';
-import { type Part, partsOf } from '../session/content.ts';
-import { resultText } from '../session/steps.ts';
+import { type Part, toParts } from '../session/content.ts';
+import { formatResult } from '../session/steps.ts';
 import { MessagePart } from './message-part.tsx';
 
 interface EdgeCallProps {
@@ -20,13 +20,13 @@ interface EdgeCallProps {
   /** Whether the run goes on: what has no result is on its way. */
   isLive: boolean;
   /** Whether it is not made before somebody has approved it. */
-  waits: boolean;
+  isWaiting: boolean;
 }
 
-const MOST_SUBAGENTS = 1_000;
+const MAX_SUBAGENTS = 1_000;
 
 /** Shows a tool's call by the edge, which opens in place. */
-export function EdgeCall({ conversation, part, result, report, isLive, waits }: EdgeCallProps) {
+export function EdgeCall({ conversation, part, result, report, isLive, isWaiting: waits }: EdgeCallProps) {
   const isOpen = useSignal(false);
   const failed = result?.is_error === true;
   const open = waits ? 'waiting for approval' : isLive ? 'running' : 'no result';
@@ -58,7 +58,7 @@ export function EdgeCall({ conversation, part, result, report, isLive, waits }: 
           <>
             <dt class="quiet">{failed ? 'Error' : 'Result'}</dt>
             <dd>
-              <pre class="raw">{resultText(result)}</pre>
+              <pre class="raw">{formatResult(result)}</pre>
             </dd>
           </>
         )}
@@ -80,17 +80,17 @@ function Subagent({ parent, call }: SubagentProps) {
   const read = useSignal<{ row: ConversationRow; messages: ConversationMessage[] } | undefined>(undefined);
   useEffect(() => {
     void run(async () => {
-      const { data } = await edge().conversations.list({ parent, limit: MOST_SUBAGENTS });
+      const { data } = await getClient().conversations.list({ parent, limit: MAX_SUBAGENTS });
       const row = data.find(({ tool_use_id }) => tool_use_id === call);
       if (!row) return;
-      const messages = await edge().conversations.messages(row.id, { view: 'shown' });
+      const messages = await getClient().conversations.messages(row.id, { view: 'shown' });
       read.value = { row, messages: messages.data.filter(({ role }) => role === 'assistant') };
     });
   }, [parent, call, run, read]);
   if (fault.value) return <Fault text={fault.value} />;
   if (!read.value) return null;
   const { row, messages } = read.value;
-  const parts = messages.flatMap(({ content }) => partsOf(content)).filter(({ type }) => type !== 'mcp_tool_result');
+  const parts = messages.flatMap(({ content }) => toParts(content)).filter(({ type }) => type !== 'mcp_tool_result');
   return (
     <section class="stack subagent" aria-label="Subagent">
       <p class="figures run-figures">

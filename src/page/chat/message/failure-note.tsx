@@ -1,48 +1,48 @@
 import type { SluiceError } from '../../../client/index.ts';
-import { detailsOf, sayError } from '../../edge/sentences.ts';
+import { describeError, formatErrorDetails } from '../../edge/error-messages.ts';
 import { SmallButton } from '../../ui/button.tsx';
 import { useEverySecond } from '../../ui/every-second.ts';
 import { Fault } from '../../ui/fault.tsx';
-import { go } from '../../ui/route.ts';
-import { editDraft } from '../composer/draft.ts';
+import { navigate } from '../../ui/route.ts';
+import { startEditing } from '../composer/draft.ts';
 import type { Failure } from '../session/outcomes.ts';
 import type { Session } from '../session/session.ts';
 
-const UNSENT =
+const UNSENT_MESSAGE =
   'Not sent: the edge cannot be reached. Your question is kept here. Check your connection, then send it again.';
-const SPENT = ['billing_error', 'rate_limit_error'];
+const SPENT_MESSAGE = ['billing_error', 'rate_limit_error'];
 /** Who has to wait longer than this comes back by himself. */
-const MOST_WAIT_SECONDS = 300;
+const MAX_WAIT_SECONDS = 300;
 
 /** Says what went wrong, and offers what can help against it. */
 export function FailureNote({ failure, session }: { failure: Failure; session: Session }) {
-  const { question, error, at, isCut } = failure;
-  const unsent = question !== undefined && error.type === 'connection_error' && !failure.arrived;
-  const sentence = `${unsent ? UNSENT : sayError(error)}${isCut ? ' The last words that you saw are lost.' : ''}`;
+  const { question, error, failedAt: at, isCut } = failure;
+  const unsent = question !== undefined && error.type === 'connection_error' && !failure.hasArrived;
+  const sentence = `${unsent ? UNSENT_MESSAGE : describeError(error)}${isCut ? ' The last words that you saw are lost.' : ''}`;
   const edit = () => {
     if (question === undefined) return;
-    editDraft(question);
+    startEditing(question);
     session.failure.value = undefined;
   };
   return (
-    <Fault text={`${sentence}\n${detailsOf(error)}`}>
+    <Fault text={`${sentence}\n${formatErrorDetails(error)}`}>
       <p class="row">
-        {canPass(error) && (
-          <TryAgain
+        {isTransientError(error) && (
+          <RetryButton
             name={unsent ? 'Send again' : 'Try again'}
             notBefore={at + (error.retryAfter ?? 0) * 1_000}
             onClick={() => session.retry()}
           />
         )}
         {question !== undefined && <SmallButton name="Edit" onClick={edit} />}
-        {SPENT.includes(error.type) && <SmallButton name="Open Budget" onClick={() => go('budget')} />}
-        <SmallButton name="Open Wire" onClick={() => go('wire')} />
+        {SPENT_MESSAGE.includes(error.type) && <SmallButton name="Open Budget" onClick={() => navigate('budget')} />}
+        <SmallButton name="Open Wire" onClick={() => navigate('wire')} />
       </p>
     </Fault>
   );
 }
 
-function TryAgain({ name, notBefore, onClick }: { name: string; notBefore: number; onClick(): Promise<void> }) {
+function RetryButton({ name, notBefore, onClick }: { name: string; notBefore: number; onClick(): Promise<void> }) {
   useEverySecond();
   const seconds = Math.ceil((notBefore - Date.now()) / 1_000);
   return (
@@ -56,8 +56,8 @@ function TryAgain({ name, notBefore, onClick }: { name: string; notBefore: numbe
 }
 
 /** @returns whether the same request may succeed soon: not one that is wrong, nor one for which there is no money */
-function canPass({ type, status, retryAfter = 0, headers }: SluiceError): boolean {
-  if (type === 'billing_error' || type === 'closed' || retryAfter > MOST_WAIT_SECONDS) return false;
+function isTransientError({ type, status, retryAfter = 0, headers }: SluiceError): boolean {
+  if (type === 'billing_error' || type === 'closed' || retryAfter > MAX_WAIT_SECONDS) return false;
   if (headers?.get('x-should-retry') === 'false' && status !== undefined && status < 500) return false;
   return status === undefined || status === 408 || status === 409 || status === 429 || status >= 500;
 }

@@ -2,23 +2,23 @@ import type { ConversationMessage } from '../../../client/index.ts';
 import { hasPlugin } from '../../edge/plugins.ts';
 import { CopyButton } from '../../ui/copy-button.tsx';
 import { IconButton } from '../../ui/icon.tsx';
-import { go } from '../../ui/route.ts';
+import { navigate } from '../../ui/route.ts';
 import { Toolbar } from '../../ui/toolbar.tsx';
 import { Usd } from '../../ui/usd.tsx';
-import { editDraft } from '../composer/draft.ts';
-import type { Choice } from '../session/branches.ts';
-import { askInstead, fork, session as shownSession } from '../session/conversations.ts';
+import { startEditing } from '../composer/draft.ts';
+import type { BranchChoice } from '../session/branches.ts';
+import { askInCopy, forkConversation, session as shownSession } from '../session/conversations.ts';
 import type { Session } from '../session/session.ts';
 
 interface MessageActionsProps {
   row: ConversationMessage;
   session: Session;
-  text: () => string;
+  getText: () => string;
 }
 
 /** Shows what can be done with a message, and what an answer has cost. */
-export function MessageActions({ row, session, text }: MessageActionsProps) {
-  const busy = session.busy.value;
+export function MessageActions({ row, session, getText: text }: MessageActionsProps) {
+  const busy = session.isBusy.value;
   const rows = session.rows.value;
   const choice = session.choices.value.get(rows.indexOf(row));
   const showFault = (thrown: unknown) => shownSession.value?.fail(thrown);
@@ -27,7 +27,7 @@ export function MessageActions({ row, session, text }: MessageActionsProps) {
   const question = rows.slice(0, rows.indexOf(row)).findLast(({ role }) => role === 'user');
   return (
     <Toolbar label="Actions">
-      {choice && <Branches choice={choice} />}
+      {choice && <BranchSwitcher choice={choice} />}
       <CopyButton text={text} word="Copy" />
       {canFork && row.role === 'user' && (
         <IconButton
@@ -35,7 +35,7 @@ export function MessageActions({ row, session, text }: MessageActionsProps) {
           word="Edit"
           label="Edit and ask again"
           disabled={busy}
-          onClick={() => editDraft(row.content, row.id)}
+          onClick={() => startEditing(row.content, row.id)}
         />
       )}
       {canFork && row.role === 'assistant' && question && (
@@ -44,7 +44,7 @@ export function MessageActions({ row, session, text }: MessageActionsProps) {
           word="Regenerate"
           label="Regenerate"
           disabled={busy}
-          onClick={() => void askInstead(session, question.id, question.content).catch(showFault)}
+          onClick={() => void askInCopy(session, question.id, question.content).catch(showFault)}
         />
       )}
       {canFork && row.role === 'assistant' && (
@@ -53,7 +53,7 @@ export function MessageActions({ row, session, text }: MessageActionsProps) {
           word="Fork"
           label="Fork from here"
           disabled={busy}
-          onClick={() => void fork(session.id, row.id).catch(showFault)}
+          onClick={() => void forkConversation(session.id, row.id).catch(showFault)}
         />
       )}
       {row.cost_usd != null && (
@@ -66,18 +66,18 @@ export function MessageActions({ row, session, text }: MessageActionsProps) {
 }
 
 /** Moves between the answers to a question that was asked again, or edited. */
-function Branches({ choice: { ids, shown } }: { choice: Choice }) {
-  const step = (by: number) => {
-    const id = ids[shown + by];
-    return { disabled: id === undefined, onClick: () => id !== undefined && go('chat', id, true) };
+function BranchSwitcher({ choice: { ids, shownIndex: shown } }: { choice: BranchChoice }) {
+  const showNeighbour = (offset: number) => {
+    const id = ids[shown + offset];
+    return { disabled: id === undefined, onClick: () => id !== undefined && navigate('chat', id, true) };
   };
   return (
     <span class="branches">
-      <IconButton icon="previous" label="Previous branch" {...step(-1)} />
+      <IconButton icon="previous" label="Previous branch" {...showNeighbour(-1)} />
       <span title={`Branch ${shown + 1} of ${ids.length}`}>
         {shown + 1}/{ids.length}
       </span>
-      <IconButton icon="next" label="Next branch" {...step(1)} />
+      <IconButton icon="next" label="Next branch" {...showNeighbour(1)} />
     </span>
   );
 }

@@ -2,28 +2,28 @@ import { useEverySecond } from '../../ui/every-second.ts';
 import { formatMs } from '../../ui/format.ts';
 import { Icon } from '../../ui/icon.tsx';
 import { Markdown } from '../../ui/markdown.tsx';
-import { pictureAddress } from '../composer/attachments.ts';
+import { toImageUrl } from '../composer/attachments.ts';
 import type { Part } from '../session/content.ts';
-import type { Thought } from '../session/thoughts.ts';
+import type { ThinkingSpan } from '../session/thinking-times.ts';
 
 interface MessagePartProps {
   part: Part;
   result?: Part | undefined;
   /** When Claude thought it; undefined where this page has not seen that. */
-  thought?: Thought | undefined;
+  thought?: ThinkingSpan | undefined;
   /** Whether the text is shown as it was typed, without Markdown. */
   plain?: boolean;
   growing?: boolean;
 }
 
-function Thinking({ from }: { from: number | undefined }) {
+function ThinkingTimer({ from: startedAt }: { from: number | undefined }) {
   useEverySecond();
-  if (from === undefined) return <>Thinking…</>;
-  return <>Thinking… {Math.floor((performance.now() - from) / 1_000)} s</>;
+  if (startedAt === undefined) return <>Thinking…</>;
+  return <>Thinking… {Math.floor((performance.now() - startedAt) / 1_000)} s</>;
 }
 
-function thoughtFor(thought: Thought | undefined): string {
-  return thought?.to === undefined ? 'Thought' : `Thought for ${formatMs(thought.to - thought.from)}`;
+function describeThought(thought: ThinkingSpan | undefined): string {
+  return thought?.endedAt === undefined ? 'Thought' : `Thought for ${formatMs(thought.endedAt - thought.startedAt)}`;
 }
 
 interface Citation {
@@ -35,21 +35,21 @@ interface Citation {
 }
 
 /** Shows what a text quotes, and from where. */
-function Citations({ of }: { of: unknown }) {
-  if (!Array.isArray(of) || of.length === 0) return null;
+function Citations({ of: citations }: { of: unknown }) {
+  if (!Array.isArray(citations) || citations.length === 0) return null;
   return (
     <>
-      {(of as Citation[]).map((citation) => (
+      {(citations as Citation[]).map((citation) => (
         <blockquote key={JSON.stringify(citation)} class="quiet">
           {String(citation.cited_text ?? '')}
-          <footer>{sourceOf(citation)}</footer>
+          <footer>{describeSource(citation)}</footer>
         </blockquote>
       ))}
     </>
   );
 }
 
-function sourceOf({ document_title, title, source, url }: Citation): string {
+function describeSource({ document_title, title, source, url }: Citation): string {
   return String(document_title ?? title ?? source ?? url ?? 'A document without a title');
 }
 
@@ -65,14 +65,14 @@ export function MessagePart({ part, result, thought, plain = false, growing = fa
     case 'thinking':
       return (
         <details class="aside">
-          <summary>{growing ? <Thinking from={thought?.from} /> : thoughtFor(thought)}</summary>
+          <summary>{growing ? <ThinkingTimer from={thought?.startedAt} /> : describeThought(thought)}</summary>
           <p class="typed">{String(part.thinking) || 'Claude did not share this thinking.'}</p>
         </details>
       );
     case 'redacted_thinking':
       return <p class="quiet aside-note">This thinking is encrypted. Only Claude can read it.</p>;
     case 'image': {
-      const address = pictureAddress(part);
+      const address = toImageUrl(part);
       return address ? (
         <img class="picture" src={address} alt="Sent with the message" />
       ) : (

@@ -2,22 +2,22 @@ import type { Usage } from '@anthropic-ai/sdk/resources/messages';
 import { type Signal, useSignal } from '@preact/signals';
 import { memo } from 'preact/compat';
 import type { ConversationMessage, MessageStream } from '../../../client/index.ts';
-import { nameOf } from '../../edge/models.ts';
+import { modelNameOf } from '../../edge/models.ts';
 import { useEverySecond } from '../../ui/every-second.ts';
 import { formatCount, formatStamp } from '../../ui/format.ts';
 import { Markdown } from '../../ui/markdown.tsx';
 import { Usd } from '../../ui/usd.tsx';
 import { type Part, textOf } from '../session/content.ts';
-import { type Entry, resultsIn, resultsOf } from '../session/entries.ts';
+import { type Entry, findToolResults, getToolResults } from '../session/entries.ts';
 import type { Session } from '../session/session.ts';
-import { stepsIn } from '../session/steps.ts';
-import { sayCutOff } from './cut-off.ts';
+import { splitIntoSteps } from '../session/steps.ts';
+import { describeCutOff } from './cut-off.ts';
 import { MessageActions } from './message-actions.tsx';
 import { MessagePart } from './message-part.tsx';
-import { NoText, PauseNote } from './pause-note.tsx';
+import { NoTextNote, PauseNote } from './pause-note.tsx';
 import { RunTimeline } from './run-timeline.tsx';
 
-const ENDINGS: Record<string, string> = {
+const ENDING_NOTES: Record<string, string> = {
   stopped: 'Stopped. The text so far is kept.',
   interrupted: 'Interrupted. The text so far is kept.',
   unanswered: 'Interrupted before anything was said. Ask again, or go on.',
@@ -37,21 +37,25 @@ function MessageView({ entry, session }: { entry: Entry; session: Session }) {
   const { role, row, stream, silence } = entry;
   const isSummaryOpen = useSignal(false);
   // Reading this signal renders again: the message stays the same object while it grows.
-  if (stream) void session.grown.value;
+  if (stream) void session.growthCount.value;
   const parts: readonly Part[] = stream ? ((stream.message?.content ?? []) as unknown as Part[]) : entry.parts;
   const shown = parts.filter(({ type }) => type !== 'tool_result');
-  const shownResults = resultsIn(session);
-  const results = stream ? new Map([...shownResults, ...resultsOf([{ parts }])]) : shownResults;
+  const shownResults = getToolResults(session);
+  const results = stream ? new Map([...shownResults, ...findToolResults([{ parts }])]) : shownResults;
   const isUnanswered = row?.status === 'interrupted' && row.content.length === 0;
   const why = isUnanswered ? 'unanswered' : (row?.status ?? '');
-  const isCut = row?.stop_reason === 'max_tokens' && ENDINGS[why] === undefined;
-  const byItself = isCut ? sayCutOff(row.lowered_by, !!session.report.value?.agent) : ENDINGS[row?.stop_reason ?? ''];
-  const ending = row && role === 'assistant' ? (ENDINGS[why] ?? byItself) : undefined;
+  const isCut = row?.stop_reason === 'max_tokens' && ENDING_NOTES[why] === undefined;
+  const byItself = isCut
+    ? describeCutOff(row.lowered_by, !!session.report.value?.agent)
+    : ENDING_NOTES[row?.stop_reason ?? ''];
+  const ending = row && role === 'assistant' ? (ENDING_NOTES[why] ?? byItself) : undefined;
   const { stepsAbove = 0 } = entry;
   // What a run says after a pause is its next step, also without a call.
   const isNextStep = stepsAbove > 0 && shown.length > 0;
   const steps =
-    role === 'assistant' ? (stepsIn(parts) ?? (isNextStep ? [{ parts: shown, isOver: true }] : undefined)) : undefined;
+    role === 'assistant'
+      ? (splitIntoSteps(parts) ?? (isNextStep ? [{ parts: shown, isOver: true }] : undefined))
+      : undefined;
   const turn = row?.turn ?? stream?.turn;
   const answerer = stream?.message?.model ?? row?.model ?? silence?.step.model ?? entry.modelAbove;
   const model = answerer ?? session.report.value?.model ?? undefined;
@@ -63,16 +67,16 @@ function MessageView({ entry, session }: { entry: Entry; session: Session }) {
         <header class="message-head">
           {/* Said once above answers that belong together. Who cannot see that they do hears it again. */}
           <span class={model !== undefined && model === entry.modelAbove ? 'unseen' : 'message-name'}>
-            {nameOf(model ?? 'Answer')}
+            {modelNameOf(model ?? 'Answer')}
           </span>
-          <Figures row={row} stream={stream} />
+          <MessageFigures row={row} stream={stream} />
         </header>
       )}
       <div class="message-body">
         {steps && (
           <RunTimeline
             steps={steps}
-            above={stepsAbove}
+            stepsAbove={stepsAbove}
             model={model}
             turn={turn}
             session={session}
@@ -93,23 +97,23 @@ function MessageView({ entry, session }: { entry: Entry; session: Session }) {
           />
         ))}
         {stream && shown.length === 0 && (
-          <p class="waiting">{session.arrived.value ? 'Waiting for the first word' : 'Sending'}</p>
+          <p class="waiting">{session.hasArrived.value ? 'Waiting for the first word' : 'Sending'}</p>
         )}
-        {silence && <NoText of={silence} session={session} />}
+        {silence && <NoTextNote silence={silence} session={session} />}
         {ending && <p class="quiet aside-note">{ending}</p>}
         {row?.stop_reason === 'pause_turn' && (
           <PauseNote reason={row.paused ?? undefined} session={session} isLast={session.rows.value.at(-1) === row} />
         )}
       </div>
       <footer class="message-foot">
-        {stream && session.arrived.value && session.reconnectsAt.value !== undefined && (
-          <Reconnecting at={session.reconnectsAt.value} />
+        {stream && session.hasArrived.value && session.reconnectsAt.value !== undefined && (
+          <ReconnectingNote at={session.reconnectsAt.value} />
         )}
         {entry.unsent && <p class="unsent">{entry.unsent}</p>}
-        {role === 'assistant' && turn !== undefined && session.truncated.has(turn) && (
+        {role === 'assistant' && turn !== undefined && session.truncatedTurns.has(turn) && (
           <p class="quiet clipped">Sent without its oldest turns</p>
         )}
-        {row && <MessageActions row={row} session={session} text={() => textOf(shown)} />}
+        {row && <MessageActions row={row} session={session} getText={() => textOf(shown)} />}
         {row && <SummaryLine id={row.id} session={session} isOpen={isSummaryOpen} />}
       </footer>
       {row && <SummaryText id={row.id} session={session} isOpen={isSummaryOpen} />}
@@ -118,9 +122,9 @@ function MessageView({ entry, session }: { entry: Entry; session: Session }) {
 }
 
 /** Says that the connection broke, and when it is tried again. @param at in milliseconds since 1970 */
-function Reconnecting({ at }: { at: number }) {
+function ReconnectingNote({ at: retryAt }: { at: number }) {
   useEverySecond();
-  const seconds = Math.ceil((at - Date.now()) / 1_000);
+  const seconds = Math.ceil((retryAt - Date.now()) / 1_000);
   return (
     <p class="reconnecting" role="status">
       Connection lost. {seconds > 0 ? `Reconnecting in ${seconds} s…` : 'Reconnecting…'}
@@ -162,7 +166,7 @@ function SummaryText({ id, session, isOpen }: SummaryProps) {
   return (
     <section class="summary-text" id={`summary-${id}`} aria-label="Summary of the messages above">
       <p class="quiet">
-        {`By ${nameOf(model)}, ${formatStamp(created_at)}. `}
+        {`By ${modelNameOf(model)}, ${formatStamp(created_at)}. `}
         {isReplaced
           ? 'A newer summary goes up in its place now.'
           : 'It goes up in the place of the messages above, which stay here.'}
@@ -173,25 +177,25 @@ function SummaryText({ id, session, isOpen }: SummaryProps) {
 }
 
 /** @returns how the model was chosen, as the header of an answer says it */
-function reasonIn(header: string): ModelReason {
-  const part = (name: string) => new RegExp(`; ${name}=([^;]+)`).exec(header)?.[1];
-  const label = part('label');
-  const [why = '', classifier = null] = [part('why'), part('classifier')];
+function parseModelReason(header: string): ModelReason {
+  const parsePart = (name: string) => new RegExp(`; ${name}=([^;]+)`).exec(header)?.[1];
+  const label = parsePart('label');
+  const [why = '', classifier = null] = [parsePart('why'), parsePart('classifier')];
   return { why, label: label === undefined ? null : decodeURIComponent(label), classifier };
 }
 
 /** Says in few words why the agent has chosen this model. */
-function WhyChosen({ reason: { why, label, classifier } }: { reason: ModelReason }) {
+function ModelReasonNote({ reason: { why, label, classifier } }: { reason: ModelReason }) {
   const noLabel = why === 'failed' ? 'no label' : 'as asked';
   return <span title={[why, classifier].filter(Boolean).join(', ')}>{`model: ${label ?? noLabel}`}</span>;
 }
 
 /** Shows the tokens of an answer. The line is there from the start, so that nothing moves when they come. */
-function Figures({ row, stream }: { row: ConversationMessage | undefined; stream: MessageStream | undefined }) {
+function MessageFigures({ row, stream }: { row: ConversationMessage | undefined; stream: MessageStream | undefined }) {
   const usage = (row?.usage ?? stream?.message?.usage) as Partial<Usage> | undefined;
   const lowered = stream?.headers?.get('sluice-max-tokens');
   const header = stream?.headers?.get('sluice-model-chosen');
-  const reason = row?.chosen_by ?? (header ? reasonIn(header) : undefined);
+  const reason = row?.chosen_by ?? (header ? parseModelReason(header) : undefined);
   if (!usage) return <span class="figures" />;
   const { input_tokens, output_tokens, cache_read_input_tokens: read, cache_creation_input_tokens: written } = usage;
   return (
@@ -201,7 +205,7 @@ function Figures({ row, stream }: { row: ConversationMessage | undefined; stream
       {row && read ? <span class="hit">{formatCount(read)} from cache</span> : null}
       {row && written ? <span>{formatCount(written)} to cache</span> : null}
       {row && <span>{formatCount(output_tokens ?? 0)} out</span>}
-      {reason && <WhyChosen reason={reason} />}
+      {reason && <ModelReasonNote reason={reason} />}
       {lowered && <span>limited to {formatCount(Number(lowered))} out by the budget</span>}
     </span>
   );

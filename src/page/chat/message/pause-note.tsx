@@ -2,21 +2,21 @@ import { useSignal } from '@preact/signals';
 import { useEffect } from 'preact/hooks';
 import type { Approval, ApprovalDecision } from '../../../client/index.ts';
 import { useAction } from '../../edge/async-action.ts';
-import { model } from '../../edge/models.ts';
+import { currentModel } from '../../edge/models.ts';
 import { hasPlugin } from '../../edge/plugins.ts';
 import { SmallButton } from '../../ui/button.tsx';
 import { Fault } from '../../ui/fault.tsx';
 import { Field } from '../../ui/form.tsx';
 import { formatCount } from '../../ui/format.ts';
 import { Icon } from '../../ui/icon.tsx';
-import { go } from '../../ui/route.ts';
-import { indentedJson } from '../../wire/indented-json.ts';
-import { mayDecide } from '../session/approvals.ts';
-import { askInstead, session as shownSession } from '../session/conversations.ts';
-import type { Silence } from '../session/entries.ts';
+import { navigate } from '../../ui/route.ts';
+import { indentJson } from '../../wire/indented-json.ts';
+import { canDecide } from '../session/approvals.ts';
+import { askInCopy, session as shownSession } from '../session/conversations.ts';
+import type { SilentAnswer } from '../session/entries.ts';
 import type { Session } from '../session/session.ts';
 
-const REASONS: Record<string, string> = {
+const PAUSE_REASONS: Record<string, string> = {
   max_turns: 'Paused: it has taken as many steps as it may.',
   max_usd: 'Paused: it has spent as much as it may.',
   max_seconds: 'Paused: it has run for as long as it may.',
@@ -28,7 +28,7 @@ const REASONS: Record<string, string> = {
 };
 
 /** So many times the room that was not enough is asked for next. */
-const MORE = 8;
+const RETRY_TOKENS_FACTOR = 8;
 
 interface PauseNoteProps {
   /** Why it has paused; undefined where the API itself has, in a tool of its own. */
@@ -43,11 +43,16 @@ export function PauseNote({ reason, session, isLast }: PauseNoteProps) {
   if (reason === 'approval') return isLast ? <ApprovalCards session={session} /> : null;
   return (
     <div class="pause">
-      <p>{reason === undefined ? 'Paused by the API.' : (REASONS[reason] ?? `Paused: ${reason}.`)}</p>
+      <p>{reason === undefined ? 'Paused by the API.' : (PAUSE_REASONS[reason] ?? `Paused: ${reason}.`)}</p>
       {isLast && (
         <p class="row">
-          <SmallButton kind="first" name="Continue" disabled={session.busy.value} onClick={() => void session.goOn()} />
-          {reason === 'budget' && <SmallButton name="Open Budget" onClick={() => go('budget')} />}
+          <SmallButton
+            kind="first"
+            name="Continue"
+            disabled={session.isBusy.value}
+            onClick={() => void session.continuePaused()}
+          />
+          {reason === 'budget' && <SmallButton name="Open Budget" onClick={() => navigate('budget')} />}
         </p>
       )}
     </div>
@@ -55,14 +60,16 @@ export function PauseNote({ reason, session, isLast }: PauseNoteProps) {
 }
 
 /** Says why an answer has no text, and asks again: as before, or with more room. */
-export function NoText({ of: { question, step }, session }: { of: Silence; session: Session }) {
+export function NoTextNote({ silence: { question, step }, session }: { silence: SilentAnswer; session: Session }) {
   const used = step.stop_reason === 'max_tokens' ? Number(step.usage?.output_tokens ?? 0) : 0;
-  const room = Math.min(used * MORE, model.value?.max_tokens ?? Number.POSITIVE_INFINITY);
+  const room = Math.min(used * RETRY_TOKENS_FACTOR, currentModel.value?.max_tokens ?? Number.POSITIVE_INFINITY);
   const isOfAgent = !!session.report.value?.agent;
-  const again = (most?: number) => ({
-    disabled: session.busy.value,
+  const askAgain = (maxAnswerTokens?: number) => ({
+    disabled: session.isBusy.value,
     onClick: () =>
-      void askInstead(session, question.id, question.content, most).catch((thrown) => shownSession.value?.fail(thrown)),
+      void askInCopy(session, question.id, question.content, maxAnswerTokens).catch((thrown) =>
+        shownSession.value?.fail(thrown),
+      ),
   });
   return (
     <div class="pause">
@@ -75,9 +82,9 @@ export function NoText({ of: { question, step }, session }: { of: Silence; sessi
       {hasPlugin('transfer') && (
         <p class="row">
           {room > used && !isOfAgent && (
-            <SmallButton kind="first" name={`Ask again with ${formatCount(room)} tokens`} {...again(room)} />
+            <SmallButton kind="first" name={`Ask again with ${formatCount(room)} tokens`} {...askAgain(room)} />
           )}
-          <SmallButton name="Regenerate" {...again()} />
+          <SmallButton name="Regenerate" {...askAgain()} />
         </p>
       )}
     </div>
@@ -101,16 +108,16 @@ function ApprovalCards({ session }: { session: Session }) {
 }
 
 function ApprovalCard({ approval, session }: { approval: Approval; session: Session }) {
-  const { busy, fault, run } = useAction();
-  const indented = indentedJson(approval.input_text ?? 'null');
+  const { isBusy: busy, fault, run } = useAction();
+  const indented = indentJson(approval.input_text ?? 'null');
   const input = useSignal(indented);
   const reason = useSignal('');
-  const isMine = mayDecide(approval);
+  const isMine = canDecide(approval);
   const decide = (decision: () => ApprovalDecision) => void run(async () => session.decide(approval.id, decision()));
   const approve = () =>
     decide(() => ({
       decision: 'approve',
-      ...(input.value === indented ? {} : { input_text: validText(input.value) }),
+      ...(input.value === indented ? {} : { input_text: validateText(input.value) }),
     }));
   const deny = () =>
     decide(() => ({ decision: 'deny', ...(reason.value.trim() === '' ? {} : { reason: reason.value.trim() }) }));
@@ -159,7 +166,7 @@ function ApprovalCard({ approval, session }: { approval: Approval; session: Sess
 }
 
 /** @throws Error with a sentence for the user */
-function validText(text: string): string {
+function validateText(text: string): string {
   let value: unknown;
   try {
     value = JSON.parse(text);

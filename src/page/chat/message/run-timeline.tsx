@@ -1,21 +1,21 @@
 import type { Usage } from '@anthropic-ai/sdk/resources/messages';
 import { useEffect, useRef } from 'preact/hooks';
 import type { ConversationTurn } from '../../../client/index.ts';
-import { nameOf } from '../../edge/models.ts';
+import { modelNameOf } from '../../edge/models.ts';
 import { formatCount, formatMs } from '../../ui/format.ts';
-import { keepReachable } from '../../ui/scroll-box.ts';
+import { observeScrollBox } from '../../ui/scroll-box.ts';
 import { Usd } from '../../ui/usd.tsx';
 import type { Part } from '../session/content.ts';
 import type { Session } from '../session/session.ts';
 import { isEdgeCall, type Step } from '../session/steps.ts';
-import type { Thought } from '../session/thoughts.ts';
+import type { ThinkingSpan } from '../session/thinking-times.ts';
 import { EdgeCall } from './edge-call.tsx';
 import { MessagePart } from './message-part.tsx';
 
 interface RunTimelineProps {
   steps: readonly Step[];
   /** How many steps it had before it paused. */
-  above: number;
+  stepsAbove: number;
   /** The model that stands above the answer. A step names its own only where it is another. */
   model: string | undefined;
   /** The id of the run's turn, once it is known. */
@@ -23,12 +23,21 @@ interface RunTimelineProps {
   session: Session;
   results: ReadonlyMap<string, Part>;
   /** Says when Claude thought a block. */
-  thoughtOf(part: Part): Thought | undefined;
+  thoughtOf(part: Part): ThinkingSpan | undefined;
   isLive: boolean;
 }
 
 /** Shows a run: each step with its figures, what was said in it, and its calls. */
-export function RunTimeline({ steps, above, model, turn, session, results, thoughtOf, isLive }: RunTimelineProps) {
+export function RunTimeline({
+  steps,
+  stepsAbove: above,
+  model,
+  turn,
+  session,
+  results,
+  thoughtOf,
+  isLive,
+}: RunTimelineProps) {
   const over = steps.filter(({ isOver }) => isOver).length;
   // With each step that has ended there is more to tell.
   const stage = isLive ? `step ${steps.length}, ${over} over` : 'ended';
@@ -36,7 +45,7 @@ export function RunTimeline({ steps, above, model, turn, session, results, thoug
     if (stage === '' || turn === undefined) return;
     session.readRun(turn).catch((thrown: unknown) => session.fail(thrown));
   }, [stage, turn, session]);
-  const account = turn === undefined ? undefined : session.runs.value.get(turn);
+  const account = turn === undefined ? undefined : session.runReports.value.get(turn);
   // A step that was asked again, since the API was busy, has said nothing.
   const ended = account?.steps.filter(({ status }) => status !== 'failed') ?? [];
   return (
@@ -56,7 +65,7 @@ export function RunTimeline({ steps, above, model, turn, session, results, thoug
                   result={results.get(String(part.id))}
                   report={ended[index]?.calls.find(({ id }) => id === part.id)}
                   isLive={isLive}
-                  waits={session.approvals.value.some(({ tool_use_id }) => tool_use_id === part.id)}
+                  isWaiting={session.approvals.value.some(({ tool_use_id }) => tool_use_id === part.id)}
                 />
               ) : (
                 <MessagePart
@@ -86,16 +95,16 @@ interface StepFiguresProps {
 function StepFigures({ number, report, model }: StepFiguresProps) {
   const ref = useRef<HTMLParagraphElement>(null);
   // After each rendering: figures that have come are watched as well.
-  useEffect(() => (ref.current ? keepReachable(ref.current) : undefined));
+  useEffect(() => (ref.current ? observeScrollBox(ref.current) : undefined));
   const usage = (report?.usage ?? {}) as Partial<Usage>;
   const { input_tokens, output_tokens, cache_read_input_tokens: read, cache_creation_input_tokens: written } = usage;
   const isOver = report !== undefined && report.status !== 'running';
-  const name = report && nameOf(report.model);
+  const name = report && modelNameOf(report.model);
   return (
     // biome-ignore lint/a11y/useSemanticElements: it is a line of figures; a fieldset is of a form.
     <p ref={ref} role="group" class="figures run-figures scroll-box" aria-label={`Figures of step ${number}`}>
       <span class="run-number">Step {number}</span>
-      {name !== undefined && (model === undefined || name !== nameOf(model)) && <span>{name}</span>}
+      {name !== undefined && (model === undefined || name !== modelNameOf(model)) && <span>{name}</span>}
       {isOver && (
         <>
           <span>{formatCount(input_tokens ?? 0)} in</span>

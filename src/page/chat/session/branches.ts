@@ -5,58 +5,60 @@
 import type { Conversation, ConversationRow } from '../../../client/index.ts';
 
 // A name that nobody gives by chance: who is of a family is deleted with it.
-const MARK = '-sluice-branch-';
-const COPY = /^(.+)-sluice-branch-(\d+)$/;
-const MOST_ID_CHARACTERS = 128;
+const BRANCH_MARK = '-sluice-branch-';
+const BRANCH_ID_PATTERN = /^(.+)-sluice-branch-(\d+)$/;
+const MAX_ID_CHARACTERS = 128;
 /** Members of a copy's metadata: the conversation it was copied from, and the last message that both have. */
-const OF = 'branch_of';
-const AT = 'branch_at';
+const BRANCH_OF_KEY = 'branch_of';
+const BRANCH_AT_KEY = 'branch_at';
 
 /** One conversation of a family. */
 export interface Branch {
   id: string;
   /** The conversation it was copied from; undefined for the first one. */
-  of: string | undefined;
+  copiedFrom: string | undefined;
   /** The id of the last message that both have; empty where they have none. */
-  at: string;
+  lastSharedId: string;
 }
 
-export type Origin = Pick<Branch, 'of' | 'at'>;
+export type Origin = Pick<Branch, 'copiedFrom' | 'lastSharedId'>;
 
 /** The branches between which one can choose at a message. */
-export interface Choice {
+export interface BranchChoice {
   ids: readonly string[];
-  shown: number;
+  shownIndex: number;
 }
 
 /** @returns the id of a family's first conversation */
-export function familyOf(id: string): string {
-  return COPY.exec(id)?.[1] ?? id;
+export function branchFamilyOf(id: string): string {
+  return BRANCH_ID_PATTERN.exec(id)?.[1] ?? id;
 }
 
-function numberOf(id: string): number {
-  return Number(COPY.exec(id)?.[2] ?? 1);
+function branchNumberOf(id: string): number {
+  return Number(BRANCH_ID_PATTERN.exec(id)?.[2] ?? 1);
 }
 
 /** @returns the ids that the conversations of a family can have, as far as the list and the shown conversation tell */
-export function possibleIdsOf(id: string, rows: readonly { id: string }[]): string[] {
-  const family = familyOf(id);
-  const numbers = [id, ...rows.map((row) => row.id)].filter((each) => familyOf(each) === family).map(numberOf);
+export function possibleBranchIdsOf(id: string, rows: readonly { id: string }[]): string[] {
+  const family = branchFamilyOf(id);
+  const numbers = [id, ...rows.map((row) => row.id)]
+    .filter((each) => branchFamilyOf(each) === family)
+    .map(branchNumberOf);
   const most = Math.max(...numbers);
-  return Array.from({ length: most }, (_, index) => (index === 0 ? family : family + MARK + (index + 1)));
+  return Array.from({ length: most }, (_, index) => (index === 0 ? family : family + BRANCH_MARK + (index + 1)));
 }
 
 /** @returns an id for the next copy; undefined where it would be too long */
-export function nextBranchId(id: string, rows: readonly { id: string }[]): string | undefined {
-  const next = familyOf(id) + MARK + (possibleIdsOf(id, rows).length + 1);
-  return next.length > MOST_ID_CHARACTERS ? undefined : next;
+export function createNextBranchId(id: string, rows: readonly { id: string }[]): string | undefined {
+  const next = branchFamilyOf(id) + BRANCH_MARK + (possibleBranchIdsOf(id, rows).length + 1);
+  return next.length > MAX_ID_CHARACTERS ? undefined : next;
 }
 
 /** @returns a row for each family, where its first one stands: that of the member which changed last */
-export function oneOfEach(rows: readonly ConversationRow[]): ConversationRow[] {
+export function pickLatestOfFamilies(rows: readonly ConversationRow[]): ConversationRow[] {
   const latest = new Map<string, ConversationRow>();
   for (const row of rows) {
-    const family = familyOf(row.id);
+    const family = branchFamilyOf(row.id);
     const other = latest.get(family);
     if (!other || row.updated_at > other.updated_at) latest.set(family, row);
   }
@@ -70,7 +72,7 @@ export function oneOfEach(rows: readonly ConversationRow[]): ConversationRow[] {
  * @param rows the messages of the conversation that is copied
  * @param shared how many of them the copy has
  */
-export function originOf(
+export function findOrigin(
   id: string,
   branches: readonly Branch[],
   rows: readonly { id: string }[],
@@ -78,47 +80,52 @@ export function originOf(
 ): Origin {
   const at = rows[shared - 1]?.id ?? '';
   let from = branches.find((branch) => branch.id === id);
-  while (from?.of !== undefined && shared <= rows.findIndex((row) => row.id === from?.at) + 1) {
-    const { of } = from;
+  while (from?.copiedFrom !== undefined && shared <= rows.findIndex((row) => row.id === from?.lastSharedId) + 1) {
+    const { copiedFrom: of } = from;
     from = branches.find((branch) => branch.id === of);
   }
-  return { of: from?.id ?? id, at };
+  return { copiedFrom: from?.id ?? id, lastSharedId: at };
 }
 
 /** @returns the metadata of a copy, with what it is a branch of */
-export function branchMetadata(metadata: Conversation['metadata'], { of, at }: Origin): Record<string, unknown> {
-  return { ...metadata, [OF]: of, [AT]: at };
+export function createBranchMetadata(
+  metadata: Conversation['metadata'],
+  { copiedFrom: of, lastSharedId: at }: Origin,
+): Record<string, unknown> {
+  return { ...metadata, [BRANCH_OF_KEY]: of, [BRANCH_AT_KEY]: at };
 }
 
 /** @returns what a conversation is a branch of */
-export function branchIn({ id, metadata }: Pick<Conversation, 'id' | 'metadata'>): Branch {
-  const isCopy = familyOf(id) !== id;
-  const member = (name: string) => (isCopy && typeof metadata?.[name] === 'string' ? metadata[name] : undefined);
-  return { id, of: member(OF), at: member(AT) ?? '' };
+export function parseBranch({ id, metadata }: Pick<Conversation, 'id' | 'metadata'>): Branch {
+  const isCopy = branchFamilyOf(id) !== id;
+  const readMetadata = (name: string) => (isCopy && typeof metadata?.[name] === 'string' ? metadata[name] : undefined);
+  return { id, copiedFrom: readMetadata(BRANCH_OF_KEY), lastSharedId: readMetadata(BRANCH_AT_KEY) ?? '' };
 }
 
 /** @returns what one can choose between, by the index of the message at which the branches part */
-export function choicesIn(
+export function findChoices(
   branches: readonly Branch[],
-  shown: string,
+  shownId: string,
   rows: readonly { id: string }[],
-): Map<number, Choice> {
+): Map<number, BranchChoice> {
   const lineage = new Set<string>();
-  for (let id: string | undefined = shown; id !== undefined && !lineage.has(id); ) {
+  for (let id: string | undefined = shownId; id !== undefined && !lineage.has(id); ) {
     lineage.add(id);
     const current: string = id;
-    id = branches.find((branch) => branch.id === current)?.of;
+    id = branches.find((branch) => branch.id === current)?.copiedFrom;
   }
-  const choices = new Map<number, Choice>();
-  for (const { of, at } of branches) {
+  const choices = new Map<number, BranchChoice>();
+  for (const { copiedFrom: of, lastSharedId: at } of branches) {
     if (of === undefined || !lineage.has(of)) continue;
     const index = at === '' ? 0 : rows.findIndex((row) => row.id === at) + 1;
     if (choices.has(index) || (at !== '' && index === 0)) continue;
-    const copies = branches.filter((branch) => branch.of === of && branch.at === at).map(({ id }) => id);
-    const ids = [of, ...copies.sort((a, b) => numberOf(a) - numberOf(b))];
+    const copies = branches
+      .filter((branch) => branch.copiedFrom === of && branch.lastSharedId === at)
+      .map(({ id }) => id);
+    const ids = [of, ...copies.sort((a, b) => branchNumberOf(a) - branchNumberOf(b))];
     // The nearest ancestor of what is shown.
     const nearest = [...lineage].find((id) => ids.includes(id)) ?? of;
-    choices.set(index, { ids, shown: ids.indexOf(nearest) });
+    choices.set(index, { ids, shownIndex: ids.indexOf(nearest) });
   }
   return choices;
 }

@@ -2,7 +2,7 @@ import type { Client, ConversationMessage, HistoryRequest } from '../../../clien
 
 export type Content = ConversationMessage['content'];
 
-const MESSAGES_A_PAGE = 1_000;
+const MESSAGES_PER_PAGE = 1_000;
 
 export interface Part {
   type: string;
@@ -33,13 +33,13 @@ export async function readHistory(
   for (let more = true; more && goesOn(); ) {
     const after = rows.at(-1)?.id;
     const place = after === undefined ? {} : { after_id: after };
-    const page = await conversations.messages(id, { limit: MESSAGES_A_PAGE, ...query, ...place });
+    const page = await conversations.messages(id, { limit: MESSAGES_PER_PAGE, ...query, ...place });
     rows.push(...page.data);
     more = page.has_more && page.data.length > 0;
   }
   return rows;
 }
 
-export function partsOf(content: Content): Part[] {
+export function toParts(content: Content): Part[] {
   return typeof content === 'string' ? [{ type: 'text', text: content }] : content;
 }

@@ -1,31 +1,31 @@
 /** Keeps the list of conversations, and which one is open. */
 import { batch, computed, signal } from '@preact/signals';
 import type { ConversationRow } from '../../../client/index.ts';
-import { edge, modelsFault, token } from '../../edge/client.ts';
-import { model } from '../../edge/models.ts';
+import { getClient, modelsFault, token } from '../../edge/client.ts';
+import { currentModel } from '../../edge/models.ts';
 import { poll } from '../../edge/poll.ts';
 import { Removals } from '../../edge/removals.ts';
-import { go } from '../../ui/route.ts';
-import { familyOf, nextBranchId, oneOfEach, possibleIdsOf } from './branches.ts';
+import { navigate } from '../../ui/route.ts';
+import { branchFamilyOf, createNextBranchId, pickLatestOfFamilies, possibleBranchIdsOf } from './branches.ts';
 import type { Content } from './content.ts';
-import { agent, prefix } from './options.ts';
+import { chosenAgent, chosenPrefix } from './options.ts';
 import { ignoreDeleted } from './outcomes.ts';
 import { Session } from './session.ts';
-import { titleOf } from './titles.ts';
+import { createTitle } from './titles.ts';
 
 const conversations = signal<ConversationRow[]>([]);
 /** What was deleted a moment ago, and can still be brought back, by family. */
-export const removals = new Removals();
+export const conversationRemovals = new Removals();
 /** The conversations as they are listed: copies that were made to ask again are one with their original. */
-export const listed = computed(() => oneOfEach(conversations.value));
-export const hasMore = signal(false);
+export const listedConversations = computed(() => pickLatestOfFamilies(conversations.value));
+export const hasMoreConversations = signal(false);
 /** The conversation that is shown; undefined for a new one. */
 export const session = signal<Session | undefined>(undefined);
 
-const CONVERSATIONS_A_PAGE = 50;
-const LIST_EVERY_MS = 10_000;
+const CONVERSATIONS_PER_PAGE = 50;
+const CONVERSATIONS_POLL_MS = 10_000;
 /** The other windows of this browser. They are told that something has changed, and nothing of what. */
-const others = new BroadcastChannel('sluice');
+const otherWindows = new BroadcastChannel('sluice');
 
 // Another account has other conversations.
 token.subscribe(() => {
@@ -35,59 +35,59 @@ token.subscribe(() => {
 });
 
 export async function refreshConversations(): Promise<void> {
-  const page = await edge().conversations.list({
-    limit: Math.min(1_000, Math.max(CONVERSATIONS_A_PAGE, conversations.value.length)),
+  const page = await getClient().conversations.list({
+    limit: Math.min(1_000, Math.max(CONVERSATIONS_PER_PAGE, conversations.value.length)),
   });
   conversations.value = page.data;
-  hasMore.value = page.has_more;
+  hasMoreConversations.value = page.has_more;
   const shown = session.peek();
   const row = shown && page.data.find(({ id }) => id === shown.id);
-  if (row) await shown.catchUp(row);
+  if (row) await shown.syncWithList(row);
 }
 
 /** Keeps the list, and what is shown, up to date while the page is visible: another window may have changed it. */
-export function keepListed(): () => void {
+export function pollConversations(): () => void {
   const refresh = () =>
     refreshConversations()
       // The list stays as it was; the next refresh may succeed.
       .catch(() => {});
-  others.onmessage = () => void refresh();
-  const stop = poll(refresh, LIST_EVERY_MS);
+  otherWindows.onmessage = () => void refresh();
+  const stop = poll(refresh, CONVERSATIONS_POLL_MS);
   return () => {
-    others.onmessage = null;
+    otherWindows.onmessage = null;
     stop();
   };
 }
 
 /** Refreshes the list after a change, here and in other windows of this browser. */
-async function tellChange(): Promise<void> {
-  others.postMessage('changed');
+async function publishChange(): Promise<void> {
+  otherWindows.postMessage('changed');
   await refreshConversations();
 }
 
 /** Loads the whole list, to search in it. */
-export async function loadAll(): Promise<void> {
-  while (hasMore.value) await loadMore(1_000);
+export async function loadAllConversations(): Promise<void> {
+  while (hasMoreConversations.value) await loadMoreConversations(1_000);
 }
 
-export async function loadMore(limit = CONVERSATIONS_A_PAGE): Promise<void> {
+export async function loadMoreConversations(limit = CONVERSATIONS_PER_PAGE): Promise<void> {
   const last = conversations.value.at(-1);
-  const page = await edge().conversations.list({ limit, ...(last ? { after_id: last.id } : {}) });
+  const page = await getClient().conversations.list({ limit, ...(last ? { after_id: last.id } : {}) });
   conversations.value = [...conversations.value, ...page.data];
-  hasMore.value = page.has_more;
+  hasMoreConversations.value = page.has_more;
 }
 
 /** Shows a conversation, or an empty page for a new one. */
-export function show(id: string | undefined): void {
+export function showConversation(id: string | undefined): void {
   if (session.value?.id === id) return;
   session.value?.leave();
-  session.value = id === undefined ? undefined : new Session(id, tellChange);
+  session.value = id === undefined ? undefined : new Session(id, publishChange);
   const opened = session.value;
   void opened?.open();
   refreshConversations()
     // If the list cannot be read, it stays as it was.
     .catch(() => {})
-    .then(() => opened?.readBranches(possibleIdsOf(opened.id, conversations.value)))
+    .then(() => opened?.readBranches(possibleBranchIdsOf(opened.id, conversations.value)))
     .catch((thrown: unknown) => opened?.fail(thrown));
 }
 
@@ -96,35 +96,39 @@ export function show(id: string | undefined): void {
  *
  * @throws SluiceError if a new one cannot be created
  */
-export async function send(content: Content): Promise<void> {
-  if (!session.value && !model.value && agent.value === '' && modelsFault.value) throw new Error(modelsFault.value);
-  const current = session.value ?? (await begin(titleOf(content)));
+export async function sendQuestion(content: Content): Promise<void> {
+  if (!session.value && !currentModel.value && chosenAgent.value === '' && modelsFault.value)
+    throw new Error(modelsFault.value);
+  const current = session.value ?? (await createSession(createTitle(content)));
   await current.send(content);
 }
 
 /** Creates a conversation and shows it. From now on it keeps its agent, or its prefix. */
-export async function begin(title: string, agentName = agent.value): Promise<Session> {
-  const report = await edge().conversations.create({
+export async function createSession(title: string, agentName = chosenAgent.value): Promise<Session> {
+  const report = await getClient().conversations.create({
     title,
     // An agent has a model and a prompt of its own.
     ...(agentName === ''
-      ? { ...(model.value ? { model: model.value.id } : {}), ...(prefix.value === '' ? {} : { prefix: prefix.value }) }
+      ? {
+          ...(currentModel.value ? { model: currentModel.value.id } : {}),
+          ...(chosenPrefix.value === '' ? {} : { prefix: chosenPrefix.value }),
+        }
       : { agent: agentName }),
   });
-  const created = new Session(report.id, tellChange);
+  const created = new Session(report.id, publishChange);
   created.report.value = report;
-  created.loaded.value = true;
-  showCreated(created);
+  created.isLoaded.value = true;
+  showCreatedSession(created);
   await refreshConversations();
   return created;
 }
 
-function showCreated(created: Session): void {
+function showCreatedSession(created: Session): void {
   session.value?.leave();
   // At once: what is between them would be a conversation that is not shown, or one without an address.
   batch(() => {
     session.value = created;
-    go('chat', created.id, true);
+    navigate('chat', created.id, true);
   });
 }
 
@@ -132,56 +136,64 @@ function showCreated(created: Session): void {
  * Asks a question in place of another one, in a copy of the conversation: what was said there stays.
  *
  * @param before the message that the question replaces
- * @param most the longest answer in tokens, in place of the option
+ * @param maxAnswerTokens the longest answer in tokens, in place of the option
  * @throws SluiceError if it is refused; then the conversation is shown as it was
  */
-export async function askInstead(from: Session, before: string, content: Content, most?: number): Promise<void> {
-  const created = await from.branch(before, nextBranchId(from.id, conversations.value));
+export async function askInCopy(
+  from: Session,
+  before: string,
+  content: Content,
+  maxAnswerTokens?: number,
+): Promise<void> {
+  const created = await from.branch(before, createNextBranchId(from.id, conversations.value));
   const shared = created.rows.value.length;
-  showCreated(created);
-  await created.send(content, most);
+  showCreatedSession(created);
+  await created.send(content, maxAnswerTokens);
   const failure = created.failure.value;
   const status = failure?.error.status ?? 0;
   // A later turn, with the results of tools, may be refused as well: then there is an answer to keep.
   const isEmpty = created.rows.value.length === shared;
   if (!failure || !isEmpty || failure.question === undefined || status < 400 || status >= 500) return;
-  await edge().conversations.delete(created.id);
+  await getClient().conversations.delete(created.id);
   if (session.value === created) {
-    show(from.id);
-    go('chat', from.id, true);
+    showConversation(from.id);
+    navigate('chat', from.id, true);
   }
   throw failure.error;
 }
 
-export async function rename(id: string, title: string): Promise<void> {
-  const family = conversations.value.filter((row) => familyOf(row.id) === familyOf(id));
-  await Promise.all(family.map((row) => edge().conversations.update(row.id, { title })));
+export async function renameConversation(id: string, title: string): Promise<void> {
+  const family = conversations.value.filter((row) => branchFamilyOf(row.id) === branchFamilyOf(id));
+  await Promise.all(family.map((row) => getClient().conversations.update(row.id, { title })));
   await refreshConversations();
 }
 
 /** Deletes a conversation with its copies, after a moment in which that can be undone. Until then it stays in its place. */
-export function remove(id: string): void {
-  const family = familyOf(id);
+export function removeConversation(id: string): void {
+  const family = branchFamilyOf(id);
   const current = session.value?.id;
-  const isOpen = current !== undefined && familyOf(current) === family;
-  const ids = possibleIdsOf(id, conversations.value);
+  const isOpen = current !== undefined && branchFamilyOf(current) === family;
+  const ids = possibleBranchIdsOf(id, conversations.value);
   const finish = async () => {
     // Sent even if the page is closed now.
     const deletions = ids.map((id) =>
-      edge()
+      getClient()
         .fetch(`/conversations/${encodeURIComponent(id)}`, { method: 'DELETE', keepalive: true })
         .catch(ignoreDeleted),
     );
     await Promise.all(deletions);
     await refreshConversations();
   };
-  removals.remove(family, { finish, ...(isOpen ? { leave: () => go('chat', undefined, true) } : {}) });
+  conversationRemovals.remove(family, {
+    finish,
+    ...(isOpen ? { leave: () => navigate('chat', undefined, true) } : {}),
+  });
 }
 
 /** Copies a conversation. @param at the message whose turn is the last of the copy; without it everything is copied */
-export async function fork(id: string, at?: string): Promise<void> {
-  const copy = await edge().conversations.fork(id, at === undefined ? {} : { at });
-  await edge().conversations.update(copy.id, { title: `${copy.title ?? 'Conversation'} (fork)` });
+export async function forkConversation(id: string, at?: string): Promise<void> {
+  const copy = await getClient().conversations.fork(id, at === undefined ? {} : { at });
+  await getClient().conversations.update(copy.id, { title: `${copy.title ?? 'Conversation'} (fork)` });
   await refreshConversations();
-  go('chat', copy.id);
+  navigate('chat', copy.id);
 }

@@ -5,7 +5,7 @@ interface ExactJson {
 }
 
 /** Parses JSON so that `JSON.stringify` writes each number with the digits that it has. One that it would change is no number here. */
-export function exactJson(text: string): unknown {
+export function parseExactJson(text: string): unknown {
   const { parse, rawJSON }: ExactJson = JSON;
   return parse(text, (_, value, { source } = {}) =>
     rawJSON && source !== undefined && typeof value === 'number' && String(value) !== source ? rawJSON(source) : value,

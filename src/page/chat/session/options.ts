@@ -2,27 +2,27 @@
 import { computed, signal } from '@preact/signals';
 import type { ThinkingChoice } from './thinking.ts';
 
-const USUAL_MAX_TOKENS = 4_096;
+const DEFAULT_MAX_TOKENS = 4_096;
 
-export const thinking = signal<ThinkingChoice>('model');
-export const tools = signal(false);
+export const thinkingChoice = signal<ThinkingChoice>('model');
+export const hasPageTools = signal(false);
 /** Whether the edge calls its own tools. */
-export const edgeTools = signal(false);
-export const maxTokens = signal(USUAL_MAX_TOKENS);
+export const hasEdgeTools = signal(false);
+export const maxTokens = signal(DEFAULT_MAX_TOKENS);
 /** The name of the prefix for the next new conversation; empty for none. */
-export const prefix = signal('');
+export const chosenPrefix = signal('');
 
 /** The name of the agent that answers in the next new conversation; empty for none. */
-export const agent = signal('');
+export const chosenAgent = signal('');
 
 /** How many options differ from how they begin. */
-export const changedOptions = computed(
+export const changedOptionCount = computed(
   () =>
     [
-      thinking.value !== 'model',
-      tools.value,
-      edgeTools.value,
-      maxTokens.value !== USUAL_MAX_TOKENS,
-      prefix.value !== '',
+      thinkingChoice.value !== 'model',
+      hasPageTools.value,
+      hasEdgeTools.value,
+      maxTokens.value !== DEFAULT_MAX_TOKENS,
+      chosenPrefix.value !== '',
     ].filter(Boolean).length,
 );

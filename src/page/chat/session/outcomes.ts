@@ -3,11 +3,11 @@ import { type ConversationMessage, type MessageStream, SluiceError } from '../..
 import type { Content } from './content.ts';
 
 /** An answer that is coming, and its question; after a reload the history has the question already. */
-export interface Live {
+export interface LiveAnswer {
   question: Content | undefined;
   stream: MessageStream;
   /** Whether its beginning was seen elsewhere, or before a reload. */
-  resumed: boolean;
+  isResumed: boolean;
 }
 
 /** A question that got no answer. */
@@ -15,9 +15,9 @@ export interface Failure {
   question: Content | undefined;
   error: SluiceError;
   /** When it failed, in milliseconds since 1970. */
-  at: number;
+  failedAt: number;
   /** Whether the edge had the question, as far as one knows here. */
-  arrived: boolean;
+  hasArrived: boolean;
   /** Whether words that were seen are in no history. */
   isCut: boolean;
 }
@@ -29,7 +29,7 @@ export function ignoreDeleted(thrown: unknown): undefined {
 }
 
 /** @returns whether this is the last message of a turn that was answered without a text */
-export function isSilent(rows: readonly ConversationMessage[], index: number): boolean {
+export function isSilentTurn(rows: readonly ConversationMessage[], index: number): boolean {
   const [row, next] = [rows[index], rows[index + 1]];
   return row?.role === 'user' && row.status === 'complete' && next?.role !== 'assistant' && next?.turn !== row.turn;
 }

@@ -17,7 +17,7 @@ export function isEdgeCall({ type, server_name }: Part): boolean {
  *
  * @returns undefined for an answer in which the edge has called nothing
  */
-export function stepsIn(parts: readonly Part[]): Step[] | undefined {
+export function splitIntoSteps(parts: readonly Part[]): Step[] | undefined {
   const calls = new Set(parts.filter(isEdgeCall).map(({ id }) => id));
   if (calls.size === 0) return undefined;
   const steps: { parts: Part[]; isOver: boolean }[] = [];
@@ -41,7 +41,7 @@ export function stepsIn(parts: readonly Part[]): Step[] | undefined {
 }
 
 /** @returns a result as text, as the model got it */
-export function resultText({ content }: Part): string {
+export function formatResult({ content }: Part): string {
   if (typeof content === 'string') return content;
   if (!Array.isArray(content)) return JSON.stringify(content);
   return content.map((block: Part) => (block.type === 'text' ? String(block.text) : JSON.stringify(block))).join('\n');

@@ -10,7 +10,7 @@ export interface PlacedSummary extends ConversationSummary {
  * @returns the summaries of a conversation, each by the id of the shown message behind which it stands. Where several stand
  *   behind one, the newest has the cost of all
  */
-export function summariesByMessage({ summaries = [] }: Partial<Conversation> = {}): Map<string, PlacedSummary> {
+export function mapSummariesByMessage({ summaries = [] }: Partial<Conversation> = {}): Map<string, PlacedSummary> {
   const placed = new Map<string, PlacedSummary>();
   const newest = summaries.at(-1)?.until_shown;
   for (const summary of summaries) {

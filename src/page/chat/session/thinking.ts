@@ -6,7 +6,7 @@ import type { Model } from '../../edge/models.ts';
 export type ThinkingChoice = 'model' | 'on' | 'off';
 
 /** Tokens for thinking, where a model takes nothing but a number of them. The API takes no fewer. */
-const BUDGET_TOKENS = 1_024;
+const MIN_BUDGET_TOKENS = 1_024;
 
 /** @returns whether a model answers without thinking where it is told to; true for one that the edge does not know */
 export function canSkipThinking(model: Model | undefined): boolean {
@@ -14,20 +14,23 @@ export function canSkipThinking(model: Model | undefined): boolean {
 }
 
 /**
- * @param most the longest answer, in tokens, without its thinking where a model has a number of its own for that
+ * @param maxAnswerTokens the longest answer, in tokens, without its thinking where a model has a number of its own for that
  * @returns the members of a request that say it; `thinking` is missing where the model decides
  */
-export function thinkingMembers(
+export function createThinkingFields(
   choice: ThinkingChoice,
   model: Model | undefined,
-  most: number,
+  maxAnswerTokens: number,
 ): { max_tokens: number; thinking?: ThinkingConfigParam } {
   const types: readonly string[] = model?.thinking?.types ?? ['adaptive', 'disabled'];
   if (choice === 'on') {
     return types.includes('adaptive')
-      ? { max_tokens: most, thinking: { type: 'adaptive', display: 'summarized' } }
-      : { max_tokens: most + BUDGET_TOKENS, thinking: { type: 'enabled', budget_tokens: BUDGET_TOKENS } };
+      ? { max_tokens: maxAnswerTokens, thinking: { type: 'adaptive', display: 'summarized' } }
+      : {
+          max_tokens: maxAnswerTokens + MIN_BUDGET_TOKENS,
+          thinking: { type: 'enabled', budget_tokens: MIN_BUDGET_TOKENS },
+        };
   }
-  if (choice === 'model' || !canSkipThinking(model)) return { max_tokens: most };
-  return { max_tokens: most, thinking: { type: types.includes('disabled') ? 'disabled' : 'between_tools' } };
+  if (choice === 'model' || !canSkipThinking(model)) return { max_tokens: maxAnswerTokens };
+  return { max_tokens: maxAnswerTokens, thinking: { type: types.includes('disabled') ? 'disabled' : 'between_tools' } };
 }

@@ -1,14 +1,14 @@
 /** Defines tools that run in this page, to show how a call looks. */
 import type { Tool, ToolResultBlockParam, ToolUseBlock } from '@anthropic-ai/sdk/resources/messages';
 import type { MessageRequest } from '../../../client/index.ts';
-import { toolsOfEdge } from '../../edge/client.ts';
-import { edgeTools, tools } from './options.ts';
+import { edgeToolNames } from '../../edge/client.ts';
+import { hasEdgeTools, hasPageTools } from './options.ts';
 
 interface PageTool extends Tool {
   run(input: Record<string, unknown>): string;
 }
 
-const TOOLS: readonly PageTool[] = [
+const PAGE_TOOLS: readonly PageTool[] = [
   {
     name: 'get_time',
     description: 'The current date and time in a time zone.',
@@ -35,28 +35,28 @@ const TOOLS: readonly PageTool[] = [
   },
 ];
 
-const definitions: Tool[] = TOOLS.map(({ run: _, ...definition }) => definition);
+const pageToolDefinitions: Tool[] = PAGE_TOOLS.map(({ run: _, ...definition }) => definition);
 
 /**
  * @param hasAgent whether an agent answers, which has tools of its own
  * @returns the tools of the next question: the page's, and the edge's own, of which the edge knows the rest
  */
-export function offeredTools(hasAgent: boolean): NonNullable<MessageRequest['tools']> {
+export function getOfferedTools(hasAgent: boolean): NonNullable<MessageRequest['tools']> {
   if (hasAgent) return [];
-  const own = toolsOfEdge.value.map((name) => ({ name, run: 'worker' as const }));
-  return [...(tools.value ? definitions : []), ...(edgeTools.value ? own : [])];
+  const own = edgeToolNames.value.map((name) => ({ name, run: 'worker' as const }));
+  return [...(hasPageTools.value ? pageToolDefinitions : []), ...(hasEdgeTools.value ? own : [])];
 }
 
 /** @returns whether a message calls tools, and all of them are tools of this page */
-export function callsOurTools(content: readonly { type: string }[]): boolean {
-  const calls = content.filter(isCall);
-  return calls.length > 0 && calls.every((call) => TOOLS.some(({ name }) => name === call.name));
+export function isCallingPageTools(content: readonly { type: string }[]): boolean {
+  const calls = content.filter(isToolCall);
+  return calls.length > 0 && calls.every((call) => PAGE_TOOLS.some(({ name }) => name === call.name));
 }
 
 /** @returns the results of a message's calls; a call of an unknown tool gets an error */
-export function toolResults(content: readonly { type: string }[]): ToolResultBlockParam[] {
-  return content.filter(isCall).map((call) => {
-    const tool = TOOLS.find(({ name }) => name === call.name);
+export function runPageTools(content: readonly { type: string }[]): ToolResultBlockParam[] {
+  return content.filter(isToolCall).map((call) => {
+    const tool = PAGE_TOOLS.find(({ name }) => name === call.name);
     const result: ToolResultBlockParam = { type: 'tool_result', tool_use_id: call.id };
     try {
       if (!tool) throw new Error('This call was not answered: its tool does not run where the conversation continued.');
@@ -67,6 +67,6 @@ export function toolResults(content: readonly { type: string }[]): ToolResultBlo
   });
 }
 
-function isCall(block: { type: string }): block is ToolUseBlock {
+function isToolCall(block: { type: string }): block is ToolUseBlock {
   return block.type === 'tool_use';
 }

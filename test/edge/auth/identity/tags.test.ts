@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { parseTags, readTags, tagsOfClaim } from '#edge/auth/identity/tags.ts';
-import { tryCases } from '#test/support/runs.ts';
+import { parseStoredTags, parseTagsHeader, tagsOfClaim } from '#edge/auth/identity/tags.ts';
+import { tryCases } from '#test/support/property-cases.ts';
 
 const name = fc.stringMatching(/^[A-Za-z0-9_.-]{1,64}$/).filter((text) => text !== '__proto__');
 const value = fc.stringMatching(/^[A-Za-z0-9_.:@/+-]{1,128}$/);
@@ -10,9 +10,9 @@ const tags = fc.uniqueArray(fc.tuple(name, value), { maxLength: 8, selector: ([k
 test('a header, and a claim as text or as an object, are read to the same tags, in any order', () => {
   tryCases(100, tags, fc.constantFrom(',', ', ', ' , '), (pairs, comma) => {
     const header = (some: typeof pairs) => some.map(([key, one]) => `${key}=${one}`).join(comma);
-    const stored = parseTags(header(pairs));
-    expect(readTags(stored ?? null)).toEqual(Object.fromEntries(pairs));
-    expect(parseTags(header([...pairs].reverse()))).toBe(stored);
+    const stored = parseTagsHeader(header(pairs));
+    expect(parseStoredTags(stored ?? null)).toEqual(Object.fromEntries(pairs));
+    expect(parseTagsHeader(header([...pairs].reverse()))).toBe(stored);
     expect(tagsOfClaim(header(pairs))).toBe(stored);
     expect(tagsOfClaim(Object.fromEntries(pairs))).toBe(stored);
   });
@@ -33,13 +33,13 @@ test.each([
   `a=${'1'.repeat(129)}`,
   '1=1,2=2,3=3,4=4,5=5,6=6,7=7,8=8,9=9',
 ])('%s is no tags', (header) => {
-  expect(parseTags(header)).toBeUndefined();
+  expect(parseTagsHeader(header)).toBeUndefined();
 });
 
 test('a hundred thousand pairs are no tags, of one name, of as many, or of none', () => {
   for (const pairOf of [() => 'a=1', (nth: number) => `a${nth}=1`, () => '=', () => 'a']) {
     const pairs = Array.from({ length: 100_000 }, (_, nth) => pairOf(nth));
-    expect(parseTags(pairs.join(','))).toBeUndefined();
+    expect(parseTagsHeader(pairs.join(','))).toBeUndefined();
     expect(tagsOfClaim(pairs.join(','))).toBeUndefined();
   }
 });

@@ -1,5 +1,10 @@
 import { describe, expect, test } from 'vitest';
-import { classifierIn, classifierOf, readClassifier, storedClassifier } from '#edge/classify/task/classifier.ts';
+import {
+  classifierIn,
+  normalizeClassifier,
+  parseClassifier,
+  storedClassifier,
+} from '#edge/classify/task/classifier.ts';
 import { FIRST_SCHEMAS } from '#test/support/classification.ts';
 
 const PYDANTIC = FIRST_SCHEMAS['a model of Pydantic'].schema;
@@ -10,7 +15,7 @@ test('what says the same is stored as the same text, with each label as it was s
   const again = { votes: 3, instructions: 'x', multi: false, labels: ['a', { description: 'B', name: 'b' }] };
   expect(JSON.stringify(storedClassifier(again))).toBe(text);
   expect(stored.labels).toEqual(['a', { name: 'b', description: 'B' }]);
-  expect(classifierIn(readClassifier(text))).toEqual(classifierOf(again));
+  expect(classifierIn(parseClassifier(text))).toEqual(normalizeClassifier(again));
 });
 
 test.each([{ enum: ['a', 'b'] }, { properties: { mood: { enum: ['a', 'b'] } } }, PYDANTIC])(
@@ -18,7 +23,7 @@ test.each([{ enum: ['a', 'b'] }, { properties: { mood: { enum: ['a', 'b'] } } },
   (schema) => {
     const stored = storedClassifier({ schema });
     expect(stored.schema).toBe(schema);
-    expect(classifierIn(stored)).toEqual(classifierOf({ schema }));
+    expect(classifierIn(stored)).toEqual(normalizeClassifier({ schema }));
   },
 );
 
@@ -33,8 +38,8 @@ const object = (properties: object, required: string[] = Object.keys(properties)
 
 describe('an enum by itself', () => {
   test('is a list of labels', () => {
-    expect(classifierOf({ schema: choice })).toEqual({ labels, multi: false, allow_none: false });
-    expect(classifierOf({ schema: { enum: ['good', null, 'bad'] } })).toEqual({
+    expect(normalizeClassifier({ schema: choice })).toEqual({ labels, multi: false, allow_none: false });
+    expect(normalizeClassifier({ schema: { enum: ['good', null, 'bad'] } })).toEqual({
       labels,
       multi: false,
       allow_none: true,
@@ -61,12 +66,12 @@ describe('the label of a schema', () => {
     ['the first in `required`', object({ a: { enum: ['x', 'y'] }, b: choice, c: choice }, ['c', 'b']), 'c'],
     ['the first', object({ a: choice, b: { enum: ['x', 'y'] } }, []), 'a'],
   ])('is %s', (_, schema, name) => {
-    expect(classifierOf({ schema })).toMatchObject({ schema, label_property: name, labels });
+    expect(normalizeClassifier({ schema })).toMatchObject({ schema, label_property: name, labels });
   });
 
   test('is what `label_property` names', () => {
     const schema = object({ label: { enum: ['x', 'y'] }, mood: choice });
-    expect(classifierOf({ schema, label_property: 'mood' })).toEqual({
+    expect(normalizeClassifier({ schema, label_property: 'mood' })).toEqual({
       ...{ labels, multi: false, allow_none: false },
       ...{ schema, label_property: 'mood' },
     });
@@ -74,7 +79,7 @@ describe('the label of a schema', () => {
 
   test('may be null, absent or several, as the schema says', () => {
     const read = (property: object, required = true) =>
-      classifierOf({ schema: object({ mood: property }, required ? ['mood'] : []) });
+      normalizeClassifier({ schema: object({ mood: property }, required ? ['mood'] : []) });
     expect(read(choice)).toMatchObject({ multi: false, allow_none: false });
     expect(read(choice, false)).toMatchObject({ allow_none: true });
     expect(read({ anyOf: [choice, { type: 'null' }] })).toMatchObject({ labels, allow_none: true });
@@ -91,27 +96,27 @@ describe('the label of a schema', () => {
 
   test('keeps the descriptions of its alternatives', () => {
     const mood = { oneOf: [{ const: 'good', description: 'A smile.' }, { const: 'bad' }] };
-    expect(classifierOf({ schema: object({ mood }) }).labels).toEqual([
+    expect(normalizeClassifier({ schema: object({ mood }) }).labels).toEqual([
       { name: 'good', description: 'A smile.' },
       { name: 'bad' },
     ]);
   });
 
   test('is found behind references, and the schema is stored as it was sent', () => {
-    const classifier = classifierOf({ schema: PYDANTIC });
+    const classifier = normalizeClassifier({ schema: PYDANTIC });
     expect(classifier).toMatchObject({ label_property: 'priority', labels: [{ name: 'low' }, { name: 'high' }] });
     expect(classifier.schema).toEqual(PYDANTIC);
   });
 
   test('needs no `type` beside `properties`', () => {
-    expect(classifierOf({ schema: { properties: { mood: choice } } })).toMatchObject({ label_property: 'mood' });
+    expect(normalizeClassifier({ schema: { properties: { mood: choice } } })).toMatchObject({ label_property: 'mood' });
   });
 });
 
 test('examples of a schema have the whole object', () => {
   const schema = object({ mood: choice, why: text });
   const example = { input: 'x', output: { mood: 'good', why: 'y' } };
-  expect(classifierOf({ schema, examples: [example] }).examples).toEqual([example]);
+  expect(normalizeClassifier({ schema, examples: [example] }).examples).toEqual([example]);
 });
 
 /** Fields of which so many may be left out. */
@@ -121,7 +126,7 @@ const open = (count: number) => ({
 });
 
 test('24 fields may be left out', () => {
-  expect(classifierOf({ labels: ['a'], fields: open(24) }).fields).toEqual(open(24));
+  expect(normalizeClassifier({ labels: ['a'], fields: open(24) }).fields).toEqual(open(24));
 });
 
 test.each([
@@ -168,5 +173,5 @@ test.each([
   [{ labels: ['a'], multi: true, examples: [{ input: 'x', label: 'a' }] }, 'it needs `labels`'],
   [{ labels: ['a'], examples: [{ input: 'x', label: 'a', fields: {} }] }, 'extracts none'],
 ])('%j is refused by a sentence that says what to do', (given, words) => {
-  expect(() => classifierOf(given as Parameters<typeof classifierOf>[0])).toThrow(words);
+  expect(() => normalizeClassifier(given as Parameters<typeof normalizeClassifier>[0])).toThrow(words);
 });

@@ -1,26 +1,26 @@
 import { waitOnExecutionContext } from 'cloudflare:test';
 import { expect, test } from 'vitest';
 import { classify } from '#edge/classify/task/classify.ts';
-import type { Classifying } from '#edge/classify/task/take-vote.ts';
-import { taskOf } from '#edge/classify/task/task.ts';
+import type { ClassifyContext } from '#edge/classify/task/take-vote.ts';
+import { resolveTask } from '#edge/classify/task/task.ts';
 import { upstreamOf } from '#edge/claude/upstream.ts';
 import { parseSettings } from '#edge/config/settings.ts';
-import { accountStub } from '#edge/durable/stubs.ts';
+import { getAccountStub } from '#edge/durable/stubs.ts';
 import { createRequestId } from '#edge/kit/http/headers/request-id.ts';
-import { whatLimited } from '#edge/money/admission/what-limited.ts';
+import { limitationOf } from '#edge/money/admission/limitation.ts';
 import type { Limits } from '#edge/money/budget/limits.schema.ts';
-import { passTime } from '#test/support/calendar.ts';
-import { bindings, COST, HAIKU, labelled, said } from '#test/support/classification.ts';
-import { trackedContext } from '#test/support/in-flight.ts';
-import { DEPLOYED } from '#test/support/tokens.ts';
+import { advanceClock } from '#test/support/calendar.ts';
+import { bindings, COST_NANODOLLARS, HAIKU, labelMessage, textMessage } from '#test/support/classification.ts';
+import { createTrackedContext } from '#test/support/pending-work.ts';
+import { DEPLOYED_VARS } from '#test/support/tokens.ts';
 
 /** Who classifies without any request of HTTP, as the consumer of a queue does. */
 function worker(answer: (nth: number) => object | Response | Promise<Response>, limits: Limits = {}) {
   const account = `queue-${crypto.randomUUID()}`;
   let calls = 0;
-  const context = trackedContext('a classification');
+  const context = createTrackedContext('a classification');
   const settings = parseSettings({
-    ...DEPLOYED,
+    ...DEPLOYED_VARS,
     ANTHROPIC_API_KEY: 'sk-ant-the-key',
     UPSTREAM_MAX_RETRIES: '0',
     DEFAULT_LIMITS: JSON.stringify(limits),
@@ -36,7 +36,7 @@ function worker(answer: (nth: number) => object | Response | Promise<Response>, 
     store: bindings.STORE,
     settings,
   };
-  const by = (): Classifying => ({
+  const by = (): ClassifyContext => ({
     ...where,
     upstream: upstreamOf(settings, fetchUpstream),
     requestId: createRequestId(),
@@ -46,7 +46,7 @@ function worker(answer: (nth: number) => object | Response | Promise<Response>, 
   return {
     where,
     by,
-    object: () => accountStub(bindings, {}, account),
+    object: () => getAccountStub(bindings, {}, account),
     calls: () => calls,
     settled: () => waitOnExecutionContext(context),
   };
@@ -55,18 +55,18 @@ function worker(answer: (nth: number) => object | Response | Promise<Response>, 
 const ASKED = { labels: ['bug', 'other'] };
 
 test('a text is labelled and paid for by an account’s name alone', async () => {
-  const { where, by, object, settled } = worker(() => labelled('bug'));
-  const task = await taskOf(ASKED, where);
+  const { where, by, object, settled } = worker(() => labelMessage('bug'));
+  const task = await resolveTask(ASKED, where);
   const asking = by();
   expect(await classify(task, 'It crashes', asking)).toMatchObject({
     outcome: 'classified',
     result: { label: 'bug', cached: false },
     model: HAIKU,
-    nanodollars: COST,
+    nanodollars: COST_NANODOLLARS,
   });
   await settled();
   const row = await object().request(asking.requestId);
-  expect(row).toMatchObject({ route: 'webhooks', status: 'complete', cost_usd: COST / 1e9 });
+  expect(row).toMatchObject({ route: 'webhooks', status: 'complete', cost_usd: COST_NANODOLLARS / 1e9 });
   // A delivery that comes again costs nothing.
   expect(await classify(task, 'It crashes', by())).toMatchObject({
     result: { label: 'bug', cached: true },
@@ -75,16 +75,16 @@ test('a text is labelled and paid for by an account’s name alone', async () =>
 });
 
 test('a classifier that there is not is told before anything is asked', async () => {
-  const { where, calls } = worker(() => labelled('bug'));
-  await expect(taskOf({ classifier: 'nobody' }, where)).rejects.toMatchObject({ type: 'not_found_error' });
-  await expect(taskOf({ classifier: 'x', labels: ['a'] }, where)).rejects.toMatchObject({ status: 404 });
-  await expect(taskOf({}, where)).rejects.toMatchObject({ type: 'invalid_request_error' });
+  const { where, calls } = worker(() => labelMessage('bug'));
+  await expect(resolveTask({ classifier: 'nobody' }, where)).rejects.toMatchObject({ type: 'not_found_error' });
+  await expect(resolveTask({ classifier: 'x', labels: ['a'] }, where)).rejects.toMatchObject({ status: 404 });
+  await expect(resolveTask({}, where)).rejects.toMatchObject({ type: 'invalid_request_error' });
   expect(calls()).toBe(0);
 });
 
 test('a budget that is spent is told apart by its reason, and by when it resets', async () => {
-  const { where, by, calls } = worker(() => labelled('bug'), { usd_per_day: (3 * COST) / 1e9 });
-  const task = await taskOf({ ...ASKED, cache_seconds: 0 }, where);
+  const { where, by, calls } = worker(() => labelMessage('bug'), { usd_per_day: (3 * COST_NANODOLLARS) / 1e9 });
+  const task = await resolveTask({ ...ASKED, cache_seconds: 0 }, where);
   const outcomes = [];
   for (let n = 0; n < 4; n += 1) outcomes.push(await classify(task, `text ${n}`, by()));
   const last = outcomes.at(-1);
@@ -92,15 +92,15 @@ test('a budget that is spent is told apart by its reason, and by when it resets'
   expect(last).toMatchObject({ reason: 'limited', error: { type: 'billing_error' }, nanodollars: 0 });
   const midnight = new Date();
   midnight.setUTCHours(24, 0, 0, 0);
-  const { passes, retryAt } = whatLimited(last.error);
+  const { passes, retryAt } = limitationOf(last.error);
   expect(passes).toBe('later');
   expect(Math.abs((retryAt ?? 0) - midnight.getTime())).toBeLessThan(2_000);
   expect(calls()).toBe(outcomes.filter(({ outcome }) => outcome === 'classified').length);
 });
 
 test('a limit that not even an empty budget would meet is for somebody to raise', async () => {
-  const { where, by } = worker(() => labelled('bug'), { usd_per_day: 0.000001 });
-  expect(await classify(await taskOf(ASKED, where), 'x', by())).toMatchObject({ reason: 'operator' });
+  const { where, by } = worker(() => labelMessage('bug'), { usd_per_day: 0.000001 });
+  expect(await classify(await resolveTask(ASKED, where), 'x', by())).toMatchObject({ reason: 'operator' });
 });
 
 test.each([
@@ -115,20 +115,20 @@ test.each([
 ])('a failed classification is %s when the upstream answers %i', async (reason, status, headers) => {
   const { where, by } = worker(() => Response.json({ type: 'error', error: { message: 'No.' } }, { status, headers }));
   const before = Date.now();
-  const outcome = await classify(await taskOf(ASKED, where), 'x', by());
+  const outcome = await classify(await resolveTask(ASKED, where), 'x', by());
   expect(outcome).toMatchObject({ outcome: 'unclassified', reason, nanodollars: 0 });
   if (outcome.outcome === 'unclassified' && reason === 'limited') {
-    expect(whatLimited(outcome.error).retryAt).toBeGreaterThanOrEqual(before + 60_000);
+    expect(limitationOf(outcome.error).retryAt).toBeGreaterThanOrEqual(before + 60_000);
   }
 });
 
 test('a classification is unavailable, and paid for, where what stands before the upstream answers in its place', async () => {
   const { where, by, object, settled } = worker(async () => {
-    passTime(80);
+    advanceClock(80);
     return new Response('<html>', { status: 504 });
   });
   const asking = by();
-  const outcome = await classify(await taskOf(ASKED, where), 'x', asking);
+  const outcome = await classify(await resolveTask(ASKED, where), 'x', asking);
   await settled();
   // Whether it stops where nobody waits any more is not known of what does not stream.
   const row = await object().request(asking.requestId);
@@ -142,30 +142,33 @@ test('a classification is unavailable, and paid for, where what stands before th
 });
 
 test('a failed classification is the input’s, the answer’s, or nobody’s fault', async () => {
-  const of = async (answer: object, input: unknown = 'x', more: Partial<Classifying> = {}) => {
+  const of = async (answer: object, input: unknown = 'x', more: Partial<ClassifyContext> = {}) => {
     const { where, by } = worker(() => answer);
-    return await classify(await taskOf(ASKED, where), input, { ...by(), ...more });
+    return await classify(await resolveTask(ASKED, where), input, { ...by(), ...more });
   };
-  expect(await of(labelled('bug'), '')).toMatchObject({ reason: 'input', nanodollars: 0 });
-  expect(await of(labelled('bug'), 7)).toMatchObject({ reason: 'input' });
-  expect(await of(said('', { stop_reason: 'refusal' }))).toMatchObject({ reason: 'input', nanodollars: COST });
-  expect(await of(said('?'))).toMatchObject({ reason: 'answer', nanodollars: 2 * COST });
-  expect(await of(labelled('bug'), 'x', { signal: AbortSignal.abort() })).toMatchObject({
+  expect(await of(labelMessage('bug'), '')).toMatchObject({ reason: 'input', nanodollars: 0 });
+  expect(await of(labelMessage('bug'), 7)).toMatchObject({ reason: 'input' });
+  expect(await of(textMessage('', { stop_reason: 'refusal' }))).toMatchObject({
+    reason: 'input',
+    nanodollars: COST_NANODOLLARS,
+  });
+  expect(await of(textMessage('?'))).toMatchObject({ reason: 'answer', nanodollars: 2 * COST_NANODOLLARS });
+  expect(await of(labelMessage('bug'), 'x', { signal: AbortSignal.abort() })).toMatchObject({
     reason: 'cancelled',
     nanodollars: 0,
   });
 });
 
 test('an account’s rates are waited for, and what no rate will ever admit is not', async () => {
-  const limited = worker(() => labelled('bug'), { requests_per_minute: 1 });
-  const task = await taskOf({ ...ASKED, cache_seconds: 0 }, limited.where);
+  const limited = worker(() => labelMessage('bug'), { requests_per_minute: 1 });
+  const task = await resolveTask({ ...ASKED, cache_seconds: 0 }, limited.where);
   await classify(task, 'x', limited.by());
   expect(await classify(task, 'x', limited.by())).toMatchObject({
     reason: 'limited',
     error: { type: 'rate_limit_error' },
   });
-  const small = worker(() => labelled('bug'), { input_tokens_per_minute: 10 });
-  expect(await classify(await taskOf(ASKED, small.where), 'x', small.by())).toMatchObject({
+  const small = worker(() => labelMessage('bug'), { input_tokens_per_minute: 10 });
+  expect(await classify(await resolveTask(ASKED, small.where), 'x', small.by())).toMatchObject({
     reason: 'operator',
   });
 });

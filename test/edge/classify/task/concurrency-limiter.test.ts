@@ -1,11 +1,11 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { ConcurrencyLimiter } from '#edge/classify/task/concurrency-limiter.ts';
-import { runs, tryAsyncCases } from '#test/support/runs.ts';
+import { caseCount, tryAsyncCases } from '#test/support/property-cases.ts';
 
 test('never more than so many run, each gets its turn, and a failure gives its place on', async () => {
   await tryAsyncCases(
-    runs(200),
+    caseCount(200),
     fc.integer({ min: 1, max: 4 }),
     fc.array(fc.tuple(fc.nat(3), fc.boolean()), { maxLength: 20 }),
     async (most, calls) => {
@@ -34,7 +34,7 @@ test('never more than so many run, each gets its turn, and a failure gives its p
 
 test('what is crowded out waits for its own to end, and gives up only when none of them runs', async () => {
   await tryAsyncCases(
-    runs(200),
+    caseCount(200),
     fc.integer({ min: 0, max: 3 }),
     fc.array(fc.nat(5), { minLength: 1, maxLength: 20 }),
     async (allowed, calls) => {

@@ -1,8 +1,8 @@
 import { runDurableObjectAlarm } from 'cloudflare:test';
 import { expect, test, vi } from 'vitest';
 import { Account } from '#edge/money/account/account.ts';
-import { COST, caller, LABELS, labelled } from '#test/support/classification.ts';
-import { around } from '#test/support/classification-jobs.ts';
+import { COST_NANODOLLARS, createClassifyCaller, LABELS, labelMessage } from '#test/support/classification.ts';
+import { wrapMethod } from '#test/support/classification-jobs.ts';
 import { eventually } from '#test/support/eventually.ts';
 
 test('a label whose edge has died is settled within a minute, and one that takes longer is held until it is there', async () => {
@@ -14,16 +14,20 @@ test('a label whose edge has died is settled within a minute, and one that takes
     return 0;
   }) as never);
   let renewed = 0;
-  around(Account, 'renew', (whole) => {
+  wrapMethod(Account, 'renew', (whole) => {
     renewed += 1;
     return whole();
   });
   let passed = 0;
   vi.spyOn(Account.prototype as unknown as { now(): number }, 'now').mockImplementation(() => Date.now() + passed);
-  const { ask, object, rows } = await caller(async () => {
+  const {
+    request: ask,
+    getObject: object,
+    readLedgerRows: rows,
+  } = await createClassifyCaller(async () => {
     asked.resolve();
     await answered.promise;
-    return labelled('bug');
+    return labelMessage('bug');
   });
   const asking = ask({ input: 'It crashes', labels: LABELS });
   await asked.promise;
@@ -41,5 +45,5 @@ test('a label whose edge has died is settled within a minute, and one that takes
   expect((await object().requests({})).data).toMatchObject([{ status: 'orphaned' }]);
   answered.resolve();
   expect(((await (await asking).json()) as { label: string }).label).toBe('bug');
-  expect(await rows()).toMatchObject([{ status: 'complete', late: true, cost_usd: COST / 1e9 }]);
+  expect(await rows()).toMatchObject([{ status: 'complete', late: true, cost_usd: COST_NANODOLLARS / 1e9 }]);
 });

@@ -3,38 +3,38 @@ import 'cloudflare:workers';
 
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { classifierOf } from '#edge/classify/task/classifier.ts';
+import { normalizeClassifier } from '#edge/classify/task/classifier.ts';
 import {
-  askedForm,
   type ClassificationPrompt,
-  classificationPrompt,
-  classificationRequest,
+  createClassificationPrompt,
+  createClassificationRequest,
+  getModelPromptOptions,
   readChoice,
 } from '#edge/classify/task/prompt.ts';
 import { MODELS } from '#edge/claude/models/models.ts';
 import { adaptForModel } from '#edge/claude/pricing/adapt-for-model.ts';
-import { parsingLong } from '#edge/kit/http/read-json.ts';
-import { canonicalText, readPrefix } from '#edge/registry/prefixes/prefix.ts';
-import { atOnce } from '#test/support/at-once.ts';
-import { tryCases } from '#test/support/runs.ts';
+import { parseLongInSteps } from '#edge/kit/http/read-json.ts';
+import { parsePrefix, toCanonicalText } from '#edge/registry/prefixes/prefix.ts';
+import { tryCases } from '#test/support/property-cases.ts';
+import { runWithoutBreaks } from '#test/support/run-without-breaks.ts';
 
-const stored = (fields: Parameters<typeof canonicalText>[0]) =>
-  atOnce(parsingLong(new TextEncoder().encode(canonicalText(fields))));
+const stored = (fields: Parameters<typeof toCanonicalText>[0]) =>
+  runWithoutBreaks(parseLongInSteps(new TextEncoder().encode(toCanonicalText(fields))));
 const LABELS = ['billing', 'bug', 'other'];
 const common = {
   model: 'claude-haiku-5-5',
-  structured: true,
-  forced: false,
+  hasStructuredOutput: true,
+  canForceTool: false,
   thinking: undefined,
   effort: undefined,
-  thinks: false,
+  mayThink: false,
   thinkingTokens: 0,
-  most: 128_000,
+  maxTokens: 128_000,
   prefix: undefined,
   minimumCacheable: 4_096,
 };
 const prompt = (more: object = {}, given: Partial<ClassificationPrompt> = {}): ClassificationPrompt =>
-  classificationPrompt(classifierOf({ labels: LABELS, ...more }), { ...common, ...given });
+  createClassificationPrompt(normalizeClassifier({ labels: LABELS, ...more }), { ...common, ...given });
 
 interface Body {
   system: { type: string; text: string; cache_control?: object }[];
@@ -46,8 +46,8 @@ interface Body {
 const bodyOf = (
   p: ClassificationPrompt,
   input: string,
-  ...rest: [Parameters<typeof classificationRequest>[2]?, string?]
-) => JSON.parse(new TextDecoder().decode(classificationRequest(p, input, ...rest).bytes)) as Body;
+  ...rest: [Parameters<typeof createClassificationRequest>[2]?, string?]
+) => JSON.parse(new TextDecoder().decode(createClassificationRequest(p, input, ...rest).bytes)) as Body;
 
 const hex = fc.stringMatching(/^[0-9a-f]{32}$/);
 const nasty = fc
@@ -76,7 +76,7 @@ const nasty = fc
   .map((parts) => `${parts.join('')}#`);
 
 test('whatever the input is, it stands whole in one block of the user’s, between tags of its own, and nowhere else', () => {
-  const prefix = readPrefix(
+  const prefix = parsePrefix(
     stored({
       system: 'Acme',
       messages: [
@@ -89,7 +89,7 @@ test('whatever the input is, it stands whole in one block of the user’s, betwe
   const prompts = [
     prompt(),
     prompt({ multi: true, fields: { type: 'object', properties: { a: { type: 'string' } } } }),
-    prompt({}, { structured: false }),
+    prompt({}, { hasStructuredOutput: false }),
     prompt({}, { prefix }),
   ];
   tryCases(100, nasty, fc.constantFrom(...prompts), fc.boolean(), (text, p, isCorrection) => {
@@ -122,7 +122,7 @@ test('any message at all is read as labels of the classifier, or as a fault', ()
     prompt({ multi: true }),
     prompt({ allow_none: true }),
     prompt({ multi: true, allow_none: true }),
-    prompt({}, { structured: false }),
+    prompt({}, { hasStructuredOutput: false }),
   ];
   const answer = fc.oneof(
     fc.record({ label: fc.oneof(fc.constantFrom<unknown>(...LABELS, null, 'Bug', 'toString'), fc.anything()) }),
@@ -174,7 +174,7 @@ test('the longest answer fits into max_tokens, and one that was cut is asked for
   const delimiter = 'input-1';
   const first = bodyOf(prompt(), 'x', undefined, delimiter);
   expect(bodyOf(prompt(), 'x', cut, delimiter)).toEqual({ ...first, max_tokens: 8 * first.max_tokens });
-  expect(bodyOf({ ...prompt(), most: 500 }, 'x', cut).max_tokens).toBe(500);
+  expect(bodyOf({ ...prompt(), maxTokens: 500 }, 'x', cut).max_tokens).toBe(500);
 });
 
 test('what is long enough to be cached ends in a breakpoint, of the prefix’s lifetime behind one', () => {
@@ -182,7 +182,7 @@ test('what is long enough to be cached ends in a breakpoint, of the prefix’s l
   expect(bodyOf(prompt({ instructions: 'Be strict. '.repeat(1_600) }), 'x').system.at(-1)?.cache_control).toEqual({
     type: 'ephemeral',
   });
-  const prefix = readPrefix(stored({ system: 'Acme', cache_ttl: '1h' }));
+  const prefix = parsePrefix(stored({ system: 'Acme', cache_ttl: '1h' }));
   expect(bodyOf(prompt({}, { prefix }), 'x').system.map(({ cache_control }) => cache_control)).toEqual([
     { type: 'ephemeral', ttl: '1h' },
     { type: 'ephemeral', ttl: '1h' },
@@ -203,7 +203,7 @@ test('labels, examples and instructions are in the system prompt, a line for eac
 test.each(MODELS)('$id takes the request as it is asked for a label, by a schema and by a tool', (row) => {
   for (const structured_output of [true, false]) {
     const asked = { ...row, structured_output };
-    const { json } = classificationRequest(prompt({}, { model: row.id, ...askedForm(asked) }), 'x');
+    const { json } = createClassificationRequest(prompt({}, { model: row.id, ...getModelPromptOptions(asked) }), 'x');
     expect(adaptForModel(asked, json, asked, true)).toEqual({ changes: {} });
   }
 });

@@ -1,9 +1,9 @@
 import { expect, test } from 'vitest';
-import { modelHint } from '#edge/claude/models/model-hint.ts';
+import { createModelHint } from '#edge/claude/models/model-hint.ts';
 import { ModelTable } from '#edge/claude/models/models.ts';
 
 const NOW = Date.parse('2026-11-29');
-const hint = (name: string, models = new ModelTable()) => modelHint(name, models, NOW);
+const hint = (name: string, models = new ModelTable()) => createModelHint(name, models, NOW);
 
 test.each([
   ['claude-3-5-sonnet-20241022', 'retired on 2025-10-28. Use claude-sonnet-4-6'],

@@ -2,9 +2,15 @@ import { readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { MODELS, type ModelOverride, ModelTable, retiresSoon, simulatedColumns } from '#edge/claude/models/models.ts';
+import {
+  MODELS,
+  type ModelOverride,
+  ModelTable,
+  nearRetirementOf,
+  simulatedColumns,
+} from '#edge/claude/models/models.ts';
 import { computeCost } from '#edge/claude/pricing/cost.ts';
-import { runs, tryCases } from '#test/support/runs.ts';
+import { caseCount, tryCases } from '#test/support/property-cases.ts';
 
 const table = new ModelTable();
 
@@ -136,12 +142,12 @@ test.each([
   const retirement = Date.parse(retires);
   const day = 86_400_000;
   const model = table.find(name);
-  expect(retiresSoon(model, retirement - 60 * day - 1)).toBeUndefined();
-  expect(retiresSoon(model, retirement - 60 * day)).toBe(retires);
-  expect(retiresSoon(model, retirement + 900 * day)).toBe(retires);
+  expect(nearRetirementOf(model, retirement - 60 * day - 1)).toBeUndefined();
+  expect(nearRetirementOf(model, retirement - 60 * day)).toBe(retires);
+  expect(nearRetirementOf(model, retirement + 900 * day)).toBe(retires);
   expect(model?.replacement).toBe(replacement);
-  expect(retiresSoon(table.find(replacement), retirement)).toBeUndefined();
-  expect(retiresSoon(undefined)).toBeUndefined();
+  expect(nearRetirementOf(table.find(replacement), retirement)).toBeUndefined();
+  expect(nearRetirementOf(undefined)).toBeUndefined();
 });
 
 const usage = fc.record(
@@ -156,10 +162,13 @@ const usage = fc.record(
 );
 
 test('an unknown model is marked, and costs no less than any model of the table would', () => {
-  const unknown = table.price('claude-of-the-future');
+  const unknown = table.findPriceRow('claude-of-the-future');
   expect(unknown.isListed).toBe(false);
-  expect(table.price('claude-haiku-4-5')).toMatchObject({ isListed: true, row: { id: 'claude-haiku-4-5-20251001' } });
-  tryCases(runs(1_000), usage, fc.constantFrom(...MODELS), (used, model) => {
+  expect(table.findPriceRow('claude-haiku-4-5')).toMatchObject({
+    isListed: true,
+    row: { id: 'claude-haiku-4-5-20251001' },
+  });
+  tryCases(caseCount(1_000), usage, fc.constantFrom(...MODELS), (used, model) => {
     expect(computeCost(used, unknown.row)).toBeGreaterThanOrEqual(computeCost(used, model));
   });
   // 10 dollars in, 50 out, 1 from the cache: Fable 5, the dearest at standard speed.
@@ -171,7 +180,7 @@ test('an unknown model is marked, and costs no less than any model of the table 
 test('a row that PRICES makes dearest is what unknown models are priced by', () => {
   const prices = { input: 900, output: 900, cache_write_5m: 900, cache_write_1h: 900, cache_read: 900 };
   const dear = new ModelTable({ 'claude-dear': { prices } });
-  expect(computeCost({ input_tokens: 1 }, dear.price('unheard-of').row)).toBe(900_000);
+  expect(computeCost({ input_tokens: 1 }, dear.findPriceRow('unheard-of').row)).toBe(900_000);
 });
 
 test('PRICES changes what it names of a row and leaves everything else', () => {
@@ -194,7 +203,7 @@ test('PRICES adds a row, whose unsaid prices are the dearest', () => {
   const added = new ModelTable({ 'claude-new': { display_name: 'New', aliases: ['newest'], prices: { input: 1 } } });
   expect(added.rows).toHaveLength(MODELS.length + 1);
   expect(added.find('newest')).toMatchObject({ id: 'claude-new', display_name: 'New', retires_at: null });
-  expect(added.price('claude-new')).toMatchObject({
+  expect(added.findPriceRow('claude-new')).toMatchObject({
     isListed: true,
     row: { prices: { input: 1, output: 50, cache_read: 1 } },
   });
@@ -205,7 +214,7 @@ test('MODEL_ALIASES stand for model ids, in prices as well, and only by their ex
   const aliased = new ModelTable({}, { fast: 'claude-haiku-4-5', odd: 'claude-of-the-future' });
   expect(aliased.resolve('fast')).toBe('claude-haiku-4-5');
   expect(aliased.find('fast')?.id).toBe('claude-haiku-4-5-20251001');
-  expect(aliased.price('odd').isListed).toBe(false);
+  expect(aliased.findPriceRow('odd').isListed).toBe(false);
   for (const name of ['Fast', 'toString', '__proto__', 'constructor', '']) {
     expect(aliased.resolve(name)).toBe(name);
     expect(aliased.find(name)).toBeUndefined();

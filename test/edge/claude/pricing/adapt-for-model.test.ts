@@ -2,9 +2,9 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { MODELS, ModelTable } from '#edge/claude/models/models.ts';
 import { adaptForModel } from '#edge/claude/pricing/adapt-for-model.ts';
-import { tokensForText } from '#edge/claude/pricing/thinking-off.ts';
+import { minTokensForText } from '#edge/claude/pricing/minimal-thinking.ts';
 import type { Json } from '#edge/kit/json/object.ts';
-import { runs, tryCases } from '#test/support/runs.ts';
+import { caseCount, tryCases } from '#test/support/property-cases.ts';
 
 const table = new ModelTable();
 const HAIKU_4_5 = table.find('claude-haiku-4-5');
@@ -169,7 +169,7 @@ const bodies = fc.record(
 const rows = fc.constantFrom(...MODELS);
 
 test('what goes up is taken by the model, and nothing but thinking and the effort was changed', () => {
-  tryCases(runs(3_000), rows, rows, bodies, (row, from, body: Json) => {
+  tryCases(caseCount(3_000), rows, rows, bodies, (row, from, body: Json) => {
     const { changes, refused } = adaptForModel(row, body, from);
     const sent: Json = { ...body, ...changes };
     expect(Object.keys(changes).filter((name) => name !== 'thinking' && name !== 'output_config')).toEqual([]);
@@ -182,7 +182,7 @@ test('what goes up is taken by the model, and nothing but thinking and the effor
     const level = (sent.output_config as Json | undefined)?.effort;
     expect([undefined, ...row.efforts]).toContain(level);
     // Thinking that the caller asked for with too little room is the caller's own.
-    if (changes.thinking && type === 'enabled') expect(tokensForText(row, sent)).toBe(budget_tokens + 256);
+    if (changes.thinking && type === 'enabled') expect(minTokensForText(row, sent)).toBe(budget_tokens + 256);
     if (changes.thinking && type === 'enabled') expect(sent.max_tokens).toBeGreaterThanOrEqual(budget_tokens + 256);
     return undefined;
   });

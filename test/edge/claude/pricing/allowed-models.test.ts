@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { ModelTable } from '#edge/claude/models/models.ts';
-import { mayUse, sayAllowed, usableModels } from '#edge/claude/pricing/allowed-models.ts';
-import { tryCases } from '#test/support/runs.ts';
+import { canUseModel, describeAllowedModels, filterUsableModels } from '#edge/claude/pricing/allowed-models.ts';
+import { tryCases } from '#test/support/property-cases.ts';
 
 const ALIASES = { fast: 'claude-haiku-5-5', 'fast-too': 'claude-haiku-5-5', best: 'claude-opus-5-5' };
 const models = new ModelTable({}, ALIASES);
@@ -10,15 +10,15 @@ const names = [...Object.keys(ALIASES), ...models.rows.flatMap(({ id, aliases })
 
 test('every listed model may be used by the name that the list gives it, and each that is allowed is in the list', () => {
   tryCases(100, fc.subarray(names), (allowed) => {
-    const listed = usableModels(models.rows, allowed, models);
-    for (const { id } of listed) expect(mayUse(id, allowed, models)).toBe(true);
+    const listed = filterUsableModels(models.rows, allowed, models);
+    for (const { id } of listed) expect(canUseModel(id, allowed, models)).toBe(true);
     const rows = new Set(listed.map(({ id }) => models.find(id)?.id));
     expect(rows).toEqual(new Set(allowed.map((name) => models.find(name)?.id)));
   });
 });
 
 test('a refusal names ten models, and says how many more there are', () => {
-  expect(sayAllowed([])).toContain('none');
-  expect(sayAllowed(names.slice(0, 10))).toBe(`It may use ${names.slice(0, 10).join(', ')}.`);
-  expect(sayAllowed(names.slice(0, 11))).toContain(' and 1 more');
+  expect(describeAllowedModels([])).toContain('none');
+  expect(describeAllowedModels(names.slice(0, 10))).toBe(`It may use ${names.slice(0, 10).join(', ')}.`);
+  expect(describeAllowedModels(names.slice(0, 11))).toContain(' and 1 more');
 });

@@ -1,17 +1,17 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { fastPricesOf, MODELS, type Model, ModelTable, takesFast } from '#edge/claude/models/models.ts';
+import { fastPricesOf, isFastCapable, MODELS, type Model, ModelTable } from '#edge/claude/models/models.ts';
 import {
   computeCost,
-  computeSaved,
+  computeInputCosts,
+  computeSavings,
   fromUsd,
-  inputCosts,
   nanodollarsPerToken,
-  promptTokens,
+  promptTokensOf,
   toUsd,
   type Usage,
 } from '#edge/claude/pricing/cost.ts';
-import { runs, tryCases } from '#test/support/runs.ts';
+import { caseCount, tryCases } from '#test/support/property-cases.ts';
 
 const table = new ModelTable();
 
@@ -89,8 +89,8 @@ test.each([
 test('Opus 4.6 takes fast speed, and has no price of its own for it', () => {
   const opus = row('claude-opus-4-6');
   expect(fastPricesOf(opus)).toBeUndefined();
-  expect(takesFast(opus)).toBe(true);
-  expect(takesFast(row('claude-opus-4-7'))).toBe(false);
+  expect(isFastCapable(opus)).toBe(true);
+  expect(isFastCapable(row('claude-opus-4-7'))).toBe(false);
 });
 
 test('Haiku 5.5 has another price for the whole request as soon as its prompt is longer than 100,000 tokens', () => {
@@ -128,7 +128,7 @@ test('cache writes are split by lifetime as the split says, and the rest is of t
   expect(written({ cache_creation_input_tokens: 12, cache_creation: split }, '1h')).toBe(10_000 + 32_000);
   expect(written({ cache_creation_input_tokens: 10 }, '1h')).toBe(40_000);
   expect(written({ cache_creation: split })).toBe(10_000 + 24_000);
-  expect(promptTokens({ input_tokens: 1, cache_read_input_tokens: 2, cache_creation: split })).toBe(13);
+  expect(promptTokensOf({ input_tokens: 1, cache_read_input_tokens: 2, cache_creation: split })).toBe(13);
 });
 
 test('geography, batch and web searches count as published', () => {
@@ -153,7 +153,7 @@ test('geography, batch and web searches count as published', () => {
 test('compaction and advisors are billed beside the totals, each by its own model; other iterations are in them', () => {
   const usage = (iterations: Usage['iterations']) => ({ input_tokens: 100, output_tokens: 10, iterations });
   const opus = row('claude-opus-5-5');
-  const priceOf = (name: string) => table.price(name).row;
+  const priceOf = (name: string) => table.findPriceRow(name).row;
   expect(computeCost(usage([{ type: 'message', input_tokens: 100, output_tokens: 10 }]), opus)).toBe(600_000);
   expect(computeCost(usage([{ type: 'compaction', input_tokens: 1_000, output_tokens: 50 }]), opus)).toBe(
     600_000 + 5_000_000,
@@ -199,7 +199,7 @@ test('caching saves what the same prompt costs as plain input, in its tier, its 
   const haiku = row('claude-haiku-5-5');
   const { input, cache_read, cache_write_1h, long_prompt } = haiku.prices;
   const step = { type: 'message', ...THOUSAND.read };
-  const cases: [Usage, Parameters<typeof computeSaved>[2], number][] = [
+  const cases: [Usage, Parameters<typeof computeSavings>[2], number][] = [
     [{ ...THOUSAND.input, ...THOUSAND.output }, {}, 0],
     [THOUSAND.read, {}, input - cache_read],
     [THOUSAND.write_1h, {}, input - cache_write_1h],
@@ -212,12 +212,12 @@ test('caching saves what the same prompt costs as plain input, in its tier, its 
     ],
   ];
   for (const [usage, options, dollarsAMillion] of cases) {
-    expect(computeSaved(usage, haiku, options)).toBe(Math.round(dollarsAMillion * 1_000_000));
+    expect(computeSavings(usage, haiku, options)).toBe(Math.round(dollarsAMillion * 1_000_000));
   }
 });
 
 test('a cost is always a whole number of nanodollars, and never negative', () => {
-  tryCases(runs(2_000), usage, anyModel, fc.boolean(), (used, model, batch) => {
+  tryCases(caseCount(2_000), usage, anyModel, fc.boolean(), (used, model, batch) => {
     const price = computeCost(used, model, { batch });
     expect(Number.isSafeInteger(price)).toBe(true);
     expect(price).toBeGreaterThanOrEqual(0);
@@ -227,7 +227,7 @@ test('a cost is always a whole number of nanodollars, and never negative', () =>
 test('whatever an upstream says of its usage, the cost is a number and never a refund', () => {
   const odd = fc.oneof(fc.jsonValue({ maxDepth: 2 }), fc.constantFrom(-1, '5', Number.NaN, Number.POSITIVE_INFINITY));
   const names = ['input_tokens', 'output_tokens', 'cache_creation', 'server_tool_use', 'iterations', 'speed'] as const;
-  tryCases(runs(1_000), fc.constantFrom(...names), odd, anyModel, (name, value, model) => {
+  tryCases(caseCount(1_000), fc.constantFrom(...names), odd, anyModel, (name, value, model) => {
     const used = { input_tokens: 10, [name]: value } as Usage;
     expect(computeCost(used, model)).toBeGreaterThanOrEqual(0);
     expect(computeCost({ ...used, iterations: [null, value] as unknown } as Usage, model)).toBeGreaterThanOrEqual(0);
@@ -236,7 +236,7 @@ test('whatever an upstream says of its usage, the cost is a number and never a r
 
 test('more tokens of any kind never cost less', () => {
   const kinds = ['input_tokens', 'output_tokens', 'cache_read_input_tokens', 'cache_creation_input_tokens'] as const;
-  tryCases(runs(2_000), usage, anyModel, fc.constantFrom(...kinds), fc.nat(200_000), (told, model, kind, more) => {
+  tryCases(caseCount(2_000), usage, anyModel, fc.constantFrom(...kinds), fc.nat(200_000), (told, model, kind, more) => {
     // No total is less than the sum of its steps: with one that is, a token more would turn the price to the total.
     const steps = (told.iterations ?? []).filter(({ type }) => type === 'message');
     const said = steps.reduce((sum, { output_tokens }) => sum + (output_tokens ?? 0), 0);
@@ -268,13 +268,13 @@ test('up to a million dollars, dollars and nanodollars turn into one another wit
 
 test('a count says what the prompt costs as input of each kind, in the tier of its length', () => {
   const haiku = row('claude-haiku-5-5');
-  expect(inputCosts(100_000, haiku)).toEqual({
+  expect(computeInputCosts(100_000, haiku)).toEqual({
     input: 0.01,
     cache_write_5m: 0.0125,
     cache_write_1h: 0.02,
     cache_read: 0.001,
   });
-  expect(inputCosts(200_000, haiku)).toEqual({
+  expect(computeInputCosts(200_000, haiku)).toEqual({
     input: 0.1,
     cache_write_5m: 0.125,
     cache_write_1h: 0.2,

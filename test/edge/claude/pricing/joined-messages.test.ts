@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { featuresOfJoined } from '#edge/claude/pricing/joined-messages.ts';
 import { featuresOf, NO_FEATURES } from '#edge/claude/pricing/prompt-features.ts';
-import { tryCases } from '#test/support/runs.ts';
+import { tryCases } from '#test/support/property-cases.ts';
 
 const text = fc.string({ unit: 'grapheme' });
 const role = fc.constantFrom('user', 'assistant');

@@ -2,9 +2,9 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { ModelTable } from '#edge/claude/models/models.ts';
 import { computeCost, type Usage } from '#edge/claude/pricing/cost.ts';
-import type { WorstCase } from '#edge/claude/pricing/hold-terms.ts';
-import { maximumCost } from '#edge/claude/pricing/maximum-cost.ts';
-import { runs, tryCases } from '#test/support/runs.ts';
+import type { MaximumCost } from '#edge/claude/pricing/hold-terms.ts';
+import { computeMaximumCost } from '#edge/claude/pricing/maximum-cost.ts';
+import { caseCount, tryCases } from '#test/support/property-cases.ts';
 
 const models = new ModelTable();
 const encoder = new TextEncoder();
@@ -15,8 +15,8 @@ function bytesOf(body: Body): number {
   return encoder.encode(JSON.stringify(body)).length;
 }
 
-function bound(body: Body, more: { count?: number | null; betas?: string[]; bytes?: number } = {}): WorstCase {
-  return maximumCost(body, { bytes: bytesOf(body), models, ...more }).worstCase;
+function bound(body: Body, more: { count?: number | null; betas?: string[]; bytes?: number } = {}): MaximumCost {
+  return computeMaximumCost(body, { bytes: bytesOf(body), models, ...more }).maximumCost;
 }
 
 function ask(more: Body = {}): Body {
@@ -27,9 +27,9 @@ function blocks(...content: unknown[]): Body {
   return { messages: [{ role: 'user', content }] };
 }
 
-const hold = ({ inputCost, outputTokens, outputPrice }: WorstCase) => inputCost + outputTokens * outputPrice;
+const hold = ({ inputCost, outputTokens, outputPrice }: MaximumCost) => inputCost + outputTokens * outputPrice;
 const price = (usage: Usage, model: string) =>
-  computeCost(usage, models.price(model).row, { priceOf: (name) => models.price(name).row });
+  computeCost(usage, models.findPriceRow(model).row, { priceOf: (name) => models.findPriceRow(name).row });
 
 const MILLION = 1_000_000;
 /** What a tool that the API defines has in the prompt beside its bytes. */
@@ -279,7 +279,7 @@ describe('a hold covers the dearest thing that the API can report', () => {
         maxLength: 2,
       }),
     });
-    tryCases(runs(1_000), asked, ({ model, max_tokens, speed, cache, uses, fallbacks }) => {
+    tryCases(caseCount(1_000), asked, ({ model, max_tokens, speed, cache, uses, fallbacks }) => {
       const searching = { type: 'web_search_20260318', name: 'web_search', max_uses: uses };
       const body = ask({
         ...{ model, max_tokens, speed, fallbacks },
@@ -291,7 +291,7 @@ describe('a hold covers the dearest thing that the API can report', () => {
           ? { input_tokens: tokens }
           : { cache_creation: { [`ephemeral_${cache}_input_tokens`]: tokens } };
       const dearest = [{ model, max_tokens }, ...fallbacks].map((attempt) => {
-        const { row } = models.price(attempt.model);
+        const { row } = models.findPriceRow(attempt.model);
         const step = { output_tokens: attempt.max_tokens ?? max_tokens, inference_geo: 'us', speed };
         const first = computeCost({ ...step, ...prompt(bytesOf(body) + 272 + (uses > 0 ? TOOL : 0)) }, row);
         const search = { ...step, ...prompt(row.max_input_tokens), server_tool_use: { web_search_requests: 1 } };
@@ -362,7 +362,7 @@ describe('a bound is as tight as what is known', () => {
   test('by estimate each step reads what all before have added, up to the window', () => {
     const estimated = (tool: object) => {
       const body = ask({ tools: [tool] });
-      const { worstCase } = maximumCost(body, { bytes: bytesOf(body), models });
+      const { maximumCost: worstCase } = computeMaximumCost(body, { bytes: bytesOf(body), models });
       return { first: bytesOf(body) + 272 + TOOL, served: worstCase.served?.inputTokens, exact: worstCase.inputTokens };
     };
     const search = { type: 'web_search_20260318', name: 'web_search' };
@@ -384,7 +384,7 @@ describe('a bound is as tight as what is known', () => {
   test('what an estimate says of fewer uses holds for them', () => {
     const searching = (uses: number) => {
       const body = ask({ tools: [{ type: 'web_search_20260318', name: 'web_search', max_uses: uses }] });
-      return maximumCost(body, { bytes: 2_000, models }).worstCase.served;
+      return computeMaximumCost(body, { bytes: 2_000, models }).maximumCost.served;
     };
     const eight = searching(8);
     const without = (eight?.inputCost ?? 0) - 8 * (eight?.estimatedUseCost ?? 0);
@@ -557,13 +557,13 @@ describe('any body is bounded, at once', () => {
     let content: unknown = [{ type: 'text', text: 'x' }];
     for (let i = 0; i < 100_000; i++) content = [{ type: 'tool_result', content }];
     const body = ask({ messages: [{ role: 'user', content }] });
-    expect(maximumCost(body, { bytes: 5 * MILLION, models }).worstCase).toMatchObject({
+    expect(computeMaximumCost(body, { bytes: 5 * MILLION, models }).maximumCost).toMatchObject({
       bounded: false,
       inputTokens: MILLION,
     });
     let lists: unknown = [];
     for (let i = 0; i < 100_000; i++) lists = [lists];
-    expect(maximumCost(ask({ system: lists }), { bytes: 2e5, models }).worstCase.bounded).toBe(false);
+    expect(computeMaximumCost(ask({ system: lists }), { bytes: 2e5, models }).maximumCost.bounded).toBe(false);
   });
 
   test.each<[string, Body]>([
@@ -594,7 +594,7 @@ test.each([
   ['searches', { type: 'web_search_20260209', name: 'web_search', max_uses: 1 }],
 ])('of a hundred thousand %s little is said', (_, tool) => {
   const body = { model: 'claude-opus-5-5', max_tokens: 10, messages: [], tools: Array(100_000).fill(tool) };
-  const { worstCase } = maximumCost(body, { bytes: 3_000_000, models: new ModelTable() });
+  const { maximumCost: worstCase } = computeMaximumCost(body, { bytes: 3_000_000, models: new ModelTable() });
   expect(JSON.stringify(worstCase).length).toBeLessThan(20_000);
   expect(worstCase.inputCost).toBeGreaterThan(1e9);
 });

@@ -1,26 +1,26 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { mostTokensOf, tokenUpperBound } from '#edge/claude/pricing/token-upper-bound.ts';
-import { runs, tryCases } from '#test/support/runs.ts';
-import { TEXTS, TOKENIZERS } from '#test/support/tokenizers.ts';
+import { tokenUpperBound, tokenUpperBoundOfText } from '#edge/claude/pricing/token-upper-bound.ts';
+import { caseCount, tryCases } from '#test/support/property-cases.ts';
+import { TEXTS, TOKEN_COUNTERS } from '#test/support/tokenizers.ts';
 
-describe.each(Object.entries(TOKENIZERS))('by the tokenizer %s', (_, count) => {
+describe.each(Object.entries(TOKEN_COUNTERS))('by the tokenizer %s', (_, count) => {
   test.each(Object.entries(TEXTS))('%s has no more tokens than its bound', (_, text) => {
     const long = text.repeat(Math.ceil(2_000 / text.length));
-    expect(count(long)).toBeLessThanOrEqual(Math.ceil(mostTokensOf(long)));
+    expect(count(long)).toBeLessThanOrEqual(Math.ceil(tokenUpperBoundOfText(long)));
   });
 
   test('neither has any part of these texts that is longer than a few words', () => {
     const part = fc
       .constantFrom(...Object.values(TEXTS))
       .chain((text) => fc.tuple(fc.constant(text), fc.nat(text.length - 1), fc.integer({ min: 24, max: 200 })));
-    tryCases(runs(1_000), part, ([text, from, length]) => {
+    tryCases(caseCount(1_000), part, ([text, from, length]) => {
       const slice = text
         .repeat(5)
         .slice(from, from + length)
         .toWellFormed();
       // A text that is cut in a character, or a word, has a token more at each end.
-      expect(count(slice)).toBeLessThanOrEqual(Math.ceil(mostTokensOf(slice)) + 2);
+      expect(count(slice)).toBeLessThanOrEqual(Math.ceil(tokenUpperBoundOfText(slice)) + 2);
     });
   });
 
@@ -36,8 +36,8 @@ describe.each(Object.entries(TOKENIZERS))('by the tokenizer %s', (_, count) => {
     const noise = fc
       .constantFrom(...alphabets)
       .chain((alphabet) => fc.string({ unit: fc.constantFrom(...alphabet), minLength: 100, maxLength: 400 }));
-    tryCases(runs(500), noise, (text) => {
-      expect(count(text)).toBeLessThanOrEqual(Math.ceil(mostTokensOf(text)));
+    tryCases(caseCount(500), noise, (text) => {
+      expect(count(text)).toBeLessThanOrEqual(Math.ceil(tokenUpperBoundOfText(text)));
     });
   });
 });
@@ -45,13 +45,13 @@ describe.each(Object.entries(TOKENIZERS))('by the tokenizer %s', (_, count) => {
 test('the bound of prose, code and Chinese is at most two and three quarters times what a public tokenizer finds', () => {
   for (const kind of ['prose', 'code', 'json', 'chinese', 'table'] as const) {
     const text = TEXTS[kind] ?? '';
-    const most = Math.max(...Object.values(TOKENIZERS).map((count) => count(text)));
-    expect(mostTokensOf(text) / most, kind).toBeLessThanOrEqual(2.75);
+    const most = Math.max(...Object.values(TOKEN_COUNTERS).map((count) => count(text)));
+    expect(tokenUpperBoundOfText(text) / most, kind).toBeLessThanOrEqual(2.75);
   }
 });
 
 test('a part of bytes has the bound of that part alone', () => {
   const bytes = new TextEncoder().encode('one two three');
-  expect(tokenUpperBound(bytes, 4, 7)).toBe(mostTokensOf('two'));
+  expect(tokenUpperBound(bytes, 4, 7)).toBe(tokenUpperBoundOfText('two'));
   expect(tokenUpperBound(bytes, 3, 3)).toBe(0);
 });

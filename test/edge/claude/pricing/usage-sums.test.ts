@@ -3,13 +3,13 @@ import { expect, test } from 'vitest';
 import {
   ANY_VALUE,
   addSums,
+  groupUsageByValue,
   packSums,
   SUM_COLUMNS,
   type UsageSums,
   unpackSums,
-  usageByValue,
 } from '#edge/claude/pricing/usage-sums.ts';
-import { runs, tryCases } from '#test/support/runs.ts';
+import { caseCount, tryCases } from '#test/support/property-cases.ts';
 
 /** What requests with the same values have used: of one dimension they have one value, several, or none. */
 const used = fc.record({
@@ -18,7 +18,7 @@ const used = fc.record({
 });
 
 test('a report by value has each value once, and null for what has none; a request with several tags is in each', () => {
-  tryCases(runs(500), fc.array(used, { maxLength: 6 }), fc.boolean(), (requests, hasSeveral) => {
+  tryCases(caseCount(500), fc.array(used, { maxLength: 6 }), fc.boolean(), (requests, hasSeveral) => {
     const rows = requests.map(({ values, sums }) => ({
       values: hasSeveral ? values : values.slice(0, 1),
       sums: sums as UsageSums,
@@ -28,7 +28,7 @@ test('a report by value has each value once, and null for what has none; a reque
     const named = ['a', 'b', 'c'].map((value) => ({ value, ...sumOf((values) => values.includes(value)) }));
     const tagged = { value: ANY_VALUE, ...sumOf((values) => values.length > 0) };
     const groups = [...(hasSeveral ? [tagged] : []), ...named].filter((group) => group.requests > 0);
-    const data = usageByValue(
+    const data = groupUsageByValue(
       groups,
       sumOf(() => true),
       hasSeveral,

@@ -2,9 +2,9 @@
 
 import { expect, test } from 'vitest';
 import { MODELS } from '#edge/claude/models/models.ts';
-import { simulatedModels } from '#edge/claude/simulated-models.ts';
+import { toSimulatedModels } from '#edge/claude/simulated-models.ts';
 import { createSimulator } from '#simulator/simulator.ts';
-import { testApp } from '#test/support/app.ts';
+import { createTestApp } from '#test/support/app.ts';
 import { answerAsService } from '#test/support/cloud-services.ts';
 
 const SIGNING = 'AKIAIOSFODNN7EXAMPLE:wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY';
@@ -33,9 +33,9 @@ const KINDS: [string, Record<string, unknown>, () => string | Promise<string>][]
 test.each(KINDS)(
   'messages, streams and counts are answered by an upstream of the kind %s',
   async (_, fields, secret) => {
-    const simulate = createSimulator({ models: simulatedModels(MODELS) });
+    const simulate = createSimulator({ models: toSimulatedModels(MODELS) });
     let tokens = 0;
-    const app = testApp(
+    const app = createTestApp(
       async ({ method, url, headers, body }) => {
         if (url.hostname !== 'oauth2.googleapis.com') {
           const request = new Request(url, { method, headers, ...(body.length > 0 && { body }) });
@@ -77,6 +77,6 @@ test.each(KINDS)(
     for (const { url, headers } of app.sent) {
       expect(url.href + JSON.stringify([...headers])).not.toMatch(/of-nobody|wJalrXUtn|PRIVATE/);
     }
-    await app.settled();
+    await app.waitUntilSettled();
   },
 );

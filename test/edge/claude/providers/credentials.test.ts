@@ -3,11 +3,11 @@
 import { generateKeyPairSync } from 'node:crypto';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { headersUp } from '#edge/claude/headers.ts';
+import { toUpstreamHeaders } from '#edge/claude/headers.ts';
 import { type OpenUpstream, openUpstreams } from '#edge/claude/providers/entry.ts';
 import { parseSettings } from '#edge/config/settings.ts';
 import { ApiError } from '#edge/kit/http/errors.ts';
-import { runs, tryAsyncCases } from '#test/support/runs.ts';
+import { caseCount, tryAsyncCases } from '#test/support/property-cases.ts';
 
 const token = (length: number) =>
   fc.string({ unit: fc.constantFrom(...'ABCDEFGHJKLMNPQRSTUVWXYZ0123456789'), minLength: length, maxLength: length });
@@ -97,7 +97,7 @@ async function sent(one: OpenUpstream, headers: Record<string, string>, tokens: 
 
 test('no credential of one upstream reaches another, and no secret key any', async () => {
   const sets = fc.array(upstream, { minLength: 2, maxLength: 5 });
-  await tryAsyncCases(runs(200), sets, callerHeaders, forwarded, async (set, given, forward) => {
+  await tryAsyncCases(caseCount(200), sets, callerHeaders, forwarded, async (set, given, forward) => {
     const entries = set.map(({ fields }, index) => ({ name: `u${index}`, ...fields }));
     const keys = Object.fromEntries(set.map(({ secret }, index) => [`UPSTREAM_U${index}_KEY`, secret]));
     const settings = parseSettings({
@@ -106,7 +106,7 @@ test('no credential of one upstream reaches another, and no secret key any', asy
       FORWARD_HEADERS: forward.join(','),
       ...keys,
     });
-    const headers = headersUp(new Headers(given), settings.ANTHROPIC_API_KEY ?? '', settings.FORWARD_HEADERS);
+    const headers = toUpstreamHeaders(new Headers(given), settings.ANTHROPIC_API_KEY ?? '', settings.FORWARD_HEADERS);
     const tokens: string[] = [];
     const all: string[] = [];
     for (const one of openUpstreams(settings)) all.push(await sent(one, { ...headers }, tokens));

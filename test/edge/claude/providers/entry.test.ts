@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { keyNames, openUpstreams, readUpstreams } from '#edge/claude/providers/entry.ts';
+import { keyNamesOf, openUpstreams, parseUpstreams } from '#edge/claude/providers/entry.ts';
 import { parseSettings } from '#edge/config/settings.ts';
 import { ApiError } from '#edge/kit/http/errors.ts';
 
@@ -90,7 +90,7 @@ describe('a sentence names the entry and what is wrong with it', () => {
 });
 
 test('the secrets that entries need are known without the secrets', () => {
-  const entries = readUpstreams(
+  const entries = parseUpstreams(
     parseSettings(
       {
         UPSTREAMS: JSON.stringify([
@@ -102,7 +102,7 @@ test('the secrets that entries need are known without the secrets', () => {
       true,
     ),
   );
-  expect(keyNames(entries)).toEqual(['UPSTREAM_MAIN_KEY', 'UPSTREAM_EAST_2_KEY']);
+  expect(keyNamesOf(entries)).toEqual(['UPSTREAM_MAIN_KEY', 'UPSTREAM_EAST_2_KEY']);
 });
 
 describe('the models of an entry', () => {

@@ -9,10 +9,10 @@ import { AnthropicVertex } from '@anthropic-ai/vertex-sdk';
 import Old from 'anthropic-sdk-0';
 import { GoogleAuth } from 'google-auth-library';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
-import { headersUp } from '#edge/claude/headers.ts';
+import { toUpstreamHeaders } from '#edge/claude/headers.ts';
 import { type OpenUpstream, openUpstreams } from '#edge/claude/providers/entry.ts';
 import { parseSettings } from '#edge/config/settings.ts';
-import { edit } from '#edge/kit/json/edit.ts';
+import { editJson } from '#edge/kit/json/edit.ts';
 import { expectedSignature, type SignedRequest, signatureParts } from './sigv4.ts';
 
 const NOW = Date.UTC(2026, 10, 20, 23, 59, 58);
@@ -196,7 +196,7 @@ async function sentUp(upstream: OpenUpstream, asked: SignedRequest): Promise<Sig
   const { pathname, search } = new URL(asked.url);
   const text = new TextDecoder().decode(asked.body);
   const json = JSON.parse(text);
-  const { 'x-api-key': _, ...headers } = headersUp(asked.headers, '', ['anthropic-user-profile-id']);
+  const { 'x-api-key': _, ...headers } = toUpstreamHeaders(asked.headers, '', ['anthropic-user-profile-id']);
   const call = await upstream.prepare(
     {
       method: asked.method,
@@ -204,7 +204,7 @@ async function sentUp(upstream: OpenUpstream, asked: SignedRequest): Promise<Sig
       headers,
       model: json.model,
       streams: json.stream,
-      body: (changes) => edit(text, changes),
+      body: (changes) => editJson(text, changes),
     },
     {
       ...BY,
@@ -297,7 +297,7 @@ describe.each(Object.entries(CASES))('%s', (_, one) => {
         path: '/v1/messages',
         headers: { 'anthropic-version': '2023-06-01' },
         model: 'claude-opus-4-5',
-        body: (changes) => edit(text, changes),
+        body: (changes) => editJson(text, changes),
       },
       { ...BY, fetch: async () => Response.json({ access_token: 'x', expires_in: 3599 }) },
     );
@@ -340,7 +340,7 @@ describe('Claude Platform on AWS has the rest of the API as well', () => {
     const edge = new Recorder();
     await call(new Anthropic({ apiKey: 'x', baseURL: 'https://edge.example', fetch: edge.fetch }));
     const { pathname, search } = new URL(edge.only.url);
-    const { 'x-api-key': own, ...headers } = headersUp(edge.only.headers, '', []);
+    const { 'x-api-key': own, ...headers } = toUpstreamHeaders(edge.only.headers, '', []);
     const adapted = await openedOf(one).prepare({ method: 'GET', path: pathname + search, headers }, BY);
     const sent = new Recorder();
     await sent.fetch(adapted.url, { method: 'GET', headers: adapted.headers });

@@ -6,8 +6,8 @@ import { expect, test } from 'vitest';
 import { openUpstreams } from '#edge/claude/providers/entry.ts';
 import { parseSettings } from '#edge/config/settings.ts';
 import type { Sendable } from '#edge/kit/http/body/json-body.ts';
-import { lengthOf, streamOfPieces } from '#edge/kit/http/body-pieces.ts';
-import { runs, tryAsyncCases } from '#test/support/runs.ts';
+import { createPieceStream, lengthOf } from '#edge/kit/http/body-pieces.ts';
+import { caseCount, tryAsyncCases } from '#test/support/property-cases.ts';
 
 const [upstream] = openUpstreams(
   parseSettings({
@@ -24,13 +24,13 @@ async function signed(body: Sendable) {
 
 test('a body that goes up as a stream is signed as its bytes would be, and made anew for each reading', async () => {
   const pieces = fc.array(fc.uint8Array({ minLength: 1, maxLength: 50_000 }), { maxLength: 8 });
-  await tryAsyncCases(runs(100), pieces, async (list) => {
+  await tryAsyncCases(caseCount(100), pieces, async (list) => {
     const bytes = new Uint8Array(await new Blob(list).arrayBuffer());
     expect(bytes.length).toBe(lengthOf(list));
     let made = 0;
     const stream = await signed(() => {
       made += 1;
-      return streamOfPieces(list);
+      return createPieceStream(list);
     });
     expect(made).toBe(1);
     const hash = stream?.headers['x-amz-content-sha256'];
@@ -49,5 +49,5 @@ test('a text is signed as its bytes', async () => {
 });
 
 test('a stream that can be read once only is not signed, and so not lost', async () => {
-  await expect(signed(streamOfPieces([new Uint8Array(1)]))).rejects.toThrow('a stream that can be made again');
+  await expect(signed(createPieceStream([new Uint8Array(1)]))).rejects.toThrow('a stream that can be made again');
 });

@@ -1,14 +1,14 @@
 import fc from 'fast-check';
 import { beforeEach, expect, test } from 'vitest';
 import { ErrorMask } from '#edge/claude/relay/error-mask.ts';
-import { keepSecrets } from '#edge/kit/http/secrets.ts';
-import { tryCases } from '#test/support/runs.ts';
-import { event as eventOf, PING } from '#test/support/wire.ts';
+import { registerSecrets } from '#edge/kit/http/secrets.ts';
+import { tryCases } from '#test/support/property-cases.ts';
+import { sseEvent as eventOf, PING } from '#test/support/wire.ts';
 
 const KEY = 'sk-ant-nobody-may-see-this-key';
 const WORD = 'placeholder';
 
-beforeEach(() => keepSecrets('test', [KEY, WORD]));
+beforeEach(() => registerSecrets('test', [KEY, WORD]));
 
 const errorOf = (message: string) => eventOf('error', { error: { type: 'api_error', message } });
 const START = 'event: message_start\ndata: {"type":"message_start","message":{"id":"msg_1"}}\n\n';
@@ -22,7 +22,7 @@ function passed(text: string, lengths: readonly number[]): { down: string; rest:
   let latest = 0;
   for (let at = 0, n = 0; at < bytes.length; n += 1) {
     const piece = Uint8Array.from(bytes.subarray(at, at + (lengths[n % lengths.length] ?? 1)));
-    down.push(mask.pass(piece).slice());
+    down.push(mask.push(piece).slice());
     at += piece.length;
     latest = Math.max(latest, at - Buffer.concat(down).length);
     // Its buffer is used for the next one.

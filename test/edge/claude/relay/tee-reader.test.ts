@@ -4,16 +4,16 @@ import 'cloudflare:workers';
 import fc from 'fast-check';
 import { expect, onTestFinished, test, vi } from 'vitest';
 import { drain, pumpStream, readTee, TEE_PIECE_BYTES } from '#edge/claude/relay/tee-reader.ts';
-import { Pacer } from '#edge/kit/async/in-steps.ts';
-import { rounds } from '#test/support/rounds.ts';
-import { tryAsyncCases } from '#test/support/runs.ts';
+import { Pacer } from '#edge/kit/async/run-in-steps.ts';
+import { tryAsyncCases } from '#test/support/property-cases.ts';
+import { yieldToEventLoop } from '#test/support/yield-to-event-loop.ts';
 
 const pieces = fc.array(fc.uint8Array({ minLength: 1, maxLength: 400 }), { maxLength: 8 });
 
 /** Sends each piece in its own time. */
 async function* sent(parts: readonly Uint8Array[]): AsyncGenerator<Uint8Array> {
   for (const [at, part] of parts.entries()) {
-    if (at % 2 === 0) await rounds();
+    if (at % 2 === 0) await yieldToEventLoop();
     yield part.slice();
   }
 }
@@ -87,7 +87,7 @@ test('each piece says when the first of it may have come, and a silence is none 
 });
 
 test('others come first behind each piece of a long copy', async () => {
-  const before = vi.spyOn(Pacer.prototype, 'before');
+  const before = vi.spyOn(Pacer.prototype, 'pace');
   const [stream, copy] = streamOf([new Uint8Array(5 * TEE_PIECE_BYTES)]).tee();
   const { whole } = pumpStream(stream);
   await whole;

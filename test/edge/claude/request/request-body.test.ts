@@ -1,10 +1,10 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { maximumCost } from '#edge/claude/pricing/maximum-cost.ts';
+import { computeMaximumCost } from '#edge/claude/pricing/maximum-cost.ts';
 import { RequestBody } from '#edge/claude/request/request-body.ts';
 import { SentHistory } from '#edge/claude/request/sent-history.ts';
 import { parseSettings } from '#edge/config/settings.ts';
-import { tryCases } from '#test/support/runs.ts';
+import { tryCases } from '#test/support/property-cases.ts';
 
 const image = { type: 'image', source: { type: 'base64', media_type: 'image/png', data: 'x'.repeat(9_000) } };
 const block = fc.oneof(
@@ -27,16 +27,21 @@ const { models } = parseSettings({});
 
 test('a prompt is the body with the history before what is new, in bytes, in text, and for what it can cost', () => {
   tryCases(100, fc.array(messages, { maxLength: 4 }), messages, fc.nat(2), (turns, news, indent) => {
-    const history = turns.reduce((sent, turn) => sent.plus(turn.map((one) => JSON.stringify(one))), SentHistory.EMPTY);
+    const history = turns.reduce(
+      (sent, turn) => sent.append(turn.map((one) => JSON.stringify(one))),
+      SentHistory.EMPTY,
+    );
     const rest = { model: 'claude-haiku-5-5', max_tokens: 100, system: 'é "messages":[]' };
     const prompt = new RequestBody(JSON.stringify({ ...rest, messages: news, stream: true }, null, indent), history);
     const whole = { ...rest, messages: [...turns.flat(), ...news], stream: true };
     expect(prompt.json).toEqual(whole);
     expect(new TextEncoder().encode(prompt.text)).toEqual(prompt.bytes);
-    expect(prompt.own.messages).toEqual(news);
+    expect(prompt.ownJson.messages).toEqual(news);
     expect(prompt.with({ max_tokens: '7' }).json).toEqual({ ...whole, max_tokens: 7 });
     const options = { bytes: prompt.bytes.length, models };
-    expect(maximumCost(prompt.own, { ...options, before: prompt.before })).toEqual(maximumCost(whole, options));
+    expect(computeMaximumCost(prompt.ownJson, { ...options, before: prompt.before })).toEqual(
+      computeMaximumCost(whole, options),
+    );
   });
 });
 
@@ -47,7 +52,7 @@ test('a history that grows leaves the one before as it was, though they lie in t
       const before = histories[from % histories.length];
       if (!before) continue;
       const added = JSON.stringify({ content: text });
-      histories.push({ sent: before.sent.plus([added]), texts: [...before.texts, added] });
+      histories.push({ sent: before.sent.append([added]), texts: [...before.texts, added] });
     }
     for (const { sent, texts } of histories) {
       expect(new TextDecoder().decode(sent.bytes)).toBe(texts.join(','));

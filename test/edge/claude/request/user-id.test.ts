@@ -3,15 +3,15 @@ import 'cloudflare:workers';
 
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { endUserOf, keyUp } from '#edge/claude/request/user-id.ts';
+import { createUpstreamKey, endUserOf } from '#edge/claude/request/user-id.ts';
 import { encoder } from '#edge/kit/http/bytes.ts';
 import { LongBody } from '#edge/kit/http/long-body.ts';
-import { parsingJson, parsingLong } from '#edge/kit/http/read-json.ts';
-import { atOnce } from '#test/support/at-once.ts';
-import { tryAsyncCases } from '#test/support/runs.ts';
+import { parseJsonInSteps, parseLongInSteps } from '#edge/kit/http/read-json.ts';
+import { tryAsyncCases } from '#test/support/property-cases.ts';
+import { runWithoutBreaks } from '#test/support/run-without-breaks.ts';
 
-const parseJson = (bytes: Uint8Array) => atOnce(parsingJson(bytes));
-const parseLong = (bytes: Uint8Array) => atOnce(parsingLong(bytes));
+const parseJson = (bytes: Uint8Array) => runWithoutBreaks(parseJsonInSteps(bytes));
+const parseLong = (bytes: Uint8Array) => runWithoutBreaks(parseLongInSteps(bytes));
 const LONGEST = 512;
 const padding = 'x'.repeat(300_000);
 
@@ -32,7 +32,8 @@ test('a long body names the same end user as a short one, and none whose id is t
 });
 
 test('a caller’s idempotency key goes up as it is where each upstream takes it, and as a hash where one may not', async () => {
-  const up = async (key: string, account = 'alice') => await keyUp(new Headers({ 'idempotency-key': key }), account);
+  const up = async (key: string, account = 'alice') =>
+    await createUpstreamKey(new Headers({ 'idempotency-key': key }), account);
   const plain = fc.stringMatching(/^[\w.:-]{1,256}$/);
   const strange = fc.stringMatching(/^[!-~]{257,2000}$|^[!-~]{0,40}[/@~][!-~]{0,40}$/);
   await tryAsyncCases(100, plain, strange, async (key, other) => {
@@ -42,5 +43,5 @@ test('a caller’s idempotency key goes up as it is where each upstream takes it
     expect(await up(other)).not.toBe(await up(`${other}a`));
     expect(await up(key)).not.toBe(await up(key, 'bob'));
   });
-  expect(keyUp(new Headers(), 'alice')).toBeUndefined();
+  expect(createUpstreamKey(new Headers(), 'alice')).toBeUndefined();
 });

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { BREAKER_OPTIONS, Breaker, type BreakerOptions, type Leave } from '#edge/claude/upstreams/breaker.ts';
-import { tryCases } from '#test/support/runs.ts';
+import { BREAKER_OPTIONS, Breaker, type BreakerOptions, type BreakerPermit } from '#edge/claude/upstreams/breaker.ts';
+import { tryCases } from '#test/support/property-cases.ts';
 
 const OPTIONS = { ...BREAKER_OPTIONS, random: () => 0 };
 
@@ -12,7 +12,7 @@ const happening = fc.record({
   which: fc.nat(5),
 });
 
-function enter(breaker: Breaker, now: number): Leave {
+function enter(breaker: Breaker, now: number): BreakerPermit {
   const leave = breaker.enter(now);
   if (!leave) throw new Error('No leave.');
   return leave;
@@ -28,13 +28,13 @@ function opened(now: number, options: Partial<BreakerOptions> = {}): Breaker {
 test('whatever happens in whatever order, at most one probe is out, and nobody else goes up while it is', () => {
   tryCases(100, fc.array(happening, { maxLength: 200 }), (happenings) => {
     const breaker = new Breaker({ ...OPTIONS, random: () => 0.5 });
-    let running: { leave: Leave; at: number }[] = [];
+    let running: { leave: BreakerPermit; at: number }[] = [];
     let now = 1_000_000;
     for (const { wait, what, which } of happenings) {
       now += wait;
       if (what === 'enter') {
         const before = breaker.state(now);
-        const lets = breaker.lets(now);
+        const lets = breaker.canEnter(now);
         const leave = breaker.enter(now);
         if (before === 'open') expect(leave).toBeUndefined();
         expect(leave !== undefined).toBe(lets);
@@ -61,13 +61,13 @@ test('whatever happens in whatever order, at most one probe is out, and nobody e
       if (before === 'closed' && after !== 'closed') expect(['fail', 'limited']).toContain(what);
     }
     // It is never open for good: after the longest wait somebody may try.
-    expect(breaker.enter(now + OPTIONS.longestWaitMs + OPTIONS.probeMs)).toBeDefined();
+    expect(breaker.enter(now + OPTIONS.maxWaitMs + OPTIONS.probeMs)).toBeDefined();
   });
 });
 
 test('a breaker opens with the last of so many failures in a row, and not before', () => {
   tryCases(100, fc.integer({ min: 1, max: 8 }), (failures) => {
-    const breaker = new Breaker({ ...OPTIONS, failures, leastTries: 1_000 });
+    const breaker = new Breaker({ ...OPTIONS, failures, minTries: 1_000 });
     for (let nth = 1; nth <= failures; nth += 1) {
       expect(breaker.state(0)).toBe('closed');
       breaker.fail(enter(breaker, 0), 0);
@@ -91,10 +91,10 @@ test('refusals that may be about one account open it by the second account, or b
         const accounts = new Set(row.filter((one) => one !== undefined));
         expect(breaker.state(0)).toBe(accounts.size > 1 || row.length >= 10 ? 'open' : 'closed');
         if (breaker.state(0) === 'closed') continue;
-        expect(breaker.dueAt).toBe(REFUSED_MS);
+        expect(breaker.probeDueAt).toBe(REFUSED_MS);
         // What still refuses when it is tried again stays alone.
         breaker.suspect(enter(breaker, REFUSED_MS), REFUSED_MS, 'alice', REFUSED_MS);
-        expect(breaker.dueAt).toBe(2 * REFUSED_MS);
+        expect(breaker.probeDueAt).toBe(2 * REFUSED_MS);
         return;
       }
     },
@@ -119,12 +119,12 @@ test('a breaker opens where half of the tries of the last 30 s failed, however t
       };
       // The window is counted in ten parts, so that its oldest part may be in or out.
       const [longer, shorter] = [share(30_000), share(27_000)];
-      const isMet = ({ all, bad }: { all: number; bad: number }) => all >= OPTIONS.leastTries && bad * 2 >= all;
+      const isMet = ({ all, bad }: { all: number; bad: number }) => all >= OPTIONS.minTries && bad * 2 >= all;
       const state = breaker.state(now);
       if (failed && isMet(longer) && isMet(shorter) && longer.all === shorter.all) expect(state).toBe('open');
       if (state === 'open') {
         expect(failed).toBe(true);
-        expect(longer.all).toBeGreaterThanOrEqual(OPTIONS.leastTries);
+        expect(longer.all).toBeGreaterThanOrEqual(OPTIONS.minTries);
         return;
       }
     }
@@ -136,10 +136,10 @@ test('each probe that fails doubles the wait to a minute, less a quarter at most
     let now = 5_000_000;
     const breaker = opened(now, { random: () => random });
     for (let nth = 0; nth <= probes; nth += 1) {
-      const wait = breaker.dueAt - now;
+      const wait = breaker.probeDueAt - now;
       expect(wait).toBeCloseTo(Math.min(1_000 * 2 ** nth, 60_000) * (1 - random / 4), 6);
-      expect(breaker.state(breaker.dueAt - 1)).toBe('open');
-      now = Math.ceil(breaker.dueAt);
+      expect(breaker.state(breaker.probeDueAt - 1)).toBe('open');
+      now = Math.ceil(breaker.probeDueAt);
       expect(breaker.state(now)).toBe('half_open');
       if (nth < probes) breaker.fail(enter(breaker, now), now);
     }
@@ -155,7 +155,7 @@ test('an upstream that names a time is left alone for that time, but for no more
   tryCases(100, fc.nat(300_000), (asked) => {
     const breaker = new Breaker(OPTIONS);
     breaker.fail(enter(breaker, 0), 0, asked);
-    expect(breaker.dueAt).toBe(Math.max(1_000, Math.min(asked, 60_000)));
+    expect(breaker.probeDueAt).toBe(Math.max(1_000, Math.min(asked, 60_000)));
   });
 });
 
@@ -163,10 +163,10 @@ test('what tries say that began before it opened neither closes it nor keeps it 
   const breaker = new Breaker(OPTIONS);
   const early = Array.from({ length: 20 }, () => enter(breaker, 0));
   for (const leave of early.slice(0, 5)) breaker.fail(leave, 0);
-  const { dueAt } = breaker;
+  const { probeDueAt: dueAt } = breaker;
   for (const leave of early.slice(5, 12)) breaker.fail(leave, 500);
   for (const leave of early.slice(12)) breaker.succeed(leave, 600);
-  expect([breaker.state(999), breaker.dueAt]).toEqual(['open', dueAt]);
+  expect([breaker.state(999), breaker.probeDueAt]).toEqual(['open', dueAt]);
 });
 
 test('a probe whose caller left leaves its place at once, and one that was forgotten after a minute', () => {
@@ -186,10 +186,10 @@ test('a probe whose caller left leaves its place at once, and one that was forgo
 
 test('a try that is made all the same says nothing about the breaker', () => {
   const breaker = opened(0);
-  const { dueAt } = breaker;
+  const { probeDueAt: dueAt } = breaker;
   breaker.fail(breaker.force(), 10);
   breaker.succeed(breaker.force(), 20);
-  expect([breaker.state(20), breaker.dueAt]).toEqual(['open', dueAt]);
+  expect([breaker.state(20), breaker.probeDueAt]).toEqual(['open', dueAt]);
 });
 
 const START_MS = 1_800_000_000_000;

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { orderOfTries, type TryCandidate } from '#edge/claude/upstreams/order.ts';
-import { tryCases } from '#test/support/runs.ts';
+import { orderUpstreams, type TryCandidate } from '#edge/claude/upstreams/order.ts';
+import { tryCases } from '#test/support/property-cases.ts';
 
 const NAMES = ['a', 'b', 'c', 'd', 'e'];
 const candidates = fc
@@ -20,7 +20,7 @@ const cached = fc.uniqueArray(fc.constantFrom(...NAMES), { maxLength: 2 });
 
 test('each upstream with room stands in the order once, the open ones behind the others', () => {
   tryCases(100, candidates, cached, (given, names) => {
-    const { well, open } = orderOfTries(given, names);
+    const { available: well, open } = orderUpstreams(given, names);
     const all = [...well, ...open];
     expect(new Set(all)).toEqual(new Set(given.filter(({ isFull }) => !isFull)));
     expect(all.length).toBe(new Set(all).size);
@@ -32,7 +32,7 @@ test('each upstream with room stands in the order once, the open ones behind the
 
 test('the first one with the cache is first while it is well; the others keep the order in which they are configured', () => {
   tryCases(100, candidates, cached, (given, names) => {
-    const { well } = orderOfTries(given, names);
+    const { available: well } = orderUpstreams(given, names);
     const home = given.find(({ name, state, isFull }) => names.includes(name) && state === 'closed' && !isFull);
     if (home) expect(well[0]).toBe(home);
     const places = well.filter((one) => one !== home).map((one) => given.indexOf(one));
@@ -42,10 +42,10 @@ test('the first one with the cache is first while it is well; the others keep th
 
 test('where no other try can follow, those whose last try failed stand behind the others; else they keep their places', () => {
   tryCases(100, candidates, cached, (given, names) => {
-    const { well } = orderOfTries(given, names);
-    const { well: once, open } = orderOfTries(given, names, true);
+    const { available: well } = orderUpstreams(given, names);
+    const { available: once, open } = orderUpstreams(given, names, true);
     const sound = (one: TryCandidate) => !one.isDoubtful;
     expect(once).toEqual([...well.filter(sound), ...well.filter((one) => one.isDoubtful)]);
-    expect(open).toEqual(orderOfTries(given, names).open);
+    expect(open).toEqual(orderUpstreams(given, names).open);
   });
 });

@@ -1,10 +1,10 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { UsageReader } from '#edge/claude/usage/usage-reader.ts';
-import type { Seen } from '#edge/claude/usage/usage-report.ts';
+import type { ObservedPart } from '#edge/claude/usage/usage-report.ts';
 import { utf8 } from '#edge/kit/http/bytes.ts';
-import { tryCases } from '#test/support/runs.ts';
-import { blockEnd, delta as deltaOf, event as eventOf } from '#test/support/wire.ts';
+import { tryCases } from '#test/support/property-cases.ts';
+import { blockEnd, blockDelta as deltaOf, sseEvent as eventOf } from '#test/support/wire.ts';
 
 const LOOK_MS = 200;
 /** A silence within a text counts, as a whole, if it is longer than this. */
@@ -48,7 +48,7 @@ const answers = fc.array(block, { minLength: 1, maxLength: 6 }).chain((blocks) =
 });
 
 /** @returns what was seen of an answer that was broken off then. */
-function seenOf(pieces: readonly (TimedEvent & { since: number })[], leftAt: number): Seen {
+function seenOf(pieces: readonly (TimedEvent & { since: number })[], leftAt: number): ObservedPart {
   const reader = new UsageReader({ sentAt: 0 });
   for (const { text, at, since } of pieces) reader.push(utf8(text), false, at, since);
   const { seen } = reader.reportAt(leftAt);

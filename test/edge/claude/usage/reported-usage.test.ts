@@ -2,9 +2,9 @@ import { describe, expect, test } from 'vitest';
 import type { AnsweredCall } from '#edge/claude/exchange.ts';
 import { ModelTable } from '#edge/claude/models/models.ts';
 import { computeCost, type Usage } from '#edge/claude/pricing/cost.ts';
-import { isFinal, ReportedUsage } from '#edge/claude/usage/reported-usage.ts';
+import { hasFinalUsage, ReportedUsage } from '#edge/claude/usage/reported-usage.ts';
 import { UsageReader } from '#edge/claude/usage/usage-reader.ts';
-import { type Report, reportOf } from '#edge/claude/usage/usage-report.ts';
+import { createResponseReport, type ResponseReport } from '#edge/claude/usage/usage-report.ts';
 import { WholeMessage } from '#edge/claude/whole-message.ts';
 import { completeReport } from '#edge/conversations/turn/answer-report.ts';
 import { MessageBuilder } from '#edge/conversations/turn/message-builder.ts';
@@ -12,24 +12,27 @@ import { eventsOf } from '#edge/conversations/turn/message-events.ts';
 import { utf8 } from '#edge/kit/http/bytes.ts';
 import { type Json, memberOf, parseObject } from '#edge/kit/json/object.ts';
 import { FrameReader } from '#edge/kit/sse/frames.ts';
-import { labelLines } from '#edge/plugins/batches/label-results.ts';
+import { writeLabelLines } from '#edge/plugins/batches/label-results.ts';
 import { readResults } from '#edge/plugins/batches/read-results.ts';
 import {
-  AS_THE_API,
+  ACTUAL_USAGE,
+  API_FORM,
+  createUsageMessage,
+  createUsageStream,
   USAGE_FORMS,
-  USED,
   type UsageForm,
-  usageMessage,
-  usageStream,
 } from '#test/support/foreign-gateway/usages.ts';
-import { block, end, event, start } from '#test/support/wire.ts';
+import { contentBlock, messageEnd, messageStart, sseEvent } from '#test/support/wire.ts';
 
-const FORMS = Object.entries({ 'as the API': AS_THE_API, ...USAGE_FORMS });
+const FORMS = Object.entries({ 'as the API': API_FORM, ...USAGE_FORMS });
 const MODEL = 'claude-opus-5-5';
 
 /** What a reader says that an answer has used, and whether that is final. */
 type Reading = { usage: Usage | undefined; final: boolean };
-const readingOf = (report: Omit<Report, 'bytes'>): Reading => ({ usage: report.usage, final: isFinal(report) });
+const readingOf = (report: Omit<ResponseReport, 'bytes'>): Reading => ({
+  usage: report.usage,
+  final: hasFinalUsage(report),
+});
 
 function builderOf(stream: string): MessageBuilder {
   const builder = new MessageBuilder();
@@ -40,7 +43,7 @@ function builderOf(stream: string): MessageBuilder {
 function turnOf(stream: string): Reading {
   const builder = builderOf(stream);
   const report = completeReport(builder, 0);
-  return { usage: report.usage, final: builder.tellsOutput && isFinal(report) };
+  return { usage: report.usage, final: builder.hasReportedOutput && hasFinalUsage(report) };
 }
 
 function byLines(stream: string, pieces = [stream]): Reading {
@@ -60,7 +63,7 @@ function ridden(stream: string): Reading {
   message.push(utf8(stream));
   const whole = JSON.parse([...message.parts()].join('')) as Json;
   // What the caller is told is read as a whole answer is.
-  const report = reportOf(whole, 0);
+  const report = createResponseReport(whole, 0);
   return { usage: report.usage, final: byLines(stream).final };
 }
 
@@ -76,7 +79,7 @@ const STREAMS: Record<string, (stream: string) => Reading> = {
 
 /** Ways of a whole answer. */
 const WHOLES: Record<string, (message: Json) => Reading> = {
-  relayed: (message) => readingOf(reportOf(message, 0)),
+  relayed: (message) => readingOf(createResponseReport(message, 0)),
   'by a turn': (message) => turnOf(eventsOf(message)),
 };
 
@@ -87,24 +90,24 @@ const PROMPT = ({ input_tokens = 0, cache_read_input_tokens = 0, cache_creation_
 });
 
 /** Checks what was read of a form against what it tells. */
-function check({ usage, final }: Reading, tells: UsageForm['tells']): void {
+function check({ usage, final }: Reading, tells: UsageForm['streamReports']): void {
   expect(final).toBe(tells === 'all');
-  if (tells === 'all') expect(usage).toMatchObject(USED);
+  if (tells === 'all') expect(usage).toMatchObject(ACTUAL_USAGE);
   if (tells !== 'output') return;
-  const { output_tokens, output_tokens_details, server_tool_use } = USED;
+  const { output_tokens, output_tokens_details, server_tool_use } = ACTUAL_USAGE;
   expect(usage).toMatchObject({ output_tokens, output_tokens_details, server_tool_use });
   expect(Object.values(PROMPT(usage ?? {}))).toEqual([0, 0, 0]);
 }
 
 describe.each(Object.entries(STREAMS))('a stream that is read %s', (_, read) => {
   test.each(FORMS)('tells what was used, and whether that is final: %s', (_name, form) => {
-    check(read(usageStream(form)), form.tells);
+    check(read(createUsageStream(form)), form.streamReports);
   });
 });
 
 describe.each(Object.entries(WHOLES))('a whole answer, %s,', (_, read) => {
   test.each(FORMS)('tells what was used, and whether that is final: %s', (_name, form) => {
-    check(read(usageMessage(form)), form.wholeTells);
+    check(read(createUsageMessage(form)), form.wholeReports);
   });
 });
 
@@ -122,7 +125,7 @@ function answered(lines: readonly object[]): AnsweredCall {
 
 const succeeded = (custom_id: string, form: UsageForm) => ({
   custom_id,
-  result: { type: 'succeeded', message: usageMessage(form) },
+  result: { type: 'succeeded', message: createUsageMessage(form) },
 });
 
 test.each(FORMS)(
@@ -135,8 +138,8 @@ test.each(FORMS)(
       models,
       isClaudeApi: true,
     });
-    const isExact = form.wholeTells === 'all';
-    const bill = computeCost(USED, models.price(MODEL).row, { batch: true });
+    const isExact = form.wholeReports === 'all';
+    const bill = computeCost(ACTUAL_USAGE, models.findPriceRow(MODEL).row, { batch: true });
     expect(cost).toBe(isExact ? bill : 1_000_000_001);
     expect(row?.estimated).toBe(!isExact);
   },
@@ -158,20 +161,20 @@ test.each([
 });
 
 test.each(FORMS)('a label that came in a batch tells what can be counted: %s', async (_, form) => {
-  const task = { classifier: { labels: [{ name: 'a' }] }, structured: false } as never;
-  const lines = await Array.fromAsync(labelLines(answered([succeeded('a', form)]), task, 0));
+  const task = { classifier: { labels: [{ name: 'a' }] }, hasStructuredOutput: false } as never;
+  const lines = await Array.fromAsync(writeLabelLines(answered([succeeded('a', form)]), task, 0));
   const { usage } = JSON.parse(lines.at(-1) ?? '') as { usage: Usage };
-  const { input_tokens } = USED;
-  const told = { all: USED, output: usageMessage(form).usage, prompt: { input_tokens }, nothing: {} };
+  const { input_tokens } = ACTUAL_USAGE;
+  const told = { all: ACTUAL_USAGE, output: createUsageMessage(form).usage, prompt: { input_tokens }, nothing: {} };
   for (const kind of ['input_tokens', 'output_tokens'] as const) {
-    expect(usage[kind]).toBe((told[form.wholeTells] as Usage)[kind] ?? 0);
+    expect(usage[kind]).toBe((told[form.wholeReports] as Usage)[kind] ?? 0);
   }
 });
 
 /** What several reports tell together. */
 function told(...reports: readonly object[]): Usage | undefined {
   const usage = new ReportedUsage();
-  for (const [at, report] of reports.entries()) usage.take(report, at > 0);
+  for (const [at, report] of reports.entries()) usage.add(report, at > 0);
   return usage.usage;
 }
 
@@ -226,23 +229,29 @@ test('behind another model that stepped in, the later report counts alone', () =
   const hop = { type: 'fallback', from: { model: MODEL }, to: { model: 'claude-haiku-4-5' } };
   const later = { input_tokens: 40, output_tokens: 5, server_tool_use: { web_search_requests: 1 } };
   const stream =
-    start({ usage: { ...USED, inference_geo: 'us', iterations: [{ type: 'message' }] } }) + block(hop) + end(later);
+    messageStart({ usage: { ...ACTUAL_USAGE, inference_geo: 'us', iterations: [{ type: 'message' }] } }) +
+    contentBlock(hop) +
+    messageEnd(later);
   const alone = { ...later, inference_geo: 'us' };
   expect(byLines(stream)).toEqual({ usage: alone, final: true });
   expect(turnOf(stream)).toEqual({ usage: alone, final: true });
   // It is said twice, and with 0 the second time.
   const twice =
-    start({ usage: USED }) +
-    block(hop) +
-    event('message_delta', { delta: { stop_reason: null }, usage: later }) +
-    end({ ...later, input_tokens: 0 });
+    messageStart({ usage: ACTUAL_USAGE }) +
+    contentBlock(hop) +
+    sseEvent('message_delta', { delta: { stop_reason: null }, usage: later }) +
+    messageEnd({ ...later, input_tokens: 0 });
   expect(byLines(twice).usage).toEqual(later);
   expect(turnOf(twice).usage).toEqual(later);
 });
 
 describe('a prompt of 0 tokens', () => {
   const answer = (usage: object, stop_reason = 'end_turn') =>
-    isFinal({ ...reportOf({ type: 'message', stop_reason, usage }, 0), completed: true, seen: undefined });
+    hasFinalUsage({
+      ...createResponseReport({ type: 'message', stop_reason, usage }, 0),
+      completed: true,
+      seen: undefined,
+    });
   const none = { input_tokens: 0, output_tokens: 0 };
 
   test('is not told, but where iterations are priced', () => {
@@ -255,7 +264,7 @@ describe('a prompt of 0 tokens', () => {
     expect(answer({ input_tokens: 0, output_tokens: 5, iterations: [{ ...step, input_tokens: 0 }] })).toBe(false);
     // They tell less than the totals.
     expect(answer({ input_tokens: 0, output_tokens: 6, iterations: [step] })).toBe(false);
-    const { row } = new ModelTable().price(MODEL);
+    const { row } = new ModelTable().findPriceRow(MODEL);
     expect(computeCost({ input_tokens: 0, output_tokens: 5, iterations: [step] }, row)).toBe(
       computeCost({ input_tokens: 50, output_tokens: 5 }, row),
     );
@@ -269,7 +278,9 @@ describe('a prompt of 0 tokens', () => {
 
 test('an output of 0 is told where nothing was written, or where it is all of a summary', () => {
   const told = (content: object[], more: object = {}) =>
-    isFinal(reportOf({ type: 'message', content, usage: { input_tokens: 50, output_tokens: 0, ...more } }, 0));
+    hasFinalUsage(
+      createResponseReport({ type: 'message', content, usage: { input_tokens: 50, output_tokens: 0, ...more } }, 0),
+    );
   // As an answer of `max_tokens` 0, which fills the prompt cache.
   expect(told([])).toBe(true);
   expect(told([{ type: 'text', text: 'Hi' }])).toBe(false);

@@ -1,15 +1,15 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { mostTokensOf } from '#edge/claude/pricing/token-upper-bound.ts';
+import { tokenUpperBoundOfText } from '#edge/claude/pricing/token-upper-bound.ts';
 import { UsageReader } from '#edge/claude/usage/usage-reader.ts';
-import { nothingSeen, type Report, reportOf } from '#edge/claude/usage/usage-report.ts';
+import { createResponseReport, createUnobserved, type ResponseReport } from '#edge/claude/usage/usage-report.ts';
 import { TEXT_STREAM, TOOL_STREAM } from '#test/fixtures/streams.ts';
-import { runs, tryCases } from '#test/support/runs.ts';
+import { caseCount, tryCases } from '#test/support/property-cases.ts';
 
 const encoder = new TextEncoder();
 
 /** Everything comes at the time at which it was sent. */
-function read(pieces: readonly Uint8Array[]): Report {
+function read(pieces: readonly Uint8Array[]): ResponseReport {
   const reader = new UsageReader({ sentAt: 0 });
   for (const piece of pieces) reader.push(piece, false, 0);
   return reader.reportAt(0);
@@ -40,7 +40,7 @@ function reversed(value: unknown): unknown {
 }
 
 /** What was seen of an answer of which nothing took any time. */
-const seen = (more: object) => ({ ...nothingSeen(0), ...more });
+const seen = (more: object) => ({ ...createUnobserved(0), ...more });
 /** What frames a block in tokens, and a call of a tool. */
 const PER_BLOCK = 4;
 const PER_CALL = 40;
@@ -76,7 +76,7 @@ test('the streams of the documents tell their model, usage, stop reason and size
     stop_reason: 'end_turn',
     bytes: encoder.encode(TEXT_STREAM).length,
     seen: seen({
-      said: Math.ceil(PER_BLOCK + mostTokensOf('Héllo') + mostTokensOf(', "wörld" 🌍\n')),
+      said: Math.ceil(PER_BLOCK + tokenUpperBoundOfText('Héllo') + tokenUpperBoundOfText(', "wörld" 🌍\n')),
       is_between: true,
       final: true,
     }),
@@ -88,9 +88,9 @@ test('the streams of the documents tell their model, usage, stop reason and size
     stop_reason: 'tool_use',
     seen: seen({
       said: Math.ceil(
-        PER_CALL + ['get_weather', '{"city":', '"Bern"}'].reduce((sum, part) => sum + mostTokensOf(part), 0),
+        PER_CALL + ['get_weather', '{"city":', '"Bern"}'].reduce((sum, part) => sum + tokenUpperBoundOfText(part), 0),
       ),
-      thinking: Math.ceil(PER_BLOCK + mostTokensOf('Which city?')),
+      thinking: Math.ceil(PER_BLOCK + tokenUpperBoundOfText('Which city?')),
       final: true,
     }),
     completed: true,
@@ -150,7 +150,7 @@ test.each([
 });
 
 test('any stream is read the same in single bytes, in two pieces and whole', () => {
-  tryCases(runs(500), stream, fc.nat(), (source, at) => {
+  tryCases(caseCount(500), stream, fc.nat(), (source, at) => {
     const bytes = encoder.encode(source);
     const place = at % (bytes.length + 1);
     const whole = read([bytes]);
@@ -209,7 +209,7 @@ test('what the deltas said is measured by its characters, whatever its escapes a
     form,
     fc.boolean(),
   );
-  tryCases(runs(2_000), fc.array(said, { maxLength: 6 }), (list) => {
+  tryCases(caseCount(2_000), fc.array(said, { maxLength: 6 }), (list) => {
     const source = list.map(([kind, words, how, ascii]) => {
       const [type = '', key = ''] = kind.split('/');
       const event = sse('content_block_delta', delta({ type, [key]: words }), how);
@@ -219,7 +219,8 @@ test('what the deltas said is measured by its characters, whatever its escapes a
         : event;
     });
     const isThinking = ([kind]: [string, ...unknown[]]) => kind.startsWith('thinking');
-    const measured = (those: typeof list) => Math.ceil(those.reduce((sum, [, words]) => sum + mostTokensOf(words), 0));
+    const measured = (those: typeof list) =>
+      Math.ceil(those.reduce((sum, [, words]) => sum + tokenUpperBoundOfText(words), 0));
     expect(readText(source.join('')).seen).toMatchObject({
       said: measured(list.filter((one) => !isThinking(one))),
       thinking: measured(list.filter(isThinking)),
@@ -233,7 +234,7 @@ test('signatures and citations are not what the model said', () => {
     sse('content_block_delta', delta({ type: 'signature_delta', signature: 'c2ln' })) +
     sse('content_block_delta', delta({ type: 'signature_delta', signature: 'c2"ln' })) +
     sse('content_block_delta', delta({ type: 'citations_delta', citation }));
-  expect(readText(source).seen).toEqual(nothingSeen(0));
+  expect(readText(source).seen).toEqual(createUnobserved(0));
 });
 
 /** Money hangs on a count: what can be none is as good as not said. */
@@ -374,15 +375,17 @@ test('a result that has not come to its end is read by the next step', () => {
 
 test('a whole body has nothing that was not seen; its blocks tell who stepped in', () => {
   const content = [{ type: 'fallback', from: { model: 'a' }, to: { model: 'b' } }, { type: 'redacted_thinking' }];
-  const report = reportOf({ type: 'message', content }, 1);
+  const report = createResponseReport({ type: 'message', content }, 1);
   expect(report.seen).toBeUndefined();
   expect(report.fallbacks).toEqual(['a', 'b']);
-  expect(reportOf({ type: 'message', content: [{ type: 'text', text: 'fallback' }] }, 1).fallbacks).toBeUndefined();
+  expect(
+    createResponseReport({ type: 'message', content: [{ type: 'text', text: 'fallback' }] }, 1).fallbacks,
+  ).toBeUndefined();
 });
 
 test('malformed and foreign events tell nothing and break nothing', () => {
   tryCases(
-    runs(2_000),
+    caseCount(2_000),
     fc.array(
       fc.oneof(
         fc.constantFrom(
@@ -412,20 +415,26 @@ test('malformed and foreign events tell nothing and break nothing', () => {
 
 test('a whole body tells what it is: a message, an error, or something else', () => {
   const usage = { input_tokens: 1, output_tokens: 2 };
-  expect(reportOf({ type: 'message', model: 'm', usage, stop_reason: 'end_turn', content: [] }, 9)).toEqual({
-    model: 'm',
-    usage,
-    stop_reason: 'end_turn',
-    bytes: 9,
-    completed: true,
-    error_type: undefined,
-  });
-  expect(reportOf({ type: 'error', error: { type: 'not_found_error' } }, 9)).toMatchObject({
+  expect(createResponseReport({ type: 'message', model: 'm', usage, stop_reason: 'end_turn', content: [] }, 9)).toEqual(
+    {
+      model: 'm',
+      usage,
+      stop_reason: 'end_turn',
+      bytes: 9,
+      completed: true,
+      error_type: undefined,
+    },
+  );
+  expect(createResponseReport({ type: 'error', error: { type: 'not_found_error' } }, 9)).toMatchObject({
     completed: false,
     error_type: 'not_found_error',
   });
-  expect(reportOf({ input_tokens: 5 }, 9)).toMatchObject({ completed: false, error_type: undefined, usage: undefined });
-  expect(reportOf(undefined, 0)).toMatchObject({ completed: false, usage: undefined, stop_reason: null });
+  expect(createResponseReport({ input_tokens: 5 }, 9)).toMatchObject({
+    completed: false,
+    error_type: undefined,
+    usage: undefined,
+  });
+  expect(createResponseReport(undefined, 0)).toMatchObject({ completed: false, usage: undefined, stop_reason: null });
 });
 
 test('an event that is too long to keep changes nothing of what is booked', () => {
@@ -445,7 +454,7 @@ test('an event that is too long to keep changes nothing of what is booked', () =
   for (const whole of [long, many]) {
     const reader = new UsageReader({ sentAt: 0 });
     for (const piece of piecesOf(opening + whole.slice(0, -2))) reader.push(piece);
-    const { atBoundary, data, unfinishedLine } = reader.end;
+    const { isAtBoundary: atBoundary, data, unfinishedLine } = reader.end;
     expect(atBoundary).toBe(false);
     expect((data ?? '').length + unfinishedLine.length).toBeLessThan(2_000_000);
   }

@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { HiddenOutputClock } from '#edge/claude/usage/hidden-output.ts';
-import { openOutputIn, WritingSpeeds } from '#edge/claude/usage/writing-speeds.ts';
-import { tryCases } from '#test/support/runs.ts';
+import { visibleOutputOf, WritingSpeeds } from '#edge/claude/usage/writing-speeds.ts';
+import { tryCases } from '#test/support/property-cases.ts';
 
 const TABLE = 500;
 const KEY = 'a model';
@@ -13,7 +13,7 @@ const NOON = Date.UTC(2027, 0, 1, 12);
 function taught(answers: number, accounts: number, perSecond = 80, now = NOON): WritingSpeeds {
   const speeds = new WritingSpeeds();
   for (let index = 0; index < answers; index += 1) {
-    speeds.note(KEY, `account-${index % accounts}`, { tokens: perSecond * 10, ms: 10_000 }, now);
+    speeds.record(KEY, `account-${index % accounts}`, { tokens: perSecond * 10, ms: 10_000 }, now);
   }
   return speeds;
 }
@@ -27,9 +27,9 @@ test('fifty answers of three accounts teach a speed, twice of which is the most;
 
 test('an answer with fewer than 300 tokens teaches nothing', () => {
   const speeds = taught(49, 3);
-  speeds.note(KEY, 'account-0', { tokens: 299, ms: 3_000 }, NOON);
+  speeds.record(KEY, 'account-0', { tokens: 299, ms: 3_000 }, NOON);
   expect(speeds.most(KEY, TABLE, NOON)).toBe(TABLE);
-  speeds.note(KEY, 'account-0', { tokens: 300, ms: 3_750 }, NOON);
+  speeds.record(KEY, 'account-0', { tokens: 300, ms: 3_750 }, NOON);
   expect(speeds.most(KEY, TABLE, NOON)).toBe(160);
 });
 
@@ -41,9 +41,9 @@ test('the most is at least 100 tokens a second, and at most what the price table
 
 test('one faster answer raises it at once, and one that came all together makes the table count', () => {
   const speeds = taught(50, 3);
-  speeds.note(KEY, 'account-9', { tokens: 1_000, ms: 5_000 }, NOON);
+  speeds.record(KEY, 'account-9', { tokens: 1_000, ms: 5_000 }, NOON);
   expect(speeds.most(KEY, TABLE, NOON)).toBe(400);
-  speeds.note(KEY, 'account-9', { tokens: 1_000, ms: 0 }, NOON);
+  speeds.record(KEY, 'account-9', { tokens: 1_000, ms: 0 }, NOON);
   expect(speeds.most(KEY, TABLE, NOON)).toBe(TABLE);
 });
 
@@ -57,11 +57,11 @@ test('what it keeps does not grow with answers, hours and accounts, and the leas
   const speeds = new WritingSpeeds();
   for (let index = 0; index < 20_000; index += 1) {
     const now = NOON + index * 60_000;
-    speeds.note(`model-${index % 400}`, `account-${index}`, { tokens: 1_000, ms: 10_000 }, now);
+    speeds.record(`model-${index % 400}`, `account-${index}`, { tokens: 1_000, ms: 10_000 }, now);
   }
-  for (let index = 0; index < 60; index += 1) speeds.note(KEY, `a${index}`, { tokens: 800, ms: 10_000 }, NOON);
+  for (let index = 0; index < 60; index += 1) speeds.record(KEY, `a${index}`, { tokens: 800, ms: 10_000 }, NOON);
   expect(speeds.most(KEY, TABLE, NOON)).toBe(160);
-  for (let index = 0; index < 200; index += 1) speeds.note(`m${index}`, 'a', { tokens: 800, ms: 10_000 }, NOON);
+  for (let index = 0; index < 200; index += 1) speeds.record(`m${index}`, 'a', { tokens: 800, ms: 10_000 }, NOON);
   expect(speeds.most(KEY, TABLE, NOON)).toBe(TABLE);
 });
 
@@ -87,7 +87,7 @@ test('no answer seems slower than it was written, however late it is read', () =
       readAt = Math.max(readAt, at + late);
       clock.touch(readAt, at);
     }
-    const written = openOutputIn({ output_tokens: output }, clock);
+    const written = visibleOutputOf({ output_tokens: output }, clock);
     expect(((written?.tokens ?? 0) * 1_000) / (written?.ms ?? Number.NaN)).toBeGreaterThanOrEqual(perSecond * 0.999);
   });
 });
@@ -122,5 +122,5 @@ test.each([
   [['compaction', 'text'], {}, undefined],
   [[], {}, undefined],
 ])('of the blocks %j is taken what was written in the open', (types, details, expected) => {
-  expect(openOutputIn({ output_tokens: 900, ...details }, clockOf(...types))).toEqual(expected);
+  expect(visibleOutputOf({ output_tokens: 900, ...details }, clockOf(...types))).toEqual(expected);
 });

@@ -1,22 +1,22 @@
 /** Code that waits for the results of tools goes on in its container, or leaves the history. */
 import { describe, expect, test } from 'vitest';
 import { eventsOf } from '#edge/conversations/turn/message-events.ts';
-import { accountStub } from '#edge/durable/stubs.ts';
+import { getAccountStub } from '#edge/durable/stubs.ts';
 import type { Json } from '#edge/kit/json/object.ts';
-import { type TestApp, testApp } from '#test/support/app.ts';
-import { bindings, passingTime, rowsOf, stubOf } from '#test/support/conversations.ts';
-import { bringIn, rowsBy, WAYS } from '#test/support/rows-by-ways.ts';
+import { createTestApp, type TestApp } from '#test/support/app.ts';
+import { bindings, createTimeAdvancer, listMessages, stubOf } from '#test/support/conversations.ts';
+import { importMessages, READ_ROUTES, readRowsBy } from '#test/support/read-rows-by-route.ts';
 import {
-  type Asked,
-  answeringBy,
-  askingTwo,
-  says,
-  servingTools,
+  type AskedBody,
+  answerByScript,
+  answerTools,
+  installTwoUpstreams,
   TOOL_VARS,
-  weather,
+  textAnswer,
+  weatherTool,
 } from '#test/support/scripted-runs.ts';
-import { ask, bodyOf, say, textOf } from '#test/support/turns.ts';
-import { refusal, sse } from '#test/support/wire.ts';
+import { createBody, runTurn, sendTurn, textOfDeltas } from '#test/support/turns.ts';
+import { createErrorResponse, sseResponse } from '#test/support/wire.ts';
 
 const CODE = { type: 'code_execution_20260120', name: 'code_execution' };
 const USE = {
@@ -41,19 +41,19 @@ const RAN = {
 /** The answer of code that has gone on. */
 const ran = () => ({ content: [RAN, { type: 'text', text: 'Sun.' }] as Json[] });
 const CONTAINER = { id: 'container_1', expires_at: '2126-11-28T00:00:00Z' };
-const { run: _, ...own } = weather();
+const { run: _, ...own } = weatherTool();
 /** Asks with a tool that the edge calls, or that the caller calls. */
-const asked = (tool: object, more: object = {}) => bodyOf('How is the weather?', { tools: [CODE, tool], ...more });
+const asked = (tool: object, more: object = {}) => createBody('How is the weather?', { tools: [CODE, tool], ...more });
 const waits = (more: object = {}) => ({ content: [USE, CALL] as Json[], stop_reason: 'tool_use', ...more });
-const answers = (bodies: readonly Asked[]) => bodies.at(-1)?.messages.at(-1)?.content as Json[];
-const containers = (bodies: readonly Asked[]) => bodies.map(({ container }) => container);
+const answers = (bodies: readonly AskedBody[]) => bodies.at(-1)?.messages.at(-1)?.content as Json[];
+const containers = (bodies: readonly AskedBody[]) => bodies.map(({ container }) => container);
 
 describe('the next step of a run', () => {
   test('names the container in which code waits for what its tools answer', async () => {
-    const bodies = answeringBy((_, number) => (number === 1 ? waits({ container: CONTAINER }) : ran()));
-    const calls = servingTools(() => new Response('sun'));
-    const { events } = await say(asked(weather()));
-    expect(textOf(events)).toBe('Sun.');
+    const bodies = answerByScript((_, number) => (number === 1 ? waits({ container: CONTAINER }) : ran()));
+    const calls = answerTools(() => new Response('sun'));
+    const { events } = await runTurn(asked(weatherTool()));
+    expect(textOfDeltas(events)).toBe('Sun.');
     expect(calls).toHaveLength(1);
     expect(containers(bodies)).toEqual([undefined, 'container_1']);
     expect(bodies[1]?.messages.slice(1)).toEqual([
@@ -63,10 +63,10 @@ describe('the next step of a run', () => {
   });
 
   test('names it beside the skills that the caller has named', async () => {
-    const bodies = answeringBy((_, number) => (number === 1 ? waits({ container: CONTAINER }) : ran()));
-    servingTools(() => new Response('sun'));
+    const bodies = answerByScript((_, number) => (number === 1 ? waits({ container: CONTAINER }) : ran()));
+    answerTools(() => new Response('sun'));
     const skills = [{ type: 'anthropic', skill_id: 'pptx', version: 'latest' }];
-    await say(asked(weather(), { container: { skills } }));
+    await runTurn(asked(weatherTool(), { container: { skills } }));
     expect(containers(bodies)).toEqual([{ skills }, { skills, id: 'container_1' }]);
   });
 
@@ -74,16 +74,16 @@ describe('the next step of a run', () => {
     ['was not told', {}],
     ['has ended', { container: { id: 'container_1', expires_at: '2026-01-01T00:00:00Z' } }],
   ])('tells in words what the tools have answered, once, where the container %s', async (_, told) => {
-    const bodies = answeringBy((_, number) => (number === 1 ? waits(told) : says('Sun.')));
-    const calls = servingTools(() => new Response('sun'));
-    const { events } = await say(asked(weather()));
-    expect(textOf(events)).toBe('Sun.');
+    const bodies = answerByScript((_, number) => (number === 1 ? waits(told) : textAnswer('Sun.')));
+    const calls = answerTools(() => new Response('sun'));
+    const { events } = await runTurn(asked(weatherTool()));
+    expect(textOfDeltas(events)).toBe('Sun.');
     expect(calls).toHaveLength(1);
     expect(containers(bodies)).toEqual([undefined, undefined]);
     const [note, result] = answers(bodies);
     expect(note?.text).toContain('Its tool was called');
     expect(result).toEqual({ type: 'text', text: 'sun' });
-    await say(bodyOf('Thanks'));
+    await runTurn(createBody('Thanks'));
     expect(bodies).toHaveLength(3);
     expect(answers(bodies)).toBe('Thanks');
   });
@@ -95,14 +95,18 @@ describe('a container that the API refuses', () => {
     [400, 'invalid_request_error', 'container: Container container_1 has expired.'],
     [500, 'api_error', 'Internal server error'],
   ])('with %i is not named again, and what the tools have answered is told in words', async (status, type, words) => {
-    const bodies = answeringBy(({ container }, number) =>
-      number === 1 ? waits({ container: CONTAINER }) : container ? refusal(status, type, words) : says('Sun.'),
+    const bodies = answerByScript(({ container }, number) =>
+      number === 1
+        ? waits({ container: CONTAINER })
+        : container
+          ? createErrorResponse(status, type, words)
+          : textAnswer('Sun.'),
     );
-    const calls = servingTools(() => new Response('sun'));
-    const { events } = await say(asked(weather({ once: true })));
+    const calls = answerTools(() => new Response('sun'));
+    const { events } = await runTurn(asked(weatherTool({ once: true })));
     expect(events.at(-1)?.event).toBe('error');
-    const { events: next } = await say(bodyOf('Go on'));
-    expect(textOf(next)).toBe('Sun.');
+    const { events: next } = await runTurn(createBody('Go on'));
+    expect(textOfDeltas(next)).toBe('Sun.');
     expect(calls).toHaveLength(1);
     expect(containers(bodies)).toEqual([undefined, 'container_1', undefined]);
     expect(answers(bodies).slice(1)).toEqual([
@@ -116,31 +120,31 @@ describe('a container that the API refuses', () => {
     [529, 'Overloaded'],
   ])('is named again where a refusal is about something else: %i %s', async (status, words) => {
     const type = status === 400 ? 'invalid_request_error' : 'overloaded_error';
-    const bodies = answeringBy((_, number) =>
-      number === 1 ? waits({ container: CONTAINER }) : number === 2 ? refusal(status, type, words) : ran(),
+    const bodies = answerByScript((_, number) =>
+      number === 1 ? waits({ container: CONTAINER }) : number === 2 ? createErrorResponse(status, type, words) : ran(),
     );
-    await say(asked(own));
-    expect(await ask(bodyOf([RESULT]))).not.toMatchObject({ kind: 'stream' });
-    await say(bodyOf([RESULT]));
+    await runTurn(asked(own));
+    expect(await sendTurn(createBody([RESULT]))).not.toMatchObject({ kind: 'stream' });
+    await runTurn(createBody([RESULT]));
     expect(containers(bodies)).toEqual([undefined, 'container_1', 'container_1']);
   });
 
   test('is named again, with the code that waits in it, where a rejection is about a file for it', async () => {
     const words = 'messages.0.content.1.container_upload: File not found';
-    const bodies = answeringBy((_, number) =>
+    const bodies = answerByScript((_, number) =>
       number === 1
         ? waits({ container: CONTAINER })
         : number === 2
-          ? refusal(400, 'invalid_request_error', words)
+          ? createErrorResponse(400, 'invalid_request_error', words)
           : ran(),
     );
     const [text, upload] = [
       { type: 'text', text: 'How is the weather?' },
       { type: 'container_upload', file_id: 'file_1' },
     ];
-    await accountStub(bindings, {}, 'alice').noteMade([{ id: 'file_1', kind: 'file', upstream: '' }]);
-    await say(bodyOf([text, upload], { tools: [CODE, own] }));
-    expect(await ask(bodyOf([RESULT]))).toMatchObject({ kind: 'stream' });
+    await getAccountStub(bindings, {}, 'alice').noteCreated([{ id: 'file_1', kind: 'file', upstream: '' }]);
+    await runTurn(createBody([text, upload], { tools: [CODE, own] }));
+    expect(await sendTurn(createBody([RESULT]))).toMatchObject({ kind: 'stream' });
     expect(containers(bodies)).toEqual([undefined, 'container_1', 'container_1']);
     expect(bodies[2]?.messages).toEqual([
       { role: 'user', content: [text, { type: 'text', text: '[a file that can no longer be read]' }] },
@@ -150,47 +154,47 @@ describe('a container that the API refuses', () => {
   });
 
   test('stays known where its caller has named another one', async () => {
-    const bodies = answeringBy(({ container }, number) => {
+    const bodies = answerByScript(({ container }, number) => {
       if (number < 3) return waits({ container: { id: `container_${number}` } });
-      return container === 'container_2' ? refusal(404, 'not_found_error', 'Container not found') : ran();
+      return container === 'container_2' ? createErrorResponse(404, 'not_found_error', 'Container not found') : ran();
     });
-    await say(asked(own));
-    await say(asked(own), { id: 'c2' });
-    await ask(bodyOf([RESULT], { container: 'container_2' }));
-    await say(bodyOf([RESULT]));
+    await runTurn(asked(own));
+    await runTurn(asked(own), { id: 'c2' });
+    await sendTurn(createBody([RESULT], { container: 'container_2' }));
+    await runTurn(createBody([RESULT]));
     expect(containers(bodies).slice(2)).toEqual(['container_2', 'container_1']);
   });
 });
 
 describe('the next request', () => {
   const callAndAnswer = async (script: object = { container: CONTAINER }) => {
-    const bodies = answeringBy(({ container }, number) =>
-      number === 1 ? waits(script) : container ? ran() : says('Sun.'),
+    const bodies = answerByScript(({ container }, number) =>
+      number === 1 ? waits(script) : container ? ran() : textAnswer('Sun.'),
     );
-    await say(asked(own));
+    await runTurn(asked(own));
     return bodies;
   };
 
   test('names the container while code waits for it, and then no more', async () => {
     const bodies = await callAndAnswer();
-    await say(bodyOf([RESULT]));
-    await say(bodyOf('Thanks'));
+    await runTurn(createBody([RESULT]));
+    await runTurn(createBody('Thanks'));
     expect(containers(bodies)).toEqual([undefined, 'container_1', undefined]);
   });
 
   test('names what its caller names', async () => {
-    const bodies = answeringBy((_, number) =>
+    const bodies = answerByScript((_, number) =>
       number < 3 ? waits({ container: { id: `container_${number}` } }) : ran(),
     );
-    await say(asked(own));
-    await say(asked(own), { id: 'c2' });
-    await say(bodyOf([RESULT], { container: 'container_2' }));
+    await runTurn(asked(own));
+    await runTurn(asked(own), { id: 'c2' });
+    await runTurn(createBody([RESULT], { container: 'container_2' }));
     expect(containers(bodies)).toEqual([undefined, undefined, 'container_2']);
   });
 
   test('has words in place of calls and results once the container has ended, however the client sends them', async () => {
     const expires_at = new Date(Date.now() + 60_000).toISOString();
-    const pass = passingTime();
+    const pass = createTimeAdvancer();
     const bodies = await callAndAnswer({ container: { id: 'container_1', expires_at } });
     pass(120_000);
     const history = [
@@ -198,13 +202,13 @@ describe('the next request', () => {
       { role: 'assistant', content: [USE, CALL] },
       { role: 'user', content: [RESULT] },
     ];
-    await say({ ...bodyOf(''), messages: history });
+    await runTurn({ ...createBody(''), messages: history });
     expect(answers(bodies)[1]).toEqual({ type: 'text', text: 'sun' });
     const more = [...history, { role: 'assistant', content: 'Sun.' }, { role: 'user', content: 'Thanks' }];
-    await say({ ...bodyOf(''), messages: more });
+    await runTurn({ ...createBody(''), messages: more });
     expect(answers(bodies)).toBe('Thanks');
     expect(containers(bodies)).toEqual([undefined, undefined, undefined]);
-    const rows = await rowsOf();
+    const rows = await listMessages();
     expect(rows.slice(0, 5).map(({ role, content }) => ({ role, content }))).toEqual([
       ...history,
       { role: 'assistant', content: [{ type: 'text', text: 'Sun.' }] },
@@ -213,10 +217,10 @@ describe('the next request', () => {
   });
 
   test('has words in place of calls whose code has not ended with the answer to their results', async () => {
-    const bodies = answeringBy((_, number) => (number === 1 ? waits({ container: CONTAINER }) : says('Sun.')));
-    await say(asked(own));
-    await say(bodyOf([RESULT]));
-    await say(bodyOf('Thanks'));
+    const bodies = answerByScript((_, number) => (number === 1 ? waits({ container: CONTAINER }) : textAnswer('Sun.')));
+    await runTurn(asked(own));
+    await runTurn(createBody([RESULT]));
+    await runTurn(createBody('Thanks'));
     expect(containers(bodies)).toEqual([undefined, 'container_1', undefined]);
     expect(bodies[2]?.messages.map(({ role }) => role)).toEqual(['user', 'user', 'assistant', 'user']);
     expect(bodies[2]?.messages[1]?.content[1]).toEqual({ type: 'text', text: 'sun' });
@@ -229,17 +233,17 @@ describe('the next request', () => {
       { role: 'assistant', content: 'Sun.' },
       { role: 'user', content: 'Bye' },
     ];
-    await say({ ...bodyOf(''), messages: history });
+    await runTurn({ ...createBody(''), messages: history });
     expect(answers(bodies)).toBe('Bye');
   });
 
   test('never names the container in a fork, where the calls are told in words', async () => {
     const bodies = await callAndAnswer();
     expect(await stubOf().fork('c2', undefined)).toMatchObject({ ok: true });
-    await say(bodyOf([RESULT]), { id: 'c2' });
+    await runTurn(createBody([RESULT]), { id: 'c2' });
     expect(containers(bodies)).toEqual([undefined, undefined]);
     expect(answers(bodies)[1]).toEqual({ type: 'text', text: 'sun' });
-    expect(await ask(bodyOf([RESULT]))).toMatchObject({ kind: 'stream' });
+    expect(await sendTurn(createBody([RESULT]))).toMatchObject({ kind: 'stream' });
     expect(containers(bodies).at(-1)).toBe('container_1');
   });
 });
@@ -254,10 +258,10 @@ describe('a conversation that was brought in', () => {
     return { id: 'c2', account: to };
   };
   const copies: [string, (app: TestApp) => Promise<{ id: string; account: string }>][] = [
-    ...WAYS.map((way): (typeof copies)[number] => [
+    ...READ_ROUTES.map((way): (typeof copies)[number] => [
       `as ${way} writes it`,
       async (app) => {
-        await bringIn(app, await rowsBy(app, way, 'c1'), 'c2');
+        await importMessages(app, await readRowsBy(app, way, 'c1'), 'c2');
         return IDS;
       },
     ]),
@@ -273,12 +277,12 @@ describe('a conversation that was brought in', () => {
   ];
 
   test.each(copies)('%s names no container', async (_, copy) => {
-    const app = testApp(() => Response.json({ input_tokens: 1 }), TOOL_VARS);
-    const bodies = answeringBy((_, number) => (number === 1 ? waits({ container: CONTAINER }) : says('Sun.')));
-    await say(asked(own), { account: 'dev' });
+    const app = createTestApp(() => Response.json({ input_tokens: 1 }), TOOL_VARS);
+    const bodies = answerByScript((_, number) => (number === 1 ? waits({ container: CONTAINER }) : textAnswer('Sun.')));
+    await runTurn(asked(own), { account: 'dev' });
     const at = await copy(app);
-    const answer = await ask(bodyOf([RESULT, { type: 'text', text: 'So?' }]), at);
-    const told = answer.kind === 'stream' ? answer : await ask(bodyOf('So?'), at);
+    const answer = await sendTurn(createBody([RESULT, { type: 'text', text: 'So?' }]), at);
+    const told = answer.kind === 'stream' ? answer : await sendTurn(createBody('So?'), at);
     expect(told.kind).toBe('stream');
     expect(containers(bodies)).toEqual([undefined, undefined]);
     expect(JSON.stringify(bodies[1])).not.toContain('container_1');
@@ -288,27 +292,27 @@ describe('a conversation that was brought in', () => {
 test('only the upstream that has the container gets what waits in it, and another does where none waits', async () => {
   const asks: { host: string; container: unknown }[] = [];
   let isBusy = true;
-  askingTwo((host, { container, model }) => {
+  installTwoUpstreams((host, { container, model }) => {
     asks.push({ host, container });
     const isFirst = asks.length === 1;
-    if (!isFirst && isBusy && host === asks[0]?.host) return refusal(529, 'overloaded_error', 'Overloaded');
-    const { content, ...more } = isFirst ? waits({ container: CONTAINER }) : container ? ran() : says('Sun.');
+    if (!isFirst && isBusy && host === asks[0]?.host) return createErrorResponse(529, 'overloaded_error', 'Overloaded');
+    const { content, ...more } = isFirst ? waits({ container: CONTAINER }) : container ? ran() : textAnswer('Sun.');
     const message = { id: `msg_${asks.length}`, type: 'message', role: 'assistant', model, content };
-    return sse(
+    return sseResponse(
       eventsOf({ ...message, stop_reason: 'end_turn', usage: { input_tokens: 9, output_tokens: 9 }, ...more }),
     );
   });
-  const calls = servingTools(() => new Response('sun'));
-  const { text } = await say(asked(weather({ once: true })));
+  const calls = answerTools(() => new Response('sun'));
+  const { text } = await runTurn(asked(weatherTool({ once: true })));
   expect(text).toContain(': sluice-paused=upstream');
   const first = asks[0]?.host;
   expect(asks.slice(1).every(({ host, container }) => host === first && container === 'container_1')).toBe(true);
   isBusy = false;
-  expect(textOf((await say({ ...asked(weather({ once: true })), messages: [] })).events)).toBe('Sun.');
+  expect(textOfDeltas((await runTurn({ ...asked(weatherTool({ once: true })), messages: [] })).events)).toBe('Sun.');
   expect(asks.at(-1)).toEqual({ host: first, container: 'container_1' });
   expect(calls).toHaveLength(1);
   isBusy = true;
-  await say(bodyOf('Thanks'));
+  await runTurn(createBody('Thanks'));
   expect(asks.at(-1)?.host).not.toBe(first);
   expect(asks.at(-1)?.container).toBeUndefined();
 });

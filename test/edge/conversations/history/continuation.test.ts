@@ -7,8 +7,8 @@ import {
   emptyHistoryState,
   type SentMessage,
 } from '#edge/conversations/history/continuation.ts';
-import { brokenRule } from '#test/support/api-rules.ts';
-import { runs, tryCases } from '#test/support/runs.ts';
+import { findBrokenRule } from '#test/support/api-rules.ts';
+import { caseCount, tryCases } from '#test/support/property-cases.ts';
 
 const user = (content: unknown): SentMessage => ({ role: 'user', content });
 const assistant = (content: unknown): SentMessage => ({ role: 'assistant', content });
@@ -62,12 +62,12 @@ test('each result of many is checked once, however many messages they come in', 
   const at = emptyHistoryState();
   addToState(at, user('Go'));
   addToState(at, assistant(ids.map(call)));
-  const { has } = at.answered;
-  at.answered.has = (id) => {
+  const { has } = at.resultIds;
+  at.resultIds.has = (id) => {
     reads += 1;
-    return has.call(at.answered, id);
+    return has.call(at.resultIds, id);
   };
-  at.answered[Symbol.iterator] = () => {
+  at.resultIds[Symbol.iterator] = () => {
     throw new Error('All earlier results are looked at again.');
   };
   checkContinuation(at, [...ids.map((id) => user([result(id)])), user('Go on')], false);
@@ -115,9 +115,9 @@ describe('what continues a history', () => {
         .map(user),
       fc.subarray(['a', 'b']).map((called) => assistant([{ type: 'text', text: 'y' }, ...called.map(call)])),
     );
-    tryCases(runs(2_000), fc.array(message, { minLength: 1, maxLength: 6 }), (messages) => {
+    tryCases(caseCount(2_000), fc.array(message, { minLength: 1, maxLength: 6 }), (messages) => {
       if (refusal([], messages) !== undefined) return;
-      expect(brokenRule(messages as never) ?? '').not.toMatch(/result|first/);
+      expect(findBrokenRule(messages as never) ?? '').not.toMatch(/result|first/);
     });
   });
 });

@@ -4,28 +4,28 @@ import { beforeEach, expect, test } from 'vitest';
 import { MessageBuilder } from '#edge/conversations/turn/message-builder.ts';
 import { eventsOf } from '#edge/conversations/turn/message-events.ts';
 import type { Json } from '#edge/kit/json/object.ts';
-import { type TestApp, testApp } from '#test/support/app.ts';
-import { bringIn, rowsBy, WAYS } from '#test/support/rows-by-ways.ts';
-import { runs, tryAsyncCases } from '#test/support/runs.ts';
+import { createTestApp, type TestApp } from '#test/support/app.ts';
+import { caseCount, tryAsyncCases } from '#test/support/property-cases.ts';
+import { importMessages, READ_ROUTES, readRowsBy } from '#test/support/read-rows-by-route.ts';
 import {
-  type Asked,
-  answeringBy,
-  type Scripted,
-  servingTools,
+  type AskedBody,
+  answerByScript,
+  answerTools,
+  type ScriptedAnswer,
   TOOL_VARS,
-  weather,
+  weatherTool,
 } from '#test/support/scripted-runs.ts';
-import { eventsIn } from '#test/support/turns.ts';
-import { apart, refusal } from '#test/support/wire.ts';
+import { parseEvents } from '#test/support/turns.ts';
+import { createErrorResponse, splitEvents } from '#test/support/wire.ts';
 
 let app: TestApp;
 beforeEach(() => {
-  app = testApp(() => Response.json({ input_tokens: 1 }), TOOL_VARS);
+  app = createTestApp(() => Response.json({ input_tokens: 1 }), TOOL_VARS);
 });
 
 const CODE = { type: 'code_execution_20260120', name: 'code_execution' };
-const { run: _, ...own } = weather({}, 'ask_user');
-const tools = [CODE, weather(), own];
+const { run: _, ...own } = weatherTool({}, 'ask_user');
+const tools = [CODE, weatherTool(), own];
 const name = fc.constantFrom('get_weather', 'ask_user', 'get weather', '', 'n'.repeat(300), 'ü');
 const id = fc.constantFrom('toolu_1', 'toolu_2', 'call:1', '', 'x'.repeat(80));
 const input = fc.constantFrom<unknown>({}, { city: 'Bern' }, 'Bern', ['Bern'], null, 7);
@@ -56,7 +56,7 @@ const content = fc.array(blocks, { maxLength: 5 }).map((all) => {
   const isFirst = ([block]: Json[], at: number) => all.findIndex(([one]) => one?.id === block?.id) === at;
   return all.filter((some, at) => !SERVED.includes(String(some[0]?.id)) || isFirst(some, at)).flat();
 });
-const answer: fc.Arbitrary<Scripted> = fc
+const answer: fc.Arbitrary<ScriptedAnswer> = fc
   .record({
     content,
     end: fc.constantFrom('end_turn', 'end_turn', 'max_tokens', 'refusal', 'cut'),
@@ -69,14 +69,14 @@ const answer: fc.Arbitrary<Scripted> = fc
     });
     const whole = content.some(({ type }) => type === 'tool_use') ? 'tool_use' : isOpen ? 'pause_turn' : 'end_turn';
     const cut = (text: string) =>
-      apart(text)
-        .slice(0, Math.ceil(apart(text).length * after))
+      splitEvents(text)
+        .slice(0, Math.ceil(splitEvents(text).length * after))
         .join('');
     const stop_reason = end === 'end_turn' ? whole : end;
     return { content, stop_reason, ...(container && { container }), ...(end === 'cut' && { change: cut }) };
   });
 /** The API gives an id to one use of its tools alone. */
-const withOwnIds = ({ content, ...more }: Scripted, n: number): Scripted => {
+const withOwnIds = ({ content, ...more }: ScriptedAnswer, n: number): ScriptedAnswer => {
   const text = JSON.stringify(content).replaceAll(/(?:srv|mcp)toolu_\d/g, (id) => `${id}_${n}`);
   return { ...more, content: JSON.parse(text) as Json[] };
 };
@@ -90,13 +90,13 @@ const result = fc.constantFrom(
 );
 
 /** What the API says to a request with a picture in a result; undefined without one. */
-function refusedPicture({ messages }: Asked): Response | undefined {
+function refusedPicture({ messages }: AskedBody): Response | undefined {
   for (const [at, { content }] of messages.entries()) {
     const within = Array.isArray(content)
       ? content.findIndex((block) => JSON.stringify(block).includes('"image/png"'))
       : -1;
     const path = `messages.${at}.content.${within}.tool_result.content.0.image.source`;
-    if (within >= 0) return refusal(400, 'invalid_request_error', `${path}: Could not process image`);
+    if (within >= 0) return createErrorResponse(400, 'invalid_request_error', `${path}: Could not process image`);
   }
   return undefined;
 }
@@ -136,14 +136,14 @@ class Client {
 /** The blocks of a stream, as an SDK collects them. */
 function blocksIn(text: string): Json[] {
   const builder = new MessageBuilder();
-  for (const { data } of eventsIn(text)) builder.take(data);
+  for (const { data } of parseEvents(text)) builder.take(data);
   return builder.blocks.map(({ value }) => value);
 }
 
 /** Has the API answer by a list, and then that it is done. @returns what can be asked, and what is broken */
-function answeringWith(answers: readonly Scripted[]) {
+function answeringWith(answers: readonly ScriptedAnswer[]) {
   let left = answers;
-  return answeringBy((body) => {
+  return answerByScript((body) => {
     const refused = refusedPicture(body);
     if (refused) return refused;
     if (JSON.stringify(body.messages).includes('secret')) return { content: [], stop_reason: 'refusal' };
@@ -153,7 +153,7 @@ function answeringWith(answers: readonly Scripted[]) {
   });
 }
 
-const COPIES = ['fork', 'backup', ...WAYS] as const;
+const COPIES = ['fork', 'backup', ...READ_ROUTES] as const;
 
 /** Copies a conversation. @returns the id of the copy; undefined where there is nothing to copy */
 async function copyOf(id: string, way: (typeof COPIES)[number]): Promise<string | undefined> {
@@ -173,9 +173,9 @@ async function copyOf(id: string, way: (typeof COPIES)[number]): Promise<string 
     expect(await made.text()).toContain('"type":"conversation"');
     return copy;
   }
-  const rows = await rowsBy(app, way, id);
+  const rows = await readRowsBy(app, way, id);
   if (rows.length === 0) return undefined;
-  await bringIn(app, rows, copy);
+  await importMessages(app, rows, copy);
   return copy;
 }
 
@@ -190,7 +190,7 @@ const how = fc.record({ whole: fc.boolean(), answers: fc.boolean(), resends: fc.
 test('the next question is accepted, whatever the answers before it were, and in a copy', async () => {
   let scenario = 0;
   await tryAsyncCases(
-    runs(80),
+    caseCount(80),
     fc.array(answer, { minLength: 1, maxLength: 4 }),
     result,
     fc.array(how, { minLength: 5, maxLength: 5 }),
@@ -200,7 +200,7 @@ test('the next question is accepted, whatever the answers before it were, and in
       const at = `c${scenario}`;
       const client = new Client(at);
       const bodies = answeringWith(answers.map(withOwnIds));
-      servingTools(tool);
+      answerTools(tool);
       for (const one of hows) {
         if (bodies.length >= answers.length) break;
         expect(await client.say(`How is the weather, ${bodies.length}?`, one)).not.toContain('"invalid_request_error"');
@@ -216,7 +216,7 @@ test('the next question is accepted, whatever the answers before it were, and in
 
 const EDGE_CALL = { type: 'tool_use', id: 'toolu_1', name: 'get_weather', input: {} };
 
-test.each<[string, Scripted[]]>([
+test.each<[string, ScriptedAnswer[]]>([
   ['calls that were refused, and are shown as calls of the edge', [{ content: [EDGE_CALL], stop_reason: 'refusal' }]],
   [
     'a question that was asked again, since its answer had been cut',
@@ -250,7 +250,7 @@ test.each<[string, Scripted[]]>([
   ],
 ])('a client that sends again all that it has seen is known by %s', async (what, answers) => {
   answeringWith(answers);
-  servingTools(() => new Response('sun'));
+  answerTools(() => new Response('sun'));
   const client = new Client(what.replaceAll(/\W+/g, '-'));
   for (const _ of answers)
     expect(await client.say('How is the weather?', { answers: true })).not.toContain('"invalid_request_error"');
@@ -270,9 +270,9 @@ test('an answer that is cut between any two events is matched as it was seen, an
     ],
     usage: { input_tokens: 100, output_tokens: 10 },
   });
-  servingTools(() => new Response('sun'));
-  for (let length = 0; length <= apart(whole).length; length += 1) {
-    const change = () => apart(whole).slice(0, length).join('');
+  answerTools(() => new Response('sun'));
+  for (let length = 0; length <= splitEvents(whole).length; length += 1) {
+    const change = () => splitEvents(whole).slice(0, length).join('');
     answeringWith([{ content: [], change }]);
     const client = new Client(`cut-${length}`);
     await client.say('How is the weather?');

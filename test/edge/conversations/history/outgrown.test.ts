@@ -1,7 +1,7 @@
 import { abortAllDurableObjects } from 'cloudflare:test';
 import { describe, expect, test } from 'vitest';
-import { errorOf, type TestApp, testApp } from '#test/support/app.ts';
-import { simulate } from '#test/support/conversations.ts';
+import { createTestApp, readError, type TestApp } from '#test/support/app.ts';
+import { installSimulator } from '#test/support/conversations.ts';
 
 const LIMIT = 6_000;
 const MODEL = 'claude-opus-5-5';
@@ -17,8 +17,8 @@ const say = (app: TestApp, conversation: string, content: string, more: object =
 
 /** A conversation of which the history fills the limit, turn by turn, until another message finds no room. */
 async function outgrown(first: object = {}): Promise<{ app: TestApp; refused: Response }> {
-  simulate({ MAX_BODY_BYTES: String(LIMIT) });
-  const app = testApp(() => Response.json({}), { UPSTREAM: 'simulator', MAX_BODY_BYTES: String(LIMIT) });
+  installSimulator({ MAX_BODY_BYTES: String(LIMIT) });
+  const app = createTestApp(() => Response.json({}), { UPSTREAM: 'simulator', MAX_BODY_BYTES: String(LIMIT) });
   for (let turn = 0; turn < 20; turn += 1) {
     const response = await say(app, 'long', `${turn} ${'x'.repeat(900)}`, turn === 0 ? first : {});
     if (response.status !== 200) return { app, refused: response };
@@ -46,14 +46,14 @@ describe('a history that has outgrown the body limit', () => {
     ['with a prefix', { prefix: 'p' }],
   ])('says so and what helps, not to send less (%s)', async (_, first) => {
     if ('prefix' in first) {
-      simulate();
-      const app = testApp(() => Response.json({}), { UPSTREAM: 'simulator' });
+      installSimulator();
+      const app = createTestApp(() => Response.json({}), { UPSTREAM: 'simulator' });
       const put = await app.fetch('/prefixes/p', json({ system: 'y'.repeat(500), model: MODEL }, 'PUT'));
       expect(put.status).toBe(200);
     }
     const { app, refused } = await outgrown(first);
     expect(refused.status).toBe(413);
-    const { type, message } = await errorOf(refused);
+    const { type, message } = await readError(refused);
     expect(type).toBe('request_too_large');
     expect(message).toContain(`outgrown the ${LIMIT} bytes`);
     for (const cure of ['/rewind', '/fork', 'history']) expect(message).toContain(cure);
@@ -66,12 +66,12 @@ describe('a history that has outgrown the body limit', () => {
         conversation: 'long',
         messages: [{ role: 'user', content: 'x'.repeat(900) }],
       });
-      expect([again.status, (await errorOf(again)).message]).toEqual([413, message]);
+      expect([again.status, (await readError(again)).message]).toEqual([413, message]);
     }
     // A limit that was lowered since then is met in the middle of the history.
-    simulate({ MAX_BODY_BYTES: '2000' });
+    installSimulator({ MAX_BODY_BYTES: '2000' });
     await abortAllDurableObjects();
-    const lowered = await errorOf(await say(app, 'long', 'Hi'));
+    const lowered = await readError(await say(app, 'long', 'Hi'));
     expect(lowered.message).toBe(message.replace(String(LIMIT), '2000'));
   });
 
@@ -106,16 +106,16 @@ describe('a history that has outgrown the body limit', () => {
     expect((await cure(app)).ok).toBe(true);
     const response = await say(app, conversation, 'y'.repeat(900));
     expect(response.status, await response.text()).toBe(200);
-    await app.settled();
+    await app.waitUntilSettled();
   });
 
   test('is not blamed for a message that is too large by itself', async () => {
-    simulate({ MAX_BODY_BYTES: String(LIMIT) });
-    const app = testApp(() => Response.json({}), { UPSTREAM: 'simulator', MAX_BODY_BYTES: String(LIMIT) });
+    installSimulator({ MAX_BODY_BYTES: String(LIMIT) });
+    const app = createTestApp(() => Response.json({}), { UPSTREAM: 'simulator', MAX_BODY_BYTES: String(LIMIT) });
     const system = 's'.repeat(LIMIT - 300);
     expect((await app.fetch('/conversations', json({ id: 'long', system, model: MODEL }))).status).toBe(201);
     const response = await say(app, 'long', 'x'.repeat(900));
     expect(response.status).toBe(413);
-    expect((await errorOf(response)).message).toContain('Send a smaller body');
+    expect((await readError(response)).message).toContain('Send a smaller body');
   });
 });

@@ -1,15 +1,23 @@
 import { expect, test } from 'vitest';
 import { createSimulator } from '#edge/toolkit/simulator.ts';
-import { type Asked, answeringBy, call, calls, says, servingTools, weather } from '#test/support/scripted-runs.ts';
-import { bodyOf, say } from '#test/support/turns.ts';
+import {
+  type AskedBody,
+  answerByScript,
+  answerTools,
+  callsAnswer,
+  textAnswer,
+  weatherCall,
+  weatherTool,
+} from '#test/support/scripted-runs.ts';
+import { createBody, runTurn } from '#test/support/turns.ts';
 
 const LONG = 'The river is long. '.repeat(1_000);
 const many = (count: number) => Array.from({ length: count }, (_, nth) => nth);
-const twelve = many(12).map((nth) => call(`toolu_${nth}`, `City ${nth}`));
-const { run: _, ...clientTool } = weather();
+const twelve = many(12).map((nth) => weatherCall(`toolu_${nth}`, `City ${nth}`));
+const { run: _, ...clientTool } = weatherTool();
 
 /** Sends requests to an API that caches prompts. @returns how many tokens each has read from the cache, and not */
-async function usagesOf(bodies: readonly Asked[]) {
+async function usagesOf(bodies: readonly AskedBody[]) {
   const simulate = createSimulator({ ttftMs: 0, tokensPerSecond: 0 });
   const usages: { read: number; other: number }[] = [];
   for (const body of bodies) {
@@ -29,33 +37,33 @@ async function usagesOf(bodies: readonly Asked[]) {
   return usages;
 }
 
-const CASES: [string, () => Promise<Asked[]>][] = [
+const CASES: [string, () => Promise<AskedBody[]>][] = [
   [
     'an answer of 24 blocks',
     async () => {
       const content = many(24).map((nth) => ({ type: 'text', text: `Part ${nth}.` }));
-      const bodies = answeringBy((_, number) => (number === 1 ? { content } : says('So.')));
-      await say(bodyOf(LONG));
-      await say({ messages: [{ role: 'user', content: 'And then?' }] });
+      const bodies = answerByScript((_, number) => (number === 1 ? { content } : textAnswer('So.')));
+      await runTurn(createBody(LONG));
+      await runTurn({ messages: [{ role: 'user', content: 'And then?' }] });
       return bodies;
     },
   ],
   [
     'twelve calls of its client’s tools',
     async () => {
-      const bodies = answeringBy((_, number) => (number === 1 ? calls(...twelve) : says('So.')));
-      await say(bodyOf([{ type: 'text', text: LONG }], { tools: [clientTool] }));
+      const bodies = answerByScript((_, number) => (number === 1 ? callsAnswer(...twelve) : textAnswer('So.')));
+      await runTurn(createBody([{ type: 'text', text: LONG }], { tools: [clientTool] }));
       const content = twelve.map(({ id }) => ({ type: 'tool_result', tool_use_id: id, content: 'sun' }));
-      await say({ messages: [{ role: 'user', content }] });
+      await runTurn({ messages: [{ role: 'user', content }] });
       return bodies;
     },
   ],
   [
     'twelve calls of a run',
     async () => {
-      servingTools(() => new Response('sun'));
-      const bodies = answeringBy((_, number) => (number === 1 ? calls(...twelve) : says('So.')));
-      await say(bodyOf(LONG, { tools: [weather()] }));
+      answerTools(() => new Response('sun'));
+      const bodies = answerByScript((_, number) => (number === 1 ? callsAnswer(...twelve) : textAnswer('So.')));
+      await runTurn(createBody(LONG, { tools: [weatherTool()] }));
       return bodies;
     },
   ],
@@ -71,9 +79,9 @@ test.each(CASES)('the history before %s is read from the cache', async (_, talk)
 
 test('a short answer needs no further breakpoint, and a later turn has none of an earlier one', async () => {
   const content = many(24).map((nth) => ({ type: 'text', text: `Part ${nth}.` }));
-  const bodies = answeringBy((_, number) => (number === 1 ? { content } : says('So.')));
-  await say(bodyOf(LONG));
-  for (const text of ['One', 'Two']) await say({ messages: [{ role: 'user', content: text }] });
+  const bodies = answerByScript((_, number) => (number === 1 ? { content } : textAnswer('So.')));
+  await runTurn(createBody(LONG));
+  for (const text of ['One', 'Two']) await runTurn({ messages: [{ role: 'user', content: text }] });
   const marks = bodies.map((body) => JSON.stringify(body).split('"cache_control"').length - 1);
   expect(marks).toEqual([1, 2, 1]);
   const usages = await usagesOf(bodies);
@@ -82,9 +90,9 @@ test('a short answer needs no further breakpoint, and a later turn has none of a
 
 test('the breakpoints of a caller stay the only ones', async () => {
   const content = many(24).map((nth) => ({ type: 'text', text: `Part ${nth}.` }));
-  const bodies = answeringBy((_, number) => (number === 1 ? { content } : says('So.')));
-  await say(bodyOf(LONG));
+  const bodies = answerByScript((_, number) => (number === 1 ? { content } : textAnswer('So.')));
+  await runTurn(createBody(LONG));
   const own = { type: 'text', text: 'And then?', cache_control: { type: 'ephemeral' } };
-  await say({ messages: [{ role: 'user', content: [own] }] });
+  await runTurn({ messages: [{ role: 'user', content: [own] }] });
   expect(JSON.stringify(bodies[1]).split('"cache_control"').length - 1).toBe(1);
 });

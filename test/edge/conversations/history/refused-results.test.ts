@@ -3,30 +3,30 @@ import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { eventsOf } from '#edge/conversations/turn/message-events.ts';
 import type { Json } from '#edge/kit/json/object.ts';
 import { Account } from '#edge/money/account/account.ts';
-import { atRest, readOf, rowsOf, stubOf } from '#test/support/conversations.ts';
-import { followed, Killer } from '#test/support/killed-runs.ts';
+import { listMessages, readConversation, stubOf, waitUntilAtRest } from '#test/support/conversations.ts';
+import { followRun, Killer } from '#test/support/killed-runs.ts';
 import {
-  type Asked,
-  answeringBy,
-  askingTwo,
-  call,
-  calls,
-  says,
-  servingTools,
-  weather,
+  type AskedBody,
+  answerByScript,
+  answerTools,
+  callsAnswer,
+  installTwoUpstreams,
+  textAnswer,
+  weatherCall,
+  weatherTool,
 } from '#test/support/scripted-runs.ts';
-import { ask, bodyOf, say, textOf } from '#test/support/turns.ts';
-import { event, message, PING, refusal, sse, start } from '#test/support/wire.ts';
+import { createBody, runTurn, sendTurn, textOfDeltas } from '#test/support/turns.ts';
+import { createErrorResponse, messageStart, messageWith, PING, sseEvent, sseResponse } from '#test/support/wire.ts';
 
-const asked = (more: object = {}) => bodyOf('How is the weather?', { tools: [weather()], ...more });
+const asked = (more: object = {}) => createBody('How is the weather?', { tools: [weatherTool()], ...more });
 const picture = () =>
   new Response(new Uint8Array([137, 80, 78, 71, 13, 10, 26, 10]), { headers: { 'content-type': 'image/png' } });
 const text = (words: string) => new Response(words);
-const resultsIn = ({ messages }: Asked) =>
+const resultsIn = ({ messages }: AskedBody) =>
   messages.flatMap(({ content }) =>
     Array.isArray(content) ? content.filter(({ type }) => type === 'tool_result') : [],
   );
-const hasImage = (body: Asked) => JSON.stringify(body.messages).includes('"image"');
+const hasImage = (body: AskedBody) => JSON.stringify(body.messages).includes('"image"');
 /** @param then what happens when a hold stands, before its conversation hears of it */
 function onAdmitted(then: () => Promise<void>): void {
   const { admitJson } = Account.prototype;
@@ -41,13 +41,14 @@ const BAD = 'messages.2.content.1.tool_result.content.0.image.source.base64: Cou
 
 /** How the API refuses a request: in a stream, it may be split anywhere, behind pings. */
 const WAYS = {
-  'by its status': (words) => refusal(400, 'invalid_request_error', words),
-  'in a stream': (words) => sse(refusedEvent(words)),
-  'in a stream, in pieces behind a ping': (words) => sse(inPieces(PING, ...refusedEvent(words).split(/(?<=mess)/))),
-  'in a stream without its last line end': (words) => sse(inPieces(refusedEvent(words).trimEnd())),
+  'by its status': (words) => createErrorResponse(400, 'invalid_request_error', words),
+  'in a stream': (words) => sseResponse(refusedEvent(words)),
+  'in a stream, in pieces behind a ping': (words) =>
+    sseResponse(inPieces(PING, ...refusedEvent(words).split(/(?<=mess)/))),
+  'in a stream without its last line end': (words) => sseResponse(inPieces(refusedEvent(words).trimEnd())),
 } satisfies Record<string, (words: string) => Response>;
 
-const refusedEvent = (message: string) => event('error', { error: { type: 'invalid_request_error', message } });
+const refusedEvent = (message: string) => sseEvent('error', { error: { type: 'invalid_request_error', message } });
 
 /** A stream of pieces, each by itself. */
 function inPieces(...pieces: string[]): ReadableStream<Uint8Array> {
@@ -69,7 +70,7 @@ function inPieces(...pieces: string[]): ReadableStream<Uint8Array> {
 
 /** Has the weather of Bern and Oslo asked for, and refuses bodies. @returns what went up, and the calls of tools */
 function refusing(
-  refuse: (body: Asked, number: number) => string | undefined,
+  refuse: (body: AskedBody, number: number) => string | undefined,
   {
     oslo = picture,
     way = 'by its status',
@@ -77,51 +78,51 @@ function refusing(
     before,
   }: { cutAt?: number; oslo?: () => Response; way?: keyof typeof WAYS; before?: () => Promise<void> } = {},
 ) {
-  const bodies = answeringBy((body, number) => {
-    if (number === 1) return calls(call('toolu_1', 'Bern'), call('toolu_2', 'Oslo'));
-    if (number === cutAt) return sse(inPieces(start()));
+  const bodies = answerByScript((body, number) => {
+    if (number === 1) return callsAnswer(weatherCall('toolu_1', 'Bern'), weatherCall('toolu_2', 'Oslo'));
+    if (number === cutAt) return sseResponse(inPieces(messageStart()));
     const words = refuse(body, number);
-    return words === undefined ? says('Sun.') : WAYS[way](words);
+    return words === undefined ? textAnswer('Sun.') : WAYS[way](words);
   }, before && { before });
-  const called = servingTools(({ body }) => ((body.input as Json).city === 'Oslo' ? oslo() : text('sun')));
+  const called = answerTools(({ body }) => ((body.input as Json).city === 'Oslo' ? oslo() : text('sun')));
   return { bodies, called };
 }
 
 describe.each(Object.keys(WAYS) as (keyof typeof WAYS)[])('a result that the API refuses %s', (way) => {
   test('is told in words, alone, in one more step of the same run, and its tool is not called again', async () => {
     const { bodies, called } = refusing((body) => (hasImage(body) ? BAD : undefined), { way });
-    const { events } = await say(asked({ tools: [weather({ once: true })] }));
-    expect(textOf(events)).toBe('Sun.');
+    const { events } = await runTurn(asked({ tools: [weatherTool({ once: true })] }));
+    expect(textOfDeltas(events)).toBe('Sun.');
     expect(called).toHaveLength(2);
     expect(bodies).toHaveLength(3);
-    const [bern, oslo] = resultsIn(bodies[2] as Asked);
+    const [bern, oslo] = resultsIn(bodies[2] as AskedBody);
     expect(bern?.content).toBe('sun');
     expect(oslo?.content).toMatch(
       /^The tool was called and has answered; do not call it again .*Could not process image/,
     );
-    await say(bodyOf('Thanks'));
+    await runTurn(createBody('Thanks'));
     expect(bodies).toHaveLength(4);
-    expect(hasImage(bodies[3] as Asked)).toBe(false);
-    expect(resultsIn(bodies[3] as Asked)).toEqual(resultsIn(bodies[2] as Asked));
-    expect(JSON.stringify(await rowsOf())).not.toContain('image/png');
+    expect(hasImage(bodies[3] as AskedBody)).toBe(false);
+    expect(resultsIn(bodies[3] as AskedBody)).toEqual(resultsIn(bodies[2] as AskedBody));
+    expect(JSON.stringify(await listMessages())).not.toContain('image/png');
   });
 
   test('is the one with an image where the words name no path', async () => {
     const { bodies } = refusing((body) => (hasImage(body) ? 'Could not process image' : undefined), {
       way,
     });
-    expect(textOf((await say(asked())).events)).toBe('Sun.');
-    expect(resultsIn(bodies[2] as Asked)[0]?.content).toBe('sun');
+    expect(textOfDeltas((await runTurn(asked())).events)).toBe('Sun.');
+    expect(resultsIn(bodies[2] as AskedBody)[0]?.content).toBe('sun');
   });
 
   test('is the longest where the prompt is too long', async () => {
-    const long = (body: Asked) => JSON.stringify(body).length > 50_000;
+    const long = (body: AskedBody) => JSON.stringify(body).length > 50_000;
     const { bodies } = refusing(
       (body) => (long(body) ? 'prompt is too long: 1000001 tokens > 1000000 maximum' : undefined),
       { way, oslo: () => text('rain '.repeat(20_000)) },
     );
-    expect(textOf((await say(asked())).events)).toBe('Sun.');
-    expect(resultsIn(bodies[2] as Asked).map(({ content }) => String(content).length < 500)).toEqual([true, true]);
+    expect(textOfDeltas((await runTurn(asked())).events)).toBe('Sun.');
+    expect(resultsIn(bodies[2] as AskedBody).map(({ content }) => String(content).length < 500)).toEqual([true, true]);
   });
 
   test('ends the run when it is refused a second time, and what is kept can go up', async () => {
@@ -129,22 +130,22 @@ describe.each(Object.keys(WAYS) as (keyof typeof WAYS)[])('a result that the API
       (_, number) => (number < 4 ? BAD.replace('content.1', `content.${number === 2 ? 1 : 0}`) : undefined),
       { way },
     );
-    const { events } = await say(asked());
+    const { events } = await runTurn(asked());
     expect(events.at(-1)?.event).toBe('error');
     expect(bodies).toHaveLength(3);
-    await say(bodyOf('And now?', { tools: [weather()] }));
+    await runTurn(createBody('And now?', { tools: [weatherTool()] }));
     expect(bodies).toHaveLength(4);
     expect(called).toHaveLength(2);
-    const results = resultsIn(bodies[3] as Asked);
+    const results = resultsIn(bodies[3] as AskedBody);
     expect(results.map(({ content }) => String(content).startsWith('The tool was called'))).toEqual([true, true]);
   });
 
   test('is told in words where it has waited for the next question', async () => {
     const { bodies, called } = refusing((body) => (hasImage(body) ? BAD : undefined), { way });
-    await say(asked({ max_turns: 1 }));
+    await runTurn(asked({ max_turns: 1 }));
     expect(bodies).toHaveLength(1);
-    const { events } = await say(bodyOf('Go on'));
-    expect(textOf(events)).toBe('Sun.');
+    const { events } = await runTurn(createBody('Go on'));
+    expect(textOfDeltas(events)).toBe('Sun.');
     expect(bodies).toHaveLength(3);
     expect(called).toHaveLength(2);
     expect(bodies[2]?.messages.at(-1)?.content).toContainEqual({ type: 'text', text: 'Go on' });
@@ -153,14 +154,17 @@ describe.each(Object.keys(WAYS) as (keyof typeof WAYS)[])('a result that the API
 
 test('a result that one of several upstreams refuses in a stream is told in words by the same one', async () => {
   const hosts: string[] = [];
-  askingTwo((host, body) => {
+  installTwoUpstreams((host, body) => {
     hosts.push(host);
     if (hasImage(body)) return WAYS['in a stream'](BAD);
-    const answer = hosts.length === 1 ? calls(call('toolu_1', 'Bern'), call('toolu_2', 'Oslo')) : says('Sun.');
-    return sse(eventsOf({ ...message(answer), model: body.model }));
+    const answer =
+      hosts.length === 1
+        ? callsAnswer(weatherCall('toolu_1', 'Bern'), weatherCall('toolu_2', 'Oslo'))
+        : textAnswer('Sun.');
+    return sseResponse(eventsOf({ ...messageWith(answer), model: body.model }));
   });
-  servingTools(({ body }) => ((body.input as Json).city === 'Oslo' ? picture() : text('sun')));
-  expect(textOf((await say(asked())).events)).toBe('Sun.');
+  answerTools(({ body }) => ((body.input as Json).city === 'Oslo' ? picture() : text('sun')));
+  expect(textOfDeltas((await runTurn(asked())).events)).toBe('Sun.');
   expect(hosts).toEqual(Array(3).fill(hosts[0]));
 });
 
@@ -171,13 +175,13 @@ test.each(Object.keys(WAYS) as (keyof typeof WAYS)[])(
       way,
       cutAt: 2,
     });
-    await say(asked({ max_turns: 1, tools: [weather({ once: true })] }));
-    const { events: lost } = await say(bodyOf('Go on'));
+    await runTurn(asked({ max_turns: 1, tools: [weatherTool({ once: true })] }));
+    const { events: lost } = await runTurn(createBody('Go on'));
     expect(lost.at(-1)?.event).toBe('error');
-    expect((await rowsOf()).at(-1)).toMatchObject({ status: 'interrupted' });
-    const { events } = await say(bodyOf('And now?'));
-    expect(textOf(events)).toBe('Sun.');
-    await say(bodyOf('Thanks'));
+    expect((await listMessages()).at(-1)).toMatchObject({ status: 'interrupted' });
+    const { events } = await runTurn(createBody('And now?'));
+    expect(textOfDeltas(events)).toBe('Sun.');
+    await runTurn(createBody('Thanks'));
     expect(bodies.map(hasImage)).toEqual([false, true, true, false, false]);
     expect(JSON.stringify(bodies[4])).toContain('Go on');
     expect(called).toHaveLength(2);
@@ -185,8 +189,8 @@ test.each(Object.keys(WAYS) as (keyof typeof WAYS)[])(
 );
 
 describe('between the refusal of a result and the next try', () => {
-  const once = asked({ tools: [weather({ once: true })] });
-  const { run: _, ...own } = weather();
+  const once = asked({ tools: [weatherTool({ once: true })] });
+  const { run: _, ...own } = weatherTool();
 
   test.each(
     (['by its status', 'in a stream'] as const).flatMap((way) =>
@@ -197,18 +201,18 @@ describe('between the refusal of a result and the next try', () => {
     async ({ way, point }) => {
       const killer = new Killer([point]);
       const at = async (one: typeof point) => {
-        if (one === point) await killer.at(point);
+        if (one === point) await killer.reachPoint(point);
       };
       const { bodies, called } = refusing((body) => (hasImage(body) ? BAD : undefined), {
         way,
         before: () => at('sent again'),
       });
       onAdmitted(() => at('hold stands'));
-      killer.plan([{ point, after: 2 }]);
-      const { events } = await killer.during(followed(once, 'c1'));
-      expect(textOf(events)).toBe('Sun.');
-      expect(killer.done.get(point)).toBe(1);
-      await say(bodyOf('Thanks'));
+      killer.planKills([{ point, after: 2 }]);
+      const { events } = await killer.runWithKills(followRun(once, 'c1'));
+      expect(textOfDeltas(events)).toBe('Sun.');
+      expect(killer.killCounts.get(point)).toBe(1);
+      await runTurn(createBody('Thanks'));
       expect(bodies.map(hasImage)).toEqual([false, true, false, false]);
       expect(called).toHaveLength(2);
     },
@@ -219,19 +223,19 @@ describe('between the refusal of a result and the next try', () => {
     async (point) => {
       const killer = new Killer([point]);
       const at = async (one: typeof point) => {
-        if (one === point) await killer.at(point);
+        if (one === point) await killer.reachPoint(point);
       };
       const { bodies, called } = refusing((body) => (hasImage(body) ? BAD : undefined), {
         before: () => at('sent again'),
       });
       onAdmitted(() => at('hold stands'));
-      await say({ ...once, max_turns: 1 });
-      killer.plan([{ point, after: 1 }]);
+      await runTurn({ ...once, max_turns: 1 });
+      killer.planKills([{ point, after: 1 }]);
       // It is no run, which would go on.
-      const asking = ask(bodyOf('Go on', { tools: [own] }));
-      await killer.during(asking.catch(() => {}));
-      expect(killer.done.get(point)).toBe(1);
-      expect(textOf((await say(bodyOf('And now?'))).events)).toBe('Sun.');
+      const asking = sendTurn(createBody('Go on', { tools: [own] }));
+      await killer.runWithKills(asking.catch(() => {}));
+      expect(killer.killCounts.get(point)).toBe(1);
+      expect(textOfDeltas((await runTurn(createBody('And now?'))).events)).toBe('Sun.');
       expect(bodies.map(hasImage)).toEqual([false, true, false]);
       expect(called).toHaveLength(2);
     },
@@ -246,11 +250,11 @@ describe('between the refusal of a result and the next try', () => {
         admissions += 1;
         if (admissions === 3) await stubOf().stop();
       });
-      const { text } = await say(once);
+      const { text } = await runTurn(once);
       expect(text).toContain(': sluice-stopped');
       expect(bodies).toHaveLength(2);
-      await atRest();
-      expect(textOf((await say(bodyOf('Thanks'))).events)).toBe('Sun.');
+      await waitUntilAtRest();
+      expect(textOfDeltas((await runTurn(createBody('Thanks'))).events)).toBe('Sun.');
       expect(bodies.slice(2).map(hasImage)).toEqual([false]);
       expect(called).toHaveLength(2);
     },
@@ -260,37 +264,39 @@ describe('between the refusal of a result and the next try', () => {
 describe('the step more is a step like others under max_usd', () => {
   const usage = { input_tokens: 100, output_tokens: 1_500 };
   const STEP_USD = 100 * 4e-6 + 1_500 * 20e-6;
-  const asking = { ...calls(call('toolu_1', 'Bern'), call('toolu_2', 'Oslo')), usage };
-  const limited = (max_usd: number) => asked({ max_usd, max_tokens: 2_000, tools: [weather({ once: true })] });
-  const costOf = async () => (await readOf())?.cost_usd;
+  const asking = { ...callsAnswer(weatherCall('toolu_1', 'Bern'), weatherCall('toolu_2', 'Oslo')), usage };
+  const limited = (max_usd: number) => asked({ max_usd, max_tokens: 2_000, tools: [weatherTool({ once: true })] });
+  const costOf = async () => (await readConversation())?.cost_usd;
 
   test.each(Object.keys(WAYS) as (keyof typeof WAYS)[])(
     'what was refused %s is free: two steps that fit may go up',
     async (way) => {
-      answeringBy((_, number) => (number === 1 ? asking : number === 2 ? WAYS[way](BAD) : { ...says('Sun.'), usage }));
-      servingTools(() => text('sun'));
-      const { events } = await say(limited(3 * STEP_USD));
-      expect(textOf(events)).toBe('Sun.');
-      await atRest();
+      answerByScript((_, number) =>
+        number === 1 ? asking : number === 2 ? WAYS[way](BAD) : { ...textAnswer('Sun.'), usage },
+      );
+      answerTools(() => text('sun'));
+      const { events } = await runTurn(limited(3 * STEP_USD));
+      expect(textOfDeltas(events)).toBe('Sun.');
+      await waitUntilAtRest();
       expect(await costOf()).toBeCloseTo(2 * STEP_USD, 9);
     },
   );
 
   test('what the model has refused is billed: without money for the next step the run pauses, and goes on with more', async () => {
-    const bodies = answeringBy((body, number) => {
+    const bodies = answerByScript((body, number) => {
       if (number === 1) return asking;
       return JSON.stringify(body.messages).includes('secret')
         ? { content: [], stop_reason: 'refusal', usage }
-        : { ...says('Sun.'), usage };
+        : { ...textAnswer('Sun.'), usage };
     });
-    const called = servingTools(() => text('secret'));
-    const { text: told } = await say(limited(3 * STEP_USD));
+    const called = answerTools(() => text('secret'));
+    const { text: told } = await runTurn(limited(3 * STEP_USD));
     expect(told).toContain(': sluice-paused=max_usd');
     expect(bodies).toHaveLength(2);
-    await atRest();
+    await waitUntilAtRest();
     expect(await costOf()).toBeCloseTo(2 * STEP_USD, 9);
-    const { events } = await say({ ...limited(1), messages: [] });
-    expect(textOf(events)).toBe('Sun.');
+    const { events } = await runTurn({ ...limited(1), messages: [] });
+    expect(textOfDeltas(events)).toBe('Sun.');
     expect(called).toHaveLength(2);
   });
 });
@@ -301,76 +307,76 @@ test.each([
   'tools.0.custom.input_schema: JSON schema is invalid',
 ])('a refusal is not tried again that says: %s', async (words) => {
   const { bodies } = refusing((_, number) => (number === 2 ? words : undefined));
-  const { events } = await say(asked());
+  const { events } = await runTurn(asked());
   expect(events.at(-1)?.event).toBe('error');
   expect(bodies).toHaveLength(2);
-  expect(await ask(bodyOf('Go on'))).toMatchObject({ kind: 'stream' });
-  expect(resultsIn(bodies[2] as Asked)[0]?.content).toBe('sun');
+  expect(await sendTurn(createBody('Go on'))).toMatchObject({ kind: 'stream' });
+  expect(resultsIn(bodies[2] as AskedBody)[0]?.content).toBe('sun');
 });
 
 describe('behind results to which the model refuses to answer', () => {
   const refuses = { content: [], stop_reason: 'refusal' };
 
   test('all of them are told in words, and the run goes on; no tool is called again', async () => {
-    const bodies = answeringBy((body, number) => {
-      if (number === 1) return calls(call('toolu_1', 'Bern'), call('toolu_2', 'Oslo'));
-      return JSON.stringify(body.messages).includes('secret') ? refuses : says('Sun.');
+    const bodies = answerByScript((body, number) => {
+      if (number === 1) return callsAnswer(weatherCall('toolu_1', 'Bern'), weatherCall('toolu_2', 'Oslo'));
+      return JSON.stringify(body.messages).includes('secret') ? refuses : textAnswer('Sun.');
     });
-    const called = servingTools(() => text('secret'));
-    const { events } = await say(asked({ tools: [weather({ once: true })] }));
-    expect(textOf(events)).toBe('Sun.');
+    const called = answerTools(() => text('secret'));
+    const { events } = await runTurn(asked({ tools: [weatherTool({ once: true })] }));
+    expect(textOfDeltas(events)).toBe('Sun.');
     expect(called).toHaveLength(2);
-    await say(bodyOf('Thanks'));
+    await runTurn(createBody('Thanks'));
     expect(bodies.map(({ messages }) => messages.length)).toEqual([1, 3, 3, 5]);
     expect(JSON.stringify(bodies[3]?.messages)).not.toContain('secret');
   });
 
   test('the run ends if that is refused, too, and the next question is asked without them', async () => {
-    const bodies = answeringBy((_, number) =>
-      number === 1 ? calls(call('toolu_1', 'Bern')) : number < 4 ? refuses : says('Sun.'),
+    const bodies = answerByScript((_, number) =>
+      number === 1 ? callsAnswer(weatherCall('toolu_1', 'Bern')) : number < 4 ? refuses : textAnswer('Sun.'),
     );
-    const called = servingTools(() => text('secret'));
-    const { events } = await say(asked());
+    const called = answerTools(() => text('secret'));
+    const { events } = await runTurn(asked());
     expect(events.find(({ event }) => event === 'message_delta')?.data).toMatchObject({
       delta: { stop_reason: 'refusal' },
     });
-    const { events: next } = await say(bodyOf('Thanks'));
-    expect(textOf(next)).toBe('Sun.');
+    const { events: next } = await runTurn(createBody('Thanks'));
+    expect(textOfDeltas(next)).toBe('Sun.');
     expect(called).toHaveLength(1);
     expect(bodies[3]?.messages).toEqual([{ role: 'user', content: 'Thanks' }]);
-    const rows = await rowsOf();
+    const rows = await listMessages();
     expect(rows.map(({ status }) => status)).toEqual([...Array(4).fill('refused'), 'complete', 'complete']);
-    expect(await readOf()).toMatchObject({ turns: 2, messages: 6 });
-    await atRest();
+    expect(await readConversation()).toMatchObject({ turns: 2, messages: 6 });
+    await waitUntilAtRest();
   });
 
   test('they are refused again with a later question, and all that led to them has left the history after it', async () => {
-    const bodies = answeringBy((_, number) =>
-      number === 1 ? calls(call('toolu_1', 'Bern')) : number < 4 ? refuses : says('Sun.'),
+    const bodies = answerByScript((_, number) =>
+      number === 1 ? callsAnswer(weatherCall('toolu_1', 'Bern')) : number < 4 ? refuses : textAnswer('Sun.'),
     );
-    const called = servingTools(() => text('secret'));
-    await say(asked({ max_turns: 1, tools: [weather({ once: true })] }));
-    await say(bodyOf('Go on'));
-    await say(bodyOf('Go on now'));
+    const called = answerTools(() => text('secret'));
+    await runTurn(asked({ max_turns: 1, tools: [weatherTool({ once: true })] }));
+    await runTurn(createBody('Go on'));
+    await runTurn(createBody('Go on now'));
     expect(JSON.stringify(bodies[2]?.messages)).not.toContain('secret');
-    await say(bodyOf('Thanks'));
+    await runTurn(createBody('Thanks'));
     expect(called).toHaveLength(1);
     expect(bodies[3]?.messages).toEqual([{ role: 'user', content: 'Thanks' }]);
-    await atRest();
+    await waitUntilAtRest();
   });
 
   test('a run that pauses there goes on without them later', async () => {
-    const bodies = answeringBy((body, number) => {
-      if (number === 1) return calls(call('toolu_1', 'Bern'));
-      return JSON.stringify(body.messages).includes('secret') ? refuses : says('Sun.');
+    const bodies = answerByScript((body, number) => {
+      if (number === 1) return callsAnswer(weatherCall('toolu_1', 'Bern'));
+      return JSON.stringify(body.messages).includes('secret') ? refuses : textAnswer('Sun.');
     });
-    servingTools(() => text('secret'));
-    const { events } = await say(asked({ max_turns: 2 }));
+    answerTools(() => text('secret'));
+    const { events } = await runTurn(asked({ max_turns: 2 }));
     expect(events.find(({ event }) => event === 'message_delta')?.data).toMatchObject({
       delta: { stop_reason: 'pause_turn' },
     });
-    const { events: next } = await say({ ...asked(), messages: [] });
-    expect(textOf(next)).toBe('Sun.');
+    const { events: next } = await runTurn({ ...asked(), messages: [] });
+    expect(textOfDeltas(next)).toBe('Sun.');
     expect(bodies[2]?.messages).toHaveLength(3);
   });
 
@@ -378,61 +384,61 @@ describe('behind results to which the model refuses to answer', () => {
     'so they are where their calls do not go up, since their code has no container: %i steps',
     async (max_turns) => {
       const caller = { type: 'code_execution_20260120', tool_id: 'srvtoolu_1' };
-      const bodies = answeringBy((body, number) => {
-        if (number === 1) return calls({ ...call('toolu_1', 'Bern'), caller });
-        return JSON.stringify(body.messages).includes('secret') ? refuses : says('Sun.');
+      const bodies = answerByScript((body, number) => {
+        if (number === 1) return callsAnswer({ ...weatherCall('toolu_1', 'Bern'), caller });
+        return JSON.stringify(body.messages).includes('secret') ? refuses : textAnswer('Sun.');
       });
-      const called = servingTools(() => text('secret'));
-      await say(asked({ max_turns, tools: [weather({ once: true })] }));
-      await say(bodyOf('Go on'));
-      const { events } = await say(bodyOf('Thanks'));
-      expect(textOf(events)).toBe('Sun.');
+      const called = answerTools(() => text('secret'));
+      await runTurn(asked({ max_turns, tools: [weatherTool({ once: true })] }));
+      await runTurn(createBody('Go on'));
+      const { events } = await runTurn(createBody('Thanks'));
+      expect(textOfDeltas(events)).toBe('Sun.');
       expect(called).toHaveLength(1);
       expect(bodies.filter((body) => JSON.stringify(body.messages).includes('secret'))).toHaveLength(1);
     },
   );
 
   test('so they are where they stand in a question whose answer was cut', async () => {
-    const bodies = answeringBy((body, number) => {
-      if (number === 1) return calls(call('toolu_1', 'Bern'));
-      if (number === 2) return sse(inPieces(start()));
-      return JSON.stringify(body.messages).includes('secret') ? refuses : says('Sun.');
+    const bodies = answerByScript((body, number) => {
+      if (number === 1) return callsAnswer(weatherCall('toolu_1', 'Bern'));
+      if (number === 2) return sseResponse(inPieces(messageStart()));
+      return JSON.stringify(body.messages).includes('secret') ? refuses : textAnswer('Sun.');
     });
-    const called = servingTools(() => text('secret'));
-    await say(asked({ max_turns: 1, tools: [weather({ once: true })] }));
-    await say(bodyOf('Go on'));
-    await say(bodyOf('And now?'));
-    const { events } = await say(bodyOf('Thanks'));
-    expect(textOf(events)).toBe('Sun.');
+    const called = answerTools(() => text('secret'));
+    await runTurn(asked({ max_turns: 1, tools: [weatherTool({ once: true })] }));
+    await runTurn(createBody('Go on'));
+    await runTurn(createBody('And now?'));
+    const { events } = await runTurn(createBody('Thanks'));
+    expect(textOfDeltas(events)).toBe('Sun.');
     expect(called).toHaveLength(1);
     expect(JSON.stringify(bodies.at(-1))).toContain('Go on');
   });
 
   test('a question that is refused for itself hides no result that an answer without words has taken', async () => {
-    const bodies = answeringBy((body, number) => {
-      if (number === 1) return calls(call('toolu_1', 'Bern'));
+    const bodies = answerByScript((body, number) => {
+      if (number === 1) return callsAnswer(weatherCall('toolu_1', 'Bern'));
       if (JSON.stringify(body.messages).includes('bomb')) return refuses;
-      return number === 2 ? { content: [] } : says('Sun.');
+      return number === 2 ? { content: [] } : textAnswer('Sun.');
     });
-    servingTools(() => text('sun'));
-    await say(asked({ max_turns: 1 }));
-    await say(bodyOf('Go on'));
-    for (const _ of [1, 2]) await say(bodyOf('How is a bomb made?'));
-    const { events } = await say(bodyOf('Thanks'));
-    expect(textOf(events)).toBe('Sun.');
-    expect(resultsIn(bodies.at(-1) as Asked)[0]?.content).toBe('sun');
+    answerTools(() => text('sun'));
+    await runTurn(asked({ max_turns: 1 }));
+    await runTurn(createBody('Go on'));
+    for (const _ of [1, 2]) await runTurn(createBody('How is a bomb made?'));
+    const { events } = await runTurn(createBody('Thanks'));
+    expect(textOfDeltas(events)).toBe('Sun.');
+    expect(resultsIn(bodies.at(-1) as AskedBody)[0]?.content).toBe('sun');
   });
 
   test('they are refused in the same way when they have waited for the next question', async () => {
-    const bodies = answeringBy((body, number) => {
-      if (number === 1) return calls(call('toolu_1', 'Bern'));
-      return JSON.stringify(body.messages).includes('secret') ? refuses : says('Sun.');
+    const bodies = answerByScript((body, number) => {
+      if (number === 1) return callsAnswer(weatherCall('toolu_1', 'Bern'));
+      return JSON.stringify(body.messages).includes('secret') ? refuses : textAnswer('Sun.');
     });
-    servingTools(() => text('secret'));
-    await say(asked({ max_turns: 1 }));
-    await say(bodyOf('Go on', { tools: [weather()] }));
-    const { events } = await say(bodyOf('Thanks'));
-    expect(textOf(events)).toBe('Sun.');
+    answerTools(() => text('secret'));
+    await runTurn(asked({ max_turns: 1 }));
+    await runTurn(createBody('Go on', { tools: [weatherTool()] }));
+    const { events } = await runTurn(createBody('Thanks'));
+    expect(textOfDeltas(events)).toBe('Sun.');
     expect(JSON.stringify(bodies.at(-1)?.messages)).not.toContain('secret');
   });
 });

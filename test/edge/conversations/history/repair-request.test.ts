@@ -3,20 +3,20 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { eventsOf } from '#edge/conversations/turn/message-events.ts';
 import type { Json } from '#edge/kit/json/object.ts';
-import { atRest, readOf, rowsOf } from '#test/support/conversations.ts';
-import { runs, tryAsyncCases } from '#test/support/runs.ts';
+import { listMessages, readConversation, waitUntilAtRest } from '#test/support/conversations.ts';
+import { caseCount, tryAsyncCases } from '#test/support/property-cases.ts';
 import {
-  type Asked,
-  answeringBy,
-  askingTwo,
-  call,
-  calls,
-  says,
-  servingTools,
-  weather,
+  type AskedBody,
+  answerByScript,
+  answerTools,
+  callsAnswer,
+  installTwoUpstreams,
+  textAnswer,
+  weatherCall,
+  weatherTool,
 } from '#test/support/scripted-runs.ts';
-import { ask, bodyOf, say, textOf } from '#test/support/turns.ts';
-import { event, message, refusal, sse } from '#test/support/wire.ts';
+import { createBody, runTurn, sendTurn, textOfDeltas } from '#test/support/turns.ts';
+import { createErrorResponse, messageWith, sseEvent, sseResponse } from '#test/support/wire.ts';
 
 const STATUSES = [400, 404, 413, 422] as const;
 type Status = (typeof STATUSES)[number];
@@ -81,7 +81,7 @@ const WAYS_OF_NAMING = {
 type Naming = keyof typeof WAYS_OF_NAMING | 'URL' | 'none';
 
 /** @returns where a body has a block; undefined if it has it not */
-function placeOf({ messages }: Asked, made: Made): { at: number; block: number } | undefined {
+function placeOf({ messages }: AskedBody, made: Made): { at: number; block: number } | undefined {
   for (const [at, { content }] of messages.entries()) {
     const block = Array.isArray(content) ? content.findLastIndex((one) => contains(one, made)) : -1;
     if (block >= 0) return { at, block };
@@ -91,7 +91,11 @@ function placeOf({ messages }: Asked, made: Made): { at: number; block: number }
 }
 
 /** @returns what the API says to a body; undefined if it accepts it */
-function rejectionOf(body: Asked, bad: readonly Made[], { naming, words, status }: Rejecting): Response | undefined {
+function rejectionOf(
+  body: AskedBody,
+  bad: readonly Made[],
+  { naming, words, status }: Rejecting,
+): Response | undefined {
   const found = bad.flatMap((made) => placeOf(body, made) ?? []);
   const [first] = found;
   if (!first) return undefined;
@@ -105,7 +109,7 @@ function rejectionOf(body: Asked, bad: readonly Made[], { naming, words, status 
       : naming === 'URL'
         ? (url ?? WAYS_OF_NAMING.dots(at, block))
         : WAYS_OF_NAMING[naming](at, block);
-  return refusal(status, TYPE[status], `${name}${words}`);
+  return createErrorResponse(status, TYPE[status], `${name}${words}`);
 }
 
 interface Rejecting {
@@ -132,116 +136,126 @@ const isExternal = ({ kind }: Made) => kind.endsWith('by URL');
 describe('blocks of the history that the API rejects', () => {
   test('are replaced, and only those that it names, or the cheapest guess; the question is answered, and costs what its answer costs', async () => {
     let scenario = 0;
-    await tryAsyncCases(runs(120), fc.array(round, { minLength: 1, maxLength: 3 }), rejecting, async (rounds, how) => {
-      scenario += 1;
-      const id = `c${scenario}`;
-      let number = 0;
-      const all: Made[] = [];
-      const make = (of: { kind: Kind; isBad: boolean }, table: Record<string, (mark: string) => readonly object[]>) => {
-        number += 1;
-        const made = { ...of, mark: markOf(number) };
-        // Where nothing is named, text can not be what the API no longer reads.
-        if (how.naming === 'none' && made.kind === 'text') made.isBad = false;
-        all.push(made);
-        return (table[made.kind]?.(made.mark) ?? []) as Json[];
-      };
-      const planned = rounds.map(({ question, answer }) => ({
-        question: question.flatMap((one) => make(one, OF_QUESTIONS)),
-        answer: answer.flatMap((one) => make(one, OF_ANSWERS)),
-      }));
-      const bad = all.filter(({ isBad }) => isBad);
-      let accepted = 0;
-      let isLater = false;
-      const bodies = answeringBy((body) => {
-        const rejected = isLater ? rejectionOf(body, bad, how) : undefined;
-        if (rejected) return rejected;
-        accepted += 1;
-        return { content: planned[accepted - 1]?.answer ?? [{ type: 'text', text: 'Sun.' }] };
-      });
-      for (const { question } of planned) await say(bodyOf(question), { id });
-      const shown = await rowsOf(id);
-      isLater = true;
-      const { events } = await say(bodyOf('And now?'), { id });
-      expect(textOf(events)).toBe('Sun.');
-      const before = bodies.length;
-      expect(before).toBeLessThanOrEqual(planned.length + 9);
-      const { events: next } = await say(bodyOf('Thanks'), { id });
-      expect(textOf(next)).toBe('Sun.');
-      expect(bodies).toHaveLength(before + 1);
-      const last = bodies.at(-1) as Asked;
-      const dropped = all.filter((made) => !contains(last.messages, made) && made.kind !== 'thinking');
-      const unnamed = dropped.filter(({ isBad }) => !isBad);
-      if (how.naming !== 'none' && bad.length < 5) expect(unnamed).toEqual([]);
-      else if (how.naming !== 'none') expect(unnamed.filter((made) => !isExternal(made))).toEqual([]);
-      else if (bad.every(isExternal) && bad.length > 0) {
-        // The oldest are guessed first.
-        expect(unnamed.filter((made) => !isExternal(made))).toEqual([]);
-        const newest = all.lastIndexOf(bad.at(-1) as Made);
-        if (before - planned.length <= 4) expect(unnamed.every((made) => all.indexOf(made) < newest)).toBe(true);
-      }
-      expect(dropped.filter(({ kind }) => kind === 'text' && how.naming === 'none')).toEqual([]);
-      if (bad.length === 0) expect(all.filter((made) => !contains(last.messages, made))).toEqual([]);
-      expect((await rowsOf(id)).slice(0, shown.length).map(({ content }) => content)).toEqual(
-        shown.map(({ content }) => content),
-      );
-      expect((await readOf(id))?.cost_usd).toBeCloseTo(accepted * ANSWER_USD, 9);
-      return undefined;
-    });
-    await atRest();
+    await tryAsyncCases(
+      caseCount(120),
+      fc.array(round, { minLength: 1, maxLength: 3 }),
+      rejecting,
+      async (rounds, how) => {
+        scenario += 1;
+        const id = `c${scenario}`;
+        let number = 0;
+        const all: Made[] = [];
+        const make = (
+          of: { kind: Kind; isBad: boolean },
+          table: Record<string, (mark: string) => readonly object[]>,
+        ) => {
+          number += 1;
+          const made = { ...of, mark: markOf(number) };
+          // Where nothing is named, text can not be what the API no longer reads.
+          if (how.naming === 'none' && made.kind === 'text') made.isBad = false;
+          all.push(made);
+          return (table[made.kind]?.(made.mark) ?? []) as Json[];
+        };
+        const planned = rounds.map(({ question, answer }) => ({
+          question: question.flatMap((one) => make(one, OF_QUESTIONS)),
+          answer: answer.flatMap((one) => make(one, OF_ANSWERS)),
+        }));
+        const bad = all.filter(({ isBad }) => isBad);
+        let accepted = 0;
+        let isLater = false;
+        const bodies = answerByScript((body) => {
+          const rejected = isLater ? rejectionOf(body, bad, how) : undefined;
+          if (rejected) return rejected;
+          accepted += 1;
+          return { content: planned[accepted - 1]?.answer ?? [{ type: 'text', text: 'Sun.' }] };
+        });
+        for (const { question } of planned) await runTurn(createBody(question), { id });
+        const shown = await listMessages(id);
+        isLater = true;
+        const { events } = await runTurn(createBody('And now?'), { id });
+        expect(textOfDeltas(events)).toBe('Sun.');
+        const before = bodies.length;
+        expect(before).toBeLessThanOrEqual(planned.length + 9);
+        const { events: next } = await runTurn(createBody('Thanks'), { id });
+        expect(textOfDeltas(next)).toBe('Sun.');
+        expect(bodies).toHaveLength(before + 1);
+        const last = bodies.at(-1) as AskedBody;
+        const dropped = all.filter((made) => !contains(last.messages, made) && made.kind !== 'thinking');
+        const unnamed = dropped.filter(({ isBad }) => !isBad);
+        if (how.naming !== 'none' && bad.length < 5) expect(unnamed).toEqual([]);
+        else if (how.naming !== 'none') expect(unnamed.filter((made) => !isExternal(made))).toEqual([]);
+        else if (bad.every(isExternal) && bad.length > 0) {
+          // The oldest are guessed first.
+          expect(unnamed.filter((made) => !isExternal(made))).toEqual([]);
+          const newest = all.lastIndexOf(bad.at(-1) as Made);
+          if (before - planned.length <= 4) expect(unnamed.every((made) => all.indexOf(made) < newest)).toBe(true);
+        }
+        expect(dropped.filter(({ kind }) => kind === 'text' && how.naming === 'none')).toEqual([]);
+        if (bad.length === 0) expect(all.filter((made) => !contains(last.messages, made))).toEqual([]);
+        expect((await listMessages(id)).slice(0, shown.length).map(({ content }) => content)).toEqual(
+          shown.map(({ content }) => content),
+        );
+        expect((await readConversation(id))?.cost_usd).toBeCloseTo(accepted * ANSWER_USD, 9);
+        return undefined;
+      },
+    );
+    await waitUntilAtRest();
   });
 
   test('are named in a header of the answer', async () => {
     const [image] = OF_QUESTIONS['image by URL']('bl0ck1x');
-    answeringBy((body, at) =>
+    answerByScript((body, at) =>
       at > 1 && JSON.stringify(body).includes('bl0ck1x')
-        ? refusal(400, TYPE[400], 'Unable to download the file.')
-        : says('Sun.'),
+        ? createErrorResponse(400, TYPE[400], 'Unable to download the file.')
+        : textAnswer('Sun.'),
     );
-    await say(bodyOf([image]));
-    const answer = await ask(bodyOf('And now?'));
+    await runTurn(createBody([image]));
+    const answer = await sendTurn(createBody('And now?'));
     expect(answer).toMatchObject({ kind: 'stream', headers: { 'sluice-history-omitted': '1' } });
     if (answer.kind === 'stream') await new Response(answer.body).text();
   });
 
   test('are replaced where the stream begins with the rejection', async () => {
     const [image] = OF_QUESTIONS['image by URL']('bl0ck1x');
-    const bodies = answeringBy((body, at) =>
+    const bodies = answerByScript((body, at) =>
       at > 1 && JSON.stringify(body).includes('bl0ck1x')
-        ? sse(event('error', { error: { type: TYPE[400], message: 'Gone.' } }))
-        : says('Sun.'),
+        ? sseResponse(sseEvent('error', { error: { type: TYPE[400], message: 'Gone.' } }))
+        : textAnswer('Sun.'),
     );
-    await say(bodyOf([image]));
-    expect(textOf((await say(bodyOf('And now?'))).events)).toBe('Sun.');
+    await runTurn(createBody([image]));
+    expect(textOfDeltas((await runTurn(createBody('And now?'))).events)).toBe('Sun.');
     expect(JSON.stringify(bodies[2])).toContain('[an image that can no longer be read]');
   });
 
   test('are all replaced in one question, where dozens have expired', async () => {
     const images = Array.from({ length: 40 }, (_, at) => OF_QUESTIONS['image by URL'](markOf(at))[0]);
     let isLater = false;
-    answeringBy((body) => {
+    answerByScript((body) => {
       const [mark] = (isLater && JSON.stringify(body).match(/bl0ck\d+x/)) || [];
-      return mark === undefined ? says('Sun.') : refusal(400, TYPE[400], `https://img.example.com/${mark} has expired`);
+      return mark === undefined
+        ? textAnswer('Sun.')
+        : createErrorResponse(400, TYPE[400], `https://img.example.com/${mark} has expired`);
     });
-    await say(bodyOf(images));
+    await runTurn(createBody(images));
     isLater = true;
-    expect(textOf((await say(bodyOf('And now?'))).events)).toBe('Sun.');
+    expect(textOfDeltas((await runTurn(createBody('And now?'))).events)).toBe('Sun.');
   });
 
   test('go without thinking to another upstream, which has not signed it', async () => {
     let isDown = false;
-    const bodies: Asked[] = [];
-    askingTwo((host, body) => {
-      if (host.startsWith('one') && isDown) return refusal(529, 'overloaded_error', 'Overloaded');
+    const bodies: AskedBody[] = [];
+    installTwoUpstreams((host, body) => {
+      if (host.startsWith('one') && isDown) return createErrorResponse(529, 'overloaded_error', 'Overloaded');
       bodies.push(body);
       const signed = JSON.stringify(body).includes('"signature"');
       if (isDown && signed)
-        return refusal(400, TYPE[400], 'messages.1.content.0: Invalid `signature` in `thinking` block');
-      const content = [{ type: 'thinking', thinking: 'Hm.', signature: 'sig' }, ...says('Sun.').content];
-      return sse(eventsOf({ ...message({ content }), model: body.model }));
+        return createErrorResponse(400, TYPE[400], 'messages.1.content.0: Invalid `signature` in `thinking` block');
+      const content = [{ type: 'thinking', thinking: 'Hm.', signature: 'sig' }, ...textAnswer('Sun.').content];
+      return sseResponse(eventsOf({ ...messageWith({ content }), model: body.model }));
     });
-    await say(bodyOf('How is the weather?'));
+    await runTurn(createBody('How is the weather?'));
     isDown = true;
-    expect(textOf((await say(bodyOf('And now?'))).events)).toBe('Sun.');
+    expect(textOfDeltas((await runTurn(createBody('And now?'))).events)).toBe('Sun.');
     expect(bodies).toHaveLength(3);
   });
 
@@ -251,24 +265,30 @@ describe('blocks of the history that the API rejects', () => {
       { type: 'mcp_tool_use', id: 'mcptoolu_1', name: 'find', server_name: 'wiki', input: {} },
       { type: 'mcp_tool_result', tool_use_id: 'mcptoolu_1', is_error: false, content: [] },
     ];
-    answeringBy((_, number) => (number === 1 ? { content: [...served, ...says('Sun.').content] } : says('Sun.')), {
-      before: async ({ headers }) => void betas.push(new Headers(headers).get('anthropic-beta')),
-    });
+    answerByScript(
+      (_, number) => (number === 1 ? { content: [...served, ...textAnswer('Sun.').content] } : textAnswer('Sun.')),
+      {
+        before: async ({ headers }) => void betas.push(new Headers(headers).get('anthropic-beta')),
+      },
+    );
     const [own, other] = ['mcp-client-2025-11-20', 'context-1m-2025-08-07'];
-    await say(bodyOf('How is the weather?'), { headers: { 'anthropic-beta': own } });
-    await say(bodyOf('And now?'));
-    await say(bodyOf('Thanks'), { headers: { 'anthropic-beta': other } });
+    await runTurn(createBody('How is the weather?'), { headers: { 'anthropic-beta': own } });
+    await runTurn(createBody('And now?'));
+    await runTurn(createBody('Thanks'), { headers: { 'anthropic-beta': other } });
     expect(betas).toEqual([own, own, `${other},${own}`]);
   });
 
   test('are made well-formed, where the model has written half a character', async () => {
-    const bodies = answeringBy((body, number) => {
-      if (JSON.stringify(body).includes('\\ud83d')) return refusal(400, TYPE[400], 'no low surrogate in string');
-      return number === 1 ? calls(call('toolu_1', 'half \ud83d')) : says('Sun.');
+    const bodies = answerByScript((body, number) => {
+      if (JSON.stringify(body).includes('\\ud83d'))
+        return createErrorResponse(400, TYPE[400], 'no low surrogate in string');
+      return number === 1 ? callsAnswer(weatherCall('toolu_1', 'half \ud83d')) : textAnswer('Sun.');
     });
-    servingTools(() => new Response('sun'));
-    expect(textOf((await say(bodyOf('How is the weather?', { tools: [weather()] }))).events)).toBe('Sun.');
-    expect(textOf((await say(bodyOf('And half \udc4b?'))).events)).toBe('Sun.');
+    answerTools(() => new Response('sun'));
+    expect(textOfDeltas((await runTurn(createBody('How is the weather?', { tools: [weatherTool()] }))).events)).toBe(
+      'Sun.',
+    );
+    expect(textOfDeltas((await runTurn(createBody('And half \udc4b?'))).events)).toBe('Sun.');
     expect(bodies).toHaveLength(3);
   });
 
@@ -283,23 +303,25 @@ describe('blocks of the history that the API rejects', () => {
     ['the model', 404, 'not_found_error', 'model: claude-opus-5-5'],
   ])('stay where %s is rejected', async (_, status, type, said) => {
     const [image] = OF_QUESTIONS['image by URL']('bl0ck1x');
-    const bodies = answeringBy((_, at) => (at === 2 ? refusal(status, type, said) : says('Sun.')));
-    await say(bodyOf([image]));
-    expect((await ask(bodyOf('And now?'))).kind).not.toBe('stream');
+    const bodies = answerByScript((_, at) => (at === 2 ? createErrorResponse(status, type, said) : textAnswer('Sun.')));
+    await runTurn(createBody([image]));
+    expect((await sendTurn(createBody('And now?'))).kind).not.toBe('stream');
     expect(bodies).toHaveLength(2);
-    expect(textOf((await say(bodyOf('And now?'))).events)).toBe('Sun.');
+    expect(textOfDeltas((await runTurn(createBody('And now?'))).events)).toBe('Sun.');
     expect(JSON.stringify(bodies[2])).toContain('bl0ck1x');
   });
 
   test('stay where the question itself is rejected in unknown words', async () => {
     const rounds = Object.values(OF_QUESTIONS).map((make, at) => make(markOf(at)));
-    const bodies = answeringBy((body) =>
-      JSON.stringify(body.messages.at(-1)).includes('bomb') ? refusal(400, TYPE[400], 'Lorem ipsum.') : says('Sun.'),
+    const bodies = answerByScript((body) =>
+      JSON.stringify(body.messages.at(-1)).includes('bomb')
+        ? createErrorResponse(400, TYPE[400], 'Lorem ipsum.')
+        : textAnswer('Sun.'),
     );
-    for (const question of rounds) await say(bodyOf(question));
-    expect((await ask(bodyOf('A bomb?'))).kind).not.toBe('stream');
+    for (const question of rounds) await runTurn(createBody(question));
+    expect((await sendTurn(createBody('A bomb?'))).kind).not.toBe('stream');
     expect(bodies.length).toBeLessThanOrEqual(rounds.length + 9);
-    await say(bodyOf('And now?'));
+    await runTurn(createBody('And now?'));
     const last = JSON.stringify(bodies.at(-1));
     for (const at of rounds.keys()) expect(last).toContain(markOf(at));
   });
@@ -311,7 +333,7 @@ describe('fresh results that the API rejects', () => {
   test('are told in words, and the run answers; a second rejection ends the run, and the next question is answered', async () => {
     let scenario = 0;
     await tryAsyncCases(
-      runs(80),
+      caseCount(80),
       fc.array(result, { minLength: 1, maxLength: 3 }),
       rejecting,
       fc.boolean(),
@@ -322,41 +344,41 @@ describe('fresh results that the API rejects', () => {
           isBad ? [{ kind: 'text', mark: markOf(at), isBad }] : [],
         );
         let accepted = 0;
-        const bodies = answeringBy((body, number) => {
+        const bodies = answerByScript((body, number) => {
           if (number === 1) {
             accepted += 1;
-            return calls(...results.map((_, at) => call(`toolu_${at}`, String(at))));
+            return callsAnswer(...results.map((_, at) => weatherCall(`toolu_${at}`, String(at))));
           }
           const rejected = rejectionOf(body, bad, how);
           if (rejected) return rejected;
           accepted += 1;
-          return says('Sun.');
+          return textAnswer('Sun.');
         });
-        const called = servingTools(({ body }) => {
+        const called = answerTools(({ body }) => {
           const at = Number((body.input as Json).city);
           return new Response(`${markOf(at)} ${results[at]?.text}`);
         });
-        const { events } = await say(
-          bodyOf('How is the weather?', { tools: [weather({ once: true })], ...(waits && { max_turns: 1 }) }),
+        const { events } = await runTurn(
+          createBody('How is the weather?', { tools: [weatherTool({ once: true })], ...(waits && { max_turns: 1 }) }),
           { id },
         );
         const isNamed = how.naming !== 'none';
-        if (!waits && (bad.length < 2 || !isNamed)) expect(textOf(events)).toBe('Sun.');
+        if (!waits && (bad.length < 2 || !isNamed)) expect(textOfDeltas(events)).toBe('Sun.');
         if (!waits) expect(bodies.length).toBeLessThanOrEqual(3);
-        const { events: next } = await say(bodyOf('And now?'), { id });
-        if (!waits || bad.length < 2 || !isNamed) expect(textOf(next)).toBe('Sun.');
-        const { events: last } = await say(bodyOf('Thanks'), { id });
-        expect(textOf(last)).toBe('Sun.');
+        const { events: next } = await runTurn(createBody('And now?'), { id });
+        if (!waits || bad.length < 2 || !isNamed) expect(textOfDeltas(next)).toBe('Sun.');
+        const { events: last } = await runTurn(createBody('Thanks'), { id });
+        expect(textOfDeltas(last)).toBe('Sun.');
         expect(called).toHaveLength(results.length);
         if (isNamed && bad.length < 2) {
           for (const [at, { isBad }] of results.entries())
             expect(JSON.stringify(bodies.at(-1)).includes(markOf(at))).toBe(!isBad);
         }
-        expect((await readOf(id))?.cost_usd).toBeCloseTo(accepted * ANSWER_USD, 9);
+        expect((await readConversation(id))?.cost_usd).toBeCloseTo(accepted * ANSWER_USD, 9);
         return undefined;
       },
     );
-    await atRest();
+    await waitUntilAtRest();
   });
 
   test.each([
@@ -368,31 +390,31 @@ describe('fresh results that the API rejects', () => {
     'image exceeds 5 MB maximum: 6291456 bytes > 5242880 bytes',
   ])('are told in words where the API says: %s', async (said) => {
     const picture = new Uint8Array([137, 80, 78, 71, 13, 10, 26, 10]);
-    const bodies = answeringBy((body, number) => {
-      if (number === 1) return calls(call('toolu_1', 'Bern'));
+    const bodies = answerByScript((body, number) => {
+      if (number === 1) return callsAnswer(weatherCall('toolu_1', 'Bern'));
       return JSON.stringify(body.messages.at(-1)).includes('iVBORw0KGgo=')
-        ? refusal(400, TYPE[400], said)
-        : says('Sun.');
+        ? createErrorResponse(400, TYPE[400], said)
+        : textAnswer('Sun.');
     });
-    servingTools(() => new Response(picture, { headers: { 'content-type': 'image/png' } }));
+    answerTools(() => new Response(picture, { headers: { 'content-type': 'image/png' } }));
     const asked = [OF_QUESTIONS.image('b2xk')[0], { type: 'text', text: 'How is the weather?' }];
-    const { events } = await say(bodyOf(asked, { tools: [weather({ once: true })] }));
-    expect(textOf(events)).toBe('Sun.');
+    const { events } = await runTurn(createBody(asked, { tools: [weatherTool({ once: true })] }));
+    expect(textOfDeltas(events)).toBe('Sun.');
     expect(bodies).toHaveLength(3);
     expect(JSON.stringify(bodies[2]?.messages[0])).toContain('b2xk');
   });
 
   test('stay where the question that brings them is rejected in unknown words', async () => {
-    const bodies = answeringBy((body, number) => {
-      if (number === 1) return calls(call('toolu_1', 'Bern'));
+    const bodies = answerByScript((body, number) => {
+      if (number === 1) return callsAnswer(weatherCall('toolu_1', 'Bern'));
       return JSON.stringify(body.messages.at(-1)).includes('bomb')
-        ? refusal(400, TYPE[400], 'Lorem ipsum.')
-        : says('Sun.');
+        ? createErrorResponse(400, TYPE[400], 'Lorem ipsum.')
+        : textAnswer('Sun.');
     });
-    servingTools(() => new Response('sunny weather'));
-    await say(bodyOf('How is the weather?', { tools: [weather({ once: true })], max_turns: 1 }));
-    expect((await ask(bodyOf('A bomb?'))).kind).not.toBe('stream');
-    await say(bodyOf('And now?'));
+    answerTools(() => new Response('sunny weather'));
+    await runTurn(createBody('How is the weather?', { tools: [weatherTool({ once: true })], max_turns: 1 }));
+    expect((await sendTurn(createBody('A bomb?'))).kind).not.toBe('stream');
+    await runTurn(createBody('And now?'));
     expect(JSON.stringify(bodies.at(-1))).toContain('sunny weather');
   });
 });

@@ -2,26 +2,33 @@
 import { describe, expect, test } from 'vitest';
 import { repairedName, withRepairedCalls } from '#edge/conversations/history/repaired-calls.ts';
 import type { Json } from '#edge/kit/json/object.ts';
-import { rowsOf, stubOf } from '#test/support/conversations.ts';
-import { answeringBy, calls, type Scripted, says, servingTools, weather } from '#test/support/scripted-runs.ts';
-import { ask, bodyOf, say, type Told } from '#test/support/turns.ts';
+import { listMessages, stubOf } from '#test/support/conversations.ts';
+import {
+  answerByScript,
+  answerTools,
+  callsAnswer,
+  type ScriptedAnswer,
+  textAnswer,
+  weatherTool,
+} from '#test/support/scripted-runs.ts';
+import { createBody, runTurn, type StreamEvent, sendTurn } from '#test/support/turns.ts';
 
-const { run: _, ...own } = weather();
+const { run: _, ...own } = weatherTool();
 const use = (more: object = {}): Json => ({ type: 'tool_use', id: 'toolu_1', name: 'get_weather', input: {}, ...more });
 const result = (id: unknown, content = 'sun') => ({ type: 'tool_result', tool_use_id: id, content });
-const shown = (events: readonly Told[]) =>
+const shown = (events: readonly StreamEvent[]) =>
   events.flatMap(({ event, data }) => (event === 'content_block_start' ? [data.content_block as Json] : []));
 const question = { role: 'user', content: 'How is the weather?' };
 
 /** Has a call answered by its client, who has seen it whole or as a stream. @returns what was shown, and what went up */
-async function answered(script: Scripted, isWhole: boolean) {
-  const bodies = answeringBy((_, number) => (number === 1 ? script : says('Sun.')));
+async function answered(script: ScriptedAnswer, isWhole: boolean) {
+  const bodies = answerByScript((_, number) => (number === 1 ? script : textAnswer('Sun.')));
   let blocks: Json[];
   if (isWhole) {
-    const answer = await ask(bodyOf(question.content, { tools: [own] }), { stream: false });
+    const answer = await sendTurn(createBody(question.content, { tools: [own] }), { stream: false });
     if (answer.kind !== 'whole') throw new Error(answer.kind);
     blocks = (JSON.parse(answer.body as string) as { content: Json[] }).content;
-  } else blocks = shown((await say(bodyOf(question.content, { tools: [own] }))).events);
+  } else blocks = shown((await runTurn(createBody(question.content, { tools: [own] }))).events);
   const uses = blocks.filter(({ type }) => type === 'tool_use');
   const results = uses.map(({ id }) => result(id));
   return { bodies, blocks, uses, results };
@@ -38,38 +45,44 @@ describe.each([
     ['an id with other characters', use({ id: 'call:1' }), { id: expect.stringMatching(/^toolu_[\w-]+$/) }],
     ['an input that is no object', use({ input: 'Bern' }), { id: 'toolu_1' }],
   ])('a call with %s is shown so that its client can answer it', async (_, block, expected) => {
-    const { bodies, uses, results } = await answered(calls(block), isWhole);
+    const { bodies, uses, results } = await answered(callsAnswer(block), isWhole);
     expect(uses).toMatchObject([expected]);
-    await say(bodyOf(results));
+    await runTurn(createBody(results));
     const resent = [question, { role: 'assistant', content: uses }, { role: 'user', content: results }];
     const more = [...resent, { role: 'assistant', content: 'Sun.' }, { role: 'user', content: 'Thanks' }];
-    await say({ ...bodyOf(''), messages: more });
+    await runTurn({ ...createBody(''), messages: more });
     expect(bodies).toHaveLength(3);
     expect(bodies[2]?.messages).toHaveLength(5);
   });
 
   test('an id that has come before is another, in the same answer and in a later one', async () => {
-    const { bodies, uses, results } = await answered(calls(use(), use()), isWhole);
+    const { bodies, uses, results } = await answered(callsAnswer(use(), use()), isWhole);
     expect(new Set(uses.map(({ id }) => id)).size).toBe(2);
-    await say(bodyOf(results));
+    await runTurn(createBody(results));
     expect(bodies).toHaveLength(2);
   });
 
   test('each call has an id of its own, although all have one index', async () => {
     const change = (text: string) => text.replaceAll('"index":1', '"index":0');
-    const { bodies, uses, results } = await answered({ ...calls(use({ id: '' }), use({ id: '' })), change }, isWhole);
+    const { bodies, uses, results } = await answered(
+      { ...callsAnswer(use({ id: '' }), use({ id: '' })), change },
+      isWhole,
+    );
     expect(new Set(uses.map(({ id }) => id)).size).toBe(2);
-    await say(bodyOf(results));
+    await runTurn(createBody(results));
     expect(bodies).toHaveLength(2);
   });
 
   test('a mended call before a signed block is shown, and what goes up has neither; its result is told in words', async () => {
     const signed = { type: 'thinking', thinking: 'Hm.', signature: 'sig' };
-    const script = calls(use({ id: 'toolu_0' }), use({ name: 'get weather' }), signed, { type: 'text', text: 'So.' });
+    const script = callsAnswer(use({ id: 'toolu_0' }), use({ name: 'get weather' }), signed, {
+      type: 'text',
+      text: 'So.',
+    });
     const { bodies, uses, results } = await answered(script, isWhole);
     expect(uses).toHaveLength(2);
     const resent = [question, { role: 'assistant', content: [...uses, { type: 'text', text: 'So.' }] }];
-    await say({ ...bodyOf(''), messages: [...resent, { role: 'user', content: results }] });
+    await runTurn({ ...createBody(''), messages: [...resent, { role: 'user', content: results }] });
     expect(bodies[1]?.messages.slice(1)).toEqual([
       { role: 'assistant', content: [use({ id: 'toolu_0' }), { type: 'text', text: 'So.' }] },
       {
@@ -85,21 +98,21 @@ describe.each([
 });
 
 test('an input that is no object is stored as the member input of one', async () => {
-  const { bodies, results } = await answered(calls(use({ input: ['Bern'] })), false);
-  await say(bodyOf(results));
+  const { bodies, results } = await answered(callsAnswer(use({ input: ['Bern'] })), false);
+  await runTurn(createBody(results));
   expect(bodies[1]?.messages[1]?.content).toEqual([use({ input: { input: ['Bern'] } })]);
 });
 
 test('a run calls its tools by mended ids', async () => {
-  const bodies = answeringBy((_, number) => (number < 3 ? calls(use({ id: 'call:1' })) : says('Sun.')));
-  const called = servingTools(() => new Response('sun'));
-  await say(bodyOf(question.content, { tools: [weather()] }));
+  const bodies = answerByScript((_, number) => (number < 3 ? callsAnswer(use({ id: 'call:1' })) : textAnswer('Sun.')));
+  const called = answerTools(() => new Response('sun'));
+  await runTurn(createBody(question.content, { tools: [weatherTool()] }));
   expect(bodies).toHaveLength(3);
   expect(new Set(called.map(({ body }) => body.tool_use_id)).size).toBe(2);
 });
 
 test('an import and a first turn from elsewhere are mended, and matched when they come again', async () => {
-  const bodies = answeringBy(() => says('Sun.'));
+  const bodies = answerByScript(() => textAnswer('Sun.'));
   const odd = use({ id: 'call:1', name: 'get weather', input: 'Bern' });
   const round = [question, { role: 'assistant', content: [odd] }, { role: 'user', content: [result('call:1')] }];
   const twice = [
@@ -107,12 +120,12 @@ test('an import and a first turn from elsewhere are mended, and matched when the
     { role: 'assistant', content: [odd] },
     { role: 'user', content: [result('call:1', 'rain')] },
   ];
-  await say({ ...bodyOf('', { tools: [own] }), messages: twice });
+  await runTurn({ ...createBody('', { tools: [own] }), messages: twice });
   const more = [...twice, { role: 'assistant', content: 'Sun.' }, { role: 'user', content: 'Thanks' }];
-  await say({ ...bodyOf(''), messages: more });
+  await runTurn({ ...createBody(''), messages: more });
   expect(bodies.map(({ messages }) => messages.length)).toEqual([5, 7]);
   expect(await stubOf().fork('c2', undefined)).toMatchObject({ ok: true });
-  await say(bodyOf('And?'), { id: 'c2' });
+  await runTurn(createBody('And?'), { id: 'c2' });
   expect(bodies).toHaveLength(3);
 });
 
@@ -130,11 +143,11 @@ describe('results behind text', () => {
   const inOrder = [...results, text];
 
   test('are sent and stored first, in the order of their calls, and match when everything is sent again', async () => {
-    const bodies = answeringBy((_, number) => (number === 1 ? calls(...uses) : says('Sun.')));
-    await say(bodyOf(question.content, { tools: [own] }));
-    expect((await say(bodyOf(mixed))).events.at(-1)?.event).toBe('message_stop');
+    const bodies = answerByScript((_, number) => (number === 1 ? callsAnswer(...uses) : textAnswer('Sun.')));
+    await runTurn(createBody(question.content, { tools: [own] }));
+    expect((await runTurn(createBody(mixed))).events.at(-1)?.event).toBe('message_stop');
     expect(bodies[1]?.messages.at(-1)).toEqual({ role: 'user', content: inOrder });
-    expect((await rowsOf()).map(({ content }) => content)).toContainEqual(inOrder);
+    expect((await listMessages()).map(({ content }) => content)).toContainEqual(inOrder);
     const resent = [
       question,
       { role: 'assistant', content: uses },
@@ -142,7 +155,7 @@ describe('results behind text', () => {
       { role: 'assistant', content: 'Sun.' },
       { role: 'user', content: 'Thanks' },
     ];
-    await say({ ...bodyOf(''), messages: resent });
+    await runTurn({ ...createBody(''), messages: resent });
     expect(bodies.map(({ messages }) => messages.length)).toEqual([1, 3, 5]);
   });
 

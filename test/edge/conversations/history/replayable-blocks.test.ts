@@ -3,8 +3,8 @@ import { describe, expect, test } from 'vitest';
 import { replayableBlocks } from '#edge/conversations/history/replayable-blocks.ts';
 import { MessageBuilder } from '#edge/conversations/turn/message-builder.ts';
 import type { Json } from '#edge/kit/json/object.ts';
-import { brokenRule } from '#test/support/api-rules.ts';
-import { runs, tryCases } from '#test/support/runs.ts';
+import { findBrokenRule } from '#test/support/api-rules.ts';
+import { caseCount, tryCases } from '#test/support/property-cases.ts';
 
 type Event = Json & { type: string };
 
@@ -165,7 +165,7 @@ describe('what is kept', () => {
       ),
       { maxLength: 6 },
     );
-    tryCases(runs(500), blocks, fc.nat(40), (said, at) => {
+    tryCases(caseCount(500), blocks, fc.nat(40), (said, at) => {
       // A server's result comes behind its own use, once.
       const uses = new Set<unknown>();
       const sane = said.filter(({ start }: { start: Json }) => {
@@ -179,7 +179,7 @@ describe('what is kept', () => {
         { role: 'assistant', content: kept },
         { role: 'user', content: 'And?' },
       ];
-      expect(brokenRule(messages as never)).toBeUndefined();
+      expect(findBrokenRule(messages as never)).toBeUndefined();
     });
   });
 });

@@ -1,11 +1,19 @@
 import { runInDurableObject } from 'cloudflare:test';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { accountStub } from '#edge/durable/stubs.ts';
-import { bindings, jsonOf, rowsOf, simulate, stubOf } from '#test/support/conversations.ts';
-import { tryAsyncCases } from '#test/support/runs.ts';
-import { answeringBy } from '#test/support/scripted-runs.ts';
-import { ask, bodyOf, listen, requestOf, say, type Told, turnOf } from '#test/support/turns.ts';
+import { getAccountStub } from '#edge/durable/stubs.ts';
+import { bindings, installSimulator, listMessages, parseResult, stubOf } from '#test/support/conversations.ts';
+import { tryAsyncCases } from '#test/support/property-cases.ts';
+import { answerByScript } from '#test/support/scripted-runs.ts';
+import {
+  buildTurnRequest,
+  createBody,
+  readStream,
+  runTurn,
+  type StreamEvent,
+  sendTurn,
+  sendTurnRequest,
+} from '#test/support/turns.ts';
 
 const MODELS = ['claude-opus-5-5', 'claude-haiku-5-5'] as const;
 const TOOL = { name: 'weather', input_schema: { type: 'object', properties: { city: { type: 'string' } } } };
@@ -25,7 +33,7 @@ interface Place {
 }
 type Block = Record<string, unknown>;
 
-const messageIn = (events: readonly Told[], text: string) => {
+const messageIn = (events: readonly StreamEvent[], text: string) => {
   const start = events.find(({ event }) => event === 'message_start')?.data.message;
   expect(start, text).toBeDefined();
   return start as { model: string; usage: Usage; input_transformations: unknown };
@@ -42,7 +50,10 @@ async function turn(
   model: string,
   { isForeign = false, ...more }: { isForeign?: boolean; system?: string } = {},
 ) {
-  const { events, text } = await say(bodyOf(content, { model, ...ASKED, ...more }), { ...place, headers: betas });
+  const { events, text } = await runTurn(createBody(content, { model, ...ASKED, ...more }), {
+    ...place,
+    headers: betas,
+  });
   const { input_transformations, ...message } = messageIn(events, text);
   const end = events.find(({ event }) => event === 'message_delta')?.data;
   const told = input_transformations as { reason: string }[];
@@ -54,7 +65,7 @@ async function turn(
 
 /** The calls that wait for results. */
 async function openCalls({ id, account }: Place): Promise<string[]> {
-  const last = (await rowsOf(id, account)).at(-1);
+  const last = (await listMessages(id, account)).at(-1);
   if (last?.role !== 'assistant') return [];
   return (last.content as Block[]).flatMap((block) => (block.type === 'tool_use' ? [String(block.id)] : []));
 }
@@ -67,7 +78,7 @@ const step = fc.oneof(
 ) as fc.Arbitrary<{ does: string; model?: (typeof MODELS)[number]; most?: number | null; at?: number }>;
 
 test('thinking goes up only where it was made, whatever a conversation has been through', async () => {
-  simulate({ UPSTREAM_USER_ID: 'account' });
+  installSimulator({ UPSTREAM_USER_ID: 'account' });
   let loops = 0;
   let number = 0;
   await tryAsyncCases(25, fc.array(step, { minLength: 4, maxLength: 10 }), async (steps) => {
@@ -85,7 +96,7 @@ test('thinking goes up only where it was made, whatever a conversation has been 
     await next(MODELS[0], 'call');
     for (const { does, model, most, at = 0 } of steps) {
       const stub = stubOf(place.id, place.account);
-      const rows = await rowsOf(place.id, place.account);
+      const rows = await listMessages(place.id, place.account);
       const { id: message = '' } = rows[at % Math.max(1, rows.length)] ?? {};
       if (model) await next(model, does);
       else if (does === 'limit') {
@@ -96,12 +107,12 @@ test('thinking goes up only where it was made, whatever a conversation has been 
       else if (rows.length > 0) {
         const id = `${place.id}x`;
         const account = does === 'move' ? `${place.account}x` : place.account;
-        if (does === 'fork') await jsonOf((await stub.fork(id, message)) as never);
+        if (does === 'fork') await parseResult((await stub.fork(id, message)) as never);
         else {
           const backup = await stub.backup();
           if (!backup.ok) throw new Error('no backup');
           const adopted = await stubOf(id, account).adopt({ id, account }, backup.value as ReadableStream);
-          await jsonOf(adopted as never);
+          await parseResult(adopted as never);
           isForeign = (await openCalls(place)).length > 0;
         }
         place = { id, account };
@@ -114,7 +125,7 @@ test('thinking goes up only where it was made, whatever a conversation has been 
 });
 
 test('an ordinary turn sends all thinking again, and reads all of the prompt before it from the cache', async () => {
-  simulate({}, true);
+  installSimulator({}, true);
   const place = { id: 'c1', account: 'alice' };
   const more = { system: 'You know all rivers. '.repeat(300) };
   let before = await turn(place, 'Why?', MODELS[0], more);
@@ -131,7 +142,7 @@ test('an ordinary turn sends all thinking again, and reads all of the prompt bef
 });
 
 test('in a tool loop with thinking neither the model changes nor the beginning of the prompt', async () => {
-  simulate({}, true);
+  installSimulator({}, true);
   const place = { id: 'c1', account: 'alice' };
   await turn(place, 'Why?', MODELS[0]);
   const first = await turn(place, 'Tell me the weather in Bern', MODELS[0]);
@@ -152,22 +163,22 @@ test('in a tool loop with thinking neither the model changes nor the beginning o
 test('a model that steps in reads no thinking of the one that was asked for, and none steps in within a tool loop', async () => {
   const thinking = { type: 'thinking', thinking: 'Hm.', signature: 'by-the-first' };
   const call = { type: 'tool_use', id: 'toolu_1', name: 'weather', input: {} };
-  const bodies = answeringBy((_, number) =>
+  const bodies = answerByScript((_, number) =>
     number === 2
       ? { content: [thinking, call], stop_reason: 'tool_use' }
       : { content: [thinking, { type: 'text', text: 'So.' }] },
   );
   const go = async (content: unknown, fallbacks: string[]) => {
-    const answer = await turnOf({
-      ...requestOf(bodyOf(content, { tools: [TOOL] })),
+    const answer = await sendTurnRequest({
+      ...buildTurnRequest(createBody(content, { tools: [TOOL] })),
       asked: { fallback_models: fallbacks },
     });
-    if (answer.kind === 'stream') await listen(answer.body);
+    if (answer.kind === 'stream') await readStream(answer.body);
     return answer.kind;
   };
   await go('One', []);
   // What is left pays for the cheaper one alone.
-  await accountStub(bindings, {}, 'alice').setLimits({ usd_per_day: 0.004 });
+  await getAccountStub(bindings, {}, 'alice').setLimits({ usd_per_day: 0.004 });
   await go('Two', [MODELS[1]]);
   expect(bodies.map(({ model }) => model)).toEqual(MODELS);
   expect(JSON.stringify(bodies[1])).toContain('So.');
@@ -181,13 +192,13 @@ test('a model that steps in reads no thinking of the one that was asked for, and
 
 test('no other model steps in within a tool loop', async () => {
   const call = { type: 'tool_use', id: 'toolu_1', name: 'weather', input: {} };
-  const bodies = answeringBy(() => ({ content: [call], stop_reason: 'tool_use' }));
-  await ask(bodyOf('One', { tools: [TOOL] }));
+  const bodies = answerByScript(() => ({ content: [call], stop_reason: 'tool_use' }));
+  await sendTurn(createBody('One', { tools: [TOOL] }));
   await expect.poll(() => openCalls({ id: 'c1', account: 'alice' })).toEqual(['toolu_1']);
-  await accountStub(bindings, {}, 'alice').setLimits({ usd_per_day: 0.004 });
+  await getAccountStub(bindings, {}, 'alice').setLimits({ usd_per_day: 0.004 });
   const result = [{ type: 'tool_result', tool_use_id: 'toolu_1', content: 'Sunny.' }];
-  const answer = await turnOf({
-    ...requestOf(bodyOf(result, { tools: [TOOL] })),
+  const answer = await sendTurnRequest({
+    ...buildTurnRequest(createBody(result, { tools: [TOOL] })),
     asked: { fallback_models: [MODELS[1]] },
   });
   expect(answer.kind).toBe('error');

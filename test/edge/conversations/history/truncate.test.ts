@@ -1,9 +1,9 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { FILLED } from '#edge/conversations/history/shares.ts';
-import { firstToSend, type SizedTurn } from '#edge/conversations/history/truncate.ts';
+import { TRUNCATED_FILL_RATIO } from '#edge/conversations/history/history-ratios.ts';
+import { findFirstFitting, type SizedTurn } from '#edge/conversations/history/truncate.ts';
 import { shortenedBy } from '#test/bench/history-model.ts';
-import { tryCases } from '#test/support/runs.ts';
+import { tryCases } from '#test/support/property-cases.ts';
 
 const turns = fc
   .array(fc.record({ tokens: fc.integer({ min: 1, max: 100 }), follows: fc.boolean() }), {
@@ -16,7 +16,7 @@ const turns = fc
 
 test('what is sent begins where a turn begins that does not follow another', () => {
   tryCases(100, turns, fc.nat(100), fc.integer({ min: 1, max: 500 }), (history, fresh, most) => {
-    const start = firstToSend(history, 0, fresh, most);
+    const start = findFirstFitting(history, 0, fresh, most);
     const total = history.reduce((sum, { tokens }) => sum + tokens, fresh);
     if (total <= most) expect(start).toBe(0);
     else expect(history.find(({ from }) => from === start)?.follows ?? false).toBe(false);
@@ -25,9 +25,9 @@ test('what is sent begins where a turn begins that does not follow another', () 
 
 test('once room is made, some is left, so that the next turn begins at the same place', () => {
   const history = Array.from({ length: 10 }, (_, index) => ({ from: index, tokens: 10, follows: false }));
-  const start = firstToSend(history, 0, 5, 100);
+  const start = findFirstFitting(history, 0, 5, 100);
   expect(start).toBe(3);
-  expect(firstToSend(history, start, 15, 100)).toBe(start);
+  expect(findFirstFitting(history, start, 15, 100)).toBe(start);
 });
 
 test('the last turns stay together, however long they are', () => {
@@ -36,17 +36,17 @@ test('the last turns stay together, however long they are', () => {
     { from: 2, tokens: 500, follows: false },
     { from: 4, tokens: 500, follows: true },
   ];
-  expect(firstToSend(history, 0, 5, 100)).toBe(2);
+  expect(findFirstFitting(history, 0, 5, 100)).toBe(2);
 });
 
 test('the model of what a long conversation costs leaves out the same turns', () => {
   tryCases(100, turns, fc.nat(100), fc.integer({ min: 1, max: 500 }), (history, fresh, most) => {
     const sizes = history.map(({ tokens }) => tokens);
     const sized = sizes.map((tokens, from): SizedTurn => ({ from, tokens, follows: false }));
-    const first = firstToSend(sized, 0, fresh, most);
+    const first = findFirstFitting(sized, 0, fresh, most);
     // No turn is sent where the last one does not fit beside the question.
     const fits = sizes.slice(first).reduce((sum, tokens) => sum + tokens, fresh) <= most;
-    const strategy = { kind: 'truncate', most, filled: FILLED } as const;
+    const strategy = { kind: 'truncate', most, filled: TRUNCATED_FILL_RATIO } as const;
     expect(shortenedBy(strategy, { summary: 0, turns: sizes, older: 0 }, fresh, false)).toBe(
       fits ? first : sizes.length,
     );

@@ -1,28 +1,34 @@
 import { abortAllDurableObjects, runDurableObjectAlarm } from 'cloudflare:test';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { accountStub } from '#edge/durable/stubs.ts';
-import { checkedLines } from '#edge/plugins/transfer/checked-backup.ts';
-import { bindings, readOf, rowsOf, stubOf, turnNow } from '#test/support/conversations.ts';
+import { getAccountStub } from '#edge/durable/stubs.ts';
+import { checkLines } from '#edge/plugins/transfer/checked-backup.ts';
+import { bindings, fetchTurn, listMessages, readConversation, stubOf } from '#test/support/conversations.ts';
 import { eventually } from '#test/support/eventually.ts';
-import { tryAsyncCases } from '#test/support/runs.ts';
-import { type Asked, answeringBy, type Scripted, says, weather } from '#test/support/scripted-runs.ts';
-import { ask, bodyOf, requestOf, say, turnOf } from '#test/support/turns.ts';
-import { event } from '#test/support/wire.ts';
+import { tryAsyncCases } from '#test/support/property-cases.ts';
+import {
+  type AskedBody,
+  answerByScript,
+  type ScriptedAnswer,
+  textAnswer,
+  weatherTool,
+} from '#test/support/scripted-runs.ts';
+import { buildTurnRequest, createBody, runTurn, sendTurn, sendTurnRequest } from '#test/support/turns.ts';
+import { sseEvent } from '#test/support/wire.ts';
 
-const THINKS: Scripted = {
+const THINKS: ScriptedAnswer = {
   content: [
     { type: 'thinking', thinking: 'Hm. Let me see.', signature: 'c2lnbmVk' },
     { type: 'text', text: 'Here it is.' },
   ],
 };
-const OVERLOADED = event('error', { error: { type: 'overloaded_error', message: 'Overloaded' } });
+const OVERLOADED = sseEvent('error', { error: { type: 'overloaded_error', message: 'Overloaded' } });
 
 /** What comes after the first events of an answer. */
 type Then = 'is cut' | 'fails' | 'hangs';
 
 /** @returns an answer that thinks first, of which only so many events come */
-function only(events: number, then: Then = 'is cut'): Scripted {
+function only(events: number, then: Then = 'is cut'): ScriptedAnswer {
   const change = (text: string) => {
     const first = text.split('\n\n').slice(0, events);
     const begun = first.map((event) => `${event}\n\n`).join('') + (then === 'fails' ? OVERLOADED : '');
@@ -37,10 +43,10 @@ function only(events: number, then: Then = 'is cut'): Scripted {
   return { ...THINKS, change };
 }
 
-const asked = ({ messages }: Asked) => messages.map(({ role, content }) => [role, content]);
+const asked = ({ messages }: AskedBody) => messages.map(({ role, content }) => [role, content]);
 const shown = (rows: readonly { role: string; content: unknown; status: string }[]) =>
   rows.map(({ role, content, status }) => [role, content, status]);
-const held = async () => (await accountStub(bindings, {}, 'alice').quota()).day.held_usd;
+const held = async () => (await getAccountStub(bindings, {}, 'alice').quota()).day.held_usd;
 
 describe('a stream that has shown only thinking', () => {
   const KEPT = [
@@ -51,17 +57,17 @@ describe('a stream that has shown only thinking', () => {
   test.each([['is cut'], ['fails']] as const)(
     'and then %s keeps its question, which the next one follows',
     async (then) => {
-      const bodies = answeringBy((_, number) => (number === 1 ? only(4, then) : says('So.')));
-      const { events } = await say(bodyOf('Why?'));
+      const bodies = answerByScript((_, number) => (number === 1 ? only(4, then) : textAnswer('So.')));
+      const { events } = await runTurn(createBody('Why?'));
       expect(events.at(-1)?.event).toBe('error');
-      expect(shown(await rowsOf())).toEqual(KEPT);
-      expect(await readOf()).toMatchObject({ turns: 1, messages: 2, state: 'idle' });
-      await say({ messages: [{ role: 'user', content: 'And how?' }] });
+      expect(shown(await listMessages())).toEqual(KEPT);
+      expect(await readConversation()).toMatchObject({ turns: 1, messages: 2, state: 'idle' });
+      await runTurn({ messages: [{ role: 'user', content: 'And how?' }] });
       expect(bodies.map(asked)[1]).toEqual([
         ['user', 'Why?'],
         ['user', 'And how?'],
       ]);
-      expect(await rowsOf()).toHaveLength(4);
+      expect(await listMessages()).toHaveLength(4);
       await eventually(async () => expect(await held()).toBe(0));
     },
   );
@@ -69,13 +75,13 @@ describe('a stream that has shown only thinking', () => {
   test('and is then stopped says what is kept, as a turn and as a run', async () => {
     for (const [id, more] of [
       ['c1', {}],
-      ['c2', { tools: [weather()] }],
+      ['c2', { tools: [weatherTool()] }],
     ] as const) {
-      answeringBy(() => only(4, 'hangs'));
-      const answer = await ask(bodyOf('Why?', more), { id });
+      answerByScript(() => only(4, 'hangs'));
+      const answer = await sendTurn(createBody('Why?', more), { id });
       await stubOf(id).stop();
-      expect(shown(await rowsOf(id))).toEqual(KEPT);
-      expect(await turnNow(answer.kind === 'error' ? '' : answer.turn, id)).toMatchObject({
+      expect(shown(await listMessages(id))).toEqual(KEPT);
+      expect(await fetchTurn(answer.kind === 'error' ? '' : answer.turn, id)).toMatchObject({
         status: 'interrupted',
         error: { message: expect.stringContaining('only the question is kept') },
       });
@@ -97,28 +103,28 @@ describe('a stream that has shown only thinking', () => {
     ];
     for (const [at, [way, again, how]] of ways.entries()) {
       const id = `c${at}`;
-      const bodies = answeringBy((_, number) => (number === 2 ? only(4) : says('So.')));
-      await say(bodyOf('Hello'), { id });
-      await say(body, { id, key: 'k', hash: 'why' });
-      const { events } = await say(again, { id, ...how });
+      const bodies = answerByScript((_, number) => (number === 2 ? only(4) : textAnswer('So.')));
+      await runTurn(createBody('Hello'), { id });
+      await runTurn(body, { id, key: 'k', hash: 'why' });
+      const { events } = await runTurn(again, { id, ...how });
       expect(events.at(-1)?.event, way).toBe('message_stop');
       expect(bodies.map(asked)[2], way).toEqual([
         ['user', 'Hello'],
         ['assistant', [{ type: 'text', text: 'So.' }]],
         ['user', 'Why?'],
       ]);
-      const rows = await rowsOf(id);
+      const rows = await listMessages(id);
       expect(rows.filter(({ content }) => content === 'Why?')).toHaveLength(1);
       expect(rows.at(-1)).toMatchObject({ role: 'assistant', status: 'complete' });
     }
   });
 
   test('may be forgotten by a client that sends all it has', async () => {
-    const bodies = answeringBy((_, number) => (number === 2 ? only(4) : says('So.')));
-    await say(bodyOf('Hello'));
-    await say({ messages: [{ role: 'user', content: 'Why?' }] });
+    const bodies = answerByScript((_, number) => (number === 2 ? only(4) : textAnswer('So.')));
+    await runTurn(createBody('Hello'));
+    await runTurn({ messages: [{ role: 'user', content: 'Why?' }] });
     const [one, other] = ['Hello', 'And how?'].map((content) => ({ role: 'user', content }));
-    await say({ messages: [one, { role: 'assistant', content: 'So.' }, other] });
+    await runTurn({ messages: [one, { role: 'assistant', content: 'So.' }, other] });
     expect(bodies.map(asked)[2]?.slice(2)).toEqual([
       ['user', 'Why?'],
       ['user', 'And how?'],
@@ -126,9 +132,9 @@ describe('a stream that has shown only thinking', () => {
   });
 
   test('is the same in every view, in a backup, in a copy, and after a rewind', async () => {
-    const bodies = answeringBy((_, number) => (number === 1 ? only(4) : says('So.')));
-    await say(bodyOf('Why?'));
-    const rows = await rowsOf();
+    const bodies = answerByScript((_, number) => (number === 1 ? only(4) : textAnswer('So.')));
+    await runTurn(createBody('Why?'));
+    const rows = await listMessages();
     const views = await Promise.all([
       stubOf().messages({ limit: 10, view: 'shown' }),
       stubOf().export(),
@@ -140,19 +146,19 @@ describe('a stream that has shown only thinking', () => {
     }
     const backup = await stubOf().backup();
     if (!backup.ok) throw new Error('no backup');
-    const { lines } = checkedLines(backup.value as ReadableStream<Uint8Array>, 100_000);
+    const { lines } = checkLines(backup.value as ReadableStream<Uint8Array>, 100_000);
     const place = { account: 'alice', id: 'c3' };
     expect(await stubOf('c3').adopt(place, lines)).toMatchObject({ ok: true });
-    expect(await rowsOf('c3')).toEqual(rows);
+    expect(await listMessages('c3')).toEqual(rows);
     expect(await stubOf().fork('c2', rows[1]?.id)).toMatchObject({ ok: true });
-    expect(await rowsOf('c2')).toEqual(rows);
-    await say({ messages: [{ role: 'user', content: 'And how?' }] }, { id: 'c2' });
+    expect(await listMessages('c2')).toEqual(rows);
+    await runTurn({ messages: [{ role: 'user', content: 'And how?' }] }, { id: 'c2' });
     expect(bodies.map(asked).at(-1)).toHaveLength(2);
-    const [, , next] = await rowsOf('c2');
+    const [, , next] = await listMessages('c2');
     await stubOf('c2').rewind(next?.id ?? '');
-    expect(await rowsOf('c2')).toEqual(rows);
+    expect(await listMessages('c2')).toEqual(rows);
     await stubOf('c2').rewind(rows[1]?.id ?? '');
-    expect(await rowsOf('c2')).toEqual([]);
+    expect(await listMessages('c2')).toEqual([]);
   });
 });
 
@@ -160,8 +166,8 @@ const KILLED = 60;
 const MOST_EVENTS = 10;
 
 test(`${KILLED} turns that die or break off anywhere: each acknowledged question is in its history, and the next is answered`, async () => {
-  let script: (body: Asked) => Scripted = () => THINKS;
-  const bodies = answeringBy((body) => script(body));
+  let script: (body: AskedBody) => ScriptedAnswer = () => THINKS;
+  const bodies = answerByScript((body) => script(body));
   const counts: Record<string, number> = {};
   let number = 0;
   await tryAsyncCases(
@@ -173,14 +179,17 @@ test(`${KILLED} turns that die or break off anywhere: each acknowledged question
     async (how, then, events, isNew) => {
       number += 1;
       const id = `c${number}`;
-      script = () => says('So.');
-      if (!isNew) await say(bodyOf('Hello'), { id });
+      script = () => textAnswer('So.');
+      if (!isNew) await runTurn(createBody('Hello'), { id });
       const before = bodies.length;
       const hangs = then === 'dies' || then === 'is stopped';
       script = () => (bodies.length > before + 1 ? THINKS : only(events, hangs ? 'hangs' : then));
-      const body = bodyOf('Why?', how.endsWith('run') ? { tools: [weather()] } : {});
+      const body = createBody('Why?', how.endsWith('run') ? { tools: [weatherTool()] } : {});
       let isAcknowledged = false;
-      const sent = turnOf({ ...requestOf(body, { id }), asked: { background: how.startsWith('background') } })
+      const sent = sendTurnRequest({
+        ...buildTurnRequest(body, { id }),
+        asked: { background: how.startsWith('background') },
+      })
         .then((answer) => {
           isAcknowledged = answer.kind === 'stream' || (answer.kind === 'whole' && answer.status === 202);
           return answer;
@@ -194,23 +203,23 @@ test(`${KILLED} turns that die or break off anywhere: each acknowledged question
       await sent;
       await eventually(async () => {
         await runDurableObjectAlarm(stubOf(id));
-        expect((await readOf(id))?.state ?? 'idle').toBe('idle');
+        expect((await readConversation(id))?.state ?? 'idle').toBe('idle');
       });
       const kind = `${how} ${then}${isAcknowledged ? '' : ', unheard'}`;
       counts[kind] = (counts[kind] ?? 0) + 1;
-      const questions = (await rowsOf(id)).filter(({ content }) => content === 'Why?');
+      const questions = (await listMessages(id)).filter(({ content }) => content === 'Why?');
       if (isAcknowledged) expect(questions).toHaveLength(1);
 
-      script = () => says('Then.');
-      const next = { ...bodyOf('And then?'), messages: [{ role: 'user', content: 'And then?' }] };
-      const { events: heard } = await say(next, { id });
+      script = () => textAnswer('Then.');
+      const next = { ...createBody('And then?'), messages: [{ role: 'user', content: 'And then?' }] };
+      const { events: heard } = await runTurn(next, { id });
       expect(heard.at(-1)?.event).toBe('message_stop');
       const up = bodies.at(-1)?.messages ?? [];
       expect(up.at(-1)?.content).toBe('And then?');
       expect(up.filter(({ content }) => content === 'Why?')).toHaveLength(questions.length);
       if (!isNew) expect(up[0]?.content).toBe('Hello');
-      const rows = await rowsOf(id);
-      expect(await readOf(id)).toMatchObject({ messages: rows.length });
+      const rows = await listMessages(id);
+      expect(await readConversation(id)).toMatchObject({ messages: rows.length });
       await eventually(async () => expect(await held()).toBe(0));
     },
   );

@@ -4,18 +4,31 @@ import { describe, expect, test } from 'vitest';
 import type { ConversationMessage } from '#client/index.ts';
 import { toUIMessages } from '#client/ui-messages.ts';
 import type { Row } from '#test/support/conversations.ts';
-import { readOf, rowsOf, storedLog, stubOf } from '#test/support/conversations.ts';
+import { listMessages, readConversation, readStoredLog, stubOf } from '#test/support/conversations.ts';
 import { eventually } from '#test/support/eventually.ts';
-import { CONSTANT_ID, NO_IDS, streamedAs, wholeAs, withIdIn } from '#test/support/foreign-gateway/ids.ts';
-import { backupOf } from '#test/support/long-backup.ts';
-import { runs, tryAsyncCases } from '#test/support/runs.ts';
-import { answeringBy, call, calls, says, servingTools, weather } from '#test/support/scripted-runs.ts';
-import { ask, bodyOf, eventsIn, listen, say, type Told } from '#test/support/turns.ts';
-import { end, start as startOf, textBlock } from '#test/support/wire.ts';
+import {
+  CONSTANT_ID,
+  createMessageWithId,
+  createStreamWithId,
+  INVALID_IDS,
+  replaceId,
+} from '#test/support/foreign-gateway/ids.ts';
+import { createLongBackup } from '#test/support/long-backup.ts';
+import { caseCount, tryAsyncCases } from '#test/support/property-cases.ts';
+import {
+  answerByScript,
+  answerTools,
+  callsAnswer,
+  textAnswer,
+  weatherCall,
+  weatherTool,
+} from '#test/support/scripted-runs.ts';
+import { createBody, parseEvents, readStream, runTurn, type StreamEvent, sendTurn } from '#test/support/turns.ts';
+import { messageEnd, messageStart as startOf, textBlock } from '#test/support/wire.ts';
 
 const place = (id: string) => ({ account: 'alice', id });
 const question = (content: unknown) => ({ messages: [{ role: 'user', content }] });
-const idIn = (events: readonly Told[]) => (events[0]?.data.message as { id?: unknown } | undefined)?.id;
+const idIn = (events: readonly StreamEvent[]) => (events[0]?.data.message as { id?: unknown } | undefined)?.id;
 const idsOf = (rows: readonly { id: string }[]) => rows.map(({ id }) => id);
 
 interface Listed {
@@ -52,67 +65,70 @@ async function paged(view: 'stored' | 'shown', id: string, most: number): Promis
 describe('an id that an upstream gives twice', () => {
   test('is that of its first answer alone: any other has an id of the edge, in the stream and in the history', async () => {
     const id = CONSTANT_ID;
-    const whole = startOf({ id }) + textBlock(['One ', 'two']) + end();
-    answeringBy(() => ({ ...says(''), change: () => whole }));
-    const first = await say(bodyOf('Hello'));
+    const whole = startOf({ id }) + textBlock(['One ', 'two']) + messageEnd();
+    answerByScript(() => ({ ...textAnswer(''), change: () => whole }));
+    const first = await runTurn(createBody('Hello'));
     expect(idIn(first.events)).toBe(id);
-    const second = await say(question('Again'));
+    const second = await runTurn(question('Again'));
     const own = String(idIn(second.events));
     expect(own).toMatch(/^msg_[\w-]{1,124}$/);
-    expect(own).not.toBe(idIn((await say(question('And again'))).events));
-    const rows = await rowsOf();
+    expect(own).not.toBe(idIn((await runTurn(question('And again'))).events));
+    const rows = await listMessages();
     expect(rows[1]).toMatchObject({ id, turn: first.turn });
     expect(rows[3]).toMatchObject({ id: own, turn: second.turn });
     // Nothing else of the stream is changed, byte for byte.
     const told = (text: string) => text.replaceAll(/^id: .*\n/gm, '').replace(/: sluice-cost.*\n\n$/, '');
-    expect(told(second.text)).toBe(withIdIn(told(first.text), own));
+    expect(told(second.text)).toBe(replaceId(told(first.text), own));
     const resumed = await stubOf().resume(`${second.turn}-0`);
     if (resumed.kind !== 'stream') throw new Error(resumed.kind);
-    expect((await listen(resumed.body as ReadableStream)).text).toContain(`"id":"${own}"`);
+    expect((await readStream(resumed.body as ReadableStream)).text).toContain(`"id":"${own}"`);
   });
 
   test.each(['stream', 'whole'])('is found, and what is no id is none: %s', async (how) => {
-    const ids = [CONSTANT_ID, CONSTANT_ID, 'msg_2', ...NO_IDS, 'msg_turn_mine_1', 'msg_2'];
+    const ids = [CONSTANT_ID, CONSTANT_ID, 'msg_2', ...INVALID_IDS, 'msg_turn_mine_1', 'msg_2'];
     const told: unknown[] = [];
-    answeringBy((_, number) => {
-      const answer = says(`Answer ${number}`);
-      return how === 'whole' ? wholeAs(ids[number - 1], answer) : streamedAs(ids[number - 1], answer);
+    answerByScript((_, number) => {
+      const answer = textAnswer(`Answer ${number}`);
+      return how === 'whole'
+        ? createMessageWithId(ids[number - 1], answer)
+        : createStreamWithId(ids[number - 1], answer);
     });
-    await say(bodyOf('Hello')).then(({ events }) => told.push(idIn(events)));
-    for (let turn = 2; turn <= ids.length; turn += 1) told.push(idIn((await say(question(`Question ${turn}`))).events));
+    await runTurn(createBody('Hello')).then(({ events }) => told.push(idIn(events)));
+    for (let turn = 2; turn <= ids.length; turn += 1)
+      told.push(idIn((await runTurn(question(`Question ${turn}`))).events));
     expect([told[0], told[2]]).toEqual([CONSTANT_ID, 'msg_2']);
     expect(new Set(told).size).toBe(ids.length);
-    expect(idsOf(await rowsOf()).filter((_, at) => at % 2 === 1)).toEqual(told);
+    expect(idsOf(await listMessages()).filter((_, at) => at % 2 === 1)).toEqual(told);
   });
 
   test('has the same other id when the object dies while it is answered', async () => {
-    answeringBy((_, number) => {
+    answerByScript((_, number) => {
       const text = startOf({ id: CONSTANT_ID }) + textBlock(['One ']);
       const start = (stream: ReadableByteStreamController) => stream.enqueue(new TextEncoder().encode(text));
       return {
-        ...says(''),
-        change: () => (number === 2 ? new ReadableStream({ type: 'bytes', start }) : text + end()),
+        ...textAnswer(''),
+        change: () => (number === 2 ? new ReadableStream({ type: 'bytes', start }) : text + messageEnd()),
       };
     });
-    await say(bodyOf('Hello'));
-    const answer = await ask(question('Again'));
+    await runTurn(createBody('Hello'));
+    const answer = await sendTurn(question('Again'));
     if (answer.kind !== 'stream') throw new Error(answer.kind);
-    const heard = listen(answer.body);
-    await eventually(async () => expect(await storedLog()).toContain('One'));
-    const told = idIn(eventsIn(await storedLog()));
+    const heard = readStream(answer.body);
+    await eventually(async () => expect(await readStoredLog()).toContain('One'));
+    const told = idIn(parseEvents(await readStoredLog()));
     await abortAllDurableObjects();
     await heard;
-    await eventually(async () => expect((await rowsOf())[3]).toMatchObject({ id: told, status: 'interrupted' }));
-    const third = await say(question('Go on'));
+    await eventually(async () => expect((await listMessages())[3]).toMatchObject({ id: told, status: 'interrupted' }));
+    const third = await runTurn(question('Go on'));
     expect(new Set([CONSTANT_ID, told, idIn(third.events)]).size).toBe(3);
   });
 
   test('costs no read of rows while ids are new', async () => {
-    await stubOf().adopt(place('c1'), new Blob([backupOf(300)]).stream());
-    answeringBy((_, number) => streamedAs(number < 5 ? `msg_new_${number}` : 'msg_2', says('Yes.')));
+    await stubOf().adopt(place('c1'), new Blob([createLongBackup(300)]).stream());
+    answerByScript((_, number) => createStreamWithId(number < 5 ? `msg_new_${number}` : 'msg_2', textAnswer('Yes.')));
     const queries: { query: string; rows: number }[] = [];
     // What a copy has is read once.
-    await say(question('One'));
+    await runTurn(question('One'));
     await runInDurableObject(stubOf(), (_, { storage: { sql } }) => {
       const exec = sql.exec.bind(sql);
       Object.assign(sql, {
@@ -125,12 +141,12 @@ describe('an id that an upstream gives twice', () => {
         },
       });
     });
-    for (const next of ['Two', 'Three', 'Four']) await say(question(next));
+    for (const next of ['Two', 'Three', 'Four']) await runTurn(question(next));
     expect(queries).toEqual([]);
-    const { events } = await say(question('Five'));
+    const { events } = await runTurn(question('Five'));
     expect(idIn(events)).not.toBe('msg_2');
     expect(queries).toEqual([{ query: expect.stringContaining('where id = ?'), rows: 2 }]);
-    expect((await readOf())?.turns).toBe(305);
+    expect((await readConversation())?.turns).toBe(305);
   });
 });
 
@@ -140,25 +156,25 @@ const wordsIn = (rows: readonly Row[]): string[] => JSON.stringify(rows).match(/
 /** What is done to a conversation, and which id the gateway gives the answers. */
 const deed = fc.record({
   what: fc.constantFrom('turn', 'whole', 'run', 'again', 'fork', 'import'),
-  id: fc.constantFrom(CONSTANT_ID, CONSTANT_ID, 'msg_2', ...NO_IDS),
+  id: fc.constantFrom(CONSTANT_ID, CONSTANT_ID, 'msg_2', ...INVALID_IDS),
   at: fc.nat(5),
 });
 
 test('whatever ids a gateway gives, each row has its own, and none is lost: by turns, runs, forks, imports and what is asked again', async () => {
   let [conversations, said] = [0, 0];
-  await tryAsyncCases(runs(300, 0.3), fc.array(deed, { minLength: 4, maxLength: 9 }), async (deeds) => {
+  await tryAsyncCases(caseCount(300, 0.3), fc.array(deed, { minLength: 4, maxLength: 9 }), async (deeds) => {
     const newId = () => {
       conversations += 1;
       return `c${conversations}`;
     };
     let id = newId();
     let of: (typeof deeds)[number] | undefined;
-    answeringBy(({ messages }, number) => {
+    answerByScript(({ messages }, number) => {
       const isCalling = of?.what === 'run' && !JSON.stringify(messages.at(-1)).includes('tool_result');
-      const answer = isCalling ? calls(call(`toolu_${number}`, 'Bern')) : says(`Answer ${said}.`);
-      return of?.what === 'whole' ? wholeAs(of.id, answer) : streamedAs(of?.id, answer);
+      const answer = isCalling ? callsAnswer(weatherCall(`toolu_${number}`, 'Bern')) : textAnswer(`Answer ${said}.`);
+      return of?.what === 'whole' ? createMessageWithId(of.id, answer) : createStreamWithId(of?.id, answer);
     });
-    servingTools(() => new Response('sun'));
+    answerTools(() => new Response('sun'));
     /** What has been said, in order. */
     let expected: string[] = [];
     const shown = async () => (await page({ limit: 1_000, view: 'shown' }, id)).data;
@@ -187,11 +203,11 @@ test('whatever ids a gateway gives, each row has its own, and none is lost: by t
         expected = wordsIn(before);
       }
       said += 1;
-      const { events } = await say(bodyOf(`Question ${said}.`, { tools: [weather()] }), { id });
+      const { events } = await runTurn(createBody(`Question ${said}.`, { tools: [weatherTool()] }), { id });
       expected.push(`Question ${said}.`, `Answer ${said}.`);
       expect((await shown()).at(-1)).toMatchObject({ id: idIn(events), role: 'assistant' });
     }
-    const [rows, stored] = [await shown(), await rowsOf(id)];
+    const [rows, stored] = [await shown(), await listMessages(id)];
     expect(wordsIn(rows)).toEqual(expected);
     expect(new Set(idsOf(rows)).size).toBe(rows.length);
     expect(new Set(idsOf(stored)).size).toBe(stored.length);

@@ -1,17 +1,17 @@
 import { expect, test } from 'vitest';
-import { ask } from '#test/support/agents.ts';
-import { edgeWithRouter, isLabelling, lastText, ledgerOf } from '#test/support/chosen-models.ts';
-import { readOf, rowsOf, stubOf } from '#test/support/conversations.ts';
-import { eventually, untilSo } from '#test/support/eventually.ts';
+import { requestEdge } from '#test/support/agents.ts';
+import { createRouterEdge, isLabelRequest, lastTextOf, readLedger } from '#test/support/chosen-models.ts';
+import { listMessages, readConversation, stubOf } from '#test/support/conversations.ts';
+import { eventually, waitForCondition } from '#test/support/eventually.ts';
 
 /** The edge whose label waits until it is let go. */
 async function edgeHeld() {
   const state = { isGoing: false, asked: 0 };
-  const edge = await edgeWithRouter({
+  const edge = await createRouterEdge({
     before: async (body) => {
-      if (!isLabelling(body) || !lastText(body).includes('slow')) return;
+      if (!isLabelRequest(body) || !lastTextOf(body).includes('slow')) return;
       state.asked += 1;
-      await untilSo(() => state.isGoing);
+      await waitForCondition(() => state.isGoing);
     },
   });
   return { ...edge, state };
@@ -21,7 +21,7 @@ type Edge = Awaited<ReturnType<typeof edgeHeld>>;
 
 async function turn({ app, bob }: Edge, text: string, key: string, headers = bob) {
   const body = { agent: 'router', conversation: 'c1', messages: [{ role: 'user', content: text }] };
-  const answer = await ask(app, 'POST', '/v1/messages', { ...headers, 'idempotency-key': key }, body);
+  const answer = await requestEdge(app, 'POST', '/v1/messages', { ...headers, 'idempotency-key': key }, body);
   return {
     key,
     status: answer.status,
@@ -40,21 +40,21 @@ test('of hundreds of turns at once, while a model is chosen, one begins, and its
   const others = Promise.all(all);
   edge.state.isGoing = true;
   const answers = [await first, ...(await others)];
-  await edge.app.settled();
+  await edge.app.waitUntilSettled();
   const same = answers.filter(({ key }) => key === 'k0');
   expect(new Set(same.map(({ status, text }) => `${status} ${text}`)).size).toBe(1);
   expect(same[0]?.status).toBe(200);
-  const turns = (await rowsOf('c1', 'bob')).filter(({ role }) => role === 'user');
+  const turns = (await listMessages('c1', 'bob')).filter(({ role }) => role === 'user');
   const done = new Set(answers.filter(({ status }) => status === 200).map(({ key }) => key));
   for (const { status, error } of answers) expect([200, 409], error).toContain(status);
   expect(turns).toHaveLength(done.size);
   expect(edge.up).toHaveLength(done.size);
-  for (const row of await ledgerOf()) expect(row.status, JSON.stringify(row)).not.toBe('held');
+  for (const row of await readLedger()) expect(row.status, JSON.stringify(row)).not.toBe('held');
 });
 
 const ENDS: readonly [what: string, end: (edge: Edge) => Promise<unknown>][] = [
   ['a stop', async () => await stubOf('c1', 'bob').stop()],
-  ['a deletion', async ({ app, bob }) => await ask(app, 'DELETE', '/conversations/c1', bob)],
+  ['a deletion', async ({ app, bob }) => await requestEdge(app, 'DELETE', '/conversations/c1', bob)],
 ];
 
 test.each(ENDS)('%s, while the model of a later turn is chosen, lets it not begin', async (_, end) => {
@@ -65,16 +65,16 @@ test.each(ENDS)('%s, while the model of a later turn is chosen, lets it not begi
   await end(edge);
   edge.state.isGoing = true;
   const answer = await waiting;
-  await edge.app.settled();
+  await edge.app.waitUntilSettled();
   expect(answer.status, answer.error).not.toBe(200);
   expect(edge.up).toHaveLength(1);
-  expect((await rowsOf('c1', 'bob')).filter(({ role }) => role === 'user').length).toBeLessThanOrEqual(1);
+  expect((await listMessages('c1', 'bob')).filter(({ role }) => role === 'user').length).toBeLessThanOrEqual(1);
 });
 
 test('a credential that is revoked while a model is chosen begins nothing', async () => {
   const edge = await edgeHeld();
   const { app, root } = edge;
-  const minted = await ask(app, 'POST', '/tokens', root, { account: 'bob', scopes: ['messages'] });
+  const minted = await requestEdge(app, 'POST', '/tokens', root, { account: 'bob', scopes: ['messages'] });
   const own = { authorization: `Bearer ${minted.body.token}` };
   const waiting = turn(edge, 'slow and hard', 'k1', own);
   await eventually(() => expect(edge.state.asked).toBe(1));
@@ -83,8 +83,8 @@ test('a credential that is revoked while a model is chosen begins nothing', asyn
   expect(gone.status, await gone.text()).toBeLessThan(300);
   edge.state.isGoing = true;
   expect(await waiting).toMatchObject({ status: 401 });
-  await app.settled();
+  await app.waitUntilSettled();
   expect(edge.up).toHaveLength(0);
-  expect([await readOf('c1', 'bob'), await rowsOf('c1', 'bob')]).toEqual([undefined, []]);
-  for (const row of await ledgerOf()) expect(row.status, JSON.stringify(row)).not.toBe('held');
+  expect([await readConversation('c1', 'bob'), await listMessages('c1', 'bob')]).toEqual([undefined, []]);
+  for (const row of await readLedger()) expect(row.status, JSON.stringify(row)).not.toBe('held');
 });

@@ -2,23 +2,23 @@ import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } fro
 import fc from 'fast-check';
 import { expect, test, vi } from 'vitest';
 import type { TurnRequest } from '#edge/conversations/object/contract.ts';
-import { accountStub } from '#edge/durable/stubs.ts';
+import { getAccountStub } from '#edge/durable/stubs.ts';
 import { createRequestId } from '#edge/kit/http/headers/request-id.ts';
 import type { Account } from '#edge/money/account/account.ts';
 import {
-  edgeWithRouter,
-  isLabelling,
+  createRouterEdge,
+  isLabelRequest,
   LARGE,
   LEVELS,
   type Level,
-  lastText,
-  ledgerOf,
+  lastTextOf,
+  readLedger,
 } from '#test/support/chosen-models.ts';
 import { bindings, stubOf } from '#test/support/conversations.ts';
 import { eventually } from '#test/support/eventually.ts';
-import { runs, tryAsyncCases } from '#test/support/runs.ts';
-import { says } from '#test/support/scripted-runs.ts';
-import { bodyOf, listen, requestOf, turnOf } from '#test/support/turns.ts';
+import { caseCount, tryAsyncCases } from '#test/support/property-cases.ts';
+import { textAnswer } from '#test/support/scripted-runs.ts';
+import { buildTurnRequest, createBody, readStream, sendTurnRequest } from '#test/support/turns.ts';
 
 /** What the models cost beside each other: the order of `LEVELS`. */
 const MODELS = ['claude-haiku-5-5', 'claude-sonnet-5-5', LARGE];
@@ -37,8 +37,8 @@ function expectedModels(levels: readonly Level[]): string[] {
 
 /** Sends a request, and reads what comes before its object dies. */
 async function tell(request: TurnRequest) {
-  const answer = await turnOf(request).catch(() => undefined);
-  return { answer, read: answer?.kind === 'stream' ? await listen(answer.body) : undefined };
+  const answer = await sendTurnRequest(request).catch(() => undefined);
+  return { answer, read: answer?.kind === 'stream' ? await readStream(answer.body) : undefined };
 }
 
 const moment = fc.constantFrom('never', 'never', 'while it is labelled', 'before the answer', 'in the answer');
@@ -55,16 +55,16 @@ test('whenever objects die, each try of a question has the model that its label 
     isReached = true;
     await new Promise(() => {});
   };
-  const { up } = await edgeWithRouter({
+  const { up } = await createRouterEdge({
     before: async (body) => {
-      if (isLabelling(body) && dies === 'while it is labelled') {
+      if (isLabelRequest(body) && dies === 'while it is labelled') {
         lost += 1;
         await die();
       }
-      if (!isLabelling(body) && dies === 'before the answer') await die();
+      if (!isLabelRequest(body) && dies === 'before the answer') await die();
     },
     answer: () => {
-      const { content } = says('So it is.');
+      const { content } = textAnswer('So it is.');
       if (dies !== 'in the answer') return { content };
       const first = (text: string) => text.slice(0, text.indexOf('event: content_block_stop'));
       return {
@@ -80,13 +80,16 @@ test('whenever objects die, each try of a question has the model that its label 
     },
   });
   let conversation = 0;
-  await tryAsyncCases(runs(40), fc.array(asked, { minLength: 1, maxLength: 6 }), async (questions) => {
+  await tryAsyncCases(caseCount(40), fc.array(asked, { minLength: 1, maxLength: 6 }), async (questions) => {
     conversation += 1;
     const id = `c${conversation}`;
     for (const [nth, { level, dies: when }] of questions.entries()) {
       const text = `${id} ${nth}: ${level}`;
       dies = when;
-      const request = { ...requestOf(bodyOf(text), { id, account: 'bob', hash: text }), asked: { agent: 'router' } };
+      const request = {
+        ...buildTurnRequest(createBody(text), { id, account: 'bob', hash: text }),
+        asked: { agent: 'router' },
+      };
       for (let tries = 0; ; tries += 1) {
         isReached = false;
         let isOver = false;
@@ -97,13 +100,13 @@ test('whenever objects die, each try of a question has the model that its label 
         await eventually(() => expect(isOver || isReached).toBe(true));
         if (isReached) await abortAllDurableObjects();
         const { read } = await telling;
-        if (read?.whole) break;
+        if (read?.isWhole) break;
         expect(tries).toBeLessThan(10);
       }
     }
     const expected = expectedModels(questions.map(({ level }) => level));
     for (const [nth, { level }] of questions.entries()) {
-      const tried = up.filter((body) => lastText(body) === `${id} ${nth}: ${level}`);
+      const tried = up.filter((body) => lastTextOf(body) === `${id} ${nth}: ${level}`);
       expect(new Set(tried.map(({ model }) => model))).toEqual(new Set([expected[nth]]));
     }
   });
@@ -120,14 +123,14 @@ test('whenever objects die, each try of a question has the model that its label 
     await aMinutePasses();
     expect(await heldRows()).toEqual([]);
   });
-  expect((await ledgerOf()).filter(({ chosen_by }) => chosen_by === undefined)).toEqual([]);
+  expect((await readLedger()).filter(({ chosen_by }) => chosen_by === undefined)).toEqual([]);
 });
 
-const heldRows = async () => (await ledgerOf()).filter(({ status }) => status === 'held');
+const heldRows = async () => (await readLedger()).filter(({ status }) => status === 'held');
 
 /** Has the alarm of the account come when a minute has passed. @returns whether one was set */
 async function aMinutePasses(): Promise<boolean> {
-  const account = accountStub(bindings, {}, 'bob');
+  const account = getAccountStub(bindings, {}, 'bob');
   await runInDurableObject(account as unknown as DurableObjectStub<Account>, (object) => {
     Object.assign(object, { now: () => Date.now() + 60_000 });
   });
@@ -136,18 +139,21 @@ async function aMinutePasses(): Promise<boolean> {
 
 test('a label whose object died is settled by the account within a minute, so that it takes no place of other requests', async () => {
   let isAsked = false;
-  await edgeWithRouter({
+  await createRouterEdge({
     before: async () => {
       isAsked = true;
       await new Promise(() => {});
     },
   });
-  const telling = tell({ ...requestOf(bodyOf('A hard one.'), { account: 'bob' }), asked: { agent: 'router' } });
+  const telling = tell({
+    ...buildTurnRequest(createBody('A hard one.'), { account: 'bob' }),
+    asked: { agent: 'router' },
+  });
   await eventually(() => expect(isAsked).toBe(true));
   await abortAllDurableObjects();
   expect((await telling).answer).toBeUndefined();
   expect(await heldRows()).toMatchObject([{ route: 'choice', conversation: 'c1' }]);
   expect(await aMinutePasses()).toBe(true);
-  expect(await ledgerOf()).toMatchObject([{ route: 'choice', status: 'orphaned', estimated: true }]);
-  expect((await accountStub(bindings, {}, 'bob').quota()).running_requests).toBe(0);
+  expect(await readLedger()).toMatchObject([{ route: 'choice', status: 'orphaned', estimated: true }]);
+  expect((await getAccountStub(bindings, {}, 'bob').quota()).running_requests).toBe(0);
 });

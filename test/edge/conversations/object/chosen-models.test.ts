@@ -1,38 +1,38 @@
 import { expect, onTestFinished, test, vi } from 'vitest';
 import { DEPLOYMENT } from '#edge/auth/identity/identity.ts';
-import { accountStub } from '#edge/durable/stubs.ts';
+import { getAccountStub } from '#edge/durable/stubs.ts';
 import { isObject, type Json } from '#edge/kit/json/object.ts';
 import { Account } from '#edge/money/account/account.ts';
 import { versionHashOf } from '#edge/money/versions/kv-copies.ts';
-import { ask } from '#test/support/agents.ts';
+import { requestEdge } from '#test/support/agents.ts';
 import {
+  askWhole,
   CHOICE,
-  edgeWithRouter,
-  isLabelling,
+  createRouterEdge,
+  isLabelRequest,
   LARGE,
-  labelIn,
-  lastText,
-  ledgerOf,
+  labelByLevelName,
+  lastTextOf,
   MIDDLE,
-  question,
+  putJson,
+  readLedger,
   SMALL,
-  store,
 } from '#test/support/chosen-models.ts';
 import { bindings } from '#test/support/conversations.ts';
 import { eventually } from '#test/support/eventually.ts';
 import type { SimulatedEdge } from '#test/support/prefixes.ts';
-import { type Asked, calls, says } from '#test/support/scripted-runs.ts';
-import { agentOf, task } from '#test/support/subagents.ts';
+import { type AskedBody, callsAnswer, textAnswer } from '#test/support/scripted-runs.ts';
+import { agentNameOf, createTask } from '#test/support/subagents.ts';
 
 test('the first question of a conversation chooses the model, and everything says which and why', async () => {
-  const { app, bob, up, labels, version } = await edgeWithRouter();
-  const { status, chosen, headers } = await question(app, bob, 'An easy one.');
+  const { app, bob, up, labels, version } = await createRouterEdge();
+  const { status, chosen, headers } = await askWhole(app, bob, 'An easy one.');
   expect([status, chosen]).toEqual([
     200,
     expect.stringMatching(/^claude-haiku-5-5; arm=chosen; why=label; label=easy; classifier=difficulty@\w{32}$/),
   ]);
   expect([up.map(({ model }) => model), labels.length]).toEqual([[SMALL], 1]);
-  const [turn, choice] = await ledgerOf();
+  const [turn, choice] = await readLedger();
   const classifier = chosen.split('classifier=')[1];
   const by = { label: 'easy', classifier, arm: 'chosen', why: 'label' };
   expect(turn).toMatchObject({ route: 'messages', model: SMALL, conversation: 'c1', agent: version, chosen_by: by });
@@ -42,26 +42,26 @@ test('the first question of a conversation chooses the model, and everything say
   });
   expect(choice?.cost_usd).toBeGreaterThan(0);
   expect(app.log.find(({ model_chosen }) => model_chosen === chosen)).toMatchObject({ conversation: 'c1' });
-  expect((await ask(app, 'GET', '/conversations/c1', bob)).body).toMatchObject({ model: SMALL });
+  expect((await requestEdge(app, 'GET', '/conversations/c1', bob)).body).toMatchObject({ model: SMALL });
   expect(await reasonsIn(app, bob, 'c1')).toEqual([undefined, by]);
   expect(headers.get('sluice-agent')).toBe(version);
 });
 
 /** @returns how the model of each message's answer was chosen, as a reader is told */
 async function reasonsIn(app: SimulatedEdge, reader: Record<string, string>, conversation: string, view = 'stored') {
-  const { body } = await ask(app, 'GET', `/conversations/${conversation}/messages?view=${view}`, reader);
+  const { body } = await requestEdge(app, 'GET', `/conversations/${conversation}/messages?view=${view}`, reader);
   return (body.data as Json[]).map(({ chosen_by }) => chosen_by);
 }
 
 test('each model that is chosen gets the thinking and the effort that it takes', async () => {
   const older = 'claude-opus-4-5';
   const thinking = { type: 'adaptive', display: 'omitted' };
-  const { app, bob, up } = await edgeWithRouter({
+  const { app, bob, up } = await createRouterEdge({
     agent: { max_tokens: 5_000, thinking, output_config: { effort: 'high' } },
     choice: { models: { easy: older, hard: LARGE }, otherwise: LARGE },
   });
   for (const text of ['easy', 'hard'])
-    expect((await question(app, bob, text, { conversation: text })).status).toBe(200);
+    expect((await askWhole(app, bob, text, { conversation: text })).status).toBe(200);
   const members = up.map(({ model, thinking, output_config }) => ({ model, thinking, output_config }));
   expect(members).toEqual([
     {
@@ -75,19 +75,19 @@ test('each model that is chosen gets the thinking and the effort that it takes',
 
 test('two labels in a row make a step up, without the old thinking, and nothing steps down or is labelled then', async () => {
   const thinking = { type: 'thinking', thinking: 'Hm.', signature: 'sig' };
-  const { app, bob, up, labels } = await edgeWithRouter({
+  const { app, bob, up, labels } = await createRouterEdge({
     agent: { thinking: { type: 'adaptive' } },
     answer: () => ({ content: [thinking, { type: 'text', text: 'So.' }] }),
   });
   const whys: unknown[] = [];
   for (const text of ['easy', 'hard', 'easy', 'hard', 'hard', 'easy']) {
-    whys.push(/why=(\w+)/.exec((await question(app, bob, text)).chosen)?.[1]);
+    whys.push(/why=(\w+)/.exec((await askWhole(app, bob, text)).chosen)?.[1]);
   }
   expect(whys).toEqual(['label', 'kept', 'kept', 'kept', 'step_up', 'step_up']);
   expect(up.map(({ model }) => model)).toEqual([SMALL, SMALL, SMALL, SMALL, LARGE, LARGE]);
   expect(labels).toHaveLength(5);
   // A fork tells of each answer the same, and so does a reader who comes later.
-  await ask(app, 'POST', '/conversations/c1/fork', bob, { id: 'forked' });
+  await requestEdge(app, 'POST', '/conversations/c1/fork', bob, { id: 'forked' });
   for (const conversation of ['c1', 'forked']) {
     const reasons = await reasonsIn(app, bob, conversation);
     expect(reasons.flatMap((reason) => (isObject(reason) ? reason.why : []))).toEqual(whys);
@@ -99,11 +99,12 @@ test('two labels in a row make a step up, without the old thinking, and nothing 
 const FAILED = `${LARGE}; arm=chosen; why=failed`;
 
 test('where there is no label, `otherwise` answers and says so: a broken or silent classifier, or no text', async () => {
-  let label: (body: Asked) => Response | Promise<Response> = () => Response.json({ type: 'error' }, { status: 529 });
-  const { app, bob, up } = await edgeWithRouter({ label: (body) => label(body) });
+  let label: (body: AskedBody) => Response | Promise<Response> = () =>
+    Response.json({ type: 'error' }, { status: 529 });
+  const { app, bob, up } = await createRouterEdge({ label: (body) => label(body) });
   const errors = vi.spyOn(console, 'error').mockImplementation(() => {});
   const askIn = async (conversation: string, content: unknown = 'easy') =>
-    (await question(app, bob, '', { conversation, messages: [{ role: 'user', content }] })).chosen;
+    (await askWhole(app, bob, '', { conversation, messages: [{ role: 'user', content }] })).chosen;
   expect(await askIn('broken')).toBe(FAILED);
   vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
   onTestFinished(() => void vi.useRealTimers());
@@ -115,106 +116,106 @@ test('where there is no label, `otherwise` answers and says so: a broken or sile
   expect(await askIn('silent')).toBe(FAILED);
   vi.useRealTimers();
   left.resolve(new Response());
-  label = labelIn;
+  label = labelByLevelName;
   const image = { type: 'image', source: { type: 'base64', media_type: 'image/png', data: 'aGk=' } };
   expect(await askIn('image', [image])).toBe(FAILED);
   expect(up.map(({ model }) => model)).toEqual([LARGE, LARGE, LARGE]);
   expect(errors).toHaveBeenCalledTimes(3);
-  await expect.poll(async () => (await ledgerOf()).some(({ status }) => status === 'held')).toBe(false);
+  await expect.poll(async () => (await readLedger()).some(({ status }) => status === 'held')).toBe(false);
 });
 
 test('without its classifier an agent answers with `otherwise`', async () => {
-  const { app, root, bob, up } = await edgeWithRouter();
+  const { app, root, bob, up } = await createRouterEdge();
   vi.spyOn(console, 'error').mockImplementation(() => {});
-  await ask(app, 'DELETE', '/classifiers/difficulty', root);
-  expect((await question(app, bob, 'easy')).chosen).toBe(FAILED);
+  await requestEdge(app, 'DELETE', '/classifiers/difficulty', root);
+  expect((await askWhole(app, bob, 'easy')).chosen).toBe(FAILED);
   expect(up.map(({ model }) => model)).toEqual([LARGE]);
 });
 
 test('a budget that does not pay for the label still pays for the answer, and nothing is held for a model that is not asked', async () => {
-  const { app, root, bob, up, labels } = await edgeWithRouter();
+  const { app, root, bob, up, labels } = await createRouterEdge();
   const errors = vi.spyOn(console, 'error').mockImplementation(() => {});
-  await ask(app, 'PUT', '/accounts/bob/limits', root, { models: [LARGE] });
-  expect((await question(app, bob, 'easy')).chosen).toBe(FAILED);
+  await requestEdge(app, 'PUT', '/accounts/bob/limits', root, { models: [LARGE] });
+  expect((await askWhole(app, bob, 'easy')).chosen).toBe(FAILED);
   expect([up.length, labels.length]).toEqual([1, 0]);
-  await ask(app, 'PUT', '/accounts/bob/limits', root, { models: [SMALL] });
-  const refused = await question(app, bob, 'hard', { conversation: 'c2' });
+  await requestEdge(app, 'PUT', '/accounts/bob/limits', root, { models: [SMALL] });
+  const refused = await askWhole(app, bob, 'hard', { conversation: 'c2' });
   expect([refused.status, up.length, labels.length]).toEqual([403, 1, 1]);
-  const easy = await question(app, bob, 'easy', { conversation: 'c3' });
+  const easy = await askWhole(app, bob, 'easy', { conversation: 'c3' });
   expect([easy.status, up.at(-1)?.model]).toEqual([200, SMALL]);
-  const list = await ask(app, 'GET', '/conversations', bob);
+  const list = await requestEdge(app, 'GET', '/conversations', bob);
   expect((list.body.data as Json[]).map(({ id }) => id).toSorted()).toEqual(['c1', 'c3']);
   expect(errors).toHaveBeenLastCalledWith(expect.stringContaining('may not use claude-haiku-5-5'));
 });
 
 test('what a request is for its conversation is told: its first, a question that is asked again or edited, or another', async () => {
-  const { app, bob } = await edgeWithRouter();
-  await question(app, bob, 'easy');
-  await question(app, bob, 'A worse easy one.');
-  const { body } = await ask(app, 'GET', '/conversations/c1/messages', bob);
+  const { app, bob } = await createRouterEdge();
+  await askWhole(app, bob, 'easy');
+  await askWhole(app, bob, 'A worse easy one.');
+  const { body } = await requestEdge(app, 'GET', '/conversations/c1/messages', bob);
   const ids = (body.data as Json[]).map(({ id }) => id);
-  await ask(app, 'POST', '/conversations/c1/rewind', bob, { before: ids[2] });
-  await question(app, bob, 'A better easy one.');
-  await question(app, bob, 'And another easy one.');
-  const copy = await ask(app, 'POST', '/conversations/c1/fork', bob, { at: ids[1] });
-  await question(app, bob, 'An easy one in the copy.', { conversation: copy.body.id });
-  const turns = (await ledgerOf()).filter(({ route }) => route === 'messages');
+  await requestEdge(app, 'POST', '/conversations/c1/rewind', bob, { before: ids[2] });
+  await askWhole(app, bob, 'A better easy one.');
+  await askWhole(app, bob, 'And another easy one.');
+  const copy = await requestEdge(app, 'POST', '/conversations/c1/fork', bob, { at: ids[1] });
+  await askWhole(app, bob, 'An easy one in the copy.', { conversation: copy.body.id });
+  const turns = (await readLedger()).filter(({ route }) => route === 'messages');
   expect(turns.map(({ chosen_by }) => chosen_by?.part)).toEqual(['first', 'next', 'again', 'next', 'again']);
 });
 
 test('a fork and a rewind go on with the model of the turns that they have', async () => {
-  const { app, root, bob, up } = await edgeWithRouter();
-  for (const text of ['easy', 'hard', 'hard']) await question(app, bob, text);
+  const { app, root, bob, up } = await createRouterEdge();
+  for (const text of ['easy', 'hard', 'hard']) await askWhole(app, bob, text);
   expect(up.at(-1)?.model).toBe(LARGE);
-  const page = await ask(app, 'GET', '/conversations/c1/messages', bob);
+  const page = await requestEdge(app, 'GET', '/conversations/c1/messages', bob);
   const [, first, second, , third] = (page.body.data as Json[]).map(({ id }) => String(id));
-  await ask(app, 'POST', '/conversations/c1/fork', bob, { id: 'early', at: first });
-  await question(app, bob, 'hard', { conversation: 'early' });
+  await requestEdge(app, 'POST', '/conversations/c1/fork', bob, { id: 'early', at: first });
+  await askWhole(app, bob, 'hard', { conversation: 'early' });
   expect(up.at(-1)?.model).toBe(SMALL);
-  await ask(app, 'POST', '/conversations/c1/fork', bob, { id: 'whole' });
-  await question(app, bob, 'easy', { conversation: 'whole' });
+  await requestEdge(app, 'POST', '/conversations/c1/fork', bob, { id: 'whole' });
+  await askWhole(app, bob, 'easy', { conversation: 'whole' });
   expect(up.at(-1)?.model).toBe(LARGE);
-  await ask(app, 'POST', '/conversations/c1/rewind', bob, { before: third });
-  await question(app, bob, 'hard');
+  await requestEdge(app, 'POST', '/conversations/c1/rewind', bob, { before: third });
+  await askWhole(app, bob, 'hard');
   expect(up.at(-1)?.model).toBe(LARGE);
-  await ask(app, 'POST', '/conversations/c1/rewind', bob, { before: second });
-  expect((await ask(app, 'GET', '/conversations/c1', bob)).body).toMatchObject({ model: SMALL });
-  await question(app, bob, 'hard');
+  await requestEdge(app, 'POST', '/conversations/c1/rewind', bob, { before: second });
+  expect((await requestEdge(app, 'GET', '/conversations/c1', bob)).body).toMatchObject({ model: SMALL });
+  await askWhole(app, bob, 'hard');
   expect(up.at(-1)?.model).toBe(SMALL);
   const at = '/accounts/bob/conversations';
   const lines = await (await app.fetch(`${at}/c1/backup`, { headers: root })).text();
   const restored = { method: 'PUT', headers: { ...root, 'content-type': 'application/jsonl' }, body: lines };
   expect((await app.fetch(`${at}/restored/backup`, restored)).status).toBe(201);
-  expect((await question(app, bob, 'hard', { conversation: 'restored' })).chosen).toContain('why=step_up');
+  expect((await askWhole(app, bob, 'hard', { conversation: 'restored' })).chosen).toContain('why=step_up');
 });
 
 test('a request names one of the models where the agent allows it, for that request alone; a restricted token does not', async () => {
-  const { app, root, bob, up, labels } = await edgeWithRouter({ choice: { overridable: true } });
+  const { app, root, bob, up, labels } = await createRouterEdge({ choice: { overridable: true } });
   const asks = (model: string) => ({ ...bob, 'sluice-model': model });
-  const { chosen } = await question(app, asks(MIDDLE), 'easy', { model: LARGE });
+  const { chosen } = await askWhole(app, asks(MIDDLE), 'easy', { model: LARGE });
   expect(chosen).toBe(`${MIDDLE}; arm=asked; why=asked`);
-  await question(app, bob, 'easy', { model: LARGE });
+  await askWhole(app, bob, 'easy', { model: LARGE });
   expect([up.map(({ model }) => model), labels.length]).toEqual([[MIDDLE, SMALL], 1]);
-  const wrong = await question(app, asks('claude-fable-5'), 'easy');
+  const wrong = await askWhole(app, asks('claude-fable-5'), 'easy');
   expect([wrong.status, wrong.body]).toEqual([400, expect.stringContaining('Name one of these, or leave it out')]);
-  const minted = await ask(app, 'POST', '/tokens', root, {
+  const minted = await requestEdge(app, 'POST', '/tokens', root, {
     account: 'bob',
     scopes: ['messages'],
     only: { agents: ['router'] },
   });
   const bound = { authorization: `Bearer ${minted.body.token}`, 'sluice-model': MIDDLE };
-  expect((await question(app, bound, 'easy', { conversation: 'c2' })).chosen).toBe(SMALL);
+  expect((await askWhole(app, bound, 'easy', { conversation: 'c2' })).chosen).toBe(SMALL);
   for (const view of ['stored', 'shown']) {
     expect(await reasonsIn(app, bound, 'c2', view)).toEqual([undefined, undefined]);
     expect(await reasonsIn(app, bob, 'c2', view)).toEqual([undefined, expect.objectContaining({ label: 'easy' })]);
   }
-  await store(app, root, '/agents/closed', { max_tokens: 64, model: CHOICE });
-  const closed = await question(app, asks(MIDDLE), 'easy', { conversation: 'c3', agent: 'closed' });
+  await putJson(app, root, '/agents/closed', { max_tokens: 64, model: CHOICE });
+  const closed = await askWhole(app, asks(MIDDLE), 'easy', { conversation: 'c3', agent: 'closed' });
   expect([closed.status, closed.body]).toEqual([400, expect.stringContaining('Leave it out')]);
 });
 
 test('a message without a conversation is chosen by its last question, and a token count never', async () => {
-  const { app, bob, labels, version } = await edgeWithRouter();
+  const { app, bob, labels, version } = await createRouterEdge();
   const models: unknown[] = [];
   const messages = [
     { role: 'user', content: 'A hard one.' },
@@ -224,13 +225,13 @@ test('a message without a conversation is chosen by its last question, and a tok
   const sent = async (path: string, body: object) => {
     const response = await app.post(path, { agent: 'router', ...body }, bob);
     const text = await response.text();
-    await app.settled();
+    await app.waitUntilSettled();
     models.push(JSON.parse(app.sent.at(-1)?.text ?? '{}').model);
     return { chosen: response.headers.get('sluice-model-chosen'), text };
   };
   const { chosen } = await sent('/v1/messages', { messages });
   expect(chosen).toMatch(/^claude-(haiku|sonnet|opus)-5-5; arm=chosen; why=label; label=/);
-  const rows = await ledgerOf();
+  const rows = await readLedger();
   expect(rows.map(({ route, conversation }) => [route, conversation])).toEqual([
     ['messages', null],
     ['choice', null],
@@ -238,24 +239,25 @@ test('a message without a conversation is chosen by its last question, and a tok
   expect(rows[0]).toMatchObject({ agent: version, chosen_by: { arm: 'chosen', why: 'label' } });
   const before = app.sent.length;
   await sent('/v1/messages/count_tokens', { messages });
-  await question(app, bob, 'easy');
+  await askWhole(app, bob, 'easy');
   await sent('/v1/messages/count_tokens', { messages: messages.slice(0, 1), conversation: 'c1' });
   expect([app.sent.length - before, models.slice(1), labels.length]).toEqual([2, [LARGE, SMALL], 1]);
 });
 
 test('a run, its subagent and a turn in the background choose alike, each once, and all steps of a run have one model', async () => {
   const tools = [{ name: 'helper', run: { agent: 'helper' } }];
-  const { app, root, bob, up, labels } = await edgeWithRouter({
+  const { app, root, bob, up, labels } = await createRouterEdge({
     agent: { tools },
     answer: (body) => {
       const isAnswered = JSON.stringify(body.messages.at(-1)).includes('tool_result');
-      if (agentOf(body) === 'router' && !isAnswered) return calls(task('toolu_1', 'helper', 'A middling task.'));
-      return says('Done.');
+      if (agentNameOf(body) === 'router' && !isAnswered)
+        return callsAnswer(createTask('toolu_1', 'helper', 'A middling task.'));
+      return textAnswer('Done.');
     },
   });
-  await store(app, root, '/agents/helper', { max_tokens: 64, system: 'helper', model: CHOICE });
-  await question(app, bob, 'hard');
-  expect(up.map((body) => [agentOf(body), body.model])).toEqual([
+  await putJson(app, root, '/agents/helper', { max_tokens: 64, system: 'helper', model: CHOICE });
+  await askWhole(app, bob, 'hard');
+  expect(up.map((body) => [agentNameOf(body), body.model])).toEqual([
     ['router', LARGE],
     ['helper', MIDDLE],
     ['router', LARGE],
@@ -264,23 +266,23 @@ test('a run, its subagent and a turn in the background choose alike, each once, 
   const hard = expect.objectContaining({ label: 'hard', why: 'label' });
   expect(await reasonsIn(app, bob, 'c1', 'shown')).toEqual([undefined, hard]);
   expect((await reasonsIn(app, bob, 'c1')).filter(Boolean)).toEqual([hard, hard]);
-  const background = await question(app, bob, 'easy', { conversation: 'c2', agent: 'helper', background: true });
+  const background = await askWhole(app, bob, 'easy', { conversation: 'c2', agent: 'helper', background: true });
   expect([background.status, background.chosen]).toEqual([202, expect.stringContaining('label=easy')]);
   await eventually(() => expect(up.at(-1)?.model).toBe(SMALL));
-  const rows = await ledgerOf();
+  const rows = await readLedger();
   expect(rows.filter(({ route }) => route === 'choice')).toHaveLength(3);
   expect(rows.every(({ chosen_by }) => chosen_by !== undefined)).toBe(true);
 });
 
 test('an agent with one model, and no agent, cost and say nothing of a choice', async () => {
-  const { app, root, bob } = await edgeWithRouter();
-  await store(app, root, '/agents/plain', { max_tokens: 64, model: SMALL });
+  const { app, root, bob } = await createRouterEdge();
+  await putJson(app, root, '/agents/plain', { max_tokens: 64, model: SMALL });
   const spied = vi.spyOn(Account.prototype, 'admitJson');
-  const said = await question(app, bob, 'easy', { agent: 'plain' });
-  await question(app, bob, 'easy', { agent: null, conversation: 'c2', model: SMALL, max_tokens: 9 });
+  const said = await askWhole(app, bob, 'easy', { agent: 'plain' });
+  await askWhole(app, bob, 'easy', { agent: null, conversation: 'c2', model: SMALL, max_tokens: 9 });
   expect([said.chosen, spied.mock.calls.length]).toEqual(['', 2]);
   expect(JSON.stringify(spied.mock.calls)).not.toContain('chosen');
-  const rows = await ledgerOf();
+  const rows = await readLedger();
   expect(rows.map((row) => [row.route, Object.hasOwn(row, 'chosen_by')])).toEqual([
     ['messages', false],
     ['messages', false],
@@ -290,27 +292,27 @@ test('an agent with one model, and no agent, cost and say nothing of a choice', 
 test('nothing is labelled for a request that is refused anyway: by its token, its own members, or another that is chosen for', async () => {
   let isAsked = false;
   let isReleased = false;
-  const { app, root, bob, labels } = await edgeWithRouter({
+  const { app, root, bob, labels } = await createRouterEdge({
     before: async (body) => {
-      if (!isLabelling(body) || !lastText(body).includes('slow')) return;
+      if (!isLabelRequest(body) || !lastTextOf(body).includes('slow')) return;
       isAsked = true;
       await eventually(() => expect(isReleased).toBe(true));
     },
   });
-  const minted = await ask(app, 'POST', '/tokens', root, {
+  const minted = await requestEdge(app, 'POST', '/tokens', root, {
     ...{ account: 'bob', scopes: ['messages'] },
     only: { agents: ['router'], max_requests: 1 },
   });
   const bound = { authorization: `Bearer ${minted.body.token}` };
   const statuses = [];
   for (const conversation of ['c1', 'c2', undefined, 'c3'])
-    statuses.push((await question(app, bound, 'easy', { conversation })).status);
+    statuses.push((await askWhole(app, bound, 'easy', { conversation })).status);
   expect([statuses, labels.length]).toEqual([[200, 403, 403, 403], 1]);
   for (const more of [{ agent_tools: ['no-such-tool'] }, { max_usd: 'much' }]) {
-    expect((await question(app, bob, 'easy', { conversation: undefined, ...more })).status).toBe(400);
+    expect((await askWhole(app, bob, 'easy', { conversation: undefined, ...more })).status).toBe(400);
   }
   expect(labels).toHaveLength(1);
-  const slow = question(app, bob, 'slow and easy', { conversation: 'c4' });
+  const slow = askWhole(app, bob, 'slow and easy', { conversation: 'c4' });
   await eventually(() => expect(isAsked).toBe(true));
   const others = await Promise.all(
     Array.from({ length: 3 }, async (_, nth) => {
@@ -326,30 +328,34 @@ test('nothing is labelled for a request that is refused anyway: by its token, it
 test('the results of calls go to the model that made them, whatever their request names', async () => {
   const thinking = { type: 'thinking', thinking: 'Hm.', signature: 'sig' };
   const tool = { name: 'pick', input_schema: { type: 'object' } };
-  const { app, root, bob, up } = await edgeWithRouter({
+  const { app, root, bob, up } = await createRouterEdge({
     answer: (_, number) =>
       number <= 2
         ? { content: [thinking, { type: 'tool_use', id: 'toolu_1', name: 'pick', input: {} }], stop_reason: 'tool_use' }
-        : says('So.'),
+        : textAnswer('So.'),
   });
-  await store(app, root, '/agents/router', { max_tokens: 64, model: { ...CHOICE, overridable: true }, tools: [tool] });
-  await question(app, bob, 'easy');
+  await putJson(app, root, '/agents/router', {
+    max_tokens: 64,
+    model: { ...CHOICE, overridable: true },
+    tools: [tool],
+  });
+  await askWhole(app, bob, 'easy');
   const content = [{ type: 'tool_result', tool_use_id: 'toolu_1', content: 'This one.' }];
-  const result = await question(app, { ...bob, 'sluice-model': LARGE }, '', { messages: [{ role: 'user', content }] });
+  const result = await askWhole(app, { ...bob, 'sluice-model': LARGE }, '', { messages: [{ role: 'user', content }] });
   expect([result.status, result.chosen]).toEqual([200, expect.stringMatching(/^claude-haiku-5-5; arm=chosen/)]);
   expect(up.map(({ model }) => model)).toEqual([SMALL, SMALL]);
 });
 
 test('a model’s name that is no whole text is told as far as it is one, and nothing stays held', async () => {
-  const { app, root, bob } = await edgeWithRouter();
+  const { app, root, bob } = await createRouterEdge();
   const agent = { max_tokens: 64, model: { ...CHOICE, models: { easy: `${SMALL}\ud800` } } };
-  const { status: refused } = await ask(app, 'PUT', '/agents/router', root, agent);
+  const { status: refused } = await requestEdge(app, 'PUT', '/agents/router', root, agent);
   expect(refused).toBe(400);
   // A version that was stored before the edge refused such names.
   const bytes = new TextEncoder().encode(JSON.stringify({ ...agent, system: [], tools: [], limits: {} }));
   const version = { kind: 'agent', name: 'older', hash: await versionHashOf(bytes), bytes, description: null };
-  await (accountStub(bindings, {}, DEPLOYMENT) as unknown as Account).putVersion(version);
-  const { status, chosen } = await question(app, bob, 'easy', { agent: 'older', conversation: undefined });
+  await (getAccountStub(bindings, {}, DEPLOYMENT) as unknown as Account).putVersion(version);
+  const { status, chosen } = await askWhole(app, bob, 'easy', { agent: 'older', conversation: undefined });
   expect([status, chosen]).toEqual([expect.any(Number), expect.stringContaining('%EF%BF%BD')]);
-  await eventually(async () => expect((await ledgerOf()).map((row) => row.status)).not.toContain('held'));
+  await eventually(async () => expect((await readLedger()).map((row) => row.status)).not.toContain('held'));
 });

@@ -1,49 +1,49 @@
 import { abortAllDurableObjects } from 'cloudflare:test';
 import { expect, test, vi } from 'vitest';
 import type { Json } from '#edge/kit/json/object.ts';
-import { ask, edgeWithSky, partsOf, SKY, turnWith } from '#test/support/agents.ts';
+import { createSkyEdge, requestEdge, runWholeTurn, SKY, toolsAndSystemOf } from '#test/support/agents.ts';
 import { eventually } from '#test/support/eventually.ts';
-import { as } from '#test/support/prefixes.ts';
-import { servingTools, TOOL_URL, weather } from '#test/support/scripted-runs.ts';
+import { authorizationFor } from '#test/support/prefixes.ts';
+import { answerTools, TOOL_URL, weatherTool } from '#test/support/scripted-runs.ts';
 
 const RUN = ['mcp_tool_use', 'mcp_tool_result', 'text'];
-const { run: _, ...TOLD } = weather();
+const { run: _, ...TOLD } = weatherTool();
 const YOU = { type: 'text', text: SKY.system };
 const typesOf = ({ body }: { body: Json }) => (body.content as Json[] | undefined)?.map(({ type }) => type) ?? body;
 const errorIn = ({ status, body }: { status: number; body: Json }) =>
   `${status} ${(body.error as Json | undefined)?.type}: ${(body.error as Json | undefined)?.message}`;
 
 test('a message names an agent, and its tools are called for a caller who may bring none and sees no address', async () => {
-  const { app, bob, bodies, version } = await edgeWithSky();
-  const tools = servingTools(() => new Response('sun'));
-  const said = await turnWith(app, bob, { agent: 'sky' });
+  const { app, bob, bodies, version } = await createSkyEdge();
+  const tools = answerTools(() => new Response('sun'));
+  const said = await runWholeTurn(app, bob, { agent: 'sky' });
   expect(typesOf(said)).toEqual(RUN);
   expect(tools.map(({ url }) => url)).toEqual([TOOL_URL]);
   expect(bodies[0]).toMatchObject({ model: SKY.model, max_tokens: SKY.max_tokens });
-  for (const body of bodies) expect(partsOf(body)).toEqual({ tools: [TOLD], system: [YOU] });
+  for (const body of bodies) expect(toolsAndSystemOf(body)).toEqual({ tools: [TOLD], system: [YOU] });
   for (const name of ['agent', 'conversation', 'max_turns', 'max_usd', 'max_tool_calls', 'parallel_tools']) {
     for (const body of bodies) expect(body).not.toHaveProperty(name);
   }
-  const told = await ask(app, 'GET', '/conversations/c1', bob);
+  const told = await requestEdge(app, 'GET', '/conversations/c1', bob);
   expect(told.body).toMatchObject({ agent: { name: 'sky', version }, prefix: null, system: null, tools: null });
   expect(JSON.stringify([said, told])).not.toContain(TOOL_URL);
 });
 
 test('an agent says what happens to the histories of its conversations, unless they say it themselves', async () => {
-  const { app, bob } = await edgeWithSky({ ...SKY, history: { max_tokens: 3_000, strategy: 'summarize' } });
-  servingTools(() => new Response('sun'));
-  await turnWith(app, bob, { agent: 'sky' });
-  const created = await ask(app, 'POST', '/conversations', bob, { id: 'c2', agent: 'sky' });
-  for (const { body } of [await ask(app, 'GET', '/conversations/c1', bob), created]) {
+  const { app, bob } = await createSkyEdge({ ...SKY, history: { max_tokens: 3_000, strategy: 'summarize' } });
+  answerTools(() => new Response('sun'));
+  await runWholeTurn(app, bob, { agent: 'sky' });
+  const created = await requestEdge(app, 'POST', '/conversations', bob, { id: 'c2', agent: 'sky' });
+  for (const { body } of [await requestEdge(app, 'GET', '/conversations/c1', bob), created]) {
     expect(body).toMatchObject({ history: { max_tokens: 3_000, strategy: 'summarize' } });
   }
   const own = { id: 'c3', agent: 'sky', history: null };
-  expect((await ask(app, 'POST', '/conversations', bob, own)).body).toMatchObject({ history: null });
+  expect((await requestEdge(app, 'POST', '/conversations', bob, own)).body).toMatchObject({ history: null });
 });
 
 test('the answer, the log and the ledger name its version, and usage can be grouped by it', async () => {
-  const { app, bob, version } = await edgeWithSky();
-  servingTools(() => new Response('sun'));
+  const { app, bob, version } = await createSkyEdge();
+  answerTools(() => new Response('sun'));
   const lines: Json[] = [];
   const log = vi.spyOn(console, 'log').mockImplementation((line: string) => void lines.push(JSON.parse(line) as Json));
   const asked = { conversation: 'c1', agent: 'sky', messages: [{ role: 'user', content: 'Is it sunny?' }] };
@@ -54,8 +54,8 @@ test('the answer, the log and the ledger name its version, and usage can be grou
   const streamed = await app.post('/messages', later, bob);
   expect(streamed.headers.get('sluice-agent')).toBe(version);
   await streamed.text();
-  await turnWith(app, bob, { conversation: 'plain', model: SKY.model, max_tokens: 10 });
-  await app.settled();
+  await runWholeTurn(app, bob, { conversation: 'plain', model: SKY.model, max_tokens: 10 });
+  await app.waitUntilSettled();
   log.mockRestore();
   const turns = lines.filter(({ route }) => String(route).endsWith('/messages'));
   expect(turns.map(({ conversation, agent }) => [conversation, agent])).toEqual([
@@ -63,7 +63,7 @@ test('the answer, the log and the ledger name its version, and usage can be grou
     ['c1', version],
     ['plain', undefined],
   ]);
-  const { body } = await ask(app, 'GET', '/usage?group_by=agent', bob);
+  const { body } = await requestEdge(app, 'GET', '/usage?group_by=agent', bob);
   const data = body.data as { key: string | null; requests: number; cost_usd: number }[];
   expect(data.map(({ key, requests }) => [key, requests]).sort()).toEqual([
     [null, 1],
@@ -73,172 +73,189 @@ test('the answer, the log and the ledger name its version, and usage can be grou
 });
 
 test('the header names it too; a difference, or no conversation, is a 400 that says what to do', async () => {
-  const { app, bob, bodies } = await edgeWithSky();
-  servingTools(() => new Response('sun'));
+  const { app, bob, bodies } = await createSkyEdge();
+  answerTools(() => new Response('sun'));
   const header = { 'sluice-agent': 'sky' };
-  expect(errorIn(await turnWith(app, bob, { agent: 'other' }, header))).toMatch(/^400 .*name different ones/);
-  expect(errorIn(await turnWith(app, bob, { agent: 'sky', conversation: undefined }))).toMatch(/^400 .*conversation/);
-  expect(errorIn(await turnWith(app, bob, { conversation: undefined }, header))).toMatch(/^400 .*conversation/);
-  expect(errorIn(await turnWith(app, bob, { agent: 'sky', prefix: 'support' }))).toMatch(/^400 .*prefix/);
-  expect(errorIn(await turnWith(app, bob, { agent: 'nobody' }))).toMatch(/^404 .*no agent nobody/);
+  expect(errorIn(await runWholeTurn(app, bob, { agent: 'other' }, header))).toMatch(/^400 .*name different ones/);
+  expect(errorIn(await runWholeTurn(app, bob, { agent: 'sky', conversation: undefined }))).toMatch(
+    /^400 .*conversation/,
+  );
+  expect(errorIn(await runWholeTurn(app, bob, { conversation: undefined }, header))).toMatch(/^400 .*conversation/);
+  expect(errorIn(await runWholeTurn(app, bob, { agent: 'sky', prefix: 'support' }))).toMatch(/^400 .*prefix/);
+  expect(errorIn(await runWholeTurn(app, bob, { agent: 'nobody' }))).toMatch(/^404 .*no agent nobody/);
   expect(bodies).toHaveLength(0);
-  await turnWith(app, bob, { agent: null, conversation: 'none', model: 'claude-haiku-5-5', max_tokens: 10 });
+  await runWholeTurn(app, bob, { agent: null, conversation: 'none', model: 'claude-haiku-5-5', max_tokens: 10 });
   expect(bodies.map((body) => Object.hasOwn(body, 'agent'))).toEqual([false]);
-  expect(typesOf(await turnWith(app, bob, {}, header))).toEqual(RUN);
+  expect(typesOf(await runWholeTurn(app, bob, {}, header))).toEqual(RUN);
 });
 
 test('model, max_tokens and what else shapes an answer give way; system and tools are added behind the agent’s', async () => {
-  const { app, bob, bodies } = await edgeWithSky({ ...SKY, thinking: { type: 'disabled' } });
-  servingTools(() => new Response('sun'));
+  const { app, bob, bodies } = await createSkyEdge({ ...SKY, thinking: { type: 'disabled' } });
+  answerTools(() => new Response('sun'));
   const own = { name: 'note', description: 'Notes.', input_schema: { type: 'object' } };
   const asked = {
     ...{ agent: 'sky', model: 'claude-haiku-5-5', max_tokens: 9_000, temperature: 1, service_tier: 'priority' },
     ...{ thinking: { type: 'enabled', budget_tokens: 5_000 }, fallbacks: [{ model: 'claude-fable-5' }] },
     ...{ system: 'Speak French.', tools: [own], metadata: { user_id: 'u1' } },
   };
-  expect(typesOf(await turnWith(app, bob, asked))).toEqual(RUN);
+  expect(typesOf(await runWholeTurn(app, bob, asked))).toEqual(RUN);
   // Of a first turn they are the defaults of later ones.
-  expect(typesOf(await turnWith(app, bob, {}))).toEqual(RUN);
+  expect(typesOf(await runWholeTurn(app, bob, {}))).toEqual(RUN);
   expect(bodies).toHaveLength(4);
   for (const body of bodies) {
     expect(body).toMatchObject({ model: SKY.model, max_tokens: SKY.max_tokens, thinking: { type: 'disabled' } });
-    expect(partsOf(body)).toEqual({ tools: [TOLD, own], system: [YOU, { type: 'text', text: 'Speak French.' }] });
+    expect(toolsAndSystemOf(body)).toEqual({
+      tools: [TOLD, own],
+      system: [YOU, { type: 'text', text: 'Speak French.' }],
+    });
     for (const name of ['temperature', 'service_tier', 'fallbacks']) expect(body).not.toHaveProperty(name);
   }
   expect(bodies[0]?.metadata).toEqual({ user_id: 'u1' });
-  const taken = await turnWith(app, bob, { tools: [{ ...own, name: 'get_weather' }] });
+  const taken = await runWholeTurn(app, bob, { tools: [{ ...own, name: 'get_weather' }] });
   expect(errorIn(taken)).toMatch(/^400 .*tools\.0\.name: the agent has a tool of this name/);
-  expect(typesOf(await turnWith(app, bob, { tools: [] }))).toEqual(RUN);
+  expect(typesOf(await runWholeTurn(app, bob, { tools: [] }))).toEqual(RUN);
 });
 
 test('an agent’s part goes up in the same bytes in each turn and step, and ends with a breakpoint', async () => {
-  const { app, bob, bodies } = await edgeWithSky();
-  servingTools(() => new Response('sun'));
+  const { app, bob, bodies } = await createSkyEdge();
+  answerTools(() => new Response('sun'));
   const beginnings = (body: Json) => JSON.stringify([(body.tools as Json[])[0], (body.system as Json[])[0]]);
-  await turnWith(app, bob, { agent: 'sky' });
-  await turnWith(app, bob, { system: 'Speak French.' });
-  await turnWith(app, bob, { conversation: 'c2', agent: 'sky', tools: [{ name: 'note', input_schema: {} }] });
+  await runWholeTurn(app, bob, { agent: 'sky' });
+  await runWholeTurn(app, bob, { system: 'Speak French.' });
+  await runWholeTurn(app, bob, { conversation: 'c2', agent: 'sky', tools: [{ name: 'note', input_schema: {} }] });
   expect(new Set(bodies.map(beginnings)).size).toBe(1);
   expect(bodies[0]?.system).toEqual([{ ...YOU, cache_control: { type: 'ephemeral' } }]);
   // With four of the caller's own there is no room for it.
   const block = (text: string) => ({ type: 'text', text, cache_control: { type: 'ephemeral' } });
-  await turnWith(app, bob, { conversation: 'c3', agent: 'sky', system: ['a', 'b', 'c', 'd'].map(block) });
+  await runWholeTurn(app, bob, { conversation: 'c3', agent: 'sky', system: ['a', 'b', 'c', 'd'].map(block) });
   const all = JSON.stringify(bodies.at(-2)).split('cache_control').length - 1;
   expect(all).toBe(4);
 });
 
 test('a conversation keeps the version that it began with: another one is a 400, and so is one for a plain conversation', async () => {
-  const { app, root, bob, bodies, version } = await edgeWithSky();
-  servingTools(() => new Response('sun'));
-  await turnWith(app, bob, { agent: 'sky' });
-  const next = await ask(app, 'PUT', '/agents/sky', root, { ...SKY, system: 'You are Sea.' });
-  await ask(app, 'DELETE', '/agents/sky', root);
+  const { app, root, bob, bodies, version } = await createSkyEdge();
+  answerTools(() => new Response('sun'));
+  await runWholeTurn(app, bob, { agent: 'sky' });
+  const next = await requestEdge(app, 'PUT', '/agents/sky', root, { ...SKY, system: 'You are Sea.' });
+  await requestEdge(app, 'DELETE', '/agents/sky', root);
   await abortAllDurableObjects();
-  for (const agent of [undefined, 'sky', version]) expect(typesOf(await turnWith(app, bob, { agent }))).toEqual(RUN);
-  for (const body of bodies) expect(partsOf(body).system).toEqual([YOU]);
+  for (const agent of [undefined, 'sky', version])
+    expect(typesOf(await runWholeTurn(app, bob, { agent }))).toEqual(RUN);
+  for (const body of bodies) expect(toolsAndSystemOf(body).system).toEqual([YOU]);
   for (const agent of ['sea', String(next.body.version)]) {
-    expect(errorIn(await turnWith(app, bob, { agent }))).toContain(`this conversation holds ${version}`);
+    expect(errorIn(await runWholeTurn(app, bob, { agent }))).toContain(`this conversation holds ${version}`);
   }
-  expect(errorIn(await turnWith(app, bob, { prefix: 'support' }))).toMatch(/^400 .*created without one/);
-  await ask(app, 'POST', '/conversations', bob, { id: 'plain', model: SKY.model, max_tokens: 10 });
-  expect(errorIn(await turnWith(app, bob, { conversation: 'plain', agent: 'sky' }))).toMatch(/^400 .*without one/);
+  expect(errorIn(await runWholeTurn(app, bob, { prefix: 'support' }))).toMatch(/^400 .*created without one/);
+  await requestEdge(app, 'POST', '/conversations', bob, { id: 'plain', model: SKY.model, max_tokens: 10 });
+  expect(errorIn(await runWholeTurn(app, bob, { conversation: 'plain', agent: 'sky' }))).toMatch(/^400 .*without one/);
 });
 
 test('a run goes on behind its agent after a crash, also where the agent is gone by then', async () => {
-  const { app, root, bob, bodies, version } = await edgeWithSky();
-  const called = servingTools((_, number) => (number === 1 ? new Promise(() => {}) : new Response('sun')));
-  const first = turnWith(app, bob, { agent: 'sky', system: 'Speak French.', max_tool_calls: 2 }).catch(() => undefined);
+  const { app, root, bob, bodies, version } = await createSkyEdge();
+  const called = answerTools((_, number) => (number === 1 ? new Promise(() => {}) : new Response('sun')));
+  const first = runWholeTurn(app, bob, { agent: 'sky', system: 'Speak French.', max_tool_calls: 2 }).catch(
+    () => undefined,
+  );
   await eventually(() => expect(called).toHaveLength(1));
-  await ask(app, 'DELETE', '/agents/sky', root);
+  await requestEdge(app, 'DELETE', '/agents/sky', root);
   await abortAllDurableObjects();
   await first;
   await eventually(async () => {
-    const { body } = await ask(app, 'GET', '/conversations/c1', bob);
+    const { body } = await requestEdge(app, 'GET', '/conversations/c1', bob);
     expect(body).toMatchObject({ state: 'idle', messages: 4, agent: { name: 'sky', version } });
   });
   expect(called).toHaveLength(2);
   expect(bodies).toHaveLength(2);
   for (const body of bodies) {
     expect(body).toMatchObject({ model: SKY.model, max_tokens: SKY.max_tokens });
-    expect(partsOf(body)).toEqual({ tools: [TOLD], system: [YOU, { type: 'text', text: 'Speak French.' }] });
+    expect(toolsAndSystemOf(body)).toEqual({ tools: [TOLD], system: [YOU, { type: 'text', text: 'Speak French.' }] });
   }
 });
 
 test('an agent can be given at the creation of a conversation, with defaults behind it; a copy of the conversation has it too', async () => {
-  const { app, root, bob, bodies, version } = await edgeWithSky();
-  servingTools(() => new Response('sun'));
+  const { app, root, bob, bodies, version } = await createSkyEdge();
+  answerTools(() => new Response('sun'));
   const defaults = { model: 'claude-haiku-5-5', max_tokens: 5_000, system: 'Speak French.' };
   const same = { id: 'c1', agent: 'sky', tools: [{ name: 'get_weather', input_schema: {} }] };
-  expect(errorIn(await ask(app, 'POST', '/conversations', bob, same))).toMatch(/^400 .*the agent has a tool/);
+  expect(errorIn(await requestEdge(app, 'POST', '/conversations', bob, same))).toMatch(/^400 .*the agent has a tool/);
   const both = { id: 'c1', agent: 'sky', prefix: 'support' };
-  expect(errorIn(await ask(app, 'POST', '/conversations', bob, both))).toMatch(/^400 .*not allowed with agent/);
-  const created = await ask(app, 'POST', '/conversations', bob, { id: 'c1', agent: 'sky', ...defaults });
+  expect(errorIn(await requestEdge(app, 'POST', '/conversations', bob, both))).toMatch(/^400 .*not allowed with agent/);
+  const created = await requestEdge(app, 'POST', '/conversations', bob, { id: 'c1', agent: 'sky', ...defaults });
   expect(created).toMatchObject({
     status: 201,
     body: { agent: { name: 'sky', version }, model: SKY.model, max_tokens: 64 },
   });
-  expect(typesOf(await turnWith(app, bob, {}))).toEqual(RUN);
-  await ask(app, 'DELETE', '/agents/sky', root);
-  const copy = await ask(app, 'POST', '/conversations/c1/fork', bob, { id: 'c2' });
+  expect(typesOf(await runWholeTurn(app, bob, {}))).toEqual(RUN);
+  await requestEdge(app, 'DELETE', '/agents/sky', root);
+  const copy = await requestEdge(app, 'POST', '/conversations/c1/fork', bob, { id: 'c2' });
   expect(copy).toMatchObject({ status: 201, body: { agent: { name: 'sky', version } } });
   await abortAllDurableObjects();
   for (const conversation of ['c1', 'c2']) {
-    expect(typesOf(await turnWith(app, bob, { conversation }))).toEqual(RUN);
+    expect(typesOf(await runWholeTurn(app, bob, { conversation }))).toEqual(RUN);
   }
   for (const body of bodies) {
     expect(body).toMatchObject({ model: SKY.model, max_tokens: SKY.max_tokens });
-    expect(partsOf(body).system).toEqual([YOU, { type: 'text', text: 'Speak French.' }]);
+    expect(toolsAndSystemOf(body).system).toEqual([YOU, { type: 'text', text: 'Speak French.' }]);
   }
 });
 
 test('a request narrows its tools by their names', async () => {
-  const tools = [weather(), weather({}, 'get_tides')];
-  const { app, bob, bodies } = await edgeWithSky({ ...SKY, tools }, 'get_tides');
-  const called = servingTools(() => new Response('high'));
-  expect(typesOf(await turnWith(app, bob, { agent: 'sky', agent_tools: ['get_weather'] }))).toEqual(['text']);
+  const tools = [weatherTool(), weatherTool({}, 'get_tides')];
+  const { app, bob, bodies } = await createSkyEdge({ ...SKY, tools }, 'get_tides');
+  const called = answerTools(() => new Response('high'));
+  expect(typesOf(await runWholeTurn(app, bob, { agent: 'sky', agent_tools: ['get_weather'] }))).toEqual(['text']);
   expect(bodies[0]).not.toHaveProperty('agent_tools');
-  expect(partsOf(bodies[0] as never).tools.map(({ name }) => name)).toEqual(['get_weather']);
+  expect(toolsAndSystemOf(bodies[0] as never).tools.map(({ name }) => name)).toEqual(['get_weather']);
   expect(called).toHaveLength(0);
-  expect(errorIn(await turnWith(app, bob, { agent_tools: ['get_tide'] }))).toContain('It has: get_weather, get_tides.');
-  expect(errorIn(await turnWith(app, bob, { agent_tools: 'get_tides' }))).toMatch(/^400 .*agent_tools/);
-  expect(typesOf(await turnWith(app, bob, {}))).toEqual(RUN);
+  expect(errorIn(await runWholeTurn(app, bob, { agent_tools: ['get_tide'] }))).toContain(
+    'It has: get_weather, get_tides.',
+  );
+  expect(errorIn(await runWholeTurn(app, bob, { agent_tools: 'get_tides' }))).toMatch(/^400 .*agent_tools/);
+  expect(typesOf(await runWholeTurn(app, bob, {}))).toEqual(RUN);
 });
 
 test('a request that narrows tools where there is no agent is refused, and nothing goes up', async () => {
-  const { app, bob, bodies } = await edgeWithSky();
+  const { app, bob, bodies } = await createSkyEdge();
   const narrowed = { model: 'claude-haiku-5-5', max_tokens: 10, agent_tools: ['get_weather'] };
   const messages = [{ role: 'user', content: 'Is it sunny?' }];
-  expect(errorIn(await turnWith(app, bob, narrowed))).toMatch(/^400 .*agent_tools: there is no agent/);
+  expect(errorIn(await runWholeTurn(app, bob, narrowed))).toMatch(/^400 .*agent_tools: there is no agent/);
   for (const path of ['/v1/messages', '/count-tokens']) {
-    const refused = await ask(app, 'POST', path, bob, { ...narrowed, messages });
+    const refused = await requestEdge(app, 'POST', path, bob, { ...narrowed, messages });
     expect(errorIn(refused), path).toMatch(/^400 .*agent_tools: there is no agent/);
   }
   expect(bodies).toEqual([]);
 });
 
 test('a request has calls of its tools wait for an approval, and takes none away', async () => {
-  const always = weather({ approval: 'always' });
-  const { app, bob } = await edgeWithSky({ ...SKY, tools: [always] });
-  const called = servingTools(() => new Response('sun'));
-  expect((await turnWith(app, bob, { agent: 'sky', agent_tools: ['get_weather'] })).body.stop_reason).toBe(
+  const always = weatherTool({ approval: 'always' });
+  const { app, bob } = await createSkyEdge({ ...SKY, tools: [always] });
+  const called = answerTools(() => new Response('sun'));
+  expect((await runWholeTurn(app, bob, { agent: 'sky', agent_tools: ['get_weather'] })).body.stop_reason).toBe(
     'pause_turn',
   );
-  const other = await edgeWithSky({ ...SKY, tools: [weather(), { name: 'note', input_schema: { type: 'object' } }] });
+  const other = await createSkyEdge({
+    ...SKY,
+    tools: [weatherTool(), { name: 'note', input_schema: { type: 'object' } }],
+  });
   const agent_tools = [{ name: 'get_weather', approval: 'always' }, 'get_weather'];
-  const waiting = await turnWith(other.app, other.bob, { conversation: 'c2', agent: 'sky', agent_tools });
+  const waiting = await runWholeTurn(other.app, other.bob, { conversation: 'c2', agent: 'sky', agent_tools });
   expect(waiting.body.stop_reason).toBe('pause_turn');
   expect(called).toHaveLength(0);
-  const { body } = await ask(other.app, 'GET', '/conversations/c2/approvals', other.bob);
+  const { body } = await requestEdge(other.app, 'GET', '/conversations/c2/approvals', other.bob);
   const [row] = body.data as Json[];
   expect(row).toMatchObject({ name: 'get_weather', input: { city: 'Bern' }, decision: null });
   const path = `/conversations/c2/approvals/${row?.id}`;
-  expect((await ask(other.app, 'POST', path, other.bob, { decision: 'approve' })).status).toBe(202);
+  expect((await requestEdge(other.app, 'POST', path, other.bob, { decision: 'approve' })).status).toBe(202);
   await eventually(() => expect(called).toHaveLength(1));
   for (const asked of [
     { name: 'get_weather', approval: 'never' },
     { name: 'note', approval: 'always' },
   ]) {
-    const refused = await turnWith(other.app, other.bob, { conversation: 'c3', agent: 'sky', agent_tools: [asked] });
+    const refused = await runWholeTurn(other.app, other.bob, {
+      conversation: 'c3',
+      agent: 'sky',
+      agent_tools: [asked],
+    });
     expect(errorIn(refused)).toMatch(/^400 .*agent_tools\.0/);
   }
 });
@@ -247,35 +264,38 @@ test.each([
   [{ max_tool_calls: 0 }, 'max_tool_calls'],
   [{ max_tool_calls: 50, max_turns: 1 }, 'max_turns'],
 ])('a request lowers its limits: %j', async (limits, reason) => {
-  const { app, bob } = await edgeWithSky();
-  servingTools(() => new Response('sun'));
-  const said = await turnWith(app, bob, { agent: 'sky', ...limits });
+  const { app, bob } = await createSkyEdge();
+  answerTools(() => new Response('sun'));
+  const said = await runWholeTurn(app, bob, { agent: 'sky', ...limits });
   expect(said.body.stop_reason).toBe('pause_turn');
-  const { body } = await ask(app, 'GET', '/conversations/c1/messages?view=shown', bob);
+  const { body } = await requestEdge(app, 'GET', '/conversations/c1/messages?view=shown', bob);
   expect((body.data as Json[]).at(-1)?.paused).toBe(reason);
-  expect(errorIn(await turnWith(app, bob, { max_turns: 'many' }))).toMatch(/^400 .*max_turns/);
+  expect(errorIn(await runWholeTurn(app, bob, { max_turns: 'many' }))).toMatch(/^400 .*max_turns/);
 });
 
 test('max_usd holds for an agent without tools too', async () => {
-  const { app, bob, bodies } = await edgeWithSky({
+  const { app, bob, bodies } = await createSkyEdge({
     ...SKY,
     tools: undefined,
     max_tokens: 8_000,
     limits: { max_usd: 0.05 },
   });
-  expect((await turnWith(app, bob, { agent: 'sky' })).status).toBe(200);
+  expect((await runWholeTurn(app, bob, { agent: 'sky' })).status).toBe(200);
   // 20 dollars a million tokens of output.
   expect(Number(bodies[0]?.max_tokens)).toBeLessThanOrEqual(2_500);
   expect(Number(bodies[0]?.max_tokens)).toBeGreaterThan(2_000);
-  expect(errorIn(await turnWith(app, bob, { max_usd: 0.000001 }))).toMatch(/^400 .*max_usd/);
+  expect(errorIn(await runWholeTurn(app, bob, { max_usd: 0.000001 }))).toMatch(/^400 .*max_usd/);
   expect(bodies).toHaveLength(1);
 });
 
 test('tokens are counted behind the agent, in a conversation that is and in one that is not yet', async () => {
-  const { app, bob } = await edgeWithSky({ ...SKY, temperature: 1 });
-  servingTools(() => new Response('sun'));
+  const { app, bob } = await createSkyEdge({ ...SKY, temperature: 1 });
+  answerTools(() => new Response('sun'));
   const count = (body: object) =>
-    ask(app, 'POST', '/v1/messages/count_tokens', bob, { messages: [{ role: 'user', content: 'Hi' }], ...body });
+    requestEdge(app, 'POST', '/v1/messages/count_tokens', bob, {
+      messages: [{ role: 'user', content: 'Hi' }],
+      ...body,
+    });
   const plain = await count({ model: SKY.model });
   const early = await count({ conversation: 'c1', agent: 'sky' });
   expect(early.status).toBe(200);
@@ -283,18 +303,20 @@ test('tokens are counted behind the agent, in a conversation that is and in one 
   expect((await count({ agent: 'sky' })).body).toEqual(early.body);
   expect(errorIn(await count({ agent: 'sea' }))).toMatch(/^404 .*no agent sea/);
   expect(errorIn(await count({ agent: 'sky', prefix: 'p' }))).toMatch(/^400 .*not allowed with agent/);
-  await turnWith(app, bob, { agent: 'sky' });
+  await runWholeTurn(app, bob, { agent: 'sky' });
   const late = await count({ conversation: 'c1' });
   expect(Number(late.body.input_tokens)).toBeGreaterThan(Number(early.body.input_tokens));
 });
 
 test('an agent is no way round an account’s list of models', async () => {
-  const { app, root, bob, bodies } = await edgeWithSky();
-  servingTools(() => new Response('sun'));
-  await ask(app, 'PUT', '/accounts/bob/limits', root, { models: ['claude-haiku-5-5'] });
-  expect(errorIn(await turnWith(app, bob, { agent: 'sky', model: 'claude-haiku-5-5' }))).toMatch(
+  const { app, root, bob, bodies } = await createSkyEdge();
+  answerTools(() => new Response('sun'));
+  await requestEdge(app, 'PUT', '/accounts/bob/limits', root, { models: ['claude-haiku-5-5'] });
+  expect(errorIn(await runWholeTurn(app, bob, { agent: 'sky', model: 'claude-haiku-5-5' }))).toMatch(
     /^403 .*may not use claude-opus-5-5/,
   );
   expect(bodies).toHaveLength(0);
-  expect((await turnWith(app, await as('carol', 'messages'), { agent: 'sky', conversation: 'd1' })).status).toBe(200);
+  expect(
+    (await runWholeTurn(app, await authorizationFor('carol', 'messages'), { agent: 'sky', conversation: 'd1' })).status,
+  ).toBe(200);
 });

@@ -2,12 +2,12 @@ import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } fro
 import { beforeEach, expect, test, vi } from 'vitest';
 import { Transcript } from '#edge/conversations/history/storage/transcript.ts';
 import { Account } from '#edge/money/account/account.ts';
-import { atRest, passingTime, simulate, stubOf } from '#test/support/conversations.ts';
+import { createTimeAdvancer, installSimulator, stubOf, waitUntilAtRest } from '#test/support/conversations.ts';
 import { eventually } from '#test/support/eventually.ts';
-import { ask, bodyOf, listen, say } from '#test/support/turns.ts';
+import { createBody, readStream, runTurn, sendTurn } from '#test/support/turns.ts';
 
 beforeEach(() => {
-  simulate();
+  installSimulator();
 });
 const MINUTE_MS = 60_000;
 const HOUR_MS = 60 * MINUTE_MS;
@@ -16,7 +16,7 @@ const alarmOf = () => runInDurableObject(stubOf(), (_, { storage }) => storage.g
 
 /** Has time pass for a conversation whose object is evicted whenever nothing happens. */
 function life() {
-  const pass = passingTime();
+  const pass = createTimeAdvancer();
   let now = 0;
   const begun = Date.now();
   const to = (time: number) => {
@@ -28,7 +28,7 @@ function life() {
     async pass(ms: number): Promise<number> {
       const end = now + ms;
       for (let wakes = 0; ; wakes += 1) {
-        await atRest();
+        await waitUntilAtRest();
         await abortAllDurableObjects();
         const alarm = await alarmOf();
         if (alarm === null || alarm - begun > end) {
@@ -53,18 +53,18 @@ const logged = () =>
 
 test('in the hour after a turn no alarm comes; the next turn writes over its log, and the next alarm ends the retention', async () => {
   const { pass } = life();
-  await say(bodyOf('Hello'));
-  await atRest();
+  await runTurn(createBody('Hello'));
+  await waitUntilAtRest();
   expect(await pass(9 * MINUTE_MS)).toBe(0);
-  await say(question('Within its ten minutes'));
+  await runTurn(question('Within its ten minutes'));
   expect(await logged()).toEqual([1, 2]);
   expect(await pass(51 * MINUTE_MS)).toBe(0);
-  await say(question('After an hour'));
+  await runTurn(question('After an hour'));
   expect(await logged()).toHaveLength(2);
   expect(await logged()).toContain(3);
   expect(await pass(HOUR_MS)).toBe(0);
-  await say(question('After another'));
-  await say(question('And another'));
+  await runTurn(question('After another'));
+  await runTurn(question('And another'));
   expect(await logged()).toEqual([4, 5]);
   expect(await pass(MINUTE_MS)).toBeLessThanOrEqual(1);
   expect(((await alarmOf()) ?? 0) - Date.now()).toBeGreaterThan(29 * 24 * HOUR_MS);
@@ -74,7 +74,7 @@ test('for 20 turns, a minute apart, and the hour after them three alarms come', 
   const { pass } = life();
   let wakes = 0;
   for (let turn = 1; turn <= 20; turn += 1) {
-    await say(turn === 1 ? bodyOf('Hello') : question(`Question ${turn}`));
+    await runTurn(turn === 1 ? createBody('Hello') : question(`Question ${turn}`));
     wakes += await pass(MINUTE_MS);
   }
   wakes += await pass(HOUR_MS);
@@ -82,14 +82,14 @@ test('for 20 turns, a minute apart, and the hour after them three alarms come', 
 });
 
 test('turns that follow each other closely share one watch', async () => {
-  const pass = passingTime();
-  await say(bodyOf('Hello'));
-  await atRest();
+  const pass = createTimeAdvancer();
+  await runTurn(createBody('Hello'));
+  await waitUntilAtRest();
   const set = await runInDurableObject(stubOf(), (_, { storage }) => vi.spyOn(storage, 'setAlarm'));
   for (let turn = 2; turn <= 6; turn += 1) {
     pass(5_000);
-    await say(question(`Question ${turn}`));
-    await atRest();
+    await runTurn(question(`Question ${turn}`));
+    await waitUntilAtRest();
   }
   expect(set).toHaveBeenCalledTimes(1);
   // The one that they have set wakes the object as if it had died.
@@ -98,32 +98,32 @@ test('turns that follow each other closely share one watch', async () => {
 
 test('a turn is watched as long as it runs, however long that is, and no longer', async () => {
   let passed = 0;
-  const passing = passingTime();
+  const passing = createTimeAdvancer();
   const pass = (ms: number) => {
     passed += ms;
     passing(ms);
   };
   const untilAlarm = async () => ((await alarmOf()) ?? Number.POSITIVE_INFINITY) - Date.now() - passed;
   const words = encodeURIComponent('some words are said '.repeat(10));
-  const answer = await ask(bodyOf('Hello'), { simulate: `tps=50;flush;answer=${words}` });
+  const answer = await sendTurn(createBody('Hello'), { simulate: `tps=50;flush;answer=${words}` });
   if (answer.kind !== 'stream') throw new Error(answer.kind);
-  const heard = listen(answer.body);
+  const heard = readStream(answer.body);
   for (let half = 0; half < 3; half += 1) {
     expect(await untilAlarm()).toBeLessThanOrEqual(30_000);
     pass(30_000);
     await runDurableObjectAlarm(stubOf());
   }
-  expect((await heard).whole).toBe(true);
+  expect((await heard).isWhole).toBe(true);
   await eventually(async () => expect(await untilAlarm()).toBeGreaterThan(29 * 24 * HOUR_MS));
 });
 
 test('a turn that is not settled is watched: its settlement is repeated within half a minute', async () => {
-  await say(bodyOf('Hello'));
-  await atRest();
+  await runTurn(createBody('Hello'));
+  await waitUntilAtRest();
   const lost = vi
     .spyOn(Account.prototype, 'settleJson')
     .mockImplementation(() => new Promise<never>(() => {}) as never);
-  await say(question('And then?'));
+  await runTurn(question('And then?'));
   await eventually(() => expect(lost).toHaveBeenCalled());
   expect(((await alarmOf()) ?? 0) - Date.now()).toBeLessThanOrEqual(30_000);
   // It would wait for ever.
@@ -132,7 +132,7 @@ test('a turn that is not settled is watched: its settlement is repeated within h
   const again = vi.spyOn(Account.prototype, 'settleJson');
   await runDurableObjectAlarm(stubOf());
   await eventually(() => expect(again).toHaveBeenCalledTimes(1));
-  await atRest();
+  await waitUntilAtRest();
 });
 
 test('nothing wakes a conversation for what its account has confirmed', async () => {

@@ -2,20 +2,27 @@ import { abortAllDurableObjects } from 'cloudflare:test';
 import type Anthropic from '@anthropic-ai/sdk';
 import fc from 'fast-check';
 import { beforeEach, expect, test } from 'vitest';
-import { simulatedModels } from '#edge/claude/simulated-models.ts';
-import { accountStub } from '#edge/durable/stubs.ts';
-import { brokenRule } from '#test/support/api-rules.ts';
-import { bindings, type Row, readOf, rowsOf, simulate, stubOf } from '#test/support/conversations.ts';
+import { toSimulatedModels } from '#edge/claude/simulated-models.ts';
+import { getAccountStub } from '#edge/durable/stubs.ts';
+import { findBrokenRule } from '#test/support/api-rules.ts';
+import {
+  bindings,
+  installSimulator,
+  listMessages,
+  type Row,
+  readConversation,
+  stubOf,
+} from '#test/support/conversations.ts';
 import { eventually } from '#test/support/eventually.ts';
-import { runs, tryAsyncCases } from '#test/support/runs.ts';
-import { ask, eventsIn, listen, type Told } from '#test/support/turns.ts';
-import { simulatorWithoutThinking } from '#test/support/without-thinking.ts';
+import { caseCount, tryAsyncCases } from '#test/support/property-cases.ts';
+import { parseEvents, readStream, type StreamEvent, sendTurn } from '#test/support/turns.ts';
+import { createSimulatorWithoutThinking } from '#test/support/without-thinking.ts';
 
 let upstream: (request: Request) => Promise<Response>;
 beforeEach(() => {
-  const settings = simulate({ STREAM_IDLE_MS: '300' });
-  upstream = simulatorWithoutThinking({
-    models: simulatedModels(settings.models.rows),
+  const settings = installSimulator({ STREAM_IDLE_MS: '300' });
+  upstream = createSimulatorWithoutThinking({
+    models: toSimulatedModels(settings.models.rows),
   });
 });
 const TOOLS = [
@@ -112,7 +119,7 @@ async function accepted(rows: readonly Row[]): Promise<string | undefined> {
   const next = nextMessages(rows, 'And then?') as Anthropic.MessageParam[];
   // A paused answer goes on by itself.
   const messages = next[0]?.role === 'assistant' ? history : [...history, ...next];
-  const broken = brokenRule(history) ?? brokenRule(messages);
+  const broken = findBrokenRule(history) ?? findBrokenRule(messages);
   if (broken !== undefined) return broken;
   const response = await upstream(
     new Request('https://api.test/v1/messages/count_tokens', {
@@ -125,23 +132,23 @@ async function accepted(rows: readonly Row[]): Promise<string | undefined> {
 }
 
 /** A stream as far as a listener cares to read it. */
-async function readSome(body: ReadableStream<Uint8Array>, count: number): Promise<Told[]> {
+async function readSome(body: ReadableStream<Uint8Array>, count: number): Promise<StreamEvent[]> {
   const reader = body.getReader();
   const decoder = new TextDecoder();
   let text = '';
-  while (eventsIn(text.slice(0, text.lastIndexOf('\n\n') + 2)).length < count) {
+  while (parseEvents(text.slice(0, text.lastIndexOf('\n\n') + 2)).length < count) {
     const { value, done } = await reader.read().catch(() => ({ value: undefined, done: true }));
     if (done || !value || value[0] === 0) break;
     text += decoder.decode(value, { stream: true });
   }
   void reader.cancel().catch(() => undefined);
-  return eventsIn(text.slice(0, text.lastIndexOf('\n\n') + 2));
+  return parseEvents(text.slice(0, text.lastIndexOf('\n\n') + 2));
 }
 
 test('whatever happens, the history is accepted by the API, and every listener hears each event once', async () => {
   let run = 0;
   await tryAsyncCases(
-    { examples: [[STILL_PAUSED]], numRuns: runs(25) },
+    { examples: [[STILL_PAUSED]], numRuns: caseCount(25) },
     fc.array(step, { minLength: 4, maxLength: 14 }),
     async (steps) => {
       run += 1;
@@ -149,12 +156,12 @@ test('whatever happens, the history is accepted by the API, and every listener h
       let id = 'c0';
       const stub = () => stubOf(id, account);
       const turn = async (content: number, more: object, asked: object) => {
-        const messages = nextMessages(await rowsOf(id, account), SUBJECTS[content] ?? '');
+        const messages = nextMessages(await listMessages(id, account), SUBJECTS[content] ?? '');
         const body = { model: 'claude-opus-5-5', max_tokens: 2_000, tools: TOOLS, messages, ...more };
-        return await ask(body, { id, account, ...asked });
+        return await sendTurn(body, { id, account, ...asked });
       };
       for (const [index, next] of steps.entries()) {
-        const before = await rowsOf(id, account);
+        const before = await listMessages(id, account);
         if (next.do === 'turn') {
           const thinking = next.thinking && next.most > 1_024 ? { thinking: { type: 'adaptive' } } : {};
           const simulated = FAULTS[next.fault] ?? '';
@@ -164,7 +171,7 @@ test('whatever happens, the history is accepted by the API, and every listener h
             simulated === '' ? {} : { simulate: simulated },
           );
           if (answer.kind === 'stream') {
-            const first = next.leave === undefined ? await listen(answer.body) : undefined;
+            const first = next.leave === undefined ? await readStream(answer.body) : undefined;
             const heard = first?.events ?? (await readSome(answer.body, next.leave ?? 0));
             const rest = await resumed(account, id, heard.at(-1)?.id ?? `${answer.turn}-0`);
             const whole = [...heard, ...(first ? [] : rest)];
@@ -172,7 +179,7 @@ test('whatever happens, the history is accepted by the API, and every listener h
             expect(whole).toEqual(log);
             expect(whole.map((event) => event.id)).toEqual(whole.map((_, at) => `${answer.turn}-${at + 1}`));
             expect(whole.at(-1)?.event).toMatch(/^(message_stop|error)$/);
-          } else expect(await rowsOf(id, account)).toEqual(before);
+          } else expect(await listMessages(id, account)).toEqual(before);
         } else if (next.do === 'crash' || next.do === 'stop') {
           const answer = await turn(next.subject, {}, { simulate: 'tps=400;flush' });
           if (answer.kind !== 'stream') throw new Error(JSON.stringify(answer));
@@ -189,34 +196,34 @@ test('whatever happens, the history is accepted by the API, and every listener h
         } else if (next.do === 'rewind') {
           const target = before[next.to % Math.max(1, before.length)];
           if (target) expect(await stub().rewind(target.id)).toMatchObject({ ok: true });
-          const after = await rowsOf(id, account);
+          const after = await listMessages(id, account);
           expect(after).toEqual(before.slice(0, after.length));
         } else if (next.do === 'fork') {
           const target = before[next.at % Math.max(1, before.length)];
           if (target) {
             const to = `f${index}`;
             expect(await stub().fork(to, target.id)).toMatchObject({ ok: true });
-            expect(await rowsOf(id, account)).toEqual(before);
+            expect(await listMessages(id, account)).toEqual(before);
             id = to;
-            const copy = await rowsOf(id, account);
+            const copy = await listMessages(id, account);
             expect(copy).toEqual(before.slice(0, copy.length));
           }
         } else await abortAllDurableObjects();
-        expect(await accepted(await rowsOf(id, account))).toBeUndefined();
-        const own = await readOf(id, account);
-        const rows = await rowsOf(id, account);
+        expect(await accepted(await listMessages(id, account))).toBeUndefined();
+        const own = await readConversation(id, account);
+        const rows = await listMessages(id, account);
         if (own) expect(own).toMatchObject({ state: 'idle', messages: rows.length });
         else expect(rows).toEqual([]);
       }
       await eventually(async () => {
-        const { day, running_requests } = await accountStub(bindings, {}, account).quota();
+        const { day, running_requests } = await getAccountStub(bindings, {}, account).quota();
         expect({ running_requests, held: day.held_usd }).toEqual({ running_requests: 0, held: 0 });
       });
     },
   );
 });
 
-async function resumed(account: string, id: string, after: string): Promise<Told[]> {
+async function resumed(account: string, id: string, after: string): Promise<StreamEvent[]> {
   const answer = await stubOf(id, account).resume(after);
-  return answer.kind === 'stream' ? (await listen(answer.body as ReadableStream)).events : [];
+  return answer.kind === 'stream' ? (await readStream(answer.body as ReadableStream)).events : [];
 }

@@ -1,11 +1,19 @@
 import { runDurableObjectAlarm } from 'cloudflare:test';
 import { describe, expect, test } from 'vitest';
-import { errorOf } from '#test/support/app.ts';
-import { simulate, stubOf } from '#test/support/conversations.ts';
+import { readError } from '#test/support/app.ts';
+import { installSimulator, stubOf } from '#test/support/conversations.ts';
 import { eventually } from '#test/support/eventually.ts';
-import { as, bindings, prose, put, type SimulatedEdge, simulatedEdge, type Usage } from '#test/support/prefixes.ts';
+import {
+  authorizationFor,
+  bindings,
+  createProse,
+  createSimulatedEdge,
+  type SimulatedEdge,
+  storePrefix,
+  type Usage,
+} from '#test/support/prefixes.ts';
 
-const SUPPORT = { system: prose(600), model: 'claude-opus-5-5', max_tokens: 64 };
+const SUPPORT = { system: createProse(600), model: 'claude-opus-5-5', max_tokens: 64 };
 const say = (content: string) => ({ messages: [{ role: 'user', content }] });
 
 /** A turn, whole: what its cache did. */
@@ -13,7 +21,7 @@ async function turn(app: SimulatedEdge, id: string, body: object, headers: Recor
   const response = await app.post('/v1/messages', { conversation: id, ...body }, headers);
   const answer = (await response.json()) as { usage: Usage };
   if (response.status !== 200) throw new Error(JSON.stringify(answer));
-  await app.settled();
+  await app.waitUntilSettled();
   return answer.usage;
 }
 
@@ -26,29 +34,29 @@ const values = async () => (await bindings.STORE.list({ prefix: 'prefix@' })).ke
 
 describe('a conversation with a prefix', () => {
   test('has its setting of the history, unless it says another, and a prefix with another setting is another version', async () => {
-    simulate();
-    const app = simulatedEdge();
-    const alice = await as('alice');
+    installSimulator();
+    const app = createSimulatedEdge();
+    const alice = await authorizationFor('alice');
     const history = { max_tokens: 2_000, strategy: 'summarize', instructions: 'Keep the numbers.' };
-    const { version } = await put(app, 'support', { ...SUPPORT, history }, alice);
+    const { version } = await storePrefix(app, 'support', { ...SUPPORT, history }, alice);
     await turn(app, 'c1', { prefix: 'support', ...say('One') }, alice);
     expect(await conversation(app, 'c1', alice)).toMatchObject({ prefix: version, history });
     const own = { max_tokens: 9_000, strategy: 'truncate' };
     const created = await app.post('/conversations', { id: 'c2', prefix: 'support', history: own }, alice);
     expect(await created.json()).toMatchObject({ prefix: version, history: own });
-    expect((await put(app, 'support', SUPPORT, alice)).version).not.toBe(version);
+    expect((await storePrefix(app, 'support', SUPPORT, alice)).version).not.toBe(version);
   });
 
   test('goes on behind a summary in words, since the messages of its prefix come first', async () => {
-    simulate();
-    const app = simulatedEdge();
-    const alice = await as('alice');
+    installSimulator();
+    const app = createSimulatedEdge();
+    const alice = await authorizationFor('alice');
     const history = { max_tokens: 2_000, strategy: 'summarize' };
     const messages = [
       { role: 'user', content: 'Who are you?' },
       { role: 'assistant', content: 'Acme’s desk.' },
     ];
-    await put(app, 'support', { ...SUPPORT, messages, history }, alice);
+    await storePrefix(app, 'support', { ...SUPPORT, messages, history }, alice);
     const fact = (n: number) =>
       `Box ${n} has come. ${'And so on. '.repeat(60)}Remember: box ${n} is number ${1_000 + n}.`;
     for (let n = 0; n < 12; n += 1)
@@ -59,10 +67,10 @@ describe('a conversation with a prefix', () => {
 
   for (const cache_ttl of ['5m', '1h'] as const) {
     test(`reads all of it from the cache at its second turn, and so do others (${cache_ttl})`, async () => {
-      simulate();
-      const app = simulatedEdge();
-      const alice = await as('alice');
-      const { input_tokens, version } = await put(app, 'support', { ...SUPPORT, cache_ttl }, alice);
+      installSimulator();
+      const app = createSimulatedEdge();
+      const alice = await authorizationFor('alice');
+      const { input_tokens, version } = await storePrefix(app, 'support', { ...SUPPORT, cache_ttl }, alice);
       const first = await turn(app, 'c1', { prefix: 'support', ...say('One') }, alice);
       expect(first.cache_read_input_tokens).toBe(0);
       expect(first.cache_creation.ephemeral_1h_input_tokens > 0).toBe(cache_ttl === '1h');
@@ -86,15 +94,15 @@ describe('a conversation with a prefix', () => {
   }
 
   test('holds its version after the name has moved on and was deleted, and lets it go with itself', async () => {
-    simulate();
-    const app = simulatedEdge();
-    const [alice, root] = [await as('alice'), await as('root', 'admin')];
-    const old = await put(app, 'support', SUPPORT, root);
+    installSimulator();
+    const app = createSimulatedEdge();
+    const [alice, root] = [await authorizationFor('alice'), await authorizationFor('root', 'admin')];
+    const old = await storePrefix(app, 'support', SUPPORT, root);
     const made = await app.post('/conversations', { id: 'c1', prefix: 'support', max_tokens: 32 }, alice);
     expect(made.status).toBe(201);
     expect(await made.json()).toMatchObject({ prefix: old.version, model: SUPPORT.model, max_tokens: 32 });
     await turn(app, 'c1', say('One'), alice);
-    await put(app, 'support', { ...SUPPORT, system: 'Moved on.' }, root);
+    await storePrefix(app, 'support', { ...SUPPORT, system: 'Moved on.' }, root);
     expect(
       (await turn(app, 'c1', { prefix: 'support', ...say('Two') }, alice)).cache_read_input_tokens,
     ).toBeGreaterThan(old.input_tokens);
@@ -125,12 +133,12 @@ describe('a conversation with a prefix', () => {
   });
 
   test('takes no other', async () => {
-    simulate();
-    const app = simulatedEdge();
-    const alice = await as('alice');
-    const old = await put(app, 'support', SUPPORT, alice);
-    const other = await put(app, 'support', { ...SUPPORT, system: 'Other.' }, alice);
-    await put(app, 'second', SUPPORT, alice);
+    installSimulator();
+    const app = createSimulatedEdge();
+    const alice = await authorizationFor('alice');
+    const old = await storePrefix(app, 'support', SUPPORT, alice);
+    const other = await storePrefix(app, 'support', { ...SUPPORT, system: 'Other.' }, alice);
+    await storePrefix(app, 'second', SUPPORT, alice);
     await turn(app, 'c1', { prefix: old.version, ...say('One') }, alice);
     await turn(app, 'plain', { model: SUPPORT.model, max_tokens: 9, ...say('One') }, alice);
     for (const [id, prefix, message] of [
@@ -139,16 +147,19 @@ describe('a conversation with a prefix', () => {
       ['plain', 'support', 'prefix: this conversation was created without one, and takes none later. Leave it out.'],
     ]) {
       const response = await app.post('/messages', { conversation: id, prefix, ...say('Two') }, alice);
-      expect({ status: response.status, message: (await errorOf(response)).message }).toEqual({ status: 400, message });
+      expect({ status: response.status, message: (await readError(response)).message }).toEqual({
+        status: 400,
+        message,
+      });
     }
     await turn(app, 'c1', { prefix: 'support', ...say('Two') }, alice);
   });
 
   test('does not come to be with one that is unknown, somebody else’s, or does not go with it', async () => {
-    simulate();
-    const app = simulatedEdge();
-    const [alice, bob] = [await as('alice'), await as('bob')];
-    const { version } = await put(app, 'support', SUPPORT, alice);
+    installSimulator();
+    const app = createSimulatedEdge();
+    const [alice, bob] = [await authorizationFor('alice'), await authorizationFor('bob')];
+    const { version } = await storePrefix(app, 'support', SUPPORT, alice);
     const cases: [object, Record<string, string>, number][] = [
       [{ prefix: 'nothing' }, alice, 404],
       [{ prefix: version }, bob, 404],
@@ -166,31 +177,31 @@ describe('a conversation with a prefix', () => {
       expect(response.status).toBe(prefix === 'nothing' ? 404 : 400);
     }
     // What never began holds nothing.
-    await app.settled();
+    await app.waitUntilSettled();
     await app.fetch('/prefixes/support', { method: 'DELETE', headers: alice });
     await eventually(async () => expect(await values()).toBe(0));
   });
 
   test('lets it go where the first turn comes to nothing and another beginning takes its place', async () => {
-    simulate();
-    const app = simulatedEdge();
-    const alice = await as('alice');
-    const { version } = await put(app, 'support', SUPPORT, alice);
+    installSimulator();
+    const app = createSimulatedEdge();
+    const alice = await authorizationFor('alice');
+    const { version } = await storePrefix(app, 'support', SUPPORT, alice);
     const body = { conversation: 'c1', prefix: version, ...say('Hi') };
     const refused = await app.post('/messages', body, { ...alice, 'sluice-simulate': 'status=529' });
     expect(refused.status).toBe(529);
     expect((await app.post('/conversations', { id: 'c1' }, alice)).status).toBe(201);
-    await app.settled();
+    await app.waitUntilSettled();
     await app.fetch('/prefixes/support', { method: 'DELETE', headers: alice });
     await eventually(async () => expect(await values()).toBe(0));
     expect(await (await app.fetch('/conversations/c1', { headers: alice })).json()).toMatchObject({ prefix: null });
   });
 
   test('tells of breakpoints that do not go with it, and begins anew without them', async () => {
-    simulate();
-    const app = simulatedEdge();
-    const alice = await as('alice');
-    await put(app, 'support', SUPPORT, alice);
+    installSimulator();
+    const app = createSimulatedEdge();
+    const alice = await authorizationFor('alice');
+    await storePrefix(app, 'support', SUPPORT, alice);
     const late = { cache_control: { type: 'ephemeral', ttl: '1h' } };
     const refused = await app.post(
       '/messages',
@@ -198,7 +209,7 @@ describe('a conversation with a prefix', () => {
       alice,
     );
     expect(refused.status).toBe(400);
-    expect((await errorOf(refused)).message).toMatch(/breakpoints of 1h before those of 5m/);
+    expect((await readError(refused)).message).toMatch(/breakpoints of 1h before those of 5m/);
     await turn(app, 'c1', { prefix: 'support', ...say('Hi') }, alice);
     await turn(app, 'c1', say('More'), alice);
   });

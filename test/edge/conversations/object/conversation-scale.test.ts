@@ -1,45 +1,45 @@
 import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import { beforeEach, expect, test, vi } from 'vitest';
-import type { CallingSurroundings } from '#edge/claude/calling-object.ts';
+import type { UpstreamObjectServices } from '#edge/claude/upstream-object.ts';
 import { Transcript } from '#edge/conversations/history/storage/transcript.ts';
 import { Conversation } from '#edge/conversations/object/conversation.ts';
 import { Maintenance } from '#edge/conversations/object/maintenance.ts';
-import { accountStub } from '#edge/durable/stubs.ts';
+import { getAccountStub } from '#edge/durable/stubs.ts';
 import { Account } from '#edge/money/account/account.ts';
 import {
-  atRest,
   bindings,
-  conversationsReach,
-  countRows,
-  readOf,
-  rowsOf,
-  simulate,
+  countWrittenRows,
+  installSimulator,
+  listMessages,
+  readConversation,
+  setConversationUpstream,
   stubOf,
+  waitUntilAtRest,
 } from '#test/support/conversations.ts';
 import { changeProfile } from '#test/support/damage.ts';
 import { eventually } from '#test/support/eventually.ts';
-import { alarmsByHand, objectAtRest } from '#test/support/in-flight.ts';
-import { backupOf } from '#test/support/long-backup.ts';
-import { alternatingRoles } from '#test/support/roles.ts';
-import { bodyOf, listen, say } from '#test/support/turns.ts';
-import { apart, block, end, sse, start, textBlock } from '#test/support/wire.ts';
+import { createLongBackup } from '#test/support/long-backup.ts';
+import { disableAutomaticAlarms, waitForObject } from '#test/support/pending-work.ts';
+import { createAlternatingRoles } from '#test/support/roles.ts';
+import { createBody, readStream, runTurn } from '#test/support/turns.ts';
+import { contentBlock, messageEnd, messageStart, splitEvents, sseResponse, textBlock } from '#test/support/wire.ts';
 
 beforeEach(() => {
-  simulate();
+  installSimulator();
 });
-const account = () => accountStub(bindings, {}, 'alice');
+const account = () => getAccountStub(bindings, {}, 'alice');
 const question = (content: unknown) => ({ messages: [{ role: 'user', content }] });
 
 test('the 2,000th turn writes as many rows as the 10th', async () => {
-  alarmsByHand();
-  await say(bodyOf('Hello'));
-  for (let i = 2; i < 9; i += 1) await say(question(`Question ${i}`));
-  await atRest();
-  await say(question('Question 9'));
-  await atRest();
-  const ten = [await countRows(stubOf()), await countRows(account())];
-  await say(question('Question 10'));
-  await atRest();
+  disableAutomaticAlarms();
+  await runTurn(createBody('Hello'));
+  for (let i = 2; i < 9; i += 1) await runTurn(question(`Question ${i}`));
+  await waitUntilAtRest();
+  await runTurn(question('Question 9'));
+  await waitUntilAtRest();
+  const ten = [await countWrittenRows(stubOf()), await countWrittenRows(account())];
+  await runTurn(question('Question 10'));
+  await waitUntilAtRest();
   const tenth = ten.map((count) => count());
   await runInDurableObject(stubOf(), (_, { storage }) => {
     // What lies between is copied: to have 2,000 of them said takes longer than to show that they do not matter.
@@ -68,20 +68,20 @@ test('the 2,000th turn writes as many rows as the 10th', async () => {
   });
   const { abortAllDurableObjects } = await import('cloudflare:test');
   await abortAllDurableObjects();
-  await say(question('Question 1999'));
-  await atRest();
-  const thousands = [await countRows(stubOf()), await countRows(account())];
-  const { events } = await say(question('Question 2000'));
+  await runTurn(question('Question 1999'));
+  await waitUntilAtRest();
+  const thousands = [await countWrittenRows(stubOf()), await countWrittenRows(account())];
+  const { events } = await runTurn(question('Question 2000'));
   expect(events.at(-1)?.event).toBe('message_stop');
-  await atRest();
+  await waitUntilAtRest();
   expect(thousands.map((count) => count())).toEqual(tenth);
-  expect(await readOf()).toMatchObject({ turns: 2_000, messages: 4_000 });
+  expect(await readConversation()).toMatchObject({ turns: 2_000, messages: 4_000 });
 });
 
 test('the bytes that the account is told of are those of the database, but for ten pages', async () => {
-  await say(bodyOf('Hello'));
-  for (let turn = 1; turn <= 25; turn += 1) await say(question('What is said is stored. '.repeat(turn * 30)));
-  await atRest();
+  await runTurn(createBody('Hello'));
+  for (let turn = 1; turn <= 25; turn += 1) await runTurn(question('What is said is stored. '.repeat(turn * 30)));
+  await waitUntilAtRest();
   const stored = await runInDurableObject(stubOf(), (_, { storage }) => storage.sql.databaseSize);
   const { used: told } = (await account().quota()).stored_bytes;
   expect(stored).toBeGreaterThan(200_000);
@@ -89,16 +89,16 @@ test('the bytes that the account is told of are those of the database, but for t
 });
 
 test('a turn holds the tokens that the last one told of and a bound of what is new, not the bytes of everything', async () => {
-  await say(bodyOf('word '.repeat(8_000), { max_tokens: 10 }));
-  await say(question('And?'));
-  await atRest();
+  await runTurn(createBody('word '.repeat(8_000), { max_tokens: 10 }));
+  await runTurn(question('And?'));
+  await waitUntilAtRest();
   const [second, first] = (await account().requests({})).data;
   expect(first?.hold_usd).toBeGreaterThan(0.2);
   expect(second?.hold_usd).toBeLessThan((first?.hold_usd ?? 0) / 3);
   expect(second).toMatchObject({ over_hold: false });
   // Another prompt is bounded anew.
-  await say({ ...question('And?'), system: 'Be brief.' });
-  await atRest();
+  await runTurn({ ...question('And?'), system: 'Be brief.' });
+  await waitUntilAtRest();
   expect((await account().requests({})).data[0]?.hold_usd).toBeGreaterThan(0.2);
 });
 
@@ -110,34 +110,36 @@ test('events and messages above the row limit are kept without loss, and can be 
     content: [{ type: 'web_search_result', page: long }],
   };
   const stream =
-    start({ usage: { input_tokens: 1, output_tokens: 1 } }) +
-    block({ type: 'server_tool_use', id: 's', name: 'web_search', input: {} }) +
-    block(result, [], 1) +
+    messageStart({ usage: { input_tokens: 1, output_tokens: 1 } }) +
+    contentBlock({ type: 'server_tool_use', id: 's', name: 'web_search', input: {} }) +
+    contentBlock(result, [], 1) +
     textBlock([long], 2) +
-    end({ output_tokens: 9 }, { stop_reason: 'end_turn' });
-  conversationsReach(async () => sse(stream));
-  const { events, turn } = await say(bodyOf(long));
-  expect(events.map((event) => event.data.type)).toEqual(apart(stream).map((one) => /^event: (.*)/.exec(one)?.[1]));
-  const rows = await rowsOf();
+    messageEnd({ output_tokens: 9 }, { stop_reason: 'end_turn' });
+  setConversationUpstream(async () => sseResponse(stream));
+  const { events, turn } = await runTurn(createBody(long));
+  expect(events.map((event) => event.data.type)).toEqual(
+    splitEvents(stream).map((one) => /^event: (.*)/.exec(one)?.[1]),
+  );
+  const rows = await listMessages();
   expect(rows[0]?.content === long).toBe(true);
   const [, kept, text] = (rows[1]?.content ?? []) as [unknown, { content: { page: string }[] }, { text: string }];
   expect(kept.content[0]?.page === long && text.text === long).toBe(true);
   for (let at = 0; at < events.length; at += 1) {
     const resumed = await stubOf().resume(`${turn}-${at}`);
     if (resumed.kind !== 'stream') throw new Error(resumed.kind);
-    const { text: rest } = await listen(resumed.body as ReadableStream);
+    const { text: rest } = await readStream(resumed.body as ReadableStream);
     expect(rest.startsWith(`id: ${turn}-${at + 1}\n`)).toBe(true);
     expect(rest.split(/^id: /m).length - 1).toBe(events.length - at);
   }
-  await say(question('And?'));
-  expect(await rowsOf()).toHaveLength(4);
+  await runTurn(question('And?'));
+  expect(await listMessages()).toHaveLength(4);
 });
 
 test('a turn costs three calls of objects, and four rows more a second while it is said', async () => {
-  alarmsByHand();
+  disableAutomaticAlarms();
   // An account is put on the list of accounts once.
-  await say(bodyOf('Hello'));
-  await atRest();
+  await runTurn(createBody('Hello'));
+  await waitUntilAtRest();
   const calls: string[] = [];
   const restore = [Account, Conversation].flatMap(({ prototype }) =>
     Object.getOwnPropertyNames(prototype)
@@ -151,22 +153,22 @@ test('a turn costs three calls of objects, and four rows more a second while it 
         });
       }),
   );
-  await say(question('Again'));
+  await runTurn(question('Again'));
   await eventually(() => expect(calls).toEqual(['turn', 'admitJson', 'settleJson']));
   for (const spy of restore) spy.mockRestore();
-  await atRest();
-  const counts = [await countRows(stubOf()), await countRows(account())];
+  await waitUntilAtRest();
+  const counts = [await countWrittenRows(stubOf()), await countWrittenRows(account())];
   const started = performance.now();
   const words = encodeURIComponent('some words are said '.repeat(40));
-  await say({ ...question('Slowly'), max_tokens: 2_000 }, { simulate: `tps=100;flush;answer=${words}` });
+  await runTurn({ ...question('Slowly'), max_tokens: 2_000 }, { simulate: `tps=100;flush;answer=${words}` });
   const seconds = (performance.now() - started) / 1_000;
   expect(seconds).toBeGreaterThan(1);
-  await atRest();
+  await waitUntilAtRest();
   expect(counts.reduce((sum, count) => sum + count(), 0)).toBeLessThanOrEqual(16 + Math.ceil(4 * seconds));
 });
 
 test('a turn that cannot be stored whole leaves nothing of itself', async () => {
-  await say(bodyOf('Hello'));
+  await runTurn(createBody('Hello'));
   await runInDurableObject(stubOf(), (_, { storage }) => {
     const transcript = new Transcript(storage);
     const [before] = transcript.turns();
@@ -187,23 +189,23 @@ test('a turn that cannot be stored whole leaves nothing of itself', async () => 
 
 test('a conversation that sleeps between its turns does not ask again whether they are settled', async () => {
   const settle = vi.spyOn(Account.prototype, 'settleJson');
-  await say(bodyOf('Hello'));
-  await atRest();
+  await runTurn(createBody('Hello'));
+  await waitUntilAtRest();
   await abortAllDurableObjects();
-  await say(question('And then?'));
-  await atRest();
+  await runTurn(question('And then?'));
+  await waitUntilAtRest();
   expect(settle).toHaveBeenCalledTimes(2);
 });
 
 test('what the account says of a turn’s cost is taken once, however often it says it', async () => {
-  await say(bodyOf('Hello'));
-  await atRest();
+  await runTurn(createBody('Hello'));
+  await waitUntilAtRest();
   const { total, once } = await runInDurableObject(stubOf(), async (inside, { storage }) => {
     const transcript = new Transcript(storage);
     const [row] = transcript.turns();
     if (!row) throw new TypeError('no turn');
     const maintenance = new Maintenance({
-      ...(inside as unknown as { around: CallingSurroundings }).around,
+      ...(inside as unknown as { services: UpstreamObjectServices }).services,
       transcript,
       waitUntil: () => {},
       isBusy: () => true,
@@ -219,20 +221,20 @@ test('what the account says of a turn’s cost is taken once, however often it s
 });
 
 test('a turn whose end cannot be stored is closed by the object that wakes, and nothing is there twice', async () => {
-  await say(bodyOf('Hello'));
+  await runTurn(createBody('Hello'));
   const save = vi.spyOn(Transcript.prototype, 'save').mockImplementationOnce(() => {
     throw new Error('the disk is full');
   });
-  const answer = say(question('And then?'), { simulate: 'tps=200;flush;answer=one%20two%20three%20four' });
-  const { whole } = await answer.catch(() => ({ whole: false }));
-  expect(whole).toBe(false);
+  const answer = runTurn(question('And then?'), { simulate: 'tps=200;flush;answer=one%20two%20three%20four' });
+  const { isWhole } = await answer.catch(() => ({ isWhole: false }));
+  expect(isWhole).toBe(false);
   expect(save).toHaveBeenCalled();
-  await eventually(async () => expect(await rowsOf()).toHaveLength(4));
-  expect((await rowsOf()).at(-1)).toMatchObject({ role: 'assistant', status: 'interrupted' });
-  await say(question('Go on'));
-  expect((await rowsOf()).map(({ role }) => role)).toEqual(alternatingRoles(6));
+  await eventually(async () => expect(await listMessages()).toHaveLength(4));
+  expect((await listMessages()).at(-1)).toMatchObject({ role: 'assistant', status: 'interrupted' });
+  await runTurn(question('Go on'));
+  expect((await listMessages()).map(({ role }) => role)).toEqual(createAlternatingRoles(6));
   await eventually(async () => expect((await account().quota()).running_requests).toBe(0));
-  const totals = (await readOf()) as { turns: number; messages: number };
+  const totals = (await readConversation()) as { turns: number; messages: number };
   expect(totals).toMatchObject({ turns: 3, messages: 6 });
 });
 
@@ -252,17 +254,17 @@ async function queriesOfWoken(): Promise<Set<string>> {
 }
 
 test('a conversation that wakes prepares four queries for its turn, and three for the alarm that has watched it', async () => {
-  await say(bodyOf('Hello'));
-  await atRest();
+  await runTurn(createBody('Hello'));
+  await waitUntilAtRest();
   const ofTurn = await queriesOfWoken();
-  await say(question('Question 2'));
+  await runTurn(question('Question 2'));
   const asked = [...ofTurn];
-  await atRest();
+  await waitUntilAtRest();
   expect(asked).toHaveLength(4);
   const ofAlarm = await queriesOfWoken();
   await runDurableObjectAlarm(stubOf() as DurableObjectStub<undefined>);
   expect([...ofAlarm]).toHaveLength(3);
-  expect(await rowsOf()).toHaveLength(4);
+  expect(await listMessages()).toHaveLength(4);
 });
 
 /** Counts the statements that some work of a conversation of so many turns takes, and the rows that these read. */
@@ -271,8 +273,8 @@ async function statementsOf(
   work: (object: Conversation, sql: SqlStorage) => Promise<unknown>,
 ): Promise<{ statements: number; rowsRead: number }> {
   const id = `of-${turns}`;
-  await stubOf(id).adopt({ account: 'alice', id }, new Blob([backupOf(turns)]).stream());
-  await objectAtRest(stubOf(id));
+  await stubOf(id).adopt({ account: 'alice', id }, new Blob([createLongBackup(turns)]).stream());
+  await waitForObject(stubOf(id));
   return await runInDurableObject(
     stubOf(id) as unknown as DurableObjectStub<Conversation>,
     async (object, { storage }) => {
@@ -312,7 +314,10 @@ test.each([
     const taken = await statementsOf(turns, async (object) => {
       expect(object.rewind(`msg_${to(turns)}`)).toMatchObject({ ok: true });
     });
-    expect(await readOf(`of-${turns}`)).toMatchObject({ turns: (to(turns) - 1) / 2, messages: to(turns) - 1 });
+    expect(await readConversation(`of-${turns}`)).toMatchObject({
+      turns: (to(turns) - 1) / 2,
+      messages: to(turns) - 1,
+    });
     return taken;
   };
   const [few, many] = [await rewind(20), await rewind(160)];
@@ -321,12 +326,12 @@ test.each([
 });
 
 test.each([
-  ['rewind', 'leaveTurns'],
+  ['rewind', 'removeTurnsFromHistory'],
   ['deletion', 'save'],
 ] as const)('a %s that dies behind what it has removed has not happened', async (what, at) => {
-  await stubOf().adopt({ account: 'alice', id: 'c1' }, new Blob([backupOf(3)]).stream());
-  await atRest();
-  const before = [await readOf(), await rowsOf()];
+  await stubOf().adopt({ account: 'alice', id: 'c1' }, new Blob([createLongBackup(3)]).stream());
+  await waitUntilAtRest();
+  const before = [await readConversation(), await listMessages()];
   const dies = vi.spyOn(Transcript.prototype, at).mockImplementationOnce(() => {
     throw new Error('the object dies');
   });
@@ -334,7 +339,7 @@ test.each([
   await expect(Promise.resolve(failed)).rejects.toThrow('the object dies');
   expect(dies).toHaveBeenCalled();
   await abortAllDurableObjects();
-  expect([await readOf(), await rowsOf()]).toEqual(before);
+  expect([await readConversation(), await listMessages()]).toEqual(before);
 });
 
 test('an alarm that forgets failed turns takes as many statements for many as for few', async () => {

@@ -3,33 +3,42 @@ import { beforeEach, describe, expect, test, vi } from 'vitest';
 import type { Upstream } from '#edge/claude/upstream.ts';
 import { Transcript } from '#edge/conversations/history/storage/transcript.ts';
 import { Conversation } from '#edge/conversations/object/conversation.ts';
-import { accountStub } from '#edge/durable/stubs.ts';
+import { getAccountStub } from '#edge/durable/stubs.ts';
 import { Account } from '#edge/money/account/account.ts';
 import { copyLines } from '#edge/plugins/transfer/forks.ts';
 import {
-  atRest,
   bindings,
-  conversationsReach,
-  countRows,
-  readOf,
-  rowsOf,
-  simulate,
-  storedLog,
+  countWrittenRows,
+  installSimulator,
+  listMessages,
+  readConversation,
+  readStoredLog,
+  setConversationUpstream,
   stubOf,
+  waitUntilAtRest,
 } from '#test/support/conversations.ts';
 import { eventually } from '#test/support/eventually.ts';
-import { alarmsByHand } from '#test/support/in-flight.ts';
-import { ask, bodyOf, eventsIn, listen, requestOf, say, textOf, turnOf } from '#test/support/turns.ts';
-import { refusal } from '#test/support/wire.ts';
+import { disableAutomaticAlarms } from '#test/support/pending-work.ts';
+import {
+  buildTurnRequest,
+  createBody,
+  parseEvents,
+  readStream,
+  runTurn,
+  sendTurn,
+  sendTurnRequest,
+  textOfDeltas,
+} from '#test/support/turns.ts';
+import { createErrorResponse } from '#test/support/wire.ts';
 
 beforeEach(() => {
-  simulate();
+  installSimulator();
 });
-const account = (name = 'alice') => accountStub(bindings, {}, name);
+const account = (name = 'alice') => getAccountStub(bindings, {}, name);
 const standing = async () => (await account().quota()).day;
 const follow = async (after?: string, id = 'c1') => {
   const resumed = await stubOf(id).resume(after);
-  return resumed.kind === 'stream' ? { ...resumed, ...(await listen(resumed.body as ReadableStream)) } : resumed;
+  return resumed.kind === 'stream' ? { ...resumed, ...(await readStream(resumed.body as ReadableStream)) } : resumed;
 };
 const question = (content: unknown) => ({ messages: [{ role: 'user', content }] });
 const TOOLS = [
@@ -59,7 +68,7 @@ async function readEvents(body: ReadableStream<Uint8Array>, count: number) {
   const reader = body.getReader();
   const decoder = new TextDecoder();
   let text = '';
-  const whole = () => eventsIn(text.slice(0, text.lastIndexOf('\n\n') + 2));
+  const whole = () => parseEvents(text.slice(0, text.lastIndexOf('\n\n') + 2));
   while (whole().length < count) {
     const { value, done } = await reader.read();
     if (done) break;
@@ -70,20 +79,25 @@ async function readEvents(body: ReadableStream<Uint8Array>, count: number) {
 
 describe('a turn', () => {
   test('is shown with ids, kept, and settled', async () => {
-    const { events, turn, whole, text } = await say(bodyOf('Hello'), { simulate: 'answer=Good%20morning' });
+    const {
+      events,
+      turn,
+      isWhole: whole,
+      text,
+    } = await runTurn(createBody('Hello'), { simulate: 'answer=Good%20morning' });
     expect(whole).toBe(true);
     expect(events.map(({ id }) => id)).toEqual(events.map((_, index) => `${turn}-${index + 1}`));
     expect(events[0]?.event).toBe('message_start');
     expect(events.at(-1)?.event).toBe('message_stop');
-    expect(textOf(events)).toBe('Good morning');
+    expect(textOfDeltas(events)).toBe('Good morning');
     expect(text).toContain(': sluice-cost-usd=0.');
-    const rows = await rowsOf();
+    const rows = await listMessages();
     expect(rows).toMatchObject([
       { role: 'user', content: 'Hello', status: 'complete', cost_usd: null },
       { role: 'assistant', content: [{ type: 'text', text: 'Good morning' }], status: 'complete' },
     ]);
     expect(rows[1]?.id).toBe((events[0]?.data.message as { id: string } | undefined)?.id);
-    const own = await readOf();
+    const own = await readConversation();
     expect(own).toMatchObject({ turns: 1, messages: 2, model: 'claude-opus-5-5', state: 'idle', turn: null });
     await eventually(async () => {
       expect(await standing()).toMatchObject({ held_usd: 0, settled_usd: own?.cost_usd });
@@ -95,7 +109,7 @@ describe('a turn', () => {
   });
 
   test('without streaming is one message', async () => {
-    const answer = await ask(bodyOf('Hello'), { stream: false, simulate: 'answer=Hi' });
+    const answer = await sendTurn(createBody('Hello'), { stream: false, simulate: 'answer=Hi' });
     expect(answer).toMatchObject({ kind: 'whole', status: 200 });
     if (answer.kind !== 'whole') return;
     const message = JSON.parse(answer.body);
@@ -108,27 +122,27 @@ describe('a turn', () => {
   });
 
   test('takes its model, system and tools from the first one, and sends the history', async () => {
-    await say(bodyOf('What is the weather in Bern?', { system: 'Be brief.', tools: TOOLS }));
-    const rows = await rowsOf();
+    await runTurn(createBody('What is the weather in Bern?', { system: 'Be brief.', tools: TOOLS }));
+    const rows = await listMessages();
     const call = (rows[1]?.content as { type: string; id: string }[] | undefined)?.find(
       ({ type }) => type === 'tool_use',
     );
     expect(call).toBeDefined();
     const result = { type: 'tool_result', tool_use_id: call?.id, content: 'Sunny, 20 °C' };
-    await say(question([result]));
-    expect((await rowsOf()).map(({ role }) => role)).toEqual(['user', 'assistant', 'user', 'assistant']);
-    expect(await readOf()).toMatchObject({ system: 'Be brief.', tools: TOOLS, max_tokens: 200, turns: 2 });
+    await runTurn(question([result]));
+    expect((await listMessages()).map(({ role }) => role)).toEqual(['user', 'assistant', 'user', 'assistant']);
+    expect(await readConversation()).toMatchObject({ system: 'Be brief.', tools: TOOLS, max_tokens: 200, turns: 2 });
   });
 
   test('writes at most 16 rows for 500 events in one piece, in both objects', async () => {
-    alarmsByHand();
+    disableAutomaticAlarms();
     const long = encodeURIComponent('word '.repeat(1_500));
-    await say(bodyOf('Hello', { max_tokens: 20_000 }));
-    await atRest();
-    const counts = [await countRows(stubOf()), await countRows(account())];
-    const { events } = await say(question('Go on'), { simulate: `answer=${long}` });
+    await runTurn(createBody('Hello', { max_tokens: 20_000 }));
+    await waitUntilAtRest();
+    const counts = [await countWrittenRows(stubOf()), await countWrittenRows(account())];
+    const { events } = await runTurn(question('Go on'), { simulate: `answer=${long}` });
     expect(events.length).toBeGreaterThanOrEqual(500);
-    await atRest();
+    await waitUntilAtRest();
     const [own, theirs] = counts.map((count) => count());
     // One of its own is the alarm: the turn before was settled, so nothing watched any more.
     expect({ own, theirs }).toEqual({ own: 8, theirs: 3 });
@@ -137,30 +151,33 @@ describe('a turn', () => {
 
 describe('a turn that does not end well', () => {
   test('refused by the upstream it leaves nothing', async () => {
-    expect(await ask(bodyOf('Hello'), { simulate: 'status=529' })).toMatchObject({ kind: 'whole', status: 529 });
-    expect(await readOf()).toBeUndefined();
+    expect(await sendTurn(createBody('Hello'), { simulate: 'status=529' })).toMatchObject({
+      kind: 'whole',
+      status: 529,
+    });
+    expect(await readConversation()).toBeUndefined();
     await eventually(async () => {
       expect(await standing()).toMatchObject({ held_usd: 0, settled_usd: 0 });
       expect((await account().conversations({})).data).toEqual([]);
     });
-    await say(bodyOf('Hello'));
-    expect(await ask(question('again'), { simulate: 'status=500' })).toMatchObject({ kind: 'whole', status: 500 });
-    expect(await rowsOf()).toHaveLength(2);
-    await say(question('again'));
-    expect(await rowsOf()).toHaveLength(4);
+    await runTurn(createBody('Hello'));
+    expect(await sendTurn(question('again'), { simulate: 'status=500' })).toMatchObject({ kind: 'whole', status: 500 });
+    expect(await listMessages()).toHaveLength(2);
+    await runTurn(question('again'));
+    expect(await listMessages()).toHaveLength(4);
   });
 
   test('cut in mid-answer keeps what came, and says so', async () => {
-    const { events } = await say(bodyOf('Hello'), {
+    const { events } = await runTurn(createBody('Hello'), {
       simulate: 'answer=one%20two%20three%20four%20five%20six;cut-events=5',
     });
     expect(events.at(-1)).toMatchObject({ event: 'error', data: { error: { type: 'api_error' } } });
-    const rows = await rowsOf();
+    const rows = await listMessages();
     expect(rows).toMatchObject([{ status: 'interrupted' }, { role: 'assistant', status: 'interrupted' }]);
-    expect(textOf(events)).toBe((rows[1]?.content as { text: string }[] | undefined)?.[0]?.text);
-    await say(question('Go on'));
-    expect(await rowsOf()).toHaveLength(4);
-    const whole = await ask(question('Go on'), {
+    expect(textOfDeltas(events)).toBe((rows[1]?.content as { text: string }[] | undefined)?.[0]?.text);
+    await runTurn(question('Go on'));
+    expect(await listMessages()).toHaveLength(4);
+    const whole = await sendTurn(question('Go on'), {
       simulate: 'answer=one%20two%20three%20four%20five%20six;cut-events=5',
       stream: false,
     });
@@ -175,29 +192,29 @@ describe('a turn that does not end well', () => {
   });
 
   test('cut before any content is a question without an answer', async () => {
-    const { events } = await say(bodyOf('Hello'), { simulate: 'cut-events=1' });
+    const { events } = await runTurn(createBody('Hello'), { simulate: 'cut-events=1' });
     expect(events.map(({ event }) => event)).toEqual(['message_start', 'error']);
-    expect(await readOf()).toMatchObject({ turns: 1, messages: 2 });
+    expect(await readConversation()).toMatchObject({ turns: 1, messages: 2 });
     await eventually(async () => expect((await standing()).held_usd).toBe(0));
-    const again = await say(bodyOf('Hello'), { retried: true });
+    const again = await runTurn(createBody('Hello'), { retried: true });
     expect(again.events.at(-1)?.event).toBe('message_stop');
-    expect((await rowsOf()).map(({ role }) => role)).toEqual(['user', 'assistant', 'assistant']);
+    expect((await listMessages()).map(({ role }) => role)).toEqual(['user', 'assistant', 'assistant']);
   });
 
   test('stopped it ends well, with what was said', async () => {
-    const answer = await ask(bodyOf('Hello', { max_tokens: 2_000 }), { simulate: 'tps=100;flush' });
+    const answer = await sendTurn(createBody('Hello', { max_tokens: 2_000 }), { simulate: 'tps=100;flush' });
     if (answer.kind !== 'stream') throw new Error('no stream');
     const { reader } = await readEvents(answer.body, 8);
     await stubOf().stop();
     await reader.cancel();
     const { text, events } = (await follow(`${answer.turn}-0`)) as {
       text: string;
-      events: ReturnType<typeof eventsIn>;
+      events: ReturnType<typeof parseEvents>;
     };
     expect(events.slice(-3).map(({ event }) => event)).toEqual(['content_block_stop', 'message_delta', 'message_stop']);
     expect(text).toContain(': sluice-stopped\n');
-    const told = await rowsOf();
-    expect(told[1]).toMatchObject({ status: 'stopped', content: [{ type: 'text', text: textOf(events) }] });
+    const told = await listMessages();
+    expect(told[1]).toMatchObject({ status: 'stopped', content: [{ type: 'text', text: textOfDeltas(events) }] });
     await eventually(async () => expect((await standing()).held_usd).toBe(0));
     const request = (await account().requests({})).data[0];
     expect(request).toMatchObject({ status: 'stopped', estimated: true });
@@ -206,7 +223,7 @@ describe('a turn that does not end well', () => {
     const output = request?.usage.output_tokens ?? 0;
     expect(output).toBeGreaterThan(5);
     const usage = { output_tokens: output };
-    await eventually(async () => expect((await rowsOf())[1]).toMatchObject({ model: request?.model, usage }));
+    await eventually(async () => expect((await listMessages())[1]).toMatchObject({ model: request?.model, usage }));
     // What came while it was read on, nobody was told.
     const { usage: of } = events.at(-2)?.data ?? {};
     const { output_tokens: shown } = of as { output_tokens: number };
@@ -215,7 +232,7 @@ describe('a turn that does not end well', () => {
   });
 
   test('is stopped by who means it, by its id or its key, and by nobody who means another one', async () => {
-    const answer = await ask(bodyOf('Hello', { max_tokens: 2_000 }), {
+    const answer = await sendTurn(createBody('Hello', { max_tokens: 2_000 }), {
       simulate: 'tps=20;flush',
       key: 'mine',
       hash: 'h',
@@ -224,21 +241,23 @@ describe('a turn that does not end well', () => {
     const { reader } = await readEvents(answer.body, 5);
     for (const only of [{ turn: 'turn_other' }, { key: 'theirs' }, { turn: answer.turn, key: 'theirs' }]) {
       await stubOf().stop(only);
-      expect(await readOf()).toMatchObject({ state: 'running' });
+      expect(await readConversation()).toMatchObject({ state: 'running' });
     }
     await stubOf().stop({ turn: answer.turn });
     await reader.cancel();
-    const again = await ask(question('And now?'), { simulate: 'tps=20;flush', key: 'again' });
+    const again = await sendTurn(question('And now?'), { simulate: 'tps=20;flush', key: 'again' });
     if (again.kind !== 'stream') throw new Error('no stream');
     const { reader: other } = await readEvents(again.body, 5);
     await stubOf().stop({ key: 'again' });
     await other.cancel();
-    expect((await rowsOf()).map(({ status }) => status)).toEqual(Array(4).fill('stopped'));
+    expect((await listMessages()).map(({ status }) => status)).toEqual(Array(4).fill('stopped'));
   });
 
   test('falls silent: the watchdog ends it', async () => {
-    simulate({ STREAM_IDLE_MS: '200' });
-    const { events } = await say(bodyOf('Hello'), { simulate: 'answer=one%20two%20three%20four;silence-after=4' });
+    installSimulator({ STREAM_IDLE_MS: '200' });
+    const { events } = await runTurn(createBody('Hello'), {
+      simulate: 'answer=one%20two%20three%20four;silence-after=4',
+    });
     expect(events.at(-1)?.event).toBe('error');
     await eventually(async () =>
       expect((await account().requests({})).data[0]).toMatchObject({ status: 'interrupted' }),
@@ -249,18 +268,20 @@ describe('a turn that does not end well', () => {
 describe('an object that dies', () => {
   test('in mid-turn: what was stored is kept, the hold is settled, listeners get the rest and an error', async () => {
     const words = encodeURIComponent('many words are said here '.repeat(60));
-    const answer = await ask(bodyOf('Hello', { max_tokens: 2_000 }), { simulate: `tps=100;flush;answer=${words}` });
+    const answer = await sendTurn(createBody('Hello', { max_tokens: 2_000 }), {
+      simulate: `tps=100;flush;answer=${words}`,
+    });
     if (answer.kind !== 'stream') throw new Error('no stream');
     const { events } = await readEvents(answer.body, 15);
     expect((await standing()).held_usd).toBeGreaterThan(0);
-    await eventually(async () => expect(await storedLog()).toContain(`id: ${events[14]?.id}\n`));
+    await eventually(async () => expect(await readStoredLog()).toContain(`id: ${events[14]?.id}\n`));
     await abortAllDurableObjects();
-    const resumed = (await follow(events[3]?.id)) as Awaited<ReturnType<typeof listen>>;
-    expect(resumed.whole).toBe(true);
+    const resumed = (await follow(events[3]?.id)) as Awaited<ReturnType<typeof readStream>>;
+    expect(resumed.isWhole).toBe(true);
     expect(resumed.events.at(-1)?.event).toBe('error');
     const stored = resumed.events.slice(0, -1);
     expect(stored.slice(0, events.length - 4)).toEqual(events.slice(4));
-    const rows = await rowsOf();
+    const rows = await listMessages();
     expect(rows[1]).toMatchObject({ role: 'assistant', status: 'interrupted' });
     await eventually(async () => expect((await standing()).held_usd).toBe(0));
     expect((await account().requests({})).data[0]).toMatchObject({
@@ -269,12 +290,12 @@ describe('an object that dies', () => {
       conversation: 'c1',
     });
     expect((await follow(`${answer.turn}-9999`)) as object).toMatchObject({ events: [{ event: 'error' }] });
-    await say(question('Go on'));
-    expect(await rowsOf()).toHaveLength(4);
+    await runTurn(question('Go on'));
+    expect(await listMessages()).toHaveLength(4);
   });
 
   test('is closed by the alarm where nobody asks', async () => {
-    const answer = await ask(bodyOf('Hello', { max_tokens: 2_000 }), { simulate: 'tps=100;flush' });
+    const answer = await sendTurn(createBody('Hello', { max_tokens: 2_000 }), { simulate: 'tps=100;flush' });
     if (answer.kind !== 'stream') throw new Error('no stream');
     await readEvents(answer.body, 30);
     await abortAllDurableObjects();
@@ -286,29 +307,29 @@ describe('an object that dies', () => {
 
 describe('retries', () => {
   test('attach to the turn that they began, running or just ended', async () => {
-    const body = bodyOf('Hello', { max_tokens: 500 });
-    const first = say(body, { simulate: 'tps=200', hash: 'h' });
+    const body = createBody('Hello', { max_tokens: 500 });
+    const first = runTurn(body, { simulate: 'tps=200', hash: 'h' });
     await eventually(async () => expect(await stubOf().resume(undefined)).toMatchObject({ kind: 'stream' }));
-    const second = say(body, { retried: true, hash: 'h' });
+    const second = runTurn(body, { retried: true, hash: 'h' });
     const [one, two] = await Promise.all([first, second]);
     expect(two.text).toBe(one.text);
-    expect((await say(body, { retried: true, hash: 'h' })).text).toBe(one.text);
-    const whole = await ask(body, { retried: true, hash: 'h', stream: false });
+    expect((await runTurn(body, { retried: true, hash: 'h' })).text).toBe(one.text);
+    const whole = await sendTurn(body, { retried: true, hash: 'h', stream: false });
     if (whole.kind !== 'whole') throw new Error('not whole');
-    expect(JSON.parse(whole.body).content[0].text).toBe(textOf(one.events));
-    expect(await rowsOf()).toHaveLength(2);
+    expect(JSON.parse(whole.body).content[0].text).toBe(textOfDeltas(one.events));
+    expect(await listMessages()).toHaveLength(2);
     expect((await account().requests({})).data).toHaveLength(1);
   });
 
   test('by key; the same key with another body is refused', async () => {
-    const one = await say(bodyOf('Hello'), { key: 'k', hash: 'h' });
-    expect((await say(bodyOf('Hello'), { key: 'k', hash: 'h' })).text).toBe(one.text);
-    expect(await ask(bodyOf('Other'), { key: 'k', hash: 'o' })).toMatchObject({
+    const one = await runTurn(createBody('Hello'), { key: 'k', hash: 'h' });
+    expect((await runTurn(createBody('Hello'), { key: 'k', hash: 'h' })).text).toBe(one.text);
+    expect(await sendTurn(createBody('Other'), { key: 'k', hash: 'o' })).toMatchObject({
       kind: 'error',
       error: { status: 400 },
     });
-    await say(question('Other'), { key: 'k2', hash: 'o' });
-    expect(await rowsOf()).toHaveLength(4);
+    await runTurn(question('Other'), { key: 'k2', hash: 'o' });
+    expect(await listMessages()).toHaveLength(4);
   });
 
   test('begin anew where the turn that they attach to comes to nothing just then', async () => {
@@ -325,21 +346,21 @@ describe('retries', () => {
     const upstream: Upstream = {
       baseURL: 'https://api.test',
       apiKey: 'k',
-      simulated: false,
+      isSimulated: false,
       fetch: async () => {
         calls += 1;
         if (calls > 1) return Response.json(message);
         await until(() => asking);
-        return refusal(529, 'overloaded_error');
+        return createErrorResponse(529, 'overloaded_error');
       },
     };
     vi.spyOn(Conversation.prototype as unknown as { upstream(): Upstream }, 'upstream').mockReturnValue(upstream);
-    const first = ask(bodyOf('Hello'), { key: 'k', hash: 'h' }).then((answer) => {
+    const first = sendTurn(createBody('Hello'), { key: 'k', hash: 'h' }).then((answer) => {
       failed = true;
       return answer;
     });
     await until(() => calls === 1);
-    const request = requestOf(bodyOf('Hello'), { key: 'k', hash: 'h' });
+    const request = buildTurnRequest(createBody('Hello'), { key: 'k', hash: 'h' });
     const token = {
       jti: 'j',
       issued_at: 1,
@@ -348,19 +369,19 @@ describe('retries', () => {
       label: undefined,
       issuer: 'edge',
     } as const;
-    const second = await turnOf({ ...request, caller: { ...request.caller, token } });
+    const second = await sendTurnRequest({ ...request, caller: { ...request.caller, token } });
     expect(await first).toMatchObject({ kind: 'whole', status: 529 });
     if (second.kind !== 'stream') throw new Error(JSON.stringify(second));
-    expect((await listen(second.body)).events.at(-1)?.event).toBe('message_stop');
-    expect(await rowsOf()).toHaveLength(2);
+    expect((await readStream(second.body)).events.at(-1)?.event).toBe('message_stop');
+    expect(await listMessages()).toHaveLength(2);
   });
 
   test('anything else is told that a turn runs', async () => {
-    const answer = await ask(bodyOf('Hello', { max_tokens: 500 }), { simulate: 'tps=20' });
+    const answer = await sendTurn(createBody('Hello', { max_tokens: 500 }), { simulate: 'tps=20' });
     if (answer.kind !== 'stream') throw new Error('no stream');
     const headers = { 'x-should-retry': 'false', 'sluice-turn': answer.turn, location: '/conversations/c1/stream' };
     const conflict = { status: 409, type: 'conflict_error', headers };
-    expect(await ask(question('Other'))).toMatchObject({ kind: 'error', error: conflict });
+    expect(await sendTurn(question('Other'))).toMatchObject({ kind: 'error', error: conflict });
     expect(await stubOf().rewind('x')).toMatchObject({ ok: false, error: conflict });
     await stubOf().stop();
   });
@@ -368,7 +389,7 @@ describe('retries', () => {
 
 describe('resuming', () => {
   test('at any event gives the rest, the same', async () => {
-    const { events, turn } = await say(bodyOf('Hello'));
+    const { events, turn } = await runTurn(createBody('Hello'));
     for (let at = 0; at < events.length; at += 1) {
       const resumed = await follow(`${turn}-${at}`);
       expect('events' in resumed ? resumed.events : resumed).toEqual(events.slice(at));
@@ -383,14 +404,14 @@ describe('resuming', () => {
 
   test('several listeners at once, at any pace, hear the same', async () => {
     const text = encodeURIComponent('many words are said here '.repeat(40));
-    const answer = await ask(bodyOf('Hello', { max_tokens: 2_000 }), { simulate: `tps=200;answer=${text}` });
+    const answer = await sendTurn(createBody('Hello', { max_tokens: 2_000 }), { simulate: `tps=200;answer=${text}` });
     if (answer.kind !== 'stream') throw new Error('no stream');
-    const late = eventually(async () => expect(await storedLog()).toContain('content_block_delta')).then(() =>
+    const late = eventually(async () => expect(await readStoredLog()).toContain('content_block_delta')).then(() =>
       follow(),
     );
     const slow = await stubOf().resume(undefined);
-    const [one, two] = await Promise.all([listen(answer.body), late]);
-    const three = slow.kind === 'stream' ? await listen(slow.body as ReadableStream) : undefined;
+    const [one, two] = await Promise.all([readStream(answer.body), late]);
+    const three = slow.kind === 'stream' ? await readStream(slow.body as ReadableStream) : undefined;
     expect('events' in two && two.text === one.text).toBe(true);
     expect(three?.text === one.text).toBe(true);
   });
@@ -398,8 +419,10 @@ describe('resuming', () => {
   test('what is taken out while somebody reads it breaks off, and is gone', async () => {
     // More than a row of its log.
     const words = encodeURIComponent('some words are said '.repeat(8_000));
-    const { events, turn } = await say(bodyOf('Hello', { max_tokens: 60_000 }), { simulate: `answer=${words}` });
-    const rows = await rowsOf();
+    const { events, turn } = await runTurn(createBody('Hello', { max_tokens: 60_000 }), {
+      simulate: `answer=${words}`,
+    });
+    const rows = await listMessages();
     const resumed = await stubOf().resume(`${turn}-0`);
     if (resumed.kind !== 'stream') throw new Error('no stream');
     const { reader } = await readEvents(resumed.body as ReadableStream, 1);
@@ -415,13 +438,15 @@ describe('resuming', () => {
   test('nor does who has heard it live, and comes late for the rest, take that for the end', async () => {
     // Longer than what is read ahead of a listener, however late it reads.
     const words = encodeURIComponent('some words are said '.repeat(600));
-    const answer = await ask(bodyOf('Hello', { max_tokens: 20_000 }), { simulate: `tps=20000;flush;answer=${words}` });
+    const answer = await sendTurn(createBody('Hello', { max_tokens: 20_000 }), {
+      simulate: `tps=20000;flush;answer=${words}`,
+    });
     if (answer.kind !== 'stream') throw new Error('no stream');
     const live = await stubOf().resume(undefined);
     if (live.kind !== 'stream') throw new Error('no stream');
     const { reader } = await readEvents(live.body as ReadableStream, 5);
-    await listen(answer.body);
-    const rows = await rowsOf();
+    await readStream(answer.body);
+    const rows = await listMessages();
     expect(await stubOf().rewind(rows[0]?.id ?? '')).toMatchObject({ ok: true });
     const rest = async () => {
       for (;;) if ((await reader.read()).done) return 'an end';
@@ -430,13 +455,13 @@ describe('resuming', () => {
   });
 
   test('a log that was let go is gone', async () => {
-    const { turn } = await say(bodyOf('Hello'));
+    const { turn } = await runTurn(createBody('Hello'));
     await runInDurableObject(stubOf(), async (conversation: Conversation) => {
       (conversation as unknown as { now: () => number }).now = () => Date.now() + 3_600_000;
       await conversation.alarm();
     });
     expect(await follow(`${turn}-2`)).toEqual({ kind: 'gone' });
-    expect(await rowsOf()).toHaveLength(2);
+    expect(await listMessages()).toHaveLength(2);
   });
 });
 
@@ -445,24 +470,24 @@ describe('what continues a history', () => {
     const messages: unknown[] = [];
     for (const content of ['One', 'Two', 'Three']) {
       messages.push({ role: 'user', content });
-      const { events } = await say({ ...bodyOf(''), messages });
-      messages.push({ role: 'assistant', content: [{ type: 'text', text: textOf(events), citations: null }] });
+      const { events } = await runTurn({ ...createBody(''), messages });
+      messages.push({ role: 'assistant', content: [{ type: 'text', text: textOfDeltas(events), citations: null }] });
     }
-    const rows = await rowsOf();
+    const rows = await listMessages();
     expect(rows.map(({ role }) => role)).toEqual(['user', 'assistant', 'user', 'assistant', 'user', 'assistant']);
-    expect(await ask({ ...bodyOf(''), messages })).toMatchObject({ kind: 'error', error: { status: 400 } });
+    expect(await sendTurn({ ...createBody(''), messages })).toMatchObject({ kind: 'error', error: { status: 400 } });
   });
 
   test('each answer is said to be by the model that wrote it', async () => {
-    await say(bodyOf('One'));
-    await say(bodyOf('Two', { model: 'claude-haiku-5-5' }));
-    const models = (await rowsOf()).map(({ model }) => model);
+    await runTurn(createBody('One'));
+    await runTurn(createBody('Two', { model: 'claude-haiku-5-5' }));
+    const models = (await listMessages()).map(({ model }) => model);
     expect(models).toEqual([null, 'claude-opus-5-5', null, 'claude-haiku-5-5']);
   });
 
   test('what does not is a 400, and changes nothing', async () => {
-    await say(bodyOf('What is the weather in Bern?', { tools: TOOLS }));
-    const before = await rowsOf();
+    await runTurn(createBody('What is the weather in Bern?', { tools: TOOLS }));
+    const before = await listMessages();
     const call = (before[1]?.content as { type: string; id: string }[] | undefined)?.find(
       ({ type }) => type === 'tool_use',
     );
@@ -481,8 +506,8 @@ describe('what continues a history', () => {
         ],
       },
     ];
-    for (const body of bad) expect(await ask(body)).toMatchObject({ kind: 'error', error: { status: 400 } });
-    expect(await rowsOf()).toEqual(before);
+    for (const body of bad) expect(await sendTurn(body)).toMatchObject({ kind: 'error', error: { status: 400 } });
+    expect(await listMessages()).toEqual(before);
     expect((await account().requests({})).data).toHaveLength(1);
   });
 
@@ -492,17 +517,17 @@ describe('what continues a history', () => {
       { role: 'assistant', content: 'B' },
       { role: 'user', content: 'C' },
     ];
-    await say({ ...bodyOf(''), messages });
-    const rows = await rowsOf();
+    await runTurn({ ...createBody(''), messages });
+    const rows = await listMessages();
     expect(rows.map(({ content }) => content).slice(0, 3)).toEqual(['A', 'B', 'C']);
     expect(rows).toHaveLength(4);
   });
 
   test('a refused turn is kept, but not sent', async () => {
-    await say(bodyOf('Hello'));
-    await say(question('Bad'), { simulate: 'stop-reason=refusal' });
-    await say(question('Good'));
-    expect((await rowsOf()).map(({ status }) => status)).toEqual([
+    await runTurn(createBody('Hello'));
+    await runTurn(question('Bad'), { simulate: 'stop-reason=refusal' });
+    await runTurn(question('Good'));
+    expect((await listMessages()).map(({ status }) => status)).toEqual([
       'complete',
       'complete',
       'refused',
@@ -514,57 +539,57 @@ describe('what continues a history', () => {
 
   test('a paused answer goes on', async () => {
     const tools = [{ type: 'web_search_20250305', name: 'web_search' }];
-    const body = bodyOf('Search the web for sluices', { tools, max_tokens: 1_000 });
-    await say(body, { simulate: 'stop-reason=pause_turn' });
-    const [, answer] = await rowsOf();
-    await say({ messages: [{ role: 'assistant', content: answer?.content }] });
-    const rows = await rowsOf();
+    const body = createBody('Search the web for sluices', { tools, max_tokens: 1_000 });
+    await runTurn(body, { simulate: 'stop-reason=pause_turn' });
+    const [, answer] = await listMessages();
+    await runTurn({ messages: [{ role: 'assistant', content: answer?.content }] });
+    const rows = await listMessages();
     expect(rows.map(({ role }) => role)).toEqual(['user', 'assistant', 'assistant']);
-    await say(question('Thanks'));
-    expect(await rowsOf()).toHaveLength(5);
+    await runTurn(question('Thanks'));
+    expect(await listMessages()).toHaveLength(5);
   });
 
   test('a paused answer that goes on and is cut before its results owes none', async () => {
     const tools = [{ type: 'web_search_20250305', name: 'web_search' }];
-    const body = bodyOf('Search the web for sluices', { tools, max_tokens: 1_000 });
-    await say(body, { simulate: 'stop-reason=pause_turn' });
-    const [, answer] = await rowsOf();
+    const body = createBody('Search the web for sluices', { tools, max_tokens: 1_000 });
+    await runTurn(body, { simulate: 'stop-reason=pause_turn' });
+    const [, answer] = await listMessages();
     const rest = { messages: [{ role: 'assistant', content: answer?.content }] };
-    await say(rest, { simulate: 'answer=one%20two%20three%20four%20five%20six;cut-events=5' });
-    const rows = await rowsOf();
-    expect(await readOf()).toMatchObject({ messages: rows.length });
-    await say(question('Thanks'));
-    expect(await rowsOf()).toHaveLength(rows.length + 2);
+    await runTurn(rest, { simulate: 'answer=one%20two%20three%20four%20five%20six;cut-events=5' });
+    const rows = await listMessages();
+    expect(await readConversation()).toMatchObject({ messages: rows.length });
+    await runTurn(question('Thanks'));
+    expect(await listMessages()).toHaveLength(rows.length + 2);
   });
 });
 
 describe('working with history', () => {
   test('rewind, and ask again', async () => {
-    await say(bodyOf('One'));
-    await say(question('Two'));
-    await say(question('Three'));
-    const rows = await rowsOf();
+    await runTurn(createBody('One'));
+    await runTurn(question('Two'));
+    await runTurn(question('Three'));
+    const rows = await listMessages();
     expect(await stubOf().rewind(rows[3]?.id ?? '')).toMatchObject({ ok: true });
-    expect(await rowsOf()).toEqual(rows.slice(0, 2));
-    expect(await readOf()).toMatchObject({ turns: 1, messages: 2 });
-    await say(question('Zwei'));
-    expect(await rowsOf()).toHaveLength(4);
+    expect(await listMessages()).toEqual(rows.slice(0, 2));
+    expect(await readConversation()).toMatchObject({ turns: 1, messages: 2 });
+    await runTurn(question('Zwei'));
+    expect(await listMessages()).toHaveLength(4);
     expect(await stubOf().rewind('msg_unknown')).toMatchObject({ ok: false, error: { status: 404 } });
     await eventually(async () => expect((await account().conversations({})).data[0]).toMatchObject({ messages: 4 }));
   });
 
   test('fork, whole or up to a message', async () => {
-    await say(bodyOf('One', { system: 'Be brief.' }));
-    await say(question('Two'));
-    const rows = await rowsOf();
+    await runTurn(createBody('One', { system: 'Be brief.' }));
+    await runTurn(question('Two'));
+    const rows = await listMessages();
     expect(await stubOf().fork('c2', undefined)).toMatchObject({ ok: true });
-    expect(await rowsOf('c2')).toEqual(rows);
+    expect(await listMessages('c2')).toEqual(rows);
     expect(await stubOf().fork('c3', rows[1]?.id)).toMatchObject({ ok: true });
-    expect(await rowsOf('c3')).toEqual(rows.slice(0, 2));
-    expect(await readOf('c3')).toMatchObject({ system: 'Be brief.', turns: 1, messages: 2, cost_usd: 0 });
-    await say(question('Zwei'), { id: 'c3' });
-    expect(await rowsOf('c3')).toHaveLength(4);
-    expect(await rowsOf()).toEqual(rows);
+    expect(await listMessages('c3')).toEqual(rows.slice(0, 2));
+    expect(await readConversation('c3')).toMatchObject({ system: 'Be brief.', turns: 1, messages: 2, cost_usd: 0 });
+    await runTurn(question('Zwei'), { id: 'c3' });
+    expect(await listMessages('c3')).toHaveLength(4);
+    expect(await listMessages()).toEqual(rows);
     expect(await stubOf().fork('c2', undefined)).toMatchObject({ ok: false, error: { status: 409 } });
     await eventually(async () => expect((await account().conversations({})).data).toHaveLength(3));
   });
@@ -572,8 +597,8 @@ describe('working with history', () => {
   test('a copy whose object dies in its middle is cleared away, and its id is free', async () => {
     // Each ends a stretch, and what comes before it is written.
     const long = 'word '.repeat(14_000);
-    await say(bodyOf(`One ${long}`));
-    await say(question(`Two ${long}`));
+    await runTurn(createBody(`One ${long}`));
+    await runTurn(question(`Two ${long}`));
     const text = await runInDurableObject(stubOf(), async (_, { storage }) => {
       const transcript = new Transcript(storage);
       const profile = transcript.profile;
@@ -612,26 +637,26 @@ describe('working with history', () => {
       await cut(again);
       const place = { account: 'alice', id: again };
       if (again === 'created') await stubOf(again).create(place, { model: 'claude-opus-5-5', max_tokens: 50 }, {});
-      const body = again === 'begun' ? bodyOf('Hello') : question('Hello');
+      const body = again === 'begun' ? createBody('Hello') : question('Hello');
       if (again === 'copied') expect(await stubOf().fork(again, undefined)).toMatchObject({ ok: true });
       // The simulator says how many turns were sent up, where there was more than one.
-      const { events } = await say(body, { id: again });
-      expect(/has come to (\d) turns/.exec(textOf(events))?.[1]).toBe(again === 'copied' ? '3' : undefined);
-      expect(await rowsOf(again)).toHaveLength(again === 'copied' ? 6 : 2);
+      const { events } = await runTurn(body, { id: again });
+      expect(/has come to (\d) turns/.exec(textOfDeltas(events))?.[1]).toBe(again === 'copied' ? '3' : undefined);
+      expect(await listMessages(again)).toHaveLength(again === 'copied' ? 6 : 2);
     }
-    expect(await rowsOf()).toHaveLength(4);
+    expect(await listMessages()).toHaveLength(4);
   });
 
   test('a copy takes the place of a first turn that has failed', async () => {
-    await say(bodyOf('One'));
-    await ask(bodyOf('Hello'), { id: 'c2', simulate: 'status=529' });
+    await runTurn(createBody('One'));
+    await sendTurn(createBody('Hello'), { id: 'c2', simulate: 'status=529' });
     expect(await stubOf().fork('c2', undefined)).toMatchObject({ ok: true });
-    await say(question('Two'), { id: 'c2' });
-    expect(await rowsOf('c2')).toHaveLength(4);
+    await runTurn(question('Two'), { id: 'c2' });
+    expect(await listMessages('c2')).toHaveLength(4);
   });
 
   test('export is lines of JSON with an end', async () => {
-    await say(bodyOf('One'));
+    await runTurn(createBody('One'));
     const result = await stubOf().export();
     if (!result.ok) throw new Error('no export');
     const text = await new Response(result.value as ReadableStream).text();
@@ -647,42 +672,47 @@ describe('working with history', () => {
     const fields = { title: 'A title', model: 'claude-opus-5-5', max_tokens: 100 };
     expect(await stubOf().create(place, fields, { system: '"Be brief."' })).toMatchObject({ ok: true });
     expect(await stubOf().create(place, fields, {})).toMatchObject({ ok: false, error: { status: 409 } });
-    await say(question('Hello'));
-    expect(await rowsOf()).toHaveLength(2);
+    await runTurn(question('Hello'));
+    expect(await listMessages()).toHaveLength(2);
     await stubOf().patch({ title: 'Another', metadata: { a: 1 } });
-    expect(await readOf()).toMatchObject({ title: 'Another', metadata: { a: 1 }, system: 'Be brief.', turns: 1 });
+    expect(await readConversation()).toMatchObject({
+      title: 'Another',
+      metadata: { a: 1 },
+      system: 'Be brief.',
+      turns: 1,
+    });
     // What is not settled yet is deleted a little later.
-    await atRest();
+    await waitUntilAtRest();
     await eventually(async () => expect((await account().conversations({})).data[0]?.title).toBe('Another'));
     expect(await stubOf().erase()).toBe(true);
-    expect(await readOf()).toBeUndefined();
+    expect(await readConversation()).toBeUndefined();
     expect(await stubOf().erase()).toBe(false);
     expect((await account().conversations({})).data).toEqual([]);
     await runInDurableObject(stubOf(), async (_, state) => {
       expect(state.storage.sql.databaseSize).toBeLessThan(20_000);
       expect(await state.storage.getAlarm()).toBeNull();
     });
-    await say(bodyOf('Hello again'));
-    expect(await rowsOf()).toHaveLength(2);
+    await runTurn(createBody('Hello again'));
+    expect(await listMessages()).toHaveLength(2);
   });
 
   test('deleted with a turn running, which is settled', async () => {
-    const answer = await ask(bodyOf('Hello', { max_tokens: 2_000 }), { simulate: 'tps=20' });
+    const answer = await sendTurn(createBody('Hello', { max_tokens: 2_000 }), { simulate: 'tps=20' });
     if (answer.kind !== 'stream') throw new Error('no stream');
     await readEvents(answer.body, 5);
     expect(await stubOf().erase()).toBe(true);
     await eventually(async () => expect((await standing()).held_usd).toBe(0));
     expect((await account().conversations({})).data).toEqual([]);
-    expect(await readOf()).toBeUndefined();
+    expect(await readConversation()).toBeUndefined();
   });
 
   test('an account that is erased takes its conversations along', async () => {
-    for (let i = 0; i < 7; i += 1) await say(bodyOf('Hello'), { id: `c${i}` });
+    for (let i = 0; i < 7; i += 1) await runTurn(createBody('Hello'), { id: `c${i}` });
     await eventually(async () => expect((await standing()).held_usd).toBe(0));
     expect(await account().erase()).toMatchObject({ done: false });
     for (let i = 0; i < 3; i += 1) await runDurableObjectAlarm(account());
     expect(await account().erase()).toEqual({ done: true, remaining: 0 });
-    for (let i = 0; i < 7; i += 1) expect(await readOf(`c${i}`)).toBeUndefined();
+    for (let i = 0; i < 7; i += 1) expect(await readConversation(`c${i}`)).toBeUndefined();
   });
 
   test('truncation leaves out whole oldest turns of what is sent', async () => {
@@ -693,32 +723,36 @@ describe('working with history', () => {
       history: { max_tokens: 300, strategy: 'truncate' as const },
     };
     await stubOf().create(place, fields, {});
-    for (let i = 0; i < 12; i += 1) await say(question(`Question number ${i}, which is not a short one`));
-    const rows = await rowsOf();
+    for (let i = 0; i < 12; i += 1) await runTurn(question(`Question number ${i}, which is not a short one`));
+    const rows = await listMessages();
     expect(rows).toHaveLength(24);
     const usages = rows.filter(({ usage }) => usage !== null).map(({ usage }) => usage as Record<string, number>);
     for (const { input_tokens = 0, cache_read_input_tokens = 0, cache_creation_input_tokens = 0 } of usages) {
       expect(input_tokens + cache_read_input_tokens + cache_creation_input_tokens).toBeLessThan(350);
     }
     await stubOf().patch({ history: { max_tokens: 100, strategy: 'error' } });
-    expect(await ask(question('More'))).toMatchObject({ kind: 'error', error: { status: 400 } });
+    expect(await sendTurn(question('More'))).toMatchObject({ kind: 'error', error: { status: 400 } });
   });
 });
 
 test('a body that comes as a stream is the same', async () => {
-  const request = requestOf(bodyOf('Hello'));
-  const answer = await turnOf({ ...request, body: new Response(request.body).body as ReadableStream });
+  const request = buildTurnRequest(createBody('Hello'));
+  const answer = await sendTurnRequest({ ...request, body: new Response(request.body).body as ReadableStream });
   expect(answer.kind).toBe('stream');
-  if (answer.kind === 'stream') await listen(answer.body as ReadableStream);
-  expect(await rowsOf()).toHaveLength(2);
+  if (answer.kind === 'stream') await readStream(answer.body as ReadableStream);
+  expect(await listMessages()).toHaveLength(2);
 });
 
 test('an answer that comes whole where a stream was asked for is a turn like any other', async () => {
-  conversationsReach(async () => Response.json(message));
-  const { events } = await say(bodyOf('Hello'));
+  setConversationUpstream(async () => Response.json(message));
+  const { events } = await runTurn(createBody('Hello'));
   expect(events.at(-1)?.event).toBe('message_stop');
-  expect(textOf(events)).toBe('It is “so”.');
-  expect((await rowsOf())[1]).toMatchObject({ content: message.content, status: 'complete', usage: message.usage });
+  expect(textOfDeltas(events)).toBe('It is “so”.');
+  expect((await listMessages())[1]).toMatchObject({
+    content: message.content,
+    status: 'complete',
+    usage: message.usage,
+  });
   await eventually(async () => expect((await standing()).held_usd).toBe(0));
   expect((await account().requests({})).data[0]).toMatchObject({
     status: 'complete',

@@ -7,21 +7,21 @@ import {
   messageRow,
   turnReport,
 } from '#edge/conversations/object/conversations-answers.schema.ts';
-import { accountStub } from '#edge/durable/stubs.ts';
+import { getAccountStub } from '#edge/durable/stubs.ts';
 import { Account } from '#edge/money/account/account.ts';
-import { errorOf, type TestApp, testApp } from '#test/support/app.ts';
-import { bindings, simulate, storedLog } from '#test/support/conversations.ts';
+import { createTestApp, readError, type TestApp } from '#test/support/app.ts';
+import { bindings, installSimulator, readStoredLog } from '#test/support/conversations.ts';
 import { eventually } from '#test/support/eventually.ts';
-import { alarmsByHand } from '#test/support/in-flight.ts';
-import { runs, tryAsyncCases } from '#test/support/runs.ts';
-import { answeringBy, says } from '#test/support/scripted-runs.ts';
-import { bearer, DEPLOYED, tokenOf } from '#test/support/tokens.ts';
-import { eventsIn, textOf } from '#test/support/turns.ts';
+import { disableAutomaticAlarms } from '#test/support/pending-work.ts';
+import { caseCount, tryAsyncCases } from '#test/support/property-cases.ts';
+import { answerByScript, textAnswer } from '#test/support/scripted-runs.ts';
+import { bearerHeader, createToken, DEPLOYED_VARS } from '#test/support/tokens.ts';
+import { parseEvents, textOfDeltas } from '#test/support/turns.ts';
 
 let app: TestApp;
 beforeEach(() => {
-  simulate();
-  app = testApp(() => Response.json({}));
+  installSimulator();
+  app = createTestApp(() => Response.json({}));
 });
 const MODEL = 'claude-opus-5-5';
 const ask = (content: unknown, more: object = {}) => ({
@@ -74,10 +74,10 @@ describe('POST /messages with a conversation', () => {
       'sluice-upstream': 'simulator',
     });
     const turn = response.headers.get('sluice-turn');
-    const events = eventsIn(await response.text());
+    const events = parseEvents(await response.text());
     expect(events[0]?.id).toBe(`${turn}-1`);
-    expect(textOf(events)).toBe('Hello');
-    await app.settled();
+    expect(textOfDeltas(events)).toBe('Hello');
+    await app.waitUntilSettled();
     expect(app.log.at(-1)).toMatchObject({ conversation: 'c1', account: 'dev', status: 200, model: MODEL });
     expect(app.log.at(-1)).toHaveProperty('cost_usd');
     expect(JSON.stringify(app.log)).not.toContain('Hello');
@@ -102,14 +102,14 @@ describe('POST /messages with a conversation', () => {
   ])('%s is a 400, and no conversation comes to be', async (_, more, headers) => {
     const response = await app.post('/messages', ask('Hi', more), headers as Record<string, string>);
     expect(response.status).toBe(400);
-    expect(await errorOf(response)).toMatchObject({ type: 'invalid_request_error' });
+    expect(await readError(response)).toMatchObject({ type: 'invalid_request_error' });
     expect((await json(await app.fetch('/conversations'))).data).toEqual([]);
   });
 
   test('the upstream’s refusal is relayed word for word', async () => {
     const response = await app.post('/messages', ask('', { conversation: 'c1' }));
     expect(response.status).toBe(400);
-    expect((await errorOf(response)).message).toContain('non-empty content');
+    expect((await readError(response)).message).toContain('non-empty content');
     expect((await app.fetch('/conversations/c1')).status).toBe(404);
   });
 
@@ -129,7 +129,7 @@ describe('POST /messages with a conversation', () => {
 
 describe('what is turned away', () => {
   const limited = async (limits: object) => {
-    await accountStub(bindings, {}, 'dev').setLimits(limits);
+    await getAccountStub(bindings, {}, 'dev').setLimits(limits);
   };
 
   test('by the account: no turn, nothing held, and a retry may begin it', async () => {
@@ -141,7 +141,7 @@ describe('what is turned away', () => {
     expect(headers).toMatchObject({ 'sluice-limited-by': 'account', 'x-should-retry': 'false' });
     // No time lets it through: it is larger than the whole limit.
     expect(headers).not.toHaveProperty('retry-after');
-    expect(await errorOf(response)).toMatchObject({
+    expect(await readError(response)).toMatchObject({
       type: 'billing_error',
       message: expect.stringContaining('larger than your whole daily limit'),
     });
@@ -149,7 +149,7 @@ describe('what is turned away', () => {
     expect((await app.fetch('/conversations/c1')).status).toBe(404);
     await limited({});
     const again = await app.post('/messages', body, { 'x-stainless-retry-count': '1' });
-    expect(eventsIn(await again.text()).at(-1)?.event).toBe('message_stop');
+    expect(parseEvents(await again.text()).at(-1)?.event).toBe('message_stop');
   });
 
   test('a lowered max_tokens is told, and goes up', async () => {
@@ -166,7 +166,7 @@ describe('what is turned away', () => {
       const response = await app.post('/messages', ask('Hi', { conversation: 'c1', ...more }));
       expect(response.status).toBe(200);
       await response.text();
-      await app.settled();
+      await app.waitUntilSettled();
       if (restarts) await abortAllDurableObjects();
       const { data } = await json(await app.fetch('/conversations/c1/messages'));
       const turn = response.headers.get('sluice-turn');
@@ -218,11 +218,11 @@ describe('what is turned away', () => {
     for (const path of ['/messages', '/v1/messages']) {
       const response = await app.post(path, body, { 'sluice-simulate': fault });
       expect(response.status).toBe(status);
-      await errorOf(response);
+      await readError(response);
     }
     expect((await json(await app.fetch('/conversations/c1/messages'))).data).toHaveLength(2);
     await eventually(async () => {
-      const { running_requests, day } = await accountStub(bindings, {}, 'dev').quota();
+      const { running_requests, day } = await getAccountStub(bindings, {}, 'dev').quota();
       expect({ running_requests, held: day.held_usd }).toEqual({ running_requests: 0, held: 0 });
     });
   });
@@ -247,7 +247,7 @@ describe('what is turned away', () => {
       content: fc.oneof(fc.string(), fc.array(block, { maxLength: 3 })),
     });
     await tryAsyncCases(
-      runs(300),
+      caseCount(300),
       fc.array(message, { minLength: 1, maxLength: 4 }),
       fc.dictionary(
         fc.constantFrom('system', 'tools', 'model', 'max_tokens', 'stream', 'thinking', 'conversation'),
@@ -275,33 +275,33 @@ describe('an object that dies in the middle of an answer', () => {
     const reader = (response.body as ReadableStream<Uint8Array>).getReader();
     const decoder = new TextDecoder();
     let text = '';
-    while (eventsIn(text).length < 5) text += decoder.decode((await reader.read()).value, { stream: true });
+    while (parseEvents(text).length < 5) text += decoder.decode((await reader.read()).value, { stream: true });
     await abortAllDurableObjects();
     for (;;) {
       const { value, done } = await reader.read();
       if (done) break;
       text += decoder.decode(value, { stream: true });
     }
-    const events = eventsIn(text);
+    const events = parseEvents(text);
     expect(events.at(-1)).toMatchObject({ id: undefined, event: 'error', data: { error: { type: 'api_error' } } });
     // By the remark a client knows that the turn itself may have ended otherwise.
     expect(text).toMatch(/: sluice-cut\nevent: error\n[^\n]+\n\n$/);
     const rest = await app.fetch(`/conversations/c1/stream?after=${events.at(-2)?.id}`);
-    expect(eventsIn(await rest.text()).at(-1)).toMatchObject({ event: 'error' });
-    await app.settled();
+    expect(parseEvents(await rest.text()).at(-1)).toMatchObject({ event: 'error' });
+    await app.waitUntilSettled();
     expect(app.log.find(({ conversation, status }) => conversation === 'c1' && status === 200)).toMatchObject({
       error_type: 'upstream_cut',
     });
   });
 
   test('is woken by who carries its stream, so that its turn is booked until then', async () => {
-    alarmsByHand();
+    disableAutomaticAlarms();
     const response = await app.post('/messages', dying, slow);
     const reader = (response.body as ReadableStream<Uint8Array>).getReader();
     await reader.read();
     await abortAllDurableObjects();
     while (!(await reader.read()).done);
-    const account = accountStub(bindings, {}, 'dev');
+    const account = getAccountStub(bindings, {}, 'dev');
     await eventually(async () => {
       const { data } = await account.requests({});
       expect(data.map(({ status, estimated }) => ({ status, estimated }))).toEqual([
@@ -312,13 +312,13 @@ describe('an object that dies in the middle of an answer', () => {
 
   test('is told to who does not by a 500 that is not to be repeated', async () => {
     const answer = app.post('/v1/messages', dying, slow);
-    await eventually(async () => expect(await storedLog('c1', 'dev')).toContain('content_block_delta'));
+    await eventually(async () => expect(await readStoredLog('c1', 'dev')).toContain('content_block_delta'));
     await abortAllDurableObjects();
     const response = await answer;
     expect(response.status).toBe(500);
     expect(response.headers.get('x-should-retry')).toBe('false');
     expect(response.headers.get('sluice-turn')).toMatch(/^turn_/);
-    expect(await errorOf(response)).toMatchObject({ type: 'api_error' });
+    expect(await readError(response)).toMatchObject({ type: 'api_error' });
     const { data } = await json(await app.fetch('/conversations/c1/messages'));
     expect(data.map(({ status }) => status)).toEqual(['interrupted', 'interrupted']);
   });
@@ -373,7 +373,7 @@ describe('a conversation', () => {
 
   test('is resumed, and tells what is gone', async () => {
     const text = await say('c1', 'Hi');
-    const ids = eventsIn(text).map(({ id }) => id ?? '');
+    const ids = parseEvents(text).map(({ id }) => id ?? '');
     const rest = await app.fetch(`/conversations/c1/stream?after=${ids[2]}`);
     expect(rest.headers.get('content-type')).toBe('text/event-stream; charset=utf-8');
     expect(text.endsWith(await rest.text())).toBe(true);
@@ -381,7 +381,7 @@ describe('a conversation', () => {
     const gone = await app.fetch('/conversations/c1/stream', { headers: { 'last-event-id': 'turn_gone-3' } });
     expect(gone.status).toBe(410);
     expect(gone.headers.get('location')).toBe('/conversations/c1/messages');
-    expect(await errorOf(gone)).toMatchObject({ type: 'not_found_error' });
+    expect(await readError(gone)).toMatchObject({ type: 'not_found_error' });
     expect((await app.fetch('/conversations/c1/stream?after=x')).status).toBe(400);
   });
 
@@ -441,7 +441,7 @@ describe('a conversation', () => {
 
   test('in its first turn is not copied, and in no backup', async () => {
     const { promise: until, resolve: end } = Promise.withResolvers<void>();
-    answeringBy(() => says('Here.'), { before: () => until });
+    answerByScript(() => textAnswer('Here.'), { before: () => until });
     const whole = app.post('/v1/messages', ask('Hi', { conversation: 'c1' }));
     await expect.poll(async () => (await app.fetch('/conversations/c1')).status).toBe(200);
     const fork = await app.post('/conversations/c1/fork', { id: 'c2' });
@@ -468,7 +468,7 @@ describe('a conversation', () => {
   test('that is stopped before a word is no error that a client sends again, and the stop is no 404', async () => {
     await say('known', 'Hi');
     const { promise: until, resolve: end } = Promise.withResolvers<void>();
-    answeringBy(() => says('Too late'), { before: () => until });
+    answerByScript(() => textAnswer('Too late'), { before: () => until });
     for (const id of ['new', 'known']) {
       const whole = app.post('/v1/messages', ask('Slow', { conversation: id }));
       const read = async () => await json(await app.fetch(`/conversations/${id}`));
@@ -477,7 +477,7 @@ describe('a conversation', () => {
       expect(await json(stopped)).toMatchObject({ id, state: 'idle', turns: id === 'new' ? 0 : 1 });
       const answer = await whole;
       expect([answer.status, answer.headers.get('x-should-retry')]).toEqual([410, 'false']);
-      expect(await errorOf(answer)).toMatchObject({
+      expect(await readError(answer)).toMatchObject({
         type: 'not_found_error',
         message: expect.stringMatching(/stopped/),
       });
@@ -491,22 +491,22 @@ describe('a conversation', () => {
 
 describe('credentials', () => {
   test('without the scope, or revoked, have no conversation', async () => {
-    app = testApp(() => Response.json({}), DEPLOYED);
-    const none = await app.fetch('/conversations', { headers: bearer(await tokenOf('alice', ['classify'])) });
+    app = createTestApp(() => Response.json({}), DEPLOYED_VARS);
+    const none = await app.fetch('/conversations', { headers: bearerHeader(await createToken('alice', ['classify'])) });
     expect(none.status).toBe(403);
-    const token = await tokenOf('alice');
-    await app.post('/messages', ask('Hi', { conversation: 'c1' }), bearer(token)).then((r) => r.text());
-    expect((await app.fetch('/conversations/c1', { headers: bearer(token) })).status).toBe(200);
-    await accountStub(bindings, {}, 'alice').revokeAll();
+    const token = await createToken('alice');
+    await app.post('/messages', ask('Hi', { conversation: 'c1' }), bearerHeader(token)).then((r) => r.text());
+    expect((await app.fetch('/conversations/c1', { headers: bearerHeader(token) })).status).toBe(200);
+    await getAccountStub(bindings, {}, 'alice').revokeAll();
     const paths = ['', '/messages', '/stream', '/export'];
     for (const path of paths) {
-      expect((await app.fetch(`/conversations/c1${path}`, { headers: bearer(token) })).status).toBe(401);
+      expect((await app.fetch(`/conversations/c1${path}`, { headers: bearerHeader(token) })).status).toBe(401);
     }
     const again = ask('Hi', { conversation: 'c1' });
     for (const headers of [{}, { 'x-stainless-retry-count': '1' }] as Record<string, string>[]) {
-      expect((await app.post('/messages', again, { ...bearer(token), ...headers })).status).toBe(401);
+      expect((await app.post('/messages', again, { ...bearerHeader(token), ...headers })).status).toBe(401);
     }
     const wrong = { conversation: 'c1', messages: [{ role: 'assistant', content: 'x' }] };
-    expect((await app.post('/messages', wrong, bearer(token))).status).toBe(401);
+    expect((await app.post('/messages', wrong, bearerHeader(token))).status).toBe(401);
   });
 });

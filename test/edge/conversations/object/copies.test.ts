@@ -2,10 +2,10 @@
 import { runInDurableObject } from 'cloudflare:test';
 import { expect, test, vi } from 'vitest';
 import type { Conversation } from '#edge/conversations/object/conversation.ts';
-import { Pacer } from '#edge/kit/async/in-steps.ts';
 import { pause } from '#edge/kit/async/pause.ts';
-import { countRows, rowsOf, simulate, stubOf } from '#test/support/conversations.ts';
-import { backupOf } from '#test/support/long-backup.ts';
+import { Pacer } from '#edge/kit/async/run-in-steps.ts';
+import { countWrittenRows, installSimulator, listMessages, stubOf } from '#test/support/conversations.ts';
+import { createLongBackup } from '#test/support/long-backup.ts';
 
 const TURNS = 400;
 const LINES = TURNS * 3;
@@ -13,7 +13,8 @@ const LINES = TURNS * 3;
 const STRETCHES = LINES / 100;
 
 const streamOf = (text: string) => new Blob([text]).stream();
-const adopt = (id: string, text = backupOf(TURNS)) => stubOf(id).adopt({ account: 'alice', id }, streamOf(text));
+const adopt = (id: string, text = createLongBackup(TURNS)) =>
+  stubOf(id).adopt({ account: 'alice', id }, streamOf(text));
 
 async function textOf(result: Promise<{ ok: boolean; value?: unknown }>): Promise<string> {
   const { ok, value } = (await result) as { ok: true; value: ReadableStream };
@@ -27,9 +28,9 @@ const rest = (text: string) => text.slice(text.indexOf('\n'));
 
 /** Counts the turns that paced work has waited for. */
 function countTurns(): () => number {
-  const { before } = Pacer.prototype;
+  const { pace: before } = Pacer.prototype;
   let turns = 0;
-  vi.spyOn(Pacer.prototype, 'before').mockImplementation(function (this: Pacer, bytes) {
+  vi.spyOn(Pacer.prototype, 'pace').mockImplementation(function (this: Pacer, bytes) {
     const turn = before.call(this, bytes);
     if (turn) turns += 1;
     return turn;
@@ -52,12 +53,12 @@ async function countStatements(id: string): Promise<() => number> {
 }
 
 test('a long fork is as the original; others are answered behind each stretch, and many lines are one statement', async () => {
-  simulate();
+  installSimulator();
   await adopt('c1');
   const read = await countStatements('c1');
   const turns = countTurns();
   const written = await countStatements('c2');
-  const rows = await countRows(stubOf('c2'));
+  const rows = await countWrittenRows(stubOf('c2'));
   let isDone = false;
   let answered = 0;
   const forking = Promise.resolve(stubOf('c1').fork('c2', undefined)).finally(() => {
@@ -81,7 +82,7 @@ test('a long fork is as the original; others are answered behind each stretch, a
 });
 
 test('an export and a page read many messages by one statement, whether as stored or as shown', async () => {
-  simulate();
+  installSimulator();
   await adopt('c1');
   const statements = await countStatements('c1');
   const turns = countTurns();
@@ -89,13 +90,13 @@ test('an export and a page read many messages by one statement, whether as store
   expect(statements()).toBeLessThan(STRETCHES + 20);
   expect(turns()).toBeGreaterThan((2 * TURNS) / 100 - 2);
   expect(rest(await exported('c1', 'shown'))).toBe(rest(stored));
-  expect(await rowsOf('c1')).toHaveLength(2 * TURNS);
+  expect(await listMessages('c1')).toHaveLength(2 * TURNS);
   expect(statements()).toBeLessThan(3 * STRETCHES + 60);
 });
 
 test('texts of any length come whole, however many stand together', async () => {
-  simulate();
-  const lines = backupOf(12).split('\n');
+  installSimulator();
+  const lines = createLongBackup(12).split('\n');
   const lengths = [10, 1_299, 1_301, 70_000, 700_000, 0];
   const changed = lines.map((line, nth) =>
     line.replace('"word"', `"${'w'.repeat(lengths[nth % lengths.length] ?? 0)}"`),

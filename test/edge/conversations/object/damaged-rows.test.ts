@@ -1,23 +1,31 @@
 import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import fc from 'fast-check';
 import { afterEach, expect, test } from 'vitest';
-import { DamagedRow, damageIn } from '#edge/conversations/history/storage/damaged-row.ts';
+import { DamagedRow, damageOf } from '#edge/conversations/history/storage/damaged-row.ts';
 import { Transcript } from '#edge/conversations/history/storage/transcript.ts';
 import { memoryOwner } from '#edge/conversations/turn/reserve-memory.ts';
 import { bodyMemory } from '#edge/kit/http/body-memory.ts';
-import { passingTime, rowsOf, stubOf } from '#test/support/conversations.ts';
-import { type Cell, placeRows, type Rows, storedRows, textsIn } from '#test/support/damage.ts';
-import { eventually, untilSo } from '#test/support/eventually.ts';
-import { objectAtRest } from '#test/support/in-flight.ts';
+import { createTimeAdvancer, listMessages, stubOf } from '#test/support/conversations.ts';
+import { type Cell, insertRows, listTextCells, type Rows, readStoredRows } from '#test/support/damage.ts';
+import { eventually, waitForCondition } from '#test/support/eventually.ts';
+import { waitForObject } from '#test/support/pending-work.ts';
+import { caseCount, tryAsyncCases } from '#test/support/property-cases.ts';
 import { resetAll } from '#test/support/reset.ts';
-import { runs, tryAsyncCases } from '#test/support/runs.ts';
-import { answeringBy, call, calls, type Scripted, says, servingTools, weather } from '#test/support/scripted-runs.ts';
-import { ask, listen } from '#test/support/turns.ts';
+import {
+  answerByScript,
+  answerTools,
+  callsAnswer,
+  type ScriptedAnswer,
+  textAnswer,
+  weatherCall,
+  weatherTool,
+} from '#test/support/scripted-runs.ts';
+import { readStream, sendTurn } from '#test/support/turns.ts';
 
 afterEach(async () => {
   await resetAll();
   // An object that died in a run, and whose profile was damaged then, does not know whose room it had.
-  for (const conversation of KINDS) bodyMemory.forget(memoryOwner({ account: 'alice', conversation }));
+  for (const conversation of KINDS) bodyMemory.releaseObject(memoryOwner({ account: 'alice', conversation }));
 });
 
 const MINUTE_MS = 60_000;
@@ -26,7 +34,7 @@ const FIRST = {
   model: 'claude-opus-5-5',
   max_tokens: 200,
   system: words(0, 20),
-  tools: [weather(), weather({ approval: 'always' }, 'pay')],
+  tools: [weatherTool(), weatherTool({ approval: 'always' }, 'pay')],
 };
 
 /** The states in which an object may die. */
@@ -34,7 +42,7 @@ const KINDS = ['idle', 'running', 'run', 'waiting'] as const;
 type Kind = (typeof KINDS)[number];
 
 /** An answer in two pieces that never ends. @param isReleased whether the second one may come */
-function endless(content: Scripted['content'], isReleased: () => boolean): Scripted {
+function endless(content: ScriptedAnswer['content'], isReleased: () => boolean): ScriptedAnswer {
   const change = (text: string) => {
     const [first, ...others] = text.slice(0, text.indexOf('event: message_delta')).split(/(?<=w699z.*\n\n)/);
     const pieces = [first, others.join('')];
@@ -42,7 +50,7 @@ function endless(content: Scripted['content'], isReleased: () => boolean): Scrip
       type: 'bytes',
       async pull(controller) {
         // An object must not wait for what another one does.
-        if (pieces.length === 1) await untilSo(isReleased);
+        if (pieces.length === 1) await waitForCondition(isReleased);
         const piece = pieces.shift();
         if (piece === undefined) await new Promise(() => {});
         else controller.enqueue(new TextEncoder().encode(piece));
@@ -56,7 +64,7 @@ function endless(content: Scripted['content'], isReleased: () => boolean): Scrip
 /** Has the upstream answer each question by its first word. */
 function answering() {
   let [isReleased, hasEnds] = [false, false];
-  answeringBy(({ messages }): Scripted => {
+  answerByScript(({ messages }): ScriptedAnswer => {
     const text = JSON.stringify(messages.at(-1));
     const isResult = text.includes('tool_result');
     const asked = messages.findLast(
@@ -68,12 +76,12 @@ function answering() {
       const blocks = [500, 550, 600, 650, 700, 750].map((from) => ({ type: 'text', text: words(from, 50) }));
       return endless(blocks, () => isReleased);
     }
-    if (isResult) return says(words(600, 30));
-    if (word === 'waiting') return calls(call('toolu_p', 'w1z', 'pay'));
-    if (word === 'tool' || word === 'run') return calls(call(`toolu_${word}`, 'w1z'));
-    return says(words(700, 30));
+    if (isResult) return textAnswer(words(600, 30));
+    if (word === 'waiting') return callsAnswer(weatherCall('toolu_p', 'w1z', 'pay'));
+    if (word === 'tool' || word === 'run') return callsAnswer(weatherCall(`toolu_${word}`, 'w1z'));
+    return textAnswer(words(700, 30));
   });
-  servingTools(() => new Response(words(800, 20)));
+  answerTools(() => new Response(words(800, 20)));
   const release = () => {
     isReleased = true;
   };
@@ -86,9 +94,9 @@ function answering() {
 /** Makes a conversation in a state in which its object may die. @returns its rows */
 async function stateOf(kind: Kind, release: () => void, first: object = FIRST): Promise<Rows> {
   const begin = async (content: string, more: object = {}) => {
-    const answer = await ask({ messages: [{ role: 'user', content }], ...more }, { id: kind });
+    const answer = await sendTurn({ messages: [{ role: 'user', content }], ...more }, { id: kind });
     if (answer.kind !== 'stream') throw new Error(JSON.stringify(answer));
-    return { heard: listen(answer.body) };
+    return { heard: readStream(answer.body) };
   };
   await (await begin(words(100, 5), first)).heard;
   if (kind === 'idle') await (await begin(words(200, 60_000))).heard;
@@ -106,7 +114,7 @@ async function stateOf(kind: Kind, release: () => void, first: object = FIRST): 
     release();
     await isLogged('w799z');
   }
-  const rows = await storedRows(kind);
+  const rows = await readStoredRows(kind);
   await abortAllDurableObjects();
   return rows;
 }
@@ -121,7 +129,7 @@ const DAMAGES: Record<string, Damage> = {
 async function untilAlarm(id: string, clock: Clock): Promise<number> {
   for (let alarms = 0; alarms < 4; alarms += 1) {
     if (!(await runDurableObjectAlarm(stubOf(id)))) return Number.POSITIVE_INFINITY;
-    await objectAtRest(stubOf(id));
+    await waitForObject(stubOf(id));
     clock.pass(10 * MINUTE_MS);
   }
   return await runInDurableObject(
@@ -136,7 +144,7 @@ interface Clock {
 }
 
 function passingClock(): Clock {
-  const passInside = passingTime();
+  const passInside = createTimeAdvancer();
   let passed = 0;
   const pass = (ms: number) => {
     passInside(ms);
@@ -157,12 +165,12 @@ test('a damaged text or table concerns its own conversation alone, and can be de
   const concernsItself = async (what: string, kind: Kind, damage: (sql: SqlStorage) => void) => {
     number += 1;
     const id = `damaged-${number}`;
-    await placeRows(id, states.get(kind) ?? {}, damage);
+    await insertRows(id, states.get(kind) ?? {}, damage);
     await abortAllDurableObjects();
     // What is damaged does not wake its object for ever.
     expect(await untilAlarm(id, clock), what).toBeGreaterThan(9 * MINUTE_MS);
-    const next = await ask({ messages: [{ role: 'user', content: words(900, 2) }] }, { id });
-    if (next.kind === 'stream') await listen(next.body);
+    const next = await sendTurn({ messages: [{ role: 'user', content: words(900, 2) }] }, { id });
+    if (next.kind === 'stream') await readStream(next.body);
     else if (next.kind === 'error') {
       told.add(next.error.logged ?? '');
       expect([next.error.status < 500, next.error.headers['x-should-retry']]).not.toEqual([false, undefined]);
@@ -177,12 +185,12 @@ test('a damaged text or table concerns its own conversation alone, and can be de
         if (result.ok) await new Response(result.value as ReadableStream).text();
       } catch (thrown) {
         // A long page has begun before it comes to what is damaged: it breaks off.
-        if (!/prematurely/.test(String(thrown))) expect(damageIn(thrown) ?? String(thrown)).toBeInstanceOf(DamagedRow);
+        if (!/prematurely/.test(String(thrown))) expect(damageOf(thrown) ?? String(thrown)).toBeInstanceOf(DamagedRow);
       }
     }
-    const others = await ask({ messages: [{ role: 'user', content: words(950, 2) }], ...FIRST }, { id: 'sound' });
+    const others = await sendTurn({ messages: [{ role: 'user', content: words(950, 2) }], ...FIRST }, { id: 'sound' });
     if (others.kind !== 'stream') throw new Error(JSON.stringify(others));
-    expect((await listen(others.body)).whole).toBe(true);
+    expect((await readStream(others.body)).isWhole).toBe(true);
     expect(await stubOf(id).erase({ account: 'alice', id })).toBe(true);
     await eventually(async () => {
       clock.pass(MINUTE_MS);
@@ -194,7 +202,7 @@ test('a damaged text or table concerns its own conversation alone, and can be de
     });
   };
 
-  const cells = KINDS.flatMap((kind) => textsIn(states.get(kind) ?? {}).map((cell) => ({ kind, ...cell })));
+  const cells = KINDS.flatMap((kind) => listTextCells(states.get(kind) ?? {}).map((cell) => ({ kind, ...cell })));
   // Each column of each table is damaged as often as any other, however many rows the table has.
   const columns = Object.values(Object.groupBy(cells, ({ kind, table, column }) => `${kind} ${table}.${column}`));
   const text = fc.record({
@@ -202,7 +210,7 @@ test('a damaged text or table concerns its own conversation alone, and can be de
     how: fc.constantFrom(...Object.keys(DAMAGES)),
     place: fc.nat(),
   });
-  await tryAsyncCases({ numRuns: runs(450), endOnFailure: true }, text, async ({ cell, how, place }) => {
+  await tryAsyncCases({ numRuns: caseCount(450), endOnFailure: true }, text, async ({ cell, how, place }) => {
     const damaged = DAMAGES[how]?.(cell.text, place % cell.text.length) ?? '';
     await concernsItself(`${how} ${cell.table}.${cell.column}`, cell.kind, (sql) => change(sql, cell, damaged));
   });
@@ -218,7 +226,7 @@ test('however the log of a turn is damaged, and wherever, its question stays', a
   // Without tools of the edge it is no run, which would go on.
   const rows = await stateOf('running', release, { model: FIRST.model, max_tokens: 200 });
   const turn = Math.max(...(rows.log ?? []).map(({ turn: one }) => Number(one)));
-  const cells = textsIn(rows).filter(
+  const cells = listTextCells(rows).filter(
     ({ table, column, at }) => table === 'log' && column === 'text' && rows.log?.[at]?.turn === turn,
   );
   expect(cells.length).toBeGreaterThan(0);
@@ -226,9 +234,9 @@ test('however the log of a turn is damaged, and wherever, its question stays', a
   for (const [how, damage] of Object.entries(DAMAGES)) {
     for (const [number, { cell, place }] of places.entries()) {
       const id = `heard-${how}-${number}`;
-      await placeRows(id, rows, (sql) => change(sql, cell, damage(cell.text, place)));
+      await insertRows(id, rows, (sql) => change(sql, cell, damage(cell.text, place)));
       await abortAllDurableObjects();
-      const [question, answer] = (await rowsOf(id)).slice(-2);
+      const [question, answer] = (await listMessages(id)).slice(-2);
       expect([question?.content, question?.status], id).toEqual([`running ${words(400, 3)}`, 'interrupted']);
       expect(answer?.role, id).toBe('assistant');
     }

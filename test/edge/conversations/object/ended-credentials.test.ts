@@ -5,28 +5,36 @@ import { mintToken } from '#edge/auth/mint.ts';
 import { verifyToken } from '#edge/auth/verify.ts';
 import { Conversation } from '#edge/conversations/object/conversation.ts';
 import { eventsOf } from '#edge/conversations/turn/message-events.ts';
-import { accountStub } from '#edge/durable/stubs.ts';
+import { getAccountStub } from '#edge/durable/stubs.ts';
 import { bodyMemory, MemoryShare } from '#edge/kit/http/body-memory.ts';
 import { createRequestId } from '#edge/kit/http/headers/request-id.ts';
 import type { Account } from '#edge/money/account/account.ts';
-import { bodyOf as streamOf, testApp } from '#test/support/app.ts';
+import { createTestApp, createBody as streamOf } from '#test/support/app.ts';
 import {
-  approvalsOf,
-  atRest,
   bindings,
-  decideOn,
-  rowsOf,
-  simulate,
+  fetchApprovals,
+  fetchTurn,
+  installSimulator,
+  listMessages,
+  sendDecision,
   stubOf,
-  turnNow,
+  waitUntilAtRest,
 } from '#test/support/conversations.ts';
 import { eventually } from '#test/support/eventually.ts';
-import { answeringBy, call, calls, says, servingTools, TOOL_VARS, weather } from '#test/support/scripted-runs.ts';
-import { bearer, DEPLOYED, SECRET, tokenOf } from '#test/support/tokens.ts';
-import { bodyOf, listen, requestOf, say, turnOf } from '#test/support/turns.ts';
-import { sse } from '#test/support/wire.ts';
+import {
+  answerByScript,
+  answerTools,
+  callsAnswer,
+  TOOL_VARS,
+  textAnswer,
+  weatherCall,
+  weatherTool,
+} from '#test/support/scripted-runs.ts';
+import { bearerHeader, createToken, DEPLOYED_VARS, SECRET } from '#test/support/tokens.ts';
+import { buildTurnRequest, createBody, readStream, runTurn, sendTurnRequest } from '#test/support/turns.ts';
+import { sseResponse } from '#test/support/wire.ts';
 
-const account = () => accountStub(bindings, {}, 'alice');
+const account = () => getAccountStub(bindings, {}, 'alice');
 const reasonOf = (text: string) => /: sluice-paused=(\w+)/.exec(text)?.[1];
 const NEXT_SECRET = `${SECRET}-next`;
 
@@ -38,10 +46,10 @@ function verified(jti: string, seconds = 3_600): VerifiedToken {
 }
 
 async function runWith(token: VerifiedToken, body: object, id = 'c1') {
-  const request = requestOf(body, { id });
-  const answer = await turnOf({ ...request, caller: { ...request.caller, token } });
+  const request = buildTurnRequest(body, { id });
+  const answer = await sendTurnRequest({ ...request, caller: { ...request.caller, token } });
   if (answer.kind !== 'stream') throw new Error(JSON.stringify(answer));
-  return { turn: answer.turn, listening: listen(answer.body) };
+  return { turn: answer.turn, listening: readStream(answer.body) };
 }
 
 /** Waits until every conversation has been told. */
@@ -61,7 +69,7 @@ function speaking(): void {
     ...{ content: [{ type: 'text', text: 'Once upon' }], usage: { input_tokens: 10, output_tokens: 10 } },
   });
   const said = text.slice(0, text.indexOf('event: content_block_stop'));
-  answeringBy(() => sse(streamOf([said], 'silence')));
+  answerByScript(() => sseResponse(streamOf([said], 'silence')));
 }
 
 /** What ends the token `lost`, and leaves that of others as it is. */
@@ -70,54 +78,54 @@ const ENDS: [string, () => Promise<unknown>][] = [
   ['all tokens of its account are revoked', async () => await account().revokeAll()],
 ];
 
-const pay = () => ({ ...weather({ approval: 'always' }, 'pay') });
-const payment = () => calls({ type: 'tool_use', id: 'toolu_1', name: 'pay', input: { city: 'Bern' } });
+const pay = () => ({ ...weatherTool({ approval: 'always' }, 'pay') });
+const payment = () => callsAnswer({ type: 'tool_use', id: 'toolu_1', name: 'pay', input: { city: 'Bern' } });
 
 async function approve(id = 'c1'): Promise<string> {
-  const [approval] = await approvalsOf(id);
+  const [approval] = await fetchApprovals(id);
   const decision = { decision: 'approve', id: String(approval?.id), isAdmin: false, requestId: createRequestId() };
-  const result = await decideOn(stubOf(id), decision);
+  const result = await sendDecision(stubOf(id), decision);
   if (!result.ok) throw new Error(JSON.stringify(result.error));
   return result.value.turn;
 }
 
 async function ended(turn: string, id = 'c1') {
-  await eventually(async () => expect((await turnNow(turn, id)).status).not.toBe('running'));
-  return await turnNow(turn, id);
+  await eventually(async () => expect((await fetchTurn(turn, id)).status).not.toBe('running'));
+  return await fetchTurn(turn, id);
 }
 
 describe('a running turn', () => {
   test.each(ENDS)('stops once %s, and keeps what was said', async (_, end) => {
     speaking();
-    const { listening, turn } = await runWith(verified('lost'), bodyOf('Tell me.'));
+    const { listening, turn } = await runWith(verified('lost'), createBody('Tell me.'));
     await end();
     const { text } = await listening;
     expect(text).toContain(': sluice-stopped\n');
-    expect(await turnNow(turn)).toMatchObject({ status: 'stopped' });
-    expect((await rowsOf()).at(-1)).toMatchObject({
+    expect(await fetchTurn(turn)).toMatchObject({ status: 'stopped' });
+    expect((await listMessages()).at(-1)).toMatchObject({
       role: 'assistant',
       content: [{ type: 'text', text: 'Once upon' }],
     });
-    await atRest();
+    await waitUntilAtRest();
   });
 
   test('of another token goes on, also where it is told, and so does one without a token', async () => {
     speaking();
-    const other = await runWith(verified('other'), bodyOf('Tell me.'));
-    const none = await turnOf(requestOf(bodyOf('Tell me.'), { id: 'c2' }));
+    const other = await runWith(verified('other'), createBody('Tell me.'));
+    const none = await sendTurnRequest(buildTurnRequest(createBody('Tell me.'), { id: 'c2' }));
     if (none.kind !== 'stream') throw new Error(JSON.stringify(none));
     await account().revokeToken('lost');
     for (const id of ['c1', 'c2']) await stubOf(id).checkCredential();
-    expect(await turnNow(other.turn)).toMatchObject({ status: 'running' });
-    expect(await turnNow(none.turn, 'c2')).toMatchObject({ status: 'running' });
+    expect(await fetchTurn(other.turn)).toMatchObject({ status: 'running' });
+    expect(await fetchTurn(none.turn, 'c2')).toMatchObject({ status: 'running' });
     for (const id of ['c1', 'c2']) await stubOf(id).stop();
-    await Promise.all([other.listening, listen(none.body)]);
-    await atRest();
+    await Promise.all([other.listening, readStream(none.body)]);
+    await waitUntilAtRest();
   });
 
   test('is told again, where its object could not be reached', async () => {
     speaking();
-    const { listening } = await runWith(verified('lost'), bodyOf('Tell me.'));
+    const { listening } = await runWith(verified('lost'), createBody('Tell me.'));
     let tries = 0;
     const spy = vi.spyOn(Conversation.prototype, 'checkCredential');
     spy.mockImplementationOnce(async () => {
@@ -129,12 +137,12 @@ describe('a running turn', () => {
     await runDurableObjectAlarm(account());
     expect((await listening).text).toContain(': sluice-stopped\n');
     await told();
-    await atRest();
+    await waitUntilAtRest();
   });
 
   test('does not begin any more once its account is erased', async () => {
     speaking();
-    const { listening, turn } = await runWith(verified('lost'), bodyOf('Tell me.'));
+    const { listening, turn } = await runWith(verified('lost'), createBody('Tell me.'));
     await runInDurableObject(account(), (object: Account) => object.erase());
     expect((await listening).text).toContain(': sluice-stopped\n');
     await eventually(async () => expect((await stubOf().turnReport(turn)).ok).toBe(false));
@@ -143,74 +151,78 @@ describe('a running turn', () => {
 
 describe('a run', () => {
   test.each(ENDS)('makes no further call once %s, and says why it ends', async (_, end) => {
-    const bodies = answeringBy(() => calls(call('toolu_1', 'Bern'), call('toolu_2', 'Rome'), call('toolu_3', 'Oslo')));
-    const came = servingTools(async () => {
+    const bodies = answerByScript(() =>
+      callsAnswer(weatherCall('toolu_1', 'Bern'), weatherCall('toolu_2', 'Rome'), weatherCall('toolu_3', 'Oslo')),
+    );
+    const came = answerTools(async () => {
       await end();
       await told();
       return new Response('sun');
     });
     const { listening, turn } = await runWith(
       verified('lost'),
-      bodyOf('How is it?', { tools: [weather()], parallel_tools: 1 }),
+      createBody('How is it?', { tools: [weatherTool()], parallel_tools: 1 }),
     );
     expect(reasonOf((await listening).text)).toBe('revoked');
     expect(came.map(({ body }) => body.tool_use_id)).toEqual(['toolu_1']);
     expect(bodies).toHaveLength(1);
-    expect(await turnNow(turn)).toMatchObject({ status: 'complete', paused: 'revoked' });
+    expect(await fetchTurn(turn)).toMatchObject({ status: 'complete', paused: 'revoked' });
     // What came is not lost, and the history holds for who may go on.
-    await atRest();
-    answeringBy((body) => says(JSON.stringify(body.messages)));
-    const { text } = await say(bodyOf('Go on.', { tools: [weather()] }));
+    await waitUntilAtRest();
+    answerByScript((body) => textAnswer(JSON.stringify(body.messages)));
+    const { text } = await runTurn(createBody('Go on.', { tools: [weatherTool()] }));
     expect(text).toContain('sun');
     expect(text).toContain('This tool was not called: the credential');
   });
 
   test.each(ENDS)('that waits for room waits no more once %s', async (_, end) => {
-    answeringBy(() => calls(call('toolu_1', 'Bern')));
+    answerByScript(() => callsAnswer(weatherCall('toolu_1', 'Bern')));
     const others = [36, 4].map((megabytes) => ({ megabytes, share: new MemoryShare(bodyMemory) }));
-    servingTools(() => {
+    answerTools(() => {
       for (const { megabytes, share } of others) share.grow(megabytes * 1024 * 1024);
       return new Response('sun');
     });
-    const asked = { ...bodyOf('How is it?', { tools: [weather()] }), system: 'x'.repeat(100_000) };
+    const asked = { ...createBody('How is it?', { tools: [weatherTool()] }), system: 'x'.repeat(100_000) };
     const { turn, listening } = await runWith(verified('lost'), asked);
-    await eventually(() => expect(bodyMemory.waiting.size).toBe(1));
+    await eventually(() => expect(bodyMemory.waitingShares.size).toBe(1));
     await end();
     await told();
-    await eventually(() => expect(bodyMemory.waiting.size).toBe(0)).finally(() => {
-      for (const { share } of others) share.leave();
+    await eventually(() => expect(bodyMemory.waitingShares.size).toBe(0)).finally(() => {
+      for (const { share } of others) share.release();
     });
     expect(reasonOf((await listening).text)).toBe('revoked');
-    expect(await turnNow(turn)).toMatchObject({ status: 'complete', paused: 'revoked' });
-    await atRest();
+    expect(await fetchTurn(turn)).toMatchObject({ status: 'complete', paused: 'revoked' });
+    await waitUntilAtRest();
   });
 
   test('that waits for an approval makes no call once its token is revoked', async () => {
-    answeringBy(payment);
-    const came = servingTools(() => new Response('paid'));
-    await (await runWith(verified('lost'), bodyOf('Pay.', { tools: [pay()] }))).listening;
+    answerByScript(payment);
+    const came = answerTools(() => new Response('paid'));
+    await (await runWith(verified('lost'), createBody('Pay.', { tools: [pay()] }))).listening;
     await account().revokeToken('lost');
     const turn = await approve();
     expect(await ended(turn)).toMatchObject({ status: 'complete', paused: 'revoked' });
     expect(came).toEqual([]);
-    await atRest();
-    answeringBy((body) => says(JSON.stringify(body.messages)));
-    expect((await say(bodyOf('Go on.', { tools: [pay()] }))).text).toContain(
+    await waitUntilAtRest();
+    answerByScript((body) => textAnswer(JSON.stringify(body.messages)));
+    expect((await runTurn(createBody('Go on.', { tools: [pay()] }))).text).toContain(
       'This tool was not called: the credential',
     );
   });
 
   test.each(ENDS)('that goes on after an approval days later makes no further call once %s', async (_, end) => {
     const input = (city: string) => ({ type: 'tool_use', id: `toolu_${city}`, name: 'pay', input: { city } });
-    answeringBy((body) =>
-      JSON.stringify(body.messages).includes('tool_result') ? says('Paid.') : calls(input('Bern'), input('Rome')),
+    answerByScript((body) =>
+      JSON.stringify(body.messages).includes('tool_result')
+        ? textAnswer('Paid.')
+        : callsAnswer(input('Bern'), input('Rome')),
     );
-    const came = servingTools(async () => {
+    const came = answerTools(async () => {
       await end();
       await told();
       return new Response('paid');
     });
-    const asked = bodyOf('Pay.', { tools: [pay()], parallel_tools: 1 });
+    const asked = createBody('Pay.', { tools: [pay()], parallel_tools: 1 });
     await (await runWith(verified('lost'), asked)).listening;
     await runInDurableObject(account(), (_object, { storage }) => {
       storage.sql.exec('update ledger set at = at - 172800000');
@@ -218,15 +230,15 @@ describe('a run', () => {
     await approve();
     expect(await ended(await approve())).toMatchObject({ paused: 'revoked' });
     expect(came).toHaveLength(1);
-    await atRest();
+    await waitUntilAtRest();
   });
 
   test('that waits goes on after its token has expired, but not if that was revoked before, however long ago', async () => {
-    answeringBy((body) => (JSON.stringify(body.messages).includes('tool_result') ? says('Paid.') : payment()));
-    const came = servingTools(() => new Response('paid'));
+    answerByScript((body) => (JSON.stringify(body.messages).includes('tool_result') ? textAnswer('Paid.') : payment()));
+    const came = answerTools(() => new Response('paid'));
     const old = -40 * 86_400;
-    await (await runWith(verified('short', old), bodyOf('Pay.', { tools: [pay()] }))).listening;
-    await (await runWith(verified('lost', old), bodyOf('Pay.', { tools: [pay()] }), 'c2')).listening;
+    await (await runWith(verified('short', old), createBody('Pay.', { tools: [pay()] }))).listening;
+    await (await runWith(verified('lost', old), createBody('Pay.', { tools: [pay()] }), 'c2')).listening;
     await account().revokeToken('lost');
     await told();
     await runDurableObjectAlarm(account());
@@ -234,19 +246,19 @@ describe('a run', () => {
     expect(await ended(await approve('c2'), 'c2')).toMatchObject({ paused: 'revoked' });
     expect(came).toHaveLength(1);
     // Three months later nobody knows any more.
-    await (await runWith(verified('forgotten', -91 * 86_400), bodyOf('Pay.', { tools: [pay()] }), 'c3')).listening;
+    await (await runWith(verified('forgotten', -91 * 86_400), createBody('Pay.', { tools: [pay()] }), 'c3')).listening;
     expect(await ended(await approve('c3'), 'c3')).toMatchObject({ paused: 'revoked' });
-    await atRest();
+    await waitUntilAtRest();
   });
 
   test('that has died asks before it goes on', async () => {
-    answeringBy(() => calls(call('toolu_1', 'Bern')));
+    answerByScript(() => callsAnswer(weatherCall('toolu_1', 'Bern')));
     const called = Promise.withResolvers<void>();
-    const came = servingTools(async () => {
+    const came = answerTools(async () => {
       called.resolve();
       return await new Promise(() => {});
     });
-    const { turn, listening } = await runWith(verified('lost'), bodyOf('How is it?', { tools: [weather()] }));
+    const { turn, listening } = await runWith(verified('lost'), createBody('How is it?', { tools: [weatherTool()] }));
     await called.promise;
     // Nobody is told: the account dies with it, and its alarm comes later.
     const spy = vi.spyOn(Conversation.prototype, 'checkCredential').mockRejectedValue(new Error('lost on the way'));
@@ -258,28 +270,31 @@ describe('a run', () => {
     spy.mockRestore();
     await runDurableObjectAlarm(account());
     await told();
-    await atRest();
+    await waitUntilAtRest();
   });
 
   test('goes on with a rotated secret while its own one holds, and no longer', async () => {
     const during = (settings: Record<string, string>) => {
-      answeringBy((body) => (JSON.stringify(body.messages).includes('tool_result') ? says('Paid.') : payment()), {
-        vars: settings,
-      });
+      answerByScript(
+        (body) => (JSON.stringify(body.messages).includes('tool_result') ? textAnswer('Paid.') : payment()),
+        {
+          vars: settings,
+        },
+      );
     };
-    const settings = simulate({ ...TOOL_VARS, SIGNING_SECRET: SECRET });
+    const settings = installSimulator({ ...TOOL_VARS, SIGNING_SECRET: SECRET });
     const { token } = await mintToken(SECRET, { account: 'alice', scopes: ['messages'] });
     const identity = await verifyToken(token, settings);
     const lost = identity.token as VerifiedToken;
     during({ SIGNING_SECRET: SECRET });
-    const came = servingTools(() => new Response('paid'));
-    for (const id of ['c1', 'c2']) await (await runWith(lost, bodyOf('Pay.', { tools: [pay()] }), id)).listening;
+    const came = answerTools(() => new Response('paid'));
+    for (const id of ['c1', 'c2']) await (await runWith(lost, createBody('Pay.', { tools: [pay()] }), id)).listening;
     during({ SIGNING_SECRET: NEXT_SECRET, SIGNING_SECRET_PREVIOUS: SECRET });
     expect(await ended(await approve())).toMatchObject({ status: 'complete', paused: null });
     during({ SIGNING_SECRET: NEXT_SECRET });
     expect(await ended(await approve('c2'), 'c2')).toMatchObject({ paused: 'revoked' });
     expect(came).toHaveLength(1);
-    await atRest();
+    await waitUntilAtRest();
   });
 });
 
@@ -289,14 +304,14 @@ test('an answer without a conversation runs to its end', async () => {
     ...{ id: 'msg_1', type: 'message', role: 'assistant', model: 'claude-opus-5-5', stop_reason: 'end_turn' },
     ...{ content: [{ type: 'text', text: 'Once upon' }], usage: { input_tokens: 10, output_tokens: 10 } },
   });
-  const app = testApp(async () => {
+  const app = createTestApp(async () => {
     await spoken.promise;
-    return sse(text);
-  }, DEPLOYED);
-  const answering = app.post('/messages', bodyOf('Tell me.'), bearer(await tokenOf('alice')));
+    return sseResponse(text);
+  }, DEPLOYED_VARS);
+  const answering = app.post('/messages', createBody('Tell me.'), bearerHeader(await createToken('alice')));
   await eventually(() => expect(app.sent).toHaveLength(1));
   await account().revokeAll();
   spoken.resolve();
   expect(await (await answering).text()).toContain('message_stop');
-  await app.settled();
+  await app.waitUntilSettled();
 });

@@ -1,15 +1,15 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { hiddenAnswer } from '#edge/conversations/views/hidden-answer.ts';
-import { itemTexts, memberTexts } from '#edge/kit/json/edit.ts';
-import { wellFormedJson } from '#edge/kit/json/lone-surrogates.ts';
-import { testApp } from '#test/support/app.ts';
-import { conversationsReach, simulate } from '#test/support/conversations.ts';
+import { redactAnswer } from '#edge/conversations/views/redact-answer.ts';
+import { parseMemberTexts, splitItems } from '#edge/kit/json/edit.ts';
+import { toWellFormedJson } from '#edge/kit/json/lone-surrogates.ts';
+import { createTestApp } from '#test/support/app.ts';
+import { installSimulator, setConversationUpstream } from '#test/support/conversations.ts';
 import { eventually } from '#test/support/eventually.ts';
-import { objectTexts, onOneLine } from '#test/support/json-texts.ts';
-import { runs, tryAsyncCases } from '#test/support/runs.ts';
-import { servingTools, TOOL_URL, TOOL_VARS, weather } from '#test/support/scripted-runs.ts';
-import { block, blockEnd, end, sse, start, textBlock } from '#test/support/wire.ts';
+import { arbitraryObjectTexts, toOneLine } from '#test/support/json-texts.ts';
+import { caseCount, tryAsyncCases } from '#test/support/property-cases.ts';
+import { answerTools, TOOL_URL, TOOL_VARS, weatherTool } from '#test/support/scripted-runs.ts';
+import { blockEnd, contentBlock, messageEnd, messageStart, sseResponse, textBlock } from '#test/support/wire.ts';
 
 const MCP_URL = 'https://tools.example.com/mcp';
 const HOOK = 'https://hooks.example.com/turns';
@@ -23,7 +23,7 @@ const TOGETHER = 20;
 /** What asks a person, what is called at once, and what an MCP server has. */
 const TOOLS = ['pay', 'look', 'far_find'];
 const STORED = {
-  tools: [weather({ approval: 'always' }, 'pay'), weather({}, 'look'), { name: 'far', run: { mcp: MCP_URL } }],
+  tools: [weatherTool({ approval: 'always' }, 'pay'), weatherTool({}, 'look'), { name: 'far', run: { mcp: MCP_URL } }],
 };
 const toolOf = (index: number) => TOOLS[index % TOOLS.length] ?? '';
 
@@ -34,14 +34,14 @@ interface Case {
   cut: number;
 }
 
-const cases = fc.array(fc.record({ input: objectTexts, result: objectTexts, cut: fc.nat(40) }), {
+const cases = fc.array(fc.record({ input: arbitraryObjectTexts, result: arbitraryObjectTexts, cut: fc.nat(40) }), {
   minLength: TOGETHER,
   maxLength: TOGETHER,
 });
 
 const member = (json: string, ...path: (string | number)[]) =>
   path.reduce<string>(
-    (text, step) => (typeof step === 'number' ? itemTexts(text)[step] : memberTexts(text).get(step)) ?? '',
+    (text, step) => (typeof step === 'number' ? splitItems(text)[step] : parseMemberTexts(text).get(step)) ?? '',
     json,
   );
 
@@ -50,8 +50,8 @@ function inputsIn(messages: readonly string[]): Map<string, string> {
   const found = new Map<string, string>();
   for (const message of messages) {
     const content = member(message, 'content');
-    for (const one of content.startsWith('[') ? itemTexts(content) : []) {
-      const block = memberTexts(one);
+    for (const one of content.startsWith('[') ? splitItems(content) : []) {
+      const block = parseMemberTexts(one);
       if (/tool_use"$/.test(block.get('type') ?? ''))
         found.set(JSON.parse(block.get('id') ?? ''), block.get('input') ?? '');
     }
@@ -60,26 +60,26 @@ function inputsIn(messages: readonly string[]): Map<string, string> {
 }
 
 const idOf = (index: number) => `toolu_${index}`;
-const inputsOf = (all: readonly Case[]) => new Map(all.map(({ input }, index) => [idOf(index), onOneLine(input)]));
+const inputsOf = (all: readonly Case[]) => new Map(all.map(({ input }, index) => [idOf(index), toOneLine(input)]));
 /** The same inputs as they are sent to the API, which rejects half of a character. */
 const asSent = (inputs: ReadonlyMap<string, string>) =>
-  new Map([...inputs].map(([id, input]) => [id, wellFormedJson(input)]));
+  new Map([...inputs].map(([id, input]) => [id, toWellFormedJson(input)]));
 
 /** The stream of an answer that makes all calls. */
 const callingAll = (all: readonly Case[], nameOf: (index: number) => string) =>
-  start() +
+  messageStart() +
   all
     .map(({ input, cut }, index) =>
-      block(
+      contentBlock(
         { type: 'tool_use', id: idOf(index), name: nameOf(index), input: {} },
         [input.slice(0, cut), input.slice(cut)].map((partial_json) => ({ type: 'input_json_delta', partial_json })),
         index,
       ),
     )
     .join('') +
-  end({ output_tokens: 10 }, 'tool_use');
+  messageEnd({ output_tokens: 10 }, 'tool_use');
 
-const DONE = start({ id: 'msg_2' }) + textBlock(['Done.']) + end();
+const DONE = messageStart({ id: 'msg_2' }) + textBlock(['Done.']) + messageEnd();
 const ENTRY = { model: 'claude-opus-5-5', max_tokens: 500 };
 const user = (content: unknown) => ({ role: 'user', content });
 
@@ -87,7 +87,7 @@ const JSON_TYPE = { headers: { 'content-type': 'application/json' } };
 
 /** A Claude API, a server of tools over HTTP and MCP, and a receiver of events. All see and say texts. */
 async function world() {
-  simulate(VARS);
+  installSimulator(VARS);
   const now = {
     all: [] as readonly Case[],
     /** The bodies that have gone up. */
@@ -96,14 +96,14 @@ async function world() {
     made: new Map<string, string>(),
     events: [] as string[],
     /** @returns the answer of the Claude API */
-    answer: (): Response => sse(now.up.length === 1 ? callingAll(now.all, toolOf) : DONE),
+    answer: (): Response => sseResponse(now.up.length === 1 ? callingAll(now.all, toolOf) : DONE),
   };
-  conversationsReach(async (_, init) => {
+  setConversationUpstream(async (_, init) => {
     now.up.push(await new Response(init.body as BodyInit).text());
     return now.answer();
   });
   const resultOf = (id: string) => now.all[Number(id.replace(/\D/g, ''))]?.result;
-  servingTools(({ url, text, body }) => {
+  answerTools(({ url, text, body }) => {
     if (url === HOOK) now.events.push(text);
     if (url === TOOL_URL) {
       now.made.set(String(body.tool_use_id), member(text, 'input'));
@@ -117,7 +117,7 @@ async function world() {
     now.made.set(called, member(text, 'params', 'arguments'));
     return told(`{ "content": [], "structuredContent": ${resultOf(called)} }`);
   });
-  const app = testApp(() => Response.json({ input_tokens: 1 }), VARS);
+  const app = createTestApp(() => Response.json({ input_tokens: 1 }), VARS);
   const put = { method: 'PUT', body: JSON.stringify(STORED), ...JSON_TYPE };
   expect((await app.fetch('/prefixes/calls', put)).ok).toBe(true);
   const begin = (all: readonly Case[]) => Object.assign(now, { all, up: [], made: new Map(), events: [] });
@@ -127,12 +127,12 @@ async function world() {
 
 /** @returns the inputs of the calls in all messages of a conversation */
 const storedInputs = async (text: (path: string) => Promise<string>, id: string, query = '') =>
-  inputsIn(itemTexts(member(await text(`/conversations/${id}/messages?limit=1000${query}`), 'data')));
+  inputsIn(splitItems(member(await text(`/conversations/${id}/messages?limit=1000${query}`), 'data')));
 
 test('inputs and results of calls are the text that came: streamed, in calls, approvals and events, stored, sent again, copied', async () => {
   const { app, now, begin, text } = await world();
   let number = 0;
-  await tryAsyncCases(runs(500, 0.15), cases, async (all) => {
+  await tryAsyncCases(caseCount(500, 0.15), cases, async (all) => {
     number += 1;
     const id = `c${number}`;
     begin(all);
@@ -145,9 +145,9 @@ test('inputs and results of calls are the text that came: streamed, in calls, ap
     expect(inputsIn([`{"content":[${blocks.filter(Boolean)}]}`])).toEqual(wanted);
     expect(now.made).toEqual(new Map([...of('look'), ...of('far_find')]));
 
-    const listed = itemTexts(member(await text(`/conversations/${id}/approvals`), 'data'));
+    const listed = splitItems(member(await text(`/conversations/${id}/approvals`), 'data'));
     await eventually(() => expect(now.events).toHaveLength(1));
-    for (const approvals of [listed, itemTexts(member(now.events[0] ?? '', 'approvals'))]) {
+    for (const approvals of [listed, splitItems(member(now.events[0] ?? '', 'approvals'))]) {
       const told = approvals.map((one) => [JSON.parse(member(one, 'tool_use_id')), member(one, 'input')]);
       expect(told).toEqual(of('pay'));
       expect(approvals.map((one) => JSON.parse(member(one, 'input_text')))).toEqual(told.map(([, input]) => input));
@@ -163,7 +163,7 @@ test('inputs and results of calls are the text that came: streamed, in calls, ap
         [JSON.stringify({ decision: 'approve', input_text: changed })],
         ['{"decision":"approve","input":{ "order": 2512292042121000001 }}', '{ "order": 2512292042121000001 }'],
       ][index % 3] ?? [''];
-      calledWith.set(tool_use_id, onOneLine(now));
+      calledWith.set(tool_use_id, toOneLine(now));
       const decided = await app.post(`/conversations/${id}/approvals/${approval}`, decision);
       expect(decided.status).toBe(index === listed.length - 1 ? 202 : 200);
       turn = decided.headers.get('sluice-turn') ?? '';
@@ -172,36 +172,40 @@ test('inputs and results of calls are the text that came: streamed, in calls, ap
     await eventually(async () => expect(await turnText(turn)).toContain('"status":"complete","paused":null'));
     expect(now.made).toEqual(calledWith);
     const report = await turnText(JSON.parse(member(listed[0] ?? '', 'turn')));
-    const reported = itemTexts(member(report, 'steps', 0, 'calls'));
+    const reported = splitItems(member(report, 'steps', 0, 'calls'));
     expect(new Map(reported.map((one) => [JSON.parse(member(one, 'id')), member(one, 'input')]))).toEqual(wanted);
     expect(reported.map((one) => member(one, 'approval', 'changed_input')).filter((one) => /^[^n]/.test(one))).toEqual(
       [...calledWith].filter(([name, input]) => input !== wanted.get(name)).map(([, input]) => input),
     );
 
     // What goes up: the calls, and their results.
-    const sent = itemTexts(member(now.up[1] ?? '', 'messages'));
+    const sent = splitItems(member(now.up[1] ?? '', 'messages'));
     expect(inputsIn(sent)).toEqual(asSent(wanted));
-    for (const told of itemTexts(member(sent.at(-1) ?? '', 'content'))) {
+    for (const told of splitItems(member(sent.at(-1) ?? '', 'content'))) {
       const { tool_use_id, content } = JSON.parse(told) as {
         tool_use_id: string;
         content: string | { text: string }[];
       };
       const own = all[Number(tool_use_id.slice(6))]?.result ?? '';
       if (typeof content === 'string') expect(content.endsWith(own)).toBe(true);
-      else expect(content.map((one) => one.text).join('')).toBe(onOneLine(own));
+      else expect(content.map((one) => one.text).join('')).toBe(toOneLine(own));
     }
 
     // What is stored, and what is made of it.
     const rows = member(await text(`/conversations/${id}/messages?limit=1000`), 'data');
     const shown = member(await text(`/conversations/${id}/messages?limit=1000&view=shown`), 'data');
     const exported = (await text(`/conversations/${id}/export`)).split('\n');
-    for (const messages of [itemTexts(rows), itemTexts(shown), exported.filter((line) => line.includes('"content"'))]) {
+    for (const messages of [
+      splitItems(rows),
+      splitItems(shown),
+      exported.filter((line) => line.includes('"content"')),
+    ]) {
       expect(inputsIn(messages)).toEqual(wanted);
     }
     const importing = (name: string, messages: string) =>
       app.post('/conversations', `{"id":"${name}","model":"${ENTRY.model}","max_tokens":500,"messages":${messages}}`);
     for (const [name, messages] of Object.entries({ rows, shown })) {
-      const sendable = wellFormedJson(messages);
+      const sendable = toWellFormedJson(messages);
       if (sendable !== messages) {
         const rejected = await importing(`${id}-${name}`, messages);
         expect([rejected.status, await rejected.text()]).toEqual([400, expect.stringContaining('half of a character')]);
@@ -222,15 +226,19 @@ test('inputs and results of calls are the text that came: streamed, in calls, ap
     for (const copy of ['fork', 'backup']) {
       expect([copy, await storedInputs(text, `${id}-${copy}`)]).toEqual([copy, wanted]);
     }
-    await app.settled();
+    await app.waitUntilSettled();
   });
 });
 
 /** How the Claude API, or a gateway, can say the same answer. */
 const WAYS: Record<string, (all: readonly Case[]) => Response> = {
-  'in deltas': (all) => sse(callingAll(all, () => 'own')),
+  'in deltas': (all) => sseResponse(callingAll(all, () => 'own')),
   'with whole inputs in a stream': (all) =>
-    sse(start() + all.map(({ input }, index) => wholeBlock(onOneLine(input), index)).join('') + end({}, 'tool_use')),
+    sseResponse(
+      messageStart() +
+        all.map(({ input }, index) => wholeBlock(toOneLine(input), index)).join('') +
+        messageEnd({}, 'tool_use'),
+    ),
   'as one message': (all) =>
     new Response(
       `{"type":"message","id":"msg_1","role":"assistant","model":"${ENTRY.model}","content":[${all.map(({ input }, index) => callText(input, index))}],"stop_reason":"tool_use","usage":{"input_tokens":9,"output_tokens":9}}`,
@@ -251,7 +259,7 @@ function inputsTold(answer: string): Map<string, string> {
   const told = inputsIn([`{"content":[${data.map((text) => member(text, 'content_block')).filter(Boolean)}]}`]);
   const deltas = data.map((text) => JSON.parse(text)).filter(({ delta }) => delta?.partial_json !== undefined);
   for (const [id, of] of Map.groupBy(deltas, ({ index }) => idOf(index))) {
-    told.set(id, onOneLine(of.map(({ delta }) => delta.partial_json).join('')));
+    told.set(id, toOneLine(of.map(({ delta }) => delta.partial_json).join('')));
   }
   return told;
 }
@@ -260,7 +268,7 @@ function inputsTold(answer: string): Map<string, string> {
 function hidden(answer: string): string {
   const call = { turn: 'turn_1', headers: {} };
   const trailer = {} as never;
-  const shown = hiddenAnswer(
+  const shown = redactAnswer(
     answer.startsWith('{')
       ? { ...call, kind: 'whole', status: 200, body: answer, trailer }
       : { ...call, kind: 'ended', events: answer, trailer },
@@ -275,13 +283,13 @@ test.each(Object.keys(WAYS))(
   async (way) => {
     const { app, now, begin, text } = await world();
     let number = 0;
-    await tryAsyncCases(runs(20, 0.25), cases, async (all) => {
+    await tryAsyncCases(caseCount(20, 0.25), cases, async (all) => {
       const wanted = inputsOf(all);
       for (const how of ASKED) {
         number += 1;
         const id = `c${number}`;
         begin(all);
-        now.answer = () => (now.up.length === 1 ? (WAYS[way] as (typeof WAYS)[string])(all) : sse(DONE));
+        now.answer = () => (now.up.length === 1 ? (WAYS[way] as (typeof WAYS)[string])(all) : sseResponse(DONE));
         const own = { name: 'own', input_schema: { type: 'object' } };
         const asked = { conversation: id, ...ENTRY, tools: [own], messages: [user('Go.')], ...how };
         const ask = async () =>
@@ -298,8 +306,8 @@ test.each(Object.keys(WAYS))(
         expect(await storedInputs(text, id)).toEqual(wanted);
         const content = all.map((_, index) => ({ type: 'tool_result', tool_use_id: idOf(index), content: 'ok' }));
         await (await app.post('/messages', { conversation: id, messages: [user(content)], stream: true })).text();
-        expect(inputsIn(itemTexts(member(now.up[1] ?? '', 'messages')))).toEqual(asSent(wanted));
-        await app.settled();
+        expect(inputsIn(splitItems(member(now.up[1] ?? '', 'messages')))).toEqual(asSent(wanted));
+        await app.waitUntilSettled();
       }
     });
   },

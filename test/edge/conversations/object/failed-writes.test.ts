@@ -4,23 +4,23 @@ import { expect, test, vi } from 'vitest';
 import { Transcript } from '#edge/conversations/history/storage/transcript.ts';
 import type { Conversation } from '#edge/conversations/object/conversation.ts';
 import { Alarm } from '#edge/durable/alarm.ts';
-import { accountStub } from '#edge/durable/stubs.ts';
+import { getAccountStub } from '#edge/durable/stubs.ts';
 import { Account } from '#edge/money/account/account.ts';
-import { bindings, rowsOf, simulate, storedLog, stubOf } from '#test/support/conversations.ts';
+import { bindings, installSimulator, listMessages, readStoredLog, stubOf } from '#test/support/conversations.ts';
 import { eventually } from '#test/support/eventually.ts';
-import { ask, bodyOf, say } from '#test/support/turns.ts';
+import { createBody, runTurn, sendTurn } from '#test/support/turns.ts';
 
 const failing = () => {
   throw new Error('the write failed');
 };
 
 test('ends the turn of a crash with the second wake when a write of the first one fails', async () => {
-  simulate();
-  const answer = await ask(bodyOf('Hello', { max_tokens: 2_000 }), { simulate: 'tps=100;flush' });
+  installSimulator();
+  const answer = await sendTurn(createBody('Hello', { max_tokens: 2_000 }), { simulate: 'tps=100;flush' });
   if (answer.kind !== 'stream') throw new Error('no stream');
   const reader = answer.body.getReader();
   await reader.read();
-  await eventually(async () => expect(await storedLog()).toContain('event: content_block_delta'));
+  await eventually(async () => expect(await readStoredLog()).toContain('event: content_block_delta'));
   await abortAllDurableObjects();
   const write = vi.spyOn(Transcript.prototype, 'endTurn').mockImplementationOnce(failing);
   await runInDurableObject(stubOf(), (conversation: Conversation) => {
@@ -28,15 +28,15 @@ test('ends the turn of a crash with the second wake when a write of the first on
   });
   expect(write).toHaveBeenCalledTimes(1);
   await stubOf().wake();
-  expect((await rowsOf()).at(-1)).toMatchObject({ role: 'assistant', status: 'interrupted' });
-  await say(bodyOf('Go on'));
-  expect(await rowsOf()).toHaveLength(4);
+  expect((await listMessages()).at(-1)).toMatchObject({ role: 'assistant', status: 'interrupted' });
+  await runTurn(createBody('Go on'));
+  expect(await listMessages()).toHaveLength(4);
 });
 
 test('arms the alarm before it stores a conversation', async () => {
-  simulate();
+  installSimulator();
   vi.spyOn(Transcript.prototype, 'freeze').mockImplementationOnce(failing);
-  expect(await ask({ ...bodyOf('Hello'), system: 'Be brief.' })).toMatchObject({ kind: 'error' });
+  expect(await sendTurn({ ...createBody('Hello'), system: 'Be brief.' })).toMatchObject({ kind: 'error' });
   await runInDurableObject(stubOf(), async (_, { storage }) => {
     expect(new Transcript(storage).profile).toMatchObject({ exists: false });
     expect(await storage.getAlarm()).not.toBeNull();
@@ -44,9 +44,9 @@ test('arms the alarm before it stores a conversation', async () => {
 });
 
 test('leaves no hold without an alarm', async () => {
-  simulate();
-  const stub = accountStub(bindings, {}, 'alice');
-  const armed = vi.spyOn(Alarm.prototype, 'wakeFor').mockImplementationOnce(failing);
+  installSimulator();
+  const stub = getAccountStub(bindings, {}, 'alice');
+  const armed = vi.spyOn(Alarm.prototype, 'schedule').mockImplementationOnce(failing);
   await runInDurableObject(stub, (account: Account) => {
     const bound = { inputTokens: 10, inputCost: 100, outputTokens: 10, outputPrice: 10, leastOutput: 1 };
     const request = { requestId: 'req_1', route: 'messages', model: 'claude-haiku-5-5', bound, defaults: {} };
@@ -57,17 +57,17 @@ test('leaves no hold without an alarm', async () => {
 });
 
 test('resets an account whose rows cannot be written, so that its memory is read from its rows again', async () => {
-  simulate();
+  installSimulator();
   // A stub that has thrown stays broken.
-  const stub = () => accountStub(bindings, {}, 'alice');
+  const stub = () => getAccountStub(bindings, {}, 'alice');
   await stub().setLimits({ usd_per_day: 1 });
   await runInDurableObject(stub(), (account: Account, { storage }) => {
     storage.sql.exec('create trigger refused before insert on conversations begin select raise(abort, "no"); end');
     expect(account).toBeInstanceOf(Account);
   });
-  expect(await ask(bodyOf('Hello'))).toMatchObject({ kind: 'error', error: { status: 503 } });
+  expect(await sendTurn(createBody('Hello'))).toMatchObject({ kind: 'error', error: { status: 503 } });
   expect((await stub().quota()).day.held_usd).toBe(0);
   await runInDurableObject(stub(), (_, { storage }) => void storage.sql.exec('drop trigger refused'));
-  await say(bodyOf('Hello'));
+  await runTurn(createBody('Hello'));
   await eventually(async () => expect((await stub().quota()).day.held_usd).toBe(0));
 });

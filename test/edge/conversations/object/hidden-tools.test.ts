@@ -2,20 +2,20 @@ import Anthropic from '@anthropic-ai/sdk';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import type { Json } from '#edge/kit/json/object.ts';
-import { ask, SKY } from '#test/support/agents.ts';
-import { as, simulatedEdge } from '#test/support/prefixes.ts';
-import { runs, tryAsyncCases } from '#test/support/runs.ts';
+import { requestEdge, SKY } from '#test/support/agents.ts';
+import { authorizationFor, createSimulatedEdge } from '#test/support/prefixes.ts';
+import { caseCount, tryAsyncCases } from '#test/support/property-cases.ts';
 import {
-  answeringBy,
-  call,
-  type Scripted,
-  says,
-  servingTools,
+  answerByScript,
+  answerTools,
+  type ScriptedAnswer,
   TOOL_VARS,
-  weather,
+  textAnswer,
+  weatherCall,
+  weatherTool,
 } from '#test/support/scripted-runs.ts';
-import { agentOf, agentTool, task } from '#test/support/subagents.ts';
-import { bearer, tokenOf } from '#test/support/tokens.ts';
+import { agentNameOf, createAgentTool, createTask } from '#test/support/subagents.ts';
+import { bearerHeader, createToken } from '#test/support/tokens.ts';
 
 const SECRET = 'told-to-nobody';
 const ONLY = { agents: ['sky'], conversations: ['web-*'] };
@@ -25,31 +25,31 @@ const question = (content: unknown = 'Is it sunny?') => ({ role: 'user', content
 const text = (words: string): Json => ({ type: 'text', text: words });
 
 async function bound(only: object = ONLY) {
-  return bearer(await tokenOf('bob', ['messages'], { only: only as typeof ONLY }));
+  return bearerHeader(await createToken('bob', ['messages'], { only: only as typeof ONLY }));
 }
 
 /** An edge with an agent that has tools of every kind. @param steps what the model says in each step of a turn */
-async function edgeWith(steps: (turn: number, step: number) => Scripted | undefined, run: object = {}) {
-  const app = simulatedEdge(TOOL_VARS);
-  const root = await as('root', 'admin');
-  const helper = { ...SKY, system: 'helper', tools: [weather({}, 'look')] };
-  expect((await ask(app, 'PUT', '/agents/helper', root, helper)).status).toBe(200);
-  const sky = { ...SKY, tools: [weather(run), PICK, agentTool('helper')], limits: {} };
-  const stored = await ask(app, 'PUT', '/agents/sky', root, sky);
+async function edgeWith(steps: (turn: number, step: number) => ScriptedAnswer | undefined, run: object = {}) {
+  const app = createSimulatedEdge(TOOL_VARS);
+  const root = await authorizationFor('root', 'admin');
+  const helper = { ...SKY, system: 'helper', tools: [weatherTool({}, 'look')] };
+  expect((await requestEdge(app, 'PUT', '/agents/helper', root, helper)).status).toBe(200);
+  const sky = { ...SKY, tools: [weatherTool(run), PICK, createAgentTool('helper')], limits: {} };
+  const stored = await requestEdge(app, 'PUT', '/agents/sky', root, sky);
   expect(stored.status, JSON.stringify(stored.body)).toBe(200);
-  const bodies = answeringBy((body) => {
+  const bodies = answerByScript((body) => {
     const isAnswered = JSON.stringify(body.messages.at(-1)).includes('"tool_result"');
-    if (agentOf(body) === 'helper') {
-      const looks = { content: [call(`toolu_look`, SECRET, 'look')], stop_reason: 'tool_use' };
-      return isAnswered ? says(`${SECRET} found.`) : looks;
+    if (agentNameOf(body) === 'helper') {
+      const looks = { content: [weatherCall(`toolu_look`, SECRET, 'look')], stop_reason: 'tool_use' };
+      return isAnswered ? textAnswer(`${SECRET} found.`) : looks;
     }
     const asked = body.messages.flatMap(({ role, content }, at) =>
       role === 'user' && isQuestion(content) ? [at] : [],
     );
     const step = body.messages.slice(asked.at(-1)).filter(({ role }) => role === 'assistant').length;
-    return steps(asked.length, step) ?? says('Sun.');
+    return steps(asked.length, step) ?? textAnswer('Sun.');
   });
-  const served = servingTools((_, number) =>
+  const served = answerTools((_, number) =>
     number % 3 === 0 ? new Response(`no ${SECRET}`, { status: 400 }) : new Response(`${SECRET} sun`),
   );
   return { app, bodies, served, page: await bound() };
@@ -62,8 +62,8 @@ function isQuestion(content: unknown): boolean {
 /** What the model may say in a step, by kind. The ids of its calls have the number of the step. */
 const KINDS: Record<string, (id: string) => Json[]> = {
   text: () => [text('Let me see.')],
-  edge: (id) => [call(`toolu_e${id}`, SECRET)],
-  agent: (id) => [task(`toolu_a${id}`, 'helper', `${SECRET} task`)],
+  edge: (id) => [weatherCall(`toolu_e${id}`, SECRET)],
+  agent: (id) => [createTask(`toolu_a${id}`, 'helper', `${SECRET} task`)],
   search: (id) => [
     { type: 'server_tool_use', id: `srvtoolu_${id}`, name: 'web_search', input: { query: SECRET } },
     {
@@ -92,11 +92,11 @@ const KINDS: Record<string, (id: string) => Json[]> = {
 const step = fc.uniqueArray(fc.constantFrom(...Object.keys(KINDS)), { minLength: 1 });
 
 /** @returns what the model says in a step. The edge's calls lead to the next one, and the last one ends with the page's. */
-function said(kinds: readonly string[], id: string, isLast: boolean): Scripted {
+function said(kinds: readonly string[], id: string, isLast: boolean): ScriptedAnswer {
   const isOfEdge = (kind: string) => kind === 'edge' || kind === 'agent';
   const others = isLast ? kinds.filter((kind) => !isOfEdge(kind)) : kinds;
   const own = isLast || kinds.some(isOfEdge) ? others : [...others, 'edge'];
-  const page = isLast ? [call(`toolu_p${id}`, 'Bern', 'pick')] : [];
+  const page = isLast ? [weatherCall(`toolu_p${id}`, 'Bern', 'pick')] : [];
   return { content: [...own.flatMap((kind) => KINDS[kind]?.(id) ?? []), ...page], stop_reason: 'tool_use' };
 }
 
@@ -115,51 +115,56 @@ test('a restricted token reads nothing that a tool was given or gave back, on no
     if (headers === page) expect(body).not.toContain(SECRET);
     return body;
   };
-  await tryAsyncCases(runs(25), fc.array(step, { minLength: 1, maxLength: 3 }), fc.boolean(), async (steps, stream) => {
-    cases += 1;
-    name = `web-${cases}`;
-    script.steps = steps;
-    const say = async (messages: unknown[]) => {
-      const response = await app.post('/v1/messages', { agent: 'sky', conversation: name, messages, stream }, page);
-      const body = await response.text();
-      expect(response.status, body).toBe(200);
-      expect(body).not.toContain(SECRET);
-      await app.settled();
-      return { body, turn: response.headers.get('sluice-turn') ?? '' };
-    };
-    const { body, turn } = await say([question()]);
-    // The page's own call is whole.
-    expect(body).toContain('Bern');
-    // Wherever it is resumed, it says the rest.
-    const whole = await read(`/conversations/${name}/stream`, page, { 'last-event-id': `${turn}-0` });
-    if (stream) expect(whole).toBe(body);
-    const ids = [...whole.matchAll(/^id: (\S+)$/gm)].map(([, id = '']) => id);
-    for (const [at, id] of ids.entries()) {
-      if (at === ids.length - 1) break;
-      const rest = await read(`/conversations/${name}/stream`, page, { 'last-event-id': id });
-      expect(rest).toBe(whole.slice(whole.indexOf(`id: ${ids[at + 1]}\n`)));
-    }
-    for (const query of ['', '?limit=1', '?view=stored', '?pending=true', '?before_id=msg_none'])
-      await read(`/conversations/${name}/messages${query}`);
-    await read(`/conversations/${name}/export`);
-    await read(`/conversations/${name}`);
-    const copy = { id: `web-copy-${cases}` };
-    expect((await ask(app, 'POST', `/conversations/${name}/fork`, page, copy)).status).toBe(201);
-    await read(`/conversations/${copy.id}/messages`);
-    // What was read is sent again, as many clients do: nothing of it is new, and nothing hidden is lost.
-    const { data } = JSON.parse(await read(`/conversations/${name}/messages`)) as { data: Json[] };
-    const history = data.map(({ role, content }) => ({ role, content }));
-    const calls = ((history.at(-1)?.content ?? []) as Json[]).filter(({ type }) => type === 'tool_use');
-    const results = calls.map(({ id }) => ({ type: 'tool_result', tool_use_id: id, content: 'Yes.' }));
-    script.steps = [];
-    const before = bodies.length;
-    await say([...history, question(results)]);
-    const up = JSON.stringify(bodies[before]?.messages);
-    expect(up.includes(SECRET)).toBe(hasSecret(steps));
-    await read(`/conversations/${name}/messages`);
-    const all = await read(`/conversations/${name}/messages`, shown);
-    if (all.includes(SECRET)) seen += 1;
-  });
+  await tryAsyncCases(
+    caseCount(25),
+    fc.array(step, { minLength: 1, maxLength: 3 }),
+    fc.boolean(),
+    async (steps, stream) => {
+      cases += 1;
+      name = `web-${cases}`;
+      script.steps = steps;
+      const say = async (messages: unknown[]) => {
+        const response = await app.post('/v1/messages', { agent: 'sky', conversation: name, messages, stream }, page);
+        const body = await response.text();
+        expect(response.status, body).toBe(200);
+        expect(body).not.toContain(SECRET);
+        await app.waitUntilSettled();
+        return { body, turn: response.headers.get('sluice-turn') ?? '' };
+      };
+      const { body, turn } = await say([question()]);
+      // The page's own call is whole.
+      expect(body).toContain('Bern');
+      // Wherever it is resumed, it says the rest.
+      const whole = await read(`/conversations/${name}/stream`, page, { 'last-event-id': `${turn}-0` });
+      if (stream) expect(whole).toBe(body);
+      const ids = [...whole.matchAll(/^id: (\S+)$/gm)].map(([, id = '']) => id);
+      for (const [at, id] of ids.entries()) {
+        if (at === ids.length - 1) break;
+        const rest = await read(`/conversations/${name}/stream`, page, { 'last-event-id': id });
+        expect(rest).toBe(whole.slice(whole.indexOf(`id: ${ids[at + 1]}\n`)));
+      }
+      for (const query of ['', '?limit=1', '?view=stored', '?pending=true', '?before_id=msg_none'])
+        await read(`/conversations/${name}/messages${query}`);
+      await read(`/conversations/${name}/export`);
+      await read(`/conversations/${name}`);
+      const copy = { id: `web-copy-${cases}` };
+      expect((await requestEdge(app, 'POST', `/conversations/${name}/fork`, page, copy)).status).toBe(201);
+      await read(`/conversations/${copy.id}/messages`);
+      // What was read is sent again, as many clients do: nothing of it is new, and nothing hidden is lost.
+      const { data } = JSON.parse(await read(`/conversations/${name}/messages`)) as { data: Json[] };
+      const history = data.map(({ role, content }) => ({ role, content }));
+      const calls = ((history.at(-1)?.content ?? []) as Json[]).filter(({ type }) => type === 'tool_use');
+      const results = calls.map(({ id }) => ({ type: 'tool_result', tool_use_id: id, content: 'Yes.' }));
+      script.steps = [];
+      const before = bodies.length;
+      await say([...history, question(results)]);
+      const up = JSON.stringify(bodies[before]?.messages);
+      expect(up.includes(SECRET)).toBe(hasSecret(steps));
+      await read(`/conversations/${name}/messages`);
+      const all = await read(`/conversations/${name}/messages`, shown);
+      if (all.includes(SECRET)) seen += 1;
+    },
+  );
   expect(seen).toBeGreaterThan(cases / 4);
 }, 600_000);
 
@@ -201,32 +206,32 @@ test('who approves sees the input of the call that waits, and nothing of it afte
   });
   const deciding = await bound({ ...ONLY, approvals: true });
   const asked = { agent: 'sky', conversation: 'web-1', messages: [question()] };
-  const paused = await ask(app, 'POST', '/v1/messages', page, asked);
+  const paused = await requestEdge(app, 'POST', '/v1/messages', page, asked);
   expect(JSON.stringify(paused.body)).not.toContain(SECRET);
-  const waiting = await ask(app, 'GET', '/conversations/web-1/approvals', deciding);
+  const waiting = await requestEdge(app, 'GET', '/conversations/web-1/approvals', deciding);
   const [approval] = waiting.body.data as [{ id: string; input: Json }];
   expect(approval.input).toEqual({ city: SECRET });
-  const decided = await ask(app, 'POST', `/conversations/web-1/approvals/${approval.id}`, deciding, {
+  const decided = await requestEdge(app, 'POST', `/conversations/web-1/approvals/${approval.id}`, deciding, {
     decision: 'approve',
   });
   expect(decided.status).toBe(202);
   expect(JSON.stringify(decided.body)).not.toContain(SECRET);
-  await app.settled();
-  const again = await ask(app, 'POST', `/conversations/web-1/approvals/${approval.id}`, deciding, {
+  await app.waitUntilSettled();
+  const again = await requestEdge(app, 'POST', `/conversations/web-1/approvals/${approval.id}`, deciding, {
     decision: 'approve',
   });
   expect(again.status).toBe(200);
   expect(JSON.stringify(again.body)).not.toContain(SECRET);
-  const history = await ask(app, 'GET', '/conversations/web-1/messages', deciding);
+  const history = await requestEdge(app, 'GET', '/conversations/web-1/messages', deciding);
   expect(JSON.stringify(history.body)).not.toContain(SECRET);
 });
 
 test('the conversation of a subagent is not there for a restricted token, even where it may ask that agent', async () => {
   const { app, page } = await edgeWith((_, at) => (at === 0 ? said(['agent'], 'x', false) : undefined));
-  await ask(app, 'POST', '/v1/messages', page, { agent: 'sky', conversation: 'web-1', messages: [question()] });
-  await app.settled();
-  const bob = await as('bob', 'messages');
-  const { body } = await ask(app, 'GET', '/conversations?parent=web-1', bob);
+  await requestEdge(app, 'POST', '/v1/messages', page, { agent: 'sky', conversation: 'web-1', messages: [question()] });
+  await app.waitUntilSettled();
+  const bob = await authorizationFor('bob', 'messages');
+  const { body } = await requestEdge(app, 'GET', '/conversations?parent=web-1', bob);
   const [{ id } = { id: '' }] = body.data as { id: string }[];
   expect(id).toMatch(/^sub_/);
   const wide = await bound({ agents: ['sky', 'helper'], approvals: true });
@@ -237,7 +242,7 @@ test('the conversation of a subagent is not there for a restricted token, even w
     ['POST', 'stop', {}],
     ['POST', 'fork', { id: 'web-2' }],
   ] as const)
-    expect((await ask(app, method, `/conversations/${id}/${path}`, wide, sent)).status, path).toBe(404);
+    expect((await requestEdge(app, method, `/conversations/${id}/${path}`, wide, sent)).status, path).toBe(404);
   const counted = { agent: 'helper', conversation: id, messages: [question()] };
-  expect((await ask(app, 'POST', '/count-tokens', wide, counted)).status).toBe(404);
+  expect((await requestEdge(app, 'POST', '/count-tokens', wide, counted)).status).toBe(404);
 });

@@ -5,18 +5,18 @@ import * as z from 'zod/mini';
 import { Transcript } from '#edge/conversations/history/storage/transcript.ts';
 import type { Conversation } from '#edge/conversations/object/conversation.ts';
 import { conversationReport, messageRow } from '#edge/conversations/object/conversations-answers.schema.ts';
-import { accountStub } from '#edge/durable/stubs.ts';
-import { errorOf, type TestApp, testApp } from '#test/support/app.ts';
-import { bindings, rowsOf as shownRows, simulate, stubOf } from '#test/support/conversations.ts';
+import { getAccountStub } from '#edge/durable/stubs.ts';
+import { createTestApp, readError, type TestApp } from '#test/support/app.ts';
+import { bindings, installSimulator, listMessages as shownRows, stubOf } from '#test/support/conversations.ts';
 import { eventually } from '#test/support/eventually.ts';
-import { tryAsyncCases } from '#test/support/runs.ts';
-import { holdStep } from '#test/support/steps.ts';
-import { ask } from '#test/support/turns.ts';
+import { holdStep } from '#test/support/hold-step.ts';
+import { tryAsyncCases } from '#test/support/property-cases.ts';
+import { sendTurn } from '#test/support/turns.ts';
 
 let app: TestApp;
 beforeEach(() => {
-  simulate();
-  app = testApp(() => Response.json({ input_tokens: 1 }));
+  installSimulator();
+  app = createTestApp(() => Response.json({ input_tokens: 1 }));
 });
 const MODEL = 'claude-haiku-5-5';
 const user = (content: unknown) => ({ role: 'user', content });
@@ -97,7 +97,7 @@ describe('a conversation that is created with messages', () => {
     expect(created.status).toBe(201);
     const report = z.strictObject(conversationReport.shape).parse(await created.json());
     expect(report).toMatchObject({ turns: 2, messages: 4, cost_usd: 0, usage: { input_tokens: 0, output_tokens: 0 } });
-    await app.settled();
+    await app.waitUntilSettled();
     expect(app.sent).toEqual([]);
     const rows = await rowsOf();
     expect(rows.map(({ role, content }) => ({ role, content }))).toEqual(history);
@@ -107,7 +107,7 @@ describe('a conversation that is created with messages', () => {
     const answered = await say('Thanks');
     expect(answered.status).toBe(200);
     expect(await rowsOf()).toHaveLength(6);
-    await app.settled();
+    await app.waitUntilSettled();
     // What came in is no part of what was spent: there is one request.
     const ledger = (await (await app.fetch('/usage/requests')).json()) as { data: unknown[] };
     expect(ledger.data).toMatchObject([{ conversation: 'c1', status: 'complete' }]);
@@ -118,7 +118,9 @@ describe('a conversation that is created with messages', () => {
   test('goes on as one that has said all of it here', async () => {
     await create([user('Weather?'), assistant([CALL])]);
     // The call still needs its result, as one of an answer of here would.
-    expect(await errorOf(await say('Well?'))).toMatchObject({ message: expect.stringContaining('toolu_1') as string });
+    expect(await readError(await say('Well?'))).toMatchObject({
+      message: expect.stringContaining('toolu_1') as string,
+    });
     expect((await say([RESULT])).status).toBe(200);
     const [first, , result] = await rowsOf();
     const rewound = await app.post('/conversations/c1/rewind', { before: result?.id });
@@ -162,7 +164,7 @@ describe('a conversation that is created with messages', () => {
     ],
   ])('is a 400 that names the message which has nothing but %s', async (_, content) => {
     const refused = await create([user('Hello'), assistant('Hi'), user(content), assistant('What?')]);
-    expect([refused.status, await errorOf(refused)]).toMatchObject([
+    expect([refused.status, await readError(refused)]).toMatchObject([
       400,
       { type: 'invalid_request_error', message: expect.stringMatching(/^messages\.2: .*blank/) as string },
     ]);
@@ -213,11 +215,11 @@ describe('a conversation that is created with messages', () => {
   ])('is refused with %s, and nothing of it stays', async (_, messages) => {
     const response = await create(messages);
     expect(response.status).toBe(400);
-    expect(await errorOf(response)).toMatchObject({
+    expect(await readError(response)).toMatchObject({
       type: 'invalid_request_error',
       message: expect.stringContaining('messages') as string,
     });
-    await app.settled();
+    await app.waitUntilSettled();
     expect((await app.fetch('/conversations/c1')).status).toBe(404);
     expect((await create([user('Hi')])).status).toBe(201);
   });
@@ -241,11 +243,11 @@ describe('a conversation that is created with messages', () => {
         expect(await storage.getAlarm()).toBeNull();
       });
     });
-    await app.settled();
+    await app.waitUntilSettled();
     expect(await (await app.fetch('/conversations')).json()).toMatchObject({ data: [] });
     expect((await create([user('Again'), assistant('Yes')])).status).toBe(201);
     expect(await rowsOf()).toHaveLength(2);
-    await app.settled();
+    await app.waitUntilSettled();
     expect(await (await app.fetch('/conversations')).json()).toMatchObject({ data: [{ id: 'c1', messages: 2 }] });
   });
 
@@ -258,7 +260,7 @@ describe('a conversation that is created with messages', () => {
     expect(await (await app.fetch('/conversations')).json()).toMatchObject({ data: [] });
     gate.open();
     expect(await creating).toMatchObject({ ok: true });
-    await app.settled();
+    await app.waitUntilSettled();
     await eventually(async () => {
       const listed = await (await app.fetch('/conversations')).json();
       expect(listed).toMatchObject({ data: [{ id: 'c1', turns: 600, messages: 1_200 }] });
@@ -297,7 +299,10 @@ describe('a conversation that is created with messages', () => {
         }
         expect(await begin(id)).toMatchObject({ ok: false, error: { status: 409 } });
         expect(await stubOf(id).read()).toMatchObject({ ok: false, error: { status: 404 } });
-        expect(await ask({ messages: [user('Hi')] }, { id })).toMatchObject({ kind: 'error', error: { status: 409 } });
+        expect(await sendTurn({ messages: [user('Hi')] }, { id })).toMatchObject({
+          kind: 'error',
+          error: { status: 409 },
+        });
         if (!dies) {
           gate.open();
           expect(await creating).toMatchObject({ ok: true });
@@ -346,20 +351,20 @@ describe('a conversation that is created with messages', () => {
       ]),
       assistant('I have.'),
     ];
-    await accountStub(bindings, {}, 'alice').noteMade(file);
+    await getAccountStub(bindings, {}, 'alice').noteCreated(file);
     const refused = await create(history);
     expect(refused.status).toBe(400);
-    expect(await errorOf(refused)).toMatchObject({
+    expect(await readError(refused)).toMatchObject({
       type: 'invalid_request_error',
       message:
         'This account does not have file file_1. Remove the blocks that name them, or upload the files again and name the new ids.',
     });
-    await app.settled();
+    await app.waitUntilSettled();
     expect((await app.fetch('/conversations/c1')).status).toBe(404);
     // A row that does not go up names nothing.
     const refusedRows = history.map((message) => ({ ...message, status: 'refused' }));
     expect((await create([...refusedRows, user('Hi')], { id: 'c3' })).status).toBe(201);
-    await accountStub(bindings, {}, 'dev').noteMade(file);
+    await getAccountStub(bindings, {}, 'dev').noteCreated(file);
     expect((await create(history)).status).toBe(201);
   });
 

@@ -2,29 +2,29 @@
 import fc from 'fast-check';
 import { beforeEach, describe, expect, test } from 'vitest';
 import type { Json } from '#edge/kit/json/object.ts';
-import { importing } from '#edge/plugins/transfer/imported-turns.ts';
-import { type TestApp, testApp } from '#test/support/app.ts';
-import { simulate } from '#test/support/conversations.ts';
-import { bringIn as bringRowsIn, rowsBy, WAYS } from '#test/support/rows-by-ways.ts';
-import { runs, tryAsyncCases } from '#test/support/runs.ts';
+import { prepareImport } from '#edge/plugins/transfer/imported-turns.ts';
+import { createTestApp, type TestApp } from '#test/support/app.ts';
+import { installSimulator } from '#test/support/conversations.ts';
+import { caseCount, tryAsyncCases } from '#test/support/property-cases.ts';
+import { importMessages as bringRowsIn, READ_ROUTES, readRowsBy } from '#test/support/read-rows-by-route.ts';
 import {
-  type Asked,
-  answeringBy,
-  call,
-  type Scripted,
-  says,
-  servingTools,
+  type AskedBody,
+  answerByScript,
+  answerTools,
+  type ScriptedAnswer,
   TOOL_VARS,
-  weather,
+  textAnswer,
+  weatherCall,
+  weatherTool,
 } from '#test/support/scripted-runs.ts';
 
 let app: TestApp;
 beforeEach(() => {
-  app = testApp(() => Response.json({ input_tokens: 1 }), TOOL_VARS);
+  app = createTestApp(() => Response.json({ input_tokens: 1 }), TOOL_VARS);
 });
 const MODEL = 'claude-opus-5-5';
 const ask = { name: 'ask_user', input_schema: { type: 'object' } };
-const tools = [weather(), ask];
+const tools = [weatherTool(), ask];
 
 async function say(conversation: string, content: unknown, more: object = {}): Promise<Response> {
   const body = { conversation, model: MODEL, max_tokens: 2_000, stream: false, on_pending_tools: 'cancel' };
@@ -34,7 +34,7 @@ async function say(conversation: string, content: unknown, more: object = {}): P
 const bringIn = (messages: readonly unknown[], id: string) => bringRowsIn(app, messages, id);
 
 /** What a message says and calls, whatever order results are in; messages of one role are one, as to the API. */
-function outlineOf(messages: Asked['messages']): string[] {
+function outlineOf(messages: AskedBody['messages']): string[] {
   const turns: { role: string; blocks: string[] }[] = [];
   for (const { role, content } of messages) {
     const blocks = (typeof content === 'string' ? [{ type: 'text', text: content }] : content)
@@ -78,13 +78,13 @@ function blocksOf(part: Part, id: string): Json[] {
       { ...use('mcp_tool_use', 'find'), server_name: 'wiki' },
       { type: 'mcp_tool_result', is_error: false, ...answers },
     ],
-    edge: [call(`toolu_${id}`, 'Bern')],
-    ask: [call(`toolu_${id}`, 'x', 'ask_user')],
+    edge: [weatherCall(`toolu_${id}`, 'Bern')],
+    ask: [weatherCall(`toolu_${id}`, 'x', 'ask_user')],
   }[part];
 }
 
 /** An answer as the API would end it: refused, with calls, paused in a search, or whole. */
-function scriptOf({ parts, refused }: Planned, number: number): Scripted {
+function scriptOf({ parts, refused }: Planned, number: number): ScriptedAnswer {
   const hasCalls = parts.some((part) => part === 'edge' || part === 'ask');
   const left = refused ? 'text' : hasCalls ? /^(?!searching)/ : /./;
   const content = parts.flatMap((part, at) => (part.match(left) ? blocksOf(part, `${number}_${at}`) : []));
@@ -93,7 +93,7 @@ function scriptOf({ parts, refused }: Planned, number: number): Scripted {
 }
 
 /** The results of searches in which an answer has paused: the one that goes on with it begins with them. */
-function foundFor(last: Asked['messages'][number] | undefined): Json[] {
+function foundFor(last: AskedBody['messages'][number] | undefined): Json[] {
   if (last?.role !== 'assistant' || typeof last.content === 'string') return [];
   const found = new Set(last.content.map(({ tool_use_id }) => tool_use_id));
   return last.content.flatMap(({ type, id }) =>
@@ -107,26 +107,26 @@ describe('rows that are brought in again', () => {
   test('of any conversation, by each way, are accepted with the next question, and say what was said', async () => {
     let scenario = 0;
     await tryAsyncCases(
-      runs(150),
+      caseCount(150),
       fc.array(fc.tuple(question, fc.array(answer, { minLength: 1, maxLength: 4 })), { minLength: 1, maxLength: 4 }),
       async (turns) => {
         scenario += 1;
         const source = `source-${scenario}`;
         let script: readonly Planned[] = [];
-        const bodies = answeringBy(({ messages }, number) => {
+        const bodies = answerByScript(({ messages }, number) => {
           const [next, ...rest] = script;
           script = rest;
-          const { content, ...ended } = next ? scriptOf(next, scenario * 1_000 + number) : says('Done.');
+          const { content, ...ended } = next ? scriptOf(next, scenario * 1_000 + number) : textAnswer('Done.');
           return { content: [...foundFor(messages.at(-1)), ...content], ...ended };
         });
-        servingTools(() => new Response('sun'));
+        answerTools(() => new Response('sun'));
         for (const [content, answers] of turns) {
           script = answers;
           // A paused answer refuses a question: then it stays the last one.
           await say(source, content, { tools, max_turns: 3 });
         }
         script = [];
-        const sets = await Promise.all(WAYS.map((way) => rowsBy(app, way, source)));
+        const sets = await Promise.all(READ_ROUTES.map((way) => readRowsBy(app, way, source)));
         const last = await say(source, 'And then?', { tools });
         const wanted = last.status === 200 ? outlineOf(bodies.at(-1)?.messages ?? []) : undefined;
         for (const [index, rows] of sets.entries()) {
@@ -144,13 +144,13 @@ describe('rows that are brought in again', () => {
   });
 
   test('with thinking leave it out and say so, whatever way they came, since the API takes it nowhere else', async () => {
-    simulate({}, true);
+    installSimulator({}, true);
     const asked = { tools: [], thinking: { type: 'adaptive' } };
     for (const content of ['What is 17 times 23?', [{ type: 'text', text: 'And half of it?' }]]) {
       expect((await say('thought', content, asked)).status).toBe(200);
     }
-    for (const [index, way] of WAYS.entries()) {
-      const rows = await rowsBy(app, way, 'thought');
+    for (const [index, way] of READ_ROUTES.entries()) {
+      const rows = await readRowsBy(app, way, 'thought');
       const thinking = JSON.stringify(rows).split('"type":"thinking"').length - 1;
       expect(thinking).toBeGreaterThan(0);
       const id = `thought-${index}`;
@@ -158,7 +158,7 @@ describe('rows that are brought in again', () => {
         dropped: { thinking, messages: 0, calls: 0, blank: 0 },
         messages: 4,
       });
-      expect((await rowsBy(app, way, id)).map(({ role }) => role).join()).toBe('user,assistant,user,assistant');
+      expect((await readRowsBy(app, way, id)).map(({ role }) => role).join()).toBe('user,assistant,user,assistant');
       // The simulator refuses thinking of another conversation, as the API does.
       expect((await say(id, 'And a third?', asked)).status).toBe(200);
       expect(await (await app.fetch(`/conversations/${id}`)).json()).not.toHaveProperty('dropped');
@@ -166,7 +166,7 @@ describe('rows that are brought in again', () => {
   });
 
   test('keep role and content, unknown blocks too, and nothing else; what has nothing left is not there', async () => {
-    simulate();
+    installSimulator();
     const unknown = { type: 'of_tomorrow', data: { thinking: { type: 'thinking' } } };
     const thought = { type: 'thinking', thinking: 'Hm.', signature: 's' };
     const searching = { type: 'server_tool_use', id: 'srvtoolu_1', name: 'web_search', input: {} };
@@ -201,7 +201,7 @@ describe('rows that are brought in again', () => {
       'kept',
     );
     expect(dropped.dropped).toEqual({ thinking: 2, messages: 4, calls: 1, blank: 0 });
-    const rows = await rowsBy(app, 'messages', 'kept');
+    const rows = await readRowsBy(app, 'messages', 'kept');
     expect(rows.map(({ role, content }) => ({ role, content }))).toEqual([
       { role: 'user', content: 'Hello.' },
       { role: 'user', content: [unknown] },
@@ -226,7 +226,7 @@ describe('rows that are brought in again', () => {
         ? { role: 'assistant', content: JSON.parse(JSON.stringify(shown).replaceAll('_1', `_${n}`)) }
         : { role: 'user', content: 'x' },
     );
-    const work = importing(JSON.stringify(list));
+    const work = prepareImport(JSON.stringify(list));
     let steps = 0;
     for (let step = work.next(); ; step = work.next()) {
       if (step.done) {

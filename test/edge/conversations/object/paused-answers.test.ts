@@ -3,21 +3,21 @@ import { describe, expect, test } from 'vitest';
 import { createClient } from '#client/index.ts';
 import { encoder } from '#edge/kit/http/bytes.ts';
 import type { Json } from '#edge/kit/json/object.ts';
-import { storedLog } from '#test/support/conversations.ts';
+import { readStoredLog } from '#test/support/conversations.ts';
 import { eventually } from '#test/support/eventually.ts';
-import { as, type SimulatedEdge, simulatedEdge } from '#test/support/prefixes.ts';
-import { type Asked, answeringBy, type Scripted, says } from '#test/support/scripted-runs.ts';
-import { refusal } from '#test/support/wire.ts';
+import { authorizationFor, createSimulatedEdge, type SimulatedEdge } from '#test/support/prefixes.ts';
+import { type AskedBody, answerByScript, type ScriptedAnswer, textAnswer } from '#test/support/scripted-runs.ts';
+import { createErrorResponse } from '#test/support/wire.ts';
 
 const ASKED = { model: 'claude-opus-5-5', max_tokens: 64, conversation: 'c1' };
 const search = (id: string): Json => ({ type: 'server_tool_use', id, name: 'web_search', input: { query: 'rain' } });
 const found = (id: string): Json => ({ type: 'web_search_tool_result', tool_use_id: id, content: [] });
 const text = (words: string): Json => ({ type: 'text', text: words });
-const pauses = (...content: Json[]): Scripted => ({ content, stop_reason: 'pause_turn' });
+const pauses = (...content: Json[]): ScriptedAnswer => ({ content, stop_reason: 'pause_turn' });
 
 /** A Claude API that refuses a call without a result, unless it stands at the end: then it goes on with it. */
-function strictApi(script: (body: Asked, number: number) => Scripted | Response): Asked[] {
-  return answeringBy((body, number) => {
+function strictApi(script: (body: AskedBody, number: number) => ScriptedAnswer | Response): AskedBody[] {
+  return answerByScript((body, number) => {
     const { messages } = body;
     const blocks = messages.flatMap(({ role, content }, at) =>
       Array.isArray(content)
@@ -28,19 +28,19 @@ function strictApi(script: (body: Asked, number: number) => Scripted | Response)
     const open = blocks.find(({ type, id, isLast }) => type === 'server_tool_use' && !isLast && !results.has(id));
     if (open) {
       const words = `messages: \`web_search\` tool use with id ${String(open.id)} was found without a corresponding \`web_search_tool_result\` block`;
-      return refusal(400, 'invalid_request_error', words);
+      return createErrorResponse(400, 'invalid_request_error', words);
     }
     return script(body, number);
   });
 }
 
 async function edge() {
-  const app = simulatedEdge();
-  const headers = await as('alice', 'messages');
+  const app = createSimulatedEdge();
+  const headers = await authorizationFor('alice', 'messages');
   const ask = async (...messages: object[]) => {
     const response = await app.post('/v1/messages', { ...ASKED, messages }, headers);
     const body = (await response.json()) as Json;
-    await app.settled();
+    await app.waitUntilSettled();
     return { status: response.status, body };
   };
   return { app, headers, ask };
@@ -54,7 +54,7 @@ async function rowsOf(app: SimulatedEdge, headers: Record<string, string>) {
 }
 
 /** The messages that went up last, by their roles and the types or texts of their blocks. */
-const lastUp = (bodies: readonly Asked[]) =>
+const lastUp = (bodies: readonly AskedBody[]) =>
   bodies
     .at(-1)
     ?.messages.map(({ role, content }) => [
@@ -88,7 +88,7 @@ test('the client sends a paused answer back, and the history has all parts of wh
     stop_reason: 'end_turn',
     usage: { input_tokens: 300, output_tokens: 30 },
   });
-  await app.settled();
+  await app.waitUntilSettled();
   expect(bodies).toHaveLength(3);
   const rows = await rowsOf(app, headers);
   expect(rows.map(({ role }) => role)).toEqual(['user', 'assistant', 'assistant', 'assistant']);
@@ -102,7 +102,7 @@ describe('a new question behind an answer that the API has paused', () => {
     const bodies = strictApi((_, number) =>
       number === 1
         ? pauses(text('Let me look.'), search('srvtoolu_1'), found('srvtoolu_1'), search('srvtoolu_2'))
-        : says('Yes.'),
+        : textAnswer('Yes.'),
     );
     const shown = (await ask(question('Rain?'))).body.content;
     expect(await ask(question('And snow?'))).toMatchObject({ status: 200, body: { content: [text('Yes.')] } });
@@ -123,7 +123,7 @@ describe('a new question behind an answer that the API has paused', () => {
 
   test('goes up where nothing of the paused answer is left', async () => {
     const { app, headers, ask } = await edge();
-    const bodies = strictApi((_, number) => (number <= 2 ? pauses(search(`srvtoolu_${number}`)) : says('Yes.')));
+    const bodies = strictApi((_, number) => (number <= 2 ? pauses(search(`srvtoolu_${number}`)) : textAnswer('Yes.')));
     const { body } = await ask(question('Rain?'));
     await ask({ role: 'assistant', content: body.content });
     expect(await ask(question('And snow?'))).toMatchObject({ status: 200 });
@@ -141,7 +141,7 @@ describe('a new question behind an answer that the API has paused', () => {
     const bodies = strictApi((_, number) => {
       if (number === 1) return pauses(text('Let me look.'), search('srvtoolu_1'));
       return number === 2
-        ? refusal(400, 'invalid_request_error', 'No.')
+        ? createErrorResponse(400, 'invalid_request_error', 'No.')
         : { content: [found('srvtoolu_1'), text('Dry.')] };
     });
     const { body } = await ask(question('Rain?'));
@@ -159,20 +159,20 @@ describe('a new question behind an answer that the API has paused', () => {
     const { app, headers, ask } = await edge();
     const bodies = strictApi((_, number) => {
       if (number === 1) return pauses(text('Let me look.'), search('srvtoolu_1'));
-      if (number > 2) return says('Yes.');
+      if (number > 2) return textAnswer('Yes.');
       const begins = (all: string) => encoder.encode(all.slice(0, all.indexOf('event: content_block_stop')));
       // It never ends.
       const change = (all: string) =>
         new ReadableStream({ type: 'bytes', start: (stream) => stream.enqueue(begins(all)) });
-      return { ...says('It '), change };
+      return { ...textAnswer('It '), change };
     });
     await ask(question('Rain?'));
     const dying = app.post('/v1/messages', { ...ASKED, stream: true, messages: [question('And snow?')] }, headers);
     const reader = ((await dying).body as ReadableStream<Uint8Array>).getReader();
-    await eventually(async () => expect(await storedLog('c1', 'alice')).toContain('It '));
+    await eventually(async () => expect(await readStoredLog('c1', 'alice')).toContain('It '));
     await abortAllDurableObjects();
     while (!(await reader.read()).done);
-    await app.settled();
+    await app.waitUntilSettled();
     await eventually(async () => expect(await ask(question('And hail?'))).toMatchObject({ status: 200 }));
     const rows = JSON.stringify(await rowsOf(app, headers));
     expect(rows).toContain('And snow?');

@@ -1,9 +1,9 @@
 import { expect, test } from 'vitest';
-import { STATUS } from '#edge/kit/http/errors.ts';
+import { STATUS_BY_TYPE } from '#edge/kit/http/errors.ts';
 import type { Json } from '#edge/kit/json/object.ts';
-import { edgeWithSky, SKY } from '#test/support/agents.ts';
-import { answeringBy } from '#test/support/scripted-runs.ts';
-import { bearer, tokenOf } from '#test/support/tokens.ts';
+import { createSkyEdge, SKY } from '#test/support/agents.ts';
+import { answerByScript } from '#test/support/scripted-runs.ts';
+import { bearerHeader, createToken } from '#test/support/tokens.ts';
 
 const SECRET = 'told-to-nobody';
 const WORDS = 'messages: this is not how it goes';
@@ -21,7 +21,7 @@ const error = (type: string) => JSON.stringify({ type: 'error', error: { type, m
 const REFUSALS: [number, string][] = [
   ...[400, 404, 413, 422, 500, 503, 529].map((status): [number, string] => [status, SECRET]),
   ...([400, 404, 413, 529] as const).map((status): [number, string] => {
-    const [type = ''] = Object.entries(STATUS).find(([, one]) => one === status) ?? [];
+    const [type = ''] = Object.entries(STATUS_BY_TYPE).find(([, one]) => one === status) ?? [];
     return [status, type];
   }),
 ];
@@ -32,13 +32,13 @@ test.each([
 ])(
   'in a conversation a %s token gets no header of an upstream that refuses, and no type that the API does not have',
   async (_, isBound) => {
-    const { app } = await edgeWithSky(SKY, 'none');
+    const { app } = await createSkyEdge(SKY, 'none');
     const only = { agents: ['sky'], conversations: ['web-*'] };
-    const caller = bearer(await tokenOf('bob', ['messages'], isBound ? { only } : {}));
+    const caller = bearerHeader(await createToken('bob', ['messages'], isBound ? { only } : {}));
     for (const [at, [status, type]] of REFUSALS.entries()) {
       for (const form of ['whole', 'stream', 'asked-whole'] as const) {
         const name = `${status} ${type} ${form}`;
-        answeringBy(() => {
+        answerByScript(() => {
           const [body, kind] =
             form === 'stream'
               ? [`event: error\ndata: ${error(type)}\n\n`, 'text/event-stream']
@@ -57,12 +57,12 @@ test.each([
         );
         const { status: got, headers } = response;
         const body = (await response.json()) as Json;
-        await app.settled();
+        await app.waitUntilSettled();
         expect(got, name).toBeGreaterThanOrEqual(400);
         if (form !== 'stream') expect([got, headers.get('retry-after')], name).toEqual([status, '7']);
         expect(headers.get('request-id'), name).toBe('req_1');
         const told = body.error as { type: string; message: string };
-        expect(Object.keys(STATUS), name).toContain(told.type);
+        expect(Object.keys(STATUS_BY_TYPE), name).toContain(told.type);
         if (type !== SECRET) expect(told.type, name).toBe(type);
         if (!isBound) expect(told.message, name).toContain(WORDS);
         expect(JSON.stringify([body, [...headers], app.log]), name).not.toContain(SECRET);
@@ -85,14 +85,14 @@ const QUOTING = [
 ];
 
 test('a restricted token is told nothing that a refusal quotes, in whatever form it comes', async () => {
-  const { app } = await edgeWithSky(SKY, 'none');
+  const { app } = await createSkyEdge(SKY, 'none');
   const only = { agents: ['sky'], conversations: ['web-*'] };
-  const caller = bearer(await tokenOf('bob', ['messages'], { only }));
+  const caller = bearerHeader(await createToken('bob', ['messages'], { only }));
   for (const [at, body] of QUOTING.entries())
     for (const status of [200, 400, 529])
       for (const raw of [JSON.stringify(body), `event: error\ndata: ${JSON.stringify(body)}\n\n`]) {
         const type = raw.startsWith('event') ? 'text/event-stream' : 'application/json';
-        answeringBy(() => new Response(raw, { status, headers: { 'content-type': type } }));
+        answerByScript(() => new Response(raw, { status, headers: { 'content-type': type } }));
         const conversation = `web-${at}-${status}-${type.length}`;
         const asked = {
           agent: 'sky',
@@ -102,6 +102,6 @@ test('a restricted token is told nothing that a refusal quotes, in whatever form
         };
         const response = await app.post('/v1/messages', asked, caller);
         expect(await response.text(), `${status} ${raw}`).not.toContain(SECRET);
-        await app.settled();
+        await app.waitUntilSettled();
       }
 });

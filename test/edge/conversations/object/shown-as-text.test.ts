@@ -3,16 +3,16 @@ import { expect, test } from 'vitest';
 import { MessageBuilder } from '#edge/conversations/turn/message-builder.ts';
 import type { Json } from '#edge/kit/json/object.ts';
 import { FrameReader } from '#edge/kit/sse/frames.ts';
-import { as, simulatedEdge } from '#test/support/prefixes.ts';
-import { runs, tryAsyncCases } from '#test/support/runs.ts';
+import { authorizationFor, createSimulatedEdge } from '#test/support/prefixes.ts';
+import { caseCount, tryAsyncCases } from '#test/support/property-cases.ts';
 import {
-  answeringBy,
-  call,
-  type Scripted,
-  says,
-  servingTools,
+  answerByScript,
+  answerTools,
+  type ScriptedAnswer,
   TOOL_VARS,
-  weather,
+  textAnswer,
+  weatherCall,
+  weatherTool,
 } from '#test/support/scripted-runs.ts';
 
 /** What no answer may have that is shown as text. */
@@ -25,12 +25,12 @@ const PICK = { name: 'pick', input_schema: { type: 'object', properties: { city:
 /** What the model may say in a step, by kind. */
 const KINDS: Record<string, (id: string) => Json[]> = {
   text: (id) => [text(`Words of ${id}. `)],
-  edge: (id) => [call(`toolu_e${id}`, SECRET)],
+  edge: (id) => [weatherCall(`toolu_e${id}`, SECRET)],
   search: (id) => [
     { type: 'server_tool_use', id: `srvtoolu_${id}`, name: 'web_search', input: { query: SECRET } },
     { type: 'web_search_tool_result', tool_use_id: `srvtoolu_${id}`, content: [{ url: SECRET }] },
   ],
-  pick: (id) => [call(`toolu_p${id}`, 'Bern', 'pick')],
+  pick: (id) => [weatherCall(`toolu_p${id}`, 'Bern', 'pick')],
   mcp: (id) => [
     { type: 'mcp_tool_use', id: `mcptoolu_${id}`, name: 'find', server_name: 'maps', input: { of: SECRET } },
     { type: 'mcp_tool_result', tool_use_id: `mcptoolu_${id}`, is_error: false, content: [text(SECRET)] },
@@ -38,15 +38,15 @@ const KINDS: Record<string, (id: string) => Json[]> = {
 };
 
 /** An edge whose model says in each step of a turn what a script has for it, and then that it is done. */
-async function edgeSaying(steps: (turn: number, step: number) => Scripted | undefined) {
-  const app = simulatedEdge(TOOL_VARS);
-  const headers = await as('alice', 'messages', 'tools');
+async function edgeSaying(steps: (turn: number, step: number) => ScriptedAnswer | undefined) {
+  const app = createSimulatedEdge(TOOL_VARS);
+  const headers = await authorizationFor('alice', 'messages', 'tools');
   let [turn, step] = [0, 0];
-  const bodies = answeringBy(() => {
+  const bodies = answerByScript(() => {
     step += 1;
-    return steps(turn, step - 1) ?? says('Done.');
+    return steps(turn, step - 1) ?? textAnswer('Done.');
   });
-  servingTools(() => new Response(SECRET));
+  answerTools(() => new Response(SECRET));
   const begin = () => {
     turn += 1;
     step = 0;
@@ -62,14 +62,14 @@ async function edgeSaying(steps: (turn: number, step: number) => Scripted | unde
       model: 'claude-haiku-5-5',
       max_tokens: 300,
       conversation,
-      tools: [weather(), PICK],
+      tools: [weatherTool(), PICK],
       messages,
       ...more,
     };
     const response = await app.post('/v1/messages', sent, { ...headers, ...own });
     const body = await response.text();
     expect(response.status, body).toBe(200);
-    await app.settled();
+    await app.waitUntilSettled();
     return { body, turn: response.headers.get('sluice-turn') ?? '' };
   };
   const read = async (path: string, own: Record<string, string> = {}) =>
@@ -123,7 +123,7 @@ test('who resends all that was shown as text takes the next turn: nothing is ask
   let silent = 0;
   await tryAsyncCases(
     {
-      numRuns: runs(120),
+      numRuns: caseCount(120),
       // One in which a client sees nothing, which few random ones have.
       examples: [[[[['search']], [['mcp'], ['edge']]], 'joins', true]],
     },
@@ -161,7 +161,7 @@ test('who resends all that was shown as text takes the next turn: nothing is ask
   expect(silent).toBeGreaterThan(0);
 }, 600_000);
 
-const MIXED = (id: string): Scripted => ({
+const MIXED = (id: string): ScriptedAnswer => ({
   content: [...['search', 'text', 'mcp', 'edge'].flatMap((kind) => KINDS[kind]?.(id) ?? [])],
   stop_reason: 'tool_use',
 });
@@ -198,9 +198,9 @@ test('a stream shown as text is the whole answer shown as text, with the same en
 
 test('a repeated request, and the turn that goes on after an approval, are shown as text like the first', async () => {
   const { app, bodies, headers, say, read } = await edgeSaying(
-    (): Scripted | undefined => [MIXED('1')][bodies.length - 1],
+    (): ScriptedAnswer | undefined => [MIXED('1')][bodies.length - 1],
   );
-  const tools = [weather({ approval: 'always' })];
+  const tools = [weatherTool({ approval: 'always' })];
   const sent = { stream: true, show: 'text', tools };
   const key = { 'idempotency-key': 'one' };
   const paused = await say('c1', QUESTION, sent, key);
@@ -209,7 +209,7 @@ test('a repeated request, and the turn that goes on after an approval, are shown
   const { data } = JSON.parse(await read('/conversations/c1/approvals')) as { data: [{ id: string }] };
   const decided = await app.post(`/conversations/c1/approvals/${data[0].id}`, { decision: 'approve' }, headers);
   const { id } = (await decided.json()) as { id: string };
-  await app.settled();
+  await app.waitUntilSettled();
   const next = await read(`/conversations/c1/stream?after=${id}-0`);
   expect(built(next).content).toEqual([text('Done.')]);
 });

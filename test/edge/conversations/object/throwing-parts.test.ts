@@ -2,15 +2,29 @@ import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } fro
 import { expect, onTestFinished, test, vi } from 'vitest';
 import type { Conversation } from '#edge/conversations/object/conversation.ts';
 import type { ConversationHooks, ConversationPlugin } from '#edge/conversations/object/hooks.ts';
-import { accountStub } from '#edge/durable/stubs.ts';
+import { getAccountStub } from '#edge/durable/stubs.ts';
 import { registerPlugins } from '#edge/kit/plugins/plugins.ts';
 import { operator } from '#edge/plugins/operator/plugin.ts';
 import { backgroundPart } from '#edge/plugins/runs/background/part.ts';
 import { runsPart } from '#edge/plugins/runs/part.ts';
 import { PLUGINS } from '#edge/plugins.ts';
-import { atRest, bindings, readOf, rowsOf, simulate, stubOf } from '#test/support/conversations.ts';
-import { answeringBy, call, calls, says, servingTools, weather } from '#test/support/scripted-runs.ts';
-import { ask, bodyOf, requestOf, say, textOf, turnOf } from '#test/support/turns.ts';
+import {
+  bindings,
+  installSimulator,
+  listMessages,
+  readConversation,
+  stubOf,
+  waitUntilAtRest,
+} from '#test/support/conversations.ts';
+import {
+  answerByScript,
+  answerTools,
+  callsAnswer,
+  textAnswer,
+  weatherCall,
+  weatherTool,
+} from '#test/support/scripted-runs.ts';
+import { buildTurnRequest, createBody, runTurn, sendTurn, sendTurnRequest, textOfDeltas } from '#test/support/turns.ts';
 
 type Phase = keyof ConversationHooks;
 
@@ -50,42 +64,42 @@ const PHASES = ['plan', 'before', 'begin', 'run'] as const;
 const TURNS = PHASES.flatMap((phase) => [
   { phase, what: 'a turn', more: {} },
   // The plugin of runs begins a run, and asks no other.
-  ...(phase === 'run' ? [] : [{ phase, what: 'a run', more: { tools: [weather()] } }]),
+  ...(phase === 'run' ? [] : [{ phase, what: 'a run', more: { tools: [weatherTool()] } }]),
 ]);
 
 test.each(TURNS)(
   '$what whose part throws in `$phase` stores nothing, and leaves the lock free',
   async ({ phase, more }) => {
-    servingTools(() => new Response('sun'));
-    const bodies = answeringBy(({ messages }) =>
-      more.tools && messages.length === 3 ? calls(call('toolu_1', 'Bern')) : says('So.'),
+    answerTools(() => new Response('sun'));
+    const bodies = answerByScript(({ messages }) =>
+      more.tools && messages.length === 3 ? callsAnswer(weatherCall('toolu_1', 'Bern')) : textAnswer('So.'),
     );
-    await say(bodyOf('Hello.', more));
-    const before = [await readOf(), await rowsOf(), await countsOf()];
+    await runTurn(createBody('Hello.', more));
+    const before = [await readConversation(), await listMessages(), await countsOf()];
     const mend = await throwingIn(phase);
     const asked = { key: 'k1' };
     for (let time = 0; time < 2; time += 1) {
-      const answer = await ask(bodyOf('And now?'), asked);
+      const answer = await sendTurn(createBody('And now?'), asked);
       expect(answer).toMatchObject({ kind: 'error', error: { status: 500 } });
     }
-    expect([await readOf(), await rowsOf(), await countsOf()]).toEqual(before);
-    expect(await accountStub(bindings, {}, 'alice').requests({ limit: 10 })).toMatchObject({ data: [{}] });
+    expect([await readConversation(), await listMessages(), await countsOf()]).toEqual(before);
+    expect(await getAccountStub(bindings, {}, 'alice').requests({ limit: 10 })).toMatchObject({ data: [{}] });
     mend();
-    expect(textOf((await say(bodyOf('And now?'), asked)).events)).toBe('So.');
-    expect(await rowsOf()).toHaveLength(more.tools ? 6 : 4);
+    expect(textOfDeltas((await runTurn(createBody('And now?'), asked)).events)).toBe('So.');
+    expect(await listMessages()).toHaveLength(more.tools ? 6 : 4);
     expect(bodies).toHaveLength(more.tools ? 3 : 2);
   },
 );
 
 test.each(TURNS)('$what that is the first of its conversation, too ($phase)', async ({ phase, more }) => {
-  answeringBy(() => says('So.'));
+  answerByScript(() => textAnswer('So.'));
   const mend = await throwingIn(phase);
   const asked = { key: 'k1' };
-  expect(await ask(bodyOf('Hi.', more), asked)).toMatchObject({ kind: 'error', error: { status: 500 } });
-  expect([await readOf(), await rowsOf()]).toEqual([undefined, []]);
+  expect(await sendTurn(createBody('Hi.', more), asked)).toMatchObject({ kind: 'error', error: { status: 500 } });
+  expect([await readConversation(), await listMessages()]).toEqual([undefined, []]);
   mend();
-  expect(textOf((await say(bodyOf('Hi.', more), asked)).events)).toBe('So.');
-  expect((await rowsOf()).map(({ role }) => role)).toEqual(['user', 'assistant']);
+  expect(textOfDeltas((await runTurn(createBody('Hi.', more), asked)).events)).toBe('So.');
+  expect((await listMessages()).map(({ role }) => role)).toEqual(['user', 'assistant']);
 });
 
 const LOGGED = ['headers', 'about', 'tell', 'ended', 'settle', 'alarm', 'by', 'isOpen', 'stop'] as const;
@@ -96,25 +110,27 @@ function hooksInLog(): () => (string | undefined)[] {
   return () => logging.mock.calls.map(([line]) => (JSON.parse(String(line)) as { hook?: string }).hook);
 }
 
-const heldUsd = async () => (await accountStub(bindings, {}, 'alice').quota()).day.held_usd;
+const heldUsd = async () => (await getAccountStub(bindings, {}, 'alice').quota()).day.held_usd;
 
 test.each(
   LOGGED.flatMap((phase) =>
     (phase === 'tell' ? [false] : [false, true]).map((isRun) => ({ phase, isRun, what: isRun ? 'a run' : 'a turn' })),
   ),
 )('logs what a part throws in `$phase`, and ends $what', async ({ phase, isRun }) => {
-  servingTools(() => new Response('sun'));
-  answeringBy(({ messages }) => (isRun && messages.length === 1 ? calls(call('toolu_1', 'Bern')) : says('So.')));
+  answerTools(() => new Response('sun'));
+  answerByScript(({ messages }) =>
+    isRun && messages.length === 1 ? callsAnswer(weatherCall('toolu_1', 'Bern')) : textAnswer('So.'),
+  );
   const logged = hooksInLog();
   await throwingIn(phase);
-  const { events } = await say(bodyOf('Hello.', isRun ? { tools: [weather()] } : {}));
-  expect(textOf(events)).toContain('So.');
+  const { events } = await runTurn(createBody('Hello.', isRun ? { tools: [weatherTool()] } : {}));
+  expect(textOfDeltas(events)).toContain('So.');
   await stubOf().checkCredential();
   await runDurableObjectAlarm(stubOf());
-  await atRest();
+  await waitUntilAtRest();
   expect(await heldUsd()).toBe(0);
   expect(await stubOf().erase()).toBe(true);
-  expect(await readOf()).toBeUndefined();
+  expect(await readConversation()).toBeUndefined();
   expect(logged()).toContain(phase);
 });
 
@@ -144,30 +160,33 @@ async function wakeTwice(): Promise<void> {
 }
 
 test('ends a turn as interrupted whose part throws in `beginAgain` after a crash, and settles its hold', async () => {
-  simulate();
-  const request = requestOf(bodyOf('Hello', { max_tokens: 2_000 }), { simulate: 'tps=50;flush' });
-  await turnOf({ ...request, asked: { background: true } });
+  installSimulator();
+  const request = buildTurnRequest(createBody('Hello', { max_tokens: 2_000 }), { simulate: 'tps=50;flush' });
+  await sendTurnRequest({ ...request, asked: { background: true } });
   await breaking(backgroundPart, 'beginAgain');
   // The crash came before the request was sent.
   await runInDurableObject(stubOf(), (_, { storage }) => void storage.sql.exec('update turns set sent_at = null'));
   await wakeTwice();
-  await atRest();
+  await waitUntilAtRest();
   expect(await heldUsd()).toBe(0);
-  expect(await rowsOf()).toHaveLength(2);
-  answeringBy(() => says('So.'));
-  expect(textOf((await say(bodyOf('Go on.'))).events)).toBe('So.');
+  expect(await listMessages()).toHaveLength(2);
+  answerByScript(() => textAnswer('So.'));
+  expect(textOfDeltas((await runTurn(createBody('Go on.'))).events)).toBe('So.');
 });
 
 test('ends a run as interrupted whose own part throws in `resume` after a crash, and settles its hold', async () => {
-  servingTools(() => new Response('sun'));
+  answerTools(() => new Response('sun'));
   const gate = Promise.withResolvers<void>();
-  answeringBy(() => says('So.'), { after: () => gate.promise });
+  answerByScript(() => textAnswer('So.'), { after: () => gate.promise });
   onTestFinished(() => gate.resolve());
-  const answer = await turnOf({ ...requestOf(bodyOf('Hi.', { tools: [weather()] })), asked: { background: true } });
+  const answer = await sendTurnRequest({
+    ...buildTurnRequest(createBody('Hi.', { tools: [weatherTool()] })),
+    asked: { background: true },
+  });
   expect(answer).not.toMatchObject({ kind: 'error' });
   await breaking(runsPart, 'resume');
   await wakeTwice();
   await expect.poll(heldUsd).toBe(0);
-  answeringBy(() => says('So.'));
-  expect(textOf((await say(bodyOf('Go on.'))).events)).toBe('So.');
+  answerByScript(() => textAnswer('So.'));
+  expect(textOfDeltas((await runTurn(createBody('Go on.'))).events)).toBe('So.');
 });

@@ -1,32 +1,39 @@
 import { abortAllDurableObjects, env, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import fc from 'fast-check';
 import { beforeEach, expect, test } from 'vitest';
-import { CallingObject } from '#edge/claude/calling-object.ts';
+import { UpstreamObject } from '#edge/claude/upstream-object.ts';
 import { Transcript } from '#edge/conversations/history/storage/transcript.ts';
 import { turnAt } from '#edge/conversations/history/storage/turn-queries.ts';
 import { TurnSettlements } from '#edge/conversations/object/turn-settlements.ts';
-import { accountStub } from '#edge/durable/stubs.ts';
+import { getAccountStub } from '#edge/durable/stubs.ts';
 import type { Bindings } from '#edge/kit/plugins/bindings.ts';
-import { bodyOf as streamOf } from '#test/support/app.ts';
-import { atRest, bindings, conversationsReach, passingTime, simulate, stubOf } from '#test/support/conversations.ts';
+import { createBody as streamOf } from '#test/support/app.ts';
+import {
+  bindings,
+  createTimeAdvancer,
+  installSimulator,
+  setConversationUpstream,
+  stubOf,
+  waitUntilAtRest,
+} from '#test/support/conversations.ts';
 import { eventually } from '#test/support/eventually.ts';
-import { tryAsyncCases } from '#test/support/runs.ts';
-import { ask, bodyOf, say } from '#test/support/turns.ts';
-import { end, event, sse, start, textBlock } from '#test/support/wire.ts';
+import { tryAsyncCases } from '#test/support/property-cases.ts';
+import { createBody, runTurn, sendTurn } from '#test/support/turns.ts';
+import { messageEnd, messageStart, sseEvent, sseResponse, textBlock } from '#test/support/wire.ts';
 
 beforeEach(() => {
-  simulate();
+  installSimulator();
 });
 /** Shows what an object passes to the modules that do its work. */
-class Shown extends CallingObject {
+class Shown extends UpstreamObject {
   get surroundings() {
-    return this.around;
+    return this.services;
   }
 }
 
 test('a conversation has cost what the account says of its turn, however often that is heard', async () => {
-  await say(bodyOf('Hello'));
-  await atRest();
+  await runTurn(createBody('Hello'));
+  await waitUntilAtRest();
   await runInDurableObject(stubOf(), async (_, state) => {
     const transcript = new Transcript(state.storage);
     const [ended] = transcript.turns();
@@ -58,26 +65,29 @@ test.each([
 ])(
   'a turn that was stopped %s its first event, and whose object dies while it is read on, is settled once, and at no less than came',
   async (when, told) => {
-    const pass = passingTime();
+    const pass = createTimeAdvancer();
     let calls = 0;
-    conversationsReach(async () => {
+    setConversationUpstream(async () => {
       calls += 1;
       if (when === 'before') return await new Promise<Response>(() => {});
-      return sse(
-        streamOf([start({ model: 'claude-opus-5-5', usage: { input_tokens: 1_000 } }), event('ping')], 'silence'),
+      return sseResponse(
+        streamOf(
+          [messageStart({ model: 'claude-opus-5-5', usage: { input_tokens: 1_000 } }), sseEvent('ping')],
+          'silence',
+        ),
       );
     });
-    const asked = ask(bodyOf('Hello')).catch(() => undefined);
+    const asked = sendTurn(createBody('Hello')).catch(() => undefined);
     await eventually(async () => expect(calls).toBe(1));
     if (when === 'behind') await asked;
     await stubOf().stop();
     await abortAllDurableObjects();
-    const rows = async () => (await accountStub(bindings, {}, 'alice').requests({})).data;
+    const rows = async () => (await getAccountStub(bindings, {}, 'alice').requests({})).data;
     let booked: unknown;
     for (const _ of [1, 2]) {
       pass(2 * 60_000);
       await runDurableObjectAlarm(stubOf());
-      await atRest();
+      await waitUntilAtRest();
       const [row, ...others] = await rows();
       expect(others).toEqual([]);
       expect(row).toMatchObject({ estimated: true });
@@ -90,7 +100,7 @@ test.each([
 
 /** @returns what the account has booked, and what the conversation and the list of conversations say it has cost; US dollars */
 async function totals(): Promise<{ booked: number; own: number | undefined; listed: number | undefined }> {
-  const account = accountStub(bindings, {}, 'alice');
+  const account = getAccountStub(bindings, {}, 'alice');
   const { data } = await account.requests({});
   const booked = data.reduce((sum, { cost_usd }) => sum + Math.round((cost_usd ?? 0) * 1e9), 0);
   const own = await runInDurableObject(stubOf(), (_, state) => new Transcript(state.storage).profile?.cost);
@@ -103,20 +113,20 @@ test.each(['before', 'behind'])(
   async (when) => {
     let calls = 0;
     const held = Promise.withResolvers<void>();
-    const opened = [start({ model: 'claude-opus-5-5', usage: { input_tokens: 1_000 } }), event('ping')];
-    conversationsReach(async () => {
+    const opened = [messageStart({ model: 'claude-opus-5-5', usage: { input_tokens: 1_000 } }), sseEvent('ping')];
+    setConversationUpstream(async () => {
       calls += 1;
-      if (calls > 1) return sse([...opened, textBlock(['Yes.']), end()].join(''));
+      if (calls > 1) return sseResponse([...opened, textBlock(['Yes.']), messageEnd()].join(''));
       if (when === 'before') await held.promise;
-      return sse(streamOf(opened, 'silence'));
+      return sseResponse(streamOf(opened, 'silence'));
     });
-    const asked = ask(bodyOf('Hello')).catch(() => undefined);
+    const asked = sendTurn(createBody('Hello')).catch(() => undefined);
     await eventually(async () => expect(calls).toBe(1));
     if (when === 'behind') await asked;
     await stubOf().stop();
-    await say(bodyOf('And now?'));
+    await runTurn(createBody('And now?'));
     held.resolve();
-    await atRest();
+    await waitUntilAtRest();
     const { booked, own, listed } = await totals();
     expect(booked).toBeGreaterThan(2 * 4_000 * 1_000);
     expect({ own, listed }).toEqual({ own: booked, listed: booked });

@@ -4,7 +4,7 @@ import 'cloudflare:workers';
 import { Hono } from 'hono';
 import { expect, test } from 'vitest';
 import type { AppEnv } from '#edge/auth/context.ts';
-import { streamedTurn } from '#edge/conversations/object/turn-stream.ts';
+import { streamTurn } from '#edge/conversations/object/turn-stream.ts';
 import { encoder } from '#edge/kit/http/bytes.ts';
 import { countLargeBuffers } from '#test/support/large-buffers.ts';
 
@@ -21,7 +21,7 @@ async function carried(first?: string) {
   const told = Promise.withResolvers<void>();
   const app = new Hono<AppEnv>();
   app.get('/', (c) =>
-    streamedTurn(
+    streamTurn(
       c,
       first === undefined ? { body } : { body, first },
       {},

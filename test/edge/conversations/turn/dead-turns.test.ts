@@ -4,23 +4,23 @@ import type { Upstream } from '#edge/claude/upstream.ts';
 import { Conversation } from '#edge/conversations/object/conversation.ts';
 import { storeAfterMs } from '#edge/conversations/turn/store-schedule.ts';
 import { TurnRecorder } from '#edge/conversations/turn/turn-recorder.ts';
-import { brokenRule } from '#test/support/api-rules.ts';
+import { findBrokenRule } from '#test/support/api-rules.ts';
 import {
   type Answer,
-  answerOf,
-  billOf,
+  CLOSE_NOTICE_MS,
   type Class,
+  computeBill,
+  createAnswer,
+  createRandom,
   type Draw,
   MODELS,
-  NOTICE_MS,
-  random,
 } from '#test/support/audit.ts';
-import { rowsOf, simulate, stubOf } from '#test/support/conversations.ts';
+import { installSimulator, listMessages, stubOf } from '#test/support/conversations.ts';
 import { eventually } from '#test/support/eventually.ts';
-import { runs } from '#test/support/runs.ts';
-import { ledger, SHOW_MS } from '#test/support/timed-turns.ts';
-import { ask } from '#test/support/turns.ts';
-import { sse } from '#test/support/wire.ts';
+import { caseCount } from '#test/support/property-cases.ts';
+import { CHECK_INTERVAL_MS, readLedger } from '#test/support/timed-turns.ts';
+import { sendTurn } from '#test/support/turns.ts';
+import { sseResponse } from '#test/support/wire.ts';
 
 const encoder = new TextEncoder();
 /** What comes within so many milliseconds is read together. */
@@ -56,7 +56,7 @@ interface Inside {
 const turnIn = (object: Inside) => turns.get(String(object.ctx.id));
 
 beforeEach(() => {
-  simulate();
+  installSimulator();
   const inside = Conversation.prototype as unknown as Inside;
   const spies = [
     vi.spyOn(inside, 'now').mockImplementation(function (this: Inside) {
@@ -83,7 +83,7 @@ beforeEach(() => {
   const { setTimeout: wait } = globalThis;
   const waiting = vi.spyOn(globalThis, 'setTimeout').mockImplementation(((run: () => void, ms = 0) => {
     if (!working || ms <= TOGETHER_MS || ms > storeAfterMs(Number.POSITIVE_INFINITY)) {
-      return wait(run, ms === SHOW_MS ? 0 : ms);
+      return wait(run, ms === CHECK_INTERVAL_MS ? 0 : ms);
     }
     working.timers.push({ due: working.now + ms, run });
     return wait(() => {}, 0);
@@ -110,7 +110,7 @@ function upstreamOf(turn: Timed | undefined): Upstream {
   if (!turn) throw new Error('no such turn');
   const { answer, sentAt, diedAt } = turn;
   const pieces: { from: number; at: number; text: string }[] = [];
-  for (const { at, event } of answer.deeds) {
+  for (const { at, event } of answer.actions) {
     if (event === undefined || sentAt + at > diedAt) continue;
     const last = pieces.at(-1);
     if (last && at - last.from <= TOGETHER_MS && !last.text.includes('_start'))
@@ -145,8 +145,8 @@ function upstreamOf(turn: Timed | undefined): Upstream {
   return {
     baseURL: 'https://upstream.invalid',
     apiKey: 'key',
-    simulated: false,
-    fetch: async () => sse(body),
+    isSimulated: false,
+    fetch: async () => sseResponse(body),
   };
 }
 
@@ -160,7 +160,7 @@ interface Dead {
   writtenMs: number;
   kept: string;
   came: string;
-  rows: Awaited<ReturnType<typeof rowsOf>>;
+  rows: Awaited<ReturnType<typeof listMessages>>;
 }
 
 /** Begins turns, loses their objects, and has them back within a second. */
@@ -170,12 +170,12 @@ async function deadTurns(kinds: readonly Class[], rounds: number): Promise<Dead[
     const begun = new Map<string, Timed & { draw: Draw }>();
     for (let index = 0; index < AT_ONCE; index += 1) {
       const id = `c${round}-${index}`;
-      const draw = random(round * AT_ONCE + index);
+      const draw = createRandom(round * AT_ONCE + index);
       const kind = kinds[index % kinds.length] ?? 'text';
       // Not the slowest one: what it thinks takes longer than a row covers that nobody renews here.
-      const answer = answerOf(kind, MODELS[1 + (index % 3)] ?? MODELS[1], draw, { mosts: [512, 1_024] });
+      const answer = createAnswer(kind, MODELS[1 + (index % 3)] ?? MODELS[1], draw, { mosts: [512, 1_024] });
       const sentAt = Date.now();
-      const diedAt = sentAt + draw(0, answer.deeds.at(-1)?.at ?? 0);
+      const diedAt = sentAt + draw(0, answer.actions.at(-1)?.at ?? 0);
       const turn = {
         answer,
         sentAt,
@@ -191,7 +191,7 @@ async function deadTurns(kinds: readonly Class[], rounds: number): Promise<Dead[
       turns.set(String(stubOf(id).id), turn);
     }
     // The callers are lost with the objects.
-    const lost = [...begun].map(([id, { answer }]) => ask(answer.body, { id }).catch(() => undefined));
+    const lost = [...begun].map(([id, { answer }]) => sendTurn(answer.body, { id }).catch(() => undefined));
     await eventually(() => expect([...begun.values()].every(({ isAtDeath }) => isAtDeath)).toBe(true));
     await abortAllDurableObjects();
     await Promise.all(lost);
@@ -200,10 +200,10 @@ async function deadTurns(kinds: readonly Class[], rounds: number): Promise<Dead[
       turn.now = turn.diedAt + turn.draw(50, 1_000);
       await stubOf(id).read();
     }
-    const rows = await ledger();
+    const rows = await readLedger();
     for (const [id, { answer, diedAt, sentAt, draw }] of begun) {
       // The connection may be closed a little later than its object died.
-      const billed = billOf(answer, diedAt - sentAt + draw(0, 500) + NOTICE_MS);
+      const billed = computeBill(answer, diedAt - sentAt + draw(0, 500) + CLOSE_NOTICE_MS);
       const row = rows.find(({ conversation }) => conversation === id);
       const ratio = ((row?.cost_usd ?? 0) * 1e9) / billed;
       dead.push({ ratio, ...(await lossOf(id, answer, diedAt - sentAt)) });
@@ -215,13 +215,13 @@ async function deadTurns(kinds: readonly Class[], rounds: number): Promise<Dead[
 }
 
 /** @returns what had come of an answer's text when its object died, and what of it is kept */
-async function lossOf(id: string, { deeds }: Answer, diedAt: number): Promise<Omit<Dead, 'ratio'>> {
+async function lossOf(id: string, { actions: deeds }: Answer, diedAt: number): Promise<Omit<Dead, 'ratio'>> {
   const said = deeds.flatMap(({ at, event = '' }) => {
     const { delta } = JSON.parse(/^data: (.*)$/m.exec(event)?.[1] ?? '{}') as { delta?: { text?: string } };
     return delta?.text !== undefined && at <= diedAt ? [{ at, text: delta.text }] : [];
   });
   const came = said.map(({ text }) => text).join('');
-  const rows = (await stubOf(id).read()).ok ? await rowsOf(id) : [];
+  const rows = (await stubOf(id).read()).ok ? await listMessages(id) : [];
   const blocks = rows.flatMap(({ role, content }) => (role === 'assistant' && Array.isArray(content) ? content : []));
   const kept = blocks.map(({ text = '' }: { text?: string }) => text).join('');
   let until = 0;
@@ -237,7 +237,7 @@ const sorted = (values: readonly number[]) => values.toSorted((one, other) => on
 
 test('turns whose objects died and were back within a second are booked at their bills or more, and not much more', async () => {
   // By night 144.
-  const times = runs(6);
+  const times = caseCount(6);
   const ratios = sorted((await deadTurns(['text', 'thinking', 'tools'], times)).map(({ ratio }) => ratio));
   expect(ratios).toHaveLength(24 * times);
   expect(ratios[0]).toBeGreaterThanOrEqual(1);
@@ -251,7 +251,7 @@ test('turns that died while the API used its own tools are booked at their bills
 
 test('of texts whose objects died at any time little is lost, nothing in the middle, and the next message goes up', async () => {
   // By night 120.
-  const times = runs(5);
+  const times = caseCount(5);
   const dead = await deadTurns(['text'], times);
   expect(dead).toHaveLength(24 * times);
   for (const { lost, writtenMs, kept, came, rows } of dead) {
@@ -259,7 +259,7 @@ test('of texts whose objects died at any time little is lost, nothing in the mid
     // What came within a moment of the death may not have been read.
     expect(lost.ms, JSON.stringify({ lost, writtenMs })).toBeLessThanOrEqual(Math.min(4_000, writtenMs) + 1_000);
     const asked = [...rows.filter(({ content }) => !isEmpty(content)), { role: 'user', content: 'And then?' }];
-    expect(brokenRule(asked as Parameters<typeof brokenRule>[0])).toBeUndefined();
+    expect(findBrokenRule(asked as Parameters<typeof findBrokenRule>[0])).toBeUndefined();
   }
   const spread = (values: readonly number[]) =>
     [12 * times - 1, Math.floor(21.5 * times), 24 * times - 1].map((at) => Math.round(sorted(values)[at] ?? 0));

@@ -6,9 +6,9 @@ import type { Transcript } from '#edge/conversations/history/storage/transcript.
 import { resumeTurn } from '#edge/conversations/object/resume-turn.ts';
 import { EventLog } from '#edge/conversations/turn/event-log.ts';
 import type { Runner } from '#edge/conversations/turn/turn-handle.ts';
-import { followed } from '#edge/conversations/views/hidden-answer.ts';
+import { followRedacted } from '#edge/conversations/views/redact-answer.ts';
 import type { Json } from '#edge/kit/json/object.ts';
-import { rounds } from '#test/support/rounds.ts';
+import { yieldToEventLoop } from '#test/support/yield-to-event-loop.ts';
 
 afterEach(() => void vi.useRealTimers());
 
@@ -80,7 +80,7 @@ test('who reads nothing for a minute though there is more gives up its place, an
   // All but one ask again.
   const [asleep, ...awake] = readers;
   const next = awake.map((reader) => reader.read());
-  await rounds(3);
+  await yieldToEventLoop(3);
   vi.setSystemTime(Date.now() + 59_000);
   expect(resume().kind).toBe('error');
   vi.setSystemTime(Date.now() + 2_000);
@@ -113,8 +113,8 @@ async function readEvents(body: ReadableStream<Uint8Array>, count: number): Prom
 }
 
 test.each([
-  { hides: true, textOnly: false },
-  { hides: false, textOnly: true },
+  { shouldHideTools: true, textOnly: false },
+  { shouldHideTools: false, textOnly: true },
 ])('who follows an answer parses none of its deltas, and nothing that others have parsed: %j', async (seen) => {
   const { log } = running();
   log.add({ event: 'message_start', data: '{"type":"message_start","message":{}}' });
@@ -134,7 +134,7 @@ test.each([
   for (let at = 0; at < MOST; at += 1) {
     const before = parse.mock.calls.length;
     // The last ten deltas, and what came behind them.
-    texts.add(await readEvents(followed(log, DELTAS - 7, seen), seen.hides ? 13 : 12));
+    texts.add(await readEvents(followRedacted(log, DELTAS - 7, seen), seen.shouldHideTools ? 13 : 12));
     costs.push(parse.mock.calls.length - before);
   }
   expect(texts.size).toBe(1);
@@ -146,7 +146,7 @@ test.each([
   expect(costs.at(-1)).toBe(1);
   // From its beginning it costs no more than its own blocks.
   const before = parse.mock.calls.length;
-  await readEvents(followed(log, 0, seen), DELTAS);
+  await readEvents(followRedacted(log, 0, seen), DELTAS);
   expect(parse.mock.calls.length - before).toBeLessThan(6);
 });
 
@@ -179,8 +179,8 @@ test('the rows of a log are read in turns, one at a time: others work between tw
 
 test('a block that begins while somebody follows is known to who comes later, also where it has another form', async () => {
   const { log } = running();
-  const seen = { hides: true, textOnly: false };
-  const first = followed(log, 0, seen).getReader();
+  const seen = { shouldHideTools: true, textOnly: false };
+  const first = followRedacted(log, 0, seen).getReader();
   const read = first.read();
   log.add({
     event: 'content_block_start',
@@ -193,7 +193,7 @@ test('a block that begins while somebody follows is known to who comes later, al
   log.add(delta(0, 'secret'));
   log.add(delta(1, 'shown'));
   log.show();
-  const later = await readEvents(followed(log, 3, seen), 1);
+  const later = await readEvents(followRedacted(log, 3, seen), 1);
   expect(later).toContain('shown');
   expect(later).not.toContain('secret');
   await first.cancel();

@@ -1,15 +1,22 @@
 import { beforeEach, expect, test } from 'vitest';
 import { stopClock } from '#test/support/calendar.ts';
 import { stubOf } from '#test/support/conversations.ts';
-import { answering, begun, keepTime, ledger, time, until } from '#test/support/timed-turns.ts';
-import { bodyOf, listen } from '#test/support/turns.ts';
-import { blockEnd, end, event, start, TEXT_BEGINS, textDelta } from '#test/support/wire.ts';
+import {
+  answerWithPieces,
+  installTestTime,
+  readLedger,
+  readUntilText,
+  startTurnStream,
+  testTime,
+} from '#test/support/timed-turns.ts';
+import { createBody, readStream } from '#test/support/turns.ts';
+import { blockEnd, messageEnd, messageStart, sseEvent, TEXT_BLOCK_START, textDelta } from '#test/support/wire.ts';
 
-keepTime();
+installTestTime();
 // A request is sent by the machine's clock.
 beforeEach(() => {
   stopClock();
-  time.now = Date.now();
+  testTime.now = Date.now();
 });
 
 const INPUT = 4_000;
@@ -20,37 +27,37 @@ const usage = { output_tokens: 10 * SPEED };
 
 /** Has turns of three accounts end, each in ten seconds. */
 async function teach(answers: number): Promise<void> {
-  answering(
+  answerWithPieces(
     () => [
-      { at: 500, text: start() + TEXT_BEGINS + said },
+      { at: 500, text: messageStart() + TEXT_BLOCK_START + said },
       {
         at: 10_500,
-        text: said + blockEnd() + end(usage),
+        text: said + blockEnd() + messageEnd(usage),
       },
     ],
     false,
   );
   for (let index = 0; index < answers; index += 1) {
-    time.now = Date.now();
-    await listen(await begun(`t${index}`, bodyOf('Hi'), `account-${index % 3}`));
+    testTime.now = Date.now();
+    await readStream(await startTurnStream(`t${index}`, createBody('Hi'), `account-${index % 3}`));
   }
 }
 
 /** @returns what a turn is booked at that is stopped after ten seconds of hidden thinking; nanodollars */
 async function bookedThinking(body: object): Promise<number> {
-  answering(() => [
+  answerWithPieces(() => [
     {
       text:
-        start() +
-        event('content_block_start', { index: 0, content_block: { type: 'thinking', thinking: '', signature: '' } }),
+        messageStart() +
+        sseEvent('content_block_start', { index: 0, content_block: { type: 'thinking', thinking: '', signature: '' } }),
     },
   ]);
-  time.now = Date.now();
-  const stream = await begun('c1', body);
-  await until(stream.getReader(), 'thinking');
-  time.now += 10_000;
+  testTime.now = Date.now();
+  const stream = await startTurnStream('c1', body);
+  await readUntilText(stream.getReader(), 'thinking');
+  testTime.now += 10_000;
   await stubOf('c1').stop();
-  const [row] = await ledger();
+  const [row] = await readLedger();
   return Math.round((row?.cost_usd ?? 0) * 1e9);
 }
 
@@ -60,15 +67,15 @@ const most = { max_tokens: 128_000 };
 
 test('fifty turns that ended teach how fast a model is, and hidden thinking is booked at twice as fast', async () => {
   await teach(50);
-  expect(await bookedThinking(bodyOf('Hi', most))).toBe(bookedAt(2 * SPEED));
+  expect(await bookedThinking(createBody('Hi', most))).toBe(bookedAt(2 * SPEED));
 });
 
 test('fewer of them teach nothing', async () => {
   await teach(49);
-  expect(await bookedThinking(bodyOf('Hi', most))).toBe(bookedAt(500));
+  expect(await bookedThinking(createBody('Hi', most))).toBe(bookedAt(500));
 });
 
 test('what they have taught says nothing of the same model at another speed', async () => {
   await teach(50);
-  expect(await bookedThinking(bodyOf('Hi', { ...most, speed: 'fast' }))).toBe(bookedAt(1_000));
+  expect(await bookedThinking(createBody('Hi', { ...most, speed: 'fast' }))).toBe(bookedAt(1_000));
 });

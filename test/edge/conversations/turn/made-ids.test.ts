@@ -1,9 +1,9 @@
 import { expect, test } from 'vitest';
-import { accountStub } from '#edge/durable/stubs.ts';
-import { bindings, conversationsReach, simulate } from '#test/support/conversations.ts';
+import { getAccountStub } from '#edge/durable/stubs.ts';
+import { bindings, installSimulator, setConversationUpstream } from '#test/support/conversations.ts';
 import { eventually } from '#test/support/eventually.ts';
-import { ask, bodyOf, say } from '#test/support/turns.ts';
-import { block, end, sse, start } from '#test/support/wire.ts';
+import { createBody, runTurn, sendTurn } from '#test/support/turns.ts';
+import { contentBlock, messageEnd, messageStart, sseResponse } from '#test/support/wire.ts';
 
 const RESULT = {
   type: 'bash_code_execution_tool_result',
@@ -18,9 +18,9 @@ const RESULT = {
 };
 /** An answer whose tool has made a file, in a container that only the last event names. */
 const ANSWER =
-  start({ id: 'msg_made', usage: { input_tokens: 10, output_tokens: 1 } }) +
-  block(RESULT) +
-  end(
+  messageStart({ id: 'msg_made', usage: { input_tokens: 10, output_tokens: 1 } }) +
+  contentBlock(RESULT) +
+  messageEnd(
     { output_tokens: 5 },
     { stop_reason: 'end_turn', container: { id: 'container_made', expires_at: '2026-11-21T00:00:00Z' } },
   );
@@ -30,19 +30,19 @@ const MADE = ['container_made', 'file_made'];
 /** Has the upstream give this answer. @returns the bodies that have gone up */
 function answering(): string[] {
   const sent: string[] = [];
-  conversationsReach(async (_, init) => {
+  setConversationUpstream(async (_, init) => {
     sent.push(await new Response(init.body ?? '').text());
-    return sse(ANSWER);
+    return sseResponse(ANSWER);
   });
   return sent;
 }
 
-const owned = async (account: string) => await accountStub(bindings, {}, account).ownership(MADE);
+const owned = async (account: string) => await getAccountStub(bindings, {}, account).ownership(MADE);
 
 test('what a turn’s answer gives out is its account’s, and nobody else can name it in a turn', async () => {
-  simulate();
+  installSimulator();
   const sent = answering();
-  await say(bodyOf('Plot it.', CODE));
+  await runTurn(createBody('Plot it.', CODE));
   await eventually(async () =>
     expect(await owned('alice')).toEqual([
       { id: 'container_made', kind: 'container', upstream: '' },
@@ -51,17 +51,17 @@ test('what a turn’s answer gives out is its account’s, and nobody else can n
   );
   expect(await owned('bob')).toEqual([]);
   const content = [{ type: 'document', source: { type: 'file', file_id: 'file_made' } }];
-  await say(bodyOf(content, { container: 'container_made' }), { id: 'c2' });
+  await runTurn(createBody(content, { container: 'container_made' }), { id: 'c2' });
   expect(sent).toHaveLength(2);
-  const refused = await ask(bodyOf(content), { id: 'c3', account: 'bob' });
+  const refused = await sendTurn(createBody(content), { id: 'c3', account: 'bob' });
   expect(JSON.stringify(refused)).toContain('File not found: file_made');
   expect(sent).toHaveLength(2);
 });
 
 test('no id is read from the answer of a turn that can make nothing', async () => {
-  simulate();
+  installSimulator();
   answering();
-  await say(bodyOf('Hi'));
-  await say(bodyOf('Again'));
+  await runTurn(createBody('Hi'));
+  await runTurn(createBody('Again'));
   expect(await owned('alice')).toEqual([]);
 });

@@ -7,7 +7,7 @@ import { eventsOf } from '#edge/conversations/turn/message-events.ts';
 import { TurnRecorder } from '#edge/conversations/turn/turn-recorder.ts';
 import { isObject, type Json } from '#edge/kit/json/object.ts';
 import { FrameReader } from '#edge/kit/sse/frames.ts';
-import { tryCases } from '#test/support/runs.ts';
+import { tryCases } from '#test/support/property-cases.ts';
 
 const encoder = new TextEncoder();
 
@@ -142,7 +142,7 @@ test('a message that came whole is the same when it is told as events', () => {
     const builder = new MessageBuilder();
     const frames = new FrameReader().push(encoder.encode(eventsOf(whole)));
     for (const { data } of frames) builder.take(JSON.parse(data) as Json);
-    expect(builder.stopped).toBe(true);
+    expect(builder.hasStopped).toBe(true);
     // What bytes cannot say, the halves of a character, becomes the sign for that.
     const told = { ...builder.message, content: builder.blocks.map(({ value }) => value) };
     expect(told).toEqual(JSON.parse(JSON.stringify(whole)));

@@ -2,23 +2,29 @@ import { expect, test } from 'vitest';
 import { takeBuffer } from '#edge/claude/relay/tee-reader.ts';
 import { stubOf } from '#test/support/conversations.ts';
 import { countLargeBuffers } from '#test/support/large-buffers.ts';
-import { answering, begun, keepTime, ledger, until } from '#test/support/timed-turns.ts';
-import { PING, start, TEXT_BEGINS, textDelta } from '#test/support/wire.ts';
+import {
+  answerWithPieces,
+  installTestTime,
+  readLedger,
+  readUntilText,
+  startTurnStream,
+} from '#test/support/timed-turns.ts';
+import { messageStart, PING, TEXT_BLOCK_START, textDelta } from '#test/support/wire.ts';
 
-keepTime();
+installTestTime();
 
 test.each([
-  ['before its first delta', [start(), PING], 'ping'],
-  ['in its answer', [start(), TEXT_BEGINS + textDelta('One. '), textDelta('Two. ')], 'Two'],
+  ['before its first delta', [messageStart(), PING], 'ping'],
+  ['in its answer', [messageStart(), TEXT_BLOCK_START + textDelta('One. '), textDelta('Two. ')], 'Two'],
 ])('an open turn holds no large buffer %s', async (_, pieces, last) => {
-  answering(() => pieces.map((text) => ({ text })));
+  answerWithPieces(() => pieces.map((text) => ({ text })));
   const large = countLargeBuffers();
-  const reader = (await begun('c1')).getReader();
-  await until(reader, last);
+  const reader = (await startTurnStream('c1')).getReader();
+  await readUntilText(reader, last);
   // The one for its first piece can be used again.
   takeBuffer();
   expect(large()).toBe(1);
   await stubOf('c1').stop();
   await reader.cancel();
-  await ledger();
+  await readLedger();
 });

@@ -3,10 +3,10 @@ import type { TurnRow } from '#edge/conversations/history/storage/rows.ts';
 import type { Transcript } from '#edge/conversations/history/storage/transcript.ts';
 import { MessageBuilder } from '#edge/conversations/turn/message-builder.ts';
 import { restoreCrashed, unseenAtCrash } from '#edge/conversations/turn/restore-turn.ts';
-import { writeJson } from '#edge/kit/json/kept-text.ts';
+import { writeJson } from '#edge/kit/json/remembered-text.ts';
 import { FrameReader } from '#edge/kit/sse/frames.ts';
 import { TEXT_STREAM } from '#test/fixtures/streams.ts';
-import { block, start } from '#test/support/wire.ts';
+import { contentBlock, messageStart } from '#test/support/wire.ts';
 
 /** More than a model writes between two rows of a log. */
 const SHOWN_AND_LOST = 50_000;
@@ -34,9 +34,9 @@ test('a call that had come whole is restored with its input as it was written', 
   const deltas = [one.slice(0, 9), one.slice(9)].map((partial_json) => ({ type: 'input_json_delta', partial_json }));
   const call = (type: string, name: string) => ({ type, id: name, name, input: {} });
   const { blocks } = restored(
-    start() +
-      block(call('tool_use', 'a'), deltas) +
-      block(call('server_tool_use', 'b'), [], 1).replace('"input":{}', `"input":${two}`),
+    messageStart() +
+      contentBlock(call('tool_use', 'a'), deltas) +
+      contentBlock(call('server_tool_use', 'b'), [], 1).replace('"input":{}', `"input":${two}`),
   ).builder;
   expect(blocks.map(({ value }) => writeJson(value.input))).toEqual([one, two]);
 });
@@ -45,23 +45,23 @@ describe('a turn whose object woke a minute after its newest row', () => {
   const use = (name: string) => ({ type: 'server_tool_use', id: 's', name, input: {} });
   const lostOf = (text: string, coversUntil: number | null = null) => {
     const builder = new MessageBuilder();
-    for (const { data } of new FrameReader().push(new TextEncoder().encode(start() + text)))
+    for (const { data } of new FrameReader().push(new TextEncoder().encode(messageStart() + text)))
       builder.take(JSON.parse(data));
     return unseenAtCrash({ at: 1_000, unseenMs: 0 }, { ...ROW, coversUntil }, builder, 61_000).lostMs;
   };
 
   test('died at most five seconds behind it where a tool of the API ran, which touches it every four', () => {
-    expect(lostOf(block(use('web_search')))).toBe(5_000);
-    expect(lostOf(block({ type: 'mcp_tool_use', id: 'm', name: 'ask', input: {} }))).toBe(5_000);
+    expect(lostOf(contentBlock(use('web_search')))).toBe(5_000);
+    expect(lostOf(contentBlock({ type: 'mcp_tool_use', id: 'm', name: 'ask', input: {} }))).toBe(5_000);
   });
 
   test('died later where its row says that it still ran', () => {
-    expect(lostOf(block(use('web_search')), 9_000 + 20_000)).toBe(13_000);
+    expect(lostOf(contentBlock(use('web_search')), 9_000 + 20_000)).toBe(13_000);
   });
 
   test('may have run for longer where anything else was last', () => {
     expect(lostOf('')).toBe(20_000);
-    expect(lostOf(block(use('advisor')))).toBe(20_000);
-    expect(lostOf(block({ type: 'tool_use', id: 't', name: 'f', input: {} }))).toBe(20_000);
+    expect(lostOf(contentBlock(use('advisor')))).toBe(20_000);
+    expect(lostOf(contentBlock({ type: 'tool_use', id: 't', name: 'f', input: {} }))).toBe(20_000);
   });
 });

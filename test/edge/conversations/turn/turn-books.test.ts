@@ -1,15 +1,32 @@
 import { abortAllDurableObjects, runInDurableObject } from 'cloudflare:test';
 import fc from 'fast-check';
 import { describe, expect, test, vi } from 'vitest';
-import { accountStub } from '#edge/durable/stubs.ts';
-import { type BilledAnswer, billedAnswer, KINDS, planOf } from '#test/support/billed-answer.ts';
-import { passTime } from '#test/support/calendar.ts';
-import { bindings, conversationsReach, simulate, stubOf } from '#test/support/conversations.ts';
+import { getAccountStub } from '#edge/durable/stubs.ts';
+import { arbitraryPlan, type BilledAnswer, createBilledAnswer, KINDS } from '#test/support/billed-answer.ts';
+import { advanceClock } from '#test/support/calendar.ts';
+import { bindings, installSimulator, setConversationUpstream, stubOf } from '#test/support/conversations.ts';
 import { eventually } from '#test/support/eventually.ts';
-import { runs, tryAsyncCases } from '#test/support/runs.ts';
-import { answering, begun, keepTime, ledger, time, until } from '#test/support/timed-turns.ts';
-import { ask, bodyOf, listen } from '#test/support/turns.ts';
-import { block, blockEnd, end, event, PING, sse, start, TEXT_BEGINS, textDelta } from '#test/support/wire.ts';
+import { caseCount, tryAsyncCases } from '#test/support/property-cases.ts';
+import {
+  answerWithPieces,
+  installTestTime,
+  readLedger,
+  readUntilText,
+  startTurnStream,
+  testTime,
+} from '#test/support/timed-turns.ts';
+import { createBody, readStream, sendTurn } from '#test/support/turns.ts';
+import {
+  blockEnd,
+  contentBlock,
+  messageEnd,
+  messageStart,
+  PING,
+  sseEvent,
+  sseResponse,
+  TEXT_BLOCK_START,
+  textDelta,
+} from '#test/support/wire.ts';
 
 /** A turn looks at what has come about as often. */
 const TOGETHER_MS = 20;
@@ -17,20 +34,20 @@ const OPUS = { input: 4_000, output: 20_000 };
 /** Tokens that may be on their way: a quarter of a second. */
 const IN_FLIGHT = 125;
 const HIDDEN =
-  start() +
-  event('content_block_start', { index: 0, content_block: { type: 'thinking', thinking: '', signature: '' } });
-const SAID = start() + TEXT_BEGINS + textDelta('Hello there. ');
+  messageStart() +
+  sseEvent('content_block_start', { index: 0, content_block: { type: 'thinking', thinking: '', signature: '' } });
+const SAID = messageStart() + TEXT_BLOCK_START + textDelta('Hello there. ');
 
-keepTime();
+installTestTime();
 
 describe('a turn that is stopped', () => {
   test('while it thinks, unseen, it costs no more than the clock allows', async () => {
-    answering(() => [{ text: HIDDEN }]);
-    const stream = await begun('c1');
-    time.now += 10_000;
+    answerWithPieces(() => [{ text: HIDDEN }]);
+    const stream = await startTurnStream('c1');
+    testTime.now += 10_000;
     await stubOf('c1').stop();
     await stream.cancel();
-    const [row] = await ledger();
+    const [row] = await readLedger();
     expect(row).toMatchObject({ estimated: true });
     // Ten seconds, and what was on its way.
     const most = 100 * OPUS.input + (10 * 500 + IN_FLIGHT) * OPUS.output;
@@ -41,19 +58,19 @@ describe('a turn that is stopped', () => {
   test('behind thinking that has ended, the time of the text does not count', async () => {
     const stop = blockEnd();
     const text =
-      event('content_block_start', { index: 1, content_block: { type: 'text', text: '' } }) +
+      sseEvent('content_block_start', { index: 1, content_block: { type: 'text', text: '' } }) +
       textDelta('Hello there. ', 1);
-    answering(() => [
+    answerWithPieces(() => [
       { at: 500, text: HIDDEN },
       { at: 3_000, text: stop },
       { at: 3_010, text },
       { at: 63_000, text: textDelta('Bye. ', 1) },
     ]);
-    const reader = (await begun('c1')).getReader();
-    await until(reader, 'Bye');
+    const reader = (await startTurnStream('c1')).getReader();
+    await readUntilText(reader, 'Bye');
     await stubOf('c1').stop();
-    const ending = await until(reader, 'message_stop');
-    const [row] = await ledger();
+    const ending = await readUntilText(reader, 'message_stop');
+    const [row] = await readLedger();
     const most = 100 * OPUS.input + (4 * 500 + 80) * OPUS.output;
     expect((row?.cost_usd ?? 0) * 1e9).toBeLessThanOrEqual(most);
     expect((row?.cost_usd ?? 0) * 1e9).toBeGreaterThan(100 * OPUS.input + 3 * 500 * OPUS.output);
@@ -67,13 +84,13 @@ describe('a turn that is stopped in a silence of its text', () => {
     ['may have written what has not come', '', 10 * 500],
     ['has written nothing if the upstream has just said ping', PING, 0],
   ])('%s', async (_, last, hidden) => {
-    answering(() => [{ text: SAID }, ...(last === '' ? [] : [{ at: 10_000, text: last }])]);
-    const reader = (await begun('c1')).getReader();
-    await until(reader, last === '' ? 'Hello' : 'ping');
-    if (last === '') time.now += 10_000;
+    answerWithPieces(() => [{ text: SAID }, ...(last === '' ? [] : [{ at: 10_000, text: last }])]);
+    const reader = (await startTurnStream('c1')).getReader();
+    await readUntilText(reader, last === '' ? 'Hello' : 'ping');
+    if (last === '') testTime.now += 10_000;
     await stubOf('c1').stop();
     await reader.cancel();
-    const [row] = await ledger();
+    const [row] = await readLedger();
     const least = 100 * OPUS.input + hidden * OPUS.output;
     expect((row?.cost_usd ?? 0) * 1e9).toBeGreaterThan(least);
     // Beside that, what was said and what may be on its way.
@@ -83,7 +100,7 @@ describe('a turn that is stopped in a silence of its text', () => {
 
 describe('a turn that ends while a search runs, after eight seconds of silence', () => {
   const use = { type: 'server_tool_use', id: 'srvtoolu_1', name: 'web_search', input: {} };
-  const RUNNING = start() + block(use);
+  const RUNNING = messageStart() + contentBlock(use);
   const tools = [{ type: 'web_search_20260209', name: 'web_search', max_uses: 8 }];
   /** Two searches, a result of 8,000 tokens at the price of a cache write, and what is little: prompts, the call, a quarter of a second. */
   const ITS_RESULT = (2 * 10_000_000 + 8_000 * 5_500 + 8_000_000) / 1e9;
@@ -92,13 +109,13 @@ describe('a turn that ends while a search runs, after eight seconds of silence',
 
   async function booked(ms: number, end: () => Promise<unknown>, isOpen = true) {
     // What is no event breaks no silence.
-    answering(() => [{ text: RUNNING }, ...(isOpen ? [] : [{ at: ms, text: ': on it\n\n' }])], isOpen);
-    const reader = (await begun('c1', bodyOf('Hi', { max_tokens: 128_000, tools }))).getReader();
-    await until(reader, isOpen ? 'content_block_stop' : 'event: error');
-    if (isOpen) time.now += ms;
+    answerWithPieces(() => [{ text: RUNNING }, ...(isOpen ? [] : [{ at: ms, text: ': on it\n\n' }])], isOpen);
+    const reader = (await startTurnStream('c1', createBody('Hi', { max_tokens: 128_000, tools }))).getReader();
+    await readUntilText(reader, isOpen ? 'content_block_stop' : 'event: error');
+    if (isOpen) testTime.now += ms;
     await end();
     await reader.cancel().catch(() => undefined);
-    const [row] = await ledger();
+    const [row] = await readLedger();
     expect(row).toMatchObject({ estimated: true });
     return row?.cost_usd ?? 0;
   }
@@ -138,19 +155,19 @@ describe('a turn that ends while a search runs, after eight seconds of silence',
       await runInDurableObject(stubOf('c1'), (_, { storage }) => {
         return storage.sql.exec<{ at: number; text: string }>('select at, text from log').toArray();
       });
-    answering(() => [{ text: RUNNING }]);
-    const reader = (await begun('c1', bodyOf('Hi', { max_tokens: 128_000, tools }))).getReader();
-    await until(reader, 'content_block_stop');
+    answerWithPieces(() => [{ text: RUNNING }]);
+    const reader = (await startTurnStream('c1', createBody('Hi', { max_tokens: 128_000, tools }))).getReader();
+    await readUntilText(reader, 'content_block_stop');
     const [before] = await logOf();
     for (const silence of [4_000, 8_000, 12_000]) {
       await eventually(() => expect(ticks).not.toHaveLength(0));
-      time.now += 4_000;
+      testTime.now += 4_000;
       await runInDurableObject(stubOf('c1'), () => ticks.splice(0).at(-1)?.());
       expect(await logOf()).toEqual([{ at: (before?.at ?? 0) + silence, text: before?.text }]);
     }
     await stubOf('c1').stop();
     await reader.cancel();
-    await ledger();
+    await readLedger();
   });
 });
 
@@ -161,16 +178,16 @@ describe('turns that run at a deploy', () => {
     // Until what was stored last covers.
     ['in hidden thinking', HIDDEN, 20 * 500 + IN_FLIGHT],
   ])('twenty of them %s are booked at what they can have written', async (_, pieces, most) => {
-    answering(() => [{ text: pieces }]);
+    answerWithPieces(() => [{ text: pieces }]);
     const ids = Array.from({ length: 20 }, (_, index) => `c${index + 1}`);
     for (const id of ids) {
-      await until((await begun(id)).getReader(), pieces === SAID ? 'Hello' : 'thinking');
+      await readUntilText((await startTurnStream(id)).getReader(), pieces === SAID ? 'Hello' : 'thinking');
     }
     await abortAllDurableObjects();
     // An hour later somebody looks.
-    time.now += 3_600_000;
+    testTime.now += 3_600_000;
     for (const id of ids) await stubOf(id).read();
-    const rows = await ledger();
+    const rows = await readLedger();
     expect(rows).toHaveLength(20);
     for (const row of rows) {
       expect(row.estimated).toBe(true);
@@ -180,12 +197,12 @@ describe('turns that run at a deploy', () => {
   });
 
   test('one whose object woke after 400 ms is booked until then, and one second more', async () => {
-    answering(() => [{ text: HIDDEN }]);
-    await until((await begun('c1')).getReader(), 'thinking');
+    answerWithPieces(() => [{ text: HIDDEN }]);
+    await readUntilText((await startTurnStream('c1')).getReader(), 'thinking');
     await abortAllDurableObjects();
-    time.now += 400;
+    testTime.now += 400;
     await stubOf('c1').read();
-    const [row] = await ledger();
+    const [row] = await readLedger();
     const most = 100 * OPUS.input + (1.4 * 500 + IN_FLIGHT) * OPUS.output;
     expect((row?.cost_usd ?? 0) * 1e9).toBeLessThanOrEqual(most);
     expect((row?.cost_usd ?? 0) * 1e9).toBeGreaterThan(0.8 * most);
@@ -195,9 +212,11 @@ describe('turns that run at a deploy', () => {
 describe('an answer of a conversation that is broken off anywhere', () => {
   test('is booked at what was billed, or more', async () => {
     let number = 0;
-    const one = fc.constantFrom(...KINDS.filter((kind) => kind !== 'compaction' && kind !== 'steps')).chain(planOf);
-    await tryAsyncCases(runs(30), one, fc.noBias(fc.integer({ min: 0, max: 100 })), async (plan, share) => {
-      const answer: BilledAnswer = billedAnswer({
+    const one = fc
+      .constantFrom(...KINDS.filter((kind) => kind !== 'compaction' && kind !== 'steps'))
+      .chain(arbitraryPlan);
+    await tryAsyncCases(caseCount(30), one, fc.noBias(fc.integer({ min: 0, max: 100 })), async (plan, share) => {
+      const answer: BilledAnswer = createBilledAnswer({
         ...plan,
         length: Math.min(plan.length, 150),
         rounds: Math.min(plan.rounds, 2),
@@ -206,37 +225,37 @@ describe('an answer of a conversation that is broken off anywhere', () => {
       const events = answer.events.slice(0, Math.max(1, Math.round((share / 100) * answer.events.length)));
       // What comes within a moment is read together, here as elsewhere.
       const groups: { at: number; text: string }[] = [];
-      for (const { at, text } of events) {
+      for (const { at, writeText: text } of events) {
         const last = groups.at(-1);
         if (last && at - last.at <= TOGETHER_MS) last.text += text;
         else groups.push({ at, text });
       }
-      answering(() => groups, false);
+      answerWithPieces(() => groups, false);
       number += 1;
       const id = `p${number}`;
-      const asked = await ask(answer.body, { id });
-      if (asked.kind === 'stream') await listen(asked.body);
-      const rows = await ledger();
+      const asked = await sendTurn(answer.body, { id });
+      if (asked.kind === 'stream') await readStream(asked.body);
+      const rows = await readLedger();
       const row = rows.find(({ conversation }) => conversation === id);
-      const billed = answer.billedAt(events.at(-1)?.at ?? 0);
+      const billed = answer.computeBillAt(events.at(-1)?.at ?? 0);
       expect(Math.ceil((row?.cost_usd ?? 0) * 1e9)).toBeGreaterThanOrEqual(Math.floor(billed));
     });
   });
 });
 
 test('a turn whose connection broke after the send is sent again, and each try is paid for', async () => {
-  simulate({ UPSTREAM_MAX_RETRIES: '1' });
-  time.now = 0;
+  installSimulator({ UPSTREAM_MAX_RETRIES: '1' });
+  testTime.now = 0;
   let tries = 0;
-  conversationsReach(async () => {
+  setConversationUpstream(async () => {
     tries += 1;
-    passTime(80);
+    advanceClock(80);
     if (tries === 1) throw new Error('Network connection lost.');
-    return sse(SAID + blockEnd() + end({ output_tokens: 5 }));
+    return sseResponse(SAID + blockEnd() + messageEnd({ output_tokens: 5 }));
   });
-  const { events } = await listen(await begun('c1'));
+  const { events } = await readStream(await startTurnStream('c1'));
   expect(events.at(-1)?.event).toBe('message_stop');
-  const [second, first, ...others] = await ledger();
+  const [second, first, ...others] = await readLedger();
   expect(others).toEqual([]);
   expect(first).toMatchObject({ status: 'retried', estimated: true });
   expect(second).toMatchObject({ status: 'complete', estimated: false, request_id: `${first?.request_id}.2` });
@@ -245,31 +264,31 @@ test('a turn whose connection broke after the send is sent again, and each try i
 });
 
 test('a turn that is stopped while its second try is admitted leaves nothing set aside', async () => {
-  simulate({ UPSTREAM_MAX_RETRIES: '1' });
-  time.now = 0;
+  installSimulator({ UPSTREAM_MAX_RETRIES: '1' });
+  testTime.now = 0;
   const asked = vi.fn();
   const counted = Promise.withResolvers<void>();
-  conversationsReach(async (url) => {
+  setConversationUpstream(async (url) => {
     if (url.includes('count_tokens')) {
       asked();
       // The second count takes its time, as a busy API does.
       if (asked.mock.calls.length > 1) await counted.promise;
       return Response.json({ input_tokens: 20_000 });
     }
-    passTime(80);
+    advanceClock(80);
     return new Response('<html>', { status: 502, headers: { 'retry-after-ms': '1' } });
   });
-  await accountStub(bindings, {}, 'alice').setLimits({ usd_per_day: 0.5 });
-  const answering = ask(bodyOf('word '.repeat(16_000), { max_tokens: 128_000 }), { id: 'c1' });
+  await getAccountStub(bindings, {}, 'alice').setLimits({ usd_per_day: 0.5 });
+  const answering = sendTurn(createBody('word '.repeat(16_000), { max_tokens: 128_000 }), { id: 'c1' });
   await eventually(async () => expect(asked).toHaveBeenCalledTimes(2));
   await stubOf('c1').stop();
   counted.resolve();
   await answering;
   await eventually(async () => {
-    const { data } = await accountStub(bindings, {}, 'alice').requests({});
+    const { data } = await getAccountStub(bindings, {}, 'alice').requests({});
     expect(data.map(({ status }) => status)).toHaveLength(2);
   });
-  const [second, first] = await ledger();
+  const [second, first] = await readLedger();
   expect(first).toMatchObject({ status: 'retried', estimated: true });
   expect(second).toMatchObject({ cost_usd: 0 });
 });

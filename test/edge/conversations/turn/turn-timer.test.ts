@@ -17,7 +17,7 @@ test.each(['touch', 'onSilence', 'onFirstTick'] as const)(
     };
     const heard: string[] = [];
     const publisher = {
-      at: Date.now(),
+      lastShownAt: Date.now(),
       touch: () => {
         failIn('touch');
         return Number.POSITIVE_INFINITY;
@@ -27,7 +27,7 @@ test.each(['touch', 'onSilence', 'onFirstTick'] as const)(
       onTimeout: () => void heard.push('timeout'),
       onSilence: () => {
         failIn('onSilence');
-        publisher.at = Date.now();
+        publisher.lastShownAt = Date.now();
         heard.push('ping');
       },
       onFirstTick: () => {

@@ -7,11 +7,18 @@ import type { HistoryQuery } from '#edge/conversations/object/conversations.sche
 import { MessageBuilder } from '#edge/conversations/turn/message-builder.ts';
 import { describe as describeOne } from '#edge/conversations/views/views.ts';
 import type { Json } from '#edge/kit/json/object.ts';
-import { BLANK_SUMMARY, summariesIn } from '#edge/plugins/summaries/summary-rows.ts';
-import { type Row, rowsOf, stubOf } from '#test/support/conversations.ts';
+import { BLANK_SUMMARY, summaryRowsOf } from '#edge/plugins/summaries/summary-rows.ts';
+import { listMessages, type Row, stubOf } from '#test/support/conversations.ts';
 import { eventually } from '#test/support/eventually.ts';
-import { answeringBy, call, calls, says, servingTools, weather } from '#test/support/scripted-runs.ts';
-import { bodyOf, say, type Told } from '#test/support/turns.ts';
+import {
+  answerByScript,
+  answerTools,
+  callsAnswer,
+  textAnswer,
+  weatherCall,
+  weatherTool,
+} from '#test/support/scripted-runs.ts';
+import { createBody, runTurn, type StreamEvent } from '#test/support/turns.ts';
 
 interface ShownRow extends Row {
   turn: string;
@@ -36,14 +43,14 @@ async function list(page: Partial<HistoryQuery> = {}, id = 'c1'): Promise<Listed
 const PNG = [0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a];
 
 /** The content of the message that a listener has got. */
-function contentIn(events: readonly Told[]): unknown[] {
+function contentIn(events: readonly StreamEvent[]): unknown[] {
   const builder = new MessageBuilder();
   for (const { data } of events) builder.take(data as Json);
   return builder.blocks.map(({ value }) => value);
 }
 
 const ask = { name: 'ask_user', input_schema: { type: 'object' } };
-const tools = [weather(), ask];
+const tools = [weatherTool(), ask];
 const [question, next] = ['How is the weather?', 'And tomorrow?'];
 const imported = [
   { role: 'user', content: 'Hello.' },
@@ -51,27 +58,33 @@ const imported = [
 ];
 
 /** A conversation with an import, a run that ends with a call of the client, and one that pauses. @returns their events */
-async function severalRuns(): Promise<Told[][]> {
-  answeringBy((_, number) => {
+async function severalRuns(): Promise<StreamEvent[][]> {
+  answerByScript((_, number) => {
     if (number === 1)
-      return calls({ type: 'text', text: 'I look. ' }, call('toolu_1', 'Bern'), call('toolu_2', 'Oslo'));
-    if (number === 2) return calls(call('toolu_3', 'Rome'), call('toolu_4', 'x', 'ask_user'));
-    if (number === 3) return says('As you like.');
-    return calls({ type: 'text', text: 'Once more. ' }, call(`toolu_${number + 1}`, `city ${number}`));
+      return callsAnswer(
+        { type: 'text', text: 'I look. ' },
+        weatherCall('toolu_1', 'Bern'),
+        weatherCall('toolu_2', 'Oslo'),
+      );
+    if (number === 2) return callsAnswer(weatherCall('toolu_3', 'Rome'), weatherCall('toolu_4', 'x', 'ask_user'));
+    if (number === 3) return textAnswer('As you like.');
+    return callsAnswer({ type: 'text', text: 'Once more. ' }, weatherCall(`toolu_${number + 1}`, `city ${number}`));
   });
-  servingTools(({ body }) => {
+  answerTools(({ body }) => {
     const { city } = body.input as { city: string };
     if (city === 'Oslo') return new Response('no such city', { status: 404 });
     return city === 'Rome'
       ? new Response(new Uint8Array([...PNG, ...new Uint8Array(1_500)]), { headers: { 'content-type': 'image/png' } })
       : new Response('sun');
   });
-  const first = await say({
-    ...bodyOf(question, { tools }),
+  const first = await runTurn({
+    ...createBody(question, { tools }),
     messages: [...imported, { role: 'user', content: question }],
   });
-  const second = await say(bodyOf([{ type: 'tool_result', tool_use_id: 'toolu_4', content: 'yes' }], { tools }));
-  const third = await say(bodyOf(next, { tools, max_turns: 2 }));
+  const second = await runTurn(
+    createBody([{ type: 'tool_result', tool_use_id: 'toolu_4', content: 'yes' }], { tools }),
+  );
+  const third = await runTurn(createBody(next, { tools, max_turns: 2 }));
   return [first.events, second.events, third.events];
 }
 
@@ -98,10 +111,13 @@ describe('the history as clients see it', () => {
       turn: first[0]?.id?.replace(/-1$/, ''),
     });
     expect(data.at(-1)).toMatchObject({ stop_reason: 'pause_turn', paused: 'max_turns', status: 'complete' });
-    expect((await rowsOf()).length).toBeGreaterThan(data.length);
+    expect((await listMessages()).length).toBeGreaterThan(data.length);
     // Who sends all of it back has said one thing more.
     const again = data.map(({ role, content }) => ({ role, content }));
-    await say({ ...bodyOf('', { tools, max_turns: 1 }), messages: [...again, { role: 'user', content: 'And then?' }] });
+    await runTurn({
+      ...createBody('', { tools, max_turns: 1 }),
+      messages: [...again, { role: 'user', content: 'And then?' }],
+    });
     expect((await list()).data.slice(data.length)).toMatchObject([
       { role: 'user', content: [{ type: 'text', text: 'And then?' }] },
       { role: 'assistant' },
@@ -129,7 +145,7 @@ describe('the history as clients see it', () => {
     }
     // An id of a step stands for its run.
     const ids = all.map(({ id }) => id);
-    for (const row of await rowsOf()) {
+    for (const row of await listMessages()) {
       const [behind, before] = [await list({ after_id: row.id }), await list({ before_id: row.id })];
       const both = [...before.data, ...behind.data].map(({ id }) => id);
       expect(ids.filter((id) => !both.includes(id)).length).toBeLessThanOrEqual(1);
@@ -140,7 +156,7 @@ describe('the history as clients see it', () => {
   test('says behind which message of it a summary stands', async () => {
     await severalRuns();
     const { data: all } = await list();
-    const stored = await rowsOf();
+    const stored = await listMessages();
     const ends = stored.filter(({ turn }, index) => turn !== stored[index + 1]?.turn);
     const summaries = await runInDurableObject(stubOf(), (_, { storage }) => {
       const transcript = new Transcript(storage);
@@ -154,9 +170,9 @@ describe('the history as clients see it', () => {
         tokens: 1,
         cost: 0,
       };
-      transcript.together(() => {
+      transcript.transact(() => {
         for (const [index, { id }] of ends.entries())
-          summariesIn(transcript).add({
+          summaryRowsOf(transcript).add({
             ...{ ...own, id: index + 1, beganAt: 0 },
             until: transcript.messages.findMessage(id)?.seq ?? 0,
           });
@@ -175,12 +191,12 @@ describe('the history as clients see it', () => {
 
   test('has of a run that runs only its question, where that is asked for', async () => {
     const opened = Promise.withResolvers<void>();
-    answeringBy((_, number) => (number === 1 ? calls(call('toolu_1', 'Bern')) : says('Sun.')));
-    const called = servingTools(async () => {
+    answerByScript((_, number) => (number === 1 ? callsAnswer(weatherCall('toolu_1', 'Bern')) : textAnswer('Sun.')));
+    const called = answerTools(async () => {
       await opened.promise;
       return new Response('sun');
     });
-    const running = say(bodyOf(question, { tools }));
+    const running = runTurn(createBody(question, { tools }));
     await eventually(() => expect(called).toHaveLength(1));
     expect((await list()).data).toEqual([]);
     expect((await list({ pending: true })).data).toMatchObject([{ content: question, status: 'running' }]);
@@ -190,11 +206,13 @@ describe('the history as clients see it', () => {
   });
 
   test('is the same for a stopped run, in a copy, and in an export', async () => {
-    answeringBy((_, number) => (number === 1 ? calls(call('toolu_1', 'Bern')) : says('As you like.')));
-    const called = servingTools(
+    answerByScript((_, number) =>
+      number === 1 ? callsAnswer(weatherCall('toolu_1', 'Bern')) : textAnswer('As you like.'),
+    );
+    const called = answerTools(
       ({ signal }) => new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason))),
     );
-    const running = say(bodyOf(question, { tools }));
+    const running = runTurn(createBody(question, { tools }));
     await eventually(() => expect(called).toHaveLength(1));
     await stubOf().stop();
     const { events } = await running;
@@ -208,7 +226,7 @@ describe('the history as clients see it', () => {
     const [profile, ...rest] = lines.map((line) => JSON.parse(line) as Json);
     expect(profile).toMatchObject({ type: 'conversation' });
     expect(rest).toEqual([...data, { type: 'end', messages: 2 }]);
-    const next = await say(bodyOf('Never mind.', { tools }));
+    const next = await runTurn(createBody('Never mind.', { tools }));
     expect((await list()).data.slice(2)).toMatchObject([
       { content: [{ type: 'text', text: 'Never mind.' }] },
       { content: contentIn(next.events) },

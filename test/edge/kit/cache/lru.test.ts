@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { LruCache } from '#edge/kit/cache/lru.ts';
-import { runs, tryCases } from '#test/support/runs.ts';
+import { caseCount, tryCases } from '#test/support/property-cases.ts';
 
 const KEYS = ['a', 'b', 'c', 'd', 'e', 'f'];
 
@@ -12,8 +12,8 @@ describe('LruCache', () => {
       size: fc.integer({ min: 0, max: 70 }),
       how: fc.constantFrom('get', 'set', 'delete', 'has'),
     });
-    tryCases(runs(500), fc.array(step, { maxLength: 60 }), (steps) => {
-      const cache = new LruCache<string, number>({ most: 100, largest: 60, sizeOf: (size) => size });
+    tryCases(caseCount(500), fc.array(step, { maxLength: 60 }), (steps) => {
+      const cache = new LruCache<string, number>({ maxSize: 100, largest: 60, sizeOf: (size) => size });
       // The model: what was used last stands last.
       let model: { key: string; size: number }[] = [];
       for (const { key, size, how } of steps) {
@@ -37,7 +37,7 @@ describe('LruCache', () => {
   });
 
   test('counts entries where nothing measures them', () => {
-    const cache = new LruCache<number, string>({ most: 2 });
+    const cache = new LruCache<number, string>({ maxSize: 2 });
     for (const key of [1, 2, 3]) cache.set(key, `value ${key}`);
     expect([cache.get(1), cache.get(2), cache.get(3)]).toEqual([undefined, 'value 2', 'value 3']);
     cache.get(2);

@@ -6,10 +6,10 @@ import { hmac } from '#edge/kit/delivery/hmac.ts';
 import type { Bindings } from '#edge/kit/plugins/bindings.ts';
 import { shippedWebhooks } from '#edge/plugins/webhooks/shipped-sources.ts';
 import { defineWebhook, type Webhook } from '#edge/plugins/webhooks/sources/define-webhook.ts';
-import { targetOf } from '#edge/plugins/webhooks/target.ts';
+import { createTarget } from '#edge/plugins/webhooks/target.ts';
 import type { Delivered } from '#edge/plugins/webhooks/webhooks-answers.schema.ts';
-import { webhookVars } from '#test/support/webhook-vars.ts';
-import { labelled, WEBHOOK_SECRET } from '#test/support/webhooks.ts';
+import { createWebhookVars } from '#test/support/webhook-vars.ts';
+import { createClassification, WEBHOOK_SECRET } from '#test/support/webhooks.ts';
 
 const URL = 'https://hooks.example.com/labels';
 const RESULT: Delivered = {
@@ -18,9 +18,9 @@ const RESULT: Delivered = {
   source: 'github',
   subject: 'Grüezi 🌍',
   received_at: '2026-11-20T12:00:00.000Z',
-  ...labelled('bug'),
+  ...createClassification('bug'),
 };
-const SET = { ...webhookVars('github', { deliver_url: URL }), DELIVERY_SIGNING_SECRET: WEBHOOK_SECRET };
+const SET = { ...createWebhookVars('github', { deliver_url: URL }), DELIVERY_SIGNING_SECRET: WEBHOOK_SECRET };
 
 /** Delivers as the settings say. */
 async function delivering(
@@ -33,7 +33,7 @@ async function delivering(
   } = {},
 ) {
   const settings = parseSettings(vars);
-  const target = targetOf(webhook, settings);
+  const target = createTarget(webhook, settings);
   if (!target) throw new Error('no target');
   return await deliver(RESULT, target, { env: {} as Bindings, settings, fetch, now, timeoutMs });
 }

@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { BodyMemory, MemoryShare } from '#edge/kit/http/body-memory.ts';
 import { eventually } from '#test/support/eventually.ts';
-import { tryCases } from '#test/support/runs.ts';
+import { tryCases } from '#test/support/property-cases.ts';
 
 const MB = 1024 * 1024;
 
@@ -18,23 +18,24 @@ test('whatever comes and goes, all memory is given back, and there is never more
     const memory = new BodyMemory();
     const shares = strange.map((isStrange) => new MemoryShare(memory, isStrange));
     for (const [index, share] of shares.entries())
-      if (index % 2 === 0) share.ofCaller({ account: `caller ${index % 3}`, token: index % 4 === 0 ? 'a' : undefined });
+      if (index % 2 === 0)
+        share.setSender({ account: `caller ${index % 3}`, token: index % 4 === 0 ? 'a' : undefined });
     for (const { who, does } of steps) {
       const share = shares[who];
-      if (does === 'leaves') share?.leave();
+      if (does === 'leaves') share?.release();
       else {
-        const before = memory.taken;
+        const before = memory.takenBytes;
         try {
           share?.grow(does.bytes);
         } catch (thrown) {
           expect(thrown).toMatchObject({ type: 'api_error', status: 503, headers: { 'retry-after': '2' } });
-          expect(memory.taken).toBe(before);
+          expect(memory.takenBytes).toBe(before);
         }
       }
-      expect(memory.taken).toBeLessThanOrEqual(48 * MB);
-      expect(memory.strange).toBeLessThanOrEqual(Math.min(memory.taken, 26 * MB));
+      expect(memory.takenBytes).toBeLessThanOrEqual(48 * MB);
+      expect(memory.unknownSenderBytes).toBeLessThanOrEqual(Math.min(memory.takenBytes, 26 * MB));
     }
-    for (const share of shares) share.leave();
+    for (const share of shares) share.release();
     expect(memory).toEqual(new BodyMemory());
   });
 });
@@ -51,7 +52,7 @@ test('visitors take the memory of one together, and each of them half of it at m
   const memory = new BodyMemory();
   const of = (visitor: string) => {
     const share = new MemoryShare(memory);
-    share.ofCaller({ account: `visitor:${visitor}`, group: 'visitor:' });
+    share.setSender({ account: `visitor:${visitor}`, group: 'visitor:' });
     return share;
   };
   const first = of('a');
@@ -59,7 +60,7 @@ test('visitors take the memory of one together, and each of them half of it at m
   expect(() => of('a').grow(4 * MB)).toThrow('Too many large requests');
   expect(() => of('b').grow(12 * MB)).not.toThrow();
   expect(() => of('c').grow(8 * MB)).toThrow('Too many large requests');
-  first.leave();
+  first.release();
   expect(() => of('c').grow(8 * MB)).not.toThrow();
 });
 
@@ -67,7 +68,7 @@ test('one caller leaves memory for the others, whatever they send at a time', ()
   const memory = new BodyMemory();
   const of = (caller: string) => {
     const share = new MemoryShare(memory);
-    share.ofCaller({ account: caller });
+    share.setSender({ account: caller });
     return share;
   };
   for (const _ of [1, 2, 3, 4, 5]) of('alice').grow(6 * MB);
@@ -80,7 +81,7 @@ test('one caller leaves memory for the others, whatever number of short bodies i
   const memory = new BodyMemory();
   const of = (caller: string) => {
     const share = new MemoryShare(memory);
-    share.ofCaller({ account: caller });
+    share.setSender({ account: caller });
     return share;
   };
   const alices = Array.from({ length: 200 }, () => of('alice'));
@@ -93,16 +94,16 @@ test('one caller leaves memory for the others, whatever number of short bodies i
   }
   const bob = of('bob');
   expect(() => bob.grow(1_000)).not.toThrow();
-  for (const share of [bob, ...alices]) share.leave();
+  for (const share of [bob, ...alices]) share.release();
   expect(memory).toEqual(new BodyMemory());
 });
 
 test('the largest body of a caller fits alone, also one that grows while it comes', () => {
   const memory = new BodyMemory();
   const share = new MemoryShare(memory);
-  share.ofCaller({ account: 'alice' });
+  share.setSender({ account: 'alice' });
   for (const size of [1, 8, 21, 31]) share.grow(size * MB);
-  share.leave();
+  share.release();
   expect(() => share.grow(31 * MB)).not.toThrow();
 });
 
@@ -125,14 +126,14 @@ test('strangers hold 8 MB together, beside one longer body at a time', () => {
   long.grow(18 * MB);
   expect(() => stranger(MB)).toThrow('Too many large requests');
   expect(() => stranger(9 * MB)).toThrow('Too many large requests');
-  long.leave();
+  long.release();
   expect(() => stranger(18 * MB)).not.toThrow();
 });
 
 describe('tokens of one account', () => {
   const of = (memory: BodyMemory, token: string | undefined, account = 'alice') => {
     const share = new MemoryShare(memory);
-    share.ofCaller({ account, token });
+    share.setSender({ account, token });
     return share;
   };
   /** Announces a body of which so many bytes come each second. */
@@ -140,10 +141,10 @@ describe('tokens of one account', () => {
     const body = { gaveWay: false };
     const begun = Date.now();
     share.grow(bytes);
-    share.receives({
+    share.setIncomingBody({
       length: bytes,
-      come: () => (Date.now() - begun) * (pace / 1_000),
-      giveWay: () => {
+      getReceivedBytes: () => (Date.now() - begun) * (pace / 1_000),
+      evict: () => {
         body.gaveWay = true;
       },
     });
@@ -174,7 +175,7 @@ describe('tokens of one account', () => {
     of(memory, 'page').grow(2.5 * MB);
     expect(silent.gaveWay).toBe(true);
     expect(() => of(memory, 'page').grow(MB)).toThrow('Too many large requests');
-    expect(memory.isWanted(Date.now())).toBe(false);
+    expect(memory.isContended(Date.now())).toBe(false);
     for (const token of ['server', 'phone', undefined]) expect(() => of(memory, token).grow(2.5 * MB)).not.toThrow();
   });
 
@@ -186,16 +187,16 @@ describe('tokens of one account', () => {
       ['two', false],
       ['three', true],
     ] as const) {
-      fill.leave();
+      fill.release();
       const silent = announce(of(memory, token), 20 * MB);
       vi.advanceTimersByTime(1_000);
       fill.grow(30 * MB);
       expect(silent.gaveWay).toBe(true);
-      fill.leave();
+      fill.release();
       const other = of(memory, 'server');
       if (isOut) expect(() => other.grow(MB)).toThrow('Too many large requests');
       else expect(() => other.grow(MB)).not.toThrow();
-      other.leave();
+      other.release();
     }
     vi.advanceTimersByTime(60_000);
     expect(() => of(memory, 'server').grow(MB)).not.toThrow();
@@ -205,8 +206,8 @@ describe('tokens of one account', () => {
 test('the memory of what was kept is given back with the share', () => {
   const share = new MemoryShare(new BodyMemory());
   const bytes = new Uint8Array(1_000);
-  share.keep(bytes);
-  share.leave();
+  share.retain(bytes);
+  share.release();
   expect(bytes.length).toBe(0);
 });
 
@@ -216,7 +217,7 @@ describe('who waits', () => {
   const LONG_MS = 3_600_000;
   const waiting = (memory: BodyMemory, bytes: number, { of = 'alice', object = 'one', stops = signal } = {}) => {
     const share = new MemoryShare(memory);
-    share.ofCaller({ account: of });
+    share.setSender({ account: of });
     const state = { has: false };
     const done = share.wait(bytes, object, LONG_MS, stops).then(() => {
       state.has = true;
@@ -232,11 +233,11 @@ describe('who waits', () => {
     await first.done;
     // There would be memory for the third. But then the second might wait for ever.
     expect([second.state.has, third.state.has]).toEqual([false, false]);
-    expect(memory.taken).toBe(24 * MB);
-    first.share.leave();
+    expect(memory.takenBytes).toBe(24 * MB);
+    first.share.release();
     await Promise.all([second.done, third.done]);
-    expect(memory.taken).toBe(33 * MB);
-    for (const { share } of [second, third]) share.leave();
+    expect(memory.takenBytes).toBe(33 * MB);
+    for (const { share } of [second, third]) share.release();
     expect(memory).toEqual(new BodyMemory());
   });
 
@@ -247,25 +248,25 @@ describe('who waits', () => {
     const other = waiting(memory, 15 * MB, { of: 'bob' });
     await Promise.all([first.done, other.done]);
     expect(second.state.has).toBe(false);
-    for (const { share } of [first, other]) share.leave();
+    for (const { share } of [first, other]) share.release();
     await second.done;
-    second.share.leave();
+    second.share.release();
     expect(memory).toEqual(new BodyMemory());
   });
 
   test('lets others pass where its own caller holds what it waits for', async () => {
     const memory = new BodyMemory();
     const own = new MemoryShare(memory);
-    own.ofCaller({ account: 'alice' });
+    own.setSender({ account: 'alice' });
     own.grow(12 * MB);
     const waits = waiting(memory, 36 * MB, { of: 'alice' });
     const other = waiting(memory, MB, { of: 'bob', object: 'other' });
     await eventually(() => expect(other.state.has).toBe(true));
     expect(waits.state.has).toBe(false);
-    other.share.leave();
-    own.leave();
+    other.share.release();
+    own.release();
     await waits.done;
-    waits.share.leave();
+    waits.share.release();
     expect(memory).toEqual(new BodyMemory());
   });
 
@@ -275,14 +276,14 @@ describe('who waits', () => {
     const memory = new BodyMemory();
     const sends = (of: string) => {
       const share = new MemoryShare(memory);
-      share.ofCaller({ account: of });
+      share.setSender({ account: of });
       share.grow(MB);
       return share;
     };
     const bodies = Array.from({ length: 40 }, (_, n) => sends(`caller ${n % 4}`));
     const waits = waiting(memory, 2 * MB);
     for (let n = 0; n < 1_000 && !waits.state.has; n += 1) {
-      bodies.shift()?.leave();
+      bodies.shift()?.release();
       await vi.advanceTimersByTimeAsync(500);
       try {
         bodies.push(sends(`caller ${n % 4}`));
@@ -291,7 +292,7 @@ describe('who waits', () => {
       }
     }
     expect(waits.state.has).toBe(true);
-    for (const share of [waits.share, ...bodies]) share.leave();
+    for (const share of [waits.share, ...bodies]) share.release();
     expect(memory).toEqual(new BodyMemory());
   });
 
@@ -303,9 +304,9 @@ describe('who waits', () => {
     const little = waiting(memory, 262_144, { of: 'carol' });
     await eventually(() => expect(little.state.has).toBe(true));
     expect(more.state.has).toBe(false);
-    for (const { share } of [little, much]) share.leave();
+    for (const { share } of [little, much]) share.release();
     await more.done;
-    more.share.leave();
+    more.share.release();
     expect(memory).toEqual(new BodyMemory());
   });
 
@@ -326,7 +327,7 @@ describe('who waits', () => {
     expect(length).toBeLessThan(3_000);
     stop.abort(new Error('stopped'));
     await ends;
-    first.share.leave();
+    first.share.release();
     expect(memory).toEqual(new BodyMemory());
   });
 
@@ -336,7 +337,7 @@ describe('who waits', () => {
     await Promise.all(both.map(({ done }) => done));
     const ends = both.map(async ({ share }) => {
       await share.wait(28 * MB, 'alice', LONG_MS, signal);
-      share.leave();
+      share.release();
     });
     await Promise.all(ends);
     expect(memory).toEqual(new BodyMemory());
@@ -349,12 +350,12 @@ describe('who waits', () => {
     const stop = new AbortController();
     const stopped = waiting(memory, 28 * MB, { stops: stop.signal });
     const late = new MemoryShare(memory);
-    late.ofCaller({ account: 'alice' });
+    late.setSender({ account: 'alice' });
     stop.abort(new Error('stopped'));
     await expect(stopped.done).rejects.toThrow('stopped');
     await expect(late.wait(28 * MB, 'alice', 0, signal)).rejects.toMatchObject({ status: 503 });
     await expect(late.wait(1, 'alice', 0, stop.signal)).rejects.toThrow('stopped');
-    first.share.leave();
+    first.share.release();
     expect(memory).toEqual(new BodyMemory());
   });
 
@@ -364,10 +365,10 @@ describe('who waits', () => {
     const waits = waiting(memory, 28 * MB, { object: 'dead' });
     const lives = waiting(memory, 28 * MB, { object: 'lives' });
     await dead.done;
-    memory.forget('dead');
+    memory.releaseObject('dead');
     await Promise.all([lives.done, expect(waits.done).rejects.toMatchObject({ status: 503 })]);
-    expect(memory.taken).toBe(28 * MB);
-    lives.share.leave();
+    expect(memory.takenBytes).toBe(28 * MB);
+    lives.share.release();
     expect(memory).toEqual(new BodyMemory());
   });
 });
@@ -398,8 +399,8 @@ describe('a phone that sends 4 MB at 70 kB a second', () => {
     const shareOf = (from: string) => {
       const share = new MemoryShare(memory, from === 'stranger');
       const [account = '', token] = from.split('/');
-      if (from.startsWith('visitor:')) share.ofCaller({ account, group: 'visitor:' });
-      else if (from !== 'stranger') share.ofCaller({ account, token });
+      if (from.startsWith('visitor:')) share.setSender({ account, group: 'visitor:' });
+      else if (from !== 'stranger') share.setSender({ account, token });
       return share;
     };
     const begun = Date.now();
@@ -407,10 +408,10 @@ describe('a phone that sends 4 MB at 70 kB a second', () => {
     let hasGivenWay = false;
     const phone = shareOf('phone/1');
     phone.grow(LENGTH);
-    phone.receives({
+    phone.setIncomingBody({
       length: LENGTH,
-      come: () => Math.floor(passed(begun) / burst) * burst * 70,
-      giveWay: () => {
+      getReceivedBytes: () => Math.floor(passed(begun) / burst) * burst * 70,
+      evict: () => {
         hasGivenWay = true;
       },
     });
@@ -419,24 +420,24 @@ describe('a phone that sends 4 MB at 70 kB a second', () => {
       const share = shareOf(from);
       const since = Date.now();
       const come = () => (from === 'stranger' ? length : passed(since) * rate);
-      const body = { length, come, giveWay: () => void held.delete(nth) };
+      const body = { length, getReceivedBytes: come, evict: () => void held.delete(nth) };
       try {
         if (from === 'stranger') {
-          share.receives(body);
+          share.setIncomingBody(body);
           for (let bytes = 100 * KB; bytes <= length; bytes += 100 * KB) share.grow(bytes);
         } else {
           share.grow(length);
-          share.receives(body);
+          share.setIncomingBody(body);
         }
         held.set(nth, share);
       } catch {
-        share.leave();
+        share.release();
       }
     };
     const begin = (from: string, bytes: number) => {
       const share = shareOf(from);
       share.grow(bytes);
-      share.leave();
+      share.release();
     };
     for (let times = 1; passed(begun) < LENGTH / 70; times += 1) {
       vi.advanceTimersByTime(100);
@@ -447,7 +448,7 @@ describe('a phone that sends 4 MB at 70 kB a second', () => {
       for (const [nth, attacker] of ATTACKERS.entries()) if (!held.has(nth)) announce(nth, attacker);
       expect(hasGivenWay).toBe(false);
     }
-    for (const share of [phone, ...held.values()]) share.leave();
+    for (const share of [phone, ...held.values()]) share.release();
     expect(memory).toEqual(new BodyMemory());
   });
 });

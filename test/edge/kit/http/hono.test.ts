@@ -4,7 +4,7 @@ import { TrieRouter } from 'hono/router/trie-router';
 import type { BlankEnv } from 'hono/types';
 import { expect, test } from 'vitest';
 import { Hono } from '#edge/kit/http/hono.ts';
-import { tryAsyncCases } from '#test/support/runs.ts';
+import { tryAsyncCases } from '#test/support/property-cases.ts';
 
 const PATHS = ['/', '/a', '/a/', '/a/b', '/a/:id', '/a/:id/b', '/a/*', '*', '/b/:name{[a-z]+}', '/b/c'];
 const METHODS = ['GET', 'POST', 'DELETE'];

@@ -1,10 +1,10 @@
 import { Hono } from 'hono';
 import { describe, expect, test } from 'vitest';
 import type { AppEnv } from '#edge/auth/context.ts';
-import { genAiOf } from '#edge/kit/http/gen-ai.ts';
+import { genAiAttributesOf } from '#edge/kit/http/gen-ai.ts';
 import { RESOURCES } from '#edge/openapi.ts';
-import { type TestApp, testApp } from '#test/support/app.ts';
-import { bearer, DEPLOYED, tokenOf } from '#test/support/tokens.ts';
+import { createTestApp, type TestApp } from '#test/support/app.ts';
+import { bearerHeader, createToken, DEPLOYED_VARS } from '#test/support/tokens.ts';
 
 const ROUTES = RESOURCES.flatMap(({ routes }) => Object.keys(routes));
 const answer = () => Response.json({});
@@ -12,14 +12,14 @@ const answer = () => Response.json({});
 /** Sends a request without a body. @returns the route that its line in the log has */
 async function logged(app: TestApp, method: string, path: string, headers: Record<string, string> = {}) {
   await app.fetch(path, { method, headers });
-  await app.settled();
+  await app.waitUntilSettled();
   const { route } = app.log.at(-1) ?? {};
   return route;
 }
 
 describe('the log has the route of a request', () => {
   test('as the reference writes it, without the ids in it, also if nobody is let in', async () => {
-    const app = testApp(answer, DEPLOYED);
+    const app = createTestApp(answer, DEPLOYED_VARS);
     const written: unknown[] = [];
     for (const key of ROUTES) {
       const [method = '', path = ''] = key.split(' ');
@@ -35,13 +35,13 @@ describe('the log has the route of a request', () => {
         .get('*', (_, next) => next())
         .route('/t/:tenant', edge)
         .get('*', (c) => c.text('the page'));
-    const app = testApp(answer, DEPLOYED, { around });
-    const headers = bearer(await tokenOf('alice'));
+    const app = createTestApp(answer, DEPLOYED_VARS, { around });
+    const headers = bearerHeader(await createToken('alice'));
     expect(await logged(app, 'GET', '/t/acme/conversations/c1', headers)).toBe('/t/:tenant/conversations/:id');
   });
 
   test('and no path that no route has: it may contain an address or a key', async () => {
-    const app = testApp(answer);
+    const app = createTestApp(answer);
     for (const [method, path] of [
       ['POST', '/v1/v1/messages'],
       ['PUT', '/conversations/c1'],
@@ -54,11 +54,11 @@ describe('the log has the route of a request', () => {
 
   test('and for other systems an error type without its reason, from a closed list', () => {
     const typeOf = (error_type: string) =>
-      (genAiOf({ error_type, ttft_ms: 1 }) as Record<string, unknown>)['error.type'];
+      (genAiAttributesOf({ error_type, ttft_ms: 1 }) as Record<string, unknown>)['error.type'];
     expect(typeOf('overloaded_error')).toBe('overloaded_error');
     expect(typeOf('internal: no such table of carol@example.com')).toBe('internal');
     expect(typeOf('upstream_599')).toBe('upstream_error');
     expect(typeOf('carol@example.com')).toBe('_OTHER');
-    expect(genAiOf({ ttft_ms: 1 })).toMatchObject({ 'error.type': undefined });
+    expect(genAiAttributesOf({ ttft_ms: 1 })).toMatchObject({ 'error.type': undefined });
   });
 });

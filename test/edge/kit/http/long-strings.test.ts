@@ -4,14 +4,14 @@ import 'cloudflare:workers';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import type { JsonBody } from '#edge/kit/http/body/json-body.ts';
-import { joinedPieces, piecesOf } from '#edge/kit/http/body-pieces.ts';
+import { joinPieces, piecesOf } from '#edge/kit/http/body-pieces.ts';
 import { LongBody } from '#edge/kit/http/long-body.ts';
-import { parsingJson, parsingLong, sizeOf, withText } from '#edge/kit/http/read-json.ts';
-import { atOnce } from '#test/support/at-once.ts';
-import { tryCases } from '#test/support/runs.ts';
+import { bodySizeOf, parseJsonInSteps, parseLongInSteps, replaceText } from '#edge/kit/http/read-json.ts';
+import { tryCases } from '#test/support/property-cases.ts';
+import { runWithoutBreaks } from '#test/support/run-without-breaks.ts';
 
-const parseJson = (bytes: Uint8Array) => atOnce(parsingJson(bytes));
-const parseLong = (bytes: Uint8Array) => atOnce(parsingLong(bytes));
+const parseJson = (bytes: Uint8Array) => runWithoutBreaks(parseJsonInSteps(bytes));
+const parseLong = (bytes: Uint8Array) => runWithoutBreaks(parseLongInSteps(bytes));
 const encode = (text: string) => new TextEncoder().encode(text);
 const decode = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
 /** So long that its strings stay in its bytes, and more than once as long as what is judged at a time. */
@@ -20,7 +20,7 @@ const FILLER = 'The gate keeper wrote it down. '.repeat(20_000);
 /** A body with its long strings put back. */
 function whole(body: JsonBody): unknown {
   const { sources } = body as LongBody;
-  return JSON.parse(decode(joinedPieces(piecesOf(JSON.stringify(body.json), sources))));
+  return JSON.parse(decode(joinPieces(piecesOf(JSON.stringify(body.json), sources))));
 }
 
 const character = fc.oneof(
@@ -37,10 +37,10 @@ test('a long body is read as any other, and its text has the very bytes', () => 
     const text = JSON.stringify({ filler: FILLER, texts, value, last: 1 });
     const body = parseLong(encode(text));
     expect(body).toBeInstanceOf(LongBody);
-    expect(decode(joinedPieces(piecesOf(body.text, (body as LongBody).sources)))).toBe(text);
+    expect(decode(joinPieces(piecesOf(body.text, (body as LongBody).sources)))).toBe(text);
     expect(whole(body)).toEqual(JSON.parse(text));
     expect(body.text.length).toBeLessThan(text.length / 2);
-    expect(sizeOf(body)).toBe(encode(text).length);
+    expect(bodySizeOf(body)).toBe(encode(text).length);
   });
 });
 
@@ -57,7 +57,7 @@ test.each([
   ['half a character', [0xf0, 0x9f]],
 ])('%s in a long string is refused, wherever it stands', (_, fault) => {
   for (const before of [0, 1_000, 65_530, 65_533, 65_535, 65_536, 131_070]) {
-    const bytes = joinedPieces([encode(`{"a":"${'x'.repeat(before)}`), Uint8Array.from(fault), encode(`${FILLER}"}`)]);
+    const bytes = joinPieces([encode(`{"a":"${'x'.repeat(before)}`), Uint8Array.from(fault), encode(`${FILLER}"}`)]);
     expect(() => parseLong(bytes)).toThrow('not valid JSON');
     expect(() => parseJson(bytes)).toThrow('not valid JSON');
   }
@@ -79,7 +79,7 @@ test('a caller who writes a stand-in means its letters', () => {
     part: '~part:0000000000000000:0~',
   });
   const body = parseLong(encode(text)) as LongBody;
-  expect(decode(joinedPieces(piecesOf(body.text, body.sources)))).toBe(text);
+  expect(decode(joinPieces(piecesOf(body.text, body.sources)))).toBe(text);
   expect(body.lengthOf('~string:0000000000000000:0~')).toBe(27);
 });
 
@@ -95,13 +95,13 @@ test('how long a string is, is known without it', () => {
 test('a body that was changed goes up as a stream, anew for each try', async () => {
   const huge = JSON.stringify({ a: FILLER.repeat(5), b: '🌊' });
   const body = parseLong(encode(huge)) as LongBody;
-  expect(body.sendable(body.text)).toBe(body.bytes);
-  const changed = withText(body, body.text.replace('"b"', '"c"'), body.json) as LongBody;
-  const up = changed.sendable(changed.text);
+  expect(body.toSendable(body.text)).toBe(body.bytes);
+  const changed = replaceText(body, body.text.replace('"b"', '"c"'), body.json) as LongBody;
+  const up = changed.toSendable(changed.text);
   for (let attempt = 0; attempt < 2; attempt += 1) {
     const made = typeof up === 'function' ? up() : up;
     expect(made).toBeInstanceOf(ReadableStream);
     expect(await new Response(made).text()).toBe(huge.replace('"b"', '"c"'));
   }
-  expect(sizeOf(changed)).toBe(encode(huge).length);
+  expect(bodySizeOf(changed)).toBe(encode(huge).length);
 });

@@ -4,7 +4,7 @@ import 'cloudflare:workers';
 import { expect, test, vi } from 'vitest';
 import { tooLarge } from '#edge/kit/http/errors.ts';
 import { readBytes } from '#edge/kit/http/read-json.ts';
-import { rounds } from '#test/support/rounds.ts';
+import { yieldToEventLoop } from '#test/support/yield-to-event-loop.ts';
 
 test('a body that does not come to its end is not waited for without end', async () => {
   let cancelled = false;
@@ -104,7 +104,7 @@ test('a long body that comes slowly, and goes on to come, is read whole', async 
       const writer = writable.getWriter();
       for (let at = 0; at < whole.length; at += 100_000) {
         await writer.write(whole.subarray(at, at + 100_000));
-        await rounds(3);
+        await yieldToEventLoop(3);
         // Each time, as much has come as must at least.
         look();
       }

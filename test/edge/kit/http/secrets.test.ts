@@ -1,14 +1,14 @@
 import fc from 'fast-check';
 import { afterEach, describe, expect, test } from 'vitest';
 import { ErrorMask } from '#edge/claude/relay/error-mask.ts';
-import { keepSecrets, masked, maskedValue, withoutBegunSecret } from '#edge/kit/http/secrets.ts';
-import { tryCases } from '#test/support/runs.ts';
+import { maskSecrets, maskValue, registerSecrets, trimPartialSecret } from '#edge/kit/http/secrets.ts';
+import { tryCases } from '#test/support/property-cases.ts';
 
 const OWNER = 'test';
 /** Without a backslash: nobody can say which of several it is where it stands beside one that escapes. */
 const SECRET = 'sk+live/7f:"Q9=xzaB&?~c%41d';
 
-afterEach(() => keepSecrets(OWNER, []));
+afterEach(() => registerSecrets(OWNER, []));
 
 const hex = (character: string, digits: number, isUpper: boolean) => {
   const written = character.charCodeAt(0).toString(16).padStart(digits, '0');
@@ -44,16 +44,16 @@ describe('a remembered secret of 16 characters or more', () => {
     tryCases(100, spelled, around, around, ([of, written], before, behind) => {
       // As with a backslash: nobody can say what a last `%` is if digits follow.
       fc.pre(!(/%[\da-f]?$/i.test(written) && behind.startsWith('7')));
-      keepSecrets(OWNER, [of]);
-      expect(masked(before + written + behind)).toBe(`${before}[secret]${behind}`);
+      registerSecrets(OWNER, [of]);
+      expect(maskSecrets(before + written + behind)).toBe(`${before}[secret]${behind}`);
     });
   });
 
   test('leaves nothing of eight characters or more where a text is cut in it, at any place', () => {
     tryCases(10, spelled, ([of, written]) => {
-      keepSecrets(OWNER, [of]);
+      registerSecrets(OWNER, [of]);
       for (let end = 0; end < written.length; end += 1) {
-        const rest = withoutBegunSecret(masked(`x${written.slice(0, end)}`));
+        const rest = trimPartialSecret(maskSecrets(`x${written.slice(0, end)}`));
         expect(rest.length).toBeLessThanOrEqual(1 + 8 * 9);
         expect(rest).not.toContain(of.slice(0, 8));
       }
@@ -61,20 +61,20 @@ describe('a remembered secret of 16 characters or more', () => {
   });
 
   test('is masked where a part of it looks like an escape, and is written in one place and not in another', () => {
-    keepSecrets(OWNER, ['%fdssssssssssssssssssssssss%cessssss']);
+    registerSecrets(OWNER, ['%fdssssssssssssssssssssssss%cessssss']);
     const written = '%f%64ssssssssssssssssssssssss%ces\\\\u0073%73\\\\u0073%73s';
-    expect(masked(`a ${written} b`)).toBe('a [secret] b');
-    expect(masked(`a ${encodeURIComponent(encodeURIComponent('%fdssssssssssssssssssssssss%cessssss'))} b`)).toBe(
+    expect(maskSecrets(`a ${written} b`)).toBe('a [secret] b');
+    expect(maskSecrets(`a ${encodeURIComponent(encodeURIComponent('%fdssssssssssssssssssssssss%cessssss'))} b`)).toBe(
       'a [secret] b',
     );
   });
 
   test('is masked inside of base64, wherever it begins there, in both alphabets', () => {
     tryCases(100, secret, around, around, fc.boolean(), (of, before, behind, isUrl) => {
-      keepSecrets(OWNER, [of]);
+      registerSecrets(OWNER, [of]);
       const base64 = btoa(before + of + behind);
       const written = isUrl ? base64.replaceAll('+', '-').replaceAll('/', '_') : base64;
-      const rest = masked(`a: ${written}`);
+      const rest = maskSecrets(`a: ${written}`);
       expect(rest).toContain('[secret]');
       expect(rest.length).toBeLessThan(3 + written.length - Math.floor((of.length * 4) / 3) + 12);
     });
@@ -82,22 +82,22 @@ describe('a remembered secret of 16 characters or more', () => {
 
   test('is masked in the values and names of parsed JSON', () => {
     tryCases(100, spelled, fc.json(), ([of, written], other) => {
-      keepSecrets(OWNER, [of]);
+      registerSecrets(OWNER, [of]);
       const value = { list: [`a${of}b`, written, 7, null], [of]: { deep: of }, other: JSON.parse(other) };
-      expect(JSON.stringify(maskedValue(value))).not.toContain(JSON.stringify(of).slice(1, -1));
-      expect(maskedValue(JSON.parse(other))).toEqual(JSON.parse(other));
+      expect(JSON.stringify(maskValue(value))).not.toContain(JSON.stringify(of).slice(1, -1));
+      expect(maskValue(JSON.parse(other))).toEqual(JSON.parse(other));
     });
   });
 
   test('is masked in the error of a stream that is split at any byte', () => {
-    keepSecrets(OWNER, [SECRET]);
+    registerSecrets(OWNER, [SECRET]);
     const written = [...SECRET].map((one, at) =>
       at % 2 ? `\\u${hex(one, 4, at % 4 === 1)}` : `%${hex(one, 2, true)}`,
     );
     const bytes = new TextEncoder().encode(`event: error\ndata: {"error":{"message":"key ${written.join('')}!"}}\n\n`);
     for (let at = 0; at <= bytes.length; at += 1) {
       const mask = new ErrorMask();
-      const pieces = [mask.pass(bytes.slice(0, at)).slice(), mask.pass(bytes.slice(at)).slice(), mask.rest()];
+      const pieces = [mask.push(bytes.slice(0, at)).slice(), mask.push(bytes.slice(at)).slice(), mask.rest()];
       const text = pieces.map((piece) => new TextDecoder().decode(piece)).join('');
       expect(text).toBe('event: error\ndata: {"error":{"message":"key [secret]!"}}\n\n');
     }
@@ -105,15 +105,15 @@ describe('a remembered secret of 16 characters or more', () => {
 });
 
 test('a shorter secret is masked as it is written, and in no other spelling', () => {
-  keepSecrets(OWNER, ['abcd+efgh']);
-  expect(masked('my abcd+efgh')).toBe('my [secret]');
-  expect(masked('my abcd\\u002befgh')).toBe('my abcd\\u002befgh');
+  registerSecrets(OWNER, ['abcd+efgh']);
+  expect(maskSecrets('my abcd+efgh')).toBe('my [secret]');
+  expect(maskSecrets('my abcd\\u002befgh')).toBe('my abcd\\u002befgh');
 });
 
 test('a text that is full of beginnings is masked in linear time', () => {
-  keepSecrets(OWNER, [`${'A'.repeat(40)}B`]);
+  registerSecrets(OWNER, [`${'A'.repeat(40)}B`]);
   const text = '%41\\u0041'.repeat(20_000);
-  expect(masked(text)).toBe(text);
+  expect(maskSecrets(text)).toBe(text);
 });
 
 test('a secret is masked whose own characters look like escapes, and one with lines', () => {
@@ -122,7 +122,7 @@ test('a secret is masked whose own characters look like escapes, and one with li
     'C:\\new\\u0041\\folder-of-keys',
     '-----BEGIN KEY-----\nMII+/abc\n-----END KEY-----\n',
   ]) {
-    keepSecrets(OWNER, [secret]);
+    registerSecrets(OWNER, [secret]);
     const inJson = JSON.stringify(secret).slice(1, -1);
     const inURL = encodeURIComponent(secret);
     for (const written of [
@@ -132,7 +132,7 @@ test('a secret is masked whose own characters look like escapes, and one with li
       inURL.replace(/%../g, (one) => one.toLowerCase()),
       inJson.replaceAll('+', '\\u002B'),
     ]) {
-      expect(masked(`x ${written} y`)).toMatch(/^x \[secret\].{0,2} y$/s);
+      expect(maskSecrets(`x ${written} y`)).toMatch(/^x \[secret\].{0,2} y$/s);
     }
   }
 });

@@ -2,12 +2,12 @@
 import fc from 'fast-check';
 import { describe, expect, test, vi } from 'vitest';
 import { visitorAccount } from '#edge/auth/identity/identity.ts';
-import { errorOf, type TestApp, testApp } from '#test/support/app.ts';
-import { passTime, stopClock } from '#test/support/calendar.ts';
-import { runs, tryAsyncCases } from '#test/support/runs.ts';
+import { createTestApp, readError, type TestApp } from '#test/support/app.ts';
+import { advanceClock, stopClock } from '#test/support/calendar.ts';
+import { caseCount, tryAsyncCases } from '#test/support/property-cases.ts';
 import { SMALL_MESSAGE } from '#test/support/small-message.ts';
-import { bearer, DEPLOYED, tokenOf } from '#test/support/tokens.ts';
-import { webhookVars } from '#test/support/webhook-vars.ts';
+import { bearerHeader, createToken, DEPLOYED_VARS } from '#test/support/tokens.ts';
+import { createWebhookVars } from '#test/support/webhook-vars.ts';
 
 const KB = 1_000;
 /** Two of them fill the room for long bodies. */
@@ -17,9 +17,9 @@ const PIECE = 66 * KB;
 /** One token for each name. */
 const tokens = new Map<string, Promise<string>>();
 const headersOf = async (name: string) => {
-  const token = tokens.get(name) ?? tokenOf(name, ['messages']);
+  const token = tokens.get(name) ?? createToken(name, ['messages']);
   tokens.set(name, token);
-  return { ...bearer(await token), 'content-type': 'application/json' };
+  return { ...bearerHeader(await token), 'content-type': 'application/json' };
 };
 
 /** Announces a long body, of which a piece comes when it is asked for. */
@@ -48,42 +48,42 @@ async function say(app: TestApp, name: string, bytes: number): Promise<number> {
 }
 
 test('two who send in a trickle what they have announced give way to everybody else, and stay out for a minute', async () => {
-  const app = testApp(() => Response.json(SMALL_MESSAGE), DEPLOYED);
+  const app = createTestApp(() => Response.json(SMALL_MESSAGE), DEPLOYED_VARS);
   const [one, other] = [await trickle(app, 'trickler-1'), await trickle(app, 'trickler-2')];
-  passTime(14_000);
+  advanceClock(14_000);
   await Promise.all([one.send(), other.send()]);
   for (const bytes of [1 * KB, 300 * KB, 1_000 * KB]) expect(await say(app, `honest-${bytes}`, bytes)).toBe(200);
   for (const body of [one, other]) await body.end();
   const answers = await Promise.all([one.answered, other.answered]);
   const refused = answers.find(({ status }) => status === 503);
   expect(refused?.headers.get('retry-after')).toBe('2');
-  expect((await errorOf(refused as Response)).message).toContain('Too many large requests');
+  expect((await readError(refused as Response)).message).toContain('Too many large requests');
   const out = answers[0] === refused ? 'trickler-1' : 'trickler-2';
   expect(await say(app, out, 300 * KB)).toBe(503);
   expect(await say(app, out, 1 * KB)).toBe(200);
-  passTime(60_000);
+  advanceClock(60_000);
   expect(await say(app, out, 300 * KB)).toBe(200);
-  await app.settled();
+  await app.waitUntilSettled();
 });
 
 test('a slow body that nobody wants the room of is read whole, and one of a phone keeps its room', async () => {
-  const app = testApp(() => Response.json(SMALL_MESSAGE), DEPLOYED);
+  const app = createTestApp(() => Response.json(SMALL_MESSAGE), DEPLOYED_VARS);
   const fast = await trickle(app, 'fast');
-  passTime(10_000);
+  advanceClock(10_000);
   // A third of it in ten seconds: it is no trickle.
   await fast.send(7_000 * KB);
   const other = await trickle(app, 'beside');
-  passTime(2_000);
+  advanceClock(2_000);
   expect(await say(app, 'third', 1_000 * KB)).toBe(200);
   expect(fast.answer()).toBe(undefined);
   await fast.end();
   await other.end();
   expect([(await fast.answered).status, (await other.answered).status]).toEqual([400, 503]);
-  await app.settled();
+  await app.waitUntilSettled();
 });
 
 test('a phone that sends 20 kB a second gets its 300 kB through', async () => {
-  const app = testApp(() => Response.json(SMALL_MESSAGE), DEPLOYED);
+  const app = createTestApp(() => Response.json(SMALL_MESSAGE), DEPLOYED_VARS);
   const messages = [{ role: 'user', content: 'a'.repeat(300 * KB) }];
   const bytes = new TextEncoder().encode(JSON.stringify({ model: 'claude-haiku-4-5', max_tokens: 10, messages }));
   const { readable, writable } = new FixedLengthStream(bytes.length);
@@ -92,19 +92,19 @@ test('a phone that sends 20 kB a second gets its 300 kB through', async () => {
   const writer = writable.getWriter();
   for (let at = 0; at < bytes.length; at += 20 * KB) {
     await writer.write(bytes.slice(at, at + 20 * KB));
-    passTime(1_000);
+    advanceClock(1_000);
   }
   await writer.close();
   const response = await answered;
   expect(response.status).toBe(200);
   await response.body?.cancel();
-  await app.settled();
+  await app.waitUntilSettled();
 });
 
 test('a silent stranger with a well-formed signature gives way after a second, and sends no other long body for a minute', async () => {
-  const app = testApp(() => Response.json(SMALL_MESSAGE), {
-    ...DEPLOYED,
-    ...webhookVars('github'),
+  const app = createTestApp(() => Response.json(SMALL_MESSAGE), {
+    ...DEPLOYED_VARS,
+    ...createWebhookVars('github'),
     GITHUB_WEBHOOK_SECRET: 'w'.repeat(32),
   });
   const send = async (bytes: number, isSilent: boolean) => {
@@ -121,17 +121,17 @@ test('a silent stranger with a well-formed signature gives way after a second, a
   };
   const silent = await send(24_500 * KB, true);
   expect(await say(app, 'early', 20_000 * KB)).toBe(503);
-  passTime(1_000);
+  advanceClock(1_000);
   expect(await say(app, 'later', 20_000 * KB)).toBe(200);
   expect((await silent.answered).status).toBe(503);
   expect((await (await send(24_500 * KB, false)).answered).status).toBe(503);
   // The signature of what strangers send within their limit is still verified.
   expect((await (await send(5_000 * KB, false)).answered).status).toBe(401);
   expect(await say(app, 'again', 20_000 * KB)).toBe(200);
-  passTime(60_000);
+  advanceClock(60_000);
   expect((await (await send(24_500 * KB, false)).answered).status).toBe(401);
   await silent.end();
-  await app.settled();
+  await app.waitUntilSettled();
 });
 
 /** A caller whose bodies come in a trickle, again and again. */
@@ -165,12 +165,12 @@ describe('a phone that sends 4 MB at 70 kB a second', () => {
   async function sendAmong(attackers: readonly Attacker[], restMs: number) {
     stopClock();
     // Whoever had to give way in another case may send again.
-    passTime(60_000);
+    advanceClock(60_000);
     // A silence is timed by the machine, which may be slow: here only memory that others lack ends a body.
     const silences = vi.spyOn(globalThis, 'setInterval').mockReturnValue(0 as unknown as NodeJS.Timeout);
-    const app = testApp(() => Response.json(SMALL_MESSAGE), {
-      ...DEPLOYED,
-      ...webhookVars('github'),
+    const app = createTestApp(() => Response.json(SMALL_MESSAGE), {
+      ...DEPLOYED_VARS,
+      ...createWebhookVars('github'),
       GITHUB_WEBHOOK_SECRET: 'w'.repeat(32),
     });
     cases += 1;
@@ -189,12 +189,12 @@ describe('a phone that sends 4 MB at 70 kB a second', () => {
     const honest: number[] = [];
     for (let at = 0; at < LENGTH; at += PER_SECOND) {
       await writer.write(bytes.slice(at, at + PER_SECOND));
-      passTime(1_000 - restMs);
+      advanceClock(1_000 - restMs);
       if ((at / PER_SECOND) % 10 === 9) {
         honest.push(await say(app, `honest-${cases}`, 300 * KB));
         honest.push(await say(app, `shared-${cases}`, 2_500 * KB));
       }
-      passTime(restMs);
+      advanceClock(restMs);
       await Promise.all([...open.values()].map(({ more }) => more()));
       for (const attacker of attackers) {
         // A body that is silent does not notice that it gave way: another one comes beside it.
@@ -207,7 +207,7 @@ describe('a phone that sends 4 MB at 70 kB a second', () => {
     await body?.cancel();
     for (const { leave } of all) await leave();
     const statuses = await Promise.all(all.map(async (attacking) => (await attacking.answered).status));
-    await app.settled();
+    await app.waitUntilSettled();
     silences.mockRestore();
     return { status, honest, announced: all.length, gaveWay: statuses.filter((one) => one === 503).length };
   }
@@ -227,7 +227,7 @@ describe('a phone that sends 4 MB at 70 kB a second', () => {
       kilobytesPerSecond: fc.constantFrom(0, 1, 5, 20, 60),
     });
     const attackers = fc.array(attacker, { minLength: 4, maxLength: 12 });
-    await tryAsyncCases(runs(20, 0.1), attackers, fc.integer({ min: 0, max: 999 }), async (all, restMs) => {
+    await tryAsyncCases(caseCount(20, 0.1), attackers, fc.integer({ min: 0, max: 999 }), async (all, restMs) => {
       expect((await sendAmong(all, restMs)).status).toBe(200);
       return undefined;
     });
@@ -281,12 +281,12 @@ async function headersOfAttacker(from: string, nth: number): Promise<Record<stri
   const [account = '', token = ''] = from.split('/');
   const key = `${account}-${nth}`;
   if (account !== 'visitor') {
-    const made = tokens.get(`${key}/${token}`) ?? tokenOf(key, ['messages']);
+    const made = tokens.get(`${key}/${token}`) ?? createToken(key, ['messages']);
     tokens.set(`${key}/${token}`, made);
-    return { ...bearer(await made), 'content-type': 'application/json' };
+    return { ...bearerHeader(await made), 'content-type': 'application/json' };
   }
   const mark = `${token}${nth}`.padStart(32, '0');
-  return { ...bearer(await tokenOf(visitorAccount(mark), ['messages'])), 'content-type': 'application/json' };
+  return { ...bearerHeader(await createToken(visitorAccount(mark), ['messages'])), 'content-type': 'application/json' };
 }
 
 /** Ignores that a body which was refused cannot be written to. */

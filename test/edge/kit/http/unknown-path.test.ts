@@ -1,9 +1,9 @@
 import { Hono } from 'hono';
 import { describe, expect, test } from 'vitest';
 import type { AppEnv } from '#edge/auth/context.ts';
-import { errorOf, testApp } from '#test/support/app.ts';
+import { createTestApp, readError } from '#test/support/app.ts';
 
-const edge = () => testApp(() => Response.json({ type: 'message', content: [], input_tokens: 1 }));
+const edge = () => createTestApp(() => Response.json({ type: 'message', content: [], input_tokens: 1 }));
 const BODY = { model: 'claude-haiku-4-5', max_tokens: 1, messages: [{ role: 'user', content: 'Hi' }] };
 
 describe('a path that there is not', () => {
@@ -17,17 +17,17 @@ describe('a path that there is not', () => {
     const app = edge();
     const response = await app.post(path, BODY);
     expect(response.status).toBe(404);
-    const { type, message } = await errorOf(response);
+    const { type, message } = await readError(response);
     expect(type).toBe('not_found_error');
     expect(message).toContain(`It is ${meant}. Take ${extra} away from the end of your client’s base URL.`);
     // What it advises is true: what is left, is there.
     const [, mended = ''] = meant.split(' ');
     expect((await app.post(mended, BODY)).status).toBe(200);
-    await app.settled();
+    await app.waitUntilSettled();
   });
 
   test('but for a slash at its end names the one without', async () => {
-    const { message } = await errorOf(await edge().post('/v1/messages/', BODY));
+    const { message } = await readError(await edge().post('/v1/messages/', BODY));
     expect(message).toBe('There is nothing at /v1/messages/. It is POST /v1/messages.');
   });
 
@@ -37,7 +37,7 @@ describe('a path that there is not', () => {
       const response = await edge().post(path, BODY);
       expect(response.status).toBe(501);
       expect(response.headers.get('x-should-retry')).toBe('false');
-      const { type, message } = await errorOf(response);
+      const { type, message } = await readError(response);
       expect(type).toBe('not_supported');
       expect(message).toContain('POST /v1/messages');
     },
@@ -47,7 +47,7 @@ describe('a path that there is not', () => {
     const app = edge();
     const response = await app.fetch('/v1/skills');
     expect(response.status).toBe(501);
-    const { message } = await errorOf(response);
+    const { message } = await readError(response);
     const named = [...message.matchAll(/(GET|POST) (\/v1\S*?)(?=,| and|\.$)/g)];
     expect(named.map(([name]) => name)).toEqual(
       expect.arrayContaining(['POST /v1/messages', 'POST /v1/messages/count_tokens', 'GET /v1/models']),
@@ -55,7 +55,7 @@ describe('a path that there is not', () => {
     for (const [, method = '', path = ''] of named) {
       expect((await app.fetch(path, { method })).status, path).not.toBe(501);
     }
-    await app.settled();
+    await app.waitUntilSettled();
   });
 
   describe('and that a browser was led to', () => {
@@ -74,7 +74,7 @@ describe('a path that there is not', () => {
       const tricky = await (await app.fetch('/<b>&"\'', { headers: NAVIGATION })).text();
       expect(tricky).toContain('nothing at /');
       expect(tricky).not.toContain('<b>');
-      await app.settled();
+      await app.waitUntilSettled();
       expect(app.log.map(({ error_type, status }) => [error_type, status])).toEqual([
         ['not_found_error', 404],
         ['not_found_error', 404],
@@ -83,7 +83,7 @@ describe('a path that there is not', () => {
 
     test('leads back to the edge where another app has mounted it, and to nothing where there is nothing', async () => {
       const around = (inner: Hono<AppEnv>) => new Hono<AppEnv>().route('/ai', inner);
-      const mounted = testApp(() => Response.json({}), {}, { around });
+      const mounted = createTestApp(() => Response.json({}), {}, { around });
       expect(await (await mounted.fetch('/ai/x', { headers: NAVIGATION })).text()).toContain('<a href="/ai/">');
       const root = await edge().fetch('/', { headers: NAVIGATION });
       expect([root.status, (await root.text()).includes('<a ')]).toEqual([404, false]);
@@ -96,14 +96,14 @@ describe('a path that there is not', () => {
     ])('stays JSON for a %s that accepts %s', async (method, accept) => {
       const response = await edge().fetch('/no/such', { method, headers: { accept } });
       expect(response.status).toBe(404);
-      expect((await errorOf(response)).type).toBe('not_found_error');
+      expect((await readError(response)).type).toBe('not_found_error');
     });
   });
 
   test('is named as it was asked for, wherever the edge stands', async () => {
     const around = (inner: Hono<AppEnv>) => new Hono<AppEnv>().route('/ai', inner);
-    const app = testApp(() => Response.json({}), {}, { around });
-    const told = async (path: string) => (await errorOf(await app.fetch(path, { method: 'POST' }))).message;
+    const app = createTestApp(() => Response.json({}), {}, { around });
+    const told = async (path: string) => (await readError(await app.fetch(path, { method: 'POST' }))).message;
     expect(await told('/ai/v1/v1/messages')).toContain('nothing at /ai/v1/v1/messages. It is POST /ai/v1/messages.');
     expect(await told('/ai/v1/skills')).toMatch(/offer \/ai\/v1\/skills\..*POST \/ai\/v1\/messages/);
     expect(await told(`/ai/${'x'.repeat(8_000)}`)).toHaveLength('There is nothing at .'.length + 200);

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { type Changes, edit, withoutRepeatedKeys } from '#edge/kit/json/edit.ts';
-import { runs, tryCases } from '#test/support/runs.ts';
+import { editJson, type JsonChanges, removeRepeatedKeys } from '#edge/kit/json/edit.ts';
+import { caseCount, tryCases } from '#test/support/property-cases.ts';
 
 const key = fc.constantFrom('model', 'stream', 'max_tokens', 'prefix', 'a"b', '\\', '', '__proto__', 'é');
 const value = fc.jsonValue().map((json) => JSON.stringify(json));
@@ -22,7 +22,7 @@ const changes = fc.dictionary(key, fc.option(fc.oneof(value, fallback), { nil: u
 });
 
 /** What a change means, said by parsing and writing the whole object anew. */
-function changed(text: string, wanted: Changes): unknown {
+function changed(text: string, wanted: JsonChanges): unknown {
   const members = new Map(Object.entries(JSON.parse(text) as object));
   for (const [name, json] of Object.entries(wanted)) {
     if (json === undefined) members.delete(name);
@@ -37,20 +37,22 @@ function sorted(entries: Iterable<[string, unknown]>): unknown {
 }
 
 test('an edited object means what the change says, for any members, spacing and repetition', () => {
-  tryCases(runs(3_000), object, changes, (text, wanted) => {
-    const edited = edit(text, wanted);
+  tryCases(caseCount(3_000), object, changes, (text, wanted) => {
+    const edited = editJson(text, wanted);
     expect(sorted(Object.entries(JSON.parse(edited) as object))).toEqual(changed(text, wanted));
   });
 });
 
 test('bytes that no change names stay where they are', () => {
   const text = ' {\n  "model" : "m",\t"x": [ {"model": 1e0, "s": "}\\\\\\"{"} ],\r\n "stream":false }\n';
-  expect(edit(text, { model: '"n"' })).toBe(text.replace('"m"', '"n"'));
-  expect(edit(text, { stream: 'true' })).toBe(text.replace('false', 'true'));
-  expect(edit(text, { x: undefined })).toBe(' {\n  "model" : "m",\t"stream":false }\n');
-  expect(edit(text, { stream: undefined })).toBe(' {\n  "model" : "m",\t"x": [ {"model": 1e0, "s": "}\\\\\\"{"} ] }\n');
-  expect(edit('{}', { stream: 'true' })).toBe('{"stream":true}');
-  expect(edit(text, {})).toBe(text);
+  expect(editJson(text, { model: '"n"' })).toBe(text.replace('"m"', '"n"'));
+  expect(editJson(text, { stream: 'true' })).toBe(text.replace('false', 'true'));
+  expect(editJson(text, { x: undefined })).toBe(' {\n  "model" : "m",\t"stream":false }\n');
+  expect(editJson(text, { stream: undefined })).toBe(
+    ' {\n  "model" : "m",\t"x": [ {"model": 1e0, "s": "}\\\\\\"{"} ] }\n',
+  );
+  expect(editJson('{}', { stream: 'true' })).toBe('{"stream":true}');
+  expect(editJson(text, {})).toBe(text);
 });
 
 /** The names of an object's own members, as often as they are written. */
@@ -68,14 +70,14 @@ function namesIn(text: string): string[] {
 test('of a repeated key the member that was judged here is the only one that goes up', () => {
   tryCases(100, object, (text) => {
     const json = JSON.parse(text) as Record<string, unknown>;
-    const single = withoutRepeatedKeys(text, json);
+    const single = removeRepeatedKeys(text, json);
     expect(JSON.parse(single)).toEqual(json);
     const names = namesIn(single);
     expect(names).toHaveLength(new Set(names).size);
     expect(single.length).toBeLessThanOrEqual(text.length);
   });
-  expect(withoutRepeatedKeys('{"model":"dear","model":"cheap"}', { model: 'cheap' })).toBe('{"model":"cheap"}');
-  expect(withoutRepeatedKeys('{"mod\\u0065l":"dear","model":"cheap"}', { model: 'cheap' })).toBe('{"model":"cheap"}');
+  expect(removeRepeatedKeys('{"model":"dear","model":"cheap"}', { model: 'cheap' })).toBe('{"model":"cheap"}');
+  expect(removeRepeatedKeys('{"mod\\u0065l":"dear","model":"cheap"}', { model: 'cheap' })).toBe('{"model":"cheap"}');
   const plain = '{"model":"m","tools":[{"model":1,"name":"model"}]}';
-  expect(withoutRepeatedKeys(plain, JSON.parse(plain))).toBe(plain);
+  expect(removeRepeatedKeys(plain, JSON.parse(plain))).toBe(plain);
 });

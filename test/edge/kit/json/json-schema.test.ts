@@ -1,8 +1,8 @@
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { faultInSchema, valueChecker } from '#edge/kit/json/json-schema.ts';
-import { tryCases } from '#test/support/runs.ts';
+import { createValueChecker, findJsonSchemaFault } from '#edge/kit/json/json-schema.ts';
+import { tryCases } from '#test/support/property-cases.ts';
 
 const scalar = fc.oneof(
   fc.record({ type: fc.constant('string'), minLength: fc.nat(3), maxLength: fc.integer({ min: 3, max: 6 }) }),
@@ -67,7 +67,7 @@ const value = fc.letrec<{ value: unknown }>((tie) => ({
 test('judges a value as ajv does, by any schema without patterns', () => {
   let right = 0;
   tryCases(500, schema, value, (given, tried) => {
-    const isRight = valueChecker(given, { root: 'it' })(tried) === undefined;
+    const isRight = createValueChecker(given, { root: 'it' })(tried) === undefined;
     if (isRight) right += 1;
     expect(isRight).toBe(new Ajv2020({ strict: false }).compile(given)(tried));
   });
@@ -80,18 +80,18 @@ test('names the place and the problem of a fault', () => {
     properties: { tags: { type: 'array', items: { enum: ['a', 'b'] } }, 'a/b~ c': { type: 'string' } },
     required: ['tags'],
   };
-  const check = valueChecker(given, { root: 'fields', closed: true });
+  const check = createValueChecker(given, { root: 'fields', closed: true });
   expect(check(undefined)).toEqual({ path: 'fields', problem: 'It is missing.' });
   expect(check({})).toMatchObject({ path: 'fields', problem: expect.stringContaining('"tags"') as string });
   expect(check({ tags: ['a', 'x'] })).toMatchObject({ path: 'fields.tags.1' });
   expect(check({ tags: [], more: 1 })).toEqual({ path: 'fields.more', problem: 'The schema does not allow it.' });
   expect(check({ tags: [], 'a/b~ c': 1 })).toMatchObject({ path: 'fields.a/b~ c' });
   expect(check({ tags: ['a'] })).toBeUndefined();
-  expect(valueChecker(given, { root: 'it' })({ tags: [], more: 1 })).toBeUndefined();
+  expect(createValueChecker(given, { root: 'it' })({ tags: [], more: 1 })).toBeUndefined();
 });
 
 test('leaves patterns and formats to the model, and ignores malformed keywords', () => {
-  const check = (given: Record<string, unknown>) => valueChecker(given, { root: 'it' });
+  const check = (given: Record<string, unknown>) => createValueChecker(given, { root: 'it' });
   expect(check({ type: 'string', pattern: '(', format: 'date' })('x')).toBeUndefined();
   expect(
     check({ patternProperties: { '(': { type: 'null' } }, additionalProperties: false })({ a: 1 }),
@@ -120,22 +120,22 @@ test.each([
   [{ type: 'string', description: 7 }, 'description should be a string'],
   [null, 'should be an object'],
 ])('%j is no schema', (given, words) => {
-  expect(faultInSchema(given)).toContain(words);
+  expect(findJsonSchemaFault(given)).toContain(words);
 });
 
 test('a schema that nests without end is refused, and does not end the stack', () => {
   let deep: unknown = { type: 'string' };
   for (let depth = 0; depth < 50_000; depth += 1) deep = { type: 'array', items: deep };
-  expect(faultInSchema(deep)).toContain('nested too deep');
+  expect(findJsonSchemaFault(deep)).toContain('nested too deep');
 });
 
 test('accepts keywords that it does not know', () => {
-  expect(faultInSchema({ type: 'string', 'x-order': 1, nullable: true, deprecated: false })).toBeUndefined();
+  expect(findJsonSchemaFault({ type: 'string', 'x-order': 1, nullable: true, deprecated: false })).toBeUndefined();
 });
 
 test('checks any value by any JSON without failing', () => {
   tryCases(300, fc.dictionary(fc.string(), fc.jsonValue()), fc.jsonValue(), (given, tried) => {
-    faultInSchema(given);
-    valueChecker(given, { root: 'it' })(tried);
+    findJsonSchemaFault(given);
+    createValueChecker(given, { root: 'it' })(tried);
   });
 });

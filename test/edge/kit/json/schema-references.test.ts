@@ -1,9 +1,9 @@
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { valueChecker } from '#edge/kit/json/json-schema.ts';
+import { createValueChecker } from '#edge/kit/json/json-schema.ts';
 import { resolveReferences } from '#edge/kit/json/schema-references.ts';
-import { tryCases } from '#test/support/runs.ts';
+import { tryCases } from '#test/support/property-cases.ts';
 
 const text = { type: 'string' };
 
@@ -97,7 +97,7 @@ describe('resolveReferences', () => {
     );
     tryCases(200, schema, value, (given, tried) => {
       const { schema: resolved } = resolveReferences(given);
-      const isRight = resolved && valueChecker(resolved, { root: 'it' })(tried) === undefined;
+      const isRight = resolved && createValueChecker(resolved, { root: 'it' })(tried) === undefined;
       expect(isRight).toBe(new Ajv2020({ strict: false }).compile(given)(tried));
     });
   });

@@ -2,9 +2,9 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { UsageReader } from '#edge/claude/usage/usage-reader.ts';
 import { errorEvent } from '#edge/kit/http/errors.ts';
-import { completion, cutEnding } from '#edge/kit/sse/endings.ts';
+import { createCompletion, createInterruption } from '#edge/kit/sse/endings.ts';
 import { TEXT_STREAM, TOOL_STREAM } from '#test/fixtures/streams.ts';
-import { runs, tryCases } from '#test/support/runs.ts';
+import { caseCount, tryCases } from '#test/support/property-cases.ts';
 
 interface Event {
   name: string;
@@ -42,7 +42,7 @@ const decoder = new TextDecoder();
 function endingOf(bytes: Uint8Array): string {
   const reader = new UsageReader();
   reader.push(bytes);
-  return cutEnding(reader.end, ERROR);
+  return createInterruption(reader.end, ERROR);
 }
 
 function expectToldCut(whole: Uint8Array, place: number, events: readonly Event[]): void {
@@ -97,7 +97,7 @@ const event = fc
 const lineEnd = fc.constantFrom('\n', '\r\n', '\r');
 
 test('any events, in several data lines or with comments, keep what is whole and end with one error event', () => {
-  tryCases(runs(3_000), fc.array(event, { minLength: 1, maxLength: 3 }), lineEnd, fc.nat(), (list, end, at) => {
+  tryCases(caseCount(3_000), fc.array(event, { minLength: 1, maxLength: 3 }), lineEnd, fc.nat(), (list, end, at) => {
     const text = list.join('').replaceAll('\n', end);
     const whole = encoder.encode(text);
     expectToldCut(whole, at % (whole.length + 1), parse(text));
@@ -113,21 +113,22 @@ test('an event that lacks nothing but its end is completed, and only such an eve
       const shown = bytes.subarray(0, place);
       const reader = new UsageReader();
       reader.push(shown);
-      const completed = completion(reader.end);
+      const completed = createCompletion(reader.end);
       // A carriage return alone ends a line too, by the format; here its line feed has only not arrived yet.
       const before = parse(decoder.decode(shown).replace(/\r$/, ''));
       const next = events[before.length];
       // By the definition: the unfinished event has its whole data, and not yet its empty line.
       const unfinished = decoder.decode(shown).slice(decoder.decode(shown).lastIndexOf(end + end) + 1);
-      const lacksOnlyItsEnd = next !== undefined && !reader.end.atBoundary && unfinished.includes(`data: ${next.data}`);
+      const lacksOnlyItsEnd =
+        next !== undefined && !reader.end.isAtBoundary && unfinished.includes(`data: ${next.data}`);
       expect(completed !== undefined, `cut at ${place}`).toBe(lacksOnlyItsEnd);
       if (completed === undefined) continue;
       expect(parse(decoder.decode(shown) + completed)).toEqual(events.slice(0, before.length + 1));
-      const cut = parse(decoder.decode(shown) + cutEnding(reader.end, ERROR));
+      const cut = parse(decoder.decode(shown) + createInterruption(reader.end, ERROR));
       expect(cut).toEqual([...events.slice(0, before.length + 1), ...parse(ERROR)]);
-      reader.complete(completed);
-      expect(reader.end.atBoundary).toBe(true);
-      expect(reader.ended).toBe(next?.name === 'message_stop');
+      reader.completeEvent(completed);
+      expect(reader.end.isAtBoundary).toBe(true);
+      expect(reader.hasEnded).toBe(next?.name === 'message_stop');
     }
   }
 });

@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { FrameReader } from '#edge/kit/sse/frames.ts';
 import { TEXT_STREAM, TOOL_STREAM } from '#test/fixtures/streams.ts';
-import { tryCases } from '#test/support/runs.ts';
+import { tryCases } from '#test/support/property-cases.ts';
 
 const encoder = new TextEncoder();
 const framesOf = (text: string) =>
@@ -27,7 +27,7 @@ test.each([
     const cuts = [0, ...places.sort((a, b) => a - b), bytes.length];
     const frames = cuts.slice(1).flatMap((to, index) => reader.push(bytes.slice(cuts[index], to)));
     // A carriage return at the very end may be half of a line end: then the last event is told by `last`.
-    const { last } = reader;
+    const { unfinishedFrame: last } = reader;
     expect(last === undefined || stream.endsWith('\r\r')).toBe(true);
     const all = last === undefined ? frames : [...frames, last];
     expect(all).toEqual(framesOf(stream.replace(/^\uFEFF/, '').replace(/\r\n?/g, '\n')));
@@ -47,5 +47,5 @@ test('an event that lacks only its empty line can be had at the end', () => {
   const reader = new FrameReader();
   reader.push(encoder.encode('event: message_stop\ndata: {"type":"message_stop"}\r'));
   const text = 'event: message_stop\ndata: {"type":"message_stop"}\n\n';
-  expect(reader.last).toEqual({ event: 'message_stop', data: '{"type":"message_stop"}', text });
+  expect(reader.unfinishedFrame).toEqual({ event: 'message_stop', data: '{"type":"message_stop"}', text });
 });

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { FrameReader } from '#edge/kit/sse/frames.ts';
 import { LineReader } from '#edge/kit/sse/lines.ts';
-import { leastCpu } from '#test/support/least-cpu.ts';
+import { measureLeastCpu } from '#test/support/measure-least-cpu.ts';
 
 /** What is shorter is too near to what a process does besides, such as to compile this. Quadratic, the long ones take seconds. */
 const LEAST_MS = 0.1;
@@ -10,7 +10,7 @@ const encoder = new TextEncoder();
 test('many lines in one piece take linear time, whatever ends them', () => {
   const timeFor = (end: string, count: number) => {
     const piece = encoder.encode(`data: x${end}`.repeat(count));
-    return leastCpu(() => {
+    return measureLeastCpu(() => {
       let lines = 0;
       const reader = new LineReader(() => {
         lines += 1;
@@ -28,7 +28,7 @@ test('many lines in one piece take linear time, whatever ends them', () => {
 test('a line of 1 MB in small pieces takes linear time, and so does a longer one', () => {
   const piece = new Uint8Array(100).fill(97);
   const timeFor = (length: number) =>
-    leastCpu(() => {
+    measureLeastCpu(() => {
       let longest = 0;
       const reader = new LineReader((_, start, end) => {
         longest = Math.max(longest, end - start);
@@ -48,7 +48,7 @@ test.each([
 ])('a long event of %s in many pieces takes linear time', (_, text) => {
   const piece = encoder.encode(text);
   const timeFor = (count: number) =>
-    leastCpu(() => {
+    measureLeastCpu(() => {
       const reader = new FrameReader();
       reader.push(encoder.encode('event: a\ndata: '));
       for (let i = 0; i < count; i += 1) reader.push(piece);

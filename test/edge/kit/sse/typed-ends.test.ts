@@ -3,7 +3,7 @@ import { ChatAnthropic } from '@langchain/anthropic';
 import { expect, test } from 'vitest';
 import { UsageReader } from '#edge/claude/usage/usage-reader.ts';
 import { errorEvent } from '#edge/kit/http/errors.ts';
-import { completion, cutEnding } from '#edge/kit/sse/endings.ts';
+import { createCompletion, createInterruption } from '#edge/kit/sse/endings.ts';
 import { TEXT_STREAM } from '#test/fixtures/streams.ts';
 import { SDKS } from '#test/support/sdks.ts';
 
@@ -16,10 +16,10 @@ function cutAt(place: number): Uint8Array<ArrayBuffer> | undefined {
   const shown = whole.subarray(0, place);
   const reader = new UsageReader();
   reader.push(shown);
-  const completed = completion(reader.end);
-  if (completed !== undefined) reader.complete(completed);
-  if (reader.ended) return undefined;
-  const ending = new TextEncoder().encode((completed ?? '') + cutEnding(reader.end, ERROR));
+  const completed = createCompletion(reader.end);
+  if (completed !== undefined) reader.completeEvent(completed);
+  if (reader.hasEnded) return undefined;
+  const ending = new TextEncoder().encode((completed ?? '') + createInterruption(reader.end, ERROR));
   const all = new Uint8Array(shown.length + ending.length);
   all.set(shown);
   all.set(ending, shown.length);

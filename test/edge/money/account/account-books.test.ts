@@ -2,15 +2,15 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { ModelTable } from '#edge/claude/models/models.ts';
 import type { RequestOutcome } from '#edge/claude/outcome.ts';
-import { maximumCost } from '#edge/claude/pricing/maximum-cost.ts';
+import { computeMaximumCost } from '#edge/claude/pricing/maximum-cost.ts';
 import { UsageReader } from '#edge/claude/usage/usage-reader.ts';
-import { type StoredGrant, settlementOf } from '#edge/money/admission/book-outcome.ts';
+import { type StoredGrant, settlementOf } from '#edge/money/admission/price-outcome.ts';
 import { decide } from '#edge/money/budget/budget.ts';
 import { rulesOf } from '#edge/money/budget/rules.ts';
 import { emptyBudget } from '#edge/money/budget/state.ts';
 import { closingOf } from '#edge/money/ledger/settlement.ts';
-import { type BilledAnswer, billedAnswer, KINDS, planOf } from '#test/support/billed-answer.ts';
-import { tryCases } from '#test/support/runs.ts';
+import { arbitraryPlan, type BilledAnswer, createBilledAnswer, KINDS } from '#test/support/billed-answer.ts';
+import { tryCases } from '#test/support/property-cases.ts';
 import { NOON } from './admission-requests.ts';
 
 const models = new ModelTable();
@@ -22,7 +22,11 @@ const LOOPS: ReadonlySet<string> = new Set(['search', 'fetch', 'steps']);
 function grantOf({ body, count }: BilledAnswer): StoredGrant {
   const text = JSON.stringify(body);
   const bytes = encoder.encode(text).length;
-  const { worstCase, terms } = maximumCost(body, { bytes, models, ...(count === undefined ? {} : { count }) });
+  const { maximumCost: worstCase, terms } = computeMaximumCost(body, {
+    bytes,
+    models,
+    ...(count === undefined ? {} : { count }),
+  });
   const decision = decide(
     emptyBudget(NOON),
     rulesOf({ usd_per_month: 100_000 }),
@@ -55,9 +59,11 @@ function booked(
   const whole = answer.events.slice(0, events);
   const next = answer.events[events];
   const part =
-    next && bytes > 0 ? encoder.encode(next.text).subarray(0, Math.min(bytes, next.text.length - 1)) : undefined;
+    next && bytes > 0
+      ? encoder.encode(next.writeText).subarray(0, Math.min(bytes, next.writeText.length - 1))
+      : undefined;
   const reader = new UsageReader({ sentAt: 0, readsBlocks: answer.kind === 'fallback' });
-  for (const { at, text } of whole) reader.push(encoder.encode(text), false, at);
+  for (const { at, writeText: text } of whole) reader.push(encoder.encode(text), false, at);
   if (part && next) reader.push(part, false, next.at);
   const first = answer.events[0]?.at ?? 0;
   const at = part && next ? next.at : (whole.at(-1)?.at ?? first / 2);
@@ -77,7 +83,7 @@ function booked(
     grant,
   );
   const { cost, overHold } = closingOf(settlement, grant.hold, at, false);
-  return { booked: cost, billed: answer.billedAt(at), hold: grant.hold, overHold };
+  return { booked: cost, billed: answer.computeBillAt(at), hold: grant.hold, overHold };
 }
 
 const NOTHING_LEARNED = { handOversPerSecond: 1 / 60, longestResult: () => 0 };
@@ -97,8 +103,8 @@ describe('an answer that is broken off anywhere', () => {
   test.each(KINDS)('%s: what is booked is what is billed or more, and not much more', (kind) => {
     const ratios: number[] = [];
     // How much more is a matter of which answers are tried: the same ones each time.
-    tryCases({ numRuns: 150, seed: 2026 }, fc.noBias(planOf(kind)), anywhere, (plan, { share, bytes, end }) => {
-      const answer = billedAnswer(plan);
+    tryCases({ numRuns: 150, seed: 2026 }, fc.noBias(arbitraryPlan(kind)), anywhere, (plan, { share, bytes, end }) => {
+      const answer = createBilledAnswer(plan);
       const events = Math.round((share / 10_000) * answer.events.length);
       const result = booked(answer, { events, bytes, end });
       expect(result.booked).toBeGreaterThanOrEqual(Math.floor(result.billed));
@@ -115,9 +121,9 @@ describe('an answer that is broken off anywhere', () => {
   });
 
   test('of any kind, with other answers each time', () => {
-    const plans = fc.constantFrom(...KINDS).chain(planOf);
+    const plans = fc.constantFrom(...KINDS).chain(arbitraryPlan);
     tryCases(600, plans, anywhere, (plan, { share, bytes, end }) => {
-      const answer = billedAnswer(plan);
+      const answer = createBilledAnswer(plan);
       const events = Math.round((share / 10_000) * answer.events.length);
       const result = booked(answer, { events, bytes, end });
       expect(result.booked).toBeGreaterThanOrEqual(Math.floor(result.billed));
@@ -126,9 +132,9 @@ describe('an answer that is broken off anywhere', () => {
 
   test('at every event and every byte of one of each kind', () => {
     for (const kind of KINDS) {
-      const plan = fc.sample(planOf(kind), { numRuns: 1, seed: 7 })[0];
+      const plan = fc.sample(arbitraryPlan(kind), { numRuns: 1, seed: 7 })[0];
       if (!plan) throw new Error('no plan');
-      const answer = billedAnswer({ ...plan, length: 60, rounds: 2 });
+      const answer = createBilledAnswer({ ...plan, length: 60, rounds: 2 });
       for (let events = 0; events <= answer.events.length; events += 1) {
         for (const bytes of [0, 30, 100]) {
           const result = booked(answer, { events, bytes, end: 'cut' });

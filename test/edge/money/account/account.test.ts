@@ -2,8 +2,8 @@ import { abortAllDurableObjects, runDurableObjectAlarm } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import fc from 'fast-check';
 import { beforeEach, describe, expect, test, vi } from 'vitest';
-import type { WorstCase } from '#edge/claude/pricing/hold-terms.ts';
-import { accountStub } from '#edge/durable/stubs.ts';
+import type { MaximumCost } from '#edge/claude/pricing/hold-terms.ts';
+import { getAccountStub } from '#edge/durable/stubs.ts';
 import type { Account } from '#edge/money/account/account.ts';
 import {
   ledgerRequestSchema,
@@ -14,8 +14,8 @@ import {
 import type { Limits } from '#edge/money/budget/limits.schema.ts';
 import type { AdmissionDecision, AdmissionRequest } from '#edge/money/contracts/admission.ts';
 import type { Settlement } from '#edge/money/contracts/settlement.ts';
+import { caseCount, tryAsyncCases } from '#test/support/property-cases.ts';
 import { resetAll } from '#test/support/reset.ts';
-import { runs, tryAsyncCases } from '#test/support/runs.ts';
 import { admitAt, admitInside, NOON, settleAt, settleInside, worstCaseWith } from './admission-requests.ts';
 import { runInAccount } from './run-in-account.ts';
 
@@ -36,7 +36,7 @@ beforeEach(() => {
   vi.spyOn(Date, 'now').mockImplementation(() => clock);
   retentionDays = 30;
 });
-const stub = (name = 'alice') => accountStub(bindings, {}, name);
+const stub = (name = 'alice') => getAccountStub(bindings, {}, name);
 
 /** Runs in the object, by the test's clock. */
 async function inAccount<T>(run: (account: Account, state: DurableObjectState) => T | Promise<T>): Promise<T> {
@@ -51,7 +51,7 @@ async function wake(): Promise<void> {
 const nextId = () => `req_${String(++ids).padStart(12, '0')}`;
 const usd = (nanodollars: number) => nanodollars / 1e9;
 
-function askOf(more: Partial<AdmissionRequest> & { id?: string; size?: Partial<WorstCase> } = {}): AdmissionRequest {
+function askOf(more: Partial<AdmissionRequest> & { id?: string; size?: Partial<MaximumCost> } = {}): AdmissionRequest {
   const { id = nextId(), size, ...rest } = more;
   return {
     requestId: id,
@@ -82,7 +82,7 @@ describe('admit and settle', () => {
       outcome: 'admitted',
       hold: 11_000,
       unlisted: true,
-      standing: { day: { limit: 22_000, settled: 0, held: 11_000 } },
+      quota: { day: { limit: 22_000, settled: 0, held: 11_000 } },
     });
     expect(await stub().request(ask.requestId)).toMatchObject({ status: 'held', hold_usd: usd(11_000), cost_usd: 0 });
     expect(await settleAt(stub(), ended(ask.requestId, { stopReason: 'end_turn', ms: 12.5 }))).toEqual({
@@ -538,7 +538,7 @@ describe('erasure', () => {
     await inAccount(async (account) => {
       account.setLimits({ usd_per_day: 1 });
       account.rememberToken({ jti: 'jti_a', scopes: ['messages'], label: 'Alice’s phone' });
-      account.listed();
+      account.markListed();
       for (let i = 0; i < 20; i++) {
         const ask = askOf();
         admitInside(account, ask);
@@ -606,12 +606,12 @@ test('a jurisdiction is part of the object’s place', () => {
     },
   };
   const place = { ACCOUNT: outside as unknown as DurableObjectNamespace<Account> };
-  expect(accountStub(place, { JURISDICTION: 'eu' }, 'alice')).toBe('eu/alice');
+  expect(getAccountStub(place, { JURISDICTION: 'eu' }, 'alice')).toBe('eu/alice');
   expect(asked).toEqual(['eu']);
 });
 
 type Step =
-  | { do: 'admit'; size: Partial<WorstCase> }
+  | { do: 'admit'; size: Partial<MaximumCost> }
   | { do: 'settle'; which: number; share: number; twice: boolean }
   | { do: 'crash' }
   | { do: 'alarm' }
@@ -646,7 +646,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
 
 test('whatever happens to the object, settled + held ≤ limit, and nothing is held at rest or settled twice', async () => {
   const limits: Limits = { usd_per_day: usd(60_000), usd_per_month: usd(200_000), min_output_tokens: 50 };
-  await tryAsyncCases(runs(60), fc.array(step, { minLength: 10, maxLength: 60, size: 'max' }), async (steps) => {
+  await tryAsyncCases(caseCount(60), fc.array(step, { minLength: 10, maxLength: 60, size: 'max' }), async (steps) => {
     await resetAll();
     clock = NOON + 1_000 * DAY;
     // Every row is still there at the end, to be compared.

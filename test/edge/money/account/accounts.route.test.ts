@@ -3,24 +3,24 @@ import { env } from 'cloudflare:workers';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import * as z from 'zod/mini';
-import { accountStub } from '#edge/durable/stubs.ts';
+import { getAccountStub } from '#edge/durable/stubs.ts';
 import { accountList } from '#edge/kit/kv/name-list.ts';
 import type { Bindings } from '#edge/kit/plugins/bindings.ts';
 import type { Account } from '#edge/money/account/account.ts';
 import { ledgerRowSchema, quotaReportSchema } from '#edge/money/account/usage-answers.schema.ts';
 import { type AccountSpendRow, accountSpendRow } from '#edge/plugins/pools/pools-answers.schema.ts';
-import { errorOf, type TestApp } from '#test/support/app.ts';
+import { readError, type TestApp } from '#test/support/app.ts';
+import { tryAsyncCases } from '#test/support/property-cases.ts';
 import { resetAll } from '#test/support/reset.ts';
-import { tryAsyncCases } from '#test/support/runs.ts';
-import { bearer, tokenOf } from '#test/support/tokens.ts';
+import { bearerHeader, createToken } from '#test/support/tokens.ts';
 import { settleInside } from './admission-requests.ts';
 import { smallEdge } from './small-edge.ts';
 import { ASK } from './small-request.ts';
 
 const bindings = env as unknown as Bindings;
 
-const admin = async () => bearer(await tokenOf('root', ['admin']));
-const object = (name: string) => accountStub(bindings, {}, name);
+const admin = async () => bearerHeader(await createToken('root', ['admin']));
+const object = (name: string) => getAccountStub(bindings, {}, name);
 
 async function get(app: TestApp, path: string, headers?: Record<string, string>): Promise<Record<string, unknown>> {
   const response = await app.fetch(path, { headers: headers ?? (await admin()) });
@@ -46,8 +46,8 @@ describe('the list of accounts', () => {
   test('has those that have asked for something or were given something, each once', async () => {
     const app = smallEdge();
     for (const name of ['bob', 'alice', 'bob']) {
-      await app.post('/messages', ASK, bearer(await tokenOf(name)));
-      await app.settled();
+      await app.post('/messages', ASK, bearerHeader(await createToken(name)));
+      await app.waitUntilSettled();
     }
     // Neither reading nor tokens make an account.
     for (const path of ['/accounts/carol', '/usage?account=carol', '/usage/requests?account=carol']) {
@@ -66,14 +66,14 @@ describe('the list of accounts', () => {
     });
     await app.post('/accounts/frank/credit', { usd: 1 }, await admin());
     await put(app, '/groups/red/accounts/grace', {});
-    await app.settled();
+    await app.waitUntilSettled();
     const { data, ...page } = await get(app, '/accounts');
     const rows = (data as unknown[]).map((row) => z.strictObject(accountSpendRow.shape).parse(row));
     const names = ['alice', 'bob', 'dave', 'erin', 'frank', 'grace'];
     expect(rows.map(({ id }) => id)).toEqual(names);
     expect(page).toEqual({ has_more: false, first_id: 'alice', last_id: 'grace' });
     // Each tells the pool of itself, by its alarm, so that any order has all of them.
-    for (const name of names) await runDurableObjectAlarm(accountStub(bindings, {}, name));
+    for (const name of names) await runDurableObjectAlarm(getAccountStub(bindings, {}, name));
     for (const sort of ['name', 'spent', 'limit', 'used', 'last_seen', 'group']) {
       const all = (await get(app, `/accounts?sort=${sort}`)).data as AccountSpendRow[];
       expect(all.map(({ id }) => id).sort(), sort).toEqual(names);
@@ -92,16 +92,16 @@ describe('the list of accounts', () => {
 
   test('has those that have only been refused, and nobody without a credential that holds', async () => {
     const app = smallEdge({ DEFAULT_LIMITS: '{"models":[]}' });
-    expect((await app.post('/messages', ASK, bearer(await tokenOf('alice')))).status).toBe(403);
-    for (const credential of ['sk-ant-mallory', (await tokenOf('mallory')).replace(/.$/, '!')]) {
-      expect((await app.post('/messages', ASK, bearer(credential))).status).toBe(401);
+    expect((await app.post('/messages', ASK, bearerHeader(await createToken('alice')))).status).toBe(403);
+    for (const credential of ['sk-ant-mallory', (await createToken('mallory')).replace(/.$/, '!')]) {
+      expect((await app.post('/messages', ASK, bearerHeader(credential))).status).toBe(401);
     }
     // What somebody asks of others by their name is not asked by these.
-    const eve = bearer(await tokenOf('eve', []));
+    const eve = bearerHeader(await createToken('eve', []));
     const limits = { method: 'PUT', headers: { 'content-type': 'application/json', ...eve }, body: '{}' };
     expect((await app.fetch('/accounts/victim/limits', limits)).status).toBe(403);
     expect((await app.fetch('/accounts/victim', { headers: eve })).status).toBe(404);
-    await app.settled();
+    await app.waitUntilSettled();
     expect(await get(app, '/accounts')).toMatchObject({ data: [{ type: 'account', id: 'alice' }] });
   });
 
@@ -151,7 +151,7 @@ describe('the list of accounts', () => {
       'after_id=a&before_id=b',
     ]) {
       const response = await app.fetch(`/accounts?${query}`, { headers: await admin() });
-      expect({ query, status: response.status, ...(await errorOf(response)) }).toMatchObject({
+      expect({ query, status: response.status, ...(await readError(response)) }).toMatchObject({
         status: 400,
         type: 'invalid_request_error',
       });
@@ -162,9 +162,9 @@ describe('the list of accounts', () => {
 describe('one account', () => {
   test('sees where it stands in every window', async () => {
     const app = smallEdge({ DEFAULT_LIMITS: '{"usd_per_week":5,"requests_per_minute":60}' });
-    const alice = bearer(await tokenOf('alice', []));
-    await app.post('/messages', ASK, bearer(await tokenOf('alice')));
-    await app.settled();
+    const alice = bearerHeader(await createToken('alice', []));
+    await app.post('/messages', ASK, bearerHeader(await createToken('alice')));
+    await app.waitUntilSettled();
     const { type, id, ...standing } = await get(app, '/accounts/alice', alice);
     expect({ type, id }).toEqual({ type: 'account', id: 'alice' });
     expect(z.strictObject(quotaReportSchema.shape).parse(standing)).toEqual(standing);
@@ -193,7 +193,7 @@ describe('one account', () => {
         )
         .filter((name) => name !== '.' && name !== '..'),
       async (name) => {
-        const own = bearer(await tokenOf(name, []));
+        const own = bearerHeader(await createToken(name, []));
         expect(await get(app, `/accounts/${encodeURIComponent(name)}`, own)).toMatchObject({ id: name });
       },
     );
@@ -245,16 +245,16 @@ describe('limits', () => {
       usd_per_day: 1,
       concurrent_requests: 3,
     });
-    expect((await get(generous, '/accounts/webhooks', bearer(await tokenOf('webhooks')))).limits).toEqual({
+    expect((await get(generous, '/accounts/webhooks', bearerHeader(await createToken('webhooks')))).limits).toEqual({
       usd_per_day: 5,
       concurrent_requests: 3,
     });
-    expect((await get(smallEdge(), '/accounts/alice', bearer(await tokenOf('alice')))).limits).toEqual({});
+    expect((await get(smallEdge(), '/accounts/alice', bearerHeader(await createToken('alice')))).limits).toEqual({});
   });
 
   test('hold from the next request on', async () => {
     const app = smallEdge();
-    const alice = bearer(await tokenOf('alice'));
+    const alice = bearerHeader(await createToken('alice'));
     expect((await app.post('/messages', ASK, alice)).status).toBe(200);
     await put(app, '/accounts/alice/limits', { usd_per_day: 0 });
     expect((await app.post('/messages', ASK, alice)).status).toBe(429);
@@ -280,7 +280,7 @@ describe('limits', () => {
     const app = smallEdge();
     await put(app, '/accounts/alice/limits', { usd_per_day: 2 });
     const refused = await put(app, '/accounts/alice/limits', limits);
-    expect({ status: refused.status, ...(await errorOf(refused)) }).toMatchObject({
+    expect({ status: refused.status, ...(await readError(refused)) }).toMatchObject({
       status: 400,
       type: 'invalid_request_error',
     });
@@ -292,7 +292,9 @@ describe('an export', () => {
   test('is every row of the ledger, a line each, oldest first, over any number of pages', async () => {
     await spend('alice', 1_234);
     const app = smallEdge();
-    const response = await app.fetch('/accounts/alice/export', { headers: bearer(await tokenOf('alice', [])) });
+    const response = await app.fetch('/accounts/alice/export', {
+      headers: bearerHeader(await createToken('alice', [])),
+    });
     expect(response.headers.get('content-type')).toBe('application/jsonl');
     const text = new TextDecoder().decode(await response.arrayBuffer());
     expect(text.endsWith('}\n')).toBe(true);
@@ -316,9 +318,9 @@ describe('an export', () => {
 describe('erasure', () => {
   test('says how far it is, goes on when asked again, and leaves nothing but the revocations and a nameless sum', async () => {
     const app = smallEdge();
-    const alice = await tokenOf('alice');
-    await app.post('/messages', ASK, bearer(alice));
-    await app.settled();
+    const alice = await createToken('alice');
+    await app.post('/messages', ASK, bearerHeader(alice));
+    await app.waitUntilSettled();
     await spend('alice', 6_000);
     await put(app, '/accounts/alice/limits', { usd_per_day: 2 });
     const { day: spent } = quotaReportSchema.parse(await get(app, '/accounts/alice'));
@@ -328,7 +330,7 @@ describe('erasure', () => {
       return (await response.json()) as { done: boolean; remaining: number };
     };
     expect(await erase()).toEqual({ type: 'account', id: 'alice', done: false, remaining: 1_001 });
-    expect((await app.post('/messages', ASK, bearer(alice))).status).toBe(401);
+    expect((await app.post('/messages', ASK, bearerHeader(alice))).status).toBe(401);
     expect(await get(app, '/accounts')).toMatchObject({ data: [] });
     expect(await erase()).toEqual({ type: 'account', id: 'alice', done: true, remaining: 0 });
     // To be erased is not to be given a new budget.
@@ -338,7 +340,7 @@ describe('erasure', () => {
     const sums = await get(app, '/usage?account=alice&group_by=model');
     expect(sums.data).toEqual([expect.objectContaining({ key: '(erased)', requests: 6_001, cost_usd: settled_usd })]);
     expect(await get(app, '/usage/requests?account=alice')).toMatchObject({ data: [] });
-    expect((await app.post('/messages', ASK, bearer(alice))).status).toBe(401);
+    expect((await app.post('/messages', ASK, bearerHeader(alice))).status).toBe(401);
   });
 
   test('goes on by itself', async () => {
@@ -372,15 +374,15 @@ describe('somebody else’s account', () => {
 
   test('is not there, whether it exists or not, by any name of it', async () => {
     const app = smallEdge();
-    const asked = await app.post('/messages', ASK, bearer(await tokenOf('bob')));
-    await app.settled();
+    const asked = await app.post('/messages', ASK, bearerHeader(await createToken('bob')));
+    await app.waitUntilSettled();
     const id = asked.headers.get('sluice-request-id');
-    const alice = bearer(await tokenOf('alice', ['messages', 'classify', 'prefixes']));
+    const alice = bearerHeader(await createToken('alice', ['messages', 'classify', 'prefixes']));
     const told = new Set<string>();
     for (const path of [...READ, `/usage/requests/${id}`, `/usage/requests/${id}?account=bob`]) {
       for (const name of ['bob', 'nobody', 'Alice', 'alice%20', '%61lice%00', 'dev']) {
         const response = await app.fetch(path.replace('bob', name), { headers: alice });
-        const { type, message } = await errorOf(response);
+        const { type, message } = await readError(response);
         expect({ path, status: response.status, type }).toEqual({ path, status: 404, type: 'not_found_error' });
         if (!path.includes(String(id))) told.add(message);
       }
@@ -392,7 +394,7 @@ describe('somebody else’s account', () => {
 
   test('cannot be changed, erased or revoked', async () => {
     const app = smallEdge();
-    const alice = bearer(await tokenOf('alice', ['messages', 'classify', 'prefixes']));
+    const alice = bearerHeader(await createToken('alice', ['messages', 'classify', 'prefixes']));
     for (const [method, path] of [
       ['PUT', '/accounts/bob/limits'],
       ['PUT', '/accounts/alice/limits'],
@@ -479,7 +481,7 @@ test('any bytes to these routes, by any method and with any query, are answered 
         return;
       }
       refusals += 1;
-      const { type } = await errorOf(response);
+      const { type } = await readError(response);
       expect(response.status, `${method} ${route} ${text}: ${type}`).toBeLessThan(500);
       expect([400, 401, 403, 404, 405, 413, 415], `${method} ${route}`).toContain(response.status);
     },

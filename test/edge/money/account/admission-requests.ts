@@ -1,10 +1,10 @@
-import type { WorstCase } from '#edge/claude/pricing/hold-terms.ts';
+import type { MaximumCost } from '#edge/claude/pricing/hold-terms.ts';
 import type { Account } from '#edge/money/account/account.ts';
 import type { AdmissionDecision, AdmissionRequest } from '#edge/money/contracts/admission.ts';
 import type { Settled, Settlement } from '#edge/money/contracts/settlement.ts';
 
 /** A worst case of easy numbers: an input that costs as given, and output at 10 nanodollars. */
-export function worstCaseWith(more: Partial<WorstCase> = {}): WorstCase {
+export function worstCaseWith(more: Partial<MaximumCost> = {}): MaximumCost {
   return {
     inputTokens: 100,
     inputCost: 1_000,

@@ -2,14 +2,14 @@ import { abortAllDurableObjects, runDurableObjectAlarm } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import fc from 'fast-check';
 import { beforeEach, describe, expect, test, vi } from 'vitest';
-import { accountStub } from '#edge/durable/stubs.ts';
+import { getAccountStub } from '#edge/durable/stubs.ts';
 import type { Account } from '#edge/money/account/account.ts';
 import { Ledger } from '#edge/money/ledger/ledger.ts';
-import { errorOf, type TestApp } from '#test/support/app.ts';
-import { countRows } from '#test/support/conversations.ts';
+import { readError, type TestApp } from '#test/support/app.ts';
+import { countWrittenRows } from '#test/support/conversations.ts';
+import { caseCount, tryAsyncCases } from '#test/support/property-cases.ts';
 import { resetAll } from '#test/support/reset.ts';
-import { runs, tryAsyncCases } from '#test/support/runs.ts';
-import { bearer, tokenOf } from '#test/support/tokens.ts';
+import { bearerHeader, createToken } from '#test/support/tokens.ts';
 import { admitInside, settleInside, worstCaseWith } from './admission-requests.ts';
 import { runInAccount } from './run-in-account.ts';
 import { smallEdge } from './small-edge.ts';
@@ -17,7 +17,7 @@ import { ASK } from './small-request.ts';
 
 const bindings = env as unknown as { ACCOUNT: DurableObjectNamespace<Account> };
 const DAY = 86_400_000;
-const stub = () => accountStub(bindings, {}, 'alice');
+const stub = () => getAccountStub(bindings, {}, 'alice');
 const nano = (usd: number) => Math.round(usd * 1e9);
 let start = 0;
 let clock = 0;
@@ -70,7 +70,7 @@ function keysOf(row: Row, group: Group): (string | null)[] {
 }
 
 test('what was spent by token, user, tag, model and day is that of the requests, whenever it was summed up', async () => {
-  await tryAsyncCases(runs(150), fc.array(step, { maxLength: 40 }), async (steps) => {
+  await tryAsyncCases(caseCount(150), fc.array(step, { maxLength: 40 }), async (steps) => {
     await resetAll();
     const rows: Row[] = [];
     const settled = () => rows.filter(({ settled }) => settled);
@@ -174,7 +174,7 @@ test('the row that values share is written once by a fold, however many these ar
 });
 
 test('tags and users cost a request no row', async () => {
-  const rows = await countRows(stub());
+  const rows = await countWrittenRows(stub());
   const written = async (about: { tags?: string; user?: string }) => {
     ids += 1;
     const requestId = `req_${String(ids).padStart(12, '0')}`;
@@ -197,12 +197,12 @@ test('tags and users cost a request no row', async () => {
   expect([plain, await written({ tags: 'a=1,b=2', user: 'u' })]).toEqual([2, 2]);
 });
 
-const admin = async () => bearer(await tokenOf('root', ['admin']));
+const admin = async () => bearerHeader(await createToken('root', ['admin']));
 
 describe('tags over HTTP', () => {
-  const bob = async (more = {}) => bearer(await tokenOf('bob', ['messages'], more));
+  const bob = async (more = {}) => bearerHeader(await createToken('bob', ['messages'], more));
   const by = async (app: TestApp, group: string) => {
-    await app.settled();
+    await app.waitUntilSettled();
     const response = await app.fetch(`/usage?account=bob&group_by=${group}`, { headers: await admin() });
     const { data } = (await response.json()) as { data: { key: string | null; requests: number }[] };
     return Object.fromEntries(data.map(({ key, requests }) => [String(key), requests]));
@@ -230,7 +230,7 @@ describe('tags over HTTP', () => {
     expect(await by(app, 'tag')).toEqual({ 'team=red': 1 });
     const mint = { account: 'bob', scopes: ['messages'], tags: { team: 'green' } };
     const minted = (await (await app.post('/tokens', mint, await admin())).json()) as { token: string };
-    await app.post('/messages', ASK, { ...bearer(minted.token), 'sluice-tags': 'not tags' });
+    await app.post('/messages', ASK, { ...bearerHeader(minted.token), 'sluice-tags': 'not tags' });
     expect(await by(app, 'tag')).toEqual({ 'team=red': 1, 'team=green': 1 });
     expect((await app.post('/tokens', { ...mint, tags: { 'a b': '1' } }, await admin())).status).toBe(400);
   });
@@ -239,7 +239,7 @@ describe('tags over HTTP', () => {
     const app = smallEdge();
     const response = await app.post('/messages', ASK, { ...(await bob()), 'sluice-tags': 'feature' });
     expect(response.status).toBe(400);
-    expect((await errorOf(response)).message).toMatch(/^sluice-tags: must be at most 8 pairs such as feature=search/);
+    expect((await readError(response)).message).toMatch(/^sluice-tags: must be at most 8 pairs such as feature=search/);
     expect(app.sent).toHaveLength(0);
   });
 
@@ -252,7 +252,7 @@ describe('tags over HTTP', () => {
       const digest = await crypto.subtle.digest('SHA-256', new TextEncoder().encode('sluice user user-1'));
       const hex = [...new Uint8Array(digest)].map((byte) => byte.toString(16).padStart(2, '0')).join('');
       expect(await by(app, 'user')).toEqual({ [hex.slice(0, 32)]: 2 });
-      await app.settled();
+      await app.waitUntilSettled();
       await resetAll();
     }
   });

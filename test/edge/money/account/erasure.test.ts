@@ -1,25 +1,25 @@
 import { runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { expect, test, vi } from 'vitest';
-import { accountStub } from '#edge/durable/stubs.ts';
+import { getAccountStub } from '#edge/durable/stubs.ts';
 import type { Bindings } from '#edge/kit/plugins/bindings.ts';
 import type { Account } from '#edge/money/account/account.ts';
 import type { BatchDecision, BatchOrder } from '#edge/plugins/batches/contracts/batch.ts';
-import { alarmsByHand } from '#test/support/in-flight.ts';
+import { disableAutomaticAlarms } from '#test/support/pending-work.ts';
 import { MODEL } from '#test/support/small-message.ts';
 import { NOON } from './admission-requests.ts';
 
 const bindings = env as unknown as Bindings;
 const DAY = 86_400_000;
 const usd = (nanodollars: number) => nanodollars / 1e9;
-const stub = () => accountStub(bindings, {}, 'alice') as unknown as DurableObjectStub<Account>;
+const stub = () => getAccountStub(bindings, {}, 'alice') as unknown as DurableObjectStub<Account>;
 const inside = <T>(run: (account: Account) => T | Promise<T>) => runInDurableObject(stub(), run);
 const ring = () => inside((account) => account.alarm());
 
 /** An account that has something in objects of plugins. @returns what moves its clock */
 async function fill(): Promise<(milliseconds: number) => number> {
   let clock = NOON;
-  alarmsByHand();
+  disableAutomaticAlarms();
   vi.spyOn(Date, 'now').mockImplementation(() => clock);
   const rows = [{ requestId: 'req_batch', model: MODEL, unpriced: false, items: 1, cost: 20_000 }];
   const order: BatchOrder = {

@@ -5,7 +5,7 @@ import type { Transcript } from '#edge/conversations/history/storage/transcript.
 import { TurnGrants } from '#edge/conversations/turn/turn-grants.ts';
 import type { Alarm } from '#edge/durable/alarm.ts';
 import type { Tables } from '#edge/durable/tables.ts';
-import { LimitsInForce } from '#edge/money/account/limits-in-force.ts';
+import { EffectiveLimits } from '#edge/money/account/effective-limits.ts';
 import { VisitorSession } from '#edge/money/account/visitor-session.ts';
 import { LeaseIdentity } from '#edge/plugins/pools/leases/lease-identity.ts';
 
@@ -14,7 +14,7 @@ function metaTables(stored: Record<string, string> = {}) {
   const meta = new Map(Object.entries(stored));
   const held = { meta, failures: 0, writes: 0 };
   const tables = {
-    areUnmade: false,
+    areMissing: false,
     meta: (key: string) => meta.get(key),
     setMeta: (key: string, value: string | undefined) => {
       held.writes += 1;
@@ -31,7 +31,7 @@ function metaTables(stored: Record<string, string> = {}) {
 
 test("stores the deployment's limits after a failed write", () => {
   const { held, tables } = metaTables();
-  const limits = new LimitsInForce(tables);
+  const limits = new EffectiveLimits(tables);
   held.failures = 1;
   expect(() => limits.noteDefaults({ usd_per_day: 1 })).toThrow('failed');
   limits.store();
@@ -41,7 +41,7 @@ test("stores the deployment's limits after a failed write", () => {
 test("stores the end of a visitor's session after a failed write, and arms the alarm before the write", () => {
   const { held, tables } = metaTables();
   const armed: number[] = [];
-  const alarm = { wakeFor: (time: number) => void armed.push(time) } as unknown as Alarm;
+  const alarm = { schedule: (time: number) => void armed.push(time) } as unknown as Alarm;
   const visit = new VisitorSession(tables, { account: `visitor:${'a'.repeat(32)}`, alarm });
   expect(visit.isVisitor).toBe(true);
   held.failures = 1;
@@ -55,9 +55,9 @@ test('stores that an erased account is used again after a failed write', () => {
   const { held, tables } = metaTables({ erased_at: '5' });
   const identity = new LeaseIdentity(tables);
   held.failures = 1;
-  expect(() => identity.name()).toThrow('failed');
+  expect(() => identity.assignName()).toThrow('failed');
   expect(identity.isNamed).toBe(false);
-  identity.name();
+  identity.assignName();
   expect(held.meta.get('used_since_erasure')).toBe('1');
 });
 
@@ -67,8 +67,8 @@ test('takes a higher incarnation after a failed write', () => {
   });
   const identity = new LeaseIdentity(tables);
   held.failures = 1;
-  expect(() => identity.incarnate('deployment')).toThrow('failed');
-  expect(identity.incarnate('deployment').incarnation).toBe(4);
+  expect(() => identity.raiseIncarnation('deployment')).toThrow('failed');
+  expect(identity.raiseIncarnation('deployment').incarnation).toBe(4);
   expect(held.meta.get('lease')).toContain('"incarnation":4');
 });
 

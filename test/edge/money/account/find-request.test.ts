@@ -2,8 +2,8 @@ import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } fro
 import { env } from 'cloudflare:workers';
 import { describe, expect, test } from 'vitest';
 import * as z from 'zod/mini';
-import { accountStub } from '#edge/durable/stubs.ts';
-import { markIn } from '#edge/kit/http/headers/request-id.ts';
+import { getAccountStub } from '#edge/durable/stubs.ts';
+import { markOfRequestId } from '#edge/kit/http/headers/request-id.ts';
 import { accountList } from '#edge/kit/kv/name-list.ts';
 import type { Bindings } from '#edge/kit/plugins/bindings.ts';
 import type { Account } from '#edge/money/account/account.ts';
@@ -12,10 +12,10 @@ import {
   ledgerRequestSchema,
   listedRequestSchema,
 } from '#edge/money/account/usage-answers.schema.ts';
-import { errorOf, type TestApp } from '#test/support/app.ts';
-import { atNoon } from '#test/support/calendar.ts';
-import { countRows } from '#test/support/conversations.ts';
-import { bearer, SECRET, tokenOf } from '#test/support/tokens.ts';
+import { readError, type TestApp } from '#test/support/app.ts';
+import { setClockToNoon } from '#test/support/calendar.ts';
+import { countWrittenRows } from '#test/support/conversations.ts';
+import { bearerHeader, createToken, SECRET } from '#test/support/tokens.ts';
 import { admitInside, settleAt, worstCaseWith } from './admission-requests.ts';
 import { runInAccount } from './run-in-account.ts';
 import { smallEdge } from './small-edge.ts';
@@ -24,20 +24,20 @@ import { ASK } from './small-request.ts';
 const bindings = env as unknown as Bindings;
 const DAY = 86_400_000;
 
-atNoon();
+setClockToNoon();
 
-const admin = async () => bearer(await tokenOf('root', ['admin']));
-const object = (name: string) => accountStub(bindings, {}, name);
+const admin = async () => bearerHeader(await createToken('root', ['admin']));
+const object = (name: string) => getAccountStub(bindings, {}, name);
 
 async function asked(app: TestApp, account: string): Promise<{ id: string; response: Response }> {
-  const response = await app.post('/messages', ASK, bearer(await tokenOf(account)));
-  await app.settled();
+  const response = await app.post('/messages', ASK, bearerHeader(await createToken(account)));
+  await app.waitUntilSettled();
   return { id: response.headers.get('sluice-request-id') ?? '', response };
 }
 
 async function found(app: TestApp, id: string, query = '', headers?: Record<string, string>) {
   const response = await app.fetch(`/usage/requests/${id}${query}`, { headers: headers ?? (await admin()) });
-  await app.settled();
+  await app.waitUntilSettled();
   if (response.status === 404) return undefined;
   expect(response.status).toBe(200);
   return z.strictObject(ledgerRequestSchema.shape).parse(await response.json());
@@ -52,10 +52,10 @@ describe('an admin finds a request by its id alone', () => {
     expect(await found(app, alice.id)).toMatchObject(ofAlice);
     expect(await found(app, bob.id)).toMatchObject({ request_id: bob.id, account: 'bob' });
     expect(await found(app, bob.id, '?account=bob')).toMatchObject({ request_id: bob.id, account: 'bob' });
-    const byBob = await found(app, bob.id, '', bearer(await tokenOf('bob')));
+    const byBob = await found(app, bob.id, '', bearerHeader(await createToken('bob')));
     expect(byBob).toMatchObject({ request_id: bob.id });
     expect(byBob).not.toHaveProperty('account');
-    expect(await found(app, bob.id, '', bearer(await tokenOf('alice')))).toBeUndefined();
+    expect(await found(app, bob.id, '', bearerHeader(await createToken('alice')))).toBeUndefined();
     expect(await found(app, bob.id, '?account=alice')).toBeUndefined();
     // Its own requests an admin finds as before.
     const own = await asked(app, 'root');
@@ -91,8 +91,8 @@ describe('an admin finds a request by its id alone', () => {
     expect(await found(app, failed, '?account=alice')).toMatchObject({ request_id: first });
     expect(await found(app, complete)).toBeUndefined();
     expect(await found(app, complete, '?account=alice')).toMatchObject({ request_id: second, account: 'alice' });
-    expect(await found(app, failed, '', bearer(await tokenOf('bob')))).toBeUndefined();
-    expect(await found(app, failed, '', bearer(await tokenOf('alice')))).toMatchObject({ request_id: first });
+    expect(await found(app, failed, '', bearerHeader(await createToken('bob')))).toBeUndefined();
+    expect(await found(app, failed, '', bearerHeader(await createToken('alice')))).toMatchObject({ request_id: first });
   });
 
   test('of an id from before only with the account’s name', async () => {
@@ -111,7 +111,7 @@ describe('an admin finds a request by its id alone', () => {
 describe('a mark', () => {
   test('is the same in all ids of an account, another for another account, and another for another secret', async () => {
     const app = smallEdge();
-    const marks = async (account: string, by = app) => markIn((await asked(by, account)).id);
+    const marks = async (account: string, by = app) => markOfRequestId((await asked(by, account)).id);
     const alice = await marks('alice');
     expect(alice).toHaveLength(8);
     expect(await marks('alice')).toBe(alice);
@@ -120,7 +120,7 @@ describe('a mark', () => {
     const response = await other.fetch('/usage', { headers: await admin() });
     // A credential that does not hold has no account: its ids tell nothing, not even that they are of one caller.
     const strange = await other.fetch('/usage', { headers: await admin() });
-    const ids = [response, strange].map(({ headers }) => markIn(headers.get('sluice-request-id') ?? ''));
+    const ids = [response, strange].map(({ headers }) => markOfRequestId(headers.get('sluice-request-id') ?? ''));
     expect(ids[0]).not.toBe(ids[1]);
   });
 
@@ -131,8 +131,8 @@ describe('a mark', () => {
     expect([...ids].sort((left, right) => (left.slice(0, 14) < right.slice(0, 14) ? -1 : 1))).toEqual(ids);
     expect(new Set(ids).size).toBe(ids.length);
     for (const id of ids) expect(id).toMatch(/^req_[0-9a-hjkmnp-tv-z]{26}$/);
-    const { request_id } = await errorOf(await app.post('/messages', {}, bearer(await tokenOf('alice'))));
-    expect(markIn(request_id)).toBe(markIn(ids[0] ?? ''));
+    const { request_id } = await readError(await app.post('/messages', {}, bearerHeader(await createToken('alice'))));
+    expect(markOfRequestId(request_id)).toBe(markOfRequestId(ids[0] ?? ''));
   });
 });
 
@@ -150,7 +150,7 @@ describe('a refused request', () => {
     await object('alice').setLimits({ usd_per_day: 0.0001, on_shortfall: 'refuse' });
     let last = await asked(app, 'alice');
     for (let i = 0; i < 50 && last.response.ok; i += 1) last = await asked(app, 'alice');
-    const { message } = await errorOf(last.response);
+    const { message } = await readError(last.response);
     expect(await found(app, last.id)).toMatchObject({
       request_id: last.id,
       status: 'refused',
@@ -160,7 +160,7 @@ describe('a refused request', () => {
       tries: [],
       refusal: { limited_by: 'account', limit: 'usd_per_day', message },
     });
-    expect(await found(app, last.id, '', bearer(await tokenOf('bob')))).toBeUndefined();
+    expect(await found(app, last.id, '', bearerHeader(await createToken('bob')))).toBeUndefined();
   });
 
   test('is listed by its days, newest first, a page at a time, and by nobody but its account and an admin', async () => {
@@ -194,7 +194,7 @@ describe('a refused request', () => {
       const response = await app.fetch(`/usage/requests?outcome=refused&${query}`, {
         headers: headers ?? (await admin()),
       });
-      await app.settled();
+      await app.waitUntilSettled();
       expect(response.status).toBe(200);
       const page = (await response.json()) as { data: ListedRequest[]; has_more: boolean };
       const rows = page.data.map((row) => z.strictObject(listedRequestSchema.shape).parse(row));
@@ -207,7 +207,7 @@ describe('a refused request', () => {
     expect(await listed(`account=alice&to=${today}`)).toEqual([['req_001', 'req_000'], false]);
     expect(await listed('account=alice&limit=1')).toEqual([[newest[0]], true]);
     expect(await listed(`account=alice&limit=2&after_id=${newest[0]}`)).toEqual([[newest[1], 'req_003'], true]);
-    expect(await listed('', bearer(await tokenOf('bob')))).toEqual([[], false]);
+    expect(await listed('', bearerHeader(await createToken('bob')))).toEqual([[], false]);
     // Without an outcome they are the requests that went up.
     const asIs = await app.fetch(`/usage/requests?account=alice&from=${today}`, { headers: await admin() });
     expect(await asIs.json()).toMatchObject({ data: [] });
@@ -246,7 +246,7 @@ describe('a refused request', () => {
     expect((await refuse('first')).outcome).toBe('refused');
     await abortAllDurableObjects();
     expect(await inAccount((account) => account.request('first'))).toMatchObject({ refusal: { limit: 'models' } });
-    const rows = await countRows(object('alice'));
+    const rows = await countWrittenRows(object('alice'));
     clock += 1;
     const began = Date.now();
     for (let i = 0; i < 1_000; i += 10) {

@@ -2,18 +2,18 @@ import { runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { decodeJwt } from 'jose';
 import { describe, expect, test } from 'vitest';
-import { accountStub } from '#edge/durable/stubs.ts';
+import { getAccountStub } from '#edge/durable/stubs.ts';
 import type { Bindings } from '#edge/kit/plugins/bindings.ts';
 import type { Account } from '#edge/money/account/account.ts';
-import { errorOf, type TestApp } from '#test/support/app.ts';
-import { bearer, tokenOf } from '#test/support/tokens.ts';
+import { readError, type TestApp } from '#test/support/app.ts';
+import { bearerHeader, createToken } from '#test/support/tokens.ts';
 import { smallEdge } from './small-edge.ts';
 import { ASK } from './small-request.ts';
 
 const bindings = env as unknown as Bindings;
 
-const admin = async () => bearer(await tokenOf('root', ['admin']));
-const alice = async () => bearer(await tokenOf('alice'));
+const admin = async () => bearerHeader(await createToken('root', ['admin']));
+const alice = async () => bearerHeader(await createToken('alice'));
 
 async function send(app: TestApp, method: string, path: string, body?: unknown, headers: Record<string, string> = {}) {
   const response = await app.fetch(path, {
@@ -25,7 +25,7 @@ async function send(app: TestApp, method: string, path: string, body?: unknown, 
 }
 
 const spent = async (app: TestApp) => {
-  await app.settled();
+  await app.waitUntilSettled();
   const { json } = await send(app, 'GET', '/accounts/alice');
   return json.total as { limit_usd: number | null; settled_usd: number; credit_usd: number; held_usd: number };
 };
@@ -75,7 +75,7 @@ describe('a limit that cannot pay for one search as it is held', () => {
     expect(opus?.estimate_usd).toBeLessThan(0.5);
     const refused = await app.post('/v1/messages', search(OPUS), await alice());
     expect(refused.status).toBe(429);
-    expect((await errorOf(refused)).message).toContain('a request may cost more than that, and pass the limit');
+    expect((await readError(refused)).message).toContain('a request may cost more than that, and pass the limit');
     // By a cent it goes up or does not, and with the switch it goes up.
     const cents = Math.ceil((opus?.exact_usd ?? 0) * 100);
     for (const [limits, isTold, status] of [
@@ -87,7 +87,7 @@ describe('a limit that cannot pay for one search as it is held', () => {
       expect(changed).toBe(200);
       expect(unpaid(json)?.models.map(({ model }) => model)).toEqual(isTold ? [OPUS] : undefined);
       expect((await app.post('/v1/messages', search(OPUS), await alice())).status).toBe(status);
-      await app.settled();
+      await app.waitUntilSettled();
     }
   });
 
@@ -119,11 +119,11 @@ describe('usd_total', () => {
     let last: Response | undefined;
     for (let i = 0; i < 100 && (last?.ok ?? true); i += 1) {
       last = await app.post('/messages', ASK, await alice());
-      await app.settled();
+      await app.waitUntilSettled();
       if (last.ok) answered += 1;
     }
     if (!last) throw new Error('nothing was asked');
-    const error = await errorOf(last);
+    const error = await readError(last);
     expect(error.type).toBe('billing_error');
     expect(error.message).toMatch(/^The total spend limit of this account leaves too little: .* give it credit/);
     expect([last.headers.get('x-should-retry'), last.headers.get('retry-after')]).toEqual(['false', null]);
@@ -139,7 +139,7 @@ describe('usd_total', () => {
     const app = smallEdge();
     await send(app, 'PUT', '/accounts/alice/limits', { usd_total: 0.0002 });
     await app.post('/messages', ASK, await alice());
-    await app.settled();
+    await app.waitUntilSettled();
     const { headers } = await app.post('/messages', ASK, await alice());
     expect(Number(headers.get('anthropic-ratelimit-unified-overage-utilization'))).toBeGreaterThan(0);
     expect(headers.get('anthropic-ratelimit-unified-reset')).toBeNull();
@@ -186,7 +186,7 @@ describe('credit', () => {
     await send(app, 'PUT', '/accounts/alice/limits', { usd_total: 0 });
     await give(app, { usd: 1 });
     expect((await app.post('/messages', ASK, await alice())).status).toBe(200);
-    await app.settled();
+    await app.waitUntilSettled();
     for (const _ of [1, 2]) expect((await give(app, { usd: -1, note: 'refund' }, 'r1')).status).toBe(201);
     const { settled_usd, ...total } = await spent(app);
     expect(total).toMatchObject({ limit_usd: 0, credit_usd: 0 });
@@ -203,7 +203,7 @@ describe('credit', () => {
   test('that has expired is gone, but for what was spent of it', async () => {
     const app = smallEdge();
     const ahead = Date.now() + 100 * 86_400_000;
-    await runInDurableObject(accountStub(bindings, {}, 'alice'), (account: Account) => {
+    await runInDurableObject(getAccountStub(bindings, {}, 'alice'), (account: Account) => {
       Object.assign(account, { now: () => ahead });
       account.setLimits({ usd_total: 1 });
       account.giveCredit({ id: 'c1', usd: 5, expiresAt: ahead + 1_000 });
@@ -227,13 +227,13 @@ describe('credit', () => {
     const app = smallEdge();
     expect((await give(app, body)).status).toBe(400);
     // Nothing was stored, so nobody knows the account.
-    const root = bearer(await tokenOf('root', ['admin']));
+    const root = bearerHeader(await createToken('root', ['admin']));
     expect((await send(app, 'GET', '/accounts/alice', undefined, root)).status).toBe(404);
   });
 
   test('is given by admins alone, and seen by nobody else’s credential', async () => {
     const app = smallEdge();
-    const bob = bearer(await tokenOf('bob'));
+    const bob = bearerHeader(await createToken('bob'));
     expect((await send(app, 'POST', '/accounts/alice/credit', { usd: 1 }, await alice())).status).toBe(403);
     expect((await send(app, 'GET', '/accounts/alice/credit', undefined, bob)).status).toBe(404);
   });
@@ -242,7 +242,7 @@ describe('credit', () => {
 describe('a token with limits of its own', () => {
   async function minted(app: TestApp, limits: unknown) {
     const { status, json } = await send(app, 'POST', '/tokens', { account: 'alice', scopes: ['messages'], limits });
-    return { status, json, headers: bearer(String(json.token)) };
+    return { status, json, headers: bearerHeader(String(json.token)) };
   }
 
   test('spends no more than they say, whatever its account may; the account’s other tokens go on', async () => {
@@ -252,15 +252,15 @@ describe('a token with limits of its own', () => {
     expect(Object.keys(decodeJwt(String(json.token)))).not.toContain('limits');
     let last = await app.post('/messages', ASK, headers);
     for (let i = 0; i < 100 && last.ok; i += 1) {
-      await app.settled();
+      await app.waitUntilSettled();
       last = await app.post('/messages', ASK, headers);
     }
     expect([last.status, last.headers.get('sluice-limited-by')]).toEqual([429, 'token']);
-    const { type, message } = await errorOf(last);
+    const { type, message } = await readError(last);
     expect(type).toBe('billing_error');
     expect(message).toContain('The total spend limit of this token leaves too little');
     expect((await app.post('/messages', ASK, await alice())).status).toBe(200);
-    await app.settled();
+    await app.waitUntilSettled();
     const list = await send(app, 'GET', '/accounts/alice/tokens');
     const row = (list.json.data as { jti: string; spent_usd: number }[]).find(({ jti }) => jti === json.jti);
     expect(row).toMatchObject({ limits: { usd_total: 0.0002 } });
@@ -283,14 +283,14 @@ describe('a token with limits of its own', () => {
       only,
       limits: { usd_total: 0.0054 },
     });
-    const headers = bearer(String(json.token));
+    const headers = bearerHeader(String(json.token));
     const seen = async (id = 'alice') => await send(app, 'GET', `/accounts/${id}`, undefined, headers);
     const none = { type: 'account', id: 'alice', hour: null, week: null, month: null };
     const day = { resets_at: expect.stringMatching(/T00:00:00\.000Z$/) };
     const zero = { ...none, day: { used: 0, ...day }, total: { used: 0 }, token: { used: 0 } };
     expect(await seen()).toEqual({ status: 200, json: zero });
     expect((await app.post('/messages', ASK, await alice())).status).toBe(200);
-    await app.settled();
+    await app.waitUntilSettled();
     const used = { ...none, day: { used: 0.0005, ...day }, total: { used: 0.0001 }, token: { used: 0 } };
     expect(await seen()).toEqual({ status: 200, json: used });
     expect((await seen('bob')).status).toBe(404);
@@ -302,7 +302,7 @@ describe('a token with limits of its own', () => {
     expect((await app.post('/messages', ASK, headers)).status).toBe(200);
     const refused = await app.post('/messages', { ...ASK, model: 'claude-opus-5-5' }, headers);
     expect([refused.status, refused.headers.get('sluice-limited-by')]).toEqual([403, 'token']);
-    expect((await errorOf(refused)).message).toMatch(/^This token may not use claude-opus-5-5\./);
+    expect((await readError(refused)).message).toMatch(/^This token may not use claude-opus-5-5\./);
     expect((await app.post('/messages', { ...ASK, model: 'claude-opus-5-5' }, await alice())).status).toBe(200);
   });
 

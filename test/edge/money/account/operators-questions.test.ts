@@ -1,21 +1,21 @@
 import { runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { expect, test } from 'vitest';
-import { COURSE_COLUMNS, SUM_COLUMNS } from '#edge/claude/pricing/usage-sums.ts';
-import { accountStub } from '#edge/durable/stubs.ts';
+import { OUTCOME_COLUMNS, SUM_COLUMNS } from '#edge/claude/pricing/usage-sums.ts';
+import { getAccountStub } from '#edge/durable/stubs.ts';
 import { DAY_MS, MINUTE_MS } from '#edge/kit/async/durations.ts';
 import type { Bindings } from '#edge/kit/plugins/bindings.ts';
 import type { Account } from '#edge/money/account/account.ts';
 import type { Pool } from '#edge/plugins/pools/pool.ts';
 import { told } from '#test/edge/plugins/pools/lease-calls.ts';
-import { testApp } from '#test/support/app.ts';
-import { atNoon } from '#test/support/calendar.ts';
-import { alarmsByHand } from '#test/support/in-flight.ts';
-import { bearer, DEPLOYED, tokenOf } from '#test/support/tokens.ts';
+import { createTestApp } from '#test/support/app.ts';
+import { setClockToNoon } from '#test/support/calendar.ts';
+import { disableAutomaticAlarms } from '#test/support/pending-work.ts';
+import { bearerHeader, createToken, DEPLOYED_VARS } from '#test/support/tokens.ts';
 import { settleInside } from './admission-requests.ts';
 import { counting } from './counting-calls.ts';
 
-atNoon();
+setClockToNoon();
 const bindings = env as unknown as Bindings;
 const pools = env as unknown as { POOL: DurableObjectNamespace<Pool> };
 const ACCOUNTS = 10_000;
@@ -40,7 +40,7 @@ async function tellPool(now: number): Promise<void> {
     const day = Math.floor(now / DAY_MS);
     const ofDays = (accounts: string, days: string, [dimension, value]: readonly [string, string]) =>
       storage.sql.exec(
-        `insert into used (dimension, day, lease, value, pool_group, ${SUM_COLUMNS.filter((column) => !(COURSE_COLUMNS as readonly string[]).includes(column)).join(', ')})
+        `insert into used (dimension, day, lease, value, pool_group, ${SUM_COLUMNS.filter((column) => !(OUTCOME_COLUMNS as readonly string[]).includes(column)).join(', ')})
          with recursive accounts(a) as (select 0 union all select a + 1 from accounts where a < ${ACCOUNTS - 1}),
            days(d) as (select 0 union all select d + 1 from days where d < 364)
          select '${dimension}', ${day} - d, 'lease-account-' || a, ${value}, '', 1, 1000 + a, 1, 1, 0, 0, 0, 0, 0, 0
@@ -61,7 +61,7 @@ async function tellPool(now: number): Promise<void> {
 /** Gives one account a ledger with ten thousand requests of a month. */
 async function fillLedger(): Promise<void> {
   const now = Date.now();
-  await runInDurableObject(accountStub(bindings, {}, 'account-7'), (account: Account) => {
+  await runInDurableObject(getAccountStub(bindings, {}, 'account-7'), (account: Account) => {
     for (let n = 0; n < REQUESTS_OF_ONE; n += 1) {
       settleInside(account, {
         ...{ requestId: `req_${String(n).padStart(8, '0')}`, status: 'complete', cost: 1_000 },
@@ -88,20 +88,22 @@ async function countingRows(stub: DurableObjectStub<Account | Pool>): Promise<()
 }
 
 test(`an operator's questions of 10,000 accounts and a year are answered in ${MOST_CALLS} object calls, by few rows`, async () => {
-  alarmsByHand();
+  disableAutomaticAlarms();
   const now = Date.now();
   await tellPool(now);
   await fillLedger();
   const ofPool = await countingRows(pools.POOL.get(pools.POOL.idFromName('deployment')));
-  const ofAccount = await countingRows(accountStub(bindings, {}, 'account-7') as unknown as DurableObjectStub<Account>);
+  const ofAccount = await countingRows(
+    getAccountStub(bindings, {}, 'account-7') as unknown as DurableObjectStub<Account>,
+  );
   const rowsRead = () => ofPool() + ofAccount();
   const calls: string[] = [];
-  const app = testApp(() => Response.json({}), {
-    ...DEPLOYED,
+  const app = createTestApp(() => Response.json({}), {
+    ...DEPLOYED_VARS,
     POOL: counting<object>(pools.POOL, calls),
     ACCOUNT: counting<object>(bindings.ACCOUNT, calls),
   });
-  const headers = bearer(await tokenOf('root', ['admin']));
+  const headers = bearerHeader(await createToken('root', ['admin']));
   const iso = (ago: number) => new Date(now - ago).toISOString();
   const week = `from=${iso(6 * DAY_MS).slice(0, 10)}`;
   const questions = {

@@ -1,6 +1,6 @@
 import { afterEach, expect, test, vi } from 'vitest';
 import type { AccountState } from '#edge/money/account/account-state.ts';
-import { type AccountPlugin, doWhatIsDue, listKeptBy, lookAtSums } from '#edge/money/account/hooks.ts';
+import { type AccountPlugin, listPluginObjects, notifySumsChanged, runDueWork } from '#edge/money/account/hooks.ts';
 import { operator } from '#edge/plugins/operator/plugin.ts';
 import { webhooks } from '#edge/plugins/webhooks/plugin.ts';
 
@@ -26,8 +26,8 @@ function accountState() {
   const state = {
     accountId: 'alice',
     now: () => 1_000,
-    alarm: { wakeFor: (time: number) => void heard.push(['alarm', time]) },
-    retries: { failed: (task: string, _: unknown, nextAt: number) => void heard.push([task, nextAt]) },
+    alarm: { schedule: (time: number) => void heard.push(['alarm', time]) },
+    retries: { recordFailure: (task: string, _: unknown, nextAt: number) => void heard.push([task, nextAt]) },
   } as unknown as AccountState;
   return { heard, state };
 }
@@ -41,7 +41,7 @@ test.each([
   const { heard, state } = accountState();
   replace(broken.account, 'due', fail);
   replace(other.account, 'due', isCalled('other', heard));
-  await doWhatIsDue(state);
+  await runDueWork(state);
   expect(heard).toContain('other');
   expect(heard).toContainEqual(['alarm', 61_000]);
   expect(heard).toContainEqual(['plugin', 61_000]);
@@ -55,14 +55,14 @@ test.each([
   const logging = vi.spyOn(console, 'error').mockImplementation(() => {});
   replace(broken.account, 'summed', fail);
   replace(other.account, 'summed', isCalled('other', heard));
-  lookAtSums(state);
+  notifySumsChanged(state);
   expect(heard).toEqual(['other']);
   expect(String(logging.mock.calls[0])).toContain('"hook":"summed"');
 });
 
 test('keeps an erasure open while a plugin cannot list what it keeps', () => {
   const { heard, state } = accountState();
-  expect(listKeptBy(state, { listKept: fail })?.count(0)).toBe(1);
+  expect(listPluginObjects(state, { listKept: fail })?.count(0)).toBe(1);
   expect(heard).toContainEqual(['alarm', 61_000]);
   expect(heard).toContainEqual(['plugin', 61_000]);
 });

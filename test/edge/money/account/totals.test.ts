@@ -2,18 +2,18 @@ import { abortAllDurableObjects, runDurableObjectAlarm } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import fc from 'fast-check';
 import { beforeEach, expect, test } from 'vitest';
-import { accountStub } from '#edge/durable/stubs.ts';
+import { getAccountStub } from '#edge/durable/stubs.ts';
 import type { Account } from '#edge/money/account/account.ts';
-import { countRows } from '#test/support/conversations.ts';
+import { countWrittenRows } from '#test/support/conversations.ts';
+import { caseCount, tryAsyncCases } from '#test/support/property-cases.ts';
 import { resetAll } from '#test/support/reset.ts';
-import { runs, tryAsyncCases } from '#test/support/runs.ts';
 import { admitInside, settleInside, worstCaseWith } from './admission-requests.ts';
 import { runInAccount } from './run-in-account.ts';
 
 const bindings = env as unknown as { ACCOUNT: DurableObjectNamespace<Account> };
 const HOUR = 3_600_000;
 const DAY = 24 * HOUR;
-const stub = () => accountStub(bindings, {}, 'alice');
+const stub = () => getAccountStub(bindings, {}, 'alice');
 const usd = (nanodollars: number) => nanodollars / 1e9;
 const nano = (value: number) => Math.round(value * 1e9);
 
@@ -76,7 +76,7 @@ const step = fc.oneof(
 );
 
 test('an hour, all time, a token and credit that expires are counted to the nanodollar, whatever crashes', async () => {
-  await tryAsyncCases(runs(200), fc.array(step, { maxLength: 40 }), async (steps) => {
+  await tryAsyncCases(caseCount(200), fc.array(step, { maxLength: 40 }), async (steps) => {
     await resetAll();
     const asked: Asked[] = [];
     const given: Given[] = [];
@@ -239,7 +239,7 @@ test('credit costs a row only where it expires, and a token’s limit none', asy
   const credit = (id: string, expiresAt: number | null) =>
     inAccount((account) => account.giveCredit({ id, usd: usd(5_000), expiresAt }));
   await inAccount((account) => account.rememberToken({ jti: 't1', scopes: ['messages'], limits: { usd_total: 1 } }));
-  const rows = await countRows(stub());
+  const rows = await countWrittenRows(stub());
   const request = async (id: string) => {
     const before = rows();
     await inAccount((account) => {

@@ -3,17 +3,17 @@ import { env } from 'cloudflare:workers';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import * as z from 'zod/mini';
-import { accountStub } from '#edge/durable/stubs.ts';
+import { getAccountStub } from '#edge/durable/stubs.ts';
 import { accountList } from '#edge/kit/kv/name-list.ts';
 import type { Bindings } from '#edge/kit/plugins/bindings.ts';
 import type { Account } from '#edge/money/account/account.ts';
 import { ledgerRequestSchema, usageReportSchema } from '#edge/money/account/usage-answers.schema.ts';
-import { errorOf } from '#test/support/app.ts';
-import { passTime } from '#test/support/calendar.ts';
-import { alarmsByHand } from '#test/support/in-flight.ts';
+import { readError } from '#test/support/app.ts';
+import { advanceClock } from '#test/support/calendar.ts';
+import { disableAutomaticAlarms } from '#test/support/pending-work.ts';
+import { tryAsyncCases } from '#test/support/property-cases.ts';
 import { resetAll } from '#test/support/reset.ts';
-import { tryAsyncCases } from '#test/support/runs.ts';
-import { bearer, tokenOf } from '#test/support/tokens.ts';
+import { bearerHeader, createToken } from '#test/support/tokens.ts';
 import { settleInside } from './admission-requests.ts';
 import { smallEdge } from './small-edge.ts';
 import { ASK } from './small-request.ts';
@@ -23,7 +23,7 @@ const nano = (usd: number) => Math.round(usd * 1e9);
 const NOON = Date.parse('2026-11-20T12:00:00Z');
 const DAY = 86_400_000;
 
-const admin = async () => bearer(await tokenOf('root', ['admin']));
+const admin = async () => bearerHeader(await createToken('root', ['admin']));
 
 async function report(query: string, headers?: Record<string, string>) {
   const response = await smallEdge().fetch(`/usage${query}`, { headers: headers ?? (await admin()) });
@@ -42,9 +42,9 @@ let requests = 0;
 
 /** Puts an account on the list, with rows that no request has made. */
 async function spend(account: string, rows: readonly Spent[]): Promise<void> {
-  alarmsByHand();
+  disableAutomaticAlarms();
   await accountList.add(bindings.STORE, account);
-  await runInDurableObject(accountStub(bindings, {}, account), (ledger: Account) => {
+  await runInDurableObject(getAccountStub(bindings, {}, account), (ledger: Account) => {
     // The alarm of a ledger this old would let go of its rows.
     Object.assign(ledger, { now: () => NOON + 100 * DAY });
     for (const { day, model, conversation, cost } of rows) {
@@ -60,7 +60,7 @@ async function spend(account: string, rows: readonly Spent[]): Promise<void> {
     }
   });
   // Its alarm would do this, and let go of rows.
-  await runInDurableObject(accountStub(bindings, {}, account), (ledger: Account) => ledger.reportTo('deployment'));
+  await runInDurableObject(getAccountStub(bindings, {}, account), (ledger: Account) => ledger.reportTo('deployment'));
 }
 
 const row = fc.record({
@@ -147,12 +147,12 @@ describe('the sum of all accounts', () => {
     // Only the ledger of an account knows its conversations and tools, and not which group has paid.
     for (const query of ['group_by=conversation&group=red', 'group_by=tool&group=red']) {
       const response = await smallEdge().fetch(`/usage?${query}`, { headers: await admin() });
-      expect({ status: response.status, ...(await errorOf(response)) }).toMatchObject({
+      expect({ status: response.status, ...(await readError(response)) }).toMatchObject({
         status: 400,
         message: expect.stringContaining('`group`') as string,
       });
     }
-    const alice = bearer(await tokenOf('alice'));
+    const alice = bearerHeader(await createToken('alice'));
     expect((await smallEdge().fetch('/usage?group_by=account', { headers: alice })).status).toBe(403);
     const named = await smallEdge().fetch('/usage?group_by=account&account=bob', { headers: await admin() });
     expect(named.status).toBe(400);
@@ -161,7 +161,7 @@ describe('the sum of all accounts', () => {
   test('is for an admin alone; everybody else sees their own', async () => {
     await spend('alice', [{ day: 0, model: 'claude-haiku-5-5', conversation: 'c1', cost: 5 }]);
     await spend('bob', [{ day: 0, model: 'claude-haiku-5-5', conversation: 'c1', cost: 9 }]);
-    const alice = bearer(await tokenOf('alice', []));
+    const alice = bearerHeader(await createToken('alice', []));
     expect(nano((await report('', alice)).total.cost_usd)).toBe(5);
     expect(nano((await report('?account=alice', alice)).total.cost_usd)).toBe(5);
     expect(nano((await report('')).total.cost_usd)).toBe(14);
@@ -186,9 +186,9 @@ describe('a time of day', () => {
       minutes,
       async (all, one, two) => {
         await resetAll();
-        alarmsByHand();
+        disableAutomaticAlarms();
         const start = Date.parse('2026-11-20');
-        await runInDurableObject(accountStub(bindings, {}, 'alice'), (ledger: Account) => {
+        await runInDurableObject(getAccountStub(bindings, {}, 'alice'), (ledger: Account) => {
           Object.assign(ledger, { now: () => NOON + 100 * DAY });
           for (const { minute, tag, conversation = null, cost } of all) {
             requests += 1;
@@ -202,7 +202,7 @@ describe('a time of day', () => {
             });
           }
         });
-        await runInDurableObject(accountStub(bindings, {}, 'alice'), (ledger: Account) =>
+        await runInDurableObject(getAccountStub(bindings, {}, 'alice'), (ledger: Account) =>
           ledger.reportTo('deployment'),
         );
         const [from, to] = [Math.min(one, two), Math.max(one, two)];
@@ -261,7 +261,7 @@ test('a question that is malformed is a 400 that says where', async () => {
     ['?limit=many', 'limit'],
   ] as const) {
     const response = await smallEdge().fetch(`/usage${query}`, { headers: await admin() });
-    const { type, message } = await errorOf(response);
+    const { type, message } = await readError(response);
     expect({ query, status: response.status, type }).toEqual({ query, status: 400, type: 'invalid_request_error' });
     expect(message).toMatch(new RegExp(`^${place}: `));
   }
@@ -270,9 +270,9 @@ test('a question that is malformed is a 400 that says where', async () => {
 describe('one request', () => {
   test('is found by the id that its answer had, by its own account and by an admin', async () => {
     const edge = smallEdge();
-    const alice = bearer(await tokenOf('alice'));
+    const alice = bearerHeader(await createToken('alice'));
     const asked = await edge.post('/messages', ASK, alice);
-    await edge.settled();
+    await edge.waitUntilSettled();
     const id = asked.headers.get('sluice-request-id');
     const find = async (query: string, headers: Record<string, string>) => {
       const response = await edge.fetch(`/usage/requests/${id}${query}`, { headers });
@@ -291,9 +291,9 @@ describe('one request', () => {
     expect(await find('?account=alice', await admin())).toEqual(told);
     expect(await find('', await admin())).toEqual(told);
     expect((await find('?account=bob', await admin())).status).toBe(404);
-    expect((await find('', bearer(await tokenOf('bob')))).status).toBe(404);
+    expect((await find('', bearerHeader(await createToken('bob')))).status).toBe(404);
     const unknown = await edge.fetch('/usage/requests/req_unknown', { headers: alice });
-    expect({ status: unknown.status, ...(await errorOf(unknown)) }).toMatchObject({
+    expect({ status: unknown.status, ...(await readError(unknown)) }).toMatchObject({
       status: 404,
       type: 'not_found_error',
     });
@@ -301,13 +301,13 @@ describe('one request', () => {
 
   test('is on the list, newest first, which pages by id', async () => {
     const edge = smallEdge();
-    const alice = bearer(await tokenOf('alice'));
+    const alice = bearerHeader(await createToken('alice'));
     const ids: (string | null)[] = [];
     for (let i = 0; i < 5; i += 1) {
       ids.unshift((await edge.post('/messages', ASK, alice)).headers.get('sluice-request-id'));
-      passTime(2);
+      advanceClock(2);
     }
-    await edge.settled();
+    await edge.waitUntilSettled();
     const page = async (query: string) => {
       const response = await edge.fetch(`/usage/requests${query}`, { headers: alice });
       const { data, ...rest } = (await response.json()) as { data: { request_id: string }[] };
@@ -323,8 +323,8 @@ describe('one request', () => {
 
   test('of an admin who names no account is on a list that says whose it is, since it is not that of all', async () => {
     const edge = smallEdge();
-    expect((await edge.post('/messages', ASK, bearer(await tokenOf('alice')))).status).toBe(200);
-    await edge.settled();
+    expect((await edge.post('/messages', ASK, bearerHeader(await createToken('alice')))).status).toBe(200);
+    await edge.waitUntilSettled();
     const ask = async (query: string) => await edge.fetch(`/usage/requests${query}`, { headers: await admin() });
     expect(await (await ask('')).json()).toMatchObject({ account: 'root', data: [] });
     expect(await (await ask('?account=alice')).json()).toMatchObject({

@@ -2,18 +2,18 @@ import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } fro
 import { env } from 'cloudflare:workers';
 import fc from 'fast-check';
 import { beforeEach, describe, expect, test } from 'vitest';
-import { accountStub } from '#edge/durable/stubs.ts';
+import { getAccountStub } from '#edge/durable/stubs.ts';
 import type { Account } from '#edge/money/account/account.ts';
 import type { ConversationReport, Settlement } from '#edge/money/contracts/settlement.ts';
+import { caseCount, tryAsyncCases } from '#test/support/property-cases.ts';
 import { resetAll } from '#test/support/reset.ts';
-import { runs, tryAsyncCases } from '#test/support/runs.ts';
 import { admitAt, admitInside, settleInside, worstCaseWith } from './admission-requests.ts';
 import { runInAccount } from './run-in-account.ts';
 
 const bindings = env as unknown as { ACCOUNT: DurableObjectNamespace<Account> };
 const HOUR = 3_600_000;
 const DAY = 24 * HOUR;
-const stub = () => accountStub(bindings, {}, 'alice');
+const stub = () => getAccountStub(bindings, {}, 'alice');
 const usd = (nanodollars: number) => nanodollars / 1e9;
 const LIMITS = {
   requests_per_minute: 1_000,
@@ -134,7 +134,7 @@ function upload(account: Account, file: string, bytes: number): void {
 
 test('an account that wakes knows what it knew awake', async () => {
   await tryAsyncCases(
-    runs(100),
+    caseCount(100),
     fc.array(fc.array(step, { maxLength: 12 }), { minLength: 1, maxLength: 4 }),
     async (lives) => {
       await resetAll();

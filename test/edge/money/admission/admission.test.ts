@@ -2,33 +2,38 @@ import { runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { describe, expect, test, vi } from 'vitest';
 import { ModelTable } from '#edge/claude/models/models.ts';
-import { maximumCost } from '#edge/claude/pricing/maximum-cost.ts';
-import { mostTokensOf } from '#edge/claude/pricing/token-upper-bound.ts';
-import { accountStub } from '#edge/durable/stubs.ts';
+import { computeMaximumCost } from '#edge/claude/pricing/maximum-cost.ts';
+import { tokenUpperBoundOfText } from '#edge/claude/pricing/token-upper-bound.ts';
+import { getAccountStub } from '#edge/durable/stubs.ts';
 import type { Bindings } from '#edge/kit/plugins/bindings.ts';
 import type { Account } from '#edge/money/account/account.ts';
 import type { LedgerRow } from '#edge/money/account/usage-answers.schema.ts';
 import type { Limits } from '#edge/money/budget/limits.schema.ts';
-import { bodyOf, errorOf, type Sent, testApp } from '#test/support/app.ts';
-import { atNoon, passTime, stopClock } from '#test/support/calendar.ts';
-import { ERROR_BODIES, refusedBy } from '#test/support/foreign-gateway/errors.ts';
-import { countless, hastenCounts, isCount, UNCOUNTED } from '#test/support/foreign-gateway/hanging-count.ts';
-import { workerDied } from '#test/support/in-flight.ts';
-import { rounds } from '#test/support/rounds.ts';
-import { bearer, DEPLOYED, tokenOf } from '#test/support/tokens.ts';
+import { createBody, createTestApp, readError, type SentRequest } from '#test/support/app.ts';
+import { advanceClock, setClockToNoon, stopClock } from '#test/support/calendar.ts';
+import { ERROR_BODIES, gatewayError } from '#test/support/foreign-gateway/errors.ts';
+import {
+  COUNT_NOT_SUPPORTED,
+  isCountRequest,
+  shortenCountTimeout,
+  withoutCounts,
+} from '#test/support/foreign-gateway/hanging-count.ts';
+import { forgetDeadWorker } from '#test/support/pending-work.ts';
+import { bearerHeader, createToken, DEPLOYED_VARS } from '#test/support/tokens.ts';
 import {
   blockEnd,
-  end,
-  event,
-  sse,
-  start as startOf,
+  messageEnd,
+  sseEvent,
+  sseResponse,
+  messageStart as startOf,
   textDelta as text,
-  message as wholeMessage,
+  messageWith as wholeMessage,
 } from '#test/support/wire.ts';
+import { yieldToEventLoop } from '#test/support/yield-to-event-loop.ts';
 
 const bindings = env as unknown as Bindings;
 
-atNoon();
+setClockToNoon();
 const MINUTE = 60_000;
 const DAY = 24 * 60 * MINUTE;
 
@@ -48,8 +53,8 @@ const message = (usage: object = {}, more: object = {}) =>
 const start = (usage: object = {}) =>
   startOf({ model: HAIKU, usage: { input_tokens: 20, output_tokens: 1, ...usage } });
 const block = (content_block: object = { type: 'text', text: '' }) =>
-  event('content_block_start', { index: 0, content_block });
-const ending = (usage: object) => blockEnd() + end(usage);
+  sseEvent('content_block_start', { index: 0, content_block });
+const ending = (usage: object) => blockEnd() + messageEnd(usage);
 const refusal = (type: string, status: number, headers: Record<string, string> = {}) =>
   Response.json({ type: 'error', error: { type, message: 'no' } }, { status, headers });
 
@@ -75,27 +80,27 @@ const IN_FLIGHT = 125;
 let accounts = 0;
 
 /** An account of its own that asks a deployed edge, and what its object says of it. */
-function caller(answer: (sent: Sent) => Response | Promise<Response>, limits: Limits = {}, vars: object = {}) {
+function caller(answer: (sent: SentRequest) => Response | Promise<Response>, limits: Limits = {}, vars: object = {}) {
   const account = `account-${++accounts}`;
-  const app = testApp(answer, {
-    ...DEPLOYED,
+  const app = createTestApp(answer, {
+    ...DEPLOYED_VARS,
     UPSTREAM_MAX_RETRIES: '0',
     DEFAULT_LIMITS: JSON.stringify(limits),
     ...vars,
   });
-  const object = () => accountStub(bindings, {}, account);
+  const object = () => getAccountStub(bindings, {}, account);
   const ask = async (body: unknown = ASK, init: { path?: string; headers?: object; signal?: AbortSignal } = {}) => {
     const { path = '/v1/messages', headers = {}, signal } = init;
     return await app.fetch(path, {
       method: 'POST',
-      headers: { 'content-type': 'application/json', ...bearer(await tokenOf(account)), ...headers },
+      headers: { 'content-type': 'application/json', ...bearerHeader(await createToken(account)), ...headers },
       body: typeof body === 'string' ? body : JSON.stringify(body),
       ...(signal ? { signal } : {}),
     });
   };
   /** The only row, at rest. */
   const row = async (): Promise<LedgerRow> => {
-    await app.settled();
+    await app.waitUntilSettled();
     const { data } = await object().requests({});
     const [only] = data;
     if (!only || data.length !== 1) throw new Error(`${data.length} rows`);
@@ -108,18 +113,21 @@ function caller(answer: (sent: Sent) => Response | Promise<Response>, limits: Li
 }
 
 function worstOf(body: object) {
-  return maximumCost(body as Record<string, unknown>, { bytes: JSON.stringify(body).length, models: new ModelTable() });
+  return computeMaximumCost(body as Record<string, unknown>, {
+    bytes: JSON.stringify(body).length,
+    models: new ModelTable(),
+  });
 }
 
 /** What a request sets aside: the worst case of its body. */
 function holdOf(body: object): number {
-  const { inputCost, outputTokens, outputPrice } = worstOf(body).worstCase;
+  const { inputCost, outputTokens, outputPrice } = worstOf(body).maximumCost;
   return usd(inputCost + outputTokens * outputPrice);
 }
 
 /** @returns the most tokens of a text block that broke off: its frame, its characters, what was on its way. */
 function tokensOf(said: string): number {
-  return Math.ceil(4 + mostTokensOf(said)) + IN_FLIGHT;
+  return Math.ceil(4 + tokenUpperBoundOfText(said)) + IN_FLIGHT;
 }
 
 describe('a whole answer', () => {
@@ -166,7 +174,7 @@ describe('a whole answer', () => {
 
   test('that streams is settled the same, and says its price behind its end', async () => {
     const stream = start() + block() + text('Hello') + ending({ output_tokens: 30 });
-    const { ask, row, app } = caller(() => sse(bodyOf([stream])));
+    const { ask, row, app } = caller(() => sseResponse(createBody([stream])));
     const response = await ask(ASK, { path: '/messages' });
     expect(response.headers.has('sluice-cost-usd')).toBe(false);
     expect(await response.text()).toBe(`${stream}: sluice-cost-usd=0.00017\n\n`);
@@ -185,7 +193,7 @@ describe('a whole answer', () => {
       expect(headers.get('anthropic-ratelimit-unified-overage-utilization')).toBe(utilization);
       expect(headers.has('anthropic-ratelimit-requests-limit')).toBe(false);
       expect(headers.has('sluice-max-tokens')).toBe(false);
-      await app.settled();
+      await app.waitUntilSettled();
     }
   });
 
@@ -225,7 +233,7 @@ describe('a whole answer', () => {
     expect((await ask()).status).toBe(200);
     expect(await row()).toMatchObject({ over_hold: true, cost_usd: usd(20 * PRICE.input + 3_000 * PRICE.output) });
     const refused = await ask();
-    expect({ status: refused.status, ...(await errorOf(refused)) }).toMatchObject({
+    expect({ status: refused.status, ...(await readError(refused)) }).toMatchObject({
       status: 429,
       type: 'billing_error',
     });
@@ -266,7 +274,7 @@ describe('a whole answer', () => {
     expect(JSON.parse(app.sent[0]?.text ?? '')).toEqual({ ...ASK, model: 'claude-of-ours' });
     expect(await row()).toMatchObject({ unpriced: false, cost_usd: usd(20 * 7_000 + 30 * 70_000) });
     const refused = await ask();
-    expect({ status: refused.status, ...(await errorOf(refused)) }).toMatchObject({
+    expect({ status: refused.status, ...(await readError(refused)) }).toMatchObject({
       status: 403,
       type: 'permission_error',
     });
@@ -305,7 +313,7 @@ describe('an answer that does not come to its end', () => {
 
   test('because it was cut is settled at its input and the most tokens that were seen', async () => {
     stopClock();
-    const { ask, row } = caller(() => sse(bodyOf([begun], 'cut')));
+    const { ask, row } = caller(() => sseResponse(createBody([begun], 'cut')));
     await (await ask({ ...ASK, stream: true })).text();
     expect(await row()).toMatchObject({
       status: 'cut',
@@ -317,7 +325,7 @@ describe('an answer that does not come to its end', () => {
 
   test('because it fell silent is settled the same', async () => {
     stopClock();
-    const silent = ({ signal }: Sent) =>
+    const silent = ({ signal }: SentRequest) =>
       new ReadableStream({
         type: 'bytes',
         start(controller) {
@@ -325,9 +333,9 @@ describe('an answer that does not come to its end', () => {
           signal?.addEventListener('abort', () => controller.error(signal.reason));
         },
       });
-    const { ask, row } = caller((sent) => sse(silent(sent)), {}, { STREAM_IDLE_MS: '100' });
+    const { ask, row } = caller((sent) => sseResponse(silent(sent)), {}, { STREAM_IDLE_MS: '100' });
     const answer = await ask({ ...ASK, stream: true });
-    passTime(100);
+    advanceClock(100);
     await answer.text();
     expect(await row()).toMatchObject({
       status: 'silent',
@@ -338,8 +346,8 @@ describe('an answer that does not come to its end', () => {
 
   test('because the API said so is settled the same, and the row has its reason', async () => {
     stopClock();
-    const error = event('error', { error: { type: 'overloaded_error', message: 'Overloaded' } });
-    const { ask, row } = caller(() => sse(bodyOf([begun, error])));
+    const error = sseEvent('error', { error: { type: 'overloaded_error', message: 'Overloaded' } });
+    const { ask, row } = caller(() => sseResponse(createBody([begun, error])));
     await (await ask({ ...ASK, stream: true })).text();
     expect(await row()).toMatchObject({
       status: 'error',
@@ -350,30 +358,30 @@ describe('an answer that does not come to its end', () => {
   });
 
   test('because the API refused it in the stream’s first event is free: nothing was generated', async () => {
-    const error = event('error', { error: { type: 'overloaded_error', message: 'Overloaded' } });
-    const { ask, row } = caller(() => sse(bodyOf([error])));
+    const error = sseEvent('error', { error: { type: 'overloaded_error', message: 'Overloaded' } });
+    const { ask, row } = caller(() => sseResponse(createBody([error])));
     await (await ask({ ...ASK, stream: true })).text();
     expect(await row()).toMatchObject({ status: 'refused_upstream', error_type: 'overloaded_error', cost_usd: 0 });
   });
 
   test('after the upstream said more than was seen is settled at what it said', async () => {
     stopClock();
-    const told = event('message_delta', { delta: {}, usage: { output_tokens: 900 } });
-    const { ask, row } = caller(() => sse(bodyOf([begun + told], 'cut')));
+    const told = sseEvent('message_delta', { delta: {}, usage: { output_tokens: 900 } });
+    const { ask, row } = caller(() => sseResponse(createBody([begun + told], 'cut')));
     await (await ask({ ...ASK, stream: true })).text();
     expect(await row()).toMatchObject({ estimated: true, cost_usd: usd(input + 900 * PRICE.output) });
   });
 
   test('behind its final usage is settled at that', async () => {
-    const told = event('message_delta', { delta: { stop_reason: 'end_turn' }, usage: { output_tokens: 40 } });
-    const { ask, row } = caller(() => sse(bodyOf([begun + told], 'cut')));
+    const told = sseEvent('message_delta', { delta: { stop_reason: 'end_turn' }, usage: { output_tokens: 40 } });
+    const { ask, row } = caller(() => sseResponse(createBody([begun + told], 'cut')));
     await (await ask({ ...ASK, stream: true })).text();
     expect(await row()).toMatchObject({ estimated: false, cost_usd: usd(input + 40 * PRICE.output) });
   });
 
   test('and was thinking unseen is settled by the clock, and by max_tokens at the most', async () => {
     const hidden = start() + block({ type: 'thinking', thinking: '', signature: '' });
-    const { ask, row } = caller(() => sse(bodyOf([hidden], 'cut')));
+    const { ask, row } = caller(() => sseResponse(createBody([hidden], 'cut')));
     const before = Date.now();
     await (await ask({ ...ASK, max_tokens: 32_000, stream: true })).text();
     const { cost_usd, estimated } = await row();
@@ -381,14 +389,14 @@ describe('an answer that does not come to its end', () => {
     expect(estimated).toBe(true);
     expect(ms).toBeGreaterThanOrEqual(249);
     expect(ms).toBeLessThanOrEqual(Date.now() - before + 252);
-    const short = caller(() => sse(bodyOf([hidden], 'cut')));
+    const short = caller(() => sseResponse(createBody([hidden], 'cut')));
     await (await short.ask({ ...ASK, max_tokens: 100, stream: true })).text();
     expect(await short.row()).toMatchObject({ cost_usd: usd(20 * PRICE.input + 100 * PRICE.output) });
   });
 
   test('never costs more than max_tokens allow, however much was seen', async () => {
     const body = { ...ASK, max_tokens: 10, stream: true };
-    const { ask, row } = caller(() => sse(bodyOf([start() + block() + text('x'.repeat(9_000))], 'cut')));
+    const { ask, row } = caller(() => sseResponse(createBody([start() + block() + text('x'.repeat(9_000))], 'cut')));
     await (await ask(body)).text();
     const cost_usd = usd(20 * PRICE.input + 10 * PRICE.output);
     expect(await row()).toMatchObject({ estimated: true, over_hold: false, cost_usd, usage: { output_tokens: 10 } });
@@ -396,17 +404,17 @@ describe('an answer that does not come to its end', () => {
 
   test('before its first event is settled at the input’s bound, and by the clock', async () => {
     const body = { ...ASK, max_tokens: 32_000, stream: true };
-    const { ask, row } = caller(() => sse(bodyOf([], 'cut')));
+    const { ask, row } = caller(() => sseResponse(createBody([], 'cut')));
     const before = Date.now();
     await (await ask(body)).text();
     const { status, estimated, cost_usd } = await row();
     expect({ status, estimated }).toEqual({ status: 'cut', estimated: true });
-    const { inputCost } = worstOf(body).worstCase;
+    const { inputCost } = worstOf(body).maximumCost;
     const most = Math.ceil((Date.now() - before) / 2) + 1 + IN_FLIGHT;
     expect(cost_usd).toBeGreaterThanOrEqual(usd(inputCost + IN_FLIGHT * PRICE.output));
     // A tenth for a geography that nobody has told.
     expect(cost_usd).toBeLessThanOrEqual(usd(inputCost + most * PRICE.output * 1.1));
-    const small = caller(() => sse(bodyOf([], 'cut')));
+    const small = caller(() => sseResponse(createBody([], 'cut')));
     await (await small.ask({ ...ASK, max_tokens: 10, stream: true })).text();
     expect((await small.row()).cost_usd).toBeLessThanOrEqual(holdOf({ ...ASK, max_tokens: 10, stream: true }));
   });
@@ -414,7 +422,7 @@ describe('an answer that does not come to its end', () => {
   test('and was a JSON body is a 500 that is settled at its hold', async () => {
     const { ask, row } = caller(
       () =>
-        new Response(bodyOf(['{"type":"message","usage":{"inp'], 'cut'), {
+        new Response(createBody(['{"type":"message","usage":{"inp'], 'cut'), {
           headers: { 'content-type': 'application/json' },
         }),
     );
@@ -430,13 +438,13 @@ test('the price that is told is that of all tries together, each of which is boo
   vi.spyOn(Date, 'now').mockImplementation(() => now() + 80 * tries);
   const answer = () => {
     tries += 1;
-    if (tries === 3) return sse(start() + block() + text('Hi') + ending({ output_tokens: 30 }));
+    if (tries === 3) return sseResponse(start() + block() + text('Hi') + ending({ output_tokens: 30 }));
     return new Response('<html>', { status: 502, headers: { 'retry-after-ms': '1' } });
   };
   const { app, object, ask } = caller(answer, {}, { UPSTREAM_MAX_RETRIES: '2' });
   const response = await ask({ ...ASK, max_tokens: 16_000, stream: true });
   const [, price] = /sluice-cost-usd=([\d.]+)/.exec(await response.text()) ?? [];
-  await app.settled();
+  await app.waitUntilSettled();
   const { data } = await object().requests({});
   expect(data.map(({ status }) => status)).toEqual(['complete', 'retried', 'retried']);
   const costs = data.map(({ cost_usd }) => cost_usd);
@@ -461,7 +469,7 @@ describe('a caller that leaves', () => {
       async () => {
         if (!body.stream) return await new Promise<Response>(() => {});
         await begun.promise;
-        return sse(bodyOf([start()], 'silence'));
+        return sseResponse(createBody([start()], 'silence'));
       },
       {},
       vars,
@@ -498,13 +506,13 @@ describe('a caller that leaves', () => {
     async (retries) => {
       let counts = 0;
       const tokens = 20_000;
-      const upstream = (sent: Sent) => {
-        if (isCount(sent)) {
+      const upstream = (sent: SentRequest) => {
+        if (isCountRequest(sent)) {
           counts += 1;
           return Response.json({ input_tokens: tokens });
         }
         // It takes longer than a connection takes to fail: it may have run.
-        passTime(80);
+        advanceClock(80);
         throw new Error('connection reset');
       };
       const { ask, app, object } = caller(upstream, {}, { UPSTREAM_MAX_RETRIES: String(retries) });
@@ -515,7 +523,7 @@ describe('a caller that leaves', () => {
         messages: [{ role: 'user', content: 'word '.repeat(tokens) }],
       };
       expect((await ask(body)).ok).toBe(false);
-      await app.settled();
+      await app.waitUntilSettled();
       const { data } = await object().requests({});
       expect(data).toHaveLength(retries + 1);
       expect(counts).toBe(1);
@@ -532,15 +540,15 @@ describe('a caller that leaves', () => {
     const endless = new ReadableStream({
       type: 'bytes',
       async pull(stream) {
-        const [piece = event('ping'), ...rest] = pieces;
+        const [piece = sseEvent('ping'), ...rest] = pieces;
         pieces = rest;
-        await rounds();
+        await yieldToEventLoop();
         stream.enqueue(encoder.encode(piece));
       },
     });
     stopClock();
     const controller = new AbortController();
-    const { ask, row } = caller(() => sse(endless));
+    const { ask, row } = caller(() => sseResponse(endless));
     const response = await ask({ ...ASK, stream: true }, { signal: controller.signal });
     const reader = response.body?.getReader();
     await reader?.read();
@@ -594,7 +602,7 @@ describe('a request that the upstream does not take', () => {
 
 describe('a request that does not fit by its bytes', () => {
   const long = { ...ASK, max_tokens: 300, messages: [{ role: 'user', content: 'x'.repeat(20_000) }] };
-  const counting = (count: () => Response | Promise<Response>) => (sent: Sent) =>
+  const counting = (count: () => Response | Promise<Response>) => (sent: SentRequest) =>
     sent.url.pathname.endsWith('/count_tokens') ? count() : Response.json(message());
 
   test('is counted once, by a body that the count takes, and then fits', async () => {
@@ -661,12 +669,12 @@ describe('a request that does not fit by its bytes', () => {
     const own = { kind: 'file', id: 'file_1', upstream: '' } as const;
     const window = 200_000 * 1_100 + 256 * 5_500;
     const rich = caller(counting(count), { usd_per_day: usd(window) });
-    await rich.object().noteMade([own]);
+    await rich.object().noteCreated([own]);
     const { headers } = await rich.ask({ ...file, max_tokens: 64_000 });
     expect(rich.app.sent).toHaveLength(2);
     expect(headers.get('sluice-max-tokens')).toBe('256');
     const short = caller(counting(count), { usd_per_day: usd(window - 1) });
-    await short.object().noteMade([own]);
+    await short.object().noteCreated([own]);
     expect((await short.ask({ ...file, max_tokens: 64_000 })).status).toBe(429);
   });
 
@@ -686,60 +694,63 @@ describe('a request that does not fit by its bytes', () => {
     'that refuses a prompt with a %i, in whichever form, is asked to count the next one',
     async (status) => {
       const page = () => new Response('<html>', { status });
-      for (const refused of [page, ...Object.keys(ERROR_BODIES).map((form) => () => refusedBy(form, 'Bad.', status))]) {
+      for (const refused of [
+        page,
+        ...Object.keys(ERROR_BODIES).map((form) => () => gatewayError(form, 'Bad.', status)),
+      ]) {
         const { ask, app } = caller(
-          countless(() => Response.json(message()), refused),
+          withoutCounts(() => Response.json(message()), refused),
           { usd_per_day: 0.02 },
         );
         for (let time = 1; time < 3; time += 1) {
           expect((await ask(long)).status).toBe(429);
-          expect(app.sent.filter(isCount)).toHaveLength(time);
+          expect(app.sent.filter(isCountRequest)).toHaveLength(time);
         }
       }
     },
   );
 
-  describe.each(UNCOUNTED)('whose count %s', (_, count) => {
-    const answers = countless(() => Response.json(message()), count);
+  describe.each(COUNT_NOT_SUPPORTED)('whose count %s', (_, count) => {
+    const answers = withoutCounts(() => Response.json(message()), count);
     const byBytes = 18_000 * 1_100 + 256 * 5_500;
     const body = { ...long, messages: [{ role: 'user', content: 'x'.repeat(17_000) }] };
     const source = { type: 'base64', media_type: 'application/pdf', data: '' };
     const pdf = { ...ASK, messages: [{ role: 'user', content: [{ type: 'document', source }] }] };
 
     test('is bounded by its bytes, and not counted again for a minute', async () => {
-      hastenCounts();
+      shortenCountTimeout();
       const { ask, app, object } = caller(answers, { usd_per_day: usd(byBytes) });
-      const counts = () => app.sent.filter(isCount).length;
+      const counts = () => app.sent.filter(isCountRequest).length;
       for (const [waitMs, counted] of [
         [0, 1],
         [30_000, 1],
         [31_000, 2],
       ] as const) {
-        passTime(waitMs);
+        advanceClock(waitMs);
         expect((await ask(body)).status).toBe(200);
         expect(counts()).toBe(counted);
-        await app.settled();
+        await app.waitUntilSettled();
       }
       const [row] = (await object().requests({})).data;
       expect(row?.hold_usd).toBeGreaterThan(usd(17_000 * 1_100));
     });
 
     test('says so where it does not fit', async () => {
-      hastenCounts();
+      shortenCountTimeout();
       const poor = caller(answers, { usd_per_day: 0.01 });
       for (let time = 0; time < 2; time += 1) {
         const refused = await poor.ask(body);
         expect(refused.status).toBe(429);
-        expect((await errorOf(refused)).message).toMatch(/because of its length: .* could not count/);
+        expect((await readError(refused)).message).toMatch(/because of its length: .* could not count/);
       }
       expect(poor.app.sent).toHaveLength(1);
       // A PDF is counted, or it is a window: no shorter one helps.
       const short = caller(answers, { usd_per_day: 0.1 });
-      const { message: words } = await errorOf(await short.ask(pdf));
+      const { message: words } = await readError(await short.ask(pdf));
       expect(words).toMatch(/may cost \$0\.22.* what the upstream cannot count.* could not count/);
       expect(words).not.toContain('shorter');
       const tokens = caller(answers, { input_tokens_per_minute: 1_000 });
-      expect((await errorOf(await tokens.ask(body))).message).toMatch(/input_tokens_per_minute.* could not count/);
+      expect((await readError(await tokens.ask(body))).message).toMatch(/input_tokens_per_minute.* could not count/);
     });
   });
 });
@@ -750,7 +761,7 @@ describe('a request that asks for more than is left', () => {
   const after =
     ',"messages":[{"role":"user","content":"\\u0041 \\"max_tokens\\":128000"}],"stream":false, "x":1e0,"y":[{"max_tokens":1}] }';
   const whole = `${before}128000${after}`;
-  const counted = ({ url }: Sent) =>
+  const counted = ({ url }: SentRequest) =>
     Response.json(url.pathname.endsWith('count_tokens') ? { input_tokens: 36 } : message());
 
   test('has its max_tokens lowered at that place alone, and is told', async () => {
@@ -843,7 +854,7 @@ describe('counting tokens', () => {
       expect(counted.headers.has('sluice-cost-usd')).toBe(false);
     }
     const refused = await ask(COUNT, { path: '/count-tokens' });
-    expect({ status: refused.status, ...(await errorOf(refused)) }).toMatchObject({
+    expect({ status: refused.status, ...(await readError(refused)) }).toMatchObject({
       status: 429,
       type: 'rate_limit_error',
     });
@@ -888,7 +899,7 @@ describe('a call to the account that is lost', () => {
     const { ask, app, object, row } = caller(() => Response.json(message()), { usd_per_day: 1 }, mute);
     expect((await ask()).status).toBe(503);
     expect(app.sent).toEqual([]);
-    await app.settled();
+    await app.waitUntilSettled();
     const { day, running_requests } = await object().quota();
     expect({ day, running_requests }).toMatchObject({ day: { held_usd: 0, settled_usd: 0 }, running_requests: 0 });
     expect(await row()).toMatchObject({ status: 'unreachable', cost_usd: 0, route: 'messages' });
@@ -906,12 +917,12 @@ describe('a call to the account that is lost', () => {
       },
     }));
     const broken = async () => {
-      passTime(100);
+      advanceClock(100);
       throw new Error('Network connection lost.');
     };
     const { ask, app, object } = caller(broken, {}, { ...erased, UPSTREAM_MAX_RETRIES: '1' });
     expect((await ask()).status).toBe(500);
-    await app.settled();
+    await app.waitUntilSettled();
     expect(calls).toBeGreaterThan(1);
     expect((await object().requests({})).data).toEqual([]);
     const { total } = await object().usage({ group_by: 'day' });
@@ -923,7 +934,10 @@ describe('a call to the account that is lost', () => {
     const dead = between(() => ({ admitJson: () => Promise.reject(lost(false)) }));
     const { ask, app } = caller(() => Response.json(message()), {}, dead);
     const response = await ask();
-    expect({ status: response.status, ...(await errorOf(response)) }).toMatchObject({ status: 503, type: 'api_error' });
+    expect({ status: response.status, ...(await readError(response)) }).toMatchObject({
+      status: 503,
+      type: 'api_error',
+    });
     expect(response.headers.get('retry-after')).toBe('1');
     expect(response.headers.has('x-should-retry')).toBe(false);
     expect(app.sent).toEqual([]);
@@ -936,8 +950,8 @@ describe('a request whose Worker dies', () => {
 
   test.each<[string, (gone: Promise<Response>) => Response | Promise<Response>, boolean]>([
     ['before the upstream answered', (gone) => gone, false],
-    ['in the stream', () => sse(bodyOf([begun], 'silence')), false],
-    ['before it was settled', () => sse(bodyOf([begun + ending({ output_tokens: 3 })])), true],
+    ['in the stream', () => sseResponse(createBody([begun], 'silence')), false],
+    ['before it was settled', () => sseResponse(createBody([begun + ending({ output_tokens: 3 })])), true],
   ])('%s leaves no hold behind after its deadline, and its row says what happened', async (_, answer, whole) => {
     // A Worker that is gone never settles; for the account nothing else can be seen of it.
     const gone = Promise.withResolvers<Response>();
@@ -958,9 +972,9 @@ describe('a request whose Worker dies', () => {
     expect(row).toMatchObject({ status: 'orphaned', stage: 'admitted', estimated: true, cost_usd: hold });
     expect(row?.settled_at).not.toBeNull();
     // The isolate of the tests has not died: its request ends, and gives back what it has.
-    gone.resolve(sse(bodyOf([begun + ending({ output_tokens: 3 })])));
+    gone.resolve(sseResponse(createBody([begun + ending({ output_tokens: 3 })])));
     if (!whole) await (await asked).body?.cancel();
-    workerDied();
+    forgetDeadWorker();
   });
 
   /** Has the alarm come when it is that much later than tomorrow's noon: the day does not end in the meantime. */
@@ -985,7 +999,7 @@ describe('the list of accounts', () => {
     const { ask, app, account } = caller(() => Response.json(message()), {}, { STORE });
     for (let i = 0; i < 3; i += 1) {
       await ask();
-      await app.settled();
+      await app.waitUntilSettled();
     }
     expect(put).toEqual([expect.stringMatching(/^mark:[0-9a-z]{8}$/), `account:${account}`]);
   });

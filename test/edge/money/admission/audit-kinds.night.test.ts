@@ -1,9 +1,17 @@
 /** Ends of answers that book what nobody saw: `audit.test.ts` draws other ends, of other answers. */
 import { afterAll, expect, test } from 'vitest';
-import { nothingSeen, reportOf } from '#edge/claude/usage/usage-report.ts';
-import { type Answer, answerOf, billOf, type Class, modelOf, NOTICE_MS, random } from '#test/support/audit.ts';
-import { booked, grantFor, newEdge } from '#test/support/audited-bills.ts';
-import { hear } from '#test/support/hear.ts';
+import { createResponseReport, createUnobserved } from '#edge/claude/usage/usage-report.ts';
+import {
+  type Answer,
+  CLOSE_NOTICE_MS,
+  type Class,
+  computeBill,
+  createAnswer,
+  createRandom,
+  modelOfCase,
+} from '#test/support/audit.ts';
+import { computeBooked, createNewEdge, grantOfAnswer } from '#test/support/audited-bills.ts';
+import { readUntilEnd } from '#test/support/read-until-end.ts';
 
 const ANSWERS = 60;
 const EVERY_MS = 700;
@@ -13,7 +21,7 @@ const SECOND = 'claude-opus-5-5';
 const FALLBACKS = { fallbacks: [{ model: SECOND }] };
 const ADVISOR = { tools: [{ type: 'advisor_20260301', name: 'advisor', model: SECOND, max_uses: 3 }] };
 
-const edge = newEdge();
+const edge = createNewEdge();
 /** What was booked and billed in each case of a kind; nanodollars. */
 type Cases = [booked: number, billed: number][];
 const table: Record<string, Record<string, string | number>> = {};
@@ -44,19 +52,19 @@ function figuresOf(kind: string, cases: Cases): { least: number; median: number;
 
 /** @returns what is booked and billed for an answer that is stopped at a time, over a network that takes so long */
 function stoppedAt(answer: Answer, at: number, networkMs = 0): [number, number] {
-  const { report } = hear(answer, 'stopped', () => at, { isLate: false, grant: grantFor(answer, edge) });
-  return [booked(answer, edge, report), billOf(answer, at + NOTICE_MS + networkMs)];
+  const { report } = readUntilEnd(answer, 'stopped', () => at, { isLate: false, grant: grantOfAnswer(answer, edge) });
+  return [computeBooked(answer, edge, report), computeBill(answer, at + CLOSE_NOTICE_MS + networkMs)];
 }
 
 function answersOf(kind: Class, more: object = {}): Answer[] {
   return Array.from({ length: ANSWERS }, (_, seed) => {
-    const answer = answerOf(kind, modelOf(kind, seed), random(seed + 5_000));
+    const answer = createAnswer(kind, modelOfCase(kind, seed), createRandom(seed + 5_000));
     return { ...answer, body: { ...answer.body, ...more } };
   });
 }
 
 /** @returns times of an answer, from its first event to its last. */
-function timesOf({ deeds }: Answer): number[] {
+function timesOf({ actions: deeds }: Answer): number[] {
   const [first = 0, last = 0] = [deeds.find(({ event }) => event)?.at, deeds.at(-1)?.at];
   const count = Math.max(0, Math.ceil((last * 0.98 - first) / EVERY_MS));
   return Array.from({ length: count }, (_, nth) => first + nth * EVERY_MS);
@@ -80,7 +88,7 @@ test.each(['handed', 'advised'] as const)('many Escapes before and behind a seco
   expect(figuresOf(`${kind}: at any time`, any).sum).toBeGreaterThanOrEqual(1);
   // These are the named exceptions: the sum above is of all ends.
   const justBefore = all.flatMap((answer) => {
-    const begun = answer.deeds.find(({ at, by, prompt }) => at > 0 && by !== undefined && prompt !== undefined)?.at;
+    const begun = answer.actions.find(({ at, by, prompt }) => at > 0 && by !== undefined && prompt !== undefined)?.at;
     return begun === undefined ? [] : [1, 50, 100].map((ms) => stoppedAt(answer, begun - ms));
   });
   figuresOf(`${kind}: it begins 0 to 100 ms behind`, justBefore);
@@ -89,7 +97,7 @@ test.each(['handed', 'advised'] as const)('many Escapes before and behind a seco
 test.each(['search', 'fetch', 'code', 'mcp'] as const)('an Escape while a result is under way: %s', (kind) => {
   for (const network of NETWORKS_MS) {
     const cases = answersOf(kind).flatMap((answer) => {
-      const { deeds } = answer;
+      const { actions: deeds } = answer;
       const arrivals = deeds.filter(({ at, prompt }) => at > 0 && prompt !== undefined).map(({ at }) => at);
       return arrivals.flatMap((at) => [40, 150, 300].map((ms) => stoppedAt(answer, at - ms, network)));
     });
@@ -102,9 +110,9 @@ test('a stop while the API hangs before its first event costs its prompt and a r
   const cases = answersOf('text').flatMap(
     (answer): Cases =>
       [5_000, 20_000, 60_000].map((hangMs) => {
-        const report = { ...reportOf(undefined, 0), status: undefined, end: 'cut', stopped: true } as const;
-        const cost = booked(answer, edge, { ...report, seen: nothingSeen(hangMs) });
-        return [cost, billOf({ ...answer, deeds: answer.deeds.slice(0, 1) }, 0)];
+        const report = { ...createResponseReport(undefined, 0), status: undefined, end: 'cut', stopped: true } as const;
+        const cost = computeBooked(answer, edge, { ...report, seen: createUnobserved(hangMs) });
+        return [cost, computeBill({ ...answer, actions: answer.actions.slice(0, 1) }, 0)];
       }),
   );
   const { least } = figuresOf('hanging upstream', cases);

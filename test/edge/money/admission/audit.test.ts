@@ -2,12 +2,27 @@ import { writeFileSync } from 'node:fs';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { HiddenOutputClock, USUAL_PAUSE_MS } from '#edge/claude/usage/hidden-output.ts';
 import { UsageReader } from '#edge/claude/usage/usage-reader.ts';
-import { openOutputIn } from '#edge/claude/usage/writing-speeds.ts';
+import { visibleOutputOf } from '#edge/claude/usage/writing-speeds.ts';
 import type { Settings } from '#edge/config/settings.ts';
-import { getOrMake } from '#edge/kit/cache/get-or-make.ts';
-import { answerOf, billOf, CLASSES, type Class, ENDS, type End, modelOf, random } from '#test/support/audit.ts';
-import { booked, grantFor, newEdge, quantiles, WHOLE_BILL } from '#test/support/audited-bills.ts';
-import { hear } from '#test/support/hear.ts';
+import { getOrCreate } from '#edge/kit/cache/get-or-create.ts';
+import {
+  CLASSES,
+  type Class,
+  computeBill,
+  createAnswer,
+  createRandom,
+  ENDS,
+  type End,
+  modelOfCase,
+} from '#test/support/audit.ts';
+import {
+  computeBooked,
+  computeQuantiles,
+  createNewEdge,
+  grantOfAnswer,
+  MIN_BOOKED_SHARE,
+} from '#test/support/audited-bills.ts';
+import { readUntilEnd } from '#test/support/read-until-end.ts';
 
 const CASES = 150;
 const [TAUGHT, TAUGHT_UNASKED] = [200, 100];
@@ -15,14 +30,14 @@ const [TAUGHT, TAUGHT_UNASKED] = [200, 100];
 /** Has an edge hear answers to their end, as its turns do. Each is booked at its bill. */
 function teach(settings: Settings): void {
   for (let seed = 0; seed < TAUGHT + TAUGHT_UNASKED; seed += 1) {
-    const draw = random(1_000_000 + seed);
+    const draw = createRandom(1_000_000 + seed);
     // Half of them think. None is shorter than what counts.
     const kind = seed % 8 < 4 ? 'text' : 'thinking';
-    const model = modelOf(seed < TAUGHT ? kind : 'unasked', seed);
-    const answer = answerOf(kind, model, draw, { mosts: [1_024, 2_048] });
+    const model = modelOfCase(seed < TAUGHT ? kind : 'unasked', seed);
+    const answer = createAnswer(kind, model, draw, { mosts: [1_024, 2_048] });
     const clock = new HiddenOutputClock(0);
     const reader = new UsageReader({ sentAt: 0 });
-    for (const { at, event } of answer.deeds) {
+    for (const { at, event } of answer.actions) {
       if (event === undefined) continue;
       reader.push(new TextEncoder().encode(event), false, at);
       const { type, content_block } = JSON.parse(event.slice(event.indexOf('data: ') + 6));
@@ -31,9 +46,9 @@ function teach(settings: Settings): void {
       else if (type === 'content_block_delta') clock.touch(at, at - draw(0, 16));
     }
     const { report } = reader;
-    const outcome = { ...report, end: 'complete', written: openOutputIn(report.usage, clock) } as const;
-    const bill = billOf(answer, Number.POSITIVE_INFINITY);
-    expect(booked(answer, settings, outcome, `account-${seed % 5}`) / bill).toBeCloseTo(1, 2);
+    const outcome = { ...report, end: 'complete', written: visibleOutputOf(report.usage, clock) } as const;
+    const bill = computeBill(answer, Number.POSITIVE_INFINITY);
+    expect(computeBooked(answer, settings, outcome, `account-${seed % 5}`) / bill).toBeCloseTo(1, 2);
   }
 }
 
@@ -49,20 +64,24 @@ interface Case {
   toolMs: number | undefined;
 }
 
-const [learned, unlearned] = [newEdge(), newEdge()];
+const [learned, unlearned] = [createNewEdge(), createNewEdge()];
 beforeAll(() => teach(learned));
 
 const tried = new Map<string, readonly Case[]>();
 
 /** @param isLate whether an object that died may wake a minute later only */
 function casesOf(kind: Class, end: End, isLate = false): readonly Case[] {
-  return getOrMake(tried, `${kind} ${end} ${isLate}`, () =>
+  return getOrCreate(tried, `${kind} ${end} ${isLate}`, () =>
     Array.from({ length: CASES }, (_, seed) => {
-      const draw = random(seed * 7_919 + CLASSES.indexOf(kind) * 101 + ENDS.indexOf(end));
+      const draw = createRandom(seed * 7_919 + CLASSES.indexOf(kind) * 101 + ENDS.indexOf(end));
       const goesOn = end === 'stalled' || end === 'silent';
-      const answer = answerOf(kind, modelOf(kind, seed), draw, { goesOn });
-      const { report, billed, certain } = hear(answer, end, draw, { isLate, grant: grantFor(answer, unlearned) });
-      const times = (settings: Settings) => booked(answer, settings, report) / billed;
+      const answer = createAnswer(kind, modelOfCase(kind, seed), draw, { goesOn });
+      const {
+        report,
+        billedNanodollars: billed,
+        mustBook: certain,
+      } = readUntilEnd(answer, end, draw, { isLate, grant: grantOfAnswer(answer, unlearned) });
+      const times = (settings: Settings) => computeBooked(answer, settings, report) / billed;
       const { said = 0, thinking = 0, runs_tool: runsTool, lost_ms: lostMs } = report.seen ?? {};
       const toolMs = runsTool ? lostMs : undefined;
       const share = certain / billed;
@@ -82,8 +101,8 @@ describe.each(CLASSES)('an answer of the class %s that did not end by itself', (
   test.each(ENDS)('is never booked below its bill, whatever was learned: %s', (end) => {
     const cases = [...casesOf(kind, end), ...(end === 'killed' ? casesOf(kind, end, true) : [])];
     for (const one of cases) {
-      expect(one.unlearned).toBeGreaterThanOrEqual(one.certain * WHOLE_BILL);
-      expect(one.learned).toBeGreaterThanOrEqual(one.certain * WHOLE_BILL);
+      expect(one.unlearned).toBeGreaterThanOrEqual(one.certain * MIN_BOOKED_SHARE);
+      expect(one.learned).toBeGreaterThanOrEqual(one.certain * MIN_BOOKED_SHARE);
       expect(one.learned).toBeLessThanOrEqual(one.unlearned);
     }
   });
@@ -94,15 +113,19 @@ test.each(['advised', 'handed'] as const)(
   (kind) => {
     let [sumBooked, sumBilled] = [0, 0];
     for (let seed = 0; seed < 30; seed += 1) {
-      const answer = answerOf(kind, modelOf(kind, seed), random(seed));
-      const last = answer.deeds.at(-1)?.at ?? 0;
+      const answer = createAnswer(kind, modelOfCase(kind, seed), createRandom(seed));
+      const last = answer.actions.at(-1)?.at ?? 0;
       for (let at = 30; at < last; at += 30) {
-        const { report, billed, certain } = hear(answer, 'stopped', () => at, {
+        const {
+          report,
+          billedNanodollars: billed,
+          mustBook: certain,
+        } = readUntilEnd(answer, 'stopped', () => at, {
           isLate: false,
-          grant: grantFor(answer, unlearned),
+          grant: grantOfAnswer(answer, unlearned),
         });
-        const cost = booked(answer, unlearned, report);
-        expect(cost).toBeGreaterThanOrEqual((report.seen?.is_between ? billed : certain) * WHOLE_BILL);
+        const cost = computeBooked(answer, unlearned, report);
+        expect(cost).toBeGreaterThanOrEqual((report.seen?.is_between ? billed : certain) * MIN_BOOKED_SHARE);
         sumBooked += cost;
         sumBilled += billed;
       }
@@ -148,7 +171,7 @@ describe.each(ENDS)('what is booked where the end was: %s', (end) => {
   test.each(CLASSES.filter((kind) => kind !== 'whole'))('is not much more than the bill: %s', (kind) => {
     const seen = casesOf(kind, end).filter(({ isSeen }) => isSeen);
     expect(seen.length).toBeGreaterThan(CASES / 2);
-    const { median, high } = quantiles(seen.map((one) => one.learned));
+    const { median, p95: high } = computeQuantiles(seen.map((one) => one.learned));
     const [mostMedian, mostHigh] = mostOf(kind, end);
     expect(median).toBeLessThanOrEqual(mostMedian);
     expect(high).toBeLessThanOrEqual(mostHigh);
@@ -156,7 +179,7 @@ describe.each(ENDS)('what is booked where the end was: %s', (end) => {
 
   test('is not much more than the bill where nothing was seen, of a whole answer or another', () => {
     const all = (['text', 'thinking', 'tools', 'whole', 'unasked'] as const).flatMap((kind) => casesOf(kind, end));
-    const { median, high } = quantiles(all.filter(({ isSeen }) => !isSeen).map((one) => one.learned));
+    const { median, p95: high } = computeQuantiles(all.filter(({ isSeen }) => !isSeen).map((one) => one.learned));
     expect(median).toBeLessThanOrEqual(3);
     expect(high).toBeLessThanOrEqual(8);
   });
@@ -167,7 +190,7 @@ test.each(['stopped', 'left'] as const)(
   (end) => {
     const running = casesOf('slow', end).filter(({ toolMs = 0 }) => toolMs > USUAL_PAUSE_MS && toolMs <= 8_000);
     expect(running.length).toBeGreaterThan(CASES / 4);
-    const { median, high } = quantiles(running.map((one) => one.learned));
+    const { median, p95: high } = computeQuantiles(running.map((one) => one.learned));
     expect(median).toBeLessThanOrEqual(2.25);
     expect(high).toBeLessThanOrEqual(3.5);
   },
@@ -175,14 +198,17 @@ test.each(['stopped', 'left'] as const)(
 
 test('what was learned brings hidden thinking nearer to its bill', () => {
   const seen = casesOf('thinking', 'stopped').filter(({ isSeen }) => isSeen);
-  const [known, unknown] = [quantiles(seen.map((one) => one.learned)), quantiles(seen.map((one) => one.unlearned))];
-  expect(known.high).toBeLessThan(unknown.high * 0.8);
+  const [known, unknown] = [
+    computeQuantiles(seen.map((one) => one.learned)),
+    computeQuantiles(seen.map((one) => one.unlearned)),
+  ];
+  expect(known.p95).toBeLessThan(unknown.p95 * 0.8);
 });
 
 // FIGURES=<file> writes the table of all figures there.
 test.runIf(process.env.FIGURES)('the figures are written down', () => {
   const told = (values: readonly number[]) => {
-    const { least, median, high } = quantiles(values);
+    const { minimum: least, median, p95: high } = computeQuantiles(values);
     return [values.length, ...[least, median, high].map((one) => one.toFixed(2))].join(' ');
   };
   const lines = CLASSES.flatMap((kind) =>

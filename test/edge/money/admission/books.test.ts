@@ -1,24 +1,24 @@
 import { env } from 'cloudflare:workers';
 import fc from 'fast-check';
 import { describe, expect, test, vi } from 'vitest';
-import { mostTokensOf } from '#edge/claude/pricing/token-upper-bound.ts';
-import { accountStub } from '#edge/durable/stubs.ts';
+import { tokenUpperBoundOfText } from '#edge/claude/pricing/token-upper-bound.ts';
+import { getAccountStub } from '#edge/durable/stubs.ts';
 import type { Bindings } from '#edge/kit/plugins/bindings.ts';
 import type { Limits } from '#edge/money/budget/limits.schema.ts';
 import { createSimulator } from '#edge/toolkit/simulator.ts';
 import firstPrompt from '#test/fixtures/claude-code/first-prompt.json';
 import title from '#test/fixtures/claude-code/title.json';
-import { bodyOf, errorOf, type Sent, TEST_KEY, testApp } from '#test/support/app.ts';
-import { passTime, stopClock } from '#test/support/calendar.ts';
-import { runs, tryAsyncCases } from '#test/support/runs.ts';
-import { bearer, DEPLOYED, tokenOf } from '#test/support/tokens.ts';
+import { createBody, createTestApp, readError, type SentRequest, TEST_KEY } from '#test/support/app.ts';
+import { advanceClock, stopClock } from '#test/support/calendar.ts';
+import { caseCount, tryAsyncCases } from '#test/support/property-cases.ts';
+import { bearerHeader, createToken, DEPLOYED_VARS } from '#test/support/tokens.ts';
 import {
-  block as blockOf,
-  event,
-  end as final,
-  sse,
-  start as startOf,
-  message as wholeMessage,
+  contentBlock as blockOf,
+  messageEnd as final,
+  sseEvent,
+  sseResponse,
+  messageStart as startOf,
+  messageWith as wholeMessage,
 } from '#test/support/wire.ts';
 
 const bindings = env as unknown as Bindings;
@@ -40,28 +40,28 @@ const said = (text: string) => ({ type: 'text_delta', text });
 let accounts = 0;
 
 /** An account of its own at a deployed edge, whose upstream answers like this. */
-function account(answer: (sent: Sent) => Response | Promise<Response>, limits: Limits = {}, vars: object = {}) {
+function account(answer: (sent: SentRequest) => Response | Promise<Response>, limits: Limits = {}, vars: object = {}) {
   const id = `books-${++accounts}`;
-  const app = testApp(answer, {
-    ...DEPLOYED,
+  const app = createTestApp(answer, {
+    ...DEPLOYED_VARS,
     UPSTREAM_MAX_RETRIES: '0',
     DEFAULT_LIMITS: JSON.stringify(limits),
     ...vars,
   });
-  const object = () => accountStub(bindings, {}, id);
+  const object = () => getAccountStub(bindings, {}, id);
   return {
     app,
     object,
     ask: async (body: object = ASK, init: { path?: string; headers?: object; signal?: AbortSignal } = {}) =>
       await app.fetch(init.path ?? '/v1/messages', {
         method: 'POST',
-        headers: { 'content-type': 'application/json', ...init.headers, ...bearer(await tokenOf(id)) },
+        headers: { 'content-type': 'application/json', ...init.headers, ...bearerHeader(await createToken(id)) },
         body: JSON.stringify(body),
         ...(init.signal ? { signal: init.signal } : {}),
       }),
     /** The ledger, at rest. */
     rows: async () => {
-      await app.settled();
+      await app.waitUntilSettled();
       const { data } = await object().requests({ limit: 1_000 });
       const { day, running_requests } = await object().quota();
       expect({ held: day.held_usd, running_requests }).toEqual({ held: 0, running_requests: 0 });
@@ -96,7 +96,7 @@ describe('what an answer costs that did not end by itself', () => {
     const perResult = 5_000;
     const prompts = [0, 1, 2, 3, 4].reduce((sum, round) => sum + PROMPT + round * (perResult + 40), 0);
     const billed = 4 * 10_000_000 + prompts * 4_000 + 200 * 20_000;
-    const left = account(() => sse(bodyOf([stream], 'cut')));
+    const left = account(() => sseResponse(createBody([stream], 'cut')));
     await Promise.all(
       Array.from({ length: 150 }, async () => {
         const response = await left.ask({ ...ASK, max_tokens: 2_000, tools: [search] });
@@ -119,7 +119,7 @@ describe('what an answer costs that did not end by itself', () => {
       const left = account(async () => {
         time.now += 2_000;
         leaving.abort();
-        return sse(bodyOf([start({ input_tokens: 10 })], 'silence'));
+        return sseResponse(createBody([start({ input_tokens: 10 })], 'silence'));
       });
       const response = left.ask({ ...ASK, max_tokens }, { signal: leaving.signal });
       await response.catch(() => undefined);
@@ -142,7 +142,7 @@ describe('what an answer costs that did not end by itself', () => {
     const use = { type: 'server_tool_use', id: 'srv_1', name: 'web_search', input: {} };
     const running = new TextEncoder().encode(start({ input_tokens: 100 }) + block(0, use));
     const left = account(({ signal }) =>
-      sse(
+      sseResponse(
         new ReadableStream({
           type: 'bytes',
           start: (body) => {
@@ -177,12 +177,12 @@ describe('what an answer costs that did not end by itself', () => {
       block(0, hop) +
       block(1, { type: 'text', text: '' }, said('Hello')) +
       final({ input_tokens: 1_100, output_tokens: 700, ...usage });
-    const told = account(() => sse(stream({ iterations })));
+    const told = account(() => sseResponse(stream({ iterations })));
     await (await told.ask(body)).text();
     const [exact] = await told.rows();
     // 1,000 and 500 at $1 and $5 a million; 1,100 and 700 at $10 and $50.
     expect(exact?.cost_usd).toBeCloseTo((1_000 * 1 + 500 * 5 + 1_100 * 10 + 700 * 50) / 1e6, 9);
-    const untold = account(() => sse(stream({})));
+    const untold = account(() => sseResponse(stream({})));
     await (await untold.ask(body)).text();
     const [dearest] = await untold.rows();
     expect(dearest?.cost_usd).toBeCloseTo((1_100 * 10 + 700 * 50) / 1e6, 9);
@@ -193,9 +193,9 @@ describe('what an answer costs that did not end by itself', () => {
     const broken = account(
       async () => {
         tries += 1;
-        passTime(80);
+        advanceClock(80);
         if (tries < 3) throw new Error('Network connection lost.');
-        return sse(
+        return sseResponse(
           start({ input_tokens: 20 }) + block(0, { type: 'text', text: '' }, said('Hi')) + final({ output_tokens: 5 }),
         );
       },
@@ -246,7 +246,7 @@ describe('what an answer costs that did not end by itself', () => {
     [502, {}, 1],
   ])('a status %i with the headers %j costs %i', async (status, headers, costs) => {
     const gateway = account(async () => {
-      passTime(80);
+      advanceClock(80);
       return new Response('<html>no</html>', { status, headers: { 'content-type': 'text/html', ...headers } });
     });
     expect((await gateway.ask()).status).toBeGreaterThanOrEqual(500);
@@ -257,8 +257,8 @@ describe('what an answer costs that did not end by itself', () => {
 
   test('a cut between the final usage and the end of the stream costs what the usage says', async () => {
     const whole = start({ input_tokens: 100 }) + block(0, { type: 'text', text: '' }, said('word '.repeat(50)));
-    const delta = event('message_delta', { delta: { stop_reason: 'end_turn' }, usage: { output_tokens: 60 } });
-    const cut = account(() => sse(bodyOf([whole + delta], 'cut')));
+    const delta = sseEvent('message_delta', { delta: { stop_reason: 'end_turn' }, usage: { output_tokens: 60 } });
+    const cut = account(() => sseResponse(createBody([whole + delta], 'cut')));
     await (await cut.ask()).text();
     const [row] = await cut.rows();
     expect(row).toMatchObject({ status: 'cut', estimated: false });
@@ -275,7 +275,7 @@ describe('what an answer costs that did not end by itself', () => {
       start(usage) +
       block(0, { type: 'text', text: '' }, said('Hi')) +
       final({ output_tokens: 5, cache_creation_input_tokens: 3_000 });
-    const grows = account(() => sse(stream));
+    const grows = account(() => sseResponse(stream));
     await (await grows.ask({ ...ASK, cache_control: { type: 'ephemeral', ttl: '1h' } })).text();
     const [row] = await grows.rows();
     expect(row?.cost_usd).toBeCloseTo((10 * 4 + 3_000 * 8 + 5 * 20) / 1e6, 9);
@@ -291,13 +291,13 @@ describe('what an answer costs that did not end by itself', () => {
     stopClock();
     const stream =
       start({ input_tokens: 10 }) +
-      event('content_block_start', { index: 0, content_block: { type: 'text', text: '' } }) +
-      event('content_block_delta', { index: 0, delta: said(text) });
-    const cut = account(() => sse(bodyOf([stream], 'cut')));
+      sseEvent('content_block_start', { index: 0, content_block: { type: 'text', text: '' } }) +
+      sseEvent('content_block_delta', { index: 0, delta: said(text) });
+    const cut = account(() => sseResponse(createBody([stream], 'cut')));
     await (await cut.ask()).text();
     const [row] = await cut.rows();
     expect(row?.usage.output_tokens).toBeGreaterThanOrEqual(least);
-    expect(row?.usage.output_tokens).toBeLessThanOrEqual(Math.ceil(mostTokensOf(text)) + 24 + IN_FLIGHT);
+    expect(row?.usage.output_tokens).toBeLessThanOrEqual(Math.ceil(tokenUpperBoundOfText(text)) + 24 + IN_FLIGHT);
   });
 
   test.each([
@@ -312,7 +312,7 @@ describe('what an answer costs that did not end by itself', () => {
     const strange = account(answer);
     const response = await strange.ask({ ...ASK, stream: false });
     expect(response.status).toBe(500);
-    expect((await errorOf(response)).message).toContain('ANTHROPIC_BASE_URL');
+    expect((await readError(response)).message).toContain('ANTHROPIC_BASE_URL');
     expect((await strange.rows())[0]).toMatchObject({ cost_usd: 0, status: 'refused_upstream' });
   });
 
@@ -321,14 +321,14 @@ describe('what an answer costs that did not end by itself', () => {
     const strange = account(() => Response.json(overloaded));
     const response = await strange.ask({ ...ASK, stream: false });
     expect(response.status).toBe(529);
-    expect(await errorOf(response)).toMatchObject({ type: 'overloaded_error', message: 'Overloaded' });
+    expect(await readError(response)).toMatchObject({ type: 'overloaded_error', message: 'Overloaded' });
     expect((await strange.rows())[0]).toMatchObject({ cost_usd: 0, error_type: 'overloaded_error' });
   });
 });
 
 test.each([[[null]], [{}], ['x']])('a final usage whose iterations are %j settles its request', async (iterations) => {
   const strange = account(() =>
-    sse(
+    sseResponse(
       start({ input_tokens: 10 }) +
         block(0, { type: 'text', text: '' }, said('Hi')) +
         final({ output_tokens: 5, iterations }),
@@ -345,7 +345,7 @@ test.each([{}, { output_tokens: '20' }, { output_tokens: -5 }, { output_tokens: 
   async (usage) => {
     const stream =
       start({ input_tokens: 10 }) + block(0, { type: 'text', text: '' }, said('word '.repeat(100))) + final(usage);
-    const strange = account(() => sse(stream));
+    const strange = account(() => sseResponse(stream));
     await (await strange.ask()).text();
     const [row] = await strange.rows();
     expect(row).toMatchObject({ status: 'complete', estimated: true });
@@ -359,9 +359,9 @@ test('what a request is said to cost counts each of its tries', async () => {
   const broken = account(
     async () => {
       tries += 1;
-      passTime(80);
+      advanceClock(80);
       if (tries === 1) throw new Error('Network connection lost.');
-      return sse(
+      return sseResponse(
         start({ input_tokens: 20 }) + block(0, { type: 'text', text: '' }, said('Hi')) + final({ output_tokens: 5 }),
       );
     },
@@ -385,7 +385,7 @@ test('each try of a request is a hold of its own, and at most three of them may 
   );
   let most = 0;
   await tryAsyncCases(
-    { numRuns: runs(120), examples: [[['broken', 'gateway', 'broken', 'told'], 128_000, true]] },
+    { numRuns: caseCount(120), examples: [[['broken', 'gateway', 'broken', 'told'], 128_000, true]] },
     fc.array(ends, { minLength: 1, maxLength: 6 }),
     fc.constantFrom(500, 2_000, 128_000),
     fc.boolean(),
@@ -406,8 +406,8 @@ test('each try of a request is a hold of its own, and at most three of them may 
             ran += 1;
             if (end === 'broken') throw new Error('Network connection lost.');
             if (end === 'gateway') return new Response('<html>', { status: 502, headers: { 'retry-after-ms': '1' } });
-            if (end === 'silent') return sse(bodyOf([': nothing yet\n\n'], 'cut'));
-            return sse(start({ input_tokens: 20 }) + final({ output_tokens: 5 }));
+            if (end === 'silent') return sseResponse(createBody([': nothing yet\n\n'], 'cut'));
+            return sseResponse(start({ input_tokens: 20 }) + final({ output_tokens: 5 }));
           },
           { usd_per_day: 60 },
           { UPSTREAM_MAX_RETRIES: '6' },
@@ -434,7 +434,7 @@ test('each try of a request is a hold of its own, and at most three of them may 
 describe('room for more than one', () => {
   /** An answer of some 70 tokens: $0.0014 on Opus 5.5. */
   const short = () =>
-    sse(
+    sseResponse(
       start({ input_tokens: 20 }) +
         block(0, { type: 'text', text: '' }, said('Hello there')) +
         final({ output_tokens: 66 }),
@@ -517,7 +517,7 @@ describe('room for more than one', () => {
     const { first, ask, open, rows } = await busy({ HOLD_WAIT_MS: '1' });
     const second = await ask();
     expect(second.status).toBe(429);
-    expect(await errorOf(second)).toMatchObject({ type: 'rate_limit_error' });
+    expect(await readError(second)).toMatchObject({ type: 'rate_limit_error' });
     expect(second.headers.get('retry-after')).toBe('2');
     expect(second.headers.get('x-should-retry')).toBeNull();
     expect(second.headers.get('anthropic-ratelimit-unified-status')).toBe('allowed');
@@ -539,7 +539,7 @@ describe('room for more than one', () => {
 test('a visitor of Sonnet on $0.05 asks until little is left, where answers were short', async () => {
   const model = 'claude-sonnet-5-5';
   const short = () =>
-    sse(
+    sseResponse(
       start({ input_tokens: 500 }, model) +
         block(0, { type: 'text', text: '' }, said('A sluice is a gate.')) +
         final({ output_tokens: 200 }),
@@ -558,7 +558,7 @@ test('a visitor of Sonnet on $0.05 asks until little is left, where answers were
 describe('features that a dollar a day pays for, on Opus 5.5', () => {
   const DAY = { usd_per_day: 1 };
   const answer = () =>
-    sse(
+    sseResponse(
       start({ input_tokens: 1_700 }) +
         block(0, { type: 'text', text: '' }, said('A sluice.')) +
         final({ output_tokens: 60 }),
@@ -607,14 +607,14 @@ describe('features that a dollar a day pays for, on Opus 5.5', () => {
     const { tools, ...rest } = search(3);
     const response = await poor.ask({ ...rest, tools: tools.map(({ max_uses: _, ...tool }) => tool) });
     expect(response.status).toBe(429);
-    expect((await errorOf(response)).message).toContain('because of web_search: set max_uses');
+    expect((await readError(response)).message).toContain('because of web_search: set max_uses');
   });
 
   test('where they are held exactly, the refusal names the tool and what would help', async () => {
     const poor = account(answer, DAY);
     const response = await poor.ask(search(3));
     expect(response.status).toBe(429);
-    const { type, message: sentence } = await errorOf(response);
+    const { type, message: sentence } = await readError(response);
     expect(type).toBe('billing_error');
     expect(sentence).toContain('larger than your whole daily limit, because of web_search');
     expect(sentence).toContain(
@@ -625,13 +625,13 @@ describe('features that a dollar a day pays for, on Opus 5.5', () => {
     expect(response.headers.get('retry-after')).toBeNull();
     expect(response.headers.get('x-should-retry')).toBe('false');
     const richer = account(answer, { usd_per_day: 10 });
-    expect((await errorOf(await richer.ask(search(3)))).message).toContain('max_uses 2 would fit');
+    expect((await readError(await richer.ask(search(3)))).message).toContain('max_uses 2 would fit');
     expect((await richer.ask(search(1))).status).toBe(200);
   });
 
   test('what goes beyond an estimate is booked, and its row says so', async () => {
     const dear = () =>
-      sse(
+      sseResponse(
         start({ input_tokens: 1_700 }) +
           block(0, { type: 'text', text: '' }, said('Hi')) +
           final({ input_tokens: 900_000, output_tokens: 60 }),
@@ -669,7 +669,7 @@ describe('models', () => {
     const limited = account(ok, { usd_per_month: 100 });
     const response = await limited.ask({ ...ASK, model: 'claude-next-7', stream: false });
     expect(response.status).toBe(403);
-    expect((await errorOf(response)).message).toContain('PRICES');
+    expect((await readError(response)).message).toContain('PRICES');
     expect(limited.app.sent).toEqual([]);
     const priced = account(ok, { usd_per_month: 100 }, { PRICES: '{"claude-next-7":{"prices":{"input":1}}}' });
     expect((await priced.ask({ ...ASK, model: 'claude-next-7', stream: false })).status).toBe(200);
@@ -689,7 +689,7 @@ test('a refused request that cost a count takes it out of the counts’ bucket',
     expect(poor.app.sent).toHaveLength(counts);
   }
   const third = await poor.ask(long);
-  expect((await errorOf(third)).message).toContain('count_requests_per_minute');
+  expect((await readError(third)).message).toContain('count_requests_per_minute');
   expect(poor.app.sent).toHaveLength(2);
 });
 

@@ -1,24 +1,31 @@
 import { beforeEach, describe, expect, test } from 'vitest';
-import { simulatorUpstream } from '#edge/claude/simulator-upstream.ts';
-import { accountStub } from '#edge/durable/stubs.ts';
+import { createSimulatorUpstream } from '#edge/claude/simulator-upstream.ts';
+import { getAccountStub } from '#edge/durable/stubs.ts';
 import type { Limits } from '#edge/money/budget/limits.schema.ts';
-import { type TestApp, testApp } from '#test/support/app.ts';
-import { bindings, simulate } from '#test/support/conversations.ts';
-import { answeringBy, call, calls, says, servingTools, weather } from '#test/support/scripted-runs.ts';
-import { bearer, DEPLOYED, tokenOf } from '#test/support/tokens.ts';
-import { bodyOf, say } from '#test/support/turns.ts';
+import { createTestApp, type TestApp } from '#test/support/app.ts';
+import { bindings, installSimulator } from '#test/support/conversations.ts';
+import {
+  answerByScript,
+  answerTools,
+  callsAnswer,
+  textAnswer,
+  weatherCall,
+  weatherTool,
+} from '#test/support/scripted-runs.ts';
+import { bearerHeader, createToken, DEPLOYED_VARS } from '#test/support/tokens.ts';
+import { createBody, runTurn } from '#test/support/turns.ts';
 
 const MODEL = 'claude-opus-5-5';
 let app: TestApp;
 let accounts = 0;
 let account = '';
 beforeEach(() => {
-  const { fetch } = simulatorUpstream(simulate());
-  app = testApp(({ url, method, headers, body }) => fetch(url.href, { method, headers, body }), DEPLOYED);
+  const { fetch } = createSimulatorUpstream(installSimulator());
+  app = createTestApp(({ url, method, headers, body }) => fetch(url.href, { method, headers, body }), DEPLOYED_VARS);
   account = `spender-${++accounts}`;
 });
 
-const object = () => accountStub(bindings, {}, account);
+const object = () => getAccountStub(bindings, {}, account);
 const limit = async (limits: Limits) => await object().setLimits(limits);
 
 interface Heard {
@@ -31,9 +38,9 @@ interface Heard {
 /** Asks, and reads what is said of the budget: in headers, or behind a stream. */
 async function ask(path: string, more: object = {}, token?: string): Promise<Heard> {
   const body = { model: MODEL, max_tokens: 100, messages: [{ role: 'user', content: 'Hi' }], ...more };
-  const response = await app.post(path, body, bearer(token ?? (await tokenOf(account))));
+  const response = await app.post(path, body, bearerHeader(token ?? (await createToken(account))));
   const text = await response.text();
-  await app.settled();
+  await app.waitUntilSettled();
   const said = (name: string) => response.headers.get(name) ?? new RegExp(`^: ${name}=(.*)$`, 'm').exec(text)?.[1];
   const [used, fits] = [said('sluice-budget-used'), said('sluice-budget-fits')];
   const { status, headers } = response;
@@ -86,7 +93,7 @@ test('of credit, and of a token with a limit of its own, the share is told that 
   const minted = await app.post(
     '/tokens',
     { account, scopes: ['messages'], limits },
-    bearer(await tokenOf('root', ['admin'])),
+    bearerHeader(await createToken('root', ['admin'])),
   );
   const { token } = (await minted.json()) as { token: string };
   const by = await ask('/v1/messages', {}, token);
@@ -114,9 +121,9 @@ async function boundOf(usd: number) {
 test('a run says it of all its steps', async () => {
   account = 'alice';
   await limit({ usd_per_day: 0.02 });
-  answeringBy((_, number) => (number === 1 ? calls(call('toolu_1', 'Bern')) : says('Sun.')));
-  servingTools(() => new Response('sun'));
-  const { text } = await say(bodyOf('How is the weather?', { tools: [weather()] }));
+  answerByScript((_, number) => (number === 1 ? callsAnswer(weatherCall('toolu_1', 'Bern')) : textAnswer('Sun.')));
+  answerTools(() => new Response('sun'));
+  const { text } = await runTurn(createBody('How is the weather?', { tools: [weatherTool()] }));
   const { day } = await object().quota();
   expect(text).toContain(
     `: sluice-budget-used=${share(day.settled_usd, 0.02)}\n\n: sluice-budget-fits=true\n\n: sluice-cost`,

@@ -1,9 +1,9 @@
 // In workerd: requests, answers and objects are the runtime's.
 import { expect, test } from 'vitest';
-import { testApp } from '#test/support/app.ts';
+import { createTestApp } from '#test/support/app.ts';
 import { stopClock } from '#test/support/calendar.ts';
-import { conversationsReach, simulate } from '#test/support/conversations.ts';
-import { end, message, sse, start, textBlock } from '#test/support/wire.ts';
+import { installSimulator, setConversationUpstream } from '#test/support/conversations.ts';
+import { messageEnd, messageStart, messageWith, sseResponse, textBlock } from '#test/support/wire.ts';
 
 const HELLO = { role: 'user', content: 'Hello' };
 const ASK = { model: 'claude-opus-5-5', max_tokens: 1_000, messages: [HELLO] };
@@ -31,14 +31,14 @@ test.each([
   const usage = { input_tokens: 100, output_tokens: 10 };
   const answer = async () =>
     'stream' in body
-      ? sse(start({ usage: { ...usage, output_tokens: 1 } }) + textBlock(['Hi']) + end())
-      : Response.json(message({ usage }));
-  simulate({ UPSTREAM: 'anthropic', ANTHROPIC_API_KEY: 'sk-ant-test' });
-  conversationsReach(answer);
-  const app = testApp(answer);
+      ? sseResponse(messageStart({ usage: { ...usage, output_tokens: 1 } }) + textBlock(['Hi']) + messageEnd())
+      : Response.json(messageWith({ usage }));
+  installSimulator({ UPSTREAM: 'anthropic', ANTHROPIC_API_KEY: 'sk-ant-test' });
+  setConversationUpstream(answer);
+  const app = createTestApp(answer);
   const named = 'conversation' in body ? { conversation: `held-${++asked}` } : {};
   await (await app.post('/v1/messages', { ...body, ...named })).text();
-  await app.settled();
+  await app.waitUntilSettled();
   const { data } = (await (await app.fetch('/usage/requests')).json()) as {
     data: { hold_usd: number; cost_usd: number }[];
   };

@@ -1,15 +1,15 @@
 import { describe, expect, test } from 'vitest';
 import { ModelTable } from '#edge/claude/models/models.ts';
-import { maximumCost } from '#edge/claude/pricing/maximum-cost.ts';
-import type { Seen } from '#edge/claude/usage/usage-report.ts';
+import { computeMaximumCost } from '#edge/claude/pricing/maximum-cost.ts';
+import type { ObservedPart } from '#edge/claude/usage/usage-report.ts';
 import { interruptedCost } from '#edge/money/admission/interrupted-cost.ts';
 
 const models = new ModelTable();
 const MODEL = 'claude-opus-5-5';
-const { row } = models.price(MODEL);
+const { row } = models.findPriceRow(MODEL);
 const ASK = { model: MODEL, max_tokens: 1_000, messages: [{ role: 'user', content: 'Hi' }] };
-const { terms } = maximumCost(ASK, { bytes: 100, models });
-const SEEN: Seen = {
+const { terms } = computeMaximumCost(ASK, { bytes: 100, models });
+const SEEN: ObservedPart = {
   ...{ said: 0, thinking: 0, unseen_ms: 0, silent_ms: 0, searches: 0, advised: 0, advised_tokens: 0, opaque_uses: 0 },
   ...{
     lost_ms: 0,
@@ -30,7 +30,7 @@ const usage = { input_tokens: 100, output_tokens: 1 };
 const LEAST = 100 * INPUT + 125 * OUTPUT;
 
 /** @returns what an answer is booked at of which this was seen; nanodollars */
-function booked(seen: Partial<Seen>, more: object = {}, granted: object = {}): number {
+function booked(seen: Partial<ObservedPart>, more: object = {}, granted: object = {}): number {
   const learned = { handOversPerSecond: 0.01, longestResult: () => 0 };
   const grant = {
     ...{ hold: 1e12, mostOutput: undefined, terms, cancelStops: true, sharesCache: true, learned },
@@ -81,12 +81,12 @@ test('a prompt that was told as 0 counts as it was held, and what is told at the
 
 describe('a second model that may have begun unseen', () => {
   const [ADVICE, MORE_TOKENS] = [2_048, 1.35];
-  const secondTerms = (more: object) => maximumCost({ ...ASK, ...more }, { bytes: 100, models }).terms;
+  const secondTerms = (more: object) => computeMaximumCost({ ...ASK, ...more }, { bytes: 100, models }).terms;
   const advised = secondTerms({ tools: [{ type: 'advisor_20260301', name: 'advisor', model: MODEL, max_uses: 3 }] });
   const handed = secondTerms({ fallbacks: [{ model: MODEL }] });
   const prompt = { input_tokens: 1_000, cache_read_input_tokens: 99_000 };
   const rate = { learned: { handOversPerSecond: 0.04, longestResult: () => 0 } };
-  const bookedFor = (second: typeof terms, seen: Partial<Seen>, more = {}) =>
+  const bookedFor = (second: typeof terms, seen: Partial<ObservedPart>, more = {}) =>
     booked(seen, prompt, { terms: second, ...rate, ...more }) - booked(seen, prompt);
   const IN_FLIGHT = 125 * OUTPUT;
 
@@ -116,7 +116,7 @@ describe('a second model that may have begun unseen', () => {
 
 test('the result of a running use counts by its tool: as long as known ones, or as the request allows', () => {
   const served = (tool: object) =>
-    maximumCost({ ...ASK, tools: [{ max_uses: 3, ...tool }] }, { bytes: 100, models }).terms;
+    computeMaximumCost({ ...ASK, tools: [{ max_uses: 3, ...tool }] }, { bytes: 100, models }).terms;
   const fetch = { type: 'web_fetch_20260209', name: 'web_fetch' };
   const search = { type: 'web_search_20260209', name: 'web_search' };
   const running = (tool: { name: string }, known = 0) => {

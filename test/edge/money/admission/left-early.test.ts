@@ -3,18 +3,18 @@ import { env } from 'cloudflare:workers';
 import { expect, onTestFinished, test } from 'vitest';
 import { ModelTable } from '#edge/claude/models/models.ts';
 import { computeCost } from '#edge/claude/pricing/cost.ts';
-import { accountStub } from '#edge/durable/stubs.ts';
+import { getAccountStub } from '#edge/durable/stubs.ts';
 import type { Bindings } from '#edge/kit/plugins/bindings.ts';
-import { bodyOf, testApp } from '#test/support/app.ts';
+import { createBody, createTestApp } from '#test/support/app.ts';
 import { stopClock } from '#test/support/calendar.ts';
-import { conversationsReach, simulate } from '#test/support/conversations.ts';
-import { eventually, untilSo } from '#test/support/eventually.ts';
-import { bearer, DEPLOYED, tokenOf } from '#test/support/tokens.ts';
-import { block, end, event, sse, start } from '#test/support/wire.ts';
+import { installSimulator, setConversationUpstream } from '#test/support/conversations.ts';
+import { eventually, waitForCondition } from '#test/support/eventually.ts';
+import { bearerHeader, createToken, DEPLOYED_VARS } from '#test/support/tokens.ts';
+import { contentBlock, messageEnd, messageStart, sseEvent, sseResponse } from '#test/support/wire.ts';
 
 const MODEL = 'claude-opus-5-5';
-const { row: MODEL_ROW } = new ModelTable().price(MODEL);
-const object = (id: string) => accountStub(env as unknown as Bindings, {}, id);
+const { row: MODEL_ROW } = new ModelTable().findPriceRow(MODEL);
+const object = (id: string) => getAccountStub(env as unknown as Bindings, {}, id);
 /** One question at a time, and so much money that nothing is counted. */
 const LIMITS = JSON.stringify({ usd_per_day: 1_000, concurrent_requests: 1 });
 
@@ -41,19 +41,20 @@ function late(usage: object) {
   const answer = async () => {
     calls += 1;
     if (calls > 1) {
-      const whole = start({ model: MODEL, usage: { input_tokens: 5 } }) + block({ type: 'text', text: 'Hi' }, []);
-      return sse(whole + end({ output_tokens: 2 }));
+      const whole =
+        messageStart({ model: MODEL, usage: { input_tokens: 5 } }) + contentBlock({ type: 'text', text: 'Hi' }, []);
+      return sseResponse(whole + messageEnd({ output_tokens: 2 }));
     }
     // Whoever asks makes the answer: another object may not touch it.
-    await untilSo(() => hasBegun);
-    return sse(bodyOf([start({ model: MODEL, usage }), event('ping')], 'silence'));
+    await waitForCondition(() => hasBegun);
+    return sseResponse(createBody([messageStart({ model: MODEL, usage }), sseEvent('ping')], 'silence'));
   };
   const begin = () => {
     hasBegun = true;
   };
   // A test that fails must not leave it waiting.
   onTestFinished(begin);
-  return { answer, begin, isUp: () => untilSo(() => calls > 0) };
+  return { answer, begin, isUp: () => waitForCondition(() => calls > 0) };
 }
 
 const CASES = [
@@ -67,8 +68,8 @@ test.each(CASES)('a stream of %i tokens (cached: %s) that is left before its fir
   stopClock();
   const id = `left-${tokens}-${isCached}`;
   const upstream = late(usageOf(tokens, isCached));
-  const app = testApp(upstream.answer, { ...DEPLOYED, DEFAULT_LIMITS: LIMITS });
-  const headers = { 'content-type': 'application/json', ...bearer(await tokenOf(id)) };
+  const app = createTestApp(upstream.answer, { ...DEPLOYED_VARS, DEFAULT_LIMITS: LIMITS });
+  const headers = { 'content-type': 'application/json', ...bearerHeader(await createToken(id)) };
   const ask = (signal?: AbortSignal) =>
     app.fetch('/v1/messages', {
       ...{ method: 'POST', headers, body: JSON.stringify(asked(tokens, isCached)) },
@@ -81,7 +82,7 @@ test.each(CASES)('a stream of %i tokens (cached: %s) that is left before its fir
   await left;
   expect(await (await ask()).text()).toContain('message_stop');
   upstream.begin();
-  await app.settled();
+  await app.waitUntilSettled();
   const { data } = await object(id).requests({ limit: 10 });
   const row = data.find(({ status }) => status === 'client_gone');
   const bill = billOf(tokens, isCached);
@@ -94,9 +95,9 @@ test.each(CASES)(
   async (tokens, isCached) => {
     stopClock();
     const upstream = late(usageOf(tokens, isCached));
-    simulate({ UPSTREAM: 'anthropic', ANTHROPIC_API_KEY: 'sk-ant-test', DEFAULT_LIMITS: LIMITS });
-    conversationsReach(upstream.answer);
-    const app = testApp(upstream.answer, { DEFAULT_LIMITS: LIMITS });
+    installSimulator({ UPSTREAM: 'anthropic', ANTHROPIC_API_KEY: 'sk-ant-test', DEFAULT_LIMITS: LIMITS });
+    setConversationUpstream(upstream.answer);
+    const app = createTestApp(upstream.answer, { DEFAULT_LIMITS: LIMITS });
     const conversation = `stopped-${tokens}-${isCached}`;
     const ask = () => app.post('/v1/messages', { ...asked(tokens, isCached), conversation });
     const first = ask();
@@ -122,9 +123,9 @@ test.each(CASES)(
 test('a conversation that is deleted while a turn of it is read on is gone at once, and its hold with the end of that', async () => {
   stopClock();
   const upstream = late(usageOf(1_000, false));
-  simulate({ UPSTREAM: 'anthropic', ANTHROPIC_API_KEY: 'sk-ant-test', DEFAULT_LIMITS: LIMITS });
-  conversationsReach(upstream.answer);
-  const app = testApp(upstream.answer, { DEFAULT_LIMITS: LIMITS });
+  installSimulator({ UPSTREAM: 'anthropic', ANTHROPIC_API_KEY: 'sk-ant-test', DEFAULT_LIMITS: LIMITS });
+  setConversationUpstream(upstream.answer);
+  const app = createTestApp(upstream.answer, { DEFAULT_LIMITS: LIMITS });
   const first = app.post('/v1/messages', { ...asked(1_000, false), conversation: 'deleted' });
   await upstream.isUp();
   await app.fetch('/conversations/deleted/stop', { method: 'POST' });

@@ -8,7 +8,7 @@ import { refusalBy } from '#edge/money/budget/refusals.ts';
 import { rulesOf } from '#edge/money/budget/rules.ts';
 import { addHold, BATCH_STAGE, emptyBudget } from '#edge/money/budget/state.ts';
 import type { QuotaStatus, Refusal } from '#edge/money/contracts/admission.ts';
-import { tryCases } from '#test/support/runs.ts';
+import { tryCases } from '#test/support/property-cases.ts';
 import { NOON, worstCaseWith } from '../account/admission-requests.ts';
 
 const DAY_END = Date.parse('2026-11-21T00:00:00Z');

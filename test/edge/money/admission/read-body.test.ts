@@ -1,15 +1,15 @@
 /** Long bodies: who may not ask is refused before one is read, and their room is given back on every end. */
 import fc from 'fast-check';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { accountStub } from '#edge/durable/stubs.ts';
+import { getAccountStub } from '#edge/durable/stubs.ts';
 import { BodyMemory, bodyMemory } from '#edge/kit/http/body-memory.ts';
 import type { Limits } from '#edge/money/budget/limits.schema.ts';
-import { errorOf, type TestApp, testApp } from '#test/support/app.ts';
-import { bindings, simulate } from '#test/support/conversations.ts';
-import { untilSo } from '#test/support/eventually.ts';
+import { createTestApp, readError, type TestApp } from '#test/support/app.ts';
+import { bindings, installSimulator } from '#test/support/conversations.ts';
+import { waitForCondition } from '#test/support/eventually.ts';
+import { tryAsyncCases } from '#test/support/property-cases.ts';
 import { resetAll } from '#test/support/reset.ts';
-import { tryAsyncCases } from '#test/support/runs.ts';
-import { bearer, DEPLOYED, tokenOf } from '#test/support/tokens.ts';
+import { bearerHeader, createToken, DEPLOYED_VARS } from '#test/support/tokens.ts';
 
 const MB = 1_000_000;
 const ASK = { model: 'claude-haiku-5-5', max_tokens: 20, stream: false };
@@ -20,19 +20,19 @@ let answer: () => Response | Promise<Response>;
 let headers: Record<string, string>;
 beforeEach(async () => {
   answer = () => Response.json({ ...MESSAGE, input_tokens: 1 });
-  app = testApp(() => answer(), DEPLOYED);
-  const token = await tokenOf('alice', ['messages', 'prefixes', 'classify']);
-  headers = { ...bearer(token), 'content-type': 'application/json' };
+  app = createTestApp(() => answer(), DEPLOYED_VARS);
+  const token = await createToken('alice', ['messages', 'prefixes', 'classify']);
+  headers = { ...bearerHeader(token), 'content-type': 'application/json' };
 });
 afterEach(async () => {
-  await app.settled();
+  await app.waitUntilSettled();
   expect({ ...bodyMemory }).toEqual({ ...new BodyMemory() });
   await resetAll();
 });
 
 const longBody = (bytes: number, more: object = {}) =>
   JSON.stringify({ ...ASK, ...more, messages: [{ role: 'user', content: `🌊${'x'.repeat(bytes)}` }] });
-const limit = async (limits: Limits) => await accountStub(bindings, {}, 'alice').setLimits(limits);
+const limit = async (limits: Limits) => await getAccountStub(bindings, {}, 'alice').setLimits(limits);
 
 /** A body of which nothing comes until it is asked for. */
 function unread(declared?: number) {
@@ -60,7 +60,7 @@ test.each([
   await limit(limits);
   const { body, pulled } = unread();
   const refused = await app.fetch(path, { method: 'POST', headers, body });
-  expect([refused.status, (await errorOf(refused)).type]).toEqual([429, type]);
+  expect([refused.status, (await readError(refused)).type]).toEqual([429, type]);
   // It has no length: so much had to come before it was long.
   expect(pulled()).toBeLessThan(10);
 });
@@ -75,17 +75,17 @@ test.each([
   '%s refuses who has nothing left of %o before the messages of a turn are judged',
   async (path, limits, type) => {
     // Its object has the settings of a deployment, too.
-    simulate();
+    installSimulator();
     const ask = () => app.post(path, { ...ASK, conversation: 'c', messages: MANY }, headers);
-    expect(await errorOf(await ask())).toMatchObject({ message: expect.stringContaining('two assistant messages') });
+    expect(await readError(await ask())).toMatchObject({ message: expect.stringContaining('two assistant messages') });
     await limit(limits);
     const refused = await ask();
-    expect([refused.status, (await errorOf(refused)).type]).toEqual([429, type]);
+    expect([refused.status, (await readError(refused)).type]).toEqual([429, type]);
   },
 );
 
 test('a revoked credential is told so before its long body is read', async () => {
-  await accountStub(bindings, {}, 'alice').revokeAll();
+  await getAccountStub(bindings, {}, 'alice').revokeAll();
   const { body, pulled } = unread();
   const refused = await app.fetch('/v1/messages', { method: 'POST', headers, body });
   expect(refused.status).toBe(401);
@@ -143,10 +143,10 @@ test('what does not fit is told to come again, and fits once the others are done
   };
   const post = () => app.fetch('/v1/messages', { method: 'POST', headers, body: longBody(25 * MB) });
   const first = post();
-  await untilSo(() => app.sent.length > 0);
+  await waitForCondition(() => app.sent.length > 0);
   const second = await post();
   expect([second.status, second.headers.get('retry-after')]).toEqual([503, '2']);
-  expect(await errorOf(second)).toMatchObject({ type: 'api_error' });
+  expect(await readError(second)).toMatchObject({ type: 'api_error' });
   const short = app.fetch('/v1/messages', { method: 'POST', headers, body: longBody(100) });
   go();
   expect((await first).status).toBe(200);

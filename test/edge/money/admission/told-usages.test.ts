@@ -2,22 +2,22 @@
 import { describe, expect, test } from 'vitest';
 import { ModelTable } from '#edge/claude/models/models.ts';
 import { computeCost } from '#edge/claude/pricing/cost.ts';
-import { bodyOf, testApp } from '#test/support/app.ts';
+import { createBody, createTestApp } from '#test/support/app.ts';
 import { stopClock } from '#test/support/calendar.ts';
-import { conversationsReach, simulate } from '#test/support/conversations.ts';
+import { installSimulator, setConversationUpstream } from '#test/support/conversations.ts';
 import {
-  AS_THE_API,
-  begunStream,
+  ACTUAL_USAGE,
+  API_FORM,
+  createHalfStream,
+  createUsageMessage,
+  createUsageStream,
   USAGE_FORMS,
-  USED,
   type UsageForm,
-  usageMessage,
-  usageStream,
 } from '#test/support/foreign-gateway/usages.ts';
-import { sse } from '#test/support/wire.ts';
+import { sseResponse } from '#test/support/wire.ts';
 
 const MODEL = 'claude-opus-5-5';
-const FORMS = Object.entries({ 'as the API': AS_THE_API, ...USAGE_FORMS });
+const FORMS = Object.entries({ 'as the API': API_FORM, ...USAGE_FORMS });
 /** Its bytes are no fewer than the tokens that its prompt has in truth. */
 const ASK = {
   model: MODEL,
@@ -25,10 +25,10 @@ const ASK = {
   messages: [{ role: 'user', content: 'Tell me about sluices. '.repeat(900) }],
   tools: [{ type: 'web_search_20260209', name: 'web_search', max_uses: 5 }],
 };
-const { row: MODEL_ROW } = new ModelTable().price(MODEL);
-const BILL = computeCost(USED, MODEL_ROW) / 1e9;
+const { row: MODEL_ROW } = new ModelTable().findPriceRow(MODEL);
+const BILL = computeCost(ACTUAL_USAGE, MODEL_ROW) / 1e9;
 /** What the half of the answer has cost: with its searches, and at least a token a word. */
-const HALF = computeCost({ ...USED, output_tokens: 20 }, MODEL_ROW) / 1e9;
+const HALF = computeCost({ ...ACTUAL_USAGE, output_tokens: 20 }, MODEL_ROW) / 1e9;
 
 interface Row {
   status: string;
@@ -42,15 +42,15 @@ interface Way {
   body: object;
   answer: (form: UsageForm) => Response;
   /** What the form tells on this way; `half` is the answer that was cut. */
-  tells: (form: UsageForm) => UsageForm['tells'] | 'half';
+  tells: (form: UsageForm) => UsageForm['streamReports'] | 'half';
   vars?: Record<string, string>;
 }
 
-const stream = (form: UsageForm) => sse(bodyOf([usageStream(form)]));
-const whole = (form: UsageForm) => Response.json(usageMessage(form));
-const cut = (form: UsageForm) => sse(bodyOf([begunStream(form)], 'cut'));
-const ofStream = ({ tells }: UsageForm) => tells;
-const ofWhole = ({ wholeTells }: UsageForm) => wholeTells;
+const stream = (form: UsageForm) => sseResponse(createBody([createUsageStream(form)]));
+const whole = (form: UsageForm) => Response.json(createUsageMessage(form));
+const cut = (form: UsageForm) => sseResponse(createBody([createHalfStream(form)], 'cut'));
+const ofStream = ({ streamReports: tells }: UsageForm) => tells;
+const ofWhole = ({ wholeReports: wholeTells }: UsageForm) => wholeTells;
 const half = () => 'half' as const;
 
 const WAYS: Record<string, Way> = {
@@ -72,12 +72,12 @@ const WAYS: Record<string, Way> = {
 let asked = 0;
 
 async function booked({ body, answer, vars = {} }: Way, form: UsageForm): Promise<Row> {
-  simulate({ UPSTREAM: 'anthropic', ANTHROPIC_API_KEY: 'sk-ant-test', ...vars });
-  conversationsReach(async () => answer(form));
-  const app = testApp(() => answer(form), vars);
+  installSimulator({ UPSTREAM: 'anthropic', ANTHROPIC_API_KEY: 'sk-ant-test', ...vars });
+  setConversationUpstream(async () => answer(form));
+  const app = createTestApp(() => answer(form), vars);
   const own = 'conversation' in body ? { conversation: `told-${++asked}` } : {};
   await (await app.post('/v1/messages', { ...body, ...own })).text();
-  await app.settled();
+  await app.waitUntilSettled();
   const { data } = (await (await app.fetch('/usage/requests')).json()) as { data: Row[] };
   expect(data).toHaveLength(1);
   return data[0] as Row;

@@ -1,9 +1,9 @@
 // In workerd: requests, answers and objects are the runtime's.
 import { describe, expect, test } from 'vitest';
-import { testApp } from '#test/support/app.ts';
+import { createTestApp } from '#test/support/app.ts';
 import { stopClock } from '#test/support/calendar.ts';
-import { conversationsReach, simulate } from '#test/support/conversations.ts';
-import { block, end, message, sse, start } from '#test/support/wire.ts';
+import { installSimulator, setConversationUpstream } from '#test/support/conversations.ts';
+import { contentBlock, messageEnd, messageStart, messageWith, sseResponse } from '#test/support/wire.ts';
 
 // "Before output, `bio`, `frontier_llm` and `reasoning_extraction` are billed, the others not; in the middle always." (rule 89:
 // platform.claude.com/docs, "Refusals and fallback", since 2026-09-24). Opus 5.5: $4 a million tokens of input, $20 of output.
@@ -51,12 +51,12 @@ const endOf = ({ stop_reason = 'refusal', stop_details }: Refused) => ({
 const usageOf = ({ output = 0 }: Refused) => ({ input_tokens: PROMPT, output_tokens: output });
 
 const whole = (refused: Refused) =>
-  Response.json(message({ content: refused.blocks ?? [], ...endOf(refused), usage: usageOf(refused) }));
+  Response.json(messageWith({ content: refused.blocks ?? [], ...endOf(refused), usage: usageOf(refused) }));
 const stream = (refused: Refused) =>
-  sse(
-    start({ usage: { input_tokens: PROMPT, output_tokens: 0 } }) +
-      (refused.blocks ?? []).map((one, index) => block(one, [], index)).join('') +
-      end({ output_tokens: refused.output ?? 0 }, endOf(refused)),
+  sseResponse(
+    messageStart({ usage: { input_tokens: PROMPT, output_tokens: 0 } }) +
+      (refused.blocks ?? []).map((one, index) => contentBlock(one, [], index)).join('') +
+      messageEnd({ output_tokens: refused.output ?? 0 }, endOf(refused)),
   );
 
 const WAYS = {
@@ -79,13 +79,13 @@ let asked = 0;
 async function booked({ answer, body, vars = {} }: Way, refused: Refused, own: Record<string, string> = {}) {
   stopClock();
   const all = { ...vars, ...own };
-  simulate({ UPSTREAM: 'anthropic', ANTHROPIC_API_KEY: 'sk-ant-test', ...all });
-  conversationsReach(async () => answer(refused));
-  const app = testApp(() => answer(refused), all);
+  installSimulator({ UPSTREAM: 'anthropic', ANTHROPIC_API_KEY: 'sk-ant-test', ...all });
+  setConversationUpstream(async () => answer(refused));
+  const app = createTestApp(() => answer(refused), all);
   const named = 'conversation' in body ? { conversation: `refused-${++asked}` } : {};
   const response = await app.post('/v1/messages', { ...body, ...named });
   await response.text();
-  await app.settled();
+  await app.waitUntilSettled();
   // Another test's settlement may be repeated late: only this request counts.
   const id = response.headers.get('sluice-request-id');
   const row = (await (await app.fetch(`/usage/requests/${id}`)).json()) as {
@@ -127,7 +127,7 @@ describe('of several upstreams', () => {
 });
 
 test('the simulator does not bill what the Claude API does not', async () => {
-  const app = testApp(() => new Response('not asked', { status: 500 }), {
+  const app = createTestApp(() => new Response('not asked', { status: 500 }), {
     UPSTREAM: 'simulator',
     ANTHROPIC_API_KEY: undefined,
   });
@@ -135,6 +135,6 @@ test('the simulator does not bill what the Claude API does not', async () => {
     'ANTHROPIC_MAGIC_STRING_TRIGGER_REFUSAL_1FAEFB6177B4672DEE07F9D3AFC62588CCD2631EDCF22E8CCC1FB35B501C9C86';
   const answer = await app.post('/v1/messages', { ...ASK, messages: [{ role: 'user', content }] });
   expect(await answer.json()).toMatchObject({ stop_reason: 'refusal', stop_details: { category: null } });
-  await app.settled();
+  await app.waitUntilSettled();
   expect(await (await app.fetch('/usage/requests')).json()).toMatchObject({ data: [{ cost_usd: 0 }] });
 });

@@ -2,8 +2,8 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { ModelTable } from '#edge/claude/models/models.ts';
 import { fromUsd } from '#edge/claude/pricing/cost.ts';
-import type { WorstCase } from '#edge/claude/pricing/hold-terms.ts';
-import { maximumCost } from '#edge/claude/pricing/maximum-cost.ts';
+import type { MaximumCost } from '#edge/claude/pricing/hold-terms.ts';
+import { computeMaximumCost } from '#edge/claude/pricing/maximum-cost.ts';
 import { DAY_MS } from '#edge/kit/async/durations.ts';
 import { ESTIMATE_HELPS } from '#edge/money/budget/advice.ts';
 import { capacity, level } from '#edge/money/budget/bucket.ts';
@@ -24,12 +24,12 @@ import {
   takeCount,
 } from '#edge/money/budget/state.ts';
 import { limitName, NEVER, PERIODS, spanAt } from '#edge/money/budget/windows.ts';
-import { runs, tryCases } from '#test/support/runs.ts';
+import { caseCount, tryCases } from '#test/support/property-cases.ts';
 import { NOON, worstCaseWith } from '../account/admission-requests.ts';
 
 let ids = 0;
 
-function admit(budget: Budget, rules: Rules, bound: WorstCase, now: number): Decision & { id: string } {
+function admit(budget: Budget, rules: Rules, bound: MaximumCost, now: number): Decision & { id: string } {
   const decision = decide(budget, rules, bound, now);
   const id = `req_${++ids}`;
   if (decision.kind === 'admitted') {
@@ -136,7 +136,7 @@ describe('spend', () => {
   });
 
   test('length is blamed only where the input costs more than the answer, and a shorter question would fit', () => {
-    const adviceOf = (more: Partial<WorstCase>, limits: Limits = {}) => {
+    const adviceOf = (more: Partial<MaximumCost>, limits: Limits = {}) => {
       const decision = decide(
         emptyBudget(NOON),
         rulesOf({ usd_per_day: usd(5), ...limits }),
@@ -158,7 +158,7 @@ describe('spend', () => {
   });
 
   test('a request that never fits is told what would', () => {
-    const advice = (given: Limits, more: Partial<WorstCase>) => {
+    const advice = (given: Limits, more: Partial<MaximumCost>) => {
       const decision = decide(emptyBudget(NOON), rulesOf(given), worstCaseWith(more), NOON);
       return decision.kind === 'refused' && decision.never ? decision.advice : decision;
     };
@@ -214,7 +214,7 @@ describe('spend', () => {
       useOutputPrice: fc.nat(30),
     });
     const seen = new Set<string>();
-    tryCases(runs(2_000), drawn, fc.nat(3), fc.boolean(), fc.boolean(), (prices, uses, estimates, isUnknown) => {
+    tryCases(caseCount(2_000), drawn, fc.nat(3), fc.boolean(), fc.boolean(), (prices, uses, estimates, isUnknown) => {
       const { input, use, estimated, outputPrice, useOutputPrice } = prices;
       const served = {
         ...{ tool: 'web_search', single: true, lacksMaxUses: false, uses, inputTokens: 500, useOutputPrice },
@@ -294,7 +294,7 @@ describe('clamp', () => {
 
   test('not where that would save less than a tenth, while all that was asked for fits', () => {
     const searching = worstCaseWith({ inputCost: 6_000, outputTokens: 350 });
-    const of = (nanodollars: number, more: Partial<WorstCase> = {}) =>
+    const of = (nanodollars: number, more: Partial<MaximumCost> = {}) =>
       decide(emptyBudget(NOON), rulesOf({ usd_per_day: usd(nanodollars) }), { ...searching, ...more }, NOON);
     const whole = { maxTokens: 350, nanodollars: 9_500 };
     // 256 tokens would save 940.
@@ -307,7 +307,7 @@ describe('clamp', () => {
     // An input that can still be counted may be no more than half.
     expect(of(9_500, { countable: true }).kind).toBe('count_needed');
     // The tightest purse decides, whose ever it is, and what others hold is not free.
-    const purse = { by: 'token', name: 'usd_total', most: 9_499, settled: 0, held: 0, end: NEVER } as const;
+    const purse = { by: 'token', name: 'usd_total', limit: 9_499, settled: 0, held: 0, end: NEVER } as const;
     const rules = rulesOf({ usd_per_day: usd(11_000) });
     const by = (more: object) => {
       const purses = [...budgetWindows(emptyBudget(NOON), rules), { ...purse, ...more }];
@@ -324,9 +324,9 @@ describe('clamp', () => {
     const money = fc.integer({ min: 0, max: 40_000 });
     const asked = fc.record({ inputCost: fc.nat(20_000), outputTokens: fc.nat(2_000), usefulOutput: fc.nat(600) });
     const around = fc.record({ held: fc.nat(9_000), typical: fc.option(fc.nat(2_000), { nil: undefined }) });
-    tryCases(runs(2_000), money, money, asked, around, (one, other, more, { held, typical }) => {
+    tryCases(caseCount(2_000), money, money, asked, around, (one, other, more, { held, typical }) => {
       const of = (free: number) => {
-        const purse = { by: 'token', name: 'usd_total', most: free + held, settled: 0, held, end: NEVER } as const;
+        const purse = { by: 'token', name: 'usd_total', limit: free + held, settled: 0, held, end: NEVER } as const;
         const circumstances = { purses: [purse], ...(typical !== undefined && { typical: () => typical }) };
         return decide(emptyBudget(NOON), rulesOf({}), worstCaseWith(more), NOON, circumstances);
       };
@@ -341,7 +341,7 @@ describe('clamp', () => {
 
   test('who waits does so for no more than is unspent, and gets all of that', () => {
     const decided = (held: number) => {
-      const purse = { by: 'token', name: 'usd_total', most: 20_000, settled: 8_000, held, end: NEVER } as const;
+      const purse = { by: 'token', name: 'usd_total', limit: 20_000, settled: 8_000, held, end: NEVER } as const;
       // It is likely to take 19,000 nanodollars beside its input. 11,000 of these are left.
       const circumstances = { purses: [purse], typical: () => 1_900 };
       const asked = worstCaseWith({ outputTokens: 2_000, usefulOutput: 100 });
@@ -375,7 +375,7 @@ describe('clamp', () => {
     const group = {
       by: 'group',
       name: 'usd_per_day',
-      most: 90_000,
+      limit: 90_000,
       settled: 70_000,
       held: 5_000,
       end: Date.parse(END),
@@ -405,7 +405,7 @@ describe('clamp', () => {
   test('is said wherever it is lowered, and nowhere else', () => {
     const money = fc.integer({ min: 4_000, max: 40_000 });
     tryCases(
-      runs(2_000),
+      caseCount(2_000),
       money,
       money,
       fc.integer({ min: 300, max: 4_000 }),
@@ -429,7 +429,10 @@ describe('clamp', () => {
     const tools = [{ type: 'web_search_20260209', name: 'web_search', max_uses: 2 }];
     const messages = [{ role: 'user', content: 'What is new?' }];
     const body = { model: 'claude-sonnet-5-5', max_tokens: 8_192, messages, tools };
-    const { worstCase } = maximumCost(body, { bytes: JSON.stringify(body).length, models: new ModelTable() });
+    const { maximumCost: worstCase } = computeMaximumCost(body, {
+      bytes: JSON.stringify(body).length,
+      models: new ModelTable(),
+    });
     const { inputCost, outputTokens, outputPrice } = worstCase;
     const whole = inputCost + outputTokens * outputPrice;
     const daily = rulesOf({ usd_per_day: 10 });
@@ -512,7 +515,7 @@ describe('a later try', () => {
     decide(emptyBudget(NOON), rulesOf(given), worstCase, NOON, more);
 
   test('is admitted whole, whoever limits the money and whatever the earlier ones have cost', () => {
-    const purse = { by: 'token', name: 'usd_total', most: 1e9, settled: 0, held: 0, end: NEVER } as const;
+    const purse = { by: 'token', name: 'usd_total', limit: 1e9, settled: 0, held: 0, end: NEVER } as const;
     const limited: [Limits, Circumstances][] = [
       [{}, {}],
       [{ requests_per_minute: 9 }, {}],
@@ -546,7 +549,7 @@ describe('a later try', () => {
 });
 
 describe('a count is asked for', () => {
-  const countable = (more: Partial<WorstCase> = {}) => worstCaseWith({ countable: true, ...more });
+  const countable = (more: Partial<MaximumCost> = {}) => worstCaseWith({ countable: true, ...more });
 
   test('only if the bound does not fit', () => {
     expect(decide(emptyBudget(NOON), rulesOf({ usd_per_day: 1 }), countable(), NOON).kind).toBe('admitted');
@@ -610,7 +613,7 @@ describe('a count is asked for', () => {
     // It would rather wait than get less, and 13,000 of what is free do not pay for its input, too.
     expect(decide(budget, rules, bound, NOON, { typical: () => 13_000 }).kind).toBe('count_needed');
     // Who passes others needs room in limits that they do not have.
-    const token = { by: 'token', name: 'usd_per_day', most: 1_500, settled: 0, held: 0, end: NEVER } as const;
+    const token = { by: 'token', name: 'usd_per_day', limit: 1_500, settled: 0, held: 0, end: NEVER } as const;
     const small = countable({ inputCost: 2_000, outputTokens: 300, outputPrice: 1 });
     const purses = [...budgetWindows(budget, rules), token];
     expect(decide(budget, rules, small, NOON, { purses, typical: () => 0, mostPassing: 5_000 }).kind).toBe(
@@ -790,7 +793,7 @@ const limits: fc.Arbitrary<Limits> = fc.record(
 ) as fc.Arbitrary<Limits>;
 
 test('whatever happens, in every window settled + held ≤ limit, and at rest nothing is held', () => {
-  tryCases(runs(1_000), limits, fc.array(step, { minLength: 20, maxLength: 120, size: 'max' }), (given, steps) => {
+  tryCases(caseCount(1_000), limits, fc.array(step, { minLength: 20, maxLength: 120, size: 'max' }), (given, steps) => {
     const rules = rulesOf(given);
     const budget = emptyBudget(NOON);
     let clock = NOON;
@@ -836,7 +839,8 @@ test('whatever happens, in every window settled + held ≤ limit, and at rest no
           all.set(decision.id, { at: budget.last, open: true, amount: decision.nanodollars });
           expect(decision.maxTokens).toBeLessThanOrEqual(next.outputTokens);
           const least =
-            next.inputCost + 10 * Math.min(next.outputTokens, rules.clamp ? (rules.leastOutput ?? 256) : 2_000);
+            next.inputCost +
+            10 * Math.min(next.outputTokens, rules.shouldClamp ? (rules.minOutputTokens ?? 256) : 2_000);
           const whole = next.inputCost + 10 * next.outputTokens;
           const free = PERIODS.map((period) => {
             const { settled, held } = budget.windows[period];
@@ -885,7 +889,7 @@ test('no hold is more than what is left in any purse, and no more than its reque
   const money = (most: number) => fc.integer({ min: 0, max: most });
   const purse = fc
     .record({ by: fc.constantFrom('token' as const, 'group' as const), free: money(40_000), held: money(9_000) })
-    .map(({ by, free, held }) => ({ by, name: 'usd_total', most: free + held + 9, settled: 9, held, end: NEVER }));
+    .map(({ by, free, held }) => ({ by, name: 'usd_total', limit: free + held + 9, settled: 9, held, end: NEVER }));
   const circumstances = fc.record(
     {
       purses: fc.array(purse, { maxLength: 3 }),
@@ -898,7 +902,7 @@ test('no hold is more than what is left in any purse, and no more than its reque
   ) as fc.Arbitrary<Circumstances>;
   const tokens = { outputTokens: money(2_000), leastOutput: money(500) };
   const asked = fc.record({ inputCost: money(20_000), ...tokens, countable: fc.boolean() });
-  tryCases(runs(2_000), limits, money(9_000), asked, circumstances, (given, settled, more, around) => {
+  tryCases(caseCount(2_000), limits, money(9_000), asked, circumstances, (given, settled, more, around) => {
     const rules = rulesOf(given);
     const budget = emptyBudget(NOON);
     for (const period of PERIODS) budget.windows[period].settled = settled;
@@ -920,7 +924,7 @@ test('no hold is more than what is left in any purse, and no more than its reque
     const { nanodollars, maxTokens } = decision;
     expect(nanodollars).toBe(worstCase.inputCost + maxTokens * worstCase.outputPrice);
     for (const period of PERIODS) expect(settled + nanodollars).toBeLessThanOrEqual(rules.spend[period] ?? CEILING);
-    for (const one of purses) expect(one.settled + one.held + nanodollars).toBeLessThanOrEqual(one.most);
+    for (const one of purses) expect(one.settled + one.held + nanodollars).toBeLessThanOrEqual(one.limit);
     if (most !== undefined) expect(earlier + nanodollars).toBeLessThanOrEqual(most);
     if (mostPassing !== undefined) expect(nanodollars).toBeLessThanOrEqual(mostPassing);
     if (!isLimited && mostPassing === undefined && rules.output === undefined)

@@ -6,12 +6,12 @@ test('what is absent is unlimited, and clamps', () => {
   expect(rulesOf(limitsSchema.parse({}))).toEqual({
     spend: {},
     concurrent: Number.POSITIVE_INFINITY,
-    clamp: true,
-    leastOutput: undefined,
-    estimatesServed: false,
+    shouldClamp: true,
+    minOutputTokens: undefined,
+    shouldEstimateServed: false,
   });
-  expect(rulesOf(limitsSchema.parse({ served_tools: 'estimate' })).estimatesServed).toBe(true);
-  expect(rulesOf(limitsSchema.parse({ served_tools: 'exact' })).estimatesServed).toBe(false);
+  expect(rulesOf(limitsSchema.parse({ served_tools: 'estimate' })).shouldEstimateServed).toBe(true);
+  expect(rulesOf(limitsSchema.parse({ served_tools: 'exact' })).shouldEstimateServed).toBe(false);
 });
 
 test('money becomes whole nanodollars', () => {

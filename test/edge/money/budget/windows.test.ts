@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { PERIODS, spanAt, spanId } from '#edge/money/budget/windows.ts';
-import { tryCases } from '#test/support/runs.ts';
+import { tryCases } from '#test/support/property-cases.ts';
 
 test.each([
   ['2026-11-20T23:59:59.999Z', '2026-11-20', '2026-W47', '2026-11'],

@@ -3,17 +3,17 @@ import { expect, test, vi } from 'vitest';
 import { settingsOf } from '#edge/config/settings.ts';
 import type { Bindings } from '#edge/kit/plugins/bindings.ts';
 import { Account } from '#edge/money/account/account.ts';
-import { askForAdmission } from '#edge/money/admission/ask-account.ts';
+import { requestAdmission } from '#edge/money/admission/request-admission.ts';
 import { type AccountRequest, callAccount, sendSettlement } from '#edge/money/contracts/call-account.ts';
 import type { Settlement } from '#edge/money/contracts/settlement.ts';
-import { atNoon } from '#test/support/calendar.ts';
+import { setClockToNoon } from '#test/support/calendar.ts';
 import { worstCaseWith } from '../account/admission-requests.ts';
 
 const { ACCOUNT } = env as unknown as Bindings;
 const settings = settingsOf({}, true);
 let requests = 0;
 
-atNoon();
+setClockToNoon();
 
 const request = (): AccountRequest => ({ identity: { account: 'alice' }, accounts: { ACCOUNT }, settings });
 const standing = () => callAccount(request(), (account) => account.quota());
@@ -23,7 +23,7 @@ async function admit(): Promise<string> {
   requests += 1;
   const requestId = `req_${String(requests).padStart(9, '0')}`;
   const asked = { requestId, route: 'messages', model: 'claude-opus-5-5', bound: worstCaseWith(), defaults: {} };
-  expect((await askForAdmission(request(), asked)).outcome).toBe('admitted');
+  expect((await requestAdmission(request(), asked)).outcome).toBe('admitted');
   return requestId;
 }
 

@@ -5,11 +5,11 @@ import {
   aboutColumn,
   type Dimension,
   type DimensionValues,
+  groupingOf,
   OF_TAGS,
-  shownAbout,
-  summedByDimension,
+  rowFieldsOf,
 } from '#edge/money/contracts/dimensions.ts';
-import { runs, tryCases } from '#test/support/runs.ts';
+import { caseCount, tryCases } from '#test/support/property-cases.ts';
 
 const value = fc.oneof(
   fc.string({ minLength: 1 }),
@@ -21,12 +21,12 @@ const NAMES = ['prefix', 'agent', 'user', 'chosen_by', 'colour'];
 const about: fc.Arbitrary<DimensionValues> = fc.dictionary(fc.constantFrom(...NAMES), value);
 
 test('what a request is about is in its row, and is shown, also by a name that nobody here knows', () => {
-  tryCases(runs(300), about, (said) => {
-    const shown = shownAbout(aboutColumn(said));
+  tryCases(caseCount(300), about, (said) => {
+    const shown = rowFieldsOf(aboutColumn(said));
     const nothing = { prefix: null, agent: null, user: null, batch: null, outcomes: null, tags: {} };
     expect(shown).toEqual({ ...nothing, ...said });
   });
-  expect(shownAbout(aboutColumn({ tags: 'a=1,b=2' })).tags).toEqual({ a: '1', b: '2' });
+  expect(rowFieldsOf(aboutColumn({ tags: 'a=1,b=2' })).tags).toEqual({ a: '1', b: '2' });
 });
 
 test('the row of a request that is about nothing has nothing', () => {
@@ -39,7 +39,7 @@ test('a dimension is summed by what its row has in JSON', () => {
   const valuesOf = (dimension: Dimension, said: DimensionValues) => {
     tables.prepare('delete from ledger').run();
     tables.prepare('insert into ledger values (?)').run(aboutColumn(said));
-    const { sql, valuesIn } = summedByDimension(dimension, 'x');
+    const { sql, parseValues: valuesIn } = groupingOf(dimension, 'x');
     const [row] = tables.prepare(`select ${sql} as cell from ledger`).all();
     return typeof row?.cell === 'string' ? valuesIn(row.cell) : [];
   };

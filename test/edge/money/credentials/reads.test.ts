@@ -5,10 +5,10 @@ import { MINUTE_MS } from '#edge/kit/async/durations.ts';
 import type { Bindings } from '#edge/kit/plugins/bindings.ts';
 import type { Account } from '#edge/money/account/account.ts';
 import type { AdmissionRequest } from '#edge/money/contracts/admission.ts';
-import { ask } from '#test/support/agents.ts';
-import { errorOf, type TestApp, testApp } from '#test/support/app.ts';
-import { bearer, DEPLOYED, tokenOf } from '#test/support/tokens.ts';
-import { countedBindings } from '#test/support/visitors.ts';
+import { requestEdge } from '#test/support/agents.ts';
+import { createTestApp, readError, type TestApp } from '#test/support/app.ts';
+import { bearerHeader, createToken, DEPLOYED_VARS } from '#test/support/tokens.ts';
+import { countBindingCalls } from '#test/support/visitors.ts';
 import { admitAt, NOON } from '../account/admission-requests.ts';
 import { smallEdge } from '../account/small-edge.ts';
 
@@ -16,7 +16,7 @@ beforeEach(() => void vi.useFakeTimers({ toFake: ['Date'] }));
 afterEach(() => void vi.useRealTimers());
 
 const wait = (ms: number) => vi.setSystemTime(Date.now() + ms);
-const bound = async () => bearer(await tokenOf('bob', ['messages'], { only: { agents: ['sky'] } }));
+const bound = async () => bearerHeader(await createToken('bob', ['messages'], { only: { agents: ['sky'] } }));
 
 /** @returns the statuses of so many reads. */
 async function readsOf(app: TestApp, path: string, headers: Record<string, string>, times: number): Promise<number[]> {
@@ -32,16 +32,16 @@ async function readsOf(app: TestApp, path: string, headers: Record<string, strin
 /** An edge where a restricted token may read four times in a minute, another one six times. */
 async function edge(vars: Record<string, unknown> = {}): Promise<TestApp> {
   const app = smallEdge({ BOUND_READS_PER_MINUTE: '4', READS_PER_MINUTE: '6', ...vars });
-  const root = bearer(await tokenOf('root', ['admin']));
+  const root = bearerHeader(await createToken('root', ['admin']));
   const agent = { model: 'claude-opus-5-5', max_tokens: 64 };
-  expect((await ask(app, 'PUT', '/agents/sky', root, agent)).status).toBe(200);
+  expect((await requestEdge(app, 'PUT', '/agents/sky', root, agent)).status).toBe(200);
   return app;
 }
 const MESSAGES = '/conversations/c1/messages?if_absent=empty';
 const STREAM = '/conversations/c1/stream?if_absent=empty';
 
 test('the restricted tokens of an account read so often in a minute, and are told when they may again, without a further call', async () => {
-  const { bindings, calls } = countedBindings();
+  const { bindings, calls } = countBindingCalls();
   const app = await edge(bindings);
   const [page, another, third] = [await bound(), await bound(), await bound()];
   const before = calls();
@@ -51,7 +51,7 @@ test('the restricted tokens of an account read so often in a minute, and are tol
   const refused = await app.fetch(MESSAGES, { headers: page });
   expect(calls() - before).toBe(9);
   expect(Object.fromEntries(refused.headers)).toMatchObject({ 'sluice-limited-by': 'account', 'retry-after': '15' });
-  expect([refused.status, await errorOf(refused)]).toMatchObject([
+  expect([refused.status, await readError(refused)]).toMatchObject([
     429,
     {
       type: 'rate_limit_error',
@@ -61,11 +61,11 @@ test('the restricted tokens of an account read so often in a minute, and are tol
   // Whatever the account answers is counted, but not what it is asked beside an admission.
   expect((await app.fetch(MESSAGES, { method: 'HEAD', headers: page })).status).toBe(429);
   for (const path of ['/conversations/c1/stop', '/tokens/renew'])
-    expect((await ask(app, 'POST', path, another)).status, path).toBe(429);
-  expect((await ask(app, 'POST', '/messages', page, { agent: 'sky', messages: 'none' })).status).toBe(400);
+    expect((await requestEdge(app, 'POST', path, another)).status, path).toBe(429);
+  expect((await requestEdge(app, 'POST', '/messages', page, { agent: 'sky', messages: 'none' })).status).toBe(400);
   // A page does not stop its account's server, nor another account.
-  expect(await readsOf(app, MESSAGES, bearer(await tokenOf('bob', ['messages'])), 1)).toEqual([200]);
-  const other = bearer(await tokenOf('eve', ['messages'], { only: { agents: ['sky'] } }));
+  expect(await readsOf(app, MESSAGES, bearerHeader(await createToken('bob', ['messages'])), 1)).toEqual([200]);
+  const other = bearerHeader(await createToken('eve', ['messages'], { only: { agents: ['sky'] } }));
   expect(await readsOf(app, MESSAGES, other, 1)).toEqual([200]);
   wait(14_000);
   expect(await readsOf(app, MESSAGES, page, 1)).toEqual([429]);
@@ -80,14 +80,16 @@ test('the restricted tokens of an account read so often in a minute, and are tol
 
 test('a token that is not bound reads more often, an admin without end, and a revoked one is told that it is', async () => {
   const app = await edge();
-  const own = bearer(await tokenOf('ann', ['messages']));
+  const own = bearerHeader(await createToken('ann', ['messages']));
   expect(await readsOf(app, '/conversations', own, 7)).toEqual([200, 200, 200, 200, 200, 200, 429]);
   // Whatever it reads.
   expect(await readsOf(app, '/usage', own, 1)).toEqual([429]);
-  const root = bearer(await tokenOf('ann', ['admin']));
+  const root = bearerHeader(await createToken('ann', ['admin']));
   expect(new Set(await readsOf(app, '/conversations', root, 20))).toEqual(new Set([200]));
   const jti = 'jti-of-eve';
-  const eve = bearer(await tokenOf('eve', ['messages'], { renews: { jti, issuedAt: Math.floor(Date.now() / 1_000) } }));
+  const eve = bearerHeader(
+    await createToken('eve', ['messages'], { renews: { jti, issuedAt: Math.floor(Date.now() / 1_000) } }),
+  );
   expect(await readsOf(app, '/conversations', eve, 7)).toEqual([200, 200, 200, 200, 200, 200, 429]);
   expect((await app.fetch(`/accounts/eve/tokens/${jti}`, { method: 'DELETE', headers: root })).status).toBe(200);
   expect(await readsOf(app, '/conversations', eve, 1)).toEqual([401]);
@@ -118,14 +120,18 @@ const LONG = {
 
 test('who signs in by the Worker, without a token, is counted as well', async () => {
   const authenticate = (request: Request) => ({ account: request.headers.get('sluice-user') ?? 'nobody' });
-  const app = testApp(() => Response.json({}), { ...DEPLOYED, READS_PER_MINUTE: '2' }, { options: { authenticate } });
+  const app = createTestApp(
+    () => Response.json({}),
+    { ...DEPLOYED_VARS, READS_PER_MINUTE: '2' },
+    { options: { authenticate } },
+  );
   expect(await readsOf(app, '/usage', { 'sluice-user': 'ann' }, 3)).toEqual([200, 200, 429]);
   expect(await readsOf(app, '/usage', { 'sluice-user': 'bob' }, 1)).toEqual([200]);
 });
 
 test('what is called like a stream and is none has its price each time', async () => {
   const app = await edge();
-  const own = bearer(await tokenOf('ann', ['messages']));
+  const own = bearerHeader(await createToken('ann', ['messages']));
   expect(await readsOf(app, '/conversations/stream', own, 7)).toEqual([404, 404, 404, 404, 404, 404, 429]);
 });
 

@@ -1,16 +1,16 @@
 import { abortAllDurableObjects } from 'cloudflare:test';
 import { expect, test } from 'vitest';
-import { ask, edgeWithSky } from '#test/support/agents.ts';
-import { caller, inputIn, LABELS, labelled } from '#test/support/classification.ts';
-import { servingTools, weather } from '#test/support/scripted-runs.ts';
-import { bearer, tokenOf } from '#test/support/tokens.ts';
+import { createSkyEdge, requestEdge } from '#test/support/agents.ts';
+import { createClassifyCaller, inputTextOf, LABELS, labelMessage } from '#test/support/classification.ts';
+import { answerTools, weatherTool } from '#test/support/scripted-runs.ts';
+import { bearerHeader, createToken } from '#test/support/tokens.ts';
 
 test('a token makes as many requests as it may, whatever wakes its account, and a run of two steps counts once', async () => {
-  const { app } = await edgeWithSky({ ...{ model: 'claude-opus-5-5', max_tokens: 64 }, tools: [weather()] });
-  servingTools(() => Response.json('Sunny.'));
-  const page = bearer(await tokenOf('bob', ['messages'], { only: { agents: ['sky'], max_requests: 3 } }));
+  const { app } = await createSkyEdge({ ...{ model: 'claude-opus-5-5', max_tokens: 64 }, tools: [weatherTool()] });
+  answerTools(() => Response.json('Sunny.'));
+  const page = bearerHeader(await createToken('bob', ['messages'], { only: { agents: ['sky'], max_requests: 3 } }));
   const say = async (key: string, headers = page) =>
-    await ask(
+    await requestEdge(
       app,
       'POST',
       '/v1/messages',
@@ -18,17 +18,17 @@ test('a token makes as many requests as it may, whatever wakes its account, and 
       { agent: 'sky', conversation: `c${key}`, messages: [{ role: 'user', content: 'Is it sunny?' }] },
     );
   for (const key of ['1', '2', '2', '1']) expect((await say(key)).status).toBe(200);
-  await app.settled();
+  await app.waitUntilSettled();
   await abortAllDurableObjects();
   expect((await say('3')).status).toBe(200);
-  await app.settled();
+  await app.waitUntilSettled();
   for (const key of ['4', '5']) {
     const { status, body } = await say(key);
     expect([status, JSON.stringify(body)]).toEqual([403, expect.stringContaining('has made 3 requests')]);
   }
   // What it has asked for can still be heard again.
   expect((await say('3')).status).toBe(200);
-  const other = bearer(await tokenOf('bob', ['messages'], { only: { agents: ['sky'], max_requests: 1 } }));
+  const other = bearerHeader(await createToken('bob', ['messages'], { only: { agents: ['sky'], max_requests: 1 } }));
   expect((await say('6', other)).status).toBe(200);
 });
 
@@ -36,31 +36,35 @@ test('a classification counts once, whatever votes, inputs and second tries it t
   const most = 3;
   // The first answer to each text is of no use, so it is asked for once more.
   const seen = new Set<string>();
-  const { app, account, object } = await caller(({ text }) => {
-    const input = inputIn({ text });
-    if (!input.startsWith('odd') || seen.has(input)) return labelled('bug');
+  const {
+    app,
+    account,
+    getObject: object,
+  } = await createClassifyCaller(({ text }) => {
+    const input = inputTextOf({ text });
+    if (!input.startsWith('odd') || seen.has(input)) return labelMessage('bug');
     seen.add(input);
-    return labelled('nothing');
+    return labelMessage('nothing');
   });
-  const root = bearer(await tokenOf('root', ['admin']));
+  const root = bearerHeader(await createToken('root', ['admin']));
   const stored = { labels: LABELS, votes: 5, cache_seconds: 0 };
-  expect((await ask(app, 'PUT', '/classifiers/tickets', root, stored)).status).toBe(200);
+  expect((await requestEdge(app, 'PUT', '/classifiers/tickets', root, stored)).status).toBe(200);
   const bound = { only: { classifiers: ['tickets'], max_requests: most } };
-  const page = bearer(await tokenOf(account, ['classify'], bound));
+  const page = bearerHeader(await createToken(account, ['classify'], bound));
   const send = async (...inputs: string[]) =>
-    await ask(app, 'POST', '/classify', page, {
+    await requestEdge(app, 'POST', '/classify', page, {
       classifier: 'tickets',
       inputs: inputs.map((input) => ({ id: input.replaceAll(/\W/g, '-'), input })),
     });
   const first = await send('It crashes', 'odd one');
   expect([first.status, JSON.stringify(first.body)]).toEqual([200, expect.not.stringContaining('max_requests')]);
-  await app.settled();
+  await app.waitUntilSettled();
   await abortAllDurableObjects();
   const rest = await Promise.all(Array.from({ length: most + 2 }, (_, n) => send(`Nr. ${n}`, `odd ${n}`)));
   const told = rest.map(({ body }) => JSON.stringify(body).split('has made 3 requests').length - 1);
   // Whoever was admitted got all of its answers, and whoever was not got none.
   expect(told.toSorted()).toEqual([0, 0, 2, 2, 2]);
-  await app.settled();
+  await app.waitUntilSettled();
   const { data } = await object().requests({ limit: 1_000 });
   expect(new Set(data.map(({ request_id }) => request_id.split('.')[0])).size).toBe(most);
   expect(data.length).toBeGreaterThan(most * 10);

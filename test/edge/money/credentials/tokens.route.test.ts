@@ -4,20 +4,20 @@ import { decodeJwt } from 'jose';
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import * as z from 'zod/mini';
 import { SCOPES } from '#edge/auth/identity/identity.ts';
-import { accountStub } from '#edge/durable/stubs.ts';
+import { getAccountStub } from '#edge/durable/stubs.ts';
 import type { Bindings } from '#edge/kit/plugins/bindings.ts';
 import type { Account } from '#edge/money/account/account.ts';
 import { tokenRowSchema } from '#edge/money/account/usage-answers.schema.ts';
-import { MOST_MINTED } from '#edge/money/credentials/credentials.ts';
+import { MAX_MINTED_TOKENS } from '#edge/money/credentials/credentials.ts';
 import { mintedToken, renewedToken } from '#edge/money/credentials/tokens-answers.schema.ts';
-import { errorOf, type TestApp } from '#test/support/app.ts';
-import { bearer, tokenOf } from '#test/support/tokens.ts';
+import { readError, type TestApp } from '#test/support/app.ts';
+import { bearerHeader, createToken } from '#test/support/tokens.ts';
 import { smallEdge } from '../account/small-edge.ts';
 import { ASK } from '../account/small-request.ts';
 
 const bindings = env as unknown as Bindings;
 
-const admin = async () => bearer(await tokenOf('root', ['admin']));
+const admin = async () => bearerHeader(await createToken('root', ['admin']));
 
 async function mint(app: TestApp, body: unknown) {
   const response = await app.post('/tokens', body, await admin());
@@ -60,9 +60,11 @@ describe('minting', () => {
     expect(Date.parse(minted.expires_at ?? '')).toBe((claims.exp ?? 0) * 1_000);
     expect((claims.exp ?? 0) - before).toBeGreaterThanOrEqual(60);
     expect((claims.exp ?? 0) - after).toBeLessThanOrEqual(60);
-    expect((await app.post('/messages', ASK, bearer(minted.token))).status).toBe(200);
-    expect((await app.post('/tokens', { account: 'alice', scopes: ['admin'] }, bearer(minted.token))).status).toBe(403);
-    await app.settled();
+    expect((await app.post('/messages', ASK, bearerHeader(minted.token))).status).toBe(200);
+    expect(
+      (await app.post('/tokens', { account: 'alice', scopes: ['admin'] }, bearerHeader(minted.token))).status,
+    ).toBe(403);
+    await app.waitUntilSettled();
     expect(app.log.find(({ status }) => status === 200)).toMatchObject({ account: 'alice' });
     expect(JSON.stringify(app.log)).not.toContain(minted.token);
   });
@@ -116,14 +118,14 @@ describe('minting', () => {
     ['a name that it does not know', { account: 'a', scopes: ['messages'], expiry: 60 }, /expiry/],
   ])('with %s is a 400 that says where', async (_, body, message) => {
     const response = await smallEdge().post('/tokens', body, await admin());
-    const told = await errorOf(response);
+    const told = await readError(response);
     expect({ status: response.status, type: told.type }).toEqual({ status: 400, type: 'invalid_request_error' });
     expect(told.message).toMatch(message);
   });
 });
 
 describe('renewing', () => {
-  const renew = async (app: TestApp, token: string) => await app.post('/tokens/renew', {}, bearer(token));
+  const renew = async (app: TestApp, token: string) => await app.post('/tokens/renew', {}, bearerHeader(token));
   const asked = {
     ...{ account: 'alice', scopes: ['messages'], expires_in: 60, session: 150, label: 'phone' },
     ...{ tags: { team: 'search' }, only: ONLY },
@@ -163,7 +165,7 @@ describe('renewing', () => {
     await app.fetch(`/accounts/alice/tokens/${jti}`, { method: 'DELETE', headers: await admin() });
     for (const one of [token, renewed.token]) expect((await renew(app, one)).status).toBe(401);
     const other = (await mint(app, { account: 'bob', scopes: ['messages'], expires_in: 60 })).token;
-    expect((await errorOf(await renew(app, other))).message).toContain('without `session`');
+    expect((await readError(await renew(app, other))).message).toContain('without `session`');
   });
 
   test('needs an end to renew', async () => {
@@ -173,7 +175,7 @@ describe('renewing', () => {
         { account: 'a', scopes: ['messages'], ...wrong },
         await admin(),
       );
-      expect((await errorOf(response)).message).toMatch(/^session: must be at least `expires_in`/);
+      expect((await readError(response)).message).toMatch(/^session: must be at least `expires_in`/);
     }
   });
 });
@@ -182,8 +184,8 @@ describe('the list of an account’s tokens', () => {
   test('has those that were minted here and those that were seen, and never a token itself', async () => {
     const app = smallEdge();
     const minted = await mint(app, { account: 'alice', scopes: ['messages', 'classify'], label: 'laptop' });
-    const elsewhere = await tokenOf('alice', ['messages'], { expiresIn: 600 });
-    for (const token of [minted.token, elsewhere]) await app.post('/messages', ASK, bearer(token));
+    const elsewhere = await createToken('alice', ['messages'], { expiresIn: 600 });
+    for (const token of [minted.token, elsewhere]) await app.post('/messages', ASK, bearerHeader(token));
     await mint(app, { account: 'bob', scopes: ['messages'] });
     const { data, ...page } = await list(app, 'alice');
     const { jti } = decodeJwt(elsewhere);
@@ -222,7 +224,7 @@ describe('the list of an account’s tokens', () => {
     const { token, jti } = await mint(app, { account: 'alice', scopes: ['messages'] });
     await app.fetch(`/accounts/alice/tokens/${jti}`, { method: 'DELETE', headers: await admin() });
     await app.fetch('/accounts/alice/tokens/never-seen', { method: 'DELETE', headers: await admin() });
-    expect((await app.post('/messages', ASK, bearer(token))).status).toBe(401);
+    expect((await app.post('/messages', ASK, bearerHeader(token))).status).toBe(401);
     const { data } = await list(app, 'alice');
     expect(data.map((row) => row.jti).sort()).toEqual([jti, 'never-seen'].sort());
     for (const row of data) expect(row).toMatchObject({ revoked_at: expect.any(String), first_seen_at: null });
@@ -232,7 +234,7 @@ describe('the list of an account’s tokens', () => {
     const app = smallEdge();
     const all: string[] = [];
     let clock = Date.now();
-    await runInDurableObject(accountStub(bindings, {}, 'alice'), (account: Account) => {
+    await runInDurableObject(getAccountStub(bindings, {}, 'alice'), (account: Account) => {
       Object.assign(account, { now: () => clock });
       for (const jti of ['m', 'z', 'a', 'q', 'b', 'x', 'c']) {
         clock += 1_000;
@@ -256,10 +258,10 @@ describe('the list of an account’s tokens', () => {
 });
 
 test('an account has so many valid tokens, and one more only when another has ended', async () => {
-  const account = accountStub(bindings, {}, 'crowded');
+  const account = getAccountStub(bindings, {}, 'crowded');
   const now = Math.floor(Date.now() / 1_000);
   await runInDurableObject(account, (object: Account) => {
-    for (let n = 0; n < MOST_MINTED; n += 1) {
+    for (let n = 0; n < MAX_MINTED_TOKENS; n += 1) {
       // Half of them end, a quarter has ended.
       const exp = n % 4 === 0 ? now - 10 : n % 4 === 1 ? now + 3_600 : undefined;
       const token = { jti: `t${n}`, scopes: ['messages'], ...(exp === undefined ? {} : { exp }) };
@@ -271,14 +273,14 @@ test('an account has so many valid tokens, and one more only when another has en
   const mint = async () => await app.post('/tokens', { account: 'crowded', scopes: ['messages'] }, headers);
   let minted = 0;
   let answer = await mint();
-  for (; answer.status === 201 && minted <= MOST_MINTED; minted += 1) answer = await mint();
-  expect(minted).toBe(MOST_MINTED / 4);
+  for (; answer.status === 201 && minted <= MAX_MINTED_TOKENS; minted += 1) answer = await mint();
+  expect(minted).toBe(MAX_MINTED_TOKENS / 4);
   expect(answer.status).toBe(400);
-  expect((await errorOf(answer)).message).toContain('Revoke some');
+  expect((await readError(answer)).message).toContain('Revoke some');
   // What has ended is no row any more.
   const rows = async () =>
     await runInDurableObject(account, (_, { storage }) => storage.sql.exec('select count(*) as n from tokens').one().n);
-  expect(await rows()).toBeLessThanOrEqual(MOST_MINTED);
+  expect(await rows()).toBeLessThanOrEqual(MAX_MINTED_TOKENS);
   await account.revokeToken('t1');
   expect((await mint()).status).toBe(201);
   expect((await mint()).status).toBe(400);

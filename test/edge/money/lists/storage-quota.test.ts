@@ -1,12 +1,12 @@
 import { abortAllDurableObjects, runInDurableObject } from 'cloudflare:test';
 import { beforeEach, expect, test } from 'vitest';
-import { accountStub } from '#edge/durable/stubs.ts';
+import { getAccountStub } from '#edge/durable/stubs.ts';
 import type { Limits } from '#edge/money/budget/limits.schema.ts';
-import { errorOf, type TestApp, testApp } from '#test/support/app.ts';
-import { bindings, simulate, stubOf } from '#test/support/conversations.ts';
+import { createTestApp, readError, type TestApp } from '#test/support/app.ts';
+import { bindings, installSimulator, stubOf } from '#test/support/conversations.ts';
 import { eventually } from '#test/support/eventually.ts';
 import { resetAll } from '#test/support/reset.ts';
-import { bearer, DEPLOYED, tokenOf } from '#test/support/tokens.ts';
+import { bearerHeader, createToken, DEPLOYED_VARS } from '#test/support/tokens.ts';
 
 const NOTHING: Limits = {
   requests_per_minute: 0,
@@ -28,9 +28,9 @@ const ASK = { model: MODEL, max_tokens: 20, stream: false, messages: [{ role: 'u
 let app: TestApp;
 let headers: Record<string, string>;
 beforeEach(async () => {
-  simulate();
-  app = testApp(() => Response.json({ input_tokens: 1, data: [] }), DEPLOYED);
-  headers = bearer(await tokenOf(OWNER, ['messages', 'prefixes', 'classify']));
+  installSimulator();
+  app = createTestApp(() => Response.json({ input_tokens: 1, data: [] }), DEPLOYED_VARS);
+  headers = bearerHeader(await createToken(OWNER, ['messages', 'prefixes', 'classify']));
 });
 const send = async (method: string, path: string, body?: unknown) =>
   await app.fetch(path, {
@@ -38,9 +38,9 @@ const send = async (method: string, path: string, body?: unknown) =>
     headers: { ...headers, 'content-type': 'application/json' },
     ...(body === undefined ? {} : { body: JSON.stringify(body) }),
   });
-const limit = async (limits: Limits) => await accountStub(bindings, {}, OWNER).setLimits(limits);
+const limit = async (limits: Limits) => await getAccountStub(bindings, {}, OWNER).setLimits(limits);
 const stored = async () => {
-  const { conversations, stored_bytes } = await accountStub(bindings, {}, OWNER).quota();
+  const { conversations, stored_bytes } = await getAccountStub(bindings, {}, OWNER).quota();
   return { conversations: conversations.used, bytes: stored_bytes.used };
 };
 const listed = async () => {
@@ -69,7 +69,7 @@ test('an account whose every limit is 0 can store nothing, by whatever route', a
     expect(response.headers.get('sluice-limited-by')).toBe('account');
   }
   expect((await send('GET', '/models')).status).toBe(429);
-  await app.settled();
+  await app.waitUntilSettled();
   expect(await listed()).toEqual(['old']);
   expect(await stored()).toEqual(before);
   expect(await (await send('GET', '/conversations/old')).json()).toMatchObject({ title: 'Old', metadata: null });
@@ -86,7 +86,7 @@ test.each([
     if (name === 'conversations' && method === 'PUT') continue;
     const response = await send(method, path, body);
     expect(response.status, `${method} ${path}`).toBe(400);
-    expect((await errorOf(response)).message).toContain(name);
+    expect((await readError(response)).message).toContain(name);
     expect(response.headers.get('x-should-retry')).toBe(method === 'PUT' ? null : 'false');
   }
   expect(await stored()).toEqual({ conversations: 0, bytes: 0 });
@@ -134,7 +134,7 @@ test('bytes are those that the databases have, and no more than the limit are st
   // Nothing of a body tells how large a copy will be.
   await limit({ stored_bytes: bytes + 500_000 });
   const copied = await send('POST', `/conversations/${ids[0]}/fork`, {});
-  expect((await errorOf(copied)).message).toContain('stored_bytes');
+  expect((await readError(copied)).message).toContain('stored_bytes');
   const before = await stored();
   expect((await send('PUT', '/classifiers/mine', { labels: ['a', 'b'] })).status).toBe(200);
   expect((await stored()).bytes).toBeGreaterThan(before.bytes);
@@ -169,13 +169,13 @@ test('creating, copying and changing conversations, storing and listing models a
 test('what was taken from the bucket is still taken when the object wakes anew', async () => {
   await limit({ requests_per_minute: 1 });
   expect((await send('POST', '/conversations', {})).status).toBe(201);
-  await app.settled();
+  await app.waitUntilSettled();
   await abortAllDurableObjects();
   expect((await send('POST', '/conversations', {})).status).toBe(429);
 });
 
 test('a conversation is kept no longer than the deployment keeps what is over, unless an admin says so', async () => {
-  app = testApp(() => Response.json({}), { ...DEPLOYED, RETENTION_DAYS: '2' });
+  app = createTestApp(() => Response.json({}), { ...DEPLOYED_VARS, RETENTION_DAYS: '2' });
   const most = 2 * 86_400;
   await send('POST', '/conversations', { id: 'old' });
   for (const [method, path] of [
@@ -184,9 +184,9 @@ test('a conversation is kept no longer than the deployment keeps what is over, u
   ] as const) {
     expect((await send(method, path, { retention_seconds: most })).ok).toBe(true);
     const refused = await send(method, path, { retention_seconds: most + 1 });
-    expect([refused.status, (await errorOf(refused)).message]).toEqual([400, expect.stringContaining(String(most))]);
+    expect([refused.status, (await readError(refused)).message]).toEqual([400, expect.stringContaining(String(most))]);
   }
-  headers = bearer(await tokenOf(OWNER, ['admin']));
+  headers = bearerHeader(await createToken(OWNER, ['admin']));
   expect((await send('PATCH', '/conversations/old', { retention_seconds: most + 1 })).status).toBe(200);
 });
 
@@ -231,6 +231,6 @@ test('what fails gives its room back', async () => {
   expect((await send('POST', '/conversations', { id: 'one' })).status).toBe(201);
   for (let n = 0; n < 3; n += 1) expect((await send('POST', '/conversations/nope/fork', {})).status).toBe(404);
   expect((await send('POST', '/conversations', { id: 'one', system: 'x'.repeat(4_500_000) })).status).toBe(409);
-  await app.settled();
+  await app.waitUntilSettled();
   expect((await send('POST', '/conversations', { id: 'two', system: 'x'.repeat(200_000) })).status).toBe(201);
 });

@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { DEPLOYMENT, SCOPES } from '#edge/auth/identity/identity.ts';
 import { mayUseVersion, pointerText, readPointer, VersionMemory } from '#edge/money/versions/kv-copies.ts';
-import { runs, tryCases } from '#test/support/runs.ts';
+import { caseCount, tryCases } from '#test/support/property-cases.ts';
 
 const known = (hash = '') => ({ hash, pinned: [], withdrawn: [] });
 const placeOf = (name: string, owner = 'alice') => ({ kind: 'prefix', owner, name });
@@ -13,7 +13,7 @@ test('an isolate remembers values up to its bytes, the most recently used ones',
     length: fc.integer({ min: 1, max: 80 }),
     ask: fc.boolean(),
   });
-  tryCases(runs(500), fc.array(step, { maxLength: 60 }), (steps) => {
+  tryCases(caseCount(500), fc.array(step, { maxLength: 60 }), (steps) => {
     const memory = new VersionMemory<string>(100);
     // The model: what was used last stands last.
     let model: { name: string; length: number }[] = [];
@@ -37,14 +37,14 @@ test('a pointer, or its absence, is believed for a minute, and not after this is
   const memory = new VersionMemory<string>();
   let now = 0;
   Object.assign(memory, { now: () => now });
-  memory.believe(placeOf('a'), known('h1'));
-  memory.believe(placeOf('b'), known());
+  memory.rememberPointer(placeOf('a'), known('h1'));
+  memory.rememberPointer(placeOf('b'), known());
   now = 59_999;
   expect([memory.pointer(placeOf('a')), memory.pointer(placeOf('b'))]).toEqual([known('h1'), known()]);
   expect(memory.pointer(placeOf('a', 'bob'))).toBeUndefined();
   now = 60_000;
   expect([memory.pointer(placeOf('a')), memory.pointer(placeOf('b'))]).toEqual([undefined, undefined]);
-  memory.believe(placeOf('a'), known('h2'));
+  memory.rememberPointer(placeOf('a'), known('h2'));
   memory.forget(placeOf('a'));
   expect(memory.pointer(placeOf('a'))).toBeUndefined();
 });
@@ -52,7 +52,7 @@ test('a pointer, or its absence, is believed for a minute, and not after this is
 test('places whose parts run into each other are different places', () => {
   const memory = new VersionMemory<string>();
   memory.remember(placeOf('a', 'b:c'), 'h', 'one', 1);
-  memory.believe(placeOf('a', 'b:c'), known('h'));
+  memory.rememberPointer(placeOf('a', 'b:c'), known('h'));
   expect(memory.value(placeOf('a:b', 'c'), 'h')).toBe('one');
   expect(memory.value(placeOf('a', 'b'), 'h')).toBeUndefined();
   expect(memory.pointer(placeOf('a', 'c'))).toBeUndefined();
@@ -60,7 +60,7 @@ test('places whose parts run into each other are different places', () => {
 
 test('pointers do not pile up', () => {
   const memory = new VersionMemory<string>();
-  for (let i = 0; i < 10_001; i += 1) memory.believe(placeOf(`n${i}`), known());
+  for (let i = 0; i < 10_001; i += 1) memory.rememberPointer(placeOf(`n${i}`), known());
   expect(memory.pointer(placeOf('n0'))).toBeUndefined();
   expect(memory.pointer(placeOf('n1'))).toEqual(known());
 });
@@ -70,7 +70,7 @@ const some = fc.uniqueArray(fc.constantFrom(...HASHES), { maxLength: 3 });
 
 test('what KV has of a name is read as it was written', () => {
   const row = fc.record({ hash: fc.constantFrom(null, ...HASHES), pinned: some, withdrawn: some });
-  tryCases(runs(300), row, ({ hash, pinned, withdrawn }) => {
+  tryCases(caseCount(300), row, ({ hash, pinned, withdrawn }) => {
     const text = pointerText({ hash, pinned: pinned.join(), withdrawn: withdrawn.join() });
     if (text !== null) expect(readPointer(text)).toEqual({ hash: hash ?? '', pinned, withdrawn });
     else expect([hash, withdrawn]).toEqual([null, []]);
@@ -85,7 +85,7 @@ test('a withdrawn version is nobody’s; one that is not current is for those wh
     scopes: fc.subarray([...SCOPES]),
     listed: fc.option(some, { nil: undefined }),
   });
-  tryCases(runs(2_000), asked, ({ owner, hash, known, scopes, listed }) => {
+  tryCases(caseCount(2_000), asked, ({ owner, hash, known, scopes, listed }) => {
     const stores = scopes.includes('admin') || (owner === 'alice' && scopes.includes('prefixes'));
     const isOpen = known.hash === hash || known.pinned.includes(hash) || listed?.includes(hash) === true;
     const isThere = known.hash !== '' && !known.withdrawn.includes(hash);

@@ -1,13 +1,13 @@
 import { runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import { describe, expect, test, vi } from 'vitest';
 import { DEPLOYMENT, isAccount } from '#edge/auth/identity/identity.ts';
-import { accountStub } from '#edge/durable/stubs.ts';
+import { getAccountStub } from '#edge/durable/stubs.ts';
 import type { Account } from '#edge/money/account/account.ts';
 import { versionHashOf } from '#edge/money/versions/kv-copies.ts';
-import { countRows } from '#test/support/conversations.ts';
+import { countWrittenRows } from '#test/support/conversations.ts';
 import { bindings } from '#test/support/prefixes.ts';
 
-const stub = () => accountStub(bindings, {}, 'alice') as unknown as Account;
+const stub = () => getAccountStub(bindings, {}, 'alice') as unknown as Account;
 const bytesOf = (text: string) => new TextEncoder().encode(text);
 const version = (hash: string, text = hash, name = 'support') => ({
   kind: 'prefix',
@@ -52,7 +52,7 @@ describe('what is put', () => {
   test('writes few rows, and none where nothing changes', async () => {
     // The first row of an account makes its tables.
     await stub().setLimits({});
-    const rows = await countRows(accountStub(bindings, {}, 'alice'));
+    const rows = await countWrittenRows(getAccountStub(bindings, {}, 'alice'));
     await stub().putVersion(version('h1'));
     // The version, its piece and the name, that KV has been told of both, and the alarm that tells it after a crash.
     expect(rows()).toBe(6);
@@ -75,17 +75,17 @@ describe('what is put', () => {
     const kv = { fails: true };
     failing(kv);
     expect(await stub().putVersion(version('h1'))).toMatchObject({ outcome: 'stored', published: false });
-    expect(await runDurableObjectAlarm(accountStub(bindings, {}, 'alice'))).toBe(true);
+    expect(await runDurableObjectAlarm(getAccountStub(bindings, {}, 'alice'))).toBe(true);
     expect(await pointer()).toBeNull();
     kv.fails = false;
-    expect(await runDurableObjectAlarm(accountStub(bindings, {}, 'alice'))).toBe(true);
+    expect(await runDurableObjectAlarm(getAccountStub(bindings, {}, 'alice'))).toBe(true);
     expect(await pointer()).toBe('h1');
     expect(await bindings.STORE.get('prefix@h1:support:alice')).toBe('h1');
   });
 
   test('has a limit', async () => {
     await stub().setLimits({});
-    await runInDurableObject(accountStub(bindings, {}, 'alice'), async (_: Account, { storage }) => {
+    await runInDurableObject(getAccountStub(bindings, {}, 'alice'), async (_: Account, { storage }) => {
       storage.sql.exec(
         `insert into names (kind, name, hash, at, told) select 'prefix', 'n' || value, 'h', 1, 1 from
          (with recursive n(value) as (select 1 union all select value + 1 from n where value < 1001) select value from n)`,
@@ -140,7 +140,7 @@ describe('a version that is held', () => {
 test('the history pages, newest first', async () => {
   // An account's time never goes back: it has begun already.
   let now = Date.now() + 60_000;
-  await runInDurableObject(accountStub(bindings, {}, 'alice'), (account: Account) => {
+  await runInDurableObject(getAccountStub(bindings, {}, 'alice'), (account: Account) => {
     Object.assign(account, { now: () => now });
   });
   for (const hash of ['h1', 'h2', 'h3', 'h4']) {

@@ -6,8 +6,8 @@ import { findAgent } from '#edge/conversations/object/initial-context.ts';
 import type { Bindings } from '#edge/kit/plugins/bindings.ts';
 import { agentContent, agentDeleted } from '#edge/plugins/agents/agents-answers.schema.ts';
 import { nameRow } from '#edge/registry/versions/versions-answers.schema.ts';
-import { as, type SimulatedEdge, simulatedEdge } from '#test/support/prefixes.ts';
-import { servingTools, TOOL_URL, TOOL_VARS, weather } from '#test/support/scripted-runs.ts';
+import { authorizationFor, createSimulatedEdge, type SimulatedEdge } from '#test/support/prefixes.ts';
+import { answerTools, TOOL_URL, TOOL_VARS, weatherTool } from '#test/support/scripted-runs.ts';
 
 const AGENT = { model: 'claude-opus-5-5', max_tokens: 64, system: 'Be kind.', description: 'Weather' };
 type Headers = Record<string, string>;
@@ -20,8 +20,8 @@ async function ask(app: SimulatedEdge, method: string, path: string, headers: He
 }
 
 test('an agent is stored with all its limits, and read by name and by version', async () => {
-  const app = simulatedEdge(TOOL_VARS);
-  const alice = await as('alice');
+  const app = createSimulatedEdge(TOOL_VARS);
+  const alice = await authorizationFor('alice');
   const put = await ask(app, 'PUT', '/agents/support', alice, { ...AGENT, limits: { max_usd: 0.5 } });
   expect(put.status).toBe(200);
   const { warnings, ...shown } = put.body;
@@ -38,8 +38,8 @@ test('an agent is stored with all its limits, and read by name and by version', 
 });
 
 test('a schema that Claude will refuse is stored, and warned of in its words; a request with it is refused', async () => {
-  const app = simulatedEdge(TOOL_VARS);
-  const alice = await as('alice');
+  const app = createSimulatedEdge(TOOL_VARS);
+  const alice = await authorizationFor('alice');
   const number = { type: 'integer', minimum: 1 };
   const input_schema = { type: 'object', properties: { n: number }, required: ['n'], additionalProperties: false };
   const tools = [
@@ -68,15 +68,15 @@ test('a schema that Claude will refuse is stored, and warned of in its words; a 
 });
 
 test('a tool of a server that cannot be sent to Claude is left out, and warned of; the others are stored', async () => {
-  const app = simulatedEdge(TOOL_VARS);
-  const alice = await as('alice', 'messages', 'prefixes', 'tools');
+  const app = createSimulatedEdge(TOOL_VARS);
+  const alice = await authorizationFor('alice', 'messages', 'prefixes', 'tools');
   const either = { type: 'object', anyOf: [{ required: ['id'] }, { required: ['url'] }] };
   const search = { anyOf: [{ properties: { text: { type: 'string' } }, required: ['text'] }] };
   const listed = [
     { name: 'fetch', inputSchema: either },
     { name: 'search', inputSchema: search },
   ];
-  servingTools(({ body: { id, method } }) => {
+  answerTools(({ body: { id, method } }) => {
     if (id === undefined) return new Response(null, { status: 202 });
     const hello = { protocolVersion: '2025-11-25', capabilities: {} };
     return Response.json({ jsonrpc: '2.0', id, result: method === 'initialize' ? hello : { tools: listed } });
@@ -94,8 +94,8 @@ test('a tool of a server that cannot be sent to Claude is left out, and warned o
 });
 
 test('equal agents are one version, however they are written; a name goes back to an older one', async () => {
-  const app = simulatedEdge(TOOL_VARS);
-  const alice = await as('alice');
+  const app = createSimulatedEdge(TOOL_VARS);
+  const alice = await authorizationFor('alice');
   const first = await ask(app, 'PUT', '/agents/support', alice, { ...AGENT, service_tier: 'auto', temperature: 1 });
   const { description, ...rest } = AGENT;
   const same = { temperature: 1, approvers: 'owner', description, limits: {}, ...rest, service_tier: 'auto' };
@@ -157,8 +157,8 @@ const REFUSED: [object, string][] = [
 ];
 
 test('what one of its models refuses is a 400 that says what that takes, and nothing is stored', async () => {
-  const app = simulatedEdge(TOOL_VARS);
-  const alice = await as('alice', 'messages', 'prefixes', 'classify');
+  const app = createSimulatedEdge(TOOL_VARS);
+  const alice = await authorizationFor('alice', 'messages', 'prefixes', 'classify');
   expect((await ask(app, 'PUT', '/classifiers/level', alice, { labels: ['easy', 'hard'] })).status).toBe(200);
   for (const [more, told] of REFUSED) {
     const { status, body } = await ask(app, 'PUT', '/agents/refused', alice, { ...AGENT, ...more });
@@ -177,19 +177,26 @@ test('what one of its models refuses is a 400 that says what that takes, and not
 });
 
 test('what was stored before its model refused it is asked all the same', async () => {
-  const alice = await as('alice');
-  const before = simulatedEdge({ ...TOOL_VARS, PRICES: JSON.stringify({ 'claude-opus-5-5': { forced_tools: true } }) });
+  const alice = await authorizationFor('alice');
+  const before = createSimulatedEdge({
+    ...TOOL_VARS,
+    PRICES: JSON.stringify({ 'claude-opus-5-5': { forced_tools: true } }),
+  });
   const agent = { ...AGENT, tools: [{ name: 'find', input_schema: { type: 'object' } }], tool_choice: { type: 'any' } };
   expect((await ask(before, 'PUT', '/agents/old', alice, agent)).status).toBe(200);
-  const app = simulatedEdge(TOOL_VARS);
+  const app = createSimulatedEdge(TOOL_VARS);
   const asked = { agent: 'old', messages: [{ role: 'user', content: 'Hi' }] };
   await ask(app, 'POST', '/v1/messages', alice, asked);
   expect(app.sent.map(({ text }) => JSON.parse(text).tool_choice)).toEqual([{ type: 'any' }]);
 });
 
 test('what an admin stores is everybody’s, an account’s own comes first, and nobody reads another account’s', async () => {
-  const app = simulatedEdge(TOOL_VARS);
-  const [root, alice, bob] = [await as('root', 'admin'), await as('alice'), await as('bob')];
+  const app = createSimulatedEdge(TOOL_VARS);
+  const [root, alice, bob] = [
+    await authorizationFor('root', 'admin'),
+    await authorizationFor('alice'),
+    await authorizationFor('bob'),
+  ];
   await ask(app, 'PUT', '/agents/support', root, AGENT);
   const own = await ask(app, 'PUT', '/agents/support', alice, { ...AGENT, system: 'Hers.' });
   const seen = async (headers: Headers, ref = 'support') => (await ask(app, 'GET', `/agents/${ref}`, headers)).body;
@@ -197,7 +204,7 @@ test('what an admin stores is everybody’s, an account’s own comes first, and
   expect((await seen(bob)).owner).toBe('deployment');
   expect((await ask(app, 'GET', `/agents/${own.body.version}`, bob)).status).toBe(404);
   const context = { env: env as unknown as Bindings, settings: settingsOf({ ...env, ...TOOL_VARS }) };
-  await app.settled();
+  await app.waitUntilSettled();
   const asking = (account: string) => ({ account, scopes: [] });
   const { agent } = await findAgent(context, asking('alice'), 'support');
   expect([agent.name, refOf(agent)]).toEqual(['support', own.body.version]);
@@ -209,26 +216,26 @@ test('what an admin stores is everybody’s, an account’s own comes first, and
 });
 
 test('to store tools with an address needs the scope `tools`, and without it nobody reads the address', async () => {
-  const app = simulatedEdge(TOOL_VARS);
-  const plain = await as('alice');
-  const trusted = await as('alice', 'messages', 'prefixes', 'tools');
-  const body = { ...AGENT, tools: [weather()] };
+  const app = createSimulatedEdge(TOOL_VARS);
+  const plain = await authorizationFor('alice');
+  const trusted = await authorizationFor('alice', 'messages', 'prefixes', 'tools');
+  const body = { ...AGENT, tools: [weatherTool()] };
   const refused = await ask(app, 'PUT', '/agents/sky', plain, body);
   expect(refused).toMatchObject({ status: 403, body: { error: { type: 'permission_error' } } });
   expect(JSON.stringify(refused.body)).toContain('the scope `tools`');
   const stored = await ask(app, 'PUT', '/agents/sky', trusted, body);
-  expect(stored.body.tools).toEqual([weather()]);
-  const { run: _, ...told } = weather();
+  expect(stored.body.tools).toEqual([weatherTool()]);
+  const { run: _, ...told } = weatherTool();
   const read = await ask(app, 'GET', '/agents/sky', plain);
   expect(read.body.tools).toEqual([told]);
   expect(JSON.stringify(read.body)).not.toContain(TOOL_URL);
 });
 
 test('where the deployment’s tools are, and their headers, only admins read, whoever may store tools', async () => {
-  const app = simulatedEdge(TOOL_VARS);
-  const root = await as('root', 'admin');
-  const tenant = await as('bob', 'messages', 'prefixes', 'tools');
-  const tool = weather({ headers: { 'x-key': 'of the operator' } });
+  const app = createSimulatedEdge(TOOL_VARS);
+  const root = await authorizationFor('root', 'admin');
+  const tenant = await authorizationFor('bob', 'messages', 'prefixes', 'tools');
+  const tool = weatherTool({ headers: { 'x-key': 'of the operator' } });
   const { run: _, ...told } = tool;
   for (const path of ['/agents/sky', '/prefixes/sky']) {
     const body = path === '/agents/sky' ? { ...AGENT, tools: [tool] } : { system: 'Be kind.', tools: [tool] };
@@ -239,8 +246,8 @@ test('where the deployment’s tools are, and their headers, only admins read, w
 });
 
 test('a tool that is an agent is described by what that agent says of itself, unless it says something', async () => {
-  const app = simulatedEdge(TOOL_VARS);
-  const [root, alice] = [await as('root', 'admin'), await as('alice')];
+  const app = createSimulatedEdge(TOOL_VARS);
+  const [root, alice] = [await authorizationFor('root', 'admin'), await authorizationFor('alice')];
   await ask(app, 'PUT', '/agents/sky', root, { ...AGENT, description: 'Knows the weather.' });
   const tools = [
     { name: 'sky', run: { agent: 'sky' } },
@@ -260,10 +267,10 @@ test('a tool that is an agent is described by what that agent says of itself, un
 });
 
 test('to have a server listed is a request, also where it fails', async () => {
-  const app = simulatedEdge(TOOL_VARS);
-  const trusted = await as('alice', 'messages', 'prefixes', 'tools');
-  const asked = servingTools(() => new Response(null, { status: 503 }));
-  const root = await as('root', 'admin');
+  const app = createSimulatedEdge(TOOL_VARS);
+  const trusted = await authorizationFor('alice', 'messages', 'prefixes', 'tools');
+  const asked = answerTools(() => new Response(null, { status: 503 }));
+  const root = await authorizationFor('root', 'admin');
   const limited = await ask(app, 'PUT', '/accounts/alice/limits', root, { requests_per_minute: 2 });
   expect(limited.status).toBe(200);
   const statuses: number[] = [];
@@ -291,15 +298,15 @@ test.each([
   [{ ...AGENT, system: [{ type: 'text', text: 'x', cache_control: { type: 'ephemeral' } }] }, 'system.0.cache_control'],
   [{ ...AGENT, tools: [{ name: 'a', run: 'worker' }] }, 'no tool of its own of this name'],
 ])('what is no agent is a 400 that names the member: %j', async (body, words) => {
-  const app = simulatedEdge(TOOL_VARS);
-  const answer = await ask(app, 'PUT', '/agents/support', await as('alice'), body);
+  const app = createSimulatedEdge(TOOL_VARS);
+  const answer = await ask(app, 'PUT', '/agents/support', await authorizationFor('alice'), body);
   expect(answer.status).toBe(400);
   expect(JSON.stringify(answer.body)).toContain(words);
 });
 
 test('a choice of models is stored only with labels that its classifier has; equal choices are one version', async () => {
-  const app = simulatedEdge(TOOL_VARS);
-  const alice = await as('alice');
+  const app = createSimulatedEdge(TOOL_VARS);
+  const alice = await authorizationFor('alice');
   const choice = { by: 'difficulty', models: { easy: 'claude-haiku-5-5', hard: AGENT.model }, otherwise: AGENT.model };
   const put = (model: unknown) => ask(app, 'PUT', '/agents/router', alice, { ...AGENT, model });
   expect(await put(choice)).toMatchObject({ status: 404 });

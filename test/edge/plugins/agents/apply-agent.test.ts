@@ -1,17 +1,24 @@
 import fc from 'fast-check';
 import { afterAll, expect, test } from 'vitest';
 import type { Json } from '#edge/kit/json/object.ts';
-import { ask, edgeWithSky, partsOf, SKY } from '#test/support/agents.ts';
-import { brokenRule } from '#test/support/api-rules.ts';
-import { settledApps } from '#test/support/app.ts';
+import { createSkyEdge, requestEdge, SKY, toolsAndSystemOf } from '#test/support/agents.ts';
+import { findBrokenRule } from '#test/support/api-rules.ts';
+import { waitForAllApps } from '#test/support/app.ts';
 import { eventually } from '#test/support/eventually.ts';
-import { as } from '#test/support/prefixes.ts';
+import { authorizationFor } from '#test/support/prefixes.ts';
+import { caseCount, tryAsyncCases } from '#test/support/property-cases.ts';
 import { resetAll } from '#test/support/reset.ts';
-import { runs, tryAsyncCases } from '#test/support/runs.ts';
-import { answeringBy, call, calls, servingTools, TOOL_URL, weather } from '#test/support/scripted-runs.ts';
+import {
+  answerByScript,
+  answerTools,
+  callsAnswer,
+  TOOL_URL,
+  weatherCall,
+  weatherTool,
+} from '#test/support/scripted-runs.ts';
 
 afterAll(async () => {
-  await settledApps();
+  await waitForAllApps();
   await resetAll();
 });
 
@@ -19,7 +26,7 @@ const AGENT = {
   ...SKY,
   max_tokens: 600,
   thinking: { type: 'enabled', budget_tokens: 32 },
-  tools: [weather({ headers: { 'x-team': 'sky' }, once: true }), weather({ approval: 'always' }, 'get_tides')],
+  tools: [weatherTool({ headers: { 'x-team': 'sky' }, once: true }), weatherTool({ approval: 'always' }, 'get_tides')],
   // A step costs 0.0017 US dollars, or 0.0124 where it says all that it may: so each of these limits something.
   limits: { max_turns: 4, max_usd: 0.02, max_tool_calls: 3, parallel_tools: 1, max_seconds: 60 },
 };
@@ -176,30 +183,30 @@ const story = fc.record({
 });
 
 test('an agent that an admin stored cannot be widened by any request', async () => {
-  const { app, root } = await edgeWithSky(AGENT);
-  await ask(app, 'PUT', '/agents/other', root, { ...AGENT, model: 'claude-fable-5', system: 'Other.' });
-  await ask(app, 'PUT', '/prefixes/wide', root, { model: 'claude-fable-5', system: 'Wide.' });
+  const { app, root } = await createSkyEdge(AGENT);
+  await requestEdge(app, 'PUT', '/agents/other', root, { ...AGENT, model: 'claude-fable-5', system: 'Other.' });
+  await requestEdge(app, 'PUT', '/prefixes/wide', root, { model: 'claude-fable-5', system: 'Wide.' });
   // It asks for another call in each step, until a limit of the run ends it.
   let stories = 0;
-  const bodies = answeringBy(({ max_tokens }, number) =>
+  const bodies = answerByScript(({ max_tokens }, number) =>
     max_tokens === undefined
       ? Response.json({ input_tokens: 100 })
       : {
           // Of these two the second one waits for an approval, which nobody gives.
-          ...calls(call(`toolu_${number}`, `${number}`, number % 7 === 0 ? 'get_tides' : 'get_weather')),
+          ...callsAnswer(weatherCall(`toolu_${number}`, `${number}`, number % 7 === 0 ? 'get_tides' : 'get_weather')),
           usage: { input_tokens: 100, output_tokens: stories % 2 === 0 ? 64 : Number(max_tokens) },
         },
   );
-  const called = servingTools(() => new Response('sun'));
+  const called = answerTools(() => new Response('sun'));
   const answered = { whole: 0, sooner: 0, refused: 0 };
-  await tryAsyncCases(runs(500), story, async ({ created, turns, isCopied, resends, patch }) => {
+  await tryAsyncCases(caseCount(500), story, async ({ created, turns, isCopied, resends, patch }) => {
     stories += 1;
-    const bob = await as(`bob${stories}`, 'messages');
+    const bob = await authorizationFor(`bob${stories}`, 'messages');
     const sent = async (path: string, headers: Record<string, string>, text: string) => {
       const all = { ...bob, ...headers, 'content-type': 'application/json' };
       const response = await app.fetch(path, { method: 'POST', headers: all, body: text });
       const body = (await response.text()) || '{}';
-      await app.settled();
+      await app.waitUntilSettled();
       return { status: response.status, headers: response.headers, body };
     };
     let id = 'c1';
@@ -222,7 +229,7 @@ test('an agent that an admin stored cannot be widened by any request', async () 
       }
       let asked: readonly Json[] = own;
       if (isThere && resends) {
-        const rows = await ask(app, 'GET', `/conversations/${id}/messages?view=shown&limit=100`, bob);
+        const rows = await requestEdge(app, 'GET', `/conversations/${id}/messages?view=shown&limit=100`, bob);
         const before = (rows.body.data as Json[]).map(({ role, content }) => ({ role, content }));
         asked = [...before, { role: 'user', content: 'And now?' }];
       }
@@ -235,7 +242,7 @@ test('an agent that an admin stored cannot be widened by any request', async () 
       // A request that the API rejects is no step: it is repaired and sent again, which costs nothing.
       const steps = up.filter(
         ({ max_tokens, messages, container }) =>
-          max_tokens !== undefined && brokenRule(messages as never, { container }) === undefined,
+          max_tokens !== undefined && findBrokenRule(messages as never, { container }) === undefined,
       );
       isThere ||= answer.status === 200;
       if (answer.status !== 200) {
@@ -251,7 +258,7 @@ test('an agent that an admin stored cannot be widened by any request', async () 
         expect(body).toMatchObject({ model: AGENT.model, thinking: AGENT.thinking });
         expect(Number(body.max_tokens ?? 0)).toBeLessThanOrEqual(AGENT.max_tokens);
         expect(Object.keys(body).filter((name) => !MAY_GO_UP.includes(name))).toEqual([]);
-        const { tools, system } = partsOf(body);
+        const { tools, system } = toolsAndSystemOf(body);
         expect(system[0]).toEqual(YOU);
         const ofAgent = tools.filter(({ name }) => TOLD.some((tool) => tool.name === name));
         expect(TOLD.filter((tool) => ofAgent.some(({ name }) => name === tool.name))).toEqual(ofAgent);
@@ -276,13 +283,13 @@ const uncounted = member.filter(
 
 test('nor by what is counted before it is sent: the count is that of the agent', async () => {
   // The simulator counts as the API does, which refuses so small a budget.
-  const { app, bob } = await edgeWithSky({
+  const { app, bob } = await createSkyEdge({
     ...AGENT,
     model: 'claude-opus-4-6',
     max_tokens: 2_000,
     thinking: { type: 'enabled', budget_tokens: 1_024 },
   });
-  await ask(app, 'POST', '/conversations', bob, { id: 'counted', agent: 'sky' });
+  await requestEdge(app, 'POST', '/conversations', bob, { id: 'counted', agent: 'sky' });
   const question = { messages: [{ role: 'user', content: 'Is it sunny?' }] };
   const counted = async (path: string, own: object, members: readonly string[] = []) => {
     const text = `{${[JSON.stringify({ ...own, ...question }).slice(1, -1), ...members].join(',')}}`;
@@ -295,14 +302,20 @@ test('nor by what is counted before it is sent: the count is that of the agent',
   const plain = await counted('/count-tokens', { conversation: 'counted' });
   expect(plain.status).toBe(200);
   let counts = 0;
-  await tryAsyncCases(runs(200), paths, begins, fc.array(uncounted, { maxLength: 4 }), async (path, own, members) => {
-    const { status, body } = await counted(path, own, members);
-    expect(status).toBeLessThan(500);
-    if (status !== 200) return;
-    counts += 1;
-    expect(body).toEqual(plain.body);
-  });
-  expect(counts).toBeGreaterThan(runs(200) / 4);
+  await tryAsyncCases(
+    caseCount(200),
+    paths,
+    begins,
+    fc.array(uncounted, { maxLength: 4 }),
+    async (path, own, members) => {
+      const { status, body } = await counted(path, own, members);
+      expect(status).toBeLessThan(500);
+      if (status !== 200) return;
+      counts += 1;
+      expect(body).toEqual(plain.body);
+    },
+  );
+  expect(counts).toBeGreaterThan(caseCount(200) / 4);
 });
 
 const decisionMember = fc.constantFrom(
@@ -321,22 +334,22 @@ const TAKEN = [[], ['"reason":"x"'], ['"input":{"city":"Rome"}']];
 
 test('nor by a decision, which says of a call no more than its input', async () => {
   const own = { ...AGENT, limits: { ...AGENT.limits, max_turns: 2 } };
-  const { app } = await edgeWithSky(own, 'get_tides');
-  const called = servingTools(() => new Response('high'));
+  const { app } = await createSkyEdge(own, 'get_tides');
+  const called = answerTools(() => new Response('high'));
   let number = 0;
   let approved = 0;
   await tryAsyncCases(
     // Those that are taken, whatever chance brings besides.
-    { numRuns: runs(100), examples: TAKEN.map((members) => [members]) },
+    { numRuns: caseCount(100), examples: TAKEN.map((members) => [members]) },
     fc.array(decisionMember, { maxLength: 3 }),
     async (members) => {
       number += 1;
-      const bob = await as(`decider${number}`, 'messages');
-      await ask(app, 'POST', '/v1/messages', bob, {
+      const bob = await authorizationFor(`decider${number}`, 'messages');
+      await requestEdge(app, 'POST', '/v1/messages', bob, {
         ...{ agent: 'sky', conversation: 'c1' },
         messages: [{ role: 'user', content: 'How high is it?' }],
       });
-      const { body } = await ask(app, 'GET', '/conversations/c1/approvals', bob);
+      const { body } = await requestEdge(app, 'GET', '/conversations/c1/approvals', bob);
       const [{ id, input } = {}] = body.data as Json[];
       const before = called.length;
       const response = await app.fetch(`/conversations/c1/approvals/${String(id)}`, {
@@ -345,11 +358,11 @@ test('nor by a decision, which says of a call no more than its input', async () 
         body: `{${['"decision":"approve"', ...members].join(',')}}`,
       });
       await response.text();
-      await app.settled();
+      await app.waitUntilSettled();
       expect(response.status).toBeLessThan(500);
       if (response.status === 202) {
         await eventually(async () => {
-          const { body: now } = await ask(app, 'GET', '/conversations/c1', bob);
+          const { body: now } = await requestEdge(app, 'GET', '/conversations/c1', bob);
           expect(now).toMatchObject({ state: 'idle', agent: { name: 'sky' } });
         });
       }
@@ -367,19 +380,19 @@ test('nor by a decision, which says of a call no more than its input', async () 
 });
 
 test('nor by ways in that have no agents: these refuse its name, or do not know it', async () => {
-  const { app, bob, bodies } = await edgeWithSky(AGENT);
-  const called = servingTools(() => new Response('sun'));
+  const { app, bob, bodies } = await createSkyEdge(AGENT);
+  const called = answerTools(() => new Response('sun'));
   const messages = [{ role: 'user', content: 'Is it sunny?' }];
   const params = { model: 'claude-opus-5-5', max_tokens: 10, messages };
   const tried = [
-    await ask(app, 'POST', '/v1/messages', bob, { ...params, agent: 'sky' }),
-    await ask(app, 'POST', '/v1/messages', { ...bob, 'sluice-agent': 'sky' }, params),
-    await ask(app, 'POST', '/count-tokens', bob, { ...params, agent: 'sky' }),
-    await ask(app, 'POST', '/v1/messages/batches', bob, {
+    await requestEdge(app, 'POST', '/v1/messages', bob, { ...params, agent: 'sky' }),
+    await requestEdge(app, 'POST', '/v1/messages', { ...bob, 'sluice-agent': 'sky' }, params),
+    await requestEdge(app, 'POST', '/count-tokens', bob, { ...params, agent: 'sky' }),
+    await requestEdge(app, 'POST', '/v1/messages/batches', bob, {
       requests: [{ custom_id: 'a', params: { ...params, agent: 'sky' } }],
     }),
-    await ask(app, 'POST', '/agents/sky', bob, { ...AGENT, limits: { max_usd: 1_000 } }),
-    await ask(app, 'PUT', '/agents/sky', bob, { ...AGENT, limits: { max_usd: 1_000 } }),
+    await requestEdge(app, 'POST', '/agents/sky', bob, { ...AGENT, limits: { max_usd: 1_000 } }),
+    await requestEdge(app, 'PUT', '/agents/sky', bob, { ...AGENT, limits: { max_usd: 1_000 } }),
   ];
   expect(tried.map(({ status }) => status)).toEqual([400, 400, 400, 400, 405, 403]);
   expect([bodies, called]).toEqual([[], []]);

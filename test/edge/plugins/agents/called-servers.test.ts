@@ -1,13 +1,19 @@
 import { describe, expect, test } from 'vitest';
 import { eventsOf } from '#edge/conversations/turn/message-events.ts';
 import type { Json } from '#edge/kit/json/object.ts';
-import { bodyOf, testApp } from '#test/support/app.ts';
-import { simulate } from '#test/support/conversations.ts';
-import { as, simulatedEdge } from '#test/support/prefixes.ts';
-import { answeringBy, calls, type Scripted, says, TOOL_VARS } from '#test/support/scripted-runs.ts';
-import { agentOf, agentTool, resultsIn, task } from '#test/support/subagents.ts';
-import { bearer, DEPLOYED, tokenOf } from '#test/support/tokens.ts';
-import { sse } from '#test/support/wire.ts';
+import { createBody, createTestApp } from '#test/support/app.ts';
+import { installSimulator } from '#test/support/conversations.ts';
+import { authorizationFor, createSimulatedEdge } from '#test/support/prefixes.ts';
+import {
+  answerByScript,
+  callsAnswer,
+  type ScriptedAnswer,
+  TOOL_VARS,
+  textAnswer,
+} from '#test/support/scripted-runs.ts';
+import { agentNameOf, createAgentTool, createTask, toolResultsOf } from '#test/support/subagents.ts';
+import { bearerHeader, createToken, DEPLOYED_VARS } from '#test/support/tokens.ts';
+import { sseResponse } from '#test/support/wire.ts';
 
 const SECRET = 'the-token-of-the-maps-0123456789';
 const VARS = { ...TOOL_VARS, TOOL_SECRET_MAPS: `mcp.example.com=Bearer ${SECRET}` };
@@ -42,7 +48,7 @@ type Who = Record<string, string>;
 const CONTAINER = { id: 'container_1', expires_at: '2030-01-01T00:00:00Z', ...SKILLS };
 
 /** A server that repeats the secret it was sent, in several ways. */
-const repeats: Scripted = {
+const repeats: ScriptedAnswer = {
   content: [
     { type: 'mcp_tool_use', id: 'mcptoolu_1', name: 'find', server_name: 'maps', input: { of: 'Bern' } },
     {
@@ -101,17 +107,17 @@ const PLACES: [string, Json[], Record<string, boolean>][] = [
 /** An edge with the agent, before a Claude API that answers as a script says. */
 async function edgeWith(
   agent: object = AGENT,
-  { vars = VARS, status = 200, script = repeats }: { vars?: object; status?: number; script?: Scripted } = {},
+  { vars = VARS, status = 200, script = repeats }: { vars?: object; status?: number; script?: ScriptedAnswer } = {},
 ) {
   const ups: Up[] = [];
   /** Everything that the edge has said. */
   const said: string[] = [];
-  const whole = (script: Scripted, model: unknown): Json => ({
+  const whole = (script: ScriptedAnswer, model: unknown): Json => ({
     ...{ id: 'msg_1', type: 'message', role: 'assistant', model, container: CONTAINER, stop_reason: 'end_turn' },
     usage: { input_tokens: 100, output_tokens: 10 },
     content: script.content,
   });
-  const app = testApp(
+  const app = createTestApp(
     ({ text, headers, url }) => {
       const body = JSON.parse(text || '{}') as Json;
       ups.push({ body, betas: headers.get('anthropic-beta') });
@@ -119,15 +125,15 @@ async function edgeWith(
       if (status !== 200) return Response.json(refusal(), { status });
       const message = whole(script, body.model);
       if (body.stream !== true) return Response.json(message);
-      return sse(bodyOf([eventsOf(message)]));
+      return sseResponse(createBody([eventsOf(message)]));
     },
-    { ...DEPLOYED, ...vars },
+    { ...DEPLOYED_VARS, ...vars },
   );
-  const bodies = answeringBy(
+  const bodies = answerByScript(
     (body) => {
       if (status !== 200) return Response.json(refusal(), { status });
-      if (agentOf(body) !== 'boss') return script;
-      return resultsIn(body).size > 0 ? says('Done.') : calls(task('toolu_1', 'maps'));
+      if (agentNameOf(body) !== 'boss') return script;
+      return toolResultsOf(body).size > 0 ? textAnswer('Done.') : callsAnswer(createTask('toolu_1', 'maps'));
     },
     {
       vars: vars as Record<string, string>,
@@ -145,12 +151,12 @@ async function edgeWith(
       ...sent,
     });
     const text = await response.text();
-    await app.settled();
+    await app.waitUntilSettled();
     said.push(text, JSON.stringify([...response.headers]));
     return { status: response.status, text, error: (readObject(text).error as Json | undefined)?.message };
   };
-  const root = await as('root', 'admin');
-  const bob = await as('bob', 'messages');
+  const root = await authorizationFor('root', 'admin');
+  const bob = await authorizationFor('bob', 'messages');
   const put = await tell('PUT', '/agents/maps', root, agent);
   return { app, ups, said, bodies, tell, root, bob, put };
 }
@@ -240,7 +246,7 @@ describe('what an agent has goes up with its betas, and its secret is told to no
   test('as a subagent, and its caller gets none of it', async () => {
     const { ups, tell, root, bob, said } = await edgeWith();
     const { mcp_servers: _, container: __, fallbacks: ___, betas: ____, ...plain } = AGENT;
-    const boss = { ...plain, system: 'boss', tools: [agentTool('maps')] };
+    const boss = { ...plain, system: 'boss', tools: [createAgentTool('maps')] };
     expect((await tell('PUT', '/agents/boss', root, boss)).status).toBe(200);
     const { status, text } = await tell('POST', '/v1/messages', bob, { ...SENT, agent: 'boss' });
     expect([status, text]).toEqual([200, expect.stringContaining('Done.')]);
@@ -255,20 +261,20 @@ describe('what an agent has goes up with its betas, and its secret is told to no
 
   test('of a restricted token, which sees none of it and cannot do without a conversation', async () => {
     const { ups, tell, said } = await edgeWith();
-    const page = bearer(await tokenOf('bob', ['messages'], { only: { agents: ['maps'] } }));
+    const page = bearerHeader(await createToken('bob', ['messages'], { only: { agents: ['maps'] } }));
     said.length = 0;
     const { max_tokens: _, conversation: __, ...sent } = SENT;
     const alone = await tell('POST', '/v1/messages', page, sent);
     expect([alone.status, alone.error]).toEqual([403, expect.stringContaining('conversation: Field required')]);
     const { tools: ___, ...toolless } = AGENT;
-    const storing = await as('root', 'admin');
+    const storing = await authorizationFor('root', 'admin');
     for (const [name, members] of Object.entries({
       servers: { container: undefined },
       skills: { mcp_servers: undefined },
     })) {
       await tell('PUT', `/agents/${name}`, storing, { ...toolless, ...members });
       const only = { agents: [name] };
-      const who = bearer(await tokenOf('bob', ['messages'], { only }));
+      const who = bearerHeader(await createToken('bob', ['messages'], { only }));
       expect((await tell('POST', '/v1/messages', who, { ...sent, agent: name })).status).toBe(403);
     }
     expect(ups).toEqual([]);
@@ -353,8 +359,8 @@ test.each([
 
 test('who has not the scope `tools` names no secret, and sees none; who may send a server stores and reads it', async () => {
   const { tell, bob } = await edgeWith();
-  const storing = await as('bob', 'messages', 'prefixes');
-  const trusted = await as('bob', 'messages', 'prefixes', 'tools');
+  const storing = await authorizationFor('bob', 'messages', 'prefixes');
+  const trusted = await authorizationFor('bob', 'messages', 'prefixes', 'tools');
   const refused = await tell('PUT', '/agents/own', storing, AGENT);
   expect([refused.status, refused.error]).toEqual([403, expect.stringContaining('`tools`')]);
   const plain = await tell('PUT', '/agents/plain', storing, { ...AGENT, tools: [], mcp_servers: [OPEN] });
@@ -371,7 +377,9 @@ test('who has not the scope `tools` names no secret, and sees none; who may send
 test('a secret goes to no other host than the operator’s, also where that was changed later', async () => {
   const { tell, bob, root, ups, app } = await edgeWith();
   // The same object: what other tests of settings change is read anew with each turn.
-  answeringBy(() => says('Hm.'), { vars: { ...VARS, TOOL_SECRET_MAPS: `other.example.com=Bearer ${SECRET}` } });
+  answerByScript(() => textAnswer('Hm.'), {
+    vars: { ...VARS, TOOL_SECRET_MAPS: `other.example.com=Bearer ${SECRET}` },
+  });
   const { status, error } = await tell('POST', '/v1/messages', bob, SENT);
   expect([status, error]).toEqual([500, expect.stringContaining('cannot ask one of its MCP servers')]);
   expect(ups).toEqual([]);
@@ -413,9 +421,9 @@ test('`agent_tools` offers a server by its name, and nobody puts a toolset of th
 });
 
 test('the simulator answers such an agent, with a conversation and without one', async () => {
-  const app = simulatedEdge(VARS);
-  simulate(VARS);
-  const root = await as('root', 'admin');
+  const app = createSimulatedEdge(VARS);
+  installSimulator(VARS);
+  const root = await authorizationFor('root', 'admin');
   const headers = { ...root, 'content-type': 'application/json' };
   const put = await app.fetch('/agents/maps', { method: 'PUT', headers, body: JSON.stringify(AGENT) });
   expect(put.status).toBe(200);

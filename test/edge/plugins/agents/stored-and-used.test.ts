@@ -4,12 +4,12 @@ import type { Settings } from '#edge/config/settings.ts';
 import { ApiError } from '#edge/kit/http/errors.ts';
 import { validate } from '#edge/kit/http/validate.ts';
 import type { Json } from '#edge/kit/json/object.ts';
-import { agentOf } from '#edge/plugins/agents/agent.ts';
+import { parseAgent } from '#edge/plugins/agents/agent.ts';
 import { agentBytes } from '#edge/plugins/agents/agent-definition.ts';
 import { putAgent } from '#edge/plugins/agents/agents.schema.ts';
 import { applyAgent } from '#edge/plugins/agents/apply-agent.ts';
 import { checkTools } from '#edge/registry/tools/check-tools.ts';
-import { edgeToolsIn } from '#edge/registry/tools/edge-tools.ts';
+import { findEdgeTools } from '#edge/registry/tools/edge-tools.ts';
 import { createSimulator } from '#edge/toolkit/simulator.ts';
 
 const PICKED = { type: 'object', properties: { city: { type: 'string' } } };
@@ -88,11 +88,11 @@ function* mutants(): Generator<[string, Json]> {
 function upOf(given: Json): Json | undefined {
   try {
     checkTools(given.tools, STORING);
-    const agent = agentOf(new TextDecoder().decode(agentBytes(validate(putAgent.fields, given))));
+    const agent = parseAgent(new TextDecoder().decode(agentBytes(validate(putAgent.fields, given))));
     const members = new Map([['messages', '[{"role":"user","content":"Hello"}]']]);
-    const laid = applyAgent(members, agent, { system: undefined, tools: undefined }, { breakpoints: 0 });
+    const laid = applyAgent(members, agent, { system: undefined, tools: undefined }, { maxBreakpoints: 0 });
     const body = JSON.parse(laid) as Json;
-    const tools = edgeToolsIn(JSON.stringify(body.tools ?? []))?.sent;
+    const tools = findEdgeTools(JSON.stringify(body.tools ?? []))?.sent;
     for (const name of ['max_turns', 'max_tool_calls', 'parallel_tools']) delete body[name];
     return { ...body, ...(tools !== undefined && { tools: JSON.parse(tools) as unknown }) };
   } catch (thrown) {

@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { ApiError } from '#edge/kit/http/errors.ts';
 import { BatchBody } from '#edge/plugins/batches/batch-body.ts';
-import { tryCases } from '#test/support/runs.ts';
+import { tryCases } from '#test/support/property-cases.ts';
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();

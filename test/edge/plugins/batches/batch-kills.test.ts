@@ -5,19 +5,19 @@ import { expect, test, vi } from 'vitest';
 import { computeCost, toUsd } from '#edge/claude/pricing/cost.ts';
 import type { Upstream } from '#edge/claude/upstream.ts';
 import { parseSettings } from '#edge/config/settings.ts';
-import { accountStub, batchStub, inboxStub } from '#edge/durable/stubs.ts';
+import { getAccountStub, getBatchStub, getInboxStub } from '#edge/durable/stubs.ts';
 import { bodyMemory } from '#edge/kit/http/body-memory.ts';
 import type { Bindings } from '#edge/kit/plugins/bindings.ts';
 import { Account } from '#edge/money/account/account.ts';
 import type { MessageBatch } from '#edge/money/lists/batches-answers.schema.ts';
 import { Batch } from '#edge/plugins/batches/batch.ts';
 import { BatchRecord } from '#edge/plugins/batches/batch-record.ts';
-import { type TestApp, testApp } from '#test/support/app.ts';
-import { fakeBatchApi } from '#test/support/batch-api.ts';
+import { createTestApp, type TestApp } from '#test/support/app.ts';
+import { createFakeBatchApi } from '#test/support/batch-api.ts';
 import { eventually } from '#test/support/eventually.ts';
-import { workerDied } from '#test/support/in-flight.ts';
-import { rounds } from '#test/support/rounds.ts';
-import { bearer, DEPLOYED, tokenOf } from '#test/support/tokens.ts';
+import { forgetDeadWorker } from '#test/support/pending-work.ts';
+import { bearerHeader, createToken, DEPLOYED_VARS } from '#test/support/tokens.ts';
+import { yieldToEventLoop } from '#test/support/yield-to-event-loop.ts';
 
 const bindings = env as unknown as Bindings;
 const PATH = '/v1/messages/batches';
@@ -139,15 +139,15 @@ class Killer {
     );
     while (result === undefined) {
       // No promise of an object that dies wakes anybody.
-      await rounds();
+      await yieldToEventLoop();
       const dying = this.#dying;
       this.#dying = undefined;
       if (dying === 'objects') await abortAllDurableObjects();
       if (dying === 'edge') {
         // What its isolate had in memory is gone.
-        bodyMemory.taken = 0;
-        bodyMemory.byCaller.clear();
-        workerDied();
+        bodyMemory.takenBytes = 0;
+        bodyMemory.bytesByCaller.clear();
+        forgetDeadWorker();
         return 'died';
       }
     }
@@ -198,14 +198,14 @@ function arm(killer: Killer): void {
     if (isTime('hold: the account dies', batch)) return await killer.die(object);
     return decision;
   });
-  around(Batch.prototype, 'closing', async (object, run) => {
+  around(Batch.prototype, 'noteClosing', async (object, run) => {
     const batch = idOf(object);
     const may = await run();
     killer.closedAt.set(batch, (object as unknown as { now(): number }).now());
     if (isTime('last byte: the object dies', batch)) return await killer.die(object);
     return may;
   });
-  around(Batch.prototype, 'answered', async (object, run) => {
+  around(Batch.prototype, 'acceptAnswer', async (object, run) => {
     if (isTime('lost answer: the object dies', idOf(object))) return await killer.die(object);
     return await run();
   });
@@ -267,12 +267,12 @@ test(`${ITEMS} items under kills are billed once, settled at half price, and tol
   const byItem = new Map(orders.flatMap((order) => order.ids.map((id) => [id, order])));
   const told = new Map<string, { id: string | null; text: string }[]>();
   let late = 0;
-  const api = fakeBatchApi({ now: () => Date.now() + late });
+  const api = createFakeBatchApi({ now: () => Date.now() + late });
 
   const upstreamBatch = (path: string) => api.batches.get(/batches\/([^/?]+)/.exec(path)?.[1] ?? '');
   const accountAt = (path: string) => byItem.get(upstreamBatch(path)?.items[0]?.id ?? '')?.account;
 
-  const app: TestApp = testApp(
+  const app: TestApp = createTestApp(
     async ({ method, url, text }) => {
       const response = api.handle(method, url.pathname + url.search, text);
       if (method !== 'POST') return response;
@@ -282,10 +282,10 @@ test(`${ITEMS} items under kills are billed once, settled at half price, and tol
       return response;
     },
     // Who is dead gives up waiting no more: it would give back room that its isolate has lost.
-    { ...DEPLOYED, ...bindingsOf(killer), UPSTREAM_TIMEOUT_MS: '86400000' },
+    { ...DEPLOYED_VARS, ...bindingsOf(killer), UPSTREAM_TIMEOUT_MS: '86400000' },
   );
   const settings = parseSettings({
-    ...DEPLOYED,
+    ...DEPLOYED_VARS,
     ANTHROPIC_API_KEY: 'key',
     UPSTREAM_MAX_RETRIES: '0',
     BATCH_DELIVER_URL: 'https://hooks.example.com/ended',
@@ -380,8 +380,8 @@ test(`${ITEMS} items under kills are billed once, settled at half price, and tol
   for (const [id, { items }] of api.batches) {
     const order = byItem.get(items[0]?.id ?? '');
     if (order === undefined || !isKnown(order)) continue;
-    for (const { model, usage } of api.usages(id)) {
-      billed += Math.ceil(computeCost({ ...usage, service_tier: 'standard' }, models.price(model).row) / 2);
+    for (const { model, usage } of api.usagesOf(id)) {
+      billed += Math.ceil(computeCost({ ...usage, service_tier: 'standard' }, models.findPriceRow(model).row) / 2);
     }
   }
   expect(billed).toBeGreaterThan(0);
@@ -391,7 +391,7 @@ test(`${ITEMS} items under kills are billed once, settled at half price, and tol
     const { account, batch = '', ids } = order;
     const standing = await standingOf(account);
     expect(standing.day, account).toMatchObject({ held_usd: 0 });
-    const rows = (await accountStub(bindings, {}, account).requests({})).data;
+    const rows = (await getAccountStub(bindings, {}, account).requests({})).data;
     const own = rows.filter((row) => row.batch === batch);
     expect(own, account).toHaveLength(1);
     // What was begun and not sent has cost nothing.
@@ -405,13 +405,13 @@ test(`${ITEMS} items under kills are billed once, settled at half price, and tol
     expect(succeeded + errored + canceled + expired, account).toBe(ids.length);
     expect(processing).toBe(0);
     items += ids.length;
-    const list = await app.fetch(PATH, { headers: bearer(await tokenOf(account)) });
+    const list = await app.fetch(PATH, { headers: bearerHeader(await createToken(account)) });
     expect(((await list.json()) as { data: MessageBatch[] }).data).toEqual([shown]);
     // It is told until that was noted, always under one id and in the same words.
     const deliveries = told.get(batch) ?? [];
     expect(new Set(deliveries.map(({ id }) => id)), account).toEqual(new Set([`evt_${batch}`]));
     expect(new Set(deliveries.map(({ text }) => text)).size).toBe(1);
-    const results = await app.fetch(`${PATH}/${batch}/results`, { headers: bearer(await tokenOf(account)) });
+    const results = await app.fetch(`${PATH}/${batch}/results`, { headers: bearerHeader(await createToken(account)) });
     expect(results.ok).toBe(isKnown(order));
     if (!results.ok) continue;
     const answered = (await results.text()).trim().split('\n');
@@ -422,10 +422,10 @@ test(`${ITEMS} items under kills are billed once, settled at half price, and tol
   expect(items).toBe(ITEMS);
   expect(toUsd(Math.round(settled * 1e9))).toBe(toUsd(billed));
   // Each that is unknown is one alert, and what was begun and not sent is forgotten.
-  const alerts = (await inboxStub(bindings, {}, 'alert').alerts({ limit: 100 })).data;
+  const alerts = (await getInboxStub(bindings, {}, 'alert').alerts({ limit: 100 })).data;
   expect(alerts.map(({ subject }) => subject).sort()).toEqual(unknown.map(({ batch = '' }) => batch).sort());
   for (const [batch, account] of killer.accounts) {
-    const state = await batchStub(bindings, {}, { account, id: batch }).read();
+    const state = await getBatchStub(bindings, {}, { account, id: batch }).read();
     expect(state.kind).toBe(orders.some((order) => order.batch === batch) ? 'known' : 'none');
   }
 });
@@ -450,7 +450,7 @@ function cutBy(first: string, kill: () => Promise<never>): ReadableStream<Uint8A
 async function send(app: TestApp, killer: Killer, order: Order, onLate: () => void): Promise<string> {
   const { account, ids } = order;
   const body = { requests: ids.map((custom_id) => ({ custom_id, params: PARAMS })) };
-  const headers = { ...bearer(await tokenOf(account)), 'idempotency-key': `order of ${account}` };
+  const headers = { ...bearerHeader(await createToken(account)), 'idempotency-key': `order of ${account}` };
   for (let tries = 0; tries < 20; tries += 1) {
     killer.sending = account;
     const response = await killer.during(app.post(PATH, body, headers));
@@ -471,7 +471,7 @@ async function wakeAll(killer: Killer): Promise<void> {
   for (const [batch, account] of killer.accounts) {
     if (killer.atRest.has(batch)) continue;
     const died = await wake(killer, batch, account);
-    const state = await batchStub(bindings, {}, { account, id: batch }).read();
+    const state = await getBatchStub(bindings, {}, { account, id: batch }).read();
     const hasEnded = state.kind === 'none' || (state.kind === 'known' && state.batch.processing_status === 'ended');
     // Its alarm has ended by itself after it had ended: all that it owed is done.
     if (hasEnded && !died) killer.atRest.add(batch);
@@ -493,14 +493,14 @@ async function wakeUntilAtRest(killer: Killer, but: number): Promise<void> {
  * @returns whether the object died
  */
 async function wake(killer: Killer, batch: string, account: string): Promise<boolean> {
-  const stub = () => batchStub(bindings, {}, { account, id: batch });
+  const stub = () => getBatchStub(bindings, {}, { account, id: batch });
   if ((await killer.during(runDurableObjectAlarm(stub()))) !== 'died') return false;
   await runInDurableObject(stub(), (_, { storage }) => storage.setAlarm(Date.now() + HOUR_MS));
   return true;
 }
 
 async function readAs(app: TestApp, { account, batch }: Order): Promise<MessageBatch> {
-  return await (await app.fetch(`${PATH}/${batch}`, { headers: bearer(await tokenOf(account)) })).json();
+  return await (await app.fetch(`${PATH}/${batch}`, { headers: bearerHeader(await createToken(account)) })).json();
 }
 
-const standingOf = (account: string) => accountStub(bindings, {}, account).quota({});
+const standingOf = (account: string) => getAccountStub(bindings, {}, account).quota({});

@@ -2,12 +2,12 @@ import { env } from 'cloudflare:workers';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { computeCost, toUsd } from '#edge/claude/pricing/cost.ts';
 import { parseSettings } from '#edge/config/settings.ts';
-import { accountStub } from '#edge/durable/stubs.ts';
+import { getAccountStub } from '#edge/durable/stubs.ts';
 import type { Bindings } from '#edge/kit/plugins/bindings.ts';
 import type { MessageBatch } from '#edge/money/lists/batches-answers.schema.ts';
-import { errorOf, type Sent, type TestApp, testApp } from '#test/support/app.ts';
-import { type FakeBatchApi, fakeBatchApi } from '#test/support/batch-api.ts';
-import { batchesReach, wakeBatch } from '#test/support/batch-objects.ts';
+import { createTestApp, readError, type SentRequest, type TestApp } from '#test/support/app.ts';
+import { createFakeBatchApi, type FakeBatchApi } from '#test/support/batch-api.ts';
+import { setBatchUpstream, wakeBatch } from '#test/support/batch-objects.ts';
 import { eventually } from '#test/support/eventually.ts';
 
 const bindings = env as unknown as Bindings;
@@ -16,13 +16,13 @@ const PATH = '/v1/messages/batches';
 let api: FakeBatchApi;
 let app: TestApp;
 /** What the upstream says in place of the stand-in, if anything. */
-let instead: ((sent: Sent) => Response | undefined | Promise<Response | undefined>) | undefined;
+let instead: ((sent: SentRequest) => Response | undefined | Promise<Response | undefined>) | undefined;
 
 function start(vars: Record<string, string> = {}): void {
-  const answer = async (sent: Sent) =>
+  const answer = async (sent: SentRequest) =>
     (await instead?.(sent)) ?? api.handle(sent.method, sent.url.pathname + sent.url.search, sent.text);
-  app = testApp(answer, { ...vars });
-  batchesReach(async (url, { method = '', headers, body, signal }) => {
+  app = createTestApp(answer, { ...vars });
+  setBatchUpstream(async (url, { method = '', headers, body, signal }) => {
     const text = await new Response(body ?? '').text();
     const bytes = new TextEncoder().encode(text);
     const sent = { method, url: new URL(url), headers: new Headers(headers), body: bytes, text };
@@ -31,7 +31,7 @@ function start(vars: Record<string, string> = {}): void {
 }
 
 beforeEach(() => {
-  api = fakeBatchApi();
+  api = createFakeBatchApi();
   instead = undefined;
 });
 const item = (id: string, more: object = {}) => ({
@@ -59,8 +59,8 @@ async function finish(id: string): Promise<MessageBatch> {
   return await read(id);
 }
 
-const standing = () => accountStub(bindings, {}, 'dev').quota();
-const ledger = async () => (await accountStub(bindings, {}, 'dev').requests({})).data;
+const standing = () => getAccountStub(bindings, {}, 'dev').quota();
+const ledger = async () => (await getAccountStub(bindings, {}, 'dev').requests({})).data;
 
 describe('a batch', () => {
   test('goes up as it came, and has an id of this edge', async () => {
@@ -89,8 +89,8 @@ describe('a batch', () => {
     const [made] = [...api.batches.keys()];
     const models = parseSettings({}).models;
     const billed = api
-      .usages(made ?? '')
-      .reduce((sum, { model, usage }) => sum + computeCost(usage, models.price(model).row, { batch: true }), 0);
+      .usagesOf(made ?? '')
+      .reduce((sum, { model, usage }) => sum + computeCost(usage, models.findPriceRow(model).row, { batch: true }), 0);
     expect(ended).toMatchObject({
       processing_status: 'ended',
       request_counts: { processing: 0, succeeded: 2, errored: 1, canceled: 0, expired: 1 },
@@ -116,10 +116,10 @@ describe('a batch', () => {
     start({ DEFAULT_LIMITS: JSON.stringify({ usd_per_day: 0.003 }) });
     const response = await app.post(PATH, items('a', 'b', 'c', 'd', 'e', 'f', 'g', 'h'));
     expect(response.status).toBe(429);
-    const { type, message } = await errorOf(response);
+    const { type, message } = await readError(response);
     expect(type).toBe('billing_error');
     expect(message).toContain('Of its 8 items the first 3 would fit.');
-    expect(api.creates).toBe(0);
+    expect(api.createCount).toBe(0);
     expect((await standing()).day.held_usd).toBe(0);
   });
 
@@ -148,7 +148,7 @@ describe('a batch', () => {
     expect((await make(items('a'), key)).id).toBe(first.id);
     expect((await make(items('a'), { 'x-stainless-retry-count': '1' })).id).toBe(first.id);
     expect((await app.post(PATH, items('b'), key)).status).toBe(400);
-    expect(api.creates).toBe(1);
+    expect(api.createCount).toBe(1);
     expect((await make(items('a'))).id).not.toBe(first.id);
   });
 
@@ -160,7 +160,7 @@ describe('a batch', () => {
         : undefined;
     const response = await app.post(PATH, items('a'));
     expect(response.status).toBe(400);
-    expect((await errorOf(response)).message).toBe('No.');
+    expect((await readError(response)).message).toBe('No.');
     expect((await standing()).day.held_usd).toBe(0);
     expect((await (await app.fetch(PATH)).json()) as object).toMatchObject({ data: [] });
   });
@@ -200,7 +200,7 @@ describe('a batch', () => {
     start();
     const response = await app.post(PATH, body);
     expect(response.status).toBe(400);
-    expect((await errorOf(response)).message).toContain(message);
+    expect((await readError(response)).message).toContain(message);
     expect(app.sent).toEqual([]);
   });
 });

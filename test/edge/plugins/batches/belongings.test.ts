@@ -2,14 +2,14 @@
 import { env } from 'cloudflare:workers';
 import { beforeEach, expect, test } from 'vitest';
 import type { Scope } from '#edge/auth/identity/identity.ts';
-import { accountStub } from '#edge/durable/stubs.ts';
+import { getAccountStub } from '#edge/durable/stubs.ts';
 import type { Bindings } from '#edge/kit/plugins/bindings.ts';
 import type { MessageBatch } from '#edge/money/lists/batches-answers.schema.ts';
-import { errorOf, type Sent, type TestApp, testApp } from '#test/support/app.ts';
-import { type FakeBatchApi, fakeBatchApi } from '#test/support/batch-api.ts';
-import { batchesReach, endBatch } from '#test/support/batch-objects.ts';
+import { createTestApp, readError, type SentRequest, type TestApp } from '#test/support/app.ts';
+import { createFakeBatchApi, type FakeBatchApi } from '#test/support/batch-api.ts';
+import { endBatch, setBatchUpstream } from '#test/support/batch-objects.ts';
 import { SMALL_MESSAGE } from '#test/support/small-message.ts';
-import { bearer, DEPLOYED, tokenOf } from '#test/support/tokens.ts';
+import { bearerHeader, createToken, DEPLOYED_VARS } from '#test/support/tokens.ts';
 
 const bindings = env as unknown as Bindings;
 const PATH = '/v1/messages/batches';
@@ -18,18 +18,18 @@ let api: FakeBatchApi;
 let app: TestApp;
 
 beforeEach(() => {
-  api = fakeBatchApi();
+  api = createFakeBatchApi();
 });
 /** An edge before upstreams that have batches, files and counts. */
 function start(vars: Record<string, string> = {}): void {
-  const answer = ({ method, url, text }: Pick<Sent, 'method' | 'url' | 'text'>) => {
+  const answer = ({ method, url, text }: Pick<SentRequest, 'method' | 'url' | 'text'>) => {
     if (url.pathname === '/v1/files') return Response.json(FILE);
     if (url.pathname.endsWith('/count_tokens')) return Response.json({ input_tokens: 20 });
     if (url.pathname.startsWith(PATH)) return api.handle(method, url.pathname + url.search, text);
     return Response.json({ ...SMALL_MESSAGE, model: (JSON.parse(text) as { model: string }).model });
   };
-  app = testApp(answer, { ...DEPLOYED, UPSTREAM_MAX_RETRIES: '0', ...vars });
-  batchesReach(async (to, { method = '', body }) => {
+  app = createTestApp(answer, { ...DEPLOYED_VARS, UPSTREAM_MAX_RETRIES: '0', ...vars });
+  setBatchUpstream(async (to, { method = '', body }) => {
     const text = await new Response(body ?? '').text();
     return answer({ method, url: new URL(to), text });
   }, vars);
@@ -49,9 +49,9 @@ const upstreams = (...names: string[]) => ({
   ...Object.fromEntries(names.map((name) => [`UPSTREAM_${name.toUpperCase()}_KEY`, 'key'])),
 });
 
-const object = (account: string) => accountStub(bindings, {}, account);
+const object = (account: string) => getAccountStub(bindings, {}, account);
 const as = async (account: string, scopes: Scope[] = ['messages', 'prefixes']) =>
-  bearer(await tokenOf(account, scopes));
+  bearerHeader(await createToken(account, scopes));
 const document = (file_id: string) => ({ type: 'document', source: { type: 'file', file_id } });
 const says = (content: unknown, more: object = {}) => ({
   model: 'claude-sonnet-5-5',
@@ -136,25 +136,25 @@ test('a prefix is laid before an item, and one that is unknown is told with the 
   expect(batch?.items[0]?.params).not.toHaveProperty('prefix');
   const response = await app.post(PATH, { requests: [item('a', asks), item('b', asks)] }, await as('bob'));
   expect(response.status).toBe(404);
-  expect((await errorOf(response)).message).toMatch(/^requests\.0.*\(custom_id a\)$/);
+  expect((await readError(response)).message).toMatch(/^requests\.0.*\(custom_id a\)$/);
 });
 
 test('a batch goes where the files are that its first item’s prefix names', async () => {
   start(upstreams('main', 'second'));
-  await object('alice').noteMade([{ kind: 'file', id: 'file_there', upstream: 'second' }]);
+  await object('alice').noteCreated([{ kind: 'file', id: 'file_there', upstream: 'second' }]);
   await putPrefix('manual', { messages: [{ role: 'user', content: [document('file_there')] }] });
   const asks = { ...says('Hi'), prefix: 'manual' };
   await make('alice', item('a', asks), item('b', says('Hi')));
   expect(goneTo()).toBe('second.test');
   const late = await app.post(PATH, { requests: [item('a', says('Hi')), item('b', asks)] }, await as('alice'));
   expect(late.status).toBe(400);
-  expect((await errorOf(late)).message).toContain('items name what second has');
-  expect(api.creates).toBe(1);
+  expect((await readError(late)).message).toContain('items name what second has');
+  expect(api.createCount).toBe(1);
 });
 
 test('what a prefix of the deployment names is not asked for in the caller’s own list', async () => {
   start(upstreams('main', 'second'));
-  await object('admin').noteMade([{ kind: 'file', id: 'file_shared', upstream: 'main' }]);
+  await object('admin').noteCreated([{ kind: 'file', id: 'file_shared', upstream: 'main' }]);
   await putPrefix('shared', { messages: [{ role: 'user', content: [document('file_shared')] }] }, 'admin', ['admin']);
   await make('bob', item('a', { ...says('Hi'), prefix: 'shared' }));
   expect(goneTo()).toBe('main.test');

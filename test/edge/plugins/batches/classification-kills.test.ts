@@ -1,17 +1,24 @@
 import { abortAllDurableObjects, runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { beforeEach, expect, test } from 'vitest';
-import { accountStub } from '#edge/durable/stubs.ts';
+import { getAccountStub } from '#edge/durable/stubs.ts';
 import { DAY_MS, MINUTE_MS } from '#edge/kit/async/durations.ts';
 import type { Bindings } from '#edge/kit/plugins/bindings.ts';
 import type { MessageBatch } from '#edge/money/lists/batches-answers.schema.ts';
 import { Batch } from '#edge/plugins/batches/batch.ts';
-import { around, inputsOf, type JobEdge, jobEdge, nanodollarsOf, paidBy } from '#test/support/classification-jobs.ts';
-import { alarmsByHand } from '#test/support/in-flight.ts';
+import {
+  createInputs,
+  createJobEdge,
+  type JobEdge,
+  readPayments,
+  toNanodollars,
+  wrapMethod,
+} from '#test/support/classification-jobs.ts';
+import { disableAutomaticAlarms } from '#test/support/pending-work.ts';
 
 const bindings = env as unknown as Bindings;
 const KEY = { 'idempotency-key': 'once' };
-const INPUTS = inputsOf(7);
+const INPUTS = createInputs(7);
 
 /** Another one in each test: what an object does behind a test's end is of no concern to the next. */
 let account = '';
@@ -19,14 +26,14 @@ let tests = 0;
 beforeEach(() => {
   tests += 1;
   account = `ada${tests}`;
-  alarmsByHand();
+  disableAutomaticAlarms();
 });
-const send = async (edge: JobEdge) => await edge.ask({ inputs: INPUTS }, account, KEY);
+const send = async (edge: JobEdge) => await edge.requestJob({ inputs: INPUTS }, account, KEY);
 
 /** Lets time go by, and has everything done that is due then. */
 async function pass(edge: JobEdge, milliseconds: number): Promise<void> {
-  edge.pass(milliseconds);
-  await edge.wake(account);
+  edge.advanceClock(milliseconds);
+  await edge.wakeBatches(account);
 }
 
 /** Sends the same request until it is accepted, as a client with patience does. */
@@ -36,7 +43,7 @@ async function insist(edge: JobEdge): Promise<MessageBatch> {
     const text = await response.text();
     if (response.status === 202) return JSON.parse(text) as MessageBatch;
     expect(response.status, text).toBe(503);
-    await edge.app.settled();
+    await edge.app.waitUntilSettled();
     await pass(edge, MINUTE_MS);
   }
   throw new Error('It was never accepted.');
@@ -44,21 +51,21 @@ async function insist(edge: JobEdge): Promise<MessageBatch> {
 
 /** Expects that each input was asked about once, paid for once, and that nothing else is left. */
 async function expectOnce(edge: JobEdge, report: MessageBatch): Promise<void> {
-  const ended = await edge.finish(report, account);
+  const ended = await edge.settleJob(report, account);
   expect(ended.request_counts).toMatchObject({ processing: 0, succeeded: 7 });
-  const { rows } = await edge.resultsOf(ended, account);
+  const { rows } = await edge.readResults(ended, account);
   expect(rows.map(({ id, error }) => [id, error])).toEqual(INPUTS.map(({ id }) => [id, null]));
-  expect(edge.asked()).toEqual(new Map(INPUTS.map(({ input }) => [input, 1])));
+  expect(edge.countAskedTexts()).toEqual(new Map(INPUTS.map(({ input }) => [input, 1])));
   await expectPaid(edge, ended);
 }
 
 /** Expects that an account has paid for what has ended, and that there is nothing else of it. */
 async function expectPaid(edge: JobEdge, { id, cost_usd }: MessageBatch): Promise<void> {
   for (let minutes = 0; minutes < 20; minutes += 1) await pass(edge, MINUTE_MS);
-  await edge.app.settled();
-  const cost = nanodollarsOf(cost_usd);
-  expect(await paidBy(account)).toMatchObject({ held: 0, settled: cost, booked: cost });
-  const listed = await runInDurableObject(accountStub(bindings, {}, account), (_, { storage }) =>
+  await edge.app.waitUntilSettled();
+  const cost = toNanodollars(cost_usd);
+  expect(await readPayments(account)).toMatchObject({ held: 0, settled: cost, booked: cost });
+  const listed = await runInDurableObject(getAccountStub(bindings, {}, account), (_, { storage }) =>
     storage.sql.exec('select id from batches').toArray(),
   );
   expect(listed).toEqual([{ id }]);
@@ -73,19 +80,19 @@ const KILLS = CALLS.flatMap((method) =>
 async function sendAndLose(edge: JobEdge, [what, method, maker]: (typeof KILLS)[number]): Promise<void> {
   let isFirst = true;
   let killed = 0;
-  around(Batch, method, async (whole) => {
+  wrapMethod(Batch, method, async (whole) => {
     if (killed > 0) return await whole();
     killed += 1;
     if (what === 'answer') await whole();
     throw new Error('killed');
   });
-  around(Batch, 'drop', (whole) => {
+  wrapMethod(Batch, 'drop', (whole) => {
     if (maker === 'dies' && isFirst) throw new Error('killed');
     return whole();
   });
   const first = await send(edge);
   await first.text();
-  await edge.app.settled();
+  await edge.app.waitUntilSettled();
   isFirst = false;
   expect(killed).toBe(1);
   // Some calls are made again until they are heard.
@@ -100,7 +107,7 @@ const isUnsure = ([what, method, maker]: (typeof KILLS)[number]) =>
 test.each(KILLS.filter((kill) => !isUnsure(kill)))(
   'a classification by batch asks once where the %s of %s is lost, and the edge %s',
   async (...kill) => {
-    const edge = jobEdge();
+    const edge = createJobEdge();
     await sendAndLose(edge, kill);
     await expectOnce(edge, await insist(edge));
   },
@@ -109,48 +116,48 @@ test.each(KILLS.filter((kill) => !isUnsure(kill)))(
 test.each(KILLS.filter(isUnsure))(
   'a classification by batch asks nothing where the %s of %s is lost, and the edge %s',
   async (...kill) => {
-    const edge = jobEdge();
+    const edge = createJobEdge();
     await sendAndLose(edge, kill);
     const report = await insist(edge);
     for (let hours = 0; hours < 3; hours += 1) await pass(edge, DAY_MS);
-    const ended = await edge.finish(report, account);
+    const ended = await edge.settleJob(report, account);
     expect(ended).toMatchObject({ request_counts: { succeeded: 0, expired: 7 }, cost_usd: 0 });
-    expect(edge.asked()).toEqual(new Map());
+    expect(edge.countAskedTexts()).toEqual(new Map());
     await expectPaid(edge, ended);
   },
 );
 
 test('a classification by batch asks once where all that is in memory goes before each alarm, and results break off', async () => {
-  const edge = jobEdge();
+  const edge = createJobEdge();
   const report = await insist(edge);
-  edge.breaks = 3;
+  edge.interruptionCount = 3;
   for (let alarms = 0; alarms < 8; alarms += 1) {
     await abortAllDurableObjects();
-    await edge.wake(account);
+    await edge.wakeBatches(account);
   }
-  expect(edge.breaks).toBe(0);
+  expect(edge.interruptionCount).toBe(0);
   await expectOnce(edge, report);
 });
 
 test('a classification whose create got no answer is told as unknown, and ends without results', async () => {
-  const edge = jobEdge();
+  const edge = createJobEdge();
   edge.instead = ({ method, url }) => {
     if (method === 'POST' && url.pathname.endsWith('/batches')) throw new Error('connection reset');
     return undefined;
   };
   // The list has no other as large.
-  const response = await edge.ask({ inputs: inputsOf(11) }, account, KEY);
+  const response = await edge.requestJob({ inputs: createInputs(11) }, account, KEY);
   expect(response.status).toBe(504);
   const [id = ''] = /msgbatch_\w{26}/.exec(await response.text()) ?? [];
-  expect(await edge.read(id, account)).toMatchObject({ processing_status: 'in_progress' });
+  expect(await edge.readJob(id, account)).toMatchObject({ processing_status: 'in_progress' });
   for (let days = 0; days < 2; days += 1) await pass(edge, DAY_MS);
-  const ended = await edge.finish({ id } as MessageBatch, account);
+  const ended = await edge.settleJob({ id } as MessageBatch, account);
   expect(ended).toMatchObject({ request_counts: { succeeded: 0, expired: 11 }, cost_usd: 0, results_url: null });
   await expectPaid(edge, ended);
 });
 
 test('of requests that race under one key one makes the batch, and the others are told to wait', async () => {
-  const edge = jobEdge();
+  const edge = createJobEdge();
   const responses = await Promise.all(Array.from({ length: 5 }, () => send(edge)));
   const ids = new Set<string>();
   for (const response of responses) {

@@ -1,15 +1,15 @@
 import { runDurableObjectAlarm } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { beforeEach, expect, test, vi } from 'vitest';
-import { accountStub, batchStub } from '#edge/durable/stubs.ts';
+import { getAccountStub, getBatchStub } from '#edge/durable/stubs.ts';
 import type { Bindings } from '#edge/kit/plugins/bindings.ts';
 import type { MessageBatch } from '#edge/money/lists/batches-answers.schema.ts';
 import { Batch } from '#edge/plugins/batches/batch.ts';
-import { errorOf, type Sent, type TestApp, testApp } from '#test/support/app.ts';
-import { type FakeBatchApi, fakeBatchApi } from '#test/support/batch-api.ts';
-import { batchesReach, endBatch, wakeBatch } from '#test/support/batch-objects.ts';
+import { createTestApp, readError, type SentRequest, type TestApp } from '#test/support/app.ts';
+import { createFakeBatchApi, type FakeBatchApi } from '#test/support/batch-api.ts';
+import { endBatch, setBatchUpstream, wakeBatch } from '#test/support/batch-objects.ts';
 import { eventually } from '#test/support/eventually.ts';
-import { bearer, DEPLOYED, tokenOf } from '#test/support/tokens.ts';
+import { bearerHeader, createToken, DEPLOYED_VARS } from '#test/support/tokens.ts';
 
 const bindings = env as unknown as Bindings;
 const PATH = '/v1/messages/batches';
@@ -18,20 +18,20 @@ let api: FakeBatchApi;
 let app: TestApp;
 
 function start(vars: Record<string, string> = {}): void {
-  const answer = (sent: Pick<Sent, 'method' | 'url' | 'text'>) =>
+  const answer = (sent: Pick<SentRequest, 'method' | 'url' | 'text'>) =>
     api.handle(sent.method, sent.url.pathname + sent.url.search, sent.text);
-  app = testApp(answer, { ...DEPLOYED, ...vars });
-  batchesReach(async (url, { method = '', body }) => {
+  app = createTestApp(answer, { ...DEPLOYED_VARS, ...vars });
+  setBatchUpstream(async (url, { method = '', body }) => {
     const text = await new Response(body ?? '').text();
     return answer({ method, url: new URL(url), text });
   }, vars);
 }
 
 beforeEach(() => {
-  api = fakeBatchApi();
+  api = createFakeBatchApi();
 });
-const as = async (account: string) => bearer(await tokenOf(account));
-const object = (account: string) => accountStub(bindings, {}, account);
+const as = async (account: string) => bearerHeader(await createToken(account));
+const object = (account: string) => getAccountStub(bindings, {}, account);
 const says = (content: unknown, more: object = {}) => ({
   model: 'claude-sonnet-5-5',
   max_tokens: 100,
@@ -62,11 +62,11 @@ test.each([
   ['thread', { custom_id: 't', params: says('Hi', { thread: { type: 'continue', previous_message_id: 'made' } }) }],
 ] as const)('the %s of another account is not found, in the first item and in any other', async (kind, named) => {
   start();
-  await object('alice').noteMade([{ kind, id: 'made', upstream: '' }]);
+  await object('alice').noteCreated([{ kind, id: 'made', upstream: '' }]);
   for (const requests of [[named], [plain, named]]) {
     const refused = await app.post(PATH, { requests }, await as('bob'));
     expect(refused.status).toBe(404);
-    expect((await errorOf(refused)).type).toBe('not_found_error');
+    expect((await readError(refused)).type).toBe('not_found_error');
     const dry = await app.post(`${PATH}?dry_run=true`, { requests }, await as('bob'));
     expect(dry.status).toBe(404);
   }
@@ -77,14 +77,14 @@ test.each([
 
 test('of an id that is written twice in one place, the upstream gets the one that was checked', async () => {
   start();
-  await object('alice').noteMade([{ kind: 'file', id: 'file_alice', upstream: '' }]);
-  await object('bob').noteMade([{ kind: 'file', id: 'file_bob', upstream: '' }]);
+  await object('alice').noteCreated([{ kind: 'file', id: 'file_alice', upstream: '' }]);
+  await object('bob').noteCreated([{ kind: 'file', id: 'file_bob', upstream: '' }]);
   const twice = (first: string, last: string) =>
     JSON.stringify({ requests: [withFile(last)] }).replace('"file_id":', `"file_id":"${first}","file_id":`);
   await make('bob', twice('file_alice', 'file_bob'));
   expect(app.sent[0]?.text).not.toContain('file_alice');
   expect((await app.post(PATH, twice('file_bob', 'file_alice'), await as('bob'))).status).toBe(404);
-  expect(api.creates).toBe(1);
+  expect(api.createCount).toBe(1);
 });
 
 const SIGNING = 'AKIAIOSFODNN7EXAMPLE:wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY';
@@ -105,20 +105,20 @@ test('a batch goes to an upstream that takes batches, and to the one that has wh
   start(upstreams('bedrock', 'signed', 'main', 'second'));
   await make('alice', { requests: [plain] });
   expect(app.sent.at(-1)?.url.host).toBe('main.test');
-  await object('alice').noteMade([{ kind: 'file', id: 'file_there', upstream: 'second' }]);
+  await object('alice').noteCreated([{ kind: 'file', id: 'file_there', upstream: 'second' }]);
   await make('alice', { requests: [withFile('file_there'), plain] });
   expect(app.sent.at(-1)?.url.host).toBe('second.test');
   const late = await app.post(PATH, { requests: [plain, withFile('file_there')] }, await as('alice'));
   expect(late.status).toBe(400);
-  expect((await errorOf(late)).message).toContain('items name what second has');
-  expect(api.creates).toBe(2);
+  expect((await readError(late)).message).toContain('items name what second has');
+  expect(api.createCount).toBe(2);
 });
 
 test('where no upstream takes batches, one is refused', async () => {
   start(upstreams('bedrock', 'signed'));
   const response = await app.post(PATH, { requests: [plain] }, await as('alice'));
   expect(response.status).toBe(400);
-  expect((await errorOf(response)).message).toContain('None of them could');
+  expect((await readError(response)).message).toContain('None of them could');
   expect(app.sent).toEqual([]);
 });
 
@@ -180,7 +180,7 @@ test('the end of a batch is told until the receiver has taken it, under one id',
 test('the end of a batch that was erased is not told again', async () => {
   const { id, told } = await endUntold();
   later(3 * 60_000);
-  await batchStub(bindings, {}, { account: 'alice', id }).erase();
+  await getBatchStub(bindings, {}, { account: 'alice', id }).erase();
   await wakeBatch(id, 'alice');
   expect(api.batches.size).toBe(0);
   expect(told).toHaveLength(1);

@@ -3,19 +3,19 @@
 import { runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { beforeEach, expect, test, vi } from 'vitest';
-import { accountStub, batchStub, inboxStub } from '#edge/durable/stubs.ts';
+import { getAccountStub, getBatchStub, getInboxStub } from '#edge/durable/stubs.ts';
 import type { Bindings } from '#edge/kit/plugins/bindings.ts';
 import type { MessageBatch } from '#edge/money/lists/batches-answers.schema.ts';
 import { Batch } from '#edge/plugins/batches/batch.ts';
 import type { BatchOpening } from '#edge/plugins/batches/contracts/batch.ts';
-import { errorOf, type TestApp, testApp } from '#test/support/app.ts';
-import { type FakeBatchApi, fakeBatchApi } from '#test/support/batch-api.ts';
-import { batchesReach, wakeBatch } from '#test/support/batch-objects.ts';
-import { atNoon } from '#test/support/calendar.ts';
+import { createTestApp, readError, type TestApp } from '#test/support/app.ts';
+import { createFakeBatchApi, type FakeBatchApi } from '#test/support/batch-api.ts';
+import { setBatchUpstream, wakeBatch } from '#test/support/batch-objects.ts';
+import { setClockToNoon } from '#test/support/calendar.ts';
 import { eventually } from '#test/support/eventually.ts';
-import { bearer, DEPLOYED, tokenOf } from '#test/support/tokens.ts';
+import { bearerHeader, createToken, DEPLOYED_VARS } from '#test/support/tokens.ts';
 
-atNoon();
+setClockToNoon();
 
 const bindings = env as unknown as Bindings;
 const PATH = '/v1/messages/batches';
@@ -38,15 +38,15 @@ beforeEach(() => {
   posts = 0;
   creates = 'unanswered';
   instead = () => undefined;
-  api = fakeBatchApi({ now: () => Date.now() + late });
-  app = testApp(({ method, url, text }) => {
+  api = createFakeBatchApi({ now: () => Date.now() + late });
+  app = createTestApp(({ method, url, text }) => {
     if (method !== 'POST' || creates === 'answered') return api.handle(method, url.pathname + url.search, text);
     posts += 1;
     if (creates === 'late') return new Response('<html>Gateway time-out</html>', { status: 504 });
     if (creates === 'unanswered') api.handle(method, url.pathname, text);
     throw new Error('connection reset');
-  }, DEPLOYED);
-  batchesReach(async (to, { method = '' }) => {
+  }, DEPLOYED_VARS);
+  setBatchUpstream(async (to, { method = '' }) => {
     const { pathname, search } = new URL(to);
     return instead(method, pathname + search) ?? api.handle(method, pathname + search, '');
   });
@@ -63,15 +63,15 @@ const bodyOf = (ids: readonly string[], content = 'Hi') => ({
 });
 
 async function make(account: string, ids: readonly string[], content?: string): Promise<string> {
-  const response = await app.post(PATH, bodyOf(ids, content), bearer(await tokenOf(account)));
+  const response = await app.post(PATH, bodyOf(ids, content), bearerHeader(await createToken(account)));
   expect(response.status, await response.clone().text()).toBe(200);
   return ((await response.json()) as MessageBatch).id;
 }
 
 /** Sends a batch that is not answered. */
 async function lose(account: string, ids: readonly string[]): Promise<string> {
-  const response = await app.post(PATH, bodyOf(ids), bearer(await tokenOf(account)));
-  const { message } = await errorOf(response);
+  const response = await app.post(PATH, bodyOf(ids), bearerHeader(await createToken(account)));
+  const { message } = await readError(response);
   return /msgbatch_\w{26}/.exec(message)?.[0] ?? message;
 }
 
@@ -79,25 +79,25 @@ async function lose(account: string, ids: readonly string[]): Promise<string> {
 async function prepared(account: string, nth = 0) {
   creates = 'answered';
   const first = await make(account, ['a1']);
-  const journal = await runInDurableObject(batchStub(bindings, {}, { account, id: first }), (_, ctx) =>
+  const journal = await runInDurableObject(getBatchStub(bindings, {}, { account, id: first }), (_, ctx) =>
     String(ctx.storage.sql.exec('select journal from record').one().journal),
   );
   api.batches.clear();
   const id = `msgbatch_${String(nth).padStart(26, '0')}`;
   const { rows, upstreamId: _, ...rest } = JSON.parse(journal) as BatchOpening & { upstreamId?: string };
   const opening = { ...rest, id, rows: rows.map((row) => ({ ...row, requestId: `req_${id}` })) };
-  const stub = batchStub(bindings, {}, { account, id });
+  const stub = getBatchStub(bindings, {}, { account, id });
   await stub.prepare(opening);
   return { id, stub, opening };
 }
 
 async function alerts() {
-  const { data } = await inboxStub(bindings, {}, 'alert').alerts({});
+  const { data } = await getInboxStub(bindings, {}, 'alert').alerts({});
   return data.map(({ kind, node, subject }) => [kind, node.id, subject]);
 }
 
 async function shown(account: string, id: string): Promise<MessageBatch> {
-  const state = await batchStub(bindings, {}, { account, id }).read();
+  const state = await getBatchStub(bindings, {}, { account, id }).read();
   if (state.kind !== 'known') throw new Error(state.kind);
   return state.batch;
 }
@@ -117,19 +117,19 @@ async function wakeSeveralTimes(...all: (readonly [account: string, id: string])
   }
 }
 
-const day = async (account: string) => (await accountStub(bindings, {}, account).quota({})).day;
+const day = async (account: string) => (await getAccountStub(bindings, {}, account).quota({})).day;
 
 test('a create without an answer is told as unknown at once, with what to do, and never sent again', async () => {
-  const key = { ...bearer(await tokenOf('alice')), 'idempotency-key': 'once' };
+  const key = { ...bearerHeader(await createToken('alice')), 'idempotency-key': 'once' };
   for (let times = 0; times < 2; times += 1) {
     const response = await app.post(PATH, bodyOf(['a1', 'a2']), key);
     expect(response.status).toBe(504);
     expect(response.headers.get('x-should-retry')).toBe('false');
-    const { type, message } = await errorOf(response);
+    const { type, message } = await readError(response);
     expect(type).toBe('timeout_error');
     expect(message).toMatch(/batch msgbatch_\w{26}\. .*one of 2 items .*another idempotency-key/);
   }
-  expect(api.creates).toBe(1);
+  expect(api.createCount).toBe(1);
   const list = await app.fetch(PATH, { headers: key });
   const [batch] = ((await list.json()) as { data: MessageBatch[] }).data;
   expect(batch).toMatchObject({ processing_status: 'in_progress', unknown: expect.stringContaining(batch?.id ?? '?') });
@@ -148,10 +148,10 @@ test('one that the upstream may have made is booked at its hold, and shows nobod
   await ended(['alice', id]);
   expect(await shown('alice', id)).toMatchObject({ request_counts: { errored: 2 }, cost_usd: held, results_url: null });
   expect((await shown('alice', id)).unknown).toBeUndefined();
-  const results = await app.fetch(`${PATH}/${id}/results`, { headers: bearer(await tokenOf('alice')) });
+  const results = await app.fetch(`${PATH}/${id}/results`, { headers: bearerHeader(await createToken('alice')) });
   expect(results.status).toBe(404);
   expect(await day('alice')).toMatchObject({ held_usd: 0, settled_usd: held });
-  const rows = (await accountStub(bindings, {}, 'alice').requests({})).data;
+  const rows = (await getAccountStub(bindings, {}, 'alice').requests({})).data;
   expect(rows).toMatchObject([{ status: 'unknown', estimated: true, batch: id }]);
 });
 
@@ -174,7 +174,7 @@ test('one that was never made is held for 25 hours and costs nothing, whoever el
   await ended(['alice', id]);
   expect((await shown('alice', id)).request_counts).toMatchObject({ expired: 2, succeeded: 0 });
   await eventually(async () => expect(await day('alice')).toMatchObject({ settled_usd: 0, held_usd: 0 }));
-  const rows = (await accountStub(bindings, {}, 'alice').requests({})).data;
+  const rows = (await getAccountStub(bindings, {}, 'alice').requests({})).data;
   expect(rows).toMatchObject([{ status: 'unsent', cost_usd: 0 }]);
 });
 
@@ -216,7 +216,7 @@ test.each([
 });
 
 test('a gateway that has waited too long does not prove it either: the upstream may still make it', async () => {
-  const key = { ...bearer(await tokenOf('alice')), 'idempotency-key': 'once' };
+  const key = { ...bearerHeader(await createToken('alice')), 'idempotency-key': 'once' };
   creates = 'late';
   for (let times = 0; times < 2; times += 1) {
     expect((await app.post(PATH, bodyOf(['a1', 'a2']), key)).status).toBe(504);
@@ -241,7 +241,7 @@ test('an upstream that cannot be asked for a month is no proof either', async ()
 
 test('what comes late is taken: the batch runs, and costs what it costs', async () => {
   const { id, stub } = await prepared('alice');
-  expect(await stub.closing()).toBe(true);
+  expect(await stub.noteClosing()).toBe(true);
   const { id: made = '' } = (await api.handle('POST', PATH, JSON.stringify(bodyOf(['a1']))).json()) as { id?: string };
   late += 10 * MINUTE_MS;
   await wakeBatch(id, 'alice');
@@ -249,7 +249,7 @@ test('what comes late is taken: the batch runs, and costs what it costs', async 
   late += MINUTE_MS;
   await wakeBatch(id, 'alice');
   expect((await shown('alice', id)).unknown).toContain(id);
-  const state = await stub.answered({ kind: 'made', id: made, expiresAt: '' });
+  const state = await stub.acceptAnswer({ kind: 'made', id: made, expiresAt: '' });
   expect(state).toMatchObject({ kind: 'known', upstream: { id: made } });
   api.end();
   await ended(['alice', id]);
@@ -259,10 +259,10 @@ test('what comes late is taken: the batch runs, and costs what it costs', async 
 test('a cancellation that comes before the upstream’s answer is told once that is there, and listed', async () => {
   const { id, stub } = await prepared('alice');
   await stub.cancel();
-  expect(await stub.closing()).toBe(true);
+  expect(await stub.noteClosing()).toBe(true);
   const { id: made = '' } = (await api.handle('POST', PATH, JSON.stringify(bodyOf(['a1']))).json()) as { id?: string };
   instead = () => new Response(null, { status: 500 });
-  await stub.answered({ kind: 'made', id: made, expiresAt: '' });
+  await stub.acceptAnswer({ kind: 'made', id: made, expiresAt: '' });
   expect(api.batches.get(made)).toMatchObject({ canceled: false });
   instead = () => undefined;
   await wakeBatch(id, 'alice');
@@ -280,7 +280,7 @@ test('a batch that the upstream has forgotten is booked at its hold', async () =
   late += 31 * DAY_MS;
   await ended(['alice', id]);
   expect(await day('alice')).toMatchObject({ held_usd: 0, settled_usd: held });
-  const [row] = (await accountStub(bindings, {}, 'alice').requests({})).data;
+  const [row] = (await getAccountStub(bindings, {}, 'alice').requests({})).data;
   expect(row).toMatchObject({ status: 'unknown', estimated: true });
 });
 
@@ -313,19 +313,19 @@ test('a batch that the upstream has not known for an hour is one alert; one that
 
 test('a batch is held exactly where limits estimate what tools cost, and booked so if the upstream has forgotten it', async () => {
   creates = 'answered';
-  await accountStub(bindings, {}, 'alice').setLimits({ served_tools: 'estimate', usd_per_day: 100 });
+  await getAccountStub(bindings, {}, 'alice').setLimits({ served_tools: 'estimate', usd_per_day: 100 });
   const search = { ...params('Hi'), tools: [{ type: 'web_search_20250305', name: 'web_search', max_uses: 3 }] };
   const body = { requests: [{ custom_id: 'a1', params: search }, ...bodyOf(['a2']).requests] };
-  const response = await app.post(PATH, body, bearer(await tokenOf('alice')));
+  const response = await app.post(PATH, body, bearerHeader(await createToken('alice')));
   const { id } = (await response.json()) as MessageBatch;
   const held = (await day('alice')).held_usd ?? 0;
-  const exactly = await app.post(`${PATH}?dry_run=true`, body, bearer(await tokenOf('bob')));
+  const exactly = await app.post(`${PATH}?dry_run=true`, body, bearerHeader(await createToken('bob')));
   expect(held).toBe(((await exactly.json()) as { cost_usd: number }).cost_usd);
   api.batches.clear();
   late += 31 * DAY_MS;
   await ended(['alice', id]);
   expect((await day('alice')).settled_usd).toBeCloseTo(held, 8);
-  const [row] = (await accountStub(bindings, {}, 'alice').requests({})).data;
+  const [row] = (await getAccountStub(bindings, {}, 'alice').requests({})).data;
   expect(row).toMatchObject({ status: 'unknown', over_hold: false });
   expect((await shown('alice', id)).cost_usd).toBe(row?.cost_usd);
 });
@@ -346,7 +346,7 @@ test('an item that succeeded without saying what it has used costs its share of 
   const { settled_usd, held_usd } = await day('alice');
   expect(held_usd).toBe(0);
   expect(settled_usd).toBeCloseTo((held ?? 0) / 2, 8);
-  const [row] = (await accountStub(bindings, {}, 'alice').requests({})).data;
+  const [row] = (await getAccountStub(bindings, {}, 'alice').requests({})).data;
   expect(row).toMatchObject({ estimated: true, over_hold: false });
 });
 
@@ -384,14 +384,14 @@ test('results that are not all there are read again, ever later, and settled whe
 test('what is given up before its last byte is given back, wherever the object is by then', async () => {
   for (const [nth, step] of (['prepared', 'closing', 'closing twice'] as const).entries()) {
     const { id, stub } = await prepared('alice', nth);
-    if (step !== 'prepared') expect(await stub.closing()).toBe(true);
-    if (step === 'closing twice') expect(await stub.closing()).toBe(true);
+    if (step !== 'prepared') expect(await stub.noteClosing()).toBe(true);
+    if (step === 'closing twice') expect(await stub.noteClosing()).toBe(true);
     expect((await stub.read()).kind).toBe('known');
     // Both at once: neither brings back what the other has forgotten.
     await Promise.all([stub.drop(true), stub.drop(true), wakeBatch(id, 'alice')]);
     expect((await stub.read()).kind).toBe('none');
-    expect(await stub.closing()).toBe(false);
-    expect(await accountStub(bindings, {}, 'alice').request(`req_${id}`)).toMatchObject({
+    expect(await stub.noteClosing()).toBe(false);
+    expect(await getAccountStub(bindings, {}, 'alice').request(`req_${id}`)).toMatchObject({
       status: 'unsent',
       cost_usd: 0,
     });
@@ -401,5 +401,5 @@ test('what is given up before its last byte is given back, wherever the object i
 test('an account that is erased while its batch is being sent sends nothing any more', async () => {
   const { stub } = await prepared('alice');
   await stub.erase();
-  expect(await stub.closing()).toBe(false);
+  expect(await stub.noteClosing()).toBe(false);
 });

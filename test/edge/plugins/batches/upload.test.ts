@@ -3,11 +3,11 @@ import { expect, test } from 'vitest';
 import { createApp } from '#edge/app.ts';
 import type { Fetch } from '#edge/claude/upstream.ts';
 import { settingsOf } from '#edge/config/settings.ts';
-import { accountStub } from '#edge/durable/stubs.ts';
+import { getAccountStub } from '#edge/durable/stubs.ts';
 import type { Bindings } from '#edge/kit/plugins/bindings.ts';
-import { errorOf } from '#test/support/app.ts';
-import { inFlight, trackedContext } from '#test/support/in-flight.ts';
-import { rounds } from '#test/support/rounds.ts';
+import { readError } from '#test/support/app.ts';
+import { createTrackedContext, trackRequest } from '#test/support/pending-work.ts';
+import { yieldToEventLoop } from '#test/support/yield-to-event-loop.ts';
 
 const bindings = env as unknown as Bindings;
 /** More than is kept before anything goes up. */
@@ -33,7 +33,7 @@ async function send(upstream: Fetch): Promise<Response> {
     headers: { 'content-type': 'application/json' },
     body: LONG,
   });
-  return await inFlight(Promise.resolve(app.fetch(request, vars, trackedContext('an upload'))), 'an upload');
+  return await trackRequest(Promise.resolve(app.fetch(request, vars, createTrackedContext('an upload'))), 'an upload');
 }
 
 /** Reads the beginning of a body, as long as nobody has given it up. */
@@ -44,7 +44,7 @@ async function begin(body: BodyInit | null | undefined): Promise<ReadableStreamD
 }
 
 const nothingHeld = async () =>
-  expect((await accountStub(bindings, {}, 'dev').quota()).day).toMatchObject({ held_usd: 0, settled_usd: 0 });
+  expect((await getAccountStub(bindings, {}, 'dev').quota()).day).toMatchObject({ held_usd: 0, settled_usd: 0 });
 
 test('an upstream that refuses before the body has ended is heard in its own words', async () => {
   const response = await send(async (_, { body, signal }) => {
@@ -55,7 +55,7 @@ test('an upstream that refuses before the body has ended is heard in its own wor
     // Its words end with the call, as those of the network do.
     const words = new ReadableStream({
       async pull(controller) {
-        await rounds(20);
+        await yieldToEventLoop(20);
         if (signal?.aborted) return controller.error(signal.reason);
         controller.enqueue(text);
         controller.close();
@@ -64,7 +64,7 @@ test('an upstream that refuses before the body has ended is heard in its own wor
     return new Response(words, { status: 400, headers: { 'content-type': 'application/json' } });
   });
   expect(response.status).toBe(400);
-  expect((await errorOf(response)).message).toBe('Too much for today.');
+  expect((await readError(response)).message).toBe('Too much for today.');
   await nothingHeld();
 });
 
@@ -77,7 +77,7 @@ test('a connection that breaks before the body has ended is a 503, and nothing i
   });
   expect(response.status).toBe(503);
   expect(response.headers.get('retry-after')).toBe('1');
-  expect((await errorOf(response)).message).toContain('so there is none. Send it again.');
+  expect((await readError(response)).message).toContain('so there is none. Send it again.');
   expect(sent).toBe(1);
   await nothingHeld();
 });

@@ -1,6 +1,6 @@
 import { generateKeyPairSync } from 'node:crypto';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
-import { KeyFault } from '#edge/claude/providers/kind.ts';
+import { InvalidKeyError } from '#edge/claude/providers/provider.ts';
 import { ApiError } from '#edge/kit/http/errors.ts';
 import { GoogleTokens } from '#edge/plugins/clouds/google-tokens.ts';
 
@@ -133,7 +133,7 @@ test.each([
   JSON.stringify({ ...ACCOUNT, token_uri: 'http://example.com/token' }),
   JSON.stringify({ ...ACCOUNT, client_email: undefined }),
 ])('%j is no service account', (secret) => {
-  expect(() => new GoogleTokens(secret)).toThrow(KeyFault);
+  expect(() => new GoogleTokens(secret)).toThrow(InvalidKeyError);
 });
 
 test('a token that was refused is not used again', async () => {

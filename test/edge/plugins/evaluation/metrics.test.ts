@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
-import { type Judged, metricsOf } from '#edge/plugins/evaluation/metrics.ts';
+import { computeMetrics, type ScoredExample } from '#edge/plugins/evaluation/metrics.ts';
 
-const one = (expected: string | null, given: string | null | undefined): Judged => ({
+const one = (expected: string | null, given: string | null | undefined): ScoredExample => ({
   expected: expected === null ? [] : [expected],
   given: given === undefined ? null : given === null ? [] : [given],
 });
@@ -21,7 +21,7 @@ test('the metrics of a fixed set of answers are those that a person works out', 
     one('bug', undefined),
     one('other', 'bug'),
   ];
-  const metrics = metricsOf(judged, ['billing', 'bug', 'other', 'spare'], false);
+  const metrics = computeMetrics(judged, ['billing', 'bug', 'other', 'spare'], false);
   expect(metrics.examples).toBe(9);
   expect(metrics.accuracy).toBe(5 / 9);
   expect(metrics.labels).toEqual([
@@ -83,7 +83,7 @@ test('the metrics of a fixed set of answers are those that a person works out', 
 });
 
 test('none of the labels is an answer that can be right or wrong', () => {
-  const metrics = metricsOf([one(null, null), one(null, 'a'), one('a', null), one('a', 'a')], ['a'], false);
+  const metrics = computeMetrics([one(null, null), one(null, 'a'), one('a', null), one('a', 'a')], ['a'], false);
   expect(metrics.accuracy).toBe(1 / 2);
   expect(metrics.labels).toEqual([
     {
@@ -118,14 +118,14 @@ test('none of the labels is an answer that can be right or wrong', () => {
 });
 
 test('with several labels an example is right when all of them are, in any order', () => {
-  const judged: Judged[] = [
+  const judged: ScoredExample[] = [
     { expected: ['a', 'b'], given: ['b', 'a'] },
     { expected: ['a', 'b'], given: ['a'] },
     { expected: ['c'], given: ['c', 'a'] },
     { expected: [], given: [] },
     { expected: ['b'], given: null },
   ];
-  const metrics = metricsOf(judged, ['a', 'b', 'c'], true);
+  const metrics = computeMetrics(judged, ['a', 'b', 'c'], true);
   expect(metrics.accuracy).toBe(2 / 5);
   expect(
     metrics.labels.map(({ true_positives, false_positives, false_negatives }) => [
@@ -144,5 +144,5 @@ test('with several labels an example is right when all of them are, in any order
 });
 
 test('without examples nothing is claimed', () => {
-  expect(metricsOf([], ['a'], false)).toMatchObject({ examples: 0, accuracy: null, macro_f1: null });
+  expect(computeMetrics([], ['a'], false)).toMatchObject({ examples: 0, accuracy: null, macro_f1: null });
 });

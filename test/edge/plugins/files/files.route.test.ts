@@ -4,30 +4,30 @@ import AnthropicZero from 'anthropic-sdk-0';
 import fc from 'fast-check';
 import { expect, test, vi } from 'vitest';
 import { MODELS } from '#edge/claude/models/models.ts';
-import { simulatedModels } from '#edge/claude/simulated-models.ts';
-import { simulatorStoreIn } from '#edge/claude/simulator-store.ts';
+import { toSimulatedModels } from '#edge/claude/simulated-models.ts';
+import { createSimulatorStore } from '#edge/claude/simulator-store.ts';
 import { type Settings, settingsOf } from '#edge/config/settings.ts';
-import { accountStub } from '#edge/durable/stubs.ts';
+import { getAccountStub } from '#edge/durable/stubs.ts';
 import { Account } from '#edge/money/account/account.ts';
 import { createSimulator } from '#simulator/simulator.ts';
-import { type Sent, type TestApp, testApp } from '#test/support/app.ts';
-import { passTime } from '#test/support/calendar.ts';
-import { bindings, simulate } from '#test/support/conversations.ts';
+import { createTestApp, type SentRequest, type TestApp } from '#test/support/app.ts';
+import { advanceClock } from '#test/support/calendar.ts';
+import { bindings, installSimulator } from '#test/support/conversations.ts';
+import { caseCount } from '#test/support/property-cases.ts';
 import { resetAll } from '#test/support/reset.ts';
-import { runs } from '#test/support/runs.ts';
-import { bearer, DEPLOYED, tokenOf } from '#test/support/tokens.ts';
-import { block, end, message as messageOf, sse, start } from '#test/support/wire.ts';
+import { bearerHeader, createToken, DEPLOYED_VARS } from '#test/support/tokens.ts';
+import { contentBlock, messageEnd, messageWith as messageOf, messageStart, sseResponse } from '#test/support/wire.ts';
 
-const SIMULATOR = { ...DEPLOYED, MODE: 'development', ANTHROPIC_API_KEY: undefined, UPSTREAM: 'simulator' };
+const SIMULATOR = { ...DEPLOYED_VARS, MODE: 'development', ANTHROPIC_API_KEY: undefined, UPSTREAM: 'simulator' };
 const HAIKU = 'claude-haiku-5-5';
 
 /** An edge before an upstream that answers as the API does, and notes what it was sent. */
 function edge(
   vars: Record<string, unknown> = {},
-  before: (sent: Sent) => Response | undefined = () => undefined,
+  before: (sent: SentRequest) => Response | undefined = () => undefined,
 ): TestApp {
-  const answer = createSimulator({ models: simulatedModels(MODELS), faults: true });
-  return testApp(
+  const answer = createSimulator({ models: toSimulatedModels(MODELS), faults: true });
+  return createTestApp(
     async (sent) => {
       const { url, method, headers, body } = sent;
       const first = before(sent);
@@ -38,12 +38,12 @@ function edge(
         method === 'GET' || method === 'DELETE' ? { method, headers: given } : { method, headers: given, body };
       return await answer(new Request(url, init));
     },
-    { ...DEPLOYED, UPSTREAM_MAX_RETRIES: '0', ...vars },
+    { ...DEPLOYED_VARS, UPSTREAM_MAX_RETRIES: '0', ...vars },
   );
 }
 
 const headersOf = async (account: string, scopes: ('messages' | 'admin' | 'prefixes')[] = ['messages']) =>
-  bearer(await tokenOf(account, scopes));
+  bearerHeader(await createToken(account, scopes));
 
 async function clientFor(app: TestApp, account: string): Promise<Anthropic> {
   const { authorization = '' } = await headersOf(account);
@@ -134,7 +134,7 @@ test('the older official client does so by its beta', async () => {
 });
 
 test('the files of others are not there, and nothing about them goes up', async () => {
-  simulate();
+  installSimulator();
   const app = edge();
   const { id } = await (await clientFor(app, 'alice')).files.upload({ file: await fileOf(10) });
   const bob = await clientFor(app, 'bob');
@@ -245,7 +245,7 @@ test('no request of one account ever goes up with what is another’s', async ()
         ids: () => app.fetch(`/v1/files?ids[]=${id}`, { headers }),
       };
       await (await asked[place]()).text();
-      await app.settled();
+      await app.waitUntilSettled();
       const others = accounts.filter((account) => account !== by).flatMap((account) => files.get(account) ?? []);
       for (const { url, text } of app.sent.slice(before)) {
         for (const other of others) expect(`${url} ${text}`).not.toContain(other);
@@ -253,7 +253,7 @@ test('no request of one account ever goes up with what is another’s', async ()
     }
     await resetAll();
   });
-  await fc.assert(property, { numRuns: runs(10) });
+  await fc.assert(property, { numRuns: caseCount(10) });
 });
 
 test('what an answer has made is its account’s: container, files and thread', async () => {
@@ -266,16 +266,16 @@ test('what an answer has made is its account’s: container, files and thread', 
   const container = { id: 'container_made', expires_at: '2026-11-22T00:00:00Z' };
   const message = messageOf({ id: 'msg_made', model: HAIKU, container, content: [result], usage });
   const stream =
-    start({ ...message, container: null, content: [] }) +
-    block(result) +
-    end({ output_tokens: 1 }, { stop_reason: 'end_turn', container });
+    messageStart({ ...message, container: null, content: [] }) +
+    contentBlock(result) +
+    messageEnd({ output_tokens: 1 }, { stop_reason: 'end_turn', container });
   for (const streams of [false, true]) {
-    const app = testApp(() => (streams ? sse(stream) : Response.json(message)), DEPLOYED);
+    const app = createTestApp(() => (streams ? sseResponse(stream) : Response.json(message)), DEPLOYED_VARS);
     const plain = { model: HAIKU, max_tokens: 5, messages: [{ role: 'user', content: 'Hi' }], stream: streams };
     const alice = await headersOf('alice');
     const tools = [{ type: 'code_execution_20250825', name: 'code_execution' }];
     await (await app.post('/v1/messages', { ...plain, tools, thread: { type: 'create' } }, alice)).text();
-    await app.settled();
+    await app.waitUntilSettled();
     const uses = [
       { ...plain, container: 'container_made' },
       { ...plain, thread: { type: 'continue', previous_message_id: 'msg_made' }, messages: [] },
@@ -371,7 +371,7 @@ test('what the upstream refuses leaves nothing that counts', async () => {
     body: '--x\r\ncontent-disposition: form-data; name="other"\r\n\r\na\r\n--x--\r\n',
   });
   expect(response.status).toBe(400);
-  await app.settled();
+  await app.waitUntilSettled();
   expect(await usedBytes(app, 'alice')).toBe(0);
 });
 
@@ -387,17 +387,17 @@ const simulatorSettings = (store: unknown = bindings.STORE) =>
 async function later(account: string, ms: number): Promise<void> {
   const now = Date.now() + ms;
   const spy = vi.spyOn(Account.prototype as unknown as { now(): number }, 'now').mockReturnValue(now);
-  const stub = accountStub(bindings, {}, account);
+  const stub = getAccountStub(bindings, {}, account);
   await runInDurableObject(stub, async (object) => await (object as unknown as Account).alarm());
   spy.mockRestore();
 }
 
 async function filesUpstream(): Promise<string[]> {
-  return (await simulatorStoreIn(bindings.STORE)?.keys('file:')) ?? [];
+  return (await createSimulatorStore(bindings.STORE)?.keys('file:')) ?? [];
 }
 
 test('an erased account’s files are deleted upstream, however often that fails', async () => {
-  const app = testApp(() => Response.error(), SIMULATOR);
+  const app = createTestApp(() => Response.error(), SIMULATOR);
   const client = await clientFor(app, 'alice');
   for (let count = 0; count < 3; count++) await client.files.upload({ file: await fileOf(100) });
   expect(await filesUpstream()).toHaveLength(3);
@@ -426,28 +426,28 @@ test('an erased account’s files are deleted upstream, however often that fails
 
 test('a file whose answer was lost stays counted, and one that never came to be does not', async () => {
   let loses = false;
-  const app = testApp(
+  const app = createTestApp(
     async ({ url, method, headers, body }) => {
       const upstream = createSimulator({
-        models: simulatedModels(MODELS),
-        store: simulatorStoreIn(bindings.STORE),
+        models: toSimulatedModels(MODELS),
+        store: createSimulatorStore(bindings.STORE),
       });
       const given = new Headers(headers);
       given.set('x-api-key', 'simulator');
       const address = `https://simulator.invalid${url.pathname}${url.search}`;
       if (loses) await upstream(new Request(address, { method, headers: given, body }));
       // A connection that is refused at once was never used: this one broke late.
-      passTime(80);
+      advanceClock(80);
       throw new TypeError('The connection broke.');
     },
-    { ...DEPLOYED, UPSTREAM_MAX_RETRIES: '0' },
+    { ...DEPLOYED_VARS, UPSTREAM_MAX_RETRIES: '0' },
   );
   withSettings(() => simulatorSettings());
   for (const made of [true, false]) {
     loses = made;
     const account = made ? 'alice' : 'bob';
     await expect((await clientFor(app, account)).files.upload({ file: await fileOf(5_000) })).rejects.toThrow();
-    await app.settled();
+    await app.waitUntilSettled();
     expect(await usedBytes(app, account)).toBeGreaterThanOrEqual(5_000);
     if (!made)
       await bindings.STORE.list({ prefix: 'simulator:' }).then(

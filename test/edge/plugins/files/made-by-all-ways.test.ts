@@ -1,13 +1,13 @@
 import { runInDurableObject } from 'cloudflare:test';
 import { describe, expect, test } from 'vitest';
-import { accountStub } from '#edge/durable/stubs.ts';
+import { getAccountStub } from '#edge/durable/stubs.ts';
 import { runInAccount } from '#test/edge/money/account/run-in-account.ts';
-import { testApp } from '#test/support/app.ts';
-import { bindings, conversationsReach, simulate } from '#test/support/conversations.ts';
+import { createTestApp } from '#test/support/app.ts';
+import { bindings, installSimulator, setConversationUpstream } from '#test/support/conversations.ts';
 import { eventually } from '#test/support/eventually.ts';
-import { bearer, DEPLOYED, tokenOf } from '#test/support/tokens.ts';
-import { ask, bodyOf, listen } from '#test/support/turns.ts';
-import { block, end, sse, start } from '#test/support/wire.ts';
+import { bearerHeader, createToken, DEPLOYED_VARS } from '#test/support/tokens.ts';
+import { createBody, readStream, sendTurn } from '#test/support/turns.ts';
+import { contentBlock, messageEnd, messageStart, sseResponse } from '#test/support/wire.ts';
 
 const OUTPUT = { type: 'bash_code_execution_output', file_id: 'file_made' };
 const RESULT = {
@@ -19,13 +19,13 @@ const USAGE = { input_tokens: 10, output_tokens: 1 };
 const MESSAGE = { id: 'msg_made', type: 'message', role: 'assistant', model: 'claude-opus-5-5', usage: USAGE };
 /** An answer whose tool has made a file, in a container that only its last events name. */
 const ANSWER =
-  start(MESSAGE) +
-  block(RESULT) +
-  end(
+  messageStart(MESSAGE) +
+  contentBlock(RESULT) +
+  messageEnd(
     { output_tokens: 5 },
     { stop_reason: 'end_turn', container: { id: 'container_made', expires_at: '2026-11-21T00:00:00Z' } },
   );
-const streamed = () => sse(ANSWER);
+const streamed = () => sseResponse(ANSWER);
 const CODE = { tools: [{ type: 'code_execution_20250825', name: 'code_execution' }] };
 const ASK = {
   model: 'claude-opus-5-5',
@@ -48,19 +48,19 @@ const WAYS: [string, object][] = [
 
 /** Has conversations answered like this. */
 function answering(answer: () => Response): void {
-  simulate();
-  conversationsReach(async () => answer());
+  installSimulator();
+  setConversationUpstream(async () => answer());
 }
 
 test.each(WAYS)('what %s has made is its account’s', async (_, body) => {
   answering(streamed);
-  const app = testApp(
+  const app = createTestApp(
     ({ url }) => (url.pathname.endsWith('count_tokens') ? Response.json({ input_tokens: 100 }) : streamed()),
-    DEPLOYED,
+    DEPLOYED_VARS,
   );
   const as = async (account: string, scope: 'admin' | 'messages') => ({
     'content-type': 'application/json',
-    ...bearer(await tokenOf(account, [scope])),
+    ...bearerHeader(await createToken(account, [scope])),
   });
   const root = await as('root', 'admin');
   const put = async (path: string, of: object) =>
@@ -73,7 +73,7 @@ test.each(WAYS)('what %s has made is its account’s', async (_, body) => {
   await answer.text();
   expect(answer.status).toBeLessThan(300);
   await eventually(async () => {
-    const found = await accountStub(bindings, {}, 'alice').ownership(['container_made', 'file_made']);
+    const found = await getAccountStub(bindings, {}, 'alice').ownership(['container_made', 'file_made']);
     expect(found.map(({ id }) => id)).toEqual(['container_made', 'file_made']);
   });
 });
@@ -86,16 +86,16 @@ const ENDS: [string, string[], () => Response][] = [
     () =>
       Response.json({ ...MESSAGE, stop_reason: 'end_turn', content: [RESULT], container: { id: 'container_made' } }),
   ],
-  ['broke off', ['file_made'], () => sse(ANSWER.slice(0, RESULT_ENDS))],
+  ['broke off', ['file_made'], () => sseResponse(ANSWER.slice(0, RESULT_ENDS))],
 ];
 
 test.each(ENDS)('what an answer has made that %s is its account’s', async (_, ids, answer) => {
   answering(answer);
-  await ask({ ...bodyOf('Plot it.'), ...CODE }).then(
-    async (given) => given.kind === 'stream' && (await listen(given.body)),
+  await sendTurn({ ...createBody('Plot it.'), ...CODE }).then(
+    async (given) => given.kind === 'stream' && (await readStream(given.body)),
   );
   await eventually(async () => {
-    const found = await accountStub(bindings, {}, 'alice').ownership(['container_made', 'file_made']);
+    const found = await getAccountStub(bindings, {}, 'alice').ownership(['container_made', 'file_made']);
     expect(found.map(({ id }) => id)).toEqual(ids);
   });
 });
@@ -103,7 +103,7 @@ test.each(ENDS)('what an answer has made that %s is its account’s', async (_, 
 describe('a container', () => {
   const END = Date.now() + 3_600_000;
   const owned = async () =>
-    (await accountStub(bindings, {}, 'alice').ownership(['container_made', 'file_made'])).map(({ id }) => id);
+    (await getAccountStub(bindings, {}, 'alice').ownership(['container_made', 'file_made'])).map(({ id }) => id);
   const container = (expiresAt: number) => ({
     id: 'container_made',
     kind: 'container' as const,
@@ -111,17 +111,17 @@ describe('a container', () => {
     expiresAt,
   });
   const at = async (now: number) =>
-    await runInAccount(accountStub(bindings, {}, 'alice'), { now: () => now, retentionDays: 30 }, (object) =>
+    await runInAccount(getAccountStub(bindings, {}, 'alice'), { now: () => now, retentionDays: 30 }, (object) =>
       object.alarm(),
     );
 
   test('belongs to its account until it ends, later where it was used again, and its file stays', async () => {
-    const stub = accountStub(bindings, {}, 'alice');
-    await stub.noteMade([container(END), { id: 'file_made', kind: 'file', upstream: '' }]);
+    const stub = getAccountStub(bindings, {}, 'alice');
+    await stub.noteCreated([container(END), { id: 'file_made', kind: 'file', upstream: '' }]);
     const alarmAt = async () => await runInDurableObject(stub, (_, { storage }) => storage.getAlarm());
     expect(await alarmAt()).toBeGreaterThan(END);
-    await stub.noteMade([container(END + 600_000)]);
-    await stub.noteMade([container(END)]);
+    await stub.noteCreated([container(END + 600_000)]);
+    await stub.noteCreated([container(END)]);
     await at(END + 590_000);
     expect(await owned()).toEqual(['container_made', 'file_made']);
     expect(await alarmAt()).toBeGreaterThanOrEqual(END + 600_000);
@@ -136,17 +136,17 @@ describe('a container', () => {
     [404, 'not_found_error', 'model: claude-none', ['container_made']],
     [400, 'invalid_request_error', 'container_made is busy', ['container_made']],
   ])('that the upstream answers %i about as %s “%s” leaves %j', async (status, type, message, left) => {
-    await accountStub(bindings, {}, 'alice').noteMade([container(END)]);
+    await getAccountStub(bindings, {}, 'alice').noteCreated([container(END)]);
     const refused = () => Response.json({ type: 'error', error: { type, message } }, { status });
-    const app = testApp(refused, DEPLOYED);
+    const app = createTestApp(refused, DEPLOYED_VARS);
     const body = { ...ASK, stream: false, container: 'container_made' };
-    const answer = await app.post('/v1/messages', body, bearer(await tokenOf('alice')));
+    const answer = await app.post('/v1/messages', body, bearerHeader(await createToken('alice')));
     expect(answer.status).toBe(status);
-    await app.settled();
+    await app.waitUntilSettled();
     expect(await owned()).toEqual(left);
-    await accountStub(bindings, {}, 'alice').noteMade([container(END)]);
+    await getAccountStub(bindings, {}, 'alice').noteCreated([container(END)]);
     answering(refused);
-    await ask({ ...bodyOf('Plot it.'), ...CODE, container: 'container_made' });
+    await sendTurn({ ...createBody('Plot it.'), ...CODE, container: 'container_made' });
     await eventually(async () => expect(await owned()).toEqual(left));
   });
 });

@@ -1,16 +1,24 @@
 import { runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { describe, expect, onTestFinished, test } from 'vitest';
-import { accountStub } from '#edge/durable/stubs.ts';
+import { getAccountStub } from '#edge/durable/stubs.ts';
 import type { Bindings } from '#edge/kit/plugins/bindings.ts';
 import type { Account } from '#edge/money/account/account.ts';
-import { errorOf, type Sent, settledApps, type TestApp, testApp } from '#test/support/app.ts';
-import { passTime } from '#test/support/calendar.ts';
-import { type Draw, drawing } from '#test/support/draw.ts';
+import { createTestApp, readError, type SentRequest, type TestApp, waitForAllApps } from '#test/support/app.ts';
+import { advanceClock } from '#test/support/calendar.ts';
+import { createDraw, type Draw } from '#test/support/create-draw.ts';
 import { resetAll } from '#test/support/reset.ts';
-import { rounds } from '#test/support/rounds.ts';
-import { bearer, DEPLOYED, tokenOf } from '#test/support/tokens.ts';
-import { apart, end, message as messageOf, refusal, sse, start, textBlock } from '#test/support/wire.ts';
+import { bearerHeader, createToken, DEPLOYED_VARS } from '#test/support/tokens.ts';
+import {
+  createErrorResponse,
+  messageEnd,
+  messageWith as messageOf,
+  messageStart,
+  splitEvents,
+  sseResponse,
+  textBlock,
+} from '#test/support/wire.ts';
+import { yieldToEventLoop } from '#test/support/yield-to-event-loop.ts';
 import dashboard from '../../../../docs/grafana.json';
 import { metricsIn, namesIn, sumOf } from './open-metrics.ts';
 
@@ -24,25 +32,25 @@ type Kind = (typeof KINDS)[number];
 
 /** An edge whose upstream answers as the text of the prompt says. After the test it is settled, and emptied. */
 function mixedEdge(vars: Record<string, unknown> = {}): TestApp {
-  const app = testApp(answerTo, { ...DEPLOYED, UPSTREAM_MAX_RETRIES: '0', ...vars });
+  const app = createTestApp(answerTo, { ...DEPLOYED_VARS, UPSTREAM_MAX_RETRIES: '0', ...vars });
   onTestFinished(async () => {
-    await settledApps();
+    await waitForAllApps();
     await resetAll();
   });
   return app;
 }
 
-function answerTo({ text, signal }: Sent): Response {
+function answerTo({ text, signal }: SentRequest): Response {
   const { model, messages } = JSON.parse(text) as { model: string; messages: [{ content: string }] };
   const [kind, input, output, cached] = messages[0].content.split(' ') as [Kind, string, string, string];
   const usage = { input_tokens: Number(input), output_tokens: 1, cache_read_input_tokens: Number(cached) };
   if (kind === 'unreachable') throw new TypeError('Network connection lost.');
-  if (kind === 'overloaded') return refusal(529, 'overloaded_error');
-  if (kind === 'invalid') return refusal(400, 'invalid_request_error');
+  if (kind === 'overloaded') return createErrorResponse(529, 'overloaded_error');
+  if (kind === 'invalid') return createErrorResponse(400, 'invalid_request_error');
   const ended = { ...usage, output_tokens: Number(output) };
   if (kind === 'whole') return Response.json(messageOf({ model, content: [], usage: ended }));
-  const events = apart(start({ model, usage }) + textBlock(['Hello there. ']) + end(ended)).map((event) =>
-    new TextEncoder().encode(event),
+  const events = splitEvents(messageStart({ model, usage }) + textBlock(['Hello there. ']) + messageEnd(ended)).map(
+    (event) => new TextEncoder().encode(event),
   );
   const body = new ReadableStream({
     type: 'bytes',
@@ -51,8 +59,8 @@ function answerTo({ text, signal }: Sent): Response {
       const [first, ...others] = events;
       controller.enqueue(first as Uint8Array<ArrayBuffer>);
       // Time passes in every stream once its first event was seen, so that it has a speed.
-      await rounds(3);
-      passTime(2);
+      await yieldToEventLoop(3);
+      advanceClock(2);
       if (signal?.aborted) return;
       for (const event of kind === 'stream' ? others : others.slice(0, 2)) {
         controller.enqueue(event as Uint8Array<ArrayBuffer>);
@@ -62,7 +70,7 @@ function answerTo({ text, signal }: Sent): Response {
       else if (kind === 'cut') controller.error(new Error('cut'));
     },
   });
-  return sse(body);
+  return sseResponse(body);
 }
 
 async function ask(app: TestApp, draw: Draw, headers: Record<string, string>): Promise<string> {
@@ -95,7 +103,7 @@ const SUMS = ['count(*) as requests', 'count(error_type) as failed', 'count(firs
 async function ledgers(accounts = ACCOUNTS): Promise<Map<string, Record<string, number>>> {
   const sums = new Map<string, Record<string, number>>();
   for (const account of accounts) {
-    await runInDurableObject(accountStub(bindings, {}, account), async (object: Account, { storage }) => {
+    await runInDurableObject(getAccountStub(bindings, {}, account), async (object: Account, { storage }) => {
       const { held } = storage.sql.exec("select count(*) as held from ledger where status = 'held'").one();
       expect(held, `${account} has requests that run`).toBe(0);
       for (const { model, ...row } of storage.sql.exec(`select model, ${SUMS} from ledger group by model`)) {
@@ -115,14 +123,14 @@ async function ledgers(accounts = ACCOUNTS): Promise<Map<string, Record<string, 
 describe('the metrics', () => {
   test('agree with the ledgers and the answers, to the request and the nanodollar', async () => {
     const app = mixedEdge();
-    const admin = bearer(await tokenOf('root', ['admin']));
+    const admin = bearerHeader(await createToken('root', ['admin']));
     await app.fetch('/accounts/poor/limits', {
       method: 'PUT',
       headers: { ...admin, 'content-type': 'application/json' },
       body: JSON.stringify({ usd_per_day: 0.000001 }),
     });
     const scrape = async () => metricsIn(await (await app.fetch('/metrics', { headers: admin })).text());
-    const draw = drawing(44);
+    const draw = createDraw(44);
     const before = await scrape();
     const logged = app.log.length;
     const statuses: string[] = [];
@@ -130,12 +138,12 @@ describe('the metrics', () => {
     await Promise.all(
       Array.from({ length: 20 }, async () => {
         for (let done = 0; done < each; done += 1) {
-          const headers = bearer(await tokenOf(ACCOUNTS[draw(ACCOUNTS.length)] ?? 'alice'));
+          const headers = bearerHeader(await createToken(ACCOUNTS[draw(ACCOUNTS.length)] ?? 'alice'));
           statuses.push(await ask(app, draw, headers));
         }
       }),
     );
-    await app.settled();
+    await app.waitUntilSettled();
     const booked = await ledgers();
     const after = await scrape();
     expect(booked.size).toBe(3);
@@ -184,8 +192,8 @@ describe('the metrics', () => {
       UPSTREAM_SECOND_KEY: 'key-2',
       DEPLOYMENT_LIMITS: '{"alerts": [0.5]}',
     });
-    const admin = bearer(await tokenOf('root', ['admin']));
-    const headers = bearer(await tokenOf('alice'));
+    const admin = bearerHeader(await createToken('root', ['admin']));
+    const headers = bearerHeader(await createToken('alice'));
     for (let at = 0; at < 70; at += 1) {
       const body = { model: `invented-${at}`, max_tokens: 10, messages: [{ role: 'user', content: 'invalid 1 1 0' }] };
       await app.post('/v1/messages', body, headers);
@@ -195,7 +203,7 @@ describe('the metrics', () => {
       { model: 'claude-haiku-5-5', max_tokens: 10, messages: [{ role: 'user', content: 'whole 9 9 0' }] },
       headers,
     );
-    await app.settled();
+    await app.waitUntilSettled();
     await ledgers(['alice']);
     const response = await app.fetch('/metrics', { headers: admin });
     expect(response.headers.get('content-type')).toBe('application/openmetrics-text; version=1.0.0; charset=utf-8');
@@ -241,11 +249,11 @@ describe('the metrics', () => {
 
   test('are for admins alone, and tell of the isolate while the pool cannot be reached', async () => {
     const app = mixedEdge({ POOL: { idFromName: () => ({}), get: () => ({}) } });
-    expect((await errorOf(await app.fetch('/metrics'))).type).toBe('authentication_error');
-    const headers = bearer(await tokenOf('alice'));
-    expect((await errorOf(await app.fetch('/metrics', { headers }))).type).toBe('permission_error');
+    expect((await readError(await app.fetch('/metrics'))).type).toBe('authentication_error');
+    const headers = bearerHeader(await createToken('alice'));
+    expect((await readError(await app.fetch('/metrics', { headers }))).type).toBe('permission_error');
     const read = metricsIn(
-      await (await app.fetch('/metrics', { headers: bearer(await tokenOf('root', ['admin'])) })).text(),
+      await (await app.fetch('/metrics', { headers: bearerHeader(await createToken('root', ['admin'])) })).text(),
     );
     expect(sumOf(read, 'sluice_pool_up')).toBe(0);
     expect(sumOf(read, 'sluice_isolate_requests_total', { status: '403' })).toBeGreaterThan(0);

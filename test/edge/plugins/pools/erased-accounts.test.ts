@@ -6,15 +6,15 @@ import { addSums, packSums } from '#edge/claude/pricing/usage-sums.ts';
 import { DAY_MS, MINUTE_MS } from '#edge/kit/async/durations.ts';
 import type { LeaseCall } from '#edge/plugins/pools/contracts/pool.ts';
 import type { Pool } from '#edge/plugins/pools/pool.ts';
-import { type Sent, type TestApp, testApp } from '#test/support/app.ts';
-import { atNoon, passTime } from '#test/support/calendar.ts';
+import { createTestApp, type SentRequest, type TestApp } from '#test/support/app.ts';
+import { advanceClock, setClockToNoon } from '#test/support/calendar.ts';
 import { resetAll } from '#test/support/reset.ts';
-import { restSooner } from '#test/support/rests.ts';
+import { shortenAccountWaits } from '#test/support/shorten-account-waits.ts';
 import { MODEL, SMALL_MESSAGE } from '#test/support/small-message.ts';
-import { bearer, DEPLOYED, tokenOf } from '#test/support/tokens.ts';
+import { bearerHeader, createToken, DEPLOYED_VARS } from '#test/support/tokens.ts';
 import { told } from './lease-calls.ts';
 
-atNoon();
+setClockToNoon();
 
 const pools = env as unknown as { POOL: DurableObjectNamespace<Pool> };
 const pool = (name: string) => pools.POOL.get(pools.POOL.idFromName(name));
@@ -24,28 +24,28 @@ const COST = 520_000;
 const NOON = Date.UTC(2026, 10, 20, 12);
 const BOTH = ['deployment', 'group:red'];
 
-beforeEach(restSooner);
+beforeEach(shortenAccountWaits);
 afterEach(async () => {
   vi.restoreAllMocks();
   await resetAll();
   await abortAllDurableObjects();
 });
 
-const message = ({ url }: Sent) =>
+const message = ({ url }: SentRequest) =>
   Response.json(url.pathname.endsWith('/count_tokens') ? { input_tokens: 20 } : SMALL_MESSAGE);
 
 async function admin(app: TestApp, method: string, path: string): Promise<void> {
-  const response = await app.fetch(path, { method, headers: bearer(await tokenOf('root', ['admin'])) });
+  const response = await app.fetch(path, { method, headers: bearerHeader(await createToken('root', ['admin'])) });
   expect(response.ok, `${method} ${path}: ${response.status}`).toBe(true);
   await response.text();
 }
 
 /** Has an account spend `COST`, and waits until it is settled. */
 async function spend(app: TestApp, account: string): Promise<void> {
-  const response = await app.post('/v1/messages', ask, bearer(await tokenOf(account)));
+  const response = await app.post('/v1/messages', ask, bearerHeader(await createToken(account)));
   expect(response.status).toBe(200);
   await response.text();
-  await app.settled();
+  await app.waitUntilSettled();
 }
 
 /** @returns the accounts of the leases that a pool has */
@@ -58,7 +58,7 @@ const leasesOf = async (name: string) =>
   );
 
 const spentIn = async (name: string) => {
-  const { total } = await pool(name).standing();
+  const { total } = await pool(name).quota();
   return Math.round(total.spent_usd * 1e9);
 };
 
@@ -69,7 +69,7 @@ const spentBy = async () => {
 };
 
 test('a lease loses the name of an erased account and keeps its sums, and the name begins anew if it comes back', async () => {
-  const app = testApp(message, { ...DEPLOYED, DEPLOYMENT_LIMITS: '{"usd_per_day": 1}' });
+  const app = createTestApp(message, { ...DEPLOYED_VARS, DEPLOYMENT_LIMITS: '{"usd_per_day": 1}' });
   for (const account of ['alice', 'bob', 'dan']) {
     await admin(app, 'PUT', `/groups/red/accounts/${account}`);
     await spend(app, account);
@@ -80,7 +80,7 @@ test('a lease loses the name of an erased account and keeps its sums, and the na
   await expect.poll(spentBy).toEqual({ '(erased)': 2 * COST, dan: COST });
 
   // The issuer's clock may be ahead, so tokens dated within these seconds after the erasure are rejected, too.
-  passTime((LEEWAY_S + 1) * 1_000);
+  advanceClock((LEEWAY_S + 1) * 1_000);
   await spend(app, 'alice');
   await expect.poll(() => leasesOf('deployment')).toEqual([null, null, 'alice', 'dan']);
   await expect.poll(() => spentIn('deployment')).toBe(4 * COST);
@@ -95,7 +95,7 @@ test('a lease loses the name of an erased account and keeps its sums, and the na
 
 test('a request that outlives the erasure of its account is counted all the time, and once', async () => {
   let answer = () => {};
-  const app = testApp(
+  const app = createTestApp(
     async (sent) => {
       if (sent.url.pathname.endsWith('/count_tokens')) return message(sent);
       await new Promise<void>((resolve) => {
@@ -103,14 +103,14 @@ test('a request that outlives the erasure of its account is counted all the time
       });
       return message(sent);
     },
-    { ...DEPLOYED, DEPLOYMENT_LIMITS: '{"usd_per_day": 1}' },
+    { ...DEPLOYED_VARS, DEPLOYMENT_LIMITS: '{"usd_per_day": 1}' },
   );
   const standing = async () => {
-    const { day } = await pool('deployment').standing();
+    const { day } = await pool('deployment').quota();
     return Math.round((day.spent_usd + day.leased_usd) * 1e9);
   };
   await pool('deployment').setLimits({ usd_per_day: 1 });
-  const asked = app.post('/v1/messages', ask, bearer(await tokenOf('alice')));
+  const asked = app.post('/v1/messages', ask, bearerHeader(await createToken('alice')));
   try {
     await expect.poll(() => app.sent.filter(({ url }) => !url.pathname.endsWith('/count_tokens')).length).toBe(1);
     expect(await standing()).toBeGreaterThan(COST);
@@ -121,7 +121,7 @@ test('a request that outlives the erasure of its account is counted all the time
     answer();
   }
   await (await asked).text();
-  await app.settled();
+  await app.waitUntilSettled();
   await expect.poll(() => leasesOf('deployment')).toEqual([null, null, null]);
   await expect.poll(spentBy).toEqual({ '(erased)': COST });
   expect([await standing(), await spentIn('deployment')]).toEqual([COST, COST]);
@@ -141,7 +141,7 @@ test('a repeat of the last report of a visitor changes nothing, nor one of an er
     Object.assign(object, { now: () => now });
     const tell = (call: LeaseCall) => object.leaseJson(JSON.stringify(call));
     const seen = () => [
-      object.standing().day.spent_usd,
+      object.quota().day.spent_usd,
       ...(['account', 'model', 'tag'] as const).map((group_by) =>
         object.usage({ group_by }).data.map(({ key, requests }) => [key, requests]),
       ),

@@ -1,6 +1,6 @@
 import { env } from 'cloudflare:workers';
 import { expect, test } from 'vitest';
-import { accountStub } from '#edge/durable/stubs.ts';
+import { getAccountStub } from '#edge/durable/stubs.ts';
 import type { Bindings } from '#edge/kit/plugins/bindings.ts';
 import { refusalError } from '#edge/money/admission/limit-headers.ts';
 import type { AdmissionDecision, AdmissionRequest } from '#edge/money/contracts/admission.ts';
@@ -25,7 +25,7 @@ async function holdByBatch(account: string, cost: number): Promise<void> {
     dryRun: false,
     ...SHARED,
   };
-  const answer = await accountStub(bindings, {}, account).admitBatchJson(JSON.stringify(order));
+  const answer = await getAccountStub(bindings, {}, account).admitBatchJson(JSON.stringify(order));
   expect((JSON.parse(answer) as BatchDecision).outcome).toBe('admitted');
 }
 
@@ -39,7 +39,9 @@ async function ask(account: string, id: string, outputTokens: number): Promise<A
     waitMs: 30_000,
     ...SHARED,
   };
-  return JSON.parse(await accountStub(bindings, {}, account).admitJson(JSON.stringify(request))) as AdmissionDecision;
+  return JSON.parse(
+    await getAccountStub(bindings, {}, account).admitJson(JSON.stringify(request)),
+  ) as AdmissionDecision;
 }
 
 test('what another account’s batch holds of a shared budget is not waited for in line, and the refusal says until when', async () => {

@@ -2,7 +2,7 @@ import { runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { expect, test } from 'vitest';
 import type { Pool } from '#edge/plugins/pools/pool.ts';
-import { alarmsByHand } from '#test/support/in-flight.ts';
+import { disableAutomaticAlarms } from '#test/support/pending-work.ts';
 import { told } from './lease-calls.ts';
 
 const LEASES = 500;
@@ -31,7 +31,7 @@ async function inPool<T>(work: (pool: Pool) => T | Promise<T>): Promise<{ result
 }
 
 test('a pool keeps its closed leases as rows: its alarm reads none of them, a call reads its own, and all stay counted', async () => {
-  alarmsByHand();
+  disableAutomaticAlarms();
   await inPool((pool) => {
     for (let n = 0; n < LEASES; n += 1) pool.leaseJson(JSON.stringify(told(`a${n}`, 1, 100, NOW)));
   });
@@ -41,6 +41,6 @@ test('a pool keeps its closed leases as rows: its alarm reads none of them, a ca
   expect(again.rowsRead).toBe(1);
   const late = await inPool((pool) => pool.leaseJson(JSON.stringify(told('a7', 1, 100, NOW))));
   expect(JSON.parse(late.result)).toMatchObject({ seq: 2 });
-  const { result } = await inPool((pool) => pool.standing());
+  const { result } = await inPool((pool) => pool.quota());
   expect(result.day.spent_usd).toBe((LEASES * 100 + 200) / 1e9);
 });

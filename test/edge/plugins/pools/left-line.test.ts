@@ -1,7 +1,7 @@
 import { runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { expect, test } from 'vitest';
-import { accountStub } from '#edge/durable/stubs.ts';
+import { getAccountStub } from '#edge/durable/stubs.ts';
 import type { Bindings } from '#edge/kit/plugins/bindings.ts';
 import type { Account } from '#edge/money/account/account.ts';
 import type { AdmissionDecision } from '#edge/money/contracts/admission.ts';
@@ -22,7 +22,7 @@ async function ask(account: Account, requestId: string, outputTokens: number, wa
 }
 
 function inAccount<T>(name: string, run: (account: Account) => Promise<T>): Promise<T> {
-  const stub = accountStub(bindings, {}, name) as unknown as DurableObjectStub<Account>;
+  const stub = getAccountStub(bindings, {}, name) as unknown as DurableObjectStub<Account>;
   return runInDurableObject(stub, run);
 }
 

@@ -1,21 +1,21 @@
 import { runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { expect, test } from 'vitest';
-import type { Surroundings } from '#edge/durable/edge-object.ts';
-import { accountStub } from '#edge/durable/stubs.ts';
+import type { ObjectServices } from '#edge/durable/edge-object.ts';
+import { getAccountStub } from '#edge/durable/stubs.ts';
 import type { Account } from '#edge/money/account/account.ts';
 import { AccountState } from '#edge/money/account/account-state.ts';
 import { decideAdmission } from '#edge/money/account/decide-admission.ts';
 import { settleHold } from '#edge/money/account/settle-hold.ts';
-import { grantedBy } from '#edge/money/admission/ask-account.ts';
+import { requireAdmitted } from '#edge/money/admission/request-admission.ts';
 import type { AdmissionDecision } from '#edge/money/contracts/admission.ts';
 import { decideBatch } from '#edge/plugins/batches/admit-batch.ts';
 import { settleInside, worstCaseWith } from '#test/edge/money/account/admission-requests.ts';
-import { testApp } from '#test/support/app.ts';
-import { bindings, countRows } from '#test/support/conversations.ts';
-import { alarmsByHand } from '#test/support/in-flight.ts';
+import { createTestApp } from '#test/support/app.ts';
+import { bindings, countWrittenRows } from '#test/support/conversations.ts';
+import { disableAutomaticAlarms } from '#test/support/pending-work.ts';
 import { MODEL, SMALL_MESSAGE } from '#test/support/small-message.ts';
-import { bearer, DEPLOYED, tokenOf } from '#test/support/tokens.ts';
+import { bearerHeader, createToken, DEPLOYED_VARS } from '#test/support/tokens.ts';
 
 const ask = { model: MODEL, max_tokens: 300, messages: [{ role: 'user', content: 'Hi' }] };
 const answer = () => Response.json(SMALL_MESSAGE);
@@ -41,26 +41,26 @@ function counting(binding: keyof Counted, calls: Counted) {
   };
 }
 
-const account = () => accountStub(bindings, {}, 'alice') as unknown as DurableObjectStub<Account>;
+const account = () => getAccountStub(bindings, {}, 'alice') as unknown as DurableObjectStub<Account>;
 
 /** What the third request of an account costs, and what its object asks pools from the first on. */
 async function costOf(vars: Record<string, string>) {
   const calls: Counted = { ACCOUNT: [], POOL: [] };
-  const app = testApp(answer, { ...DEPLOYED, ...vars, ACCOUNT: counting('ACCOUNT', calls) });
+  const app = createTestApp(answer, { ...DEPLOYED_VARS, ...vars, ACCOUNT: counting('ACCOUNT', calls) });
   await runInDurableObject(account(), (object) => {
     const inside = object as unknown as { env: object };
     inside.env = { ...inside.env, POOL: counting('POOL', calls) };
   });
   // A credential that was not seen before would be a row.
-  const credential = bearer(await tokenOf('alice'));
+  const credential = bearerHeader(await createToken('alice'));
   const post = async () => {
     const response = await app.post('/v1/messages', ask, credential);
     expect(response.status).toBe(200);
     await response.text();
-    await app.settled();
+    await app.waitUntilSettled();
   };
   await post();
-  const rows = await countRows(account());
+  const rows = await countWrittenRows(account());
   await post();
   const before = rows();
   calls.ACCOUNT.length = 0;
@@ -69,7 +69,7 @@ async function costOf(vars: Record<string, string>) {
 }
 
 test('a metered request costs two calls and two rows where no budget is shared, and no pool is asked', async () => {
-  alarmsByHand();
+  disableAutomaticAlarms();
   const { calls, rows } = await costOf({});
   expect(calls).toEqual({ ACCOUNT: ['admitJson', 'settleJson'], POOL: [] });
   expect(rows).toBe(2);
@@ -79,7 +79,7 @@ test('a metered request costs two calls and two rows where no budget is shared, 
 });
 
 test('what was spent is told by the alarm: in one call a minute, and again once a pool could not be reached', async () => {
-  alarmsByHand();
+  disableAutomaticAlarms();
   const { calls } = await costOf({});
   let now = Date.now();
   let isDown = false;
@@ -94,7 +94,7 @@ test('what was spent is told by the alarm: in one call a minute, and again once 
   });
   const ring = async () => {
     calls.POOL.length = 0;
-    const rows = await countRows(account());
+    const rows = await countWrittenRows(account());
     await runInDurableObject(account(), (object) => object.alarm());
     return { calls: calls.POOL.length, rows: rows() };
   };
@@ -129,7 +129,7 @@ test('a request costs as much where the deployment shares a budget, but for what
 
 test('in a Worker without a plugin for shared budgets the account pays, and what one would pay for, too, is refused', async () => {
   await runInDurableObject(account(), (object, ctx) => {
-    const { around } = object as unknown as { around: Surroundings };
+    const { around } = object as unknown as { around: ObjectServices };
     const state = new AccountState(ctx, around);
     const payers = state.payers.filter(({ leases }) => leases === undefined);
     expect(payers.flatMap(({ owners }) => owners)).toEqual(['account', 'token']);
@@ -156,7 +156,7 @@ test('in a Worker without a plugin for shared budgets the account pays, and what
     settleHold(state, { requestId: `req_${asked}`, status: 'complete', cost: 7 });
     expect(state.budget.windows.day).toMatchObject({ settled: 7, held: 0 });
   });
-  expect(() => grantedBy({ outcome: 'unpayable' })).toThrow(
+  expect(() => requireAdmitted({ outcome: 'unpayable' })).toThrow(
     expect.objectContaining({ status: 500, message: expect.stringContaining('`pools`') }),
   );
 });

@@ -6,19 +6,19 @@ import { verifyStandard } from '#edge/kit/delivery/standard-webhooks.ts';
 import type { AlertBody } from '#edge/money/alerts/alerts-answers.schema.ts';
 import type { LeaseCall } from '#edge/plugins/pools/contracts/pool.ts';
 import type { Pool } from '#edge/plugins/pools/pool.ts';
-import { testApp } from '#test/support/app.ts';
+import { createTestApp } from '#test/support/app.ts';
 import { eventually } from '#test/support/eventually.ts';
+import { tryAsyncCases } from '#test/support/property-cases.ts';
 import { resetAll } from '#test/support/reset.ts';
-import { tryAsyncCases } from '#test/support/runs.ts';
-import { bearer, DEPLOYED, tokenOf } from '#test/support/tokens.ts';
-import { inboxOf, WEBHOOK_SECRET, worksOf } from '#test/support/webhooks.ts';
+import { bearerHeader, createToken, DEPLOYED_VARS } from '#test/support/tokens.ts';
+import { createWebhookWorks, getInbox, WEBHOOK_SECRET } from '#test/support/webhooks.ts';
 import { told } from './lease-calls.ts';
 
 const ALERT_URL = 'https://ops.example.com/alerts';
 const pools = env as unknown as { POOL: DurableObjectNamespace<Pool> };
 const pool = (name = 'group:red') => pools.POOL.get(pools.POOL.idFromName(name));
 const usd = (nanodollars: number) => nanodollars / 1e9;
-const listed = async () => (await inboxOf('alert').alerts({ limit: 100 })).data;
+const listed = async () => (await getInbox('alert').alerts({ limit: 100 })).data;
 
 const tell = async (call: LeaseCall, name?: string) => await pool(name).leaseJson(JSON.stringify(call));
 
@@ -33,9 +33,9 @@ describe('a share of a pool’s limit that is spent', () => {
       posted.push({ id: headers.get('webhook-id'), body: JSON.parse(String(init.body)) as AlertBody });
       return new Response(null, { status: 204 });
     };
-    const works = worksOf({ deliveryFetch }, { ALERT_URL });
-    const app = testApp(() => Response.json({}), { ...DEPLOYED, DEPLOYMENT_LIMITS: '{}' });
-    const admin = { 'content-type': 'application/json', ...bearer(await tokenOf('root', ['admin'])) };
+    const works = createWebhookWorks({ deliveryFetch }, { ALERT_URL });
+    const app = createTestApp(() => Response.json({}), { ...DEPLOYED_VARS, DEPLOYMENT_LIMITS: '{}' });
+    const admin = { 'content-type': 'application/json', ...bearerHeader(await createToken('root', ['admin'])) };
     const body = JSON.stringify({ usd_per_day: usd(10_000), alerts: [0.5, 0.8, 1] });
     const put = await app.fetch('/groups/red/limits', { method: 'PUT', headers: admin, body });
     expect(await put.json()).toMatchObject({ limits: { alerts: [0.5, 0.8, 1] } });
@@ -59,7 +59,7 @@ describe('a share of a pool’s limit that is spent', () => {
   });
 
   test('is told of each node, window and share once, whatever comes twice or late and whoever dies', async () => {
-    worksOf();
+    createWebhookWorks();
     const step = fc.record({
       account: fc.constantFrom('alice', 'bob'),
       more: fc.integer({ min: 0, max: 4_000 }),
@@ -106,7 +106,7 @@ describe('a share of a pool’s limit that is spent', () => {
   });
 
   test('is told also while the list of alerts cannot be reached, and the pool dies: by its alarm, within a minute', async () => {
-    worksOf();
+    createWebhookWorks();
     await pool().setLimits({ usd_per_month: usd(10_000), alerts: [1] });
     await runInDurableObject(pool(), (object) => {
       const inside = object as unknown as { env: Record<string, unknown> };
@@ -123,7 +123,7 @@ describe('a share of a pool’s limit that is spent', () => {
   });
 
   test('is told when a limit is lowered below what is spent', async () => {
-    worksOf();
+    createWebhookWorks();
     await tell(told('alice', 1, 10_000, Date.now()));
     await pool().setLimits({ usd_per_week: usd(11_000), alerts: [0.9] });
     await eventually(async () => expect(await listed()).toMatchObject([{ limit: 'usd_per_week', threshold: 0.9 }]));

@@ -8,15 +8,15 @@ import type { LeaseAnswer, LeaseCall } from '#edge/plugins/pools/contracts/pool.
 import type { SumRow } from '#edge/plugins/pools/contracts/sums.ts';
 import type { Pool } from '#edge/plugins/pools/pool.ts';
 import type { AccountSpendRow, PoolQuotaReport, SharedUsageReport } from '#edge/plugins/pools/pools-answers.schema.ts';
-import { errorOf, type Sent, type TestApp, testApp } from '#test/support/app.ts';
-import { atNoon } from '#test/support/calendar.ts';
+import { createTestApp, readError, type SentRequest, type TestApp } from '#test/support/app.ts';
+import { setClockToNoon } from '#test/support/calendar.ts';
 import { resetAll } from '#test/support/reset.ts';
-import { restSooner } from '#test/support/rests.ts';
-import { rounds } from '#test/support/rounds.ts';
+import { shortenAccountWaits } from '#test/support/shorten-account-waits.ts';
 import { MODEL, SMALL_MESSAGE } from '#test/support/small-message.ts';
-import { bearer, DEPLOYED, tokenOf } from '#test/support/tokens.ts';
+import { bearerHeader, createToken, DEPLOYED_VARS } from '#test/support/tokens.ts';
+import { yieldToEventLoop } from '#test/support/yield-to-event-loop.ts';
 
-atNoon();
+setClockToNoon();
 
 const bindings = env as unknown as Omit<Bindings, 'POOL'> & { POOL: DurableObjectNamespace<Pool> };
 const ask = { model: MODEL, max_tokens: 300, messages: [{ role: 'user', content: 'Hi' }] };
@@ -25,7 +25,7 @@ const COST = 520_000;
 const nano = (usd: number) => Math.round(usd * 1e9);
 const usd = (nanodollars: number) => nanodollars / 1e9;
 
-beforeEach(restSooner);
+beforeEach(shortenAccountWaits);
 
 // What an object has in memory outlives its rows: each test has accounts and pools of its own.
 afterEach(async () => {
@@ -37,20 +37,23 @@ afterEach(async () => {
   await abortAllDurableObjects();
 });
 
-const message = ({ url }: Sent) =>
+const message = ({ url }: SentRequest) =>
   Response.json(url.pathname.endsWith('/count_tokens') ? { input_tokens: 20 } : SMALL_MESSAGE);
 const shared = (vars: Record<string, unknown> = {}) =>
-  testApp(message, { ...DEPLOYED, DEPLOYMENT_LIMITS: '{}', ...vars });
+  createTestApp(message, { ...DEPLOYED_VARS, DEPLOYMENT_LIMITS: '{}', ...vars });
 
 async function admin<T>(app: TestApp, method: string, path: string, body?: unknown): Promise<T> {
-  const init = { method, headers: { 'content-type': 'application/json', ...bearer(await tokenOf('root', ['admin'])) } };
+  const init = {
+    method,
+    headers: { 'content-type': 'application/json', ...bearerHeader(await createToken('root', ['admin'])) },
+  };
   const response = await app.fetch(path, body === undefined ? init : { ...init, body: JSON.stringify(body) });
   expect(response.ok, `${method} ${path}: ${response.status}`).toBe(true);
   return (await response.json()) as T;
 }
 
 const post = async (app: TestApp, account: string) =>
-  await app.post('/v1/messages', ask, bearer(await tokenOf(account)));
+  await app.post('/v1/messages', ask, bearerHeader(await createToken(account)));
 const accountNamed = (name: string) => (bindings.ACCOUNT as DurableObjectNamespace<Account>).getByName(name);
 /** Has accounts tell their pools by their alarms, which would come after two seconds. */
 const report = (...accounts: string[]) =>
@@ -95,12 +98,12 @@ describe('a limit that accounts share', () => {
       if (response.status === 200) answered[account] += 1;
       else if (response.headers.get('x-should-retry') === 'false') refused = response;
       // What another has leased and does not use comes back.
-      else await rounds();
+      else await yieldToEventLoop();
     }
     expect(answered.bob).toBeGreaterThan(0);
     expect(refused.status).toBe(429);
     expect(refused.headers.get('sluice-limited-by')).toBe('group');
-    const { message: said, type } = await errorOf(refused);
+    const { message: said, type } = await readError(refused);
     expect(type).toBe('billing_error');
     expect(said).not.toContain('0.008');
     expect(said).not.toMatch(/left/);
@@ -118,7 +121,11 @@ describe('a limit that accounts share', () => {
     const app = shared();
     await admin(app, 'PUT', '/groups/red/limits', { usd_per_day: 0.008 });
     await admin(app, 'PUT', '/groups/red/accounts/alice');
-    const response = await app.post('/v1/messages', { ...ask, max_tokens: 9_000 }, bearer(await tokenOf('alice')));
+    const response = await app.post(
+      '/v1/messages',
+      { ...ask, max_tokens: 9_000 },
+      bearerHeader(await createToken('alice')),
+    );
     expect(response.status).toBe(200);
     const { day } = await admin<PoolQuotaReport>(app, 'GET', '/groups/red');
     expect(response.headers.get('sluice-lowered-by')).toBe(`group; limit=usd_per_day; resets=${day.resets_at}`);
@@ -135,14 +142,14 @@ describe('a limit that accounts share', () => {
     const app = shared();
     for (const account of ['alice', 'bob', 'dave']) await admin(app, 'PUT', `/groups/red/accounts/${account}`);
     for (const account of ['alice', 'bob']) await (await post(app, account)).text();
-    await app.settled();
+    await app.waitUntilSettled();
     await admin(app, 'DELETE', '/accounts/alice');
     await admin(app, 'PUT', '/groups/red/limits', { usd_total: usd(2 * COST + 900_000) });
     const standing = async () => await admin<PoolQuotaReport>(app, 'GET', '/groups/red');
     await expect.poll(async () => nano((await standing()).total.spent_usd)).toBe(2 * COST);
     const refused = await post(app, 'dave');
     expect([refused.status, refused.headers.get('sluice-limited-by')]).toEqual([429, 'group']);
-    expect((await errorOf(refused)).message).not.toContain('$');
+    expect((await readError(refused)).message).not.toContain('$');
     await admin(app, 'PUT', '/groups/red/limits', { usd_total: 1, usd_per_hour: usd(2 * COST + 900_000) });
     const hourly = await post(app, 'dave');
     expect([hourly.status, hourly.headers.get('sluice-limited-by')]).toEqual([429, 'group']);
@@ -180,7 +187,7 @@ describe('a limit that accounts share', () => {
     // The group has no limit, so its lease still covers a second request, and no call is made for that.
     await (await post(app, 'bob')).text();
     await expect.poll(() => lost).toBe(1);
-    await app.settled();
+    await app.waitUntilSettled();
     calls.mockRestore();
     await runInDurableObject(bob, (object) => {
       (object as unknown as { now: () => number }).now = () => Date.now() + 61_000;
@@ -192,7 +199,7 @@ describe('a limit that accounts share', () => {
   test('lists the limits and the group of an account as they were changed, before its next request', async () => {
     const app = shared();
     await (await post(app, 'alice')).text();
-    await app.settled();
+    await app.waitUntilSettled();
     // It has told everything, and waits for nothing more.
     await expect.poll(() => spent(app)).toEqual(new Map([['alice', COST]]));
     await admin(app, 'PATCH', '/accounts/alice/limits', { usd_per_day: 3 });
@@ -205,9 +212,9 @@ describe('a limit that accounts share', () => {
   });
 
   test('is not one where no setting says so, and what was spent is told all the same', async () => {
-    const app = testApp(message, DEPLOYED);
+    const app = createTestApp(message, DEPLOYED_VARS);
     await (await post(app, 'alice')).text();
-    await app.settled();
+    await app.waitUntilSettled();
     await admin(app, 'PUT', '/accounts/alice/limits', { usd_per_day: 3 });
     await report('alice');
     await expect.poll(() => spent(app)).toEqual(new Map([['alice', COST]]));
@@ -218,9 +225,9 @@ describe('a limit that accounts share', () => {
       ['alice', COST, 3],
     ]);
     expect(Date.parse(data[0]?.last_seen_at ?? '')).toBeGreaterThan(Date.now() - 60_000);
-    const headers = { 'content-type': 'application/json', ...bearer(await tokenOf('root', ['admin'])) };
+    const headers = { 'content-type': 'application/json', ...bearerHeader(await createToken('root', ['admin'])) };
     const refused = await app.fetch('/pools/deployment/limits', { method: 'PUT', headers, body: '{}' });
-    expect([refused.status, (await errorOf(refused)).message]).toEqual([
+    expect([refused.status, (await readError(refused)).message]).toEqual([
       400,
       expect.stringContaining('DEPLOYMENT_LIMITS'),
     ]);
@@ -233,7 +240,7 @@ describe('a limit that accounts share', () => {
     await admin(app, 'PUT', '/groups/blue/accounts/alice');
     await (await post(app, 'alice')).text();
     await (await post(app, 'alice')).text();
-    await app.settled();
+    await app.waitUntilSettled();
     const sums = async () => (await admin<SharedUsageReport>(app, 'GET', '/usage?group_by=group')).data;
     await expect
       .poll(async () => (await sums()).map(({ key, cost_usd }) => [key, nano(cost_usd)]))
@@ -246,7 +253,7 @@ describe('a limit that accounts share', () => {
 
 test('a refusal names who has refused, and tells nothing of what others have spent or may', async () => {
   let isBusy = false;
-  const app = testApp(
+  const app = createTestApp(
     (sent) =>
       isBusy && !sent.url.pathname.endsWith('/count_tokens')
         ? Response.json(
@@ -254,16 +261,16 @@ test('a refusal names who has refused, and tells nothing of what others have spe
             { status: 429, headers: { 'retry-after': '3600' } },
           )
         : message(sent),
-    { ...DEPLOYED, DEPLOYMENT_LIMITS: '{}' },
+    { ...DEPLOYED_VARS, DEPLOYMENT_LIMITS: '{}' },
   );
-  const headers = { 'content-type': 'application/json', ...bearer(await tokenOf('root', ['admin'])) };
+  const headers = { 'content-type': 'application/json', ...bearerHeader(await createToken('root', ['admin'])) };
   const body = JSON.stringify({ account: 'alice', scopes: ['messages'], limits: { usd_total: usd(1_700_000) } });
   const minted = await app.fetch('/tokens', { method: 'POST', headers, body });
   const { token } = (await minted.json()) as { token: string };
   const refusal = async (credential: string) => {
-    const response = await app.post('/v1/messages', ask, bearer(credential));
-    const { type, message: said } = response.ok ? { type: '', message: '' } : await errorOf(response);
-    await app.settled();
+    const response = await app.post('/v1/messages', ask, bearerHeader(credential));
+    const { type, message: said } = response.ok ? { type: '', message: '' } : await readError(response);
+    await app.waitUntilSettled();
     return {
       by: response.headers.get('sluice-limited-by'),
       type,
@@ -271,7 +278,7 @@ test('a refusal names who has refused, and tells nothing of what others have spe
       headers: [...response.headers.values()].join(),
     };
   };
-  const alice = await tokenOf('alice');
+  const alice = await createToken('alice');
   await admin(app, 'PUT', '/groups/red/accounts/bob');
   await (await post(app, 'bob')).text();
   expect(await refusal(token)).toMatchObject({ by: null, said: '' });
@@ -294,7 +301,7 @@ test('a refusal names who has refused, and tells nothing of what others have spe
     if (by === 'deployment') {
       await admin(app, 'PUT', '/pools/deployment/limits', { usd_per_month: usd(2_800_000) });
     }
-    const { said, type, headers: values, ...rest } = await refusal(by === 'group' ? alice : await tokenOf('carol'));
+    const { said, type, headers: values, ...rest } = await refusal(by === 'group' ? alice : await createToken('carol'));
     expect([rest.by, type]).toEqual([by, 'billing_error']);
     for (const text of [said, values]) expect(text).not.toMatch(/\$|0\.00[1-9]|1800000|2800000|520000|1560000/);
   }
@@ -374,7 +381,7 @@ describe('who spent what', () => {
     }
     const days = `from=${dayOf(day - 1)}&to=${dayOf(day)}`;
     const csv = await app.fetch(`/usage?group_by=tag&group=red&format=csv&${days}`, {
-      headers: bearer(await tokenOf('root', ['admin'])),
+      headers: bearerHeader(await createToken('root', ['admin'])),
     });
     const lines = (await csv.text()).trim().split('\r\n');
     expect(lines[0]).toMatch(/^tag,requests,cost_usd,saved_usd,/);
@@ -394,7 +401,7 @@ describe('who spent what', () => {
   test('is what the ledgers say, also after a sum was corrupted and its account has reported again', async () => {
     const app = shared();
     for (const account of ['alice', 'alice', 'bob']) await (await post(app, account)).text();
-    await app.settled();
+    await app.waitUntilSettled();
     await expect
       .poll(() => spent(app))
       .toEqual(
@@ -407,7 +414,7 @@ describe('who spent what', () => {
       storage.sql.exec('update used set cost = 1, requests = 99');
     });
     for (const account of ['alice', 'bob']) await (await post(app, account)).text();
-    await app.settled();
+    await app.waitUntilSettled();
     await expect
       .poll(() => spent(app))
       .toEqual(
@@ -420,13 +427,13 @@ describe('who spent what', () => {
   });
 
   test('of accounts that nobody has used since counts once the deployment shares a budget', async () => {
-    const before = testApp(message, DEPLOYED);
+    const before = createTestApp(message, DEPLOYED_VARS);
     for (const account of ['alice', 'bob']) await (await post(before, account)).text();
-    await before.settled();
+    await before.waitUntilSettled();
     await report('alice', 'bob');
     const app = shared();
     await (await post(app, 'carol')).text();
-    await app.settled();
+    await app.waitUntilSettled();
     await expect
       .poll(async () => {
         await runDurableObjectAlarm(pool());
@@ -442,7 +449,7 @@ describe('who spent what', () => {
     await admin(app, 'PUT', '/pools/deployment/limits', { usd_per_day: 1 });
     await (await post(app, 'alice')).text();
     await (await post(app, 'bob')).text();
-    await app.settled();
+    await app.waitUntilSettled();
     await admin(app, 'DELETE', '/accounts/alice');
     await expect
       .poll(() => spent(app))

@@ -2,24 +2,24 @@ import { abortAllDurableObjects, runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { makeTables } from '#edge/durable/schema.ts';
-import { accountStub } from '#edge/durable/stubs.ts';
+import { createTables } from '#edge/durable/schema.ts';
+import { getAccountStub } from '#edge/durable/stubs.ts';
 import type { Account } from '#edge/money/account/account.ts';
 import { Ledger } from '#edge/money/ledger/ledger.ts';
 import type { SumsReport } from '#edge/plugins/pools/contracts/sums.ts';
 import type { Pool } from '#edge/plugins/pools/pool.ts';
 import { PoolStore } from '#edge/plugins/pools/pool-store.ts';
-import { namelessSums, reportSums } from '#edge/plugins/pools/report-sums.ts';
+import { reportSums, sumWithoutNames } from '#edge/plugins/pools/report-sums.ts';
 import { POOL_TABLES } from '#edge/plugins/pools/tables.ts';
 import { UsedSums } from '#edge/plugins/pools/used-sums.ts';
 import { settleInside } from '#test/edge/money/account/admission-requests.ts';
+import { caseCount, tryAsyncCases } from '#test/support/property-cases.ts';
 import { resetAll } from '#test/support/reset.ts';
-import { runs, tryAsyncCases } from '#test/support/runs.ts';
 
 const bindings = env as unknown as { ACCOUNT: DurableObjectNamespace<Account>; POOL: DurableObjectNamespace<Pool> };
 const DAY = 86_400_000;
 const nano = (usd: number) => Math.round(usd * 1e9);
-const account = () => accountStub(bindings, {}, 'alice');
+const account = () => getAccountStub(bindings, {}, 'alice');
 const pool = () => bindings.POOL.get(bindings.POOL.idFromName('deployment'));
 const DIMENSIONS = ['day', 'model', 'token', 'user', 'agent', 'prefix', 'upstream', 'tag'] as const;
 
@@ -58,7 +58,7 @@ const step = fc.oneof(
 
 /** Makes the pool's tables: the test writes into them beside the object, which makes them with the first write of its own. */
 const makePool = async () => {
-  await runInDurableObject(pool(), (_, { storage }) => makeTables(storage, POOL_TABLES));
+  await runInDurableObject(pool(), (_, { storage }) => createTables(storage, POOL_TABLES));
   await abortAllDurableObjects();
 };
 
@@ -67,7 +67,7 @@ const put = async (report: SumsReport) =>
 
 test('a pool knows what was spent, by day, model, token, user, tag and group, whatever was told late, twice or in parts', async () => {
   let base = Math.floor(Date.now() / DAY);
-  await tryAsyncCases(runs(100), fc.array(step, { maxLength: 14 }), async (steps) => {
+  await tryAsyncCases(caseCount(100), fc.array(step, { maxLength: 14 }), async (steps) => {
     await resetAll();
     await makePool();
     base += 10;
@@ -142,7 +142,7 @@ test('a pool knows what was spent, by day, model, token, user, tag and group, wh
       if (tagged) expect([tagged.requests, nano(tagged.cost_usd)]).toEqual([expected.length, costOf(expected)]);
     }
     // What is left of it once the account is erased.
-    const left = await inAccount((_, ledger) => namelessSums(ledger, since));
+    const left = await inAccount((_, ledger) => sumWithoutNames(ledger, since));
     await runInDurableObject(pool(), (_, { storage }) => {
       const used = new UsedSums(new PoolStore(storage));
       used.put('lease', left);

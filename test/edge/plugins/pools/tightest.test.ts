@@ -8,15 +8,15 @@ import type { BlockingLimit } from '#edge/money/budget/limits.schema.ts';
 import type { LeaseCall } from '#edge/plugins/pools/contracts/pool.ts';
 import type { Pool } from '#edge/plugins/pools/pool.ts';
 import type { AccountSpendRow } from '#edge/plugins/pools/pools-answers.schema.ts';
-import { type Sent, type TestApp, testApp } from '#test/support/app.ts';
-import { atNoon, passTime } from '#test/support/calendar.ts';
+import { createTestApp, type SentRequest, type TestApp } from '#test/support/app.ts';
+import { advanceClock, setClockToNoon } from '#test/support/calendar.ts';
 import { resetAll } from '#test/support/reset.ts';
-import { restSooner } from '#test/support/rests.ts';
+import { shortenAccountWaits } from '#test/support/shorten-account-waits.ts';
 import { MODEL, SMALL_MESSAGE } from '#test/support/small-message.ts';
-import { bearer, DEPLOYED, tokenOf } from '#test/support/tokens.ts';
+import { bearerHeader, createToken, DEPLOYED_VARS } from '#test/support/tokens.ts';
 import { told } from './lease-calls.ts';
 
-atNoon();
+setClockToNoon();
 
 const bindings = env as unknown as Omit<Bindings, 'POOL' | 'ACCOUNT'> & {
   POOL: DurableObjectNamespace<Pool>;
@@ -30,8 +30,8 @@ type Tightest = NonNullable<AccountSpendRow['tightest']>;
 const LISTS = ['/accounts', '/accounts?sort=spent'];
 
 beforeEach(() => {
-  restSooner();
-  atNoon();
+  shortenAccountWaits();
+  setClockToNoon();
 });
 afterEach(async () => {
   vi.restoreAllMocks();
@@ -39,23 +39,26 @@ afterEach(async () => {
   await abortAllDurableObjects();
 });
 
-const message = ({ url }: Sent) =>
+const message = ({ url }: SentRequest) =>
   Response.json(url.pathname.endsWith('/count_tokens') ? { input_tokens: 20 } : SMALL_MESSAGE);
 const shared = (vars: Record<string, unknown> = {}) =>
-  testApp(message, { ...DEPLOYED, DEPLOYMENT_LIMITS: '{}', ...vars });
+  createTestApp(message, { ...DEPLOYED_VARS, DEPLOYMENT_LIMITS: '{}', ...vars });
 
 async function admin<T>(app: TestApp, method: string, path: string, body?: unknown): Promise<T> {
-  const init = { method, headers: { 'content-type': 'application/json', ...bearer(await tokenOf('root', ['admin'])) } };
+  const init = {
+    method,
+    headers: { 'content-type': 'application/json', ...bearerHeader(await createToken('root', ['admin'])) },
+  };
   const response = await app.fetch(path, body === undefined ? init : { ...init, body: JSON.stringify(body) });
   expect(response.ok, `${method} ${path}: ${response.status}`).toBe(true);
   return (await response.json()) as T;
 }
 
 async function spend(app: TestApp, token: string): Promise<void> {
-  const response = await app.post('/v1/messages', ask, bearer(token));
+  const response = await app.post('/v1/messages', ask, bearerHeader(token));
   expect(response.status).toBe(200);
   await response.text();
-  await app.settled();
+  await app.waitUntilSettled();
 }
 
 const mint = async (app: TestApp, usd_total: number, expires_in?: number) =>
@@ -86,14 +89,14 @@ const [HOUR_END, NEXT_HOUR_END, DAY_END] = ['2026-11-20T13', '2026-11-20T14', '2
 
 test('the tightest limit is the one of which the greatest share is used, until its window is over', async () => {
   const app = shared({ DEFAULT_LIMITS: '{"usd_per_hour": 0.01}' });
-  await spend(app, await tokenOf('alice'));
+  await spend(app, await createToken('alice'));
   await expectRow(app, ofAccount('usd_per_hour', 0.01, COST_USD, HOUR_END));
   // Nobody asks: what changes is told at once.
   await admin(app, 'PATCH', '/accounts/alice/limits', { usd_per_day: 0.009 });
   await expectRow(app, ofAccount('usd_per_day', 0.009, COST_USD, DAY_END));
   await admin(app, 'PATCH', '/accounts/alice/limits', { usd_per_hour: 0.008 });
   await expectRow(app, ofAccount('usd_per_hour', 0.008, COST_USD, HOUR_END));
-  passTime(HOUR_MS);
+  advanceClock(HOUR_MS);
   await expectRow(app, ofAccount('usd_per_day', 0.009, COST_USD, DAY_END));
   await admin(app, 'PATCH', '/accounts/alice/limits', { usd_per_day: null });
   await expectRow(app, ofAccount('usd_per_hour', 0.008, 0, NEXT_HOUR_END));
@@ -102,7 +105,7 @@ test('the tightest limit is the one of which the greatest share is used, until i
 test('a limit in all counts with credit', async () => {
   const app = shared();
   await admin(app, 'PUT', '/accounts/alice/limits', { usd_per_day: 1, usd_total: 0.01 });
-  await spend(app, await tokenOf('alice'));
+  await spend(app, await createToken('alice'));
   await expectRow(app, { ...ofAccount('usd_total', 0.01, COST_USD), blocked_by: null });
   await admin(app, 'POST', '/accounts/alice/credit', { usd: 0.5 });
   await expectRow(app, ofAccount('usd_total', 0.51, COST_USD));
@@ -110,7 +113,7 @@ test('a limit in all counts with credit', async () => {
   await expectRow(app, ofAccount('usd_per_day', 1, COST_USD, DAY_END));
   // What is prepaid and has no credit is used up, which is not the same as blocked.
   await admin(app, 'PUT', '/accounts/bob/limits', { usd_total: 0 });
-  await app.settled();
+  await app.waitUntilSettled();
   await runDurableObjectAlarm(bindings.ACCOUNT.getByName('bob'));
   const prepaid = (limit_usd: number) => ({
     tightest: expect.objectContaining({ limit: 'usd_total', limit_usd, prepaid: true }),
@@ -141,7 +144,7 @@ test("a token's own limit may be the tightest, while the token is valid", async 
   await abortAllDurableObjects();
   await admin(app, 'PATCH', '/accounts/alice/limits', { usd_per_day: 2 });
   await expectRow(app, { ...ofToken(tablet.jti, 0.02, COST_USD), limit_usd: { day: 2, week: null, month: null } });
-  passTime(600_000);
+  advanceClock(600_000);
   await expectRow(app, ofAccount('usd_per_day', 2, 0.00156, DAY_END));
   const other = await mint(app, 0.002);
   await spend(app, other.token);
@@ -166,16 +169,16 @@ test('an account is blocked where a limit of 0 refuses all of its requests, and 
   for (const blocking of names) {
     const limits = { [blocking]: blocking === 'models' ? [] : 0 };
     await admin(app, 'PUT', '/accounts/alice/limits', limits);
-    await app.settled();
+    await app.waitUntilSettled();
     await runDurableObjectAlarm(bindings.ACCOUNT.getByName('alice'));
     await expectRow(app, { blocked_by: blocking });
-    const response = await app.post('/v1/messages', ask, bearer(await tokenOf('alice')));
+    const response = await app.post('/v1/messages', ask, bearerHeader(await createToken('alice')));
     expect(response.ok, JSON.stringify(limits)).toBe(false);
     await response.text();
     await admin(app, 'PUT', '/accounts/alice/limits', { requests_per_minute: 9, count_requests_per_minute: 0 });
     await expectRow(app, { blocked_by: null });
   }
-  await spend(app, await tokenOf('alice'));
+  await spend(app, await createToken('alice'));
 });
 
 test('an erased account leaves nothing of its limits and tokens', async () => {
@@ -215,7 +218,7 @@ test('of the limits that are told the tightest is shown: of some windows, of non
   expect(await rowOf(app, '/accounts?sort=spent', 'erin')).toMatchObject({
     tightest: { by: 'token', id: 'phone', used_usd: 0.5 },
   });
-  passTime(HOUR_MS);
+  advanceClock(HOUR_MS);
   expect(await rowOf(app, '/accounts?sort=spent', 'erin')).toMatchObject({ tightest: null });
   for (const id of ['carol', 'dave']) expect(rows[id]).toMatchObject({ tightest: null, blocked_by: null });
 });
@@ -223,9 +226,9 @@ test('of the limits that are told the tightest is shown: of some windows, of non
 test("a group's list has the limits of its accounts with all that they have spent", async () => {
   const app = shared();
   await admin(app, 'PUT', '/accounts/alice/limits', { usd_per_hour: 0.01 });
-  await spend(app, await tokenOf('alice'));
+  await spend(app, await createToken('alice'));
   await admin(app, 'PUT', '/groups/red/accounts/alice');
-  await spend(app, await tokenOf('alice'));
+  await spend(app, await createToken('alice'));
   await expectRow(app, ofAccount('usd_per_hour', 0.01, 2 * COST_USD, HOUR_END));
   const row = await rowOf(app, '/groups/red/accounts');
   expect(row).toMatchObject({
@@ -240,8 +243,8 @@ test('a member of a spent group is told to be refused by it, first, in the list 
   await admin(app, 'PUT', '/groups/red/limits', { usd_per_day: 10 * COST_USD, alerts: [0.5] });
   await admin(app, 'PUT', '/groups/red/accounts/alice');
   await admin(app, 'PUT', '/accounts/alice/limits', { usd_per_month: 2 });
-  await spend(app, await tokenOf('alice'));
-  await spend(app, await tokenOf('bob'));
+  await spend(app, await createToken('alice'));
+  await spend(app, await createToken('bob'));
   await admin(app, 'PUT', '/accounts/bob/limits', { usd_per_month: 4 * COST_USD });
   // What is set again is all that is set; what is changed leaves the rest.
   expect(await admin(app, 'PATCH', '/groups/red/limits', { usd_per_day: COST_USD, usd_per_week: 1 })).toMatchObject({
@@ -262,7 +265,7 @@ test('a member of a spent group is told to be refused by it, first, in the list 
   // Who can ask for nothing stands first.
   await expect.poll(order).toEqual(['closed', 'alice', 'bob']);
   // A group is looked at once a minute.
-  passTime(60_000);
+  advanceClock(60_000);
   expect(await admin(app, 'GET', '/overview')).toMatchObject({ accounts: { blocked: 1, spent: 1 } });
   type Answer = { binds: { by: string; refuses: boolean }[]; group: string | null };
   const told = await admin<Answer>(app, 'GET', '/accounts/alice');
@@ -273,7 +276,7 @@ test('a member of a spent group is told to be refused by it, first, in the list 
     ['deployment', false],
   ]);
   const own = (await (
-    await app.fetch('/accounts/alice', { headers: bearer(await tokenOf('alice')) })
+    await app.fetch('/accounts/alice', { headers: bearerHeader(await createToken('alice')) })
   ).json()) as Answer;
   expect(own.binds.map(({ by }) => by)).toEqual(['account']);
 });
@@ -281,9 +284,9 @@ test('a member of a spent group is told to be refused by it, first, in the list 
 test('once the budget of all accounts is spent, it is what binds each of them', async () => {
   const app = shared();
   await admin(app, 'PUT', '/pools/deployment/limits', { usd_per_day: 0.01 });
-  await spend(app, await tokenOf('alice'));
+  await spend(app, await createToken('alice'));
   await admin(app, 'PUT', '/accounts/bob/limits', { usd_per_day: 4 * COST_USD });
-  await spend(app, await tokenOf('bob'));
+  await spend(app, await createToken('bob'));
   const ofAll = { by: 'deployment', id: null, limit: 'usd_per_day', refuses: true };
   await expectRow(app, { tightest: null });
   expect(await admin(app, 'GET', '/overview')).toMatchObject({ accounts: { blocked: 0, spent: 0 } });
@@ -292,7 +295,7 @@ test('once the budget of all accounts is spent, it is what binds each of them', 
   await expectRow(app, { tightest: expect.objectContaining(ofAll) }, 'bob');
   expect(await admin(app, 'GET', '/overview')).toMatchObject({ accounts: { blocked: 0, spent: 2 } });
   // Without the setting they stay stored, and hold no more.
-  const unshared = testApp(message, DEPLOYED);
+  const unshared = createTestApp(message, DEPLOYED_VARS);
   await expectRow(unshared, { tightest: null });
   expect(await admin(unshared, 'GET', '/overview')).toMatchObject({ accounts: { blocked: 0, spent: 0 } });
 });
@@ -301,18 +304,18 @@ test('of the requests of a day it is told how many were refused, also by an obje
   const app = shared();
   await admin(app, 'PUT', '/accounts/alice/limits', { usd_per_day: 0, on_shortfall: 'refuse' });
   const refused = async () =>
-    expect((await app.post('/v1/messages', ask, bearer(await tokenOf('alice')))).ok).toBe(false);
+    expect((await app.post('/v1/messages', ask, bearerHeader(await createToken('alice')))).ok).toBe(false);
   const tell = () =>
     runInDurableObject(bindings.ACCOUNT.getByName('alice'), (account: Account) => account.reportTo('deployment'));
   await refused();
   // Those of one second share a row.
-  passTime(2_000);
+  advanceClock(2_000);
   await refused();
   await tell();
   await expectRow(app, { refused_today: 2, blocked_by: 'usd_per_day' });
-  await app.settled();
+  await app.waitUntilSettled();
   await abortAllDurableObjects();
-  passTime(2_000);
+  advanceClock(2_000);
   await refused();
   await tell();
   await expectRow(app, { refused_today: 3 });
@@ -322,20 +325,20 @@ test('of the requests of a day it is told how many were refused, also by an obje
     accounts: { blocked: 1, spent: 0 },
     undelivered_alerts: 0,
   });
-  passTime(24 * HOUR_MS);
+  advanceClock(24 * HOUR_MS);
   await expectRow(app, { refused_today: 0 });
 });
 
 test('an account was last seen when it asked last, also where that was refused, and its object has slept', async () => {
   const app = shared();
   const seenIn = async () => (await rowOf(app, '/accounts'))?.last_seen_at?.slice(0, 16);
-  await spend(app, await tokenOf('alice'));
-  passTime(HOUR_MS);
+  await spend(app, await createToken('alice'));
+  advanceClock(HOUR_MS);
   await admin(app, 'PUT', '/accounts/alice/limits', { usd_per_day: 0 });
-  expect((await app.post('/v1/messages', ask, bearer(await tokenOf('alice')))).ok).toBe(false);
-  await app.settled();
+  expect((await app.post('/v1/messages', ask, bearerHeader(await createToken('alice')))).ok).toBe(false);
+  await app.waitUntilSettled();
   await abortAllDurableObjects();
-  passTime(HOUR_MS);
+  advanceClock(HOUR_MS);
   await admin(app, 'PUT', '/accounts/alice/limits', { usd_per_day: 3 });
   await runInDurableObject(bindings.ACCOUNT.getByName('alice'), (account: Account) => account.reportTo('deployment'));
   await expect.poll(seenIn).toBe('2026-11-20T13:00');
@@ -344,7 +347,7 @@ test('an account was last seen when it asked last, also where that was refused, 
 test('a change that the list does not show calls no pool', async () => {
   const app = shared();
   await mint(app, 0.01);
-  await spend(app, await tokenOf('alice'));
+  await spend(app, await createToken('alice'));
   await admin(app, 'PUT', '/accounts/alice/limits', { usd_per_day: 1 });
   await expectRow(app, { limit_usd: { day: 1, week: null, month: null } });
   const account = bindings.ACCOUNT.getByName('alice');

@@ -1,12 +1,12 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { callTool } from '#edge/plugins/runs/call-tool.ts';
-import type { CallOptions } from '#edge/plugins/runs/called-kind.ts';
 import { postCall } from '#edge/plugins/runs/post-call.ts';
 import type { HttpRun } from '#edge/plugins/runs/runs.schema.ts';
+import type { CallOptions } from '#edge/plugins/runs/tool-kind.ts';
 import { MOST_STEP_BYTES } from '#edge/plugins/runs/tool-result.ts';
-import { atAddress } from '#edge/plugins/runs/tools/addresses.ts';
-import { tryAsyncCases } from '#test/support/runs.ts';
+import { guardedCall } from '#edge/plugins/runs/tools/addresses.ts';
+import { tryAsyncCases } from '#test/support/property-cases.ts';
 import { TOOL_SECRET, TOOL_URL } from '#test/support/scripted-runs.ts';
 
 const call = { tool_use_id: 'toolu_1', name: 'get_weather', input: {}, account: 'a', conversation: 'c', turn: 't' };
@@ -35,7 +35,7 @@ async function calling(run: object, answer: CallOptions['fetch'], more: Partial<
     ...more,
   };
   const tool: HttpRun = { url: TOOL_URL, ...run };
-  return await callTool(call, tool, options, { call: atAddress(postCall) });
+  return await callTool(call, tool, options, { call: guardedCall(postCall) });
 }
 
 const PNG = [0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a];

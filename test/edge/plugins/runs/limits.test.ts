@@ -1,10 +1,10 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { parseKept } from '#edge/kit/json/kept-text.ts';
+import { parseWithText } from '#edge/kit/json/remembered-text.ts';
 import { needsApproval } from '#edge/plugins/runs/approvals/pending-calls.ts';
 import { RunBudget } from '#edge/plugins/runs/limits.ts';
 import type { ToolRun } from '#edge/registry/tools/tool-kind.ts';
-import { tryCases } from '#test/support/runs.ts';
+import { tryCases } from '#test/support/property-cases.ts';
 
 const NANO = 1e9;
 const LIMITS = { max_turns: 1_000, max_usd: 1, max_seconds: 60, max_tool_calls: 1_000, parallel_tools: 4 };
@@ -20,34 +20,34 @@ test('what a run has used before a crash, and the runs before it, counts in each
     }
     const meterOf = (limits: object) =>
       new RunBudget({ ...LIMITS, ...limits }, BEGAN, { isStreaming: true, spent: own, carried: before });
-    expect(meterOf({}).most).toBe(NANO - used.cost);
+    expect(meterOf({}).maxStepCost).toBe(NANO - used.cost);
     expect(meterOf({}).spent).toBe(own?.cost ?? 0);
-    expect(meterOf({}).leftMs(BEGAN)).toBe(60_000 - (before?.ms ?? 0));
-    expect(meterOf({ max_turns: used.steps + 1 }).pause(BEGAN)).toBeUndefined();
-    expect(meterOf({ max_turns: used.steps }).pause(BEGAN)).toBe('max_turns');
+    expect(meterOf({}).remainingMs(BEGAN)).toBe(60_000 - (before?.ms ?? 0));
+    expect(meterOf({ max_turns: used.steps + 1 }).pauseReason(BEGAN)).toBeUndefined();
+    expect(meterOf({ max_turns: used.steps }).pauseReason(BEGAN)).toBe('max_turns');
     const counting = meterOf({ max_tool_calls: used.calls + 1 });
     expect([1, 2].map((input) => counting.addCall({ name: 'x', input }))).toEqual([true, false]);
-    expect(counting.pause(BEGAN)).toBe('max_tool_calls');
+    expect(counting.pauseReason(BEGAN)).toBe('max_tool_calls');
     const paying = meterOf({});
     paying.addStep(1_000, true);
     paying.addSubagent(500);
-    expect(paying.most).toBe(NANO - used.cost - 1_500);
+    expect(paying.maxStepCost).toBe(NANO - used.cost - 1_500);
   });
 });
 
 test('a third call that is the same ends a run, and one that differs does not', () => {
   const meter = new RunBudget(LIMITS, BEGAN, { isStreaming: true });
   for (const input of [1, 1, 2, 2]) meter.addCall({ name: 'x', input });
-  expect(meter.pause(BEGAN)).toBeUndefined();
+  expect(meter.pauseReason(BEGAN)).toBeUndefined();
   meter.addCall({ name: 'x', input: 2 });
-  expect(meter.pause(BEGAN)).toBe('repeated_call');
+  expect(meter.pauseReason(BEGAN)).toBe('repeated_call');
 });
 
 test('a run that does not stream ends within nine minutes', () => {
   const { max_seconds: _, ...limits } = LIMITS;
   const meter = new RunBudget(limits, BEGAN, { isStreaming: false });
-  expect([meter.pause(BEGAN + 539_999), meter.pause(BEGAN + 540_000)]).toEqual([undefined, 'max_seconds']);
-  expect(new RunBudget(limits, BEGAN, { isStreaming: true }).pause(BEGAN + 540_000)).toBeUndefined();
+  expect([meter.pauseReason(BEGAN + 539_999), meter.pauseReason(BEGAN + 540_000)]).toEqual([undefined, 'max_seconds']);
+  expect(new RunBudget(limits, BEGAN, { isStreaming: true }).pauseReason(BEGAN + 540_000)).toBeUndefined();
 });
 
 test('a call needs an approval above its number, and where there is no number', () => {
@@ -78,11 +78,12 @@ test.each([
   ].map((input) => [input, true] as const),
 ])('an input of %s may be read in two ways, and so needs an approval: %s', (input, needs) => {
   const over = { worker: true, approval: { over: { field: 'amount', above: 100 } } } as ToolRun;
-  expect(needsApproval(over, parseKept(input))).toBe(needs);
+  expect(needsApproval(over, parseWithText(input))).toBe(needs);
 });
 
 test('two calls whose inputs differ in their last digit are not the same', () => {
   const meter = new RunBudget(LIMITS, BEGAN, { isStreaming: true });
-  for (const digit of [1, 2, 3]) meter.addCall({ name: 'x', input: parseKept(`{"id":251229204212100000${digit}}`) });
-  expect(meter.pause(BEGAN)).toBeUndefined();
+  for (const digit of [1, 2, 3])
+    meter.addCall({ name: 'x', input: parseWithText(`{"id":251229204212100000${digit}}`) });
+  expect(meter.pauseReason(BEGAN)).toBeUndefined();
 });

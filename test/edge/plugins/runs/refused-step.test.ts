@@ -1,9 +1,17 @@
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import type { Json } from '#edge/kit/json/object.ts';
-import { testApp } from '#test/support/app.ts';
-import { as, type SimulatedEdge, simulatedEdge } from '#test/support/prefixes.ts';
-import { answeringBy, call, calls, says, servingTools, TOOL_VARS, weather } from '#test/support/scripted-runs.ts';
-import { refusal } from '#test/support/wire.ts';
+import { createTestApp } from '#test/support/app.ts';
+import { authorizationFor, createSimulatedEdge, type SimulatedEdge } from '#test/support/prefixes.ts';
+import {
+  answerByScript,
+  answerTools,
+  callsAnswer,
+  TOOL_VARS,
+  textAnswer,
+  weatherCall,
+  weatherTool,
+} from '#test/support/scripted-runs.ts';
+import { createErrorResponse } from '#test/support/wire.ts';
 
 const WORDS = 'tools.1.custom.input_schema: JSON schema is invalid.';
 const NAMED = `${WORDS} (the tool note)`;
@@ -20,20 +28,22 @@ interface Told {
 async function refusedIn(app: SimulatedEdge, body: object, headers: Record<string, string>): Promise<Told> {
   const response = await app.post('/v1/messages', { conversation: 'c1', ...body }, headers);
   const text = await response.text();
-  await app.settled();
+  await app.waitUntilSettled();
   const data = text.startsWith('{') ? text : (/event: error\ndata: (.*)/.exec(text)?.[1] ?? '{}');
   return { status: response.status, error: (JSON.parse(data) as Json).error, headers: response.headers };
 }
 
 describe('a step that the API refuses', () => {
   test('is told as that 400, with the name of the tool that its words number; what was said is kept', async () => {
-    const app = simulatedEdge(TOOL_VARS);
-    const alice = await as('alice', 'messages', 'tools');
-    answeringBy((_, number) =>
-      number % 2 === 1 ? calls(call(`toolu_${number}`, 'Bern')) : refusal(400, 'invalid_request_error', WORDS),
+    const app = createSimulatedEdge(TOOL_VARS);
+    const alice = await authorizationFor('alice', 'messages', 'tools');
+    answerByScript((_, number) =>
+      number % 2 === 1
+        ? callsAnswer(weatherCall(`toolu_${number}`, 'Bern'))
+        : createErrorResponse(400, 'invalid_request_error', WORDS),
     );
-    servingTools(() => new Response('sun'));
-    const tools = [weather(), note];
+    answerTools(() => new Response('sun'));
+    const tools = [weatherTool(), note];
     const whole = await refusedIn(app, { ...ASKED, tools }, alice);
     expect(whole).toMatchObject({ status: 400, error: { type: 'invalid_request_error' } });
     expect((whole.error as Json).message).toBe(`${NAMED} (What was said is kept in the conversation.)`);
@@ -45,20 +55,20 @@ describe('a step that the API refuses', () => {
   });
 
   test('is told as that 400 with the first one, too, whole and as a stream', async () => {
-    const app = simulatedEdge(TOOL_VARS);
-    const alice = await as('alice', 'messages', 'tools');
-    answeringBy(() => refusal(400, 'invalid_request_error', WORDS));
+    const app = createSimulatedEdge(TOOL_VARS);
+    const alice = await authorizationFor('alice', 'messages', 'tools');
+    answerByScript(() => createErrorResponse(400, 'invalid_request_error', WORDS));
     for (const stream of [false, true]) {
-      const told = await refusedIn(app, { ...ASKED, tools: [weather(), note], stream }, alice);
+      const told = await refusedIn(app, { ...ASKED, tools: [weatherTool(), note], stream }, alice);
       expect(told).toMatchObject({ status: 400, error: { type: 'invalid_request_error', message: NAMED } });
     }
   });
 });
 
 test('a turn of an agent is told the name of the tool, any other the words as they came', async () => {
-  const app = simulatedEdge(TOOL_VARS);
-  const alice = await as('alice');
-  answeringBy(() => refusal(400, 'invalid_request_error', WORDS));
+  const app = createSimulatedEdge(TOOL_VARS);
+  const alice = await authorizationFor('alice');
+  answerByScript(() => createErrorResponse(400, 'invalid_request_error', WORDS));
   const tools = [{ ...note, name: 'first' }, note];
   const { messages, ...agent } = ASKED;
   const stored = await app.fetch('/agents/support', {
@@ -75,7 +85,7 @@ test('a turn of an agent is told the name of the tool, any other the words as th
 });
 
 test('a message of an agent without a conversation is told the name of the tool, too', async () => {
-  const app = testApp(() => refusal(400, 'invalid_request_error', WORDS));
+  const app = createTestApp(() => createErrorResponse(400, 'invalid_request_error', WORDS));
   const { messages, ...agent } = ASKED;
   const body = JSON.stringify({ ...agent, tools: [{ ...note, name: 'first' }, note] });
   const stored = await app.fetch('/agents/support', {
@@ -91,15 +101,17 @@ test('a message of an agent without a conversation is told the name of the tool,
 });
 
 test('a tool of an agent that the API rejects by its path is left out from then on, and the agent answers', async () => {
-  const app = simulatedEdge(TOOL_VARS);
-  const alice = await as('alice', 'messages', 'prefixes', 'tools');
+  const app = createSimulatedEdge(TOOL_VARS);
+  const alice = await authorizationFor('alice', 'messages', 'prefixes', 'tools');
   const toolsOf = (body: Json | undefined) => ((body?.tools ?? []) as Json[]).map(({ name }) => name);
-  const bodies = answeringBy((body) => {
+  const bodies = answerByScript((body) => {
     const at = toolsOf(body).findIndex((name) => String(name).startsWith('bad'));
-    return at < 0 ? says('Sun.') : refusal(400, 'invalid_request_error', `tools.${at}.custom: Lorem ipsum.`);
+    return at < 0
+      ? textAnswer('Sun.')
+      : createErrorResponse(400, 'invalid_request_error', `tools.${at}.custom: Lorem ipsum.`);
   });
   const { messages, ...agent } = ASKED;
-  const tools = [weather({}, 'bad_one'), weather({}, 'good'), weather({}, 'bad_two')];
+  const tools = [weatherTool({}, 'bad_one'), weatherTool({}, 'good'), weatherTool({}, 'bad_two')];
   const stored = await app.fetch('/agents/support', {
     method: 'PUT',
     headers: { ...alice, 'content-type': 'application/json' },
@@ -112,7 +124,7 @@ test('a tool of an agent that the API rejects by its path is left out from then 
   const ask = async () => {
     const response = await app.post('/v1/messages', { conversation: 'c1', agent: 'support', messages }, alice);
     expect(await response.text()).toContain('Sun.');
-    await app.settled();
+    await app.waitUntilSettled();
     return response.headers.get('sluice-tools-omitted');
   };
   expect(await ask()).toBe('bad_one, bad_two');

@@ -1,33 +1,40 @@
 import { expect, test } from 'vitest';
 import { upstreamOf } from '#edge/claude/upstream.ts';
-import { accountStub } from '#edge/durable/stubs.ts';
-import { atRest, bindings, countRows, simulate, stubOf } from '#test/support/conversations.ts';
-import { untilSo } from '#test/support/eventually.ts';
-import { alarmsByHand } from '#test/support/in-flight.ts';
+import { getAccountStub } from '#edge/durable/stubs.ts';
+import { bindings, countWrittenRows, installSimulator, stubOf, waitUntilAtRest } from '#test/support/conversations.ts';
+import { waitForCondition } from '#test/support/eventually.ts';
+import { disableAutomaticAlarms } from '#test/support/pending-work.ts';
 import { resetAll } from '#test/support/reset.ts';
-import { answeringBy, call, calls, says, servingTools, weather } from '#test/support/scripted-runs.ts';
-import { bodyOf, say } from '#test/support/turns.ts';
+import {
+  answerByScript,
+  answerTools,
+  callsAnswer,
+  textAnswer,
+  weatherCall,
+  weatherTool,
+} from '#test/support/scripted-runs.ts';
+import { createBody, runTurn } from '#test/support/turns.ts';
 
 /** Runs of so many steps that call so many tools each. @returns the rows that both objects have written for one more */
 async function rowsOfRun(steps: number, tools: number): Promise<number> {
   let step = 0;
-  answeringBy(() => {
+  answerByScript(() => {
     step += 1;
-    const asked = Array.from({ length: tools }, (_, n) => call(`toolu_${step}_${n}`, `city ${step} ${n}`));
-    return step % steps === 0 ? says('Done.') : calls(...asked);
+    const asked = Array.from({ length: tools }, (_, n) => weatherCall(`toolu_${step}_${n}`, `city ${step} ${n}`));
+    return step % steps === 0 ? textAnswer('Done.') : callsAnswer(...asked);
   });
-  servingTools(() => new Response('sun'));
-  const body = bodyOf('Hi', { tools: [weather()] });
-  await say(body);
-  await atRest();
-  const counts = [await countRows(stubOf()), await countRows(accountStub(bindings, {}, 'alice'))];
-  await say(bodyOf('Again', { tools: [weather()] }));
-  await atRest();
+  answerTools(() => new Response('sun'));
+  const body = createBody('Hi', { tools: [weatherTool()] });
+  await runTurn(body);
+  await waitUntilAtRest();
+  const counts = [await countWrittenRows(stubOf()), await countWrittenRows(getAccountStub(bindings, {}, 'alice'))];
+  await runTurn(createBody('Again', { tools: [weatherTool()] }));
+  await waitUntilAtRest();
   return counts.reduce((sum, count) => sum + count(), 0);
 }
 
 test('a step writes few rows, and a further call in it two', async () => {
-  alarmsByHand();
+  disableAutomaticAlarms();
   const two = await rowsOfRun(2, 1);
   await resetAll();
   const four = await rowsOfRun(4, 1);
@@ -42,14 +49,16 @@ test('a step writes few rows, and a further call in it two', async () => {
 test.each([1, 6, 15])(
   'each step reads from the cache what the step before has had up, with %i tools',
   async (tools) => {
-    const simulator = upstreamOf(simulate());
+    const simulator = upstreamOf(installSimulator());
     const steps = 4;
-    const bodies = answeringBy((_, step) => {
-      const asked = Array.from({ length: tools }, (_, n) => call(`toolu_${step}_${n}`, `city ${step} ${n}`));
-      return step === steps ? says('Done.') : calls({ type: 'text', text: 'I look.' }, ...asked);
+    const bodies = answerByScript((_, step) => {
+      const asked = Array.from({ length: tools }, (_, n) => weatherCall(`toolu_${step}_${n}`, `city ${step} ${n}`));
+      return step === steps ? textAnswer('Done.') : callsAnswer({ type: 'text', text: 'I look.' }, ...asked);
     });
-    servingTools(() => new Response('sun'));
-    await say(bodyOf('Hi', { tools: [weather()], system: 'You know the weather of every city. '.repeat(1_000) }));
+    answerTools(() => new Response('sun'));
+    await runTurn(
+      createBody('Hi', { tools: [weatherTool()], system: 'You know the weather of every city. '.repeat(1_000) }),
+    );
     expect(bodies).toHaveLength(steps);
     let before = 0;
     for (const body of bodies) {
@@ -68,16 +77,18 @@ test.each([1, 6, 15])(
 );
 
 test('six calls are made at the same time', async () => {
-  answeringBy((_, number) =>
-    number === 1 ? calls(...Array.from({ length: 6 }, (_, n) => call(`toolu_${n}`, `city ${n}`))) : says('Done.'),
+  answerByScript((_, number) =>
+    number === 1
+      ? callsAnswer(...Array.from({ length: 6 }, (_, n) => weatherCall(`toolu_${n}`, `city ${n}`)))
+      : textAnswer('Done.'),
   );
   let answered = 0;
-  const called = servingTools(async () => {
+  const called = answerTools(async () => {
     // All have been called before the first has answered.
-    await untilSo(() => called.length === 6);
+    await waitForCondition(() => called.length === 6);
     answered += 1;
     return new Response('sun');
   });
-  await say(bodyOf('Hi', { tools: [weather()] }));
+  await runTurn(createBody('Hi', { tools: [weatherTool()] }));
   expect(answered).toBe(6);
 });

@@ -1,47 +1,60 @@
 import { abortAllDurableObjects } from 'cloudflare:test';
 import { describe, expect, test, vi } from 'vitest';
 import type { RpcText } from '#edge/conversations/object/contract.ts';
-import { receivedText } from '#edge/conversations/object/rpc-response.ts';
-import { accountStub } from '#edge/durable/stubs.ts';
+import { readRpcText } from '#edge/conversations/object/rpc-response.ts';
+import { getAccountStub } from '#edge/durable/stubs.ts';
 import { verifyStandard } from '#edge/kit/delivery/standard-webhooks.ts';
 import type { Json } from '#edge/kit/json/object.ts';
 import { Account } from '#edge/money/account/account.ts';
-import { brokenRule } from '#test/support/api-rules.ts';
-import { passTime } from '#test/support/calendar.ts';
-import { atRest, bindings, readOf, rowsOf, storedLog, stubOf } from '#test/support/conversations.ts';
-import { eventually, untilSo } from '#test/support/eventually.ts';
-import { rounds } from '#test/support/rounds.ts';
+import { findBrokenRule } from '#test/support/api-rules.ts';
+import { advanceClock } from '#test/support/calendar.ts';
 import {
-  answeringBy,
-  call,
-  calls,
-  says,
-  servingTools,
+  bindings,
+  listMessages,
+  readConversation,
+  readStoredLog,
+  stubOf,
+  waitUntilAtRest,
+} from '#test/support/conversations.ts';
+import { eventually, waitForCondition } from '#test/support/eventually.ts';
+import {
+  answerByScript,
+  answerTools,
+  callsAnswer,
   TOOL_SECRET,
   TOOL_URL,
-  weather,
+  textAnswer,
+  weatherCall,
+  weatherTool,
 } from '#test/support/scripted-runs.ts';
-import { ask, bodyOf, listen, say, type Told, textOf } from '#test/support/turns.ts';
-import { sse, start as startOf } from '#test/support/wire.ts';
+import { createBody, readStream, runTurn, type StreamEvent, sendTurn, textOfDeltas } from '#test/support/turns.ts';
+import { sseResponse, messageStart as startOf } from '#test/support/wire.ts';
+import { yieldToEventLoop } from '#test/support/yield-to-event-loop.ts';
 
 /** Longer than it takes to find that there is no connection. */
 const WORKED_ON_MS = 200;
 
-const blocksOf = (events: readonly Told[]) =>
+const blocksOf = (events: readonly StreamEvent[]) =>
   events.filter(({ event }) => event === 'content_block_start').map(({ data }) => data.content_block);
-const asked = (more: object = {}) => bodyOf('How is the weather?', { tools: [weather()], ...more });
+const asked = (more: object = {}) => createBody('How is the weather?', { tools: [weatherTool()], ...more });
 
 describe('a run', () => {
   test('calls the tools of an answer and asks again, and is one message to its client', async () => {
-    const bodies = answeringBy((_, number) =>
+    const bodies = answerByScript((_, number) =>
       number === 1
-        ? { ...calls({ type: 'text', text: 'I look. ' }, call('toolu_1', 'Bern'), call('toolu_2', 'Oslo')) }
-        : says('Sun in Bern, rain in Oslo.'),
+        ? {
+            ...callsAnswer(
+              { type: 'text', text: 'I look. ' },
+              weatherCall('toolu_1', 'Bern'),
+              weatherCall('toolu_2', 'Oslo'),
+            ),
+          }
+        : textAnswer('Sun in Bern, rain in Oslo.'),
     );
-    const tools = servingTools(
+    const tools = answerTools(
       ({ body }) => new Response((body.input as { city: string }).city === 'Bern' ? 'sun' : 'rain'),
     );
-    const { events, text, whole, turn } = await say(asked());
+    const { events, text, isWhole: whole, turn } = await runTurn(asked());
 
     expect(whole).toBe(true);
     expect(events.map(({ event }) => event).filter((name) => name.startsWith('message'))).toEqual([
@@ -57,7 +70,7 @@ describe('a run', () => {
       { type: 'mcp_tool_result', tool_use_id: 'toolu_2', is_error: false, content: [{ type: 'text', text: 'rain' }] },
       { type: 'text', text: '' },
     ]);
-    expect(textOf(events)).toBe('I look. Sun in Bern, rain in Oslo.');
+    expect(textOfDeltas(events)).toBe('I look. Sun in Bern, rain in Oslo.');
     const indices = events.filter(({ event }) => event === 'content_block_start').map(({ data }) => data.index);
     expect(indices).toEqual([0, 1, 2, 3, 4, 5]);
     for (const { event, data } of events) {
@@ -89,12 +102,12 @@ describe('a run', () => {
     }
 
     expect(bodies).toHaveLength(2);
-    expect(bodies[0]?.tools).toEqual([{ ...weather(), run: undefined }]);
+    expect(bodies[0]?.tools).toEqual([{ ...weatherTool(), run: undefined }]);
     expect(bodies[1]?.messages).toEqual([
       { role: 'user', content: 'How is the weather?' },
       {
         role: 'assistant',
-        content: [{ type: 'text', text: 'I look. ' }, call('toolu_1', 'Bern'), call('toolu_2', 'Oslo')],
+        content: [{ type: 'text', text: 'I look. ' }, weatherCall('toolu_1', 'Bern'), weatherCall('toolu_2', 'Oslo')],
       },
       {
         role: 'user',
@@ -125,11 +138,11 @@ describe('a run', () => {
       ],
     });
     expect(await stubOf().turnReport(`${turn}_1`)).toMatchObject({ ok: false, error: { status: 404 } });
-    const rows = await rowsOf();
+    const rows = await listMessages();
     expect(rows.map(({ role }) => role)).toEqual(['user', 'assistant', 'user', 'assistant']);
-    expect(await readOf()).toMatchObject({ state: 'idle', turns: 1, messages: 4, cost_usd: 0.0012 });
-    await atRest();
-    const { data } = await accountStub(bindings, {}, 'alice').requests({ limit: 10 });
+    expect(await readConversation()).toMatchObject({ state: 'idle', turns: 1, messages: 4, cost_usd: 0.0012 });
+    await waitUntilAtRest();
+    const { data } = await getAccountStub(bindings, {}, 'alice').requests({ limit: 10 });
     expect(data.map(({ cost_usd, status }) => [cost_usd, status])).toEqual([
       [0.0006, 'complete'],
       [0.0006, 'complete'],
@@ -137,9 +150,9 @@ describe('a run', () => {
   });
 
   test('gives a caller who does not stream the same message whole', async () => {
-    answeringBy((_, number) => (number === 1 ? calls(call('toolu_1', 'Bern')) : says('Sun.')));
-    servingTools(() => new Response('sun'));
-    const answer = await ask(asked(), { stream: false });
+    answerByScript((_, number) => (number === 1 ? callsAnswer(weatherCall('toolu_1', 'Bern')) : textAnswer('Sun.')));
+    answerTools(() => new Response('sun'));
+    const answer = await sendTurn(asked(), { stream: false });
     if (answer.kind !== 'whole') throw new Error(JSON.stringify(answer));
     expect(JSON.parse(answer.body)).toMatchObject({
       id: 'msg_1',
@@ -154,25 +167,29 @@ describe('a run', () => {
   });
 
   test('whose answer calls no tool is stored and shown as any other turn', async () => {
-    answeringBy(() => says('Fine.'));
-    const { events } = await say(asked());
+    answerByScript(() => textAnswer('Fine.'));
+    const { events } = await runTurn(asked());
     expect(events.find(({ event }) => event === 'message_delta')?.data).toEqual({
       type: 'message_delta',
       delta: { stop_reason: 'end_turn', stop_sequence: null },
       usage: { input_tokens: 100, output_tokens: 10 },
     });
-    expect(await rowsOf()).toHaveLength(2);
+    expect(await listMessages()).toHaveLength(2);
   });
 
   test('leaves the client’s own tools to it, and puts all results into one message, in the order of the calls', async () => {
     const own = { name: 'ask_user', input_schema: { type: 'object' } };
-    const bodies = answeringBy((_, number) =>
+    const bodies = answerByScript((_, number) =>
       number === 1
-        ? calls(call('toolu_1', 'Bern'), call('toolu_2', 'x', 'ask_user'), call('toolu_3', 'Oslo'))
-        : says('Done.'),
+        ? callsAnswer(
+            weatherCall('toolu_1', 'Bern'),
+            weatherCall('toolu_2', 'x', 'ask_user'),
+            weatherCall('toolu_3', 'Oslo'),
+          )
+        : textAnswer('Done.'),
     );
-    servingTools(() => new Response('sun'));
-    const first = await say(asked({ tools: [weather(), own] }));
+    answerTools(() => new Response('sun'));
+    const first = await runTurn(asked({ tools: [weatherTool(), own] }));
     expect(first.events.find(({ event }) => event === 'message_delta')?.data).toMatchObject({
       delta: { stop_reason: 'tool_use' },
     });
@@ -183,13 +200,13 @@ describe('a run', () => {
       'mcp_tool_result',
       'mcp_tool_result',
     ]);
-    await say(
-      bodyOf(
+    await runTurn(
+      createBody(
         [
           { type: 'tool_result', tool_use_id: 'toolu_2', content: 'yes' },
           { type: 'text', text: 'Go on' },
         ],
-        { tools: [weather(), own] },
+        { tools: [weatherTool(), own] },
       ),
     );
     expect(bodies[1]?.messages.at(-1)?.content).toEqual([
@@ -198,19 +215,19 @@ describe('a run', () => {
       { type: 'tool_result', tool_use_id: 'toolu_3', content: 'sun' },
       { type: 'text', text: 'Go on' },
     ]);
-    expect(brokenRule((await rowsOf()) as never)).toBeUndefined();
+    expect(findBrokenRule((await listMessages()) as never)).toBeUndefined();
   });
 
   test('tells the model of a tool that fails, and goes on', async () => {
-    const bodies = answeringBy((_, number) =>
-      number <= 3 ? calls(call(`toolu_${number}`, `city ${number}`)) : says('Sorry.'),
+    const bodies = answerByScript((_, number) =>
+      number <= 3 ? callsAnswer(weatherCall(`toolu_${number}`, `city ${number}`)) : textAnswer('Sorry.'),
     );
-    servingTools((_, number) => {
+    answerTools((_, number) => {
       if (number === 1) return new Response('no such city', { status: 404 });
       if (number === 2) return new Response(null, { status: 302, headers: { location: 'https://elsewhere.example' } });
       throw new TypeError('network: https://user:secret@host');
     });
-    const { whole } = await say(asked());
+    const { isWhole: whole } = await runTurn(asked());
     expect(whole).toBe(true);
     expect(bodies.slice(1).map(({ messages }) => [...(messages.at(-1)?.content ?? [])][0])).toEqual([
       { type: 'tool_result', tool_use_id: 'toolu_1', content: 'no such city', is_error: true },
@@ -222,26 +239,28 @@ describe('a run', () => {
   test('waits where the API is overloaded in mid-run, and asks the same again', async () => {
     const overloaded = { type: 'error', error: { type: 'overloaded_error', message: 'Overloaded' } };
     const script = (_: unknown, number: number) => {
-      if (number === 1) return calls(call('toolu_1', 'Bern'));
-      return number === 2 ? Response.json(overloaded, { status: 529 }) : says('Sun.');
+      if (number === 1) return callsAnswer(weatherCall('toolu_1', 'Bern'));
+      return number === 2 ? Response.json(overloaded, { status: 529 }) : textAnswer('Sun.');
     };
-    const bodies = answeringBy(script, { vars: { UPSTREAM_MAX_RETRIES: '2' } });
-    servingTools(() => new Response('sun'));
-    const { events, text } = await say(asked());
+    const bodies = answerByScript(script, { vars: { UPSTREAM_MAX_RETRIES: '2' } });
+    answerTools(() => new Response('sun'));
+    const { events, text } = await runTurn(asked());
     expect(events.at(-1)?.event).toBe('message_stop');
     expect(text).not.toContain('Overloaded');
     expect(bodies[2]).toEqual(bodies[1]);
-    expect(await rowsOf()).toHaveLength(4);
-    await atRest();
-    const { data } = await accountStub(bindings, {}, 'alice').requests({ limit: 10 });
+    expect(await listMessages()).toHaveLength(4);
+    await waitUntilAtRest();
+    const { data } = await getAccountStub(bindings, {}, 'alice').requests({ limit: 10 });
     expect(data.map(({ cost_usd }) => cost_usd)).toEqual([0.0006, 0.0006]);
   });
 
   test('has a tool that must be called called once', async () => {
-    const bodies = answeringBy((_, number) => (number === 1 ? calls(call('toolu_1', 'Bern')) : says('Sun.')));
-    servingTools(() => new Response('sun'));
+    const bodies = answerByScript((_, number) =>
+      number === 1 ? callsAnswer(weatherCall('toolu_1', 'Bern')) : textAnswer('Sun.'),
+    );
+    answerTools(() => new Response('sun'));
     const tool_choice = { type: 'tool', name: 'get_weather', disable_parallel_tool_use: true };
-    await say(asked({ tool_choice }));
+    await runTurn(asked({ tool_choice }));
     expect(bodies.map((body) => body.tool_choice)).toEqual([
       tool_choice,
       { type: 'auto', disable_parallel_tool_use: true },
@@ -249,16 +268,16 @@ describe('a run', () => {
   });
 
   test('whose answer reaches max_tokens in a call ends there, and its call is answered with the next message', async () => {
-    const bodies = answeringBy((_, number) =>
-      number === 1 ? { ...calls(call('toolu_1', 'Bern')), stop_reason: 'max_tokens' } : says('Sun.'),
+    const bodies = answerByScript((_, number) =>
+      number === 1 ? { ...callsAnswer(weatherCall('toolu_1', 'Bern')), stop_reason: 'max_tokens' } : textAnswer('Sun.'),
     );
-    const tools = servingTools(() => new Response('sun'));
-    const { events } = await say(asked());
+    const tools = answerTools(() => new Response('sun'));
+    const { events } = await runTurn(asked());
     expect(events.find(({ event }) => event === 'message_delta')?.data).toMatchObject({
       delta: { stop_reason: 'max_tokens' },
     });
     expect(tools).toHaveLength(0);
-    await say(bodyOf('Go on.', { tools: [weather()] }));
+    await runTurn(createBody('Go on.', { tools: [weatherTool()] }));
     expect(bodies[1]?.messages.at(-1)?.content).toMatchObject([
       { type: 'tool_result', tool_use_id: 'toolu_1', is_error: true },
       { type: 'text', text: 'Go on.' },
@@ -266,35 +285,37 @@ describe('a run', () => {
   });
 
   test('is forked and rewound whole, with what its next message needs', async () => {
-    const bodies = answeringBy((_, number) => calls(call(`toolu_${number}`, `city ${number}`)));
-    servingTools(() => new Response('sun'));
-    await say(asked({ max_turns: 2 }));
-    const rows = await rowsOf();
+    const bodies = answerByScript((_, number) => callsAnswer(weatherCall(`toolu_${number}`, `city ${number}`)));
+    answerTools(() => new Response('sun'));
+    await runTurn(asked({ max_turns: 2 }));
+    const rows = await listMessages();
     const copied = await stubOf().fork('c2', rows[1]?.id);
     expect(copied.ok).toBe(true);
-    expect((await rowsOf('c2')).map(({ content }) => content)).toEqual(rows.map(({ content }) => content));
-    await say(bodyOf('Go on.', { tools: [weather()], max_turns: 1 }), { id: 'c2' });
-    expect(brokenRule((bodies.at(-1)?.messages ?? []) as never)).toBeUndefined();
+    expect((await listMessages('c2')).map(({ content }) => content)).toEqual(rows.map(({ content }) => content));
+    await runTurn(createBody('Go on.', { tools: [weatherTool()], max_turns: 1 }), { id: 'c2' });
+    expect(findBrokenRule((bodies.at(-1)?.messages ?? []) as never)).toBeUndefined();
     expect(bodies.at(-1)?.messages).toHaveLength(5);
     const rewound = await stubOf().rewind(rows[3]?.id ?? '');
     expect(rewound.ok).toBe(true);
-    expect(await rowsOf()).toHaveLength(0);
-    expect(await readOf()).toMatchObject({ turns: 0, messages: 0 });
+    expect(await listMessages()).toHaveLength(0);
+    expect(await readConversation()).toMatchObject({ turns: 0, messages: 0 });
   });
 
   test('that is stopped while a tool is called answers the call, keeps what there is, and can go on', async () => {
-    const bodies = answeringBy((_, number) => (number === 1 ? calls(call('toolu_1', 'Bern')) : says('As you like.')));
-    const tools = servingTools(
+    const bodies = answerByScript((_, number) =>
+      number === 1 ? callsAnswer(weatherCall('toolu_1', 'Bern')) : textAnswer('As you like.'),
+    );
+    const tools = answerTools(
       ({ signal }) => new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason))),
     );
-    const running = say(asked());
+    const running = runTurn(asked());
     await eventually(() => expect(tools).toHaveLength(1));
     await stubOf().stop();
-    const { text, events, whole } = await running;
+    const { text, events, isWhole: whole } = await running;
     expect(whole).toBe(true);
     expect(text).toContain(': sluice-stopped');
     expect(blocksOf(events).at(-1)).toMatchObject({ type: 'mcp_tool_result', is_error: true });
-    await say(bodyOf('Never mind.', { tools: [weather()] }));
+    await runTurn(createBody('Never mind.', { tools: [weatherTool()] }));
     expect(bodies[1]?.messages.at(-1)?.content).toEqual([
       { type: 'tool_result', tool_use_id: 'toolu_1', content: 'stopped', is_error: true },
       { type: 'text', text: 'Never mind.' },
@@ -303,7 +324,7 @@ describe('a run', () => {
 
   test('that is stopped before a word of it is no error that a client sends again', async () => {
     let isBegun = false;
-    answeringBy(() => {
+    answerByScript(() => {
       const pieces = [new TextEncoder().encode(startOf())];
       const pull = (to: ReadableByteStreamController) => {
         const piece = pieces.shift();
@@ -312,9 +333,9 @@ describe('a run', () => {
         return new Promise<void>(() => {});
       };
       const body = new ReadableStream({ type: 'bytes', pull }, { highWaterMark: 0 });
-      return sse(body);
+      return sseResponse(body);
     });
-    const answer = ask(asked(), { stream: false });
+    const answer = sendTurn(asked(), { stream: false });
     await eventually(() => expect(isBegun).toBe(true));
     await stubOf().stop();
     expect(await answer).toMatchObject({
@@ -326,8 +347,8 @@ describe('a run', () => {
 
 describe('the limits of a run', () => {
   const endless = () =>
-    answeringBy((_, number) => ({
-      ...calls(call(`toolu_${number}`, `city ${number}`)),
+    answerByScript((_, number) => ({
+      ...callsAnswer(weatherCall(`toolu_${number}`, `city ${number}`)),
       usage: { input_tokens: 100, output_tokens: 150 },
     }));
   const reasonOf = (text: string) => /: sluice-paused=(\w+)\n\nid: \S+\nevent: message_stop/.exec(text)?.[1];
@@ -336,13 +357,13 @@ describe('the limits of a run', () => {
     ['its own', { max_usd: 0.06 }, { by: 'run', limit: 'max_usd', resets_at: null }],
     ['none', {}, undefined],
   ])('whose limit has cut it off is kept: %s', async (_, limits, lowered_by) => {
-    answeringBy(() => ({
-      ...says('It is'),
+    answerByScript(() => ({
+      ...textAnswer('It is'),
       stop_reason: 'max_tokens',
       usage: { input_tokens: 100, output_tokens: 150 },
     }));
-    servingTools(() => new Response('sun'));
-    const { events } = await say(asked({ max_tokens: 4_000, ...limits }));
+    answerTools(() => new Response('sun'));
+    const { events } = await runTurn(asked({ max_tokens: 4_000, ...limits }));
     expect(events.find(({ event }) => event === 'message_delta')?.data).toMatchObject({
       delta: { stop_reason: 'max_tokens' },
     });
@@ -363,8 +384,8 @@ describe('the limits of a run', () => {
     ['max_usd', { max_usd: 0.02, max_turns: 100 }, undefined],
   ])('pause it at %s, and it can go on', async (reason, limits, steps) => {
     const bodies = endless();
-    servingTools(() => new Response('sun'));
-    const { text, events } = await say(asked(limits));
+    answerTools(() => new Response('sun'));
+    const { text, events } = await runTurn(asked(limits));
     expect(reasonOf(text)).toBe(reason);
     expect(events.find(({ event }) => event === 'message_delta')?.data).toMatchObject({
       delta: { stop_reason: 'pause_turn' },
@@ -372,11 +393,11 @@ describe('the limits of a run', () => {
     if (steps !== undefined) expect(bodies).toHaveLength(steps);
     for (const body of bodies) expect(Object.keys(body)).not.toContain(reason);
     // A step costs 0.0034. The one that would have come next could have cost at most 0.004 for its output alone.
-    const { cost_usd } = (await readOf()) ?? {};
+    const { cost_usd } = (await readConversation()) ?? {};
     expect(cost_usd).toBeCloseTo(0.0034 * bodies.length, 9);
     if (reason === 'max_usd') expect(cost_usd).toBeLessThanOrEqual(0.02);
     const before = bodies.length;
-    const again = await say(bodyOf('Go on.', { tools: [weather()], max_turns: 1 }));
+    const again = await runTurn(createBody('Go on.', { tools: [weatherTool()], max_turns: 1 }));
     expect(reasonOf(again.text)).toBe('max_turns');
     expect(bodies).toHaveLength(before + 1);
     expect(bodies.at(-1)?.messages.at(-1)?.content).toMatchObject([
@@ -386,11 +407,13 @@ describe('the limits of a run', () => {
   });
 
   test('pause it, and the answer that was shown lets it go on: with the history before it, or alone', async () => {
-    const bodies = answeringBy((_, number) =>
-      number < 4 ? calls({ type: 'text', text: 'Well. ' }, call(`toolu_${number}`, `city ${number}`)) : says('Done.'),
+    const bodies = answerByScript((_, number) =>
+      number < 4
+        ? callsAnswer({ type: 'text', text: 'Well. ' }, weatherCall(`toolu_${number}`, `city ${number}`))
+        : textAnswer('Done.'),
     );
-    servingTools(() => new Response('sun'));
-    await say(asked({ max_turns: 2 }));
+    answerTools(() => new Response('sun'));
+    await runTurn(asked({ max_turns: 2 }));
     const shown = async () => {
       const page = await stubOf().messages({ limit: 100, view: 'shown' });
       if (!page.ok) throw new Error(page.error.message);
@@ -399,38 +422,40 @@ describe('the limits of a run', () => {
       }>();
       return data.map(({ role, content }) => ({ role, content }));
     };
-    const on = { ...bodyOf('', { tools: [weather()], max_turns: 1 }) };
-    await say({ ...on, messages: (await shown()).slice(-1) });
+    const on = { ...createBody('', { tools: [weatherTool()], max_turns: 1 }) };
+    await runTurn({ ...on, messages: (await shown()).slice(-1) });
     expect(bodies[2]?.messages.map(({ role }) => role)).toEqual(['user', 'assistant', 'user', 'assistant', 'user']);
-    await say({ ...on, messages: await shown() });
+    await runTurn({ ...on, messages: await shown() });
     expect(bodies[3]?.messages).toHaveLength(7);
     expect((await shown()).map(({ role }) => role)).toEqual(['user', 'assistant', 'assistant', 'assistant']);
   });
 
   test('pause it at the third call that is the same', async () => {
-    const bodies = answeringBy((_, number) => calls(call(`toolu_${number}`, 'Bern')));
-    servingTools(() => new Response('sun'));
-    const { text } = await say(asked());
+    const bodies = answerByScript((_, number) => callsAnswer(weatherCall(`toolu_${number}`, 'Bern')));
+    answerTools(() => new Response('sun'));
+    const { text } = await runTurn(asked());
     expect(reasonOf(text)).toBe('repeated_call');
     expect(bodies).toHaveLength(3);
   });
 
   test('say how many calls are made at the same time', async () => {
-    answeringBy((_, number) =>
-      number === 1 ? calls(...Array.from({ length: 7 }, (_, n) => call(`toolu_${n}`, `city ${n}`))) : says('Done.'),
+    answerByScript((_, number) =>
+      number === 1
+        ? callsAnswer(...Array.from({ length: 7 }, (_, n) => weatherCall(`toolu_${n}`, `city ${n}`)))
+        : textAnswer('Done.'),
     );
     let open = 0;
     let most = 0;
-    servingTools(async () => {
+    answerTools(async () => {
       open += 1;
       most = Math.max(most, open);
-      await untilSo(() => most >= 3);
+      await waitForCondition(() => most >= 3);
       // A fourth one would come now.
-      await rounds(3);
+      await yieldToEventLoop(3);
       open -= 1;
       return new Response('sun');
     });
-    await say(asked({ parallel_tools: 3 }));
+    await runTurn(asked({ parallel_tools: 3 }));
     expect(most).toBe(3);
   });
 });
@@ -438,20 +463,20 @@ describe('the limits of a run', () => {
 describe('a run whose object dies', () => {
   /** The conversation takes another message, and its history is what the API accepts. */
   async function goesOn(bodies: { messages: unknown[] }[]): Promise<void> {
-    await say(bodyOf('And now?', { tools: [weather()] }));
-    expect(brokenRule((bodies.at(-1)?.messages ?? []) as never)).toBeUndefined();
-    await atRest();
-    expect(await readOf()).toMatchObject({ state: 'idle' });
+    await runTurn(createBody('And now?', { tools: [weatherTool()] }));
+    expect(findBrokenRule((bodies.at(-1)?.messages ?? []) as never)).toBeUndefined();
+    await waitUntilAtRest();
+    expect(await readConversation()).toMatchObject({ state: 'idle' });
   }
 
   /** What a client has, that follows through crashes: it resumes behind the last event that it got. */
-  async function following(turn: string, body: ReadableStream<Uint8Array>): Promise<Told[]> {
-    const events: Told[] = [];
+  async function following(turn: string, body: ReadableStream<Uint8Array>): Promise<StreamEvent[]> {
+    const events: StreamEvent[] = [];
     let stream: ReadableStream<Uint8Array> | undefined = body;
     while (stream) {
-      const told = await listen(stream);
+      const told = await readStream(stream);
       events.push(...told.events);
-      if (told.whole) break;
+      if (told.isWhole) break;
       const resumed = await stubOf().resume(events.findLast(({ id }) => id)?.id ?? `${turn}-0`);
       stream = resumed.kind === 'stream' ? (resumed.body as ReadableStream<Uint8Array>) : undefined;
     }
@@ -459,7 +484,7 @@ describe('a run whose object dies', () => {
   }
 
   async function begun(body: object) {
-    const answer = await ask(body);
+    const answer = await sendTurn(body);
     if (answer.kind !== 'stream') throw new Error('no stream');
     return { listening: following(answer.turn, answer.body), turn: answer.turn };
   }
@@ -468,9 +493,11 @@ describe('a run whose object dies', () => {
     [false, 2, { content: 'sun' }],
     [true, 1, { content: expect.stringContaining('unknown whether'), is_error: true }],
   ])('while a tool is called goes on; with once: %s the tool is called %i times', async (once, times, result) => {
-    const bodies = answeringBy((_, number) => (number === 1 ? calls(call('toolu_1', 'Bern')) : says('I see.')));
-    const tools = servingTools((_, number) => (number === 1 ? new Promise(() => {}) : new Response('sun')));
-    const { listening } = await begun(asked({ tools: [weather({ once })] }));
+    const bodies = answerByScript((_, number) =>
+      number === 1 ? callsAnswer(weatherCall('toolu_1', 'Bern')) : textAnswer('I see.'),
+    );
+    const tools = answerTools((_, number) => (number === 1 ? new Promise(() => {}) : new Response('sun')));
+    const { listening } = await begun(asked({ tools: [weatherTool({ once })] }));
     await eventually(() => expect(tools).toHaveLength(1));
     await abortAllDurableObjects();
     const events = await listening;
@@ -490,18 +517,18 @@ describe('a run whose object dies', () => {
   });
 
   test('while a later step answers keeps what it has said, and goes on from there', async () => {
-    const bodies = answeringBy((_, number) => {
-      if (number === 1) return calls(call('toolu_1', 'Bern'));
-      if (number === 2) return { ...says('It is sunny in Bern.'), change: endlessly };
-      return says(' And warm.');
+    const bodies = answerByScript((_, number) => {
+      if (number === 1) return callsAnswer(weatherCall('toolu_1', 'Bern'));
+      if (number === 2) return { ...textAnswer('It is sunny in Bern.'), change: endlessly };
+      return textAnswer(' And warm.');
     });
-    servingTools(() => new Response('sun'));
+    answerTools(() => new Response('sun'));
     const { listening } = await begun(asked());
-    await eventually(async () => expect(await storedLog()).toContain('sunny'));
+    await eventually(async () => expect(await readStoredLog()).toContain('sunny'));
     await abortAllDurableObjects();
     const events = await listening;
     expect(events.at(-1)?.event).toBe('message_stop');
-    expect(textOf(events)).toBe('It is sunny in Bern. And warm.');
+    expect(textOfDeltas(events)).toBe('It is sunny in Bern. And warm.');
     const ends = events.filter(({ event }) => event === 'content_block_stop').map(({ data }) => data.index);
     expect(ends).toEqual([0, 1, 2, 3]);
     expect(bodies[2]?.messages.slice(3)).toEqual([
@@ -510,12 +537,12 @@ describe('a run whose object dies', () => {
     ]);
     const shown = [
       { role: 'user', content: 'How is the weather?' },
-      { role: 'assistant', content: textOf(events) },
+      { role: 'assistant', content: textOfDeltas(events) },
     ];
-    await say({ ...asked(), messages: [...shown, { role: 'user', content: 'And tomorrow?' }] });
-    expect(brokenRule((bodies.at(-1)?.messages ?? []) as never)).toBeUndefined();
-    await atRest();
-    const rows = (await rowsOf()) as { role: string; status: string; origin?: string }[];
+    await runTurn({ ...asked(), messages: [...shown, { role: 'user', content: 'And tomorrow?' }] });
+    expect(findBrokenRule((bodies.at(-1)?.messages ?? []) as never)).toBeUndefined();
+    await waitUntilAtRest();
+    const rows = (await listMessages()) as { role: string; status: string; origin?: string }[];
     // Results, and that the connection broke: no client has sent these.
     expect(rows.map(({ origin }) => origin)).toEqual(
       Array.from({ length: 8 }, (_, row) => (row === 2 || row === 4 ? 'edge' : undefined)),
@@ -530,20 +557,20 @@ describe('a run whose object dies', () => {
       'user complete',
       'assistant complete',
     ]);
-    const { data } = await accountStub(bindings, {}, 'alice').requests({ limit: 10 });
+    const { data } = await getAccountStub(bindings, {}, 'alice').requests({ limit: 10 });
     expect(data.map(({ status }) => status).sort()).toEqual(['complete', 'complete', 'complete', 'interrupted']);
   });
 
   test('before its first step has said anything asks that again, within its limits', async () => {
-    const bodies = answeringBy((_, number) =>
-      number === 1 ? { ...says(''), change: () => new ReadableStream({ type: 'bytes' }) } : says('Here.'),
+    const bodies = answerByScript((_, number) =>
+      number === 1 ? { ...textAnswer(''), change: () => new ReadableStream({ type: 'bytes' }) } : textAnswer('Here.'),
     );
     const body = asked({ system: 'You are kind.', max_usd: 0.05 });
-    const answering = ask(body, { key: 'one' }).catch(() => undefined);
+    const answering = sendTurn(body, { key: 'one' }).catch(() => undefined);
     await eventually(() => expect(bodies).toHaveLength(1));
     await abortAllDurableObjects();
     await answering;
-    const { events, whole } = await say(body, { key: 'one' });
+    const { events, isWhole: whole } = await runTurn(body, { key: 'one' });
     expect(whole).toBe(true);
     expect(events.filter(({ event }) => event !== 'ping').map(({ event }) => event)).toEqual([
       'message_start',
@@ -555,20 +582,20 @@ describe('a run whose object dies', () => {
     ]);
     expect(bodies).toHaveLength(2);
     expect(bodies[1]).toMatchObject({ messages: bodies[0]?.messages, system: 'You are kind.' });
-    await atRest();
+    await waitUntilAtRest();
     expect(
-      (await rowsOf()).map(
+      (await listMessages()).map(
         ({ role, content }) => `${role} ${typeof content === 'string' ? content : (content as Json[])[0]?.text}`,
       ),
     ).toEqual(['user How is the weather?', 'assistant Here.']);
-    expect(await readOf()).toMatchObject({ state: 'idle', turns: 1, messages: 2 });
-    const { data } = await accountStub(bindings, {}, 'alice').requests({ limit: 10 });
+    expect(await readConversation()).toMatchObject({ state: 'idle', turns: 1, messages: 2 });
+    const { data } = await getAccountStub(bindings, {}, 'alice').requests({ limit: 10 });
     expect(data).toHaveLength(2);
     // What the lost answer can have cost at most is paid, and is part of what the run may cost.
     const costs = data.map(({ cost_usd }) => cost_usd ?? 0);
     expect(Math.min(...costs)).toBeGreaterThan(0);
     expect(costs.reduce((sum, cost) => sum + cost, 0)).toBeLessThanOrEqual(0.05);
-    expect((await readOf())?.cost_usd).toBeCloseTo(
+    expect((await readConversation())?.cost_usd).toBeCloseTo(
       costs.reduce((sum, cost) => sum + cost, 0),
       9,
     );
@@ -577,22 +604,22 @@ describe('a run whose object dies', () => {
   test('while a step is tried again counts what was set aside for that try', async () => {
     let asks = 0;
     let ups = 0;
-    const bodies = answeringBy(
+    const bodies = answerByScript(
       (_, number) => {
-        if (number === 1) return calls(call('toolu_1', 'Bern'));
+        if (number === 1) return callsAnswer(weatherCall('toolu_1', 'Bern'));
         if (number === 2) throw new TypeError('The connection was lost.');
-        return says('Here.');
+        return textAnswer('Here.');
       },
       {
         vars: { UPSTREAM_MAX_RETRIES: '2' },
         // What fails so late may have been worked on: another try is admitted by itself.
         after: async () => {
           ups += 1;
-          if (ups === 2) passTime(WORKED_ON_MS);
+          if (ups === 2) advanceClock(WORKED_ON_MS);
         },
       },
     );
-    servingTools(() => new Response('sun'));
+    answerTools(() => new Response('sun'));
     const { admitJson } = Account.prototype;
     vi.spyOn(Account.prototype, 'admitJson').mockImplementation(async function (this: Account, ...of) {
       const answer = await admitJson.apply(this, of);
@@ -607,24 +634,24 @@ describe('a run whose object dies', () => {
     const events = await listening;
     expect(events.at(-1)?.event).toBe('message_stop');
     expect(bodies).toHaveLength(3);
-    await atRest();
-    const account = accountStub(bindings, {}, 'alice');
+    await waitUntilAtRest();
+    const account = getAccountStub(bindings, {}, 'alice');
     const { data } = await account.requests({ limit: 10 });
     expect(data).toHaveLength(4);
     const booked = data.reduce((sum, { cost_usd }) => sum + (cost_usd ?? 0), 0);
     expect(booked).toBeLessThanOrEqual(0.05);
-    await eventually(async () => expect((await readOf())?.cost_usd).toBeCloseTo(booked, 9));
+    await eventually(async () => expect((await readConversation())?.cost_usd).toBeCloseTo(booked, 9));
     const told = await stubOf().turnReport(String(events.find(({ id }) => id)?.id?.replace(/-\d+$/, '')));
     if (!told.ok) throw new Error('no such turn');
-    const { cost_usd } = JSON.parse(await receivedText(told.value as RpcText)) as { cost_usd: number };
+    const { cost_usd } = JSON.parse(await readRpcText(told.value as RpcText)) as { cost_usd: number };
     expect(cost_usd).toBeCloseTo(booked, 9);
   });
 
   test('again and again counts what each try was set aside for', async () => {
-    const bodies = answeringBy((_, number) =>
-      number < 3 ? calls(call(`toolu_${number}`, `${number}`)) : says('Here.'),
+    const bodies = answerByScript((_, number) =>
+      number < 3 ? callsAnswer(weatherCall(`toolu_${number}`, `${number}`)) : textAnswer('Here.'),
     );
-    servingTools(() => new Response('sun'));
+    answerTools(() => new Response('sun'));
     const { admitJson } = Account.prototype;
     const dying = new Set([2, 3, 5]);
     let asks = 0;
@@ -642,15 +669,15 @@ describe('a run whose object dies', () => {
     const events = await listening;
     expect(events.at(-1)?.event).toBe('message_stop');
     expect(bodies).toHaveLength(3);
-    await atRest();
-    const { data } = await accountStub(bindings, {}, 'alice').requests({ limit: 10 });
+    await waitUntilAtRest();
+    const { data } = await getAccountStub(bindings, {}, 'alice').requests({ limit: 10 });
     expect(new Set(data.map(({ request_id }) => request_id)).size).toBe(6);
     const booked = data.reduce((sum, { cost_usd }) => sum + (cost_usd ?? 0), 0);
     const told = await stubOf().turnReport(String(events.find(({ id }) => id)?.id?.replace(/-\d+$/, '')));
     if (!told.ok) throw new Error('no such turn');
-    const { cost_usd } = JSON.parse(await receivedText(told.value as RpcText)) as { cost_usd: number };
+    const { cost_usd } = JSON.parse(await readRpcText(told.value as RpcText)) as { cost_usd: number };
     expect(cost_usd).toBeCloseTo(booked, 9);
-    await eventually(async () => expect((await readOf())?.cost_usd).toBeCloseTo(booked, 9));
+    await eventually(async () => expect((await readConversation())?.cost_usd).toBeCloseTo(booked, 9));
   });
 });
 
@@ -665,25 +692,29 @@ function endlessly(text: string): ReadableStream<Uint8Array> {
 
 describe('a client that resends everything', () => {
   test('may bring a run that this conversation does not know: it becomes calls and results again', async () => {
-    const bodies = answeringBy((_, number) =>
+    const bodies = answerByScript((_, number) =>
       number === 1
-        ? calls({ type: 'text', text: 'I look. ' }, call('toolu_1', 'Bern'), call('toolu_2', 'Oslo'))
-        : says('Sun.'),
+        ? callsAnswer(
+            { type: 'text', text: 'I look. ' },
+            weatherCall('toolu_1', 'Bern'),
+            weatherCall('toolu_2', 'Oslo'),
+          )
+        : textAnswer('Sun.'),
     );
-    servingTools(() => new Response('sun'));
-    const answer = await ask(asked(), { stream: false });
+    answerTools(() => new Response('sun'));
+    const answer = await sendTurn(asked(), { stream: false });
     if (answer.kind !== 'whole') throw new Error(answer.kind);
     const { content } = JSON.parse(answer.body) as { content: { type: string; tool_use_id?: string }[] };
     // Of the second call nothing has come back.
     const kept = content.filter(({ type, tool_use_id }) => type !== 'mcp_tool_result' || tool_use_id === 'toolu_1');
     const [question] = asked().messages;
     const messages = [question, { role: 'assistant', content: kept }, { role: 'user', content: 'And tomorrow?' }];
-    await say({ ...bodyOf(''), messages }, { id: 'c2' });
+    await runTurn({ ...createBody(''), messages }, { id: 'c2' });
     expect(bodies.at(-1)?.messages).toEqual([
       question,
       {
         role: 'assistant',
-        content: [{ type: 'text', text: 'I look. ' }, call('toolu_1', 'Bern'), call('toolu_2', 'Oslo')],
+        content: [{ type: 'text', text: 'I look. ' }, weatherCall('toolu_1', 'Bern'), weatherCall('toolu_2', 'Oslo')],
       },
       {
         role: 'user',
@@ -698,17 +729,19 @@ describe('a client that resends everything', () => {
   });
 
   test('sends one message back for all steps, and only what is new is new', async () => {
-    const bodies = answeringBy((_, number) =>
-      number === 1 ? calls({ type: 'text', text: 'I look. ' }, call('toolu_1', 'Bern')) : says('Sun.'),
+    const bodies = answerByScript((_, number) =>
+      number === 1
+        ? callsAnswer({ type: 'text', text: 'I look. ' }, weatherCall('toolu_1', 'Bern'))
+        : textAnswer('Sun.'),
     );
-    servingTools(() => new Response('sun'));
-    await say(asked());
+    answerTools(() => new Response('sun'));
+    await runTurn(asked());
     const shown = [
       { role: 'user', content: 'How is the weather?' },
       { role: 'assistant', content: 'I look. Sun.' },
     ];
-    await say({ ...asked(), messages: [...shown, { role: 'user', content: 'And tomorrow?' }] });
-    expect(await rowsOf()).toHaveLength(6);
+    await runTurn({ ...asked(), messages: [...shown, { role: 'user', content: 'And tomorrow?' }] });
+    expect(await listMessages()).toHaveLength(6);
     expect(bodies.at(-1)?.messages).toHaveLength(5);
   });
 });
@@ -717,26 +750,26 @@ describe('calls of the client’s own tools that are left behind', () => {
   const own = { name: 'ask_user', input_schema: { type: 'object' } };
 
   test.each([
-    ['in a run', [weather(), own]],
+    ['in a run', [weatherTool(), own]],
     ['in any conversation', [own]],
   ])('are cancelled where the request says so, %s', async (_, tools) => {
     const isRun = tools.length > 1;
-    const bodies = answeringBy((_, number) =>
+    const bodies = answerByScript((_, number) =>
       number === 1
-        ? calls(...(isRun ? [call('toolu_1', 'Bern')] : []), call('toolu_2', 'Oslo', 'ask_user'))
-        : says('As you like.'),
+        ? callsAnswer(...(isRun ? [weatherCall('toolu_1', 'Bern')] : []), weatherCall('toolu_2', 'Oslo', 'ask_user'))
+        : textAnswer('As you like.'),
     );
-    servingTools(() => new Response('sun'));
-    await say(bodyOf('Hi', { tools }));
-    const next = bodyOf('Never mind.', { tools });
-    const refused = await ask(next);
+    answerTools(() => new Response('sun'));
+    await runTurn(createBody('Hi', { tools }));
+    const next = createBody('Never mind.', { tools });
+    const refused = await sendTurn(next);
     expect(refused).toMatchObject({ kind: 'error', error: { type: 'invalid_request_error' } });
-    expect(await ask({ ...next, on_pending_tools: 'perhaps' })).toMatchObject({
+    expect(await sendTurn({ ...next, on_pending_tools: 'perhaps' })).toMatchObject({
       kind: 'error',
       error: { type: 'invalid_request_error' },
     });
     expect(bodies).toHaveLength(1);
-    await say({ ...next, on_pending_tools: 'cancel' });
+    await runTurn({ ...next, on_pending_tools: 'cancel' });
     expect(bodies[1]).not.toHaveProperty('on_pending_tools');
     const cancelled = { tool_use_id: 'toolu_2', is_error: true, content: expect.stringContaining('cancelled') };
     expect(bodies[1]?.messages.at(-1)).toMatchObject({
@@ -752,20 +785,20 @@ describe('calls of the client’s own tools that are left behind', () => {
       { role: 'user', content: 'Never mind.' },
       { role: 'assistant', content: 'As you like.' },
     ];
-    const before = (await rowsOf()).length;
-    await say({ ...next, messages: [...history, { role: 'user', content: 'Thanks.' }] });
-    expect((await rowsOf()).length).toBe(before + 2);
+    const before = (await listMessages()).length;
+    await runTurn({ ...next, messages: [...history, { role: 'user', content: 'Thanks.' }] });
+    expect((await listMessages()).length).toBe(before + 2);
   });
 
   test('are answered where the client has only some of the results', async () => {
-    const bodies = answeringBy((_, number) =>
+    const bodies = answerByScript((_, number) =>
       number === 1
-        ? calls(call('toolu_1', 'Bern', 'ask_user'), call('toolu_2', 'Oslo', 'ask_user'))
-        : says('As you like.'),
+        ? callsAnswer(weatherCall('toolu_1', 'Bern', 'ask_user'), weatherCall('toolu_2', 'Oslo', 'ask_user'))
+        : textAnswer('As you like.'),
     );
-    await say(bodyOf('Hi', { tools: [own] }));
+    await runTurn(createBody('Hi', { tools: [own] }));
     const content = [{ type: 'tool_result', tool_use_id: 'toolu_2', content: 'yes' }];
-    await say(bodyOf(content, { tools: [own], on_pending_tools: 'cancel' }));
+    await runTurn(createBody(content, { tools: [own], on_pending_tools: 'cancel' }));
     expect(bodies[1]?.messages.at(-1)?.content).toMatchObject([
       { tool_use_id: 'toolu_1', is_error: true },
       { tool_use_id: 'toolu_2', content: 'yes' },
@@ -775,9 +808,9 @@ describe('calls of the client’s own tools that are left behind', () => {
 
 test('an input that does not fit the schema of its tool is an error for the model, and the tool is not called', async () => {
   const wrong = { type: 'tool_use', id: 'toolu_1', name: 'get_weather', input: { city: 7 } };
-  const bodies = answeringBy((_, number) => (number === 1 ? calls(wrong) : says('Done.')));
-  const called = servingTools(() => new Response('sun'));
-  await say(bodyOf('Hi', { tools: [weather()] }));
+  const bodies = answerByScript((_, number) => (number === 1 ? callsAnswer(wrong) : textAnswer('Done.')));
+  const called = answerTools(() => new Response('sun'));
+  await runTurn(createBody('Hi', { tools: [weatherTool()] }));
   expect(called).toEqual([]);
   expect(bodies[1]?.messages.at(-1)?.content).toMatchObject([
     { tool_use_id: 'toolu_1', is_error: true, content: expect.stringContaining('input.city') as string },

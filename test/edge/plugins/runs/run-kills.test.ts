@@ -1,17 +1,24 @@
 import fc from 'fast-check';
 import { expect, test, vi } from 'vitest';
 import { upstreamOf } from '#edge/claude/upstream.ts';
-import { accountStub } from '#edge/durable/stubs.ts';
+import { getAccountStub } from '#edge/durable/stubs.ts';
 import type { Json } from '#edge/kit/json/object.ts';
 import { Account } from '#edge/money/account/account.ts';
-import { brokenRule } from '#test/support/api-rules.ts';
-import { bindings, readOf, rowsOf, simulate } from '#test/support/conversations.ts';
+import { findBrokenRule } from '#test/support/api-rules.ts';
+import { bindings, installSimulator, listMessages, readConversation } from '#test/support/conversations.ts';
 import { eventually } from '#test/support/eventually.ts';
-import { dyingIn, followed, Killer } from '#test/support/killed-runs.ts';
-import { rounds } from '#test/support/rounds.ts';
-import { runs, tryAsyncCases } from '#test/support/runs.ts';
-import { answeringBy, call, calls, says, servingTools, weather } from '#test/support/scripted-runs.ts';
-import { bodyOf, textOf } from '#test/support/turns.ts';
+import { createDyingStream, followRun, Killer } from '#test/support/killed-runs.ts';
+import { caseCount, tryAsyncCases } from '#test/support/property-cases.ts';
+import {
+  answerByScript,
+  answerTools,
+  callsAnswer,
+  textAnswer,
+  weatherCall,
+  weatherTool,
+} from '#test/support/scripted-runs.ts';
+import { createBody, textOfDeltas } from '#test/support/turns.ts';
+import { yieldToEventLoop } from '#test/support/yield-to-event-loop.ts';
 
 /** Where an object dies: the waits of a step. Between two of them everything is stored as one. */
 const POINTS = [
@@ -25,7 +32,7 @@ const POINTS = [
 ] as const;
 
 /** Of a fifth of them each point still gets six. */
-const RUNS = runs(210);
+const RUNS = caseCount(210);
 const STEPS = 5;
 const MOST_USD = 0.06;
 /** What the API bills for a step, at the prices of claude-opus-5-5. */
@@ -34,30 +41,30 @@ const STEP_USD = 100 * 4e-6 + 100 * 20e-6;
 
 test('a run that was killed makes no more calls in all than it may: those before the crash count', async () => {
   const killer = new Killer(['step committed']);
-  answeringBy((_, number) => calls(call(`toolu_${number}`, `${number}`)), {
-    before: () => killer.at('step committed'),
+  answerByScript((_, number) => callsAnswer(weatherCall(`toolu_${number}`, `${number}`)), {
+    before: () => killer.reachPoint('step committed'),
   });
-  const tools = servingTools(() => Response.json({ said: 'sun' }));
+  const tools = answerTools(() => Response.json({ said: 'sun' }));
   for (const after of [1, 2, 3]) {
-    killer.plan([{ point: 'step committed', after }]);
-    const body = bodyOf('Go on and on.', { tools: [weather()], max_tool_calls: 3, max_turns: 20 });
+    killer.planKills([{ point: 'step committed', after }]);
+    const body = createBody('Go on and on.', { tools: [weatherTool()], max_tool_calls: 3, max_turns: 20 });
     const before = tools.length;
-    await killer.during(followed(body, `counted${after}`));
+    await killer.runWithKills(followRun(body, `counted${after}`));
     expect(tools.length - before).toBe(3);
   }
-  expect(killer.done.get('step committed')).toBe(3);
+  expect(killer.killCounts.get('step committed')).toBe(3);
 });
 
 test(`${RUNS} runs of ${STEPS} steps with two tools each, under kills, end well, cost no more than said, and lose nothing`, async () => {
   const killer = new Killer(POINTS);
   const billed = new Map<string, number>();
   const faults: string[] = [];
-  const simulator = upstreamOf(simulate());
+  const simulator = upstreamOf(installSimulator());
   /** Of the run that is looked at. */
   let conversation = '';
-  answeringBy(
+  answerByScript(
     (body) => {
-      const fault = brokenRule(body.messages as never);
+      const fault = findBrokenRule(body.messages as never);
       if (fault !== undefined) faults.push(fault);
       billed.set(conversation, (billed.get(conversation) ?? 0) + STEP_USD);
       const step =
@@ -66,33 +73,37 @@ test(`${RUNS} runs of ${STEPS} steps with two tools each, under kills, end well,
       const place = `${conversation}_${step}_${body.messages.length}`;
       const answer =
         step < STEPS
-          ? calls(
+          ? callsAnswer(
               { type: 'text', text: `${step}. ` },
-              call(`toolu_${place}_a`, `${step}a`),
-              call(`toolu_${place}_b`, `${step}b`, 'book'),
+              weatherCall(`toolu_${place}_a`, `${step}a`),
+              weatherCall(`toolu_${place}_b`, `${step}b`, 'book'),
             )
-          : says('Done.');
-      return { ...answer, usage: USAGE, change: (text) => dyingIn(text, () => killer.at('answer before its row')) };
+          : textAnswer('Done.');
+      return {
+        ...answer,
+        usage: USAGE,
+        change: (text) => createDyingStream(text, () => killer.reachPoint('answer before its row')),
+      };
     },
-    { before: () => killer.at('step committed'), after: () => killer.at('last byte sent up') },
+    { before: () => killer.reachPoint('step committed'), after: () => killer.reachPoint('last byte sent up') },
   );
   const { admitJson, settleJson } = Account.prototype;
   vi.spyOn(Account.prototype, 'admitJson').mockImplementation(async function (this: Account, ...request) {
     const answer = await admitJson.apply(this, request);
-    await killer.at('hold stands');
+    await killer.reachPoint('hold stands');
     return answer;
   });
   vi.spyOn(Account.prototype, 'settleJson').mockImplementation(function (this: Account, ...settlement) {
     const answer = settleJson.apply(this, settlement);
     // As a call it is awaited, whatever it returns.
-    return killer.at('in mid-settlement').then(() => answer) as never;
+    return killer.reachPoint('in mid-settlement').then(() => answer) as never;
   });
-  const tools = servingTools(async ({ body }, number) => {
-    await killer.at('before a call’s answer');
+  const tools = answerTools(async ({ body }, number) => {
+    await killer.reachPoint('before a call’s answer');
     if (number % 97 === 0) await new Promise(() => {});
     if (number % 7 === 0) throw new TypeError('connection refused');
-    if (number % 5 === 0) await rounds(10);
-    await killer.at('after a call’s answer');
+    if (number % 5 === 0) await yieldToEventLoop(10);
+    await killer.reachPoint('after a call’s answer');
     return number % 11 === 0 ? new Response('busy', { status: 503 }) : Response.json({ said: body.input });
   });
 
@@ -103,22 +114,25 @@ test(`${RUNS} runs of ${STEPS} steps with two tools each, under kills, end well,
     number += 1;
     conversation = `run${number}`;
     const sure = { point: POINTS[number % POINTS.length] ?? POINTS[0], after: number % 3 };
-    killer.plan([sure, ...kills]);
-    const body = bodyOf('Plan my day.', {
-      tools: [weather({ timeout_seconds: 1 }, 'get_weather'), weather({ once: true, timeout_seconds: 1 }, 'book')],
+    killer.planKills([sure, ...kills]);
+    const body = createBody('Plan my day.', {
+      tools: [
+        weatherTool({ timeout_seconds: 1 }, 'get_weather'),
+        weatherTool({ once: true, timeout_seconds: 1 }, 'book'),
+      ],
       max_usd: MOST_USD,
       max_tokens: 300,
       max_turns: 20,
     });
-    const { events, failed } = await killer.during(followed(body, conversation));
-    killer.plan([]);
+    const { events, failed } = await killer.runWithKills(followRun(body, conversation));
+    killer.planKills([]);
 
     expect(events.at(-1)?.event).toBe('message_stop');
     // What died is settled from above. Where that leaves too little of max_usd for a step, the run pauses.
     const { delta } = events.findLast(({ event }) => event === 'message_delta')?.data ?? {};
     const isDone = (delta as { stop_reason: string }).stop_reason === 'end_turn';
     if (isDone) done += 1;
-    if (isDone) expect(textOf(events)).toContain('Done.');
+    if (isDone) expect(textOfDeltas(events)).toContain('Done.');
     const ids = events.flatMap((event) => event.id ?? []);
     expect(new Set(ids).size).toBe(ids.length);
     const numbers = ids.map((id) => Number(id.split('-').at(-1)));
@@ -135,8 +149,8 @@ test(`${RUNS} runs of ${STEPS} steps with two tools each, under kills, end well,
     // What one has lost may leave too little of max_usd for a step: then it fails, and another run begins with all of it.
     const most = MOST_USD * (1 + failed);
     expect(billed.get(conversation) ?? 0).toBeLessThanOrEqual(most);
-    const messages = (await rowsOf(conversation)).map(({ role, content }) => ({ role, content }));
-    expect(brokenRule(messages as never)).toBeUndefined();
+    const messages = (await listMessages(conversation)).map(({ role, content }) => ({ role, content }));
+    expect(findBrokenRule(messages as never)).toBeUndefined();
     const question = { type: 'text', text: 'And?' };
     const counted = await simulator.fetch('https://api.anthropic.com/v1/messages/count_tokens', {
       method: 'POST',
@@ -161,22 +175,22 @@ test(`${RUNS} runs of ${STEPS} steps with two tools each, under kills, end well,
     }
     expect(new Set(own.map(({ body: sent }) => sent.tool_use_id)).size).toBe(byId.size);
     for (const sent of byId.values()) if (sent[0]?.name === 'book') expect(sent).toHaveLength(1);
-    expect(await readOf(conversation)).toMatchObject({ state: 'idle', turns: 1, messages: messages.length });
+    expect(await readConversation(conversation)).toMatchObject({ state: 'idle', turns: 1, messages: messages.length });
     await eventually(async () => {
       // What it was booked at is never less than what was billed, and never more than was allowed.
-      const { data } = await accountStub(bindings, {}, 'alice').usage({ group_by: 'conversation' });
+      const { data } = await getAccountStub(bindings, {}, 'alice').usage({ group_by: 'conversation' });
       const booked = data.find(({ key }) => key === conversation)?.cost_usd ?? 0;
       expect(booked).toBeGreaterThanOrEqual((billed.get(conversation) ?? 0) - 1e-9);
       expect(booked).toBeLessThanOrEqual(most);
-      const { cost_usd = 0 } = (await readOf(conversation)) ?? {};
+      const { cost_usd = 0 } = (await readConversation(conversation)) ?? {};
       if (failed === 0) expect(cost_usd).toBeCloseTo(booked, 9);
     });
   });
   // biome-ignore lint/suspicious/noConsole: where it died is what one wants to know of this test.
-  console.log(Object.fromEntries(killer.done));
+  console.log(Object.fromEntries(killer.killCounts));
   expect(done).toBeGreaterThan(0.7 * RUNS);
-  for (const times of killer.done.values()) expect(times).toBeGreaterThanOrEqual(5);
-  const account = accountStub(bindings, {}, 'alice');
+  for (const times of killer.killCounts.values()) expect(times).toBeGreaterThanOrEqual(5);
+  const account = getAccountStub(bindings, {}, 'alice');
   await eventually(async () => expect((await account.quota()).running_requests).toBe(0));
 }, 600_000);
 

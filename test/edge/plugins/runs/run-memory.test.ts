@@ -2,10 +2,17 @@ import { abortAllDurableObjects, runInDurableObject } from 'cloudflare:test';
 import { expect, onTestFinished, test, vi } from 'vitest';
 import { BodyMemory, bodyMemory, MemoryShare } from '#edge/kit/http/body-memory.ts';
 import { Account } from '#edge/money/account/account.ts';
-import { atRest, readOf, stubOf } from '#test/support/conversations.ts';
+import { readConversation, stubOf, waitUntilAtRest } from '#test/support/conversations.ts';
 import { eventually } from '#test/support/eventually.ts';
-import { answeringBy, call, calls, says, servingTools, weather } from '#test/support/scripted-runs.ts';
-import { ask, bodyOf, say, textOf } from '#test/support/turns.ts';
+import {
+  answerByScript,
+  answerTools,
+  callsAnswer,
+  textAnswer,
+  weatherCall,
+  weatherTool,
+} from '#test/support/scripted-runs.ts';
+import { createBody, runTurn, sendTurn, textOfDeltas } from '#test/support/turns.ts';
 
 const MB = 1024 * 1024;
 /** All memory that long bodies may have, and all memory. */
@@ -13,7 +20,7 @@ const ALL_LONG = [36 * MB, 4 * MB];
 const ALL = [...ALL_LONG, ...Array<number>(32).fill(MB / 4)];
 
 const asked = (more: object = {}) =>
-  bodyOf('What is there to know?', { tools: [weather({ timeout_seconds: 600 })], ...more });
+  createBody('What is there to know?', { tools: [weatherTool({ timeout_seconds: 600 })], ...more });
 const long = (length = 1_000_000) => new Response('x'.repeat(length));
 /** Each run asks for results once, and then says how many whole ones it got. */
 const reads = (results: number) => (body: { messages: { content: unknown }[] }) => {
@@ -22,18 +29,18 @@ const reads = (results: number) => (body: { messages: { content: unknown }[] }) 
     ? last.filter(({ type, content }) => type === 'tool_result' && content.length > 9e5)
     : [];
   return got.length > 0 || Array.isArray(last)
-    ? says(`${got.length} whole.`)
-    : calls(...Array.from({ length: results }, (_, n) => call(`toolu_${n}`, `${n}`)));
+    ? textAnswer(`${got.length} whole.`)
+    : callsAnswer(...Array.from({ length: results }, (_, n) => weatherCall(`toolu_${n}`, `${n}`)));
 };
 
 /** @returns the most room that was taken, and the most who waited for it at a time, so far */
 function watching(): { taken: number; waiting: number } {
   const most = { taken: 0, waiting: 0 };
-  const { set } = bodyMemory.waiting;
-  vi.spyOn(bodyMemory.waiting, 'set').mockImplementation((...entry) => {
-    const all = set.apply(bodyMemory.waiting, entry);
-    most.waiting = Math.max(most.waiting, bodyMemory.waiting.size);
-    most.taken = Math.max(most.taken, bodyMemory.taken);
+  const { set } = bodyMemory.waitingShares;
+  vi.spyOn(bodyMemory.waitingShares, 'set').mockImplementation((...entry) => {
+    const all = set.apply(bodyMemory.waitingShares, entry);
+    most.waiting = Math.max(most.waiting, bodyMemory.waitingShares.size);
+    most.taken = Math.max(most.taken, bodyMemory.takenBytes);
     return all;
   });
   return most;
@@ -41,10 +48,10 @@ function watching(): { taken: number; waiting: number } {
 
 test('50 runs with two results of 1 MB at once wait for memory, all come to their end, and give it back', async () => {
   const most = watching();
-  answeringBy(reads(2));
-  servingTools(() => long());
-  const all = Array.from({ length: 50 }, (_, n) => say(asked(), { id: `c${n}`, account: n % 2 ? 'alice' : 'bob' }));
-  const texts = (await Promise.all(all)).map(({ events }) => textOf(events));
+  answerByScript(reads(2));
+  answerTools(() => long());
+  const all = Array.from({ length: 50 }, (_, n) => runTurn(asked(), { id: `c${n}`, account: n % 2 ? 'alice' : 'bob' }));
+  const texts = (await Promise.all(all)).map(({ events }) => textOfDeltas(events));
   expect(texts).toEqual(Array(50).fill('2 whole.'));
   expect({ ...bodyMemory }).toEqual({ ...new BodyMemory() });
   expect(most.waiting).toBeGreaterThan(20);
@@ -60,73 +67,77 @@ function fillRoom(sizes: readonly number[]): () => void {
     return share;
   });
   const empty = () => {
-    for (const share of shares) share.leave();
+    for (const share of shares) share.release();
   };
   onTestFinished(empty);
   return empty;
 }
 
 test('a step waits for room with its results in their rows, and goes up when there is some', async () => {
-  const bodies = answeringBy((_, number) => (number === 1 ? calls(call('toolu_1', 'Bern')) : says('Sun.')));
+  const bodies = answerByScript((_, number) =>
+    number === 1 ? callsAnswer(weatherCall('toolu_1', 'Bern')) : textAnswer('Sun.'),
+  );
   let empty = () => {};
-  servingTools(() => {
+  answerTools(() => {
     empty = fillRoom(ALL_LONG);
     return new Response('sun');
   });
-  const running = say({ ...asked(), system: 'x'.repeat(100_000) });
-  await eventually(() => expect(bodyMemory.waiting.size).toBe(1));
+  const running = runTurn({ ...asked(), system: 'x'.repeat(100_000) });
+  await eventually(() => expect(bodyMemory.waitingShares.size).toBe(1));
   const results = await runInDurableObject(stubOf('c1'), (_, { storage }) =>
     storage.sql.exec("select result from calls where result like '%sun%'").toArray(),
   );
   expect(results).toHaveLength(1);
   expect(bodies).toHaveLength(1);
   empty();
-  expect(textOf((await running).events)).toBe('Sun.');
+  expect(textOfDeltas((await running).events)).toBe('Sun.');
   expect({ ...bodyMemory }).toEqual({ ...new BodyMemory() });
 });
 
 test('a run that is stopped while it waits for room ends, and leaves the line', async () => {
-  answeringBy(() => calls(call('toolu_1', 'Bern')));
+  answerByScript(() => callsAnswer(weatherCall('toolu_1', 'Bern')));
   const empty = fillRoom(ALL);
-  servingTools(() => long());
-  const running = say(asked());
-  await eventually(() => expect(bodyMemory.waiting.size).toBe(1));
+  answerTools(() => long());
+  const running = runTurn(asked());
+  await eventually(() => expect(bodyMemory.waitingShares.size).toBe(1));
   await stubOf('c1').stop();
-  expect(bodyMemory.waiting.size).toBe(0);
+  expect(bodyMemory.waitingShares.size).toBe(0);
   await running;
-  expect(await readOf()).toMatchObject({ state: 'idle' });
+  expect(await readConversation()).toMatchObject({ state: 'idle' });
   empty();
   expect({ ...bodyMemory }).toEqual({ ...new BodyMemory() });
 });
 
 test('a run that is killed while it has memory, or waits for it, gives it back when it wakes, and goes on', async () => {
-  answeringBy(reads(1));
-  servingTools((_, number) => {
+  answerByScript(reads(1));
+  answerTools((_, number) => {
     if (number > 1) return long();
     // It stays open, with room taken for what is still to come.
     const begins = new TextEncoder().encode('x'.repeat(100_000));
     return new Response(new ReadableStream({ start: (controller) => controller.enqueue(begins) }));
   });
-  await ask(asked());
-  await eventually(() => expect(bodyMemory.taken).toBeGreaterThan(MB));
+  await sendTurn(asked());
+  await eventually(() => expect(bodyMemory.takenBytes).toBeGreaterThan(MB));
   const empty = fillRoom([36 * MB]);
-  const other = await ask(asked(), { id: 'c2' });
+  const other = await sendTurn(asked(), { id: 'c2' });
   expect(other.kind).toBe('stream');
-  await eventually(() => expect(bodyMemory.waiting.size).toBe(1));
+  await eventually(() => expect(bodyMemory.waitingShares.size).toBe(1));
   await abortAllDurableObjects();
   empty();
   for (const id of ['c1', 'c2']) {
     await stubOf(id).wake();
-    await eventually(async () => expect(await readOf(id)).toMatchObject({ state: 'idle' }));
+    await eventually(async () => expect(await readConversation(id)).toMatchObject({ state: 'idle' }));
   }
-  await atRest();
+  await waitUntilAtRest();
   expect({ ...bodyMemory }).toEqual({ ...new BodyMemory() });
 });
 
 test('of many runs that were killed together only a few begin at a time, and all come to their end', async () => {
   const RUNS = 12;
-  const bodies = answeringBy((_, number) => (number <= RUNS ? calls(call(`toolu_${number}`, 'Bern')) : says('Sun.')));
-  servingTools(() => new Response('sun'));
+  const bodies = answerByScript((_, number) =>
+    number <= RUNS ? callsAnswer(weatherCall(`toolu_${number}`, 'Bern')) : textAnswer('Sun.'),
+  );
+  answerTools(() => new Response('sun'));
   const { admitJson, settleJson } = Account.prototype;
   let admissions = 0;
   // The hold of each second step stands, and nobody has heard of it: so the account is asked for its cost.
@@ -154,29 +165,30 @@ test('of many runs that were killed together only a few begin at a time, and all
     settling.mockRestore();
   });
   const ids = Array.from({ length: RUNS }, (_, n) => `c${n}`);
-  await Promise.all(ids.map((id) => ask(asked(), { id })));
+  await Promise.all(ids.map((id) => sendTurn(asked(), { id })));
   await eventually(() => expect(admissions).toBe(2 * RUNS));
   isDead = true;
   await abortAllDurableObjects();
   await Promise.all(ids.map((id) => stubOf(id).wake()));
-  await eventually(() => expect(bodyMemory.byObject.size).toBe(RUNS));
-  expect(bodyMemory.waiting.size).toBeGreaterThanOrEqual(RUNS - 5);
-  expect(bodyMemory.waiting.size).toBeLessThan(RUNS);
+  await eventually(() => expect(bodyMemory.sharesByObject.size).toBe(RUNS));
+  expect(bodyMemory.waitingShares.size).toBeGreaterThanOrEqual(RUNS - 5);
+  expect(bodyMemory.waitingShares.size).toBeLessThan(RUNS);
   told.resolve();
-  for (const id of ids) await eventually(async () => expect(await readOf(id)).toMatchObject({ state: 'idle' }));
+  for (const id of ids)
+    await eventually(async () => expect(await readConversation(id)).toMatchObject({ state: 'idle' }));
   expect(bodies).toHaveLength(2 * RUNS);
-  await atRest();
+  await waitUntilAtRest();
   expect({ ...bodyMemory }).toEqual({ ...new BodyMemory() });
 });
 
 test('a run that was killed, and of which something is damaged, gives its room back, and ends', async () => {
-  answeringBy(reads(1));
+  answerByScript(reads(1));
   const called = Promise.withResolvers<void>();
-  servingTools(async () => {
+  answerTools(async () => {
     called.resolve();
     return await new Promise(() => {});
   });
-  await ask(asked());
+  await sendTurn(asked());
   await called.promise;
   await runInDurableObject(stubOf('c1'), (_, { storage }) => {
     storage.sql.exec("update messages set text = '{' where role = 'assistant'");
@@ -187,21 +199,21 @@ test('a run that was killed, and of which something is damaged, gives its room b
     const running = await runInDurableObject(stubOf('c1'), (_, { storage }) =>
       storage.sql.exec("select id from turns where status = 'running'").toArray(),
     ).catch(() => ['it is aborted']);
-    expect({ running, taken: bodyMemory.taken }).toEqual({ running: [], taken: 0 });
+    expect({ running, taken: bodyMemory.takenBytes }).toEqual({ running: [], taken: 0 });
   });
 });
 
 test('a step takes at least the room of its body in two forms, whatever its results have become in JSON', async () => {
   const sent = { taken: 0, body: 0 };
-  answeringBy((body, number) => {
-    if (number === 1) return calls(call('toolu_small', 'Bern'));
-    if (number === 2) return calls(...Array.from({ length: 3 }, (_, n) => call(`toolu_${n}`, `${n}`)));
-    Object.assign(sent, { taken: bodyMemory.taken, body: JSON.stringify(body).length });
-    return says('Sun.');
+  answerByScript((body, number) => {
+    if (number === 1) return callsAnswer(weatherCall('toolu_small', 'Bern'));
+    if (number === 2) return callsAnswer(...Array.from({ length: 3 }, (_, n) => weatherCall(`toolu_${n}`, `${n}`)));
+    Object.assign(sent, { taken: bodyMemory.takenBytes, body: JSON.stringify(body).length });
+    return textAnswer('Sun.');
   });
-  servingTools((_, number) => new Response(number === 1 ? 'sun' : '\u0001'.repeat(1_000_000)));
-  await say(asked());
+  answerTools((_, number) => new Response(number === 1 ? 'sun' : '\u0001'.repeat(1_000_000)));
+  await runTurn(asked());
   expect(sent.body).toBeGreaterThan(0);
   expect(Math.max(sent.taken, MB)).toBeGreaterThanOrEqual(Math.min(36 * MB, 2 * sent.body));
-  await atRest();
+  await waitUntilAtRest();
 });

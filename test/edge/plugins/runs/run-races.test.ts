@@ -1,24 +1,31 @@
 import { describe, expect, test } from 'vitest';
 import type { RpcText } from '#edge/conversations/object/contract.ts';
-import { receivedText } from '#edge/conversations/object/rpc-response.ts';
-import { accountStub } from '#edge/durable/stubs.ts';
-import { brokenRule } from '#test/support/api-rules.ts';
-import { atRest, bindings, readOf, rowsOf, stubOf } from '#test/support/conversations.ts';
+import { readRpcText } from '#edge/conversations/object/rpc-response.ts';
+import { getAccountStub } from '#edge/durable/stubs.ts';
+import { findBrokenRule } from '#test/support/api-rules.ts';
+import { bindings, listMessages, readConversation, stubOf, waitUntilAtRest } from '#test/support/conversations.ts';
 import { eventually } from '#test/support/eventually.ts';
-import { answeringBy, call, calls, says, servingTools, weather } from '#test/support/scripted-runs.ts';
-import { ask, bodyOf, listen, say, textOf } from '#test/support/turns.ts';
+import {
+  answerByScript,
+  answerTools,
+  callsAnswer,
+  textAnswer,
+  weatherCall,
+  weatherTool,
+} from '#test/support/scripted-runs.ts';
+import { createBody, readStream, runTurn, sendTurn, textOfDeltas } from '#test/support/turns.ts';
 
-const asked = () => bodyOf('How is the weather?', { tools: [weather()] });
+const asked = () => createBody('How is the weather?', { tools: [weatherTool()] });
 
 /** A run whose tool is called, and answers when that is wanted. */
 async function calling() {
   const answered = Promise.withResolvers<Response>();
-  const bodies = answeringBy((_, number) =>
+  const bodies = answerByScript((_, number) =>
     number === 1
-      ? calls({ type: 'text', text: 'I look. ' }, call('toolu_1', 'Bern'), call('toolu_2', 'Oslo'))
-      : says('Sun.'),
+      ? callsAnswer({ type: 'text', text: 'I look. ' }, weatherCall('toolu_1', 'Bern'), weatherCall('toolu_2', 'Oslo'))
+      : textAnswer('Sun.'),
   );
-  const tools = servingTools(({ body, signal }) =>
+  const tools = answerTools(({ body, signal }) =>
     body.tool_use_id === 'toolu_1'
       ? new Response('sun')
       : Promise.race([
@@ -26,9 +33,9 @@ async function calling() {
           new Promise<never>((_, reject) => signal.addEventListener('abort', () => reject(signal.reason))),
         ]),
   );
-  const answer = await ask(asked(), { key: 'one' });
+  const answer = await sendTurn(asked(), { key: 'one' });
   if (answer.kind !== 'stream') throw new Error(answer.kind);
-  const listening = listen(answer.body);
+  const listening = readStream(answer.body);
   await eventually(() => expect(tools).toHaveLength(2));
   return { bodies, tools, listening, turn: answer.turn, answer: () => answered.resolve(new Response('rain')) };
 }
@@ -42,22 +49,22 @@ describe('while a tool is called', () => {
     expect(events.filter(({ event }) => event === 'message_stop')).toHaveLength(1);
     expect(text).toContain(': sluice-stopped');
     expect(bodies).toHaveLength(1);
-    await atRest();
-    expect(await readOf()).toMatchObject({ state: 'idle', turns: 1 });
-    await say(bodyOf('And now?', { tools: [weather()] }));
-    expect(brokenRule((bodies.at(-1)?.messages ?? []) as never)).toBeUndefined();
+    await waitUntilAtRest();
+    expect(await readConversation()).toMatchObject({ state: 'idle', turns: 1 });
+    await runTurn(createBody('And now?', { tools: [weatherTool()] }));
+    expect(findBrokenRule((bodies.at(-1)?.messages ?? []) as never)).toBeUndefined();
   });
 
   test('the same request attaches, another one and a rewind are told to wait', async () => {
     const { listening, answer, bodies, tools, turn } = await calling();
-    const [first] = await rowsOf();
+    const [first] = await listMessages();
     expect(first).toBeDefined();
-    const again = await ask(asked(), { key: 'one' });
+    const again = await sendTurn(asked(), { key: 'one' });
     if (again.kind !== 'stream') throw new Error(again.kind);
     expect(again.turn).toBe(turn);
-    expect(await ask(bodyOf('Hello?'))).toMatchObject({ kind: 'error', error: { status: 409 } });
+    expect(await sendTurn(createBody('Hello?'))).toMatchObject({ kind: 'error', error: { status: 409 } });
     expect(await stubOf().rewind(String(first?.id))).toMatchObject({ ok: false, error: { status: 409 } });
-    const attached = listen(again.body);
+    const attached = readStream(again.body);
     answer();
     const all = await Promise.all([listening, attached]);
     expect(all[1].events.filter(({ id }) => id)).toEqual(all[0].events.filter(({ id }) => id));
@@ -69,14 +76,14 @@ describe('while a tool is called', () => {
     const { listening, answer, bodies, turn } = await calling();
     await eventually(async () => {
       const told = await stubOf().turnReport(turn);
-      expect(told.ok && (await receivedText(told.value as RpcText))).toContain('"is_error":false');
+      expect(told.ok && (await readRpcText(told.value as RpcText))).toContain('"is_error":false');
     });
     const copied = await stubOf().fork('c2', undefined);
     expect(copied.ok).toBe(true);
     answer();
-    expect(textOf((await listening).events)).toBe('I look. Sun.');
-    await say(bodyOf('And now?', { tools: [weather()] }), { id: 'c2' });
-    expect(brokenRule((bodies.at(-1)?.messages ?? []) as never)).toBeUndefined();
+    expect(textOfDeltas((await listening).events)).toBe('I look. Sun.');
+    await runTurn(createBody('And now?', { tools: [weatherTool()] }), { id: 'c2' });
+    expect(findBrokenRule((bodies.at(-1)?.messages ?? []) as never)).toBeUndefined();
     expect(bodies.at(-1)?.messages.at(-1)?.content).toMatchObject([
       { tool_use_id: 'toolu_1', content: 'sun' },
       { tool_use_id: 'toolu_2', is_error: true },
@@ -88,11 +95,11 @@ describe('while a tool is called', () => {
     const { listening } = await calling();
     expect(await stubOf().erase()).toBe(true);
     await listening;
-    const account = accountStub(bindings, {}, 'alice');
+    const account = getAccountStub(bindings, {}, 'alice');
     await eventually(async () => expect((await account.quota()).running_requests).toBe(0));
     const { data } = await account.requests({ limit: 10 });
     expect(data.map(({ status }) => status)).toEqual(['complete']);
-    expect(await readOf()).toBeUndefined();
+    expect(await readConversation()).toBeUndefined();
     await eventually(async () => expect((await account.conversations({ limit: 10 })).data).toEqual([]));
   });
 });
@@ -113,10 +120,12 @@ describe('a tool that answers', () => {
     ['without end', () => endless(), /more than 1000000 bytes/],
     ['and breaks off', () => breaking(), /could not be reached/],
   ])('%s gives a result that goes up, and the run goes on', async (_, answer, told) => {
-    const bodies = answeringBy((_, number) => (number === 1 ? calls(call('toolu_1', 'Bern')) : says('Sun.')));
-    servingTools(answer);
-    const { events } = await say(asked());
-    expect(textOf(events)).toBe('Sun.');
+    const bodies = answerByScript((_, number) =>
+      number === 1 ? callsAnswer(weatherCall('toolu_1', 'Bern')) : textAnswer('Sun.'),
+    );
+    answerTools(answer);
+    const { events } = await runTurn(asked());
+    expect(textOfDeltas(events)).toBe('Sun.');
     expect(bodies[1]?.messages.at(-1)?.content).toMatchObject([{ content: expect.stringMatching(told) }]);
   });
 });

@@ -1,17 +1,24 @@
 import fc from 'fast-check';
 import { expect, test, vi } from 'vitest';
 import { Conversation } from '#edge/conversations/object/conversation.ts';
-import { accountStub } from '#edge/durable/stubs.ts';
+import { getAccountStub } from '#edge/durable/stubs.ts';
 import type { Json } from '#edge/kit/json/object.ts';
 import { Account } from '#edge/money/account/account.ts';
-import { brokenRule } from '#test/support/api-rules.ts';
-import { bindings, readOf, rowsOf } from '#test/support/conversations.ts';
+import { findBrokenRule } from '#test/support/api-rules.ts';
+import { bindings, listMessages, readConversation } from '#test/support/conversations.ts';
 import { eventually } from '#test/support/eventually.ts';
-import { dyingIn, followed, Killer } from '#test/support/killed-runs.ts';
-import { runs, tryAsyncCases } from '#test/support/runs.ts';
-import { answeringBy, calls, says, servingTools, TOOL_VARS, weather } from '#test/support/scripted-runs.ts';
-import { agentOf, agentTool, aroundOutcomes, storeAgents, task } from '#test/support/subagents.ts';
-import { bodyOf } from '#test/support/turns.ts';
+import { createDyingStream, followRun, Killer } from '#test/support/killed-runs.ts';
+import { caseCount, tryAsyncCases } from '#test/support/property-cases.ts';
+import {
+  answerByScript,
+  answerTools,
+  callsAnswer,
+  TOOL_VARS,
+  textAnswer,
+  weatherTool,
+} from '#test/support/scripted-runs.ts';
+import { agentNameOf, createAgentTool, createTask, storeAgents, wrapOutcomes } from '#test/support/subagents.ts';
+import { createBody } from '#test/support/turns.ts';
 
 /** Where something dies: the waits of a step, and those between a run and its subagents. */
 const POINTS = [
@@ -32,7 +39,7 @@ type Point = (typeof POINTS)[number];
  * All of them have depth three, and six subagents of the root. In each third one every agent that calls agents calls six:
  * these have forty-two. By day there are six, with as many subagents as twenty trees of six: more would take minutes.
  */
-const TREES = runs(100, 0.3);
+const TREES = caseCount(100, 0.3);
 const isWide = (tree: string) => Number(tree.slice('tree'.length)) % 3 === 0;
 const SIX = ['a', 'b', 'c', 'd', 'e', 'f'];
 /** The leads of a root, and their helpers: six of each, or one of the first lead alone. */
@@ -46,13 +53,13 @@ test(`${TREES} trees of depth three, six subagents to an agent, under kills: all
   const billed = new Map<string, number>();
   const faults: string[] = [];
   const treeIn = (body: { messages: unknown }) => /tree\d+/.exec(JSON.stringify(body.messages))?.[0] ?? '';
-  answeringBy(
+  answerByScript(
     (body) => {
-      const fault = brokenRule(body.messages as never);
+      const fault = findBrokenRule(body.messages as never);
       if (fault !== undefined) faults.push(fault);
       const tree = treeIn(body);
       billed.set(tree, (billed.get(tree) ?? 0) + STEP_USD);
-      const agent = agentOf(body);
+      const agent = agentNameOf(body);
       const below = { root: 'lead', lead: 'helper', helper: 'book' }[agent ?? 'root'] ?? '';
       const place = /tree[\w.]*/.exec(JSON.stringify(body.messages))?.[0];
       const isDone = body.messages.some(
@@ -65,22 +72,26 @@ test(`${TREES} trees of depth three, six subagents to an agent, under kills: all
       const wanted =
         children.length === 0
           ? [{ type: 'tool_use', id, name: 'book', input: { city: place } }]
-          : children.map((one) => task(`${id}_${one}`, below, `Do ${place}.${one} now.`));
-      const answer = isDone ? says(`Done: ${agent ?? 'root'}.`) : calls(...wanted);
-      return { ...answer, usage: USAGE, change: (text) => dyingIn(text, () => killer.at('answer before its row')) };
+          : children.map((one) => createTask(`${id}_${one}`, below, `Do ${place}.${one} now.`));
+      const answer = isDone ? textAnswer(`Done: ${agent ?? 'root'}.`) : callsAnswer(...wanted);
+      return {
+        ...answer,
+        usage: USAGE,
+        change: (text) => createDyingStream(text, () => killer.reachPoint('answer before its row')),
+      };
     },
-    { before: () => killer.at('step committed'), after: () => killer.at('last byte sent up') },
+    { before: () => killer.reachPoint('step committed'), after: () => killer.reachPoint('last byte sent up') },
   );
   await storeAgents(
     {
-      helper: { tools: [weather({ once: true }, 'book')] },
-      lead: { tools: [agentTool('helper'), weather({ once: true }, 'book')] },
+      helper: { tools: [weatherTool({ once: true }, 'book')] },
+      lead: { tools: [createAgentTool('helper'), weatherTool({ once: true }, 'book')] },
     },
     TOOL_VARS,
   );
   killing(killer);
-  const tools = servingTools(async ({ body }) => {
-    await killer.at('before a call’s answer');
+  const tools = answerTools(async ({ body }) => {
+    await killer.reachPoint('before a call’s answer');
     return Response.json({ booked: body.input });
   });
 
@@ -100,12 +111,17 @@ test(`${TREES} trees of depth three, six subagents to an agent, under kills: all
     async (kills, max_usd) => {
       number += 1;
       const tree = `tree${number}`;
-      killer.victims = [tree];
-      killer.plan([{ point: POINTS[number % POINTS.length] ?? POINTS[0], after: number % 3 }, ...kills]);
-      const body = bodyOf(`Do ${tree} now.`, { tools: [agentTool('lead')], max_usd, max_tokens: 300, max_turns: 20 });
+      killer.victimIds = [tree];
+      killer.planKills([{ point: POINTS[number % POINTS.length] ?? POINTS[0], after: number % 3 }, ...kills]);
+      const body = createBody(`Do ${tree} now.`, {
+        tools: [createAgentTool('lead')],
+        max_usd,
+        max_tokens: 300,
+        max_turns: 20,
+      });
 
-      const { events } = await killer.during(followed(body, tree));
-      killer.plan([]);
+      const { events } = await killer.runWithKills(followRun(body, tree));
+      killer.planKills([]);
 
       const { delta } = events.findLast(({ event }) => event === 'message_delta')?.data ?? {};
       const reason = (delta as { stop_reason?: string } | undefined)?.stop_reason;
@@ -125,16 +141,16 @@ test(`${TREES} trees of depth three, six subagents to an agent, under kills: all
         begun = subagents.length;
         const calledBy = subagents.map(({ parent, tool_use_id }) => `${String(parent)} ${String(tool_use_id)}`);
         expect(new Set(calledBy).size).toBe(subagents.length);
-        const all = [(await readOf(tree)) ?? {}, ...subagents];
+        const all = [(await readConversation(tree)) ?? {}, ...subagents];
         for (const one of all) expect(one).toMatchObject({ state: 'idle', turns: 1 });
-        expect(new Set(killer.victims).size).toBeLessThanOrEqual(1 + subagentsIn(tree));
+        expect(new Set(killer.victimIds).size).toBeLessThanOrEqual(1 + subagentsIn(tree));
         // What all of them were booked at is never less than what was billed, and never more than was allowed.
-        const booked = await bookedFor(new Set(killer.victims));
+        const booked = await bookedFor(new Set(killer.victimIds));
         expect(booked).toBeGreaterThanOrEqual((billed.get(tree) ?? 0) - 1e-9);
         expect(booked).toBeLessThanOrEqual(max_usd);
         for (const { id } of all) {
-          const messages = (await rowsOf(String(id))).map(({ role, content }) => ({ role, content }));
-          expect(brokenRule(messages as never)).toBeUndefined();
+          const messages = (await listMessages(String(id))).map(({ role, content }) => ({ role, content }));
+          expect(findBrokenRule(messages as never)).toBeUndefined();
         }
       });
       const made = tools.map(({ body: sent }) => String(sent.tool_use_id)).filter((id) => id.includes(`${tree}_`));
@@ -148,10 +164,10 @@ test(`${TREES} trees of depth three, six subagents to an agent, under kills: all
   );
   const ended = ends.done + ends.paused + ends.failed;
   // biome-ignore lint/suspicious/noConsole: where it died, and what came of it, is what one wants to know of this test.
-  console.info(`${tableOf({ ...told, ended, ...ends })}\n${tableOf(Object.fromEntries(killer.done))}`);
+  console.info(`${tableOf({ ...told, ended, ...ends })}\n${tableOf(Object.fromEntries(killer.killCounts))}`);
   expect(told.subagents).toBeGreaterThan(6 * TREES);
   expect(ends.done).toBeGreaterThan(0.3 * TREES);
-  const account = accountStub(bindings, {}, 'alice');
+  const account = getAccountStub(bindings, {}, 'alice');
   await eventually(async () => expect((await account.quota()).running_requests).toBe(0));
 }, 600_000);
 
@@ -161,36 +177,36 @@ function killing(killer: Killer<Point>): void {
   const { turn } = Conversation.prototype;
   vi.spyOn(Account.prototype, 'admitJson').mockImplementation(async function (this: Account, ...request) {
     const answer = await admitJson.apply(this, request);
-    await killer.at('hold stands');
+    await killer.reachPoint('hold stands');
     return answer;
   });
   vi.spyOn(Account.prototype, 'settleJson').mockImplementation(function (this: Account, ...settlement) {
     const answer = settleJson.apply(this, settlement);
     // As a call it is awaited, whatever it returns.
-    return killer.at('in mid-settlement').then(() => answer) as never;
+    return killer.reachPoint('in mid-settlement').then(() => answer) as never;
   });
   vi.spyOn(Conversation.prototype, 'turn').mockImplementation(async function (this: Conversation, call, body) {
     const { parent, place } = JSON.parse(call) as Json & { place: { id: string } };
     if (!parent) return await turn.call(this, call, body);
-    killer.victims.push(place.id);
-    await killer.at('subagent not begun');
+    killer.victimIds.push(place.id);
+    await killer.reachPoint('subagent not begun');
     const answer = await turn.call(this, call, body);
-    await killer.at('subagent begun');
+    await killer.reachPoint('subagent begun');
     return answer;
   });
-  aroundOutcomes(async (_, ask) => {
-    await killer.at('outcome asked for');
+  wrapOutcomes(async (_, ask) => {
+    await killer.reachPoint('outcome asked for');
     const outcome = await ask();
-    await killer.at('outcome known');
+    await killer.reachPoint('outcome known');
     return outcome;
   });
 }
 
 /** @returns all that were called below a conversation, each as it tells of itself */
 async function* subagentsBelow(id: string): AsyncGenerator<Json> {
-  const { data } = await accountStub(bindings, {}, 'alice').conversations({ parent: id, limit: 100 });
+  const { data } = await getAccountStub(bindings, {}, 'alice').conversations({ parent: id, limit: 100 });
   for (const row of data) {
-    yield (await readOf(row.id)) ?? { id: row.id };
+    yield (await readConversation(row.id)) ?? { id: row.id };
     yield* subagentsBelow(row.id);
   }
 }
@@ -201,7 +217,7 @@ async function subagentsOf(id: string): Promise<Json[]> {
 
 /** @returns what the account has booked for some conversations, also for what has failed in them; US dollars */
 async function bookedFor(conversations: ReadonlySet<string>): Promise<number> {
-  const { data } = await accountStub(bindings, {}, 'alice').requests({ limit: 1_000 });
+  const { data } = await getAccountStub(bindings, {}, 'alice').requests({ limit: 1_000 });
   const own = data.filter(({ conversation }) => conversations.has(conversation ?? ''));
   expect(own.map(({ status }) => status)).not.toContain('held');
   return own.reduce((sum, { cost_usd }) => sum + cost_usd, 0);

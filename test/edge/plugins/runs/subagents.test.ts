@@ -3,41 +3,55 @@ import { describe, expect, test, vi } from 'vitest';
 import type { Result, RpcText } from '#edge/conversations/object/contract.ts';
 import { Conversation } from '#edge/conversations/object/conversation.ts';
 import { turnReport } from '#edge/conversations/object/conversations-answers.schema.ts';
-import { receivedText } from '#edge/conversations/object/rpc-response.ts';
+import { readRpcText } from '#edge/conversations/object/rpc-response.ts';
 import { createRequestId } from '#edge/kit/http/headers/request-id.ts';
 import type { Json } from '#edge/kit/json/object.ts';
 import { subagentId } from '#edge/plugins/runs/subagents/call-agent.ts';
-import { atRest, decideOn, listApprovals, readOf, rowsOf, stubOf } from '#test/support/conversations.ts';
+import {
+  listApprovals,
+  listMessages,
+  readConversation,
+  sendDecision,
+  stubOf,
+  waitUntilAtRest,
+} from '#test/support/conversations.ts';
 import { eventually } from '#test/support/eventually.ts';
 import {
-  type Asked,
-  answeringBy,
-  call,
-  calls,
-  type Scripted,
-  says,
-  servingTools,
+  type AskedBody,
+  answerByScript,
+  answerTools,
+  callsAnswer,
+  type ScriptedAnswer,
   TOOL_VARS,
-  weather,
+  textAnswer,
+  weatherCall,
+  weatherTool,
 } from '#test/support/scripted-runs.ts';
-import { agentOf, agentTool, aroundOutcomes, resultsIn, storeAgents, task } from '#test/support/subagents.ts';
-import { ask, bodyOf, listen, say, textOf } from '#test/support/turns.ts';
+import {
+  agentNameOf,
+  createAgentTool,
+  createTask,
+  storeAgents,
+  toolResultsOf,
+  wrapOutcomes,
+} from '#test/support/subagents.ts';
+import { createBody, readStream, runTurn, sendTurn, textOfDeltas } from '#test/support/turns.ts';
 
-const asked = (more: object = {}) => bodyOf('Find out.', { tools: [agentTool('researcher')], ...more });
+const asked = (more: object = {}) => createBody('Find out.', { tools: [createAgentTool('researcher')], ...more });
 const idOf = (turn: string, tool_use_id: string, conversation = 'c1') =>
   subagentId({ conversation, turn, tool_use_id });
 
 /** A client's run that calls these tools once, and then says `Done.` */
 const calling =
-  (subagent: (body: Asked) => Scripted | Response, ...tasks: Json[]) =>
-  (body: Asked): Scripted | Response => {
-    if (agentOf(body) !== undefined) return subagent(body);
-    return resultsIn(body).size === 0 ? calls(...tasks) : says('Done.');
+  (subagent: (body: AskedBody) => ScriptedAnswer | Response, ...tasks: Json[]) =>
+  (body: AskedBody): ScriptedAnswer | Response => {
+    if (agentNameOf(body) !== undefined) return subagent(body);
+    return toolResultsOf(body).size === 0 ? callsAnswer(...tasks) : textAnswer('Done.');
   };
 
 /** An answer that has begun, and goes on only once the promise is kept. */
-const unfinished = (until: Promise<unknown>, said = 'Slowly.'): Scripted => ({
-  ...says(said),
+const unfinished = (until: Promise<unknown>, said = 'Slowly.'): ScriptedAnswer => ({
+  ...textAnswer(said),
   change: (text) => {
     const at = text.indexOf('event: content_block_stop');
     const pieces = [text.slice(0, at), text.slice(at)];
@@ -66,14 +80,14 @@ function toldToSubagents(): Json[] {
 
 /** Has a person approve what waits in a subagent before its run hears of it, and lets it go on. */
 function approvingBeforeOutcomes(untilEnded: boolean): void {
-  aroundOutcomes(async (subagent, ask) => {
+  wrapOutcomes(async (subagent, ask) => {
     const first = await ask();
     if (!first.ok || first.value?.paused !== 'approval') return first;
     const waiting = await listApprovals(subagent);
     if (!waiting.ok) throw new TypeError('There is no conversation.');
-    const { data } = JSON.parse(await receivedText(waiting.value)) as { data: { id: string }[] };
+    const { data } = JSON.parse(await readRpcText(waiting.value)) as { data: { id: string }[] };
     for (const { id } of data) {
-      await decideOn(subagent, { id, decision: 'approve', isAdmin: false, requestId: createRequestId() });
+      await sendDecision(subagent, { id, decision: 'approve', isAdmin: false, requestId: createRequestId() });
     }
     if (untilEnded) await eventually(() => expect(JSON.parse(text(subagent.read()))).toMatchObject({ state: 'idle' }));
     return await ask();
@@ -85,32 +99,34 @@ const text = (result: Result<RpcText>): string => {
   return String(result.value);
 };
 
-const resultOf = (bodies: readonly Asked[], id = 'toolu_1') =>
-  bodies.flatMap((body) => (agentOf(body) === undefined ? [resultsIn(body).get(id)] : [])).find(Boolean);
+const resultOf = (bodies: readonly AskedBody[], id = 'toolu_1') =>
+  bodies.flatMap((body) => (agentNameOf(body) === undefined ? [toolResultsOf(body).get(id)] : [])).find(Boolean);
 
 describe('a subagent', () => {
   test('does its task in a conversation of its own, and its last text is the result', async () => {
-    const bodies = answeringBy(calling(() => says('The answer is 42.'), task('toolu_1', 'researcher', 'What is it?')));
+    const bodies = answerByScript(
+      calling(() => textAnswer('The answer is 42.'), createTask('toolu_1', 'researcher', 'What is it?')),
+    );
     await storeAgents({ researcher: {} });
-    const { events, turn, text } = await say(asked());
-    expect(textOf(events)).toBe('Done.');
+    const { events, turn, text } = await runTurn(asked());
+    expect(textOfDeltas(events)).toBe('Done.');
     expect(resultOf(bodies)).toEqual({ type: 'tool_result', tool_use_id: 'toolu_1', content: 'The answer is 42.' });
     const id = await idOf(turn, 'toolu_1');
-    expect(await readOf(id)).toMatchObject({ state: 'idle', turns: 1, parent: 'c1', tool_use_id: 'toolu_1' });
-    expect((await rowsOf(id)).map(({ content }) => content)).toEqual([
+    expect(await readConversation(id)).toMatchObject({ state: 'idle', turns: 1, parent: 'c1', tool_use_id: 'toolu_1' });
+    expect((await listMessages(id)).map(({ content }) => content)).toEqual([
       'What is it?',
       [{ type: 'text', text: 'The answer is 42.' }],
     ]);
     // The run tells what all of it has cost; its conversation has its own cost alone, as the ledger has it.
-    const [own, other] = [await readOf(), await readOf(id)];
+    const [own, other] = [await readConversation(), await readConversation(id)];
     const whole = Number(own?.cost_usd) + Number(other?.cost_usd);
     expect(Number(/sluice-cost-usd=(\S+)/.exec(text)?.[1])).toBeCloseTo(whole, 9);
     expect(Number(other?.cost_usd)).toBeGreaterThan(0);
   });
 
   test('is told to the model by its task, where the tool says nothing else', async () => {
-    const bodies = answeringBy(() => says('Nothing to do.'));
-    await say(asked());
+    const bodies = answerByScript(() => textAnswer('Nothing to do.'));
+    await runTurn(asked());
     expect(bodies[0]?.tools).toEqual([
       expect.objectContaining({ name: 'researcher', input_schema: expect.objectContaining({ required: ['task'] }) }),
     ]);
@@ -118,16 +134,16 @@ describe('a subagent', () => {
   });
 
   test('of several each has its share of what is left, and the rest comes back', async () => {
-    const bodies = answeringBy((body) => {
-      if (agentOf(body) !== undefined) return says('Found.');
+    const bodies = answerByScript((body) => {
+      if (agentNameOf(body) !== undefined) return textAnswer('Found.');
       const done = body.messages.filter(({ role }) => role === 'assistant').length;
-      if (done === 0) return calls(task('toolu_1', 'researcher'), task('toolu_2', 'researcher'));
-      return done === 1 ? calls(task('toolu_3', 'researcher')) : says('Done.');
+      if (done === 0) return callsAnswer(createTask('toolu_1', 'researcher'), createTask('toolu_2', 'researcher'));
+      return done === 1 ? callsAnswer(createTask('toolu_3', 'researcher')) : textAnswer('Done.');
     });
     await storeAgents({ researcher: {} });
     const told = toldToSubagents();
-    const { events } = await say(asked({ max_usd: 0.06 }));
-    expect(textOf(events)).toBe('Done.');
+    const { events } = await runTurn(asked({ max_usd: 0.06 }));
+    expect(textOfDeltas(events)).toBe('Done.');
     const step = (bodies: number) => bodies * (100 * 4e-6 + 10 * 20e-6);
     expect(told.map(({ max_usd }) => max_usd)).toEqual([
       expect.closeTo((0.06 - step(1)) / 3, 8),
@@ -139,16 +155,16 @@ describe('a subagent', () => {
 
   test('may have subagents, which have none', async () => {
     const results: unknown[] = [];
-    const bodies = answeringBy((body) => {
-      const agent = agentOf(body);
-      const [result] = resultsIn(body).values();
+    const bodies = answerByScript((body) => {
+      const agent = agentNameOf(body);
+      const [result] = toolResultsOf(body).values();
       if (result) results.push([agent, result.content, result.is_error]);
-      if (result) return says(`${agent ?? 'root'} has it.`);
-      return calls(task(`toolu_${bodies.length}`, 'researcher'));
+      if (result) return textAnswer(`${agent ?? 'root'} has it.`);
+      return callsAnswer(createTask(`toolu_${bodies.length}`, 'researcher'));
     });
-    await storeAgents({ researcher: { tools: [agentTool('researcher')] } });
-    const { events } = await say(asked());
-    expect(textOf(events)).toBe('root has it.');
+    await storeAgents({ researcher: { tools: [createAgentTool('researcher')] } });
+    const { events } = await runTurn(asked());
+    expect(textOfDeltas(events)).toBe('root has it.');
     expect(results).toEqual([
       ['researcher', expect.stringContaining('no subagents'), true],
       ['researcher', 'researcher has it.', undefined],
@@ -162,32 +178,39 @@ describe('a subagent', () => {
       () => Response.json({ type: 'error', error: { type: 'invalid_request_error', message: 'No.' } }, { status: 400 }),
       'failed. No.',
     ],
-    ['refuses', () => ({ ...says(''), content: [], stop_reason: 'refusal' }), 'refused'],
+    ['refuses', () => ({ ...textAnswer(''), content: [], stop_reason: 'refusal' }), 'refused'],
     [
       'pauses at a limit',
-      ({ messages }) => calls(task(`toolu_${messages.length}`, 'nobody', 'The same.')),
+      ({ messages }) => callsAnswer(createTask(`toolu_${messages.length}`, 'nobody', 'The same.')),
       'paused (repeated_call)',
     ],
-    ['is cut', () => ({ ...says('Half of'), stop_reason: 'max_tokens' }), 'cut (max_tokens). What it said:\n\nHalf of'],
-    ['asks for a tool that a client has', () => calls(task('toolu_9', 'unknown')), 'only a client'],
-  ] as const satisfies readonly [string, (body: Asked) => Scripted | Response, string][]) {
+    [
+      'is cut',
+      () => ({ ...textAnswer('Half of'), stop_reason: 'max_tokens' }),
+      'cut (max_tokens). What it said:\n\nHalf of',
+    ],
+    ['asks for a tool that a client has', () => callsAnswer(createTask('toolu_9', 'unknown')), 'only a client'],
+  ] as const satisfies readonly [string, (body: AskedBody) => ScriptedAnswer | Response, string][]) {
     test(`that ${how} is an error which says so`, async () => {
-      const bodies = answeringBy(calling(answer, task('toolu_1', 'researcher')));
+      const bodies = answerByScript(calling(answer, createTask('toolu_1', 'researcher')));
       await storeAgents({
-        researcher: { tools: [agentTool('nobody'), { name: 'unknown', input_schema: { type: 'object' } }] },
+        researcher: { tools: [createAgentTool('nobody'), { name: 'unknown', input_schema: { type: 'object' } }] },
       });
-      const { events } = await say(asked());
-      expect(textOf(events)).toBe('Done.');
+      const { events } = await runTurn(asked());
+      expect(textOfDeltas(events)).toBe('Done.');
       expect(resultOf(bodies)).toMatchObject({ is_error: true, content: expect.stringContaining(told) });
     });
   }
 
   test('that does not exist, or has no task, is an error', async () => {
-    const bodies = answeringBy(
-      calling(() => says('?'), task('toolu_1', 'researcher'), { ...task('toolu_2', 'researcher'), input: { work: 1 } }),
+    const bodies = answerByScript(
+      calling(() => textAnswer('?'), createTask('toolu_1', 'researcher'), {
+        ...createTask('toolu_2', 'researcher'),
+        input: { work: 1 },
+      }),
     );
-    const { events } = await say(asked());
-    expect(textOf(events)).toBe('Done.');
+    const { events } = await runTurn(asked());
+    expect(textOfDeltas(events)).toBe('Done.');
     expect(resultOf(bodies)).toMatchObject({ is_error: true, content: expect.stringContaining('failed') });
     expect(resultOf(bodies, 'toolu_2')).toMatchObject({ is_error: true, content: expect.stringContaining('"task"') });
   });
@@ -197,34 +220,34 @@ describe('a subagent', () => {
     [9, 'The subagent has failed. Busy.'],
   ])('that finds the API busy %i times asks it three times', async (times, content) => {
     let tries = 0;
-    const bodies = answeringBy(
+    const bodies = answerByScript(
       calling(
         () => {
           tries += 1;
-          if (tries > times) return says('Found.');
+          if (tries > times) return textAnswer('Found.');
           return Response.json(
             { type: 'error', error: { type: 'overloaded_error', message: 'Busy.' } },
             { status: 529 },
           );
         },
-        task('toolu_1', 'researcher'),
+        createTask('toolu_1', 'researcher'),
       ),
       { vars: { UPSTREAM_MAX_RETRIES: '2' } },
     );
     await storeAgents({ researcher: {} }, { UPSTREAM_MAX_RETRIES: '2' });
-    await say(asked({ max_usd: 0.06 }), { headers: { 'x-stainless-retry-count': '0' } });
+    await runTurn(asked({ max_usd: 0.06 }), { headers: { 'x-stainless-retry-count': '0' } });
     expect(resultOf(bodies)).toMatchObject({ content });
     expect(tries).toBe(3);
   });
 
   test('that waits for approval is an error which says so, and what it may spend stays set aside', async () => {
-    const bodies = answeringBy((body) => {
-      if (agentOf(body) !== undefined) return calls(call('toolu_9', 'Bern', 'book'));
-      return resultsIn(body).size === 0 ? calls(task('toolu_1', 'researcher')) : says('Done.');
+    const bodies = answerByScript((body) => {
+      if (agentNameOf(body) !== undefined) return callsAnswer(weatherCall('toolu_9', 'Bern', 'book'));
+      return toolResultsOf(body).size === 0 ? callsAnswer(createTask('toolu_1', 'researcher')) : textAnswer('Done.');
     });
-    const book = weather({ approval: 'always' }, 'book');
+    const book = weatherTool({ approval: 'always' }, 'book');
     await storeAgents({ researcher: { tools: [book] } }, TOOL_VARS);
-    const { text } = await say(asked({ max_usd: 0.06 }));
+    const { text } = await runTurn(asked({ max_usd: 0.06 }));
     expect(resultOf(bodies)).toMatchObject({ is_error: true, content: expect.stringContaining('approved') });
     const step = 100 * 4e-6 + 10 * 20e-6;
     // Two steps, and half of what the first one left.
@@ -237,19 +260,20 @@ describe('a subagent', () => {
   ] as const) {
     test(`that waited for approval when its run asked, and ${when}, costs what all of it may`, async () => {
       const { promise, resolve } = Promise.withResolvers<void>();
-      const bodies = answeringBy((body) => {
-        const isDone = resultsIn(body).size > 0;
-        if (agentOf(body) === undefined) return isDone ? says('Done.') : calls(task('toolu_1', 'researcher'));
-        if (!isDone) return calls(call('toolu_9', 'Bern', 'book'));
-        return hasEnded ? says('It is booked.') : unfinished(promise);
+      const bodies = answerByScript((body) => {
+        const isDone = toolResultsOf(body).size > 0;
+        if (agentNameOf(body) === undefined)
+          return isDone ? textAnswer('Done.') : callsAnswer(createTask('toolu_1', 'researcher'));
+        if (!isDone) return callsAnswer(weatherCall('toolu_9', 'Bern', 'book'));
+        return hasEnded ? textAnswer('It is booked.') : unfinished(promise);
       });
-      servingTools(() => new Response('booked'));
-      const book = weather({ approval: 'always' }, 'book');
+      answerTools(() => new Response('booked'));
+      const book = weatherTool({ approval: 'always' }, 'book');
       await storeAgents({ researcher: { tools: [book] } }, TOOL_VARS);
       // A person is faster than the run: it has died meanwhile, say.
       approvingBeforeOutcomes(hasEnded);
-      const { events, text, turn } = await say(asked({ max_usd: 0.06 }));
-      expect(textOf(events)).toBe('Done.');
+      const { events, text, turn } = await runTurn(asked({ max_usd: 0.06 }));
+      expect(textOfDeltas(events)).toBe('Done.');
       const step = 100 * 4e-6 + 10 * 20e-6;
       const cost = Number(/sluice-cost-usd=(\S+)/.exec(text)?.[1]);
       if (hasEnded) {
@@ -261,21 +285,21 @@ describe('a subagent', () => {
       }
       resolve();
       const id = await idOf(turn, 'toolu_1');
-      await eventually(async () => expect(await readOf(id)).toMatchObject({ state: 'idle', turns: 2 }));
-      await atRest();
+      await eventually(async () => expect(await readConversation(id)).toMatchObject({ state: 'idle', turns: 2 }));
+      await waitUntilAtRest();
     });
   }
 
   test('that is deleted before its run has heard of its end may have cost all that it might', async () => {
-    const bodies = answeringBy(calling(() => says('Found.'), task('toolu_1', 'researcher')));
+    const bodies = answerByScript(calling(() => textAnswer('Found.'), createTask('toolu_1', 'researcher')));
     await storeAgents({ researcher: {} });
-    aroundOutcomes(async (subagent, ask) => {
+    wrapOutcomes(async (subagent, ask) => {
       const first = await ask();
       if (first.ok && first.value?.status === 'complete') await subagent.erase();
       return await ask();
     });
-    const { text, events } = await say(asked({ max_usd: 0.06 }));
-    expect(textOf(events)).toBe('Done.');
+    const { text, events } = await runTurn(asked({ max_usd: 0.06 }));
+    expect(textOfDeltas(events)).toBe('Done.');
     expect(resultOf(bodies)).toMatchObject({ is_error: true });
     const step = 100 * 4e-6 + 10 * 20e-6;
     expect(Number(/sluice-cost-usd=(\S+)/.exec(text)?.[1])).toBeCloseTo(2 * step + (0.06 - step) / 2, 7);
@@ -283,16 +307,16 @@ describe('a subagent', () => {
   });
 
   test('that is deleted while it works has cost what it has cost', async () => {
-    const bodies = answeringBy(
-      calling(() => unfinished(new Promise(() => {}), 'So far.'), task('toolu_1', 'researcher')),
+    const bodies = answerByScript(
+      calling(() => unfinished(new Promise(() => {}), 'So far.'), createTask('toolu_1', 'researcher')),
     );
     await storeAgents({ researcher: {} });
-    const answer = await ask(asked({ max_usd: 0.06 }));
+    const answer = await sendTurn(asked({ max_usd: 0.06 }));
     if (answer.kind !== 'stream') throw new Error('no stream');
-    const heard = listen(answer.body);
+    const heard = readStream(answer.body);
     await eventually(() => expect(bodies).toHaveLength(2));
     const id = await idOf(answer.turn, 'toolu_1');
-    await eventually(async () => expect(await readOf(id)).toMatchObject({ state: 'running' }));
+    await eventually(async () => expect(await readConversation(id)).toMatchObject({ state: 'running' }));
     await stubOf(id).erase();
     const { text } = await heard;
     expect(resultOf(bodies)).toMatchObject({ is_error: true });
@@ -303,37 +327,37 @@ describe('a subagent', () => {
 
   test('is stopped with its run, and so are its own subagents', async () => {
     const reached: string[] = [];
-    answeringBy((body) => {
-      const agent = agentOf(body);
+    answerByScript((body) => {
+      const agent = agentNameOf(body);
       if (agent === 'helper') {
         reached.push(agent);
         return unfinished(new Promise(() => {}));
       }
-      return calls(agent === undefined ? task('toolu_1', 'lead') : task('toolu_2', 'helper'));
+      return callsAnswer(agent === undefined ? createTask('toolu_1', 'lead') : createTask('toolu_2', 'helper'));
     });
-    await storeAgents({ lead: { tools: [agentTool('helper')] }, helper: {} });
-    const answer = await ask(asked({ tools: [agentTool('lead')] }));
+    await storeAgents({ lead: { tools: [createAgentTool('helper')] }, helper: {} });
+    const answer = await sendTurn(asked({ tools: [createAgentTool('lead')] }));
     if (answer.kind !== 'stream') throw new Error('no stream');
-    const heard = listen(answer.body);
+    const heard = readStream(answer.body);
     await eventually(() => expect(reached).toHaveLength(1));
     const id = await idOf(answer.turn, 'toolu_1');
     await stubOf().stop();
-    expect(await readOf()).toMatchObject({ state: 'idle' });
-    expect(await readOf(id)).toMatchObject({ state: 'idle' });
-    const { text, whole } = await heard;
+    expect(await readConversation()).toMatchObject({ state: 'idle' });
+    expect(await readConversation(id)).toMatchObject({ state: 'idle' });
+    const { text, isWhole: whole } = await heard;
     expect(whole).toBe(true);
     expect(text).toContain(': sluice-stopped');
     expect(text).toContain('"is_error":true');
-    await atRest();
+    await waitUntilAtRest();
   });
 
   test('is stopped when its time is over, and what it said is told', async () => {
-    const bodies = answeringBy(
-      calling(() => unfinished(new Promise(() => {}), 'So far.'), task('toolu_1', 'researcher')),
+    const bodies = answerByScript(
+      calling(() => unfinished(new Promise(() => {}), 'So far.'), createTask('toolu_1', 'researcher')),
     );
     await storeAgents({ researcher: {} });
-    const { events } = await say(asked({ tools: [agentTool('researcher', { timeout_seconds: 1 })] }));
-    expect(textOf(events)).toBe('Done.');
+    const { events } = await runTurn(asked({ tools: [createAgentTool('researcher', { timeout_seconds: 1 })] }));
+    expect(textOfDeltas(events)).toBe('Done.');
     expect(resultOf(bodies)).toMatchObject({
       is_error: true,
       content: expect.stringMatching(/1 s were over.*So far\./s),
@@ -343,42 +367,42 @@ describe('a subagent', () => {
   test('is attached to again by a run that died, and does its task once', async () => {
     let reached = 0;
     const { promise, resolve } = Promise.withResolvers<void>();
-    const bodies = answeringBy(
+    const bodies = answerByScript(
       calling(
         () => {
           reached += 1;
-          return reached === 1 ? unfinished(promise) : says('Found.');
+          return reached === 1 ? unfinished(promise) : textAnswer('Found.');
         },
-        task('toolu_1', 'researcher'),
+        createTask('toolu_1', 'researcher'),
       ),
     );
     await storeAgents({ researcher: {} });
     const told = toldToSubagents();
-    const answer = await ask(asked({ max_usd: 0.06 }), { key: 'k' });
+    const answer = await sendTurn(asked({ max_usd: 0.06 }), { key: 'k' });
     if (answer.kind !== 'stream') throw new Error('no stream');
-    const first = listen(answer.body);
+    const first = readStream(answer.body);
     await eventually(() => expect(reached).toBe(1));
     await abortAllDurableObjects();
     resolve();
     const { events } = await first;
     const resumed = await stubOf().resume(events.findLast(({ id }) => id)?.id);
     if (resumed.kind !== 'stream') throw new Error(resumed.kind);
-    const rest = await listen(resumed.body as ReadableStream<Uint8Array>);
-    expect(textOf(rest.events)).toBe('Done.');
+    const rest = await readStream(resumed.body as ReadableStream<Uint8Array>);
+    expect(textOfDeltas(rest.events)).toBe('Done.');
     // Its step that was interrupted is one of the run that goes on.
     expect(resultOf(bodies)).toMatchObject({ content: expect.stringContaining('Found.') });
     expect(told).toHaveLength(1);
-    expect(await readOf(await idOf(answer.turn, 'toolu_1'))).toMatchObject({ turns: 1, state: 'idle' });
+    expect(await readConversation(await idOf(answer.turn, 'toolu_1'))).toMatchObject({ turns: 1, state: 'idle' });
   });
 
   test('that nobody knows any more after a long interruption is not begun anew, and counts whole', async () => {
     const { promise, resolve } = Promise.withResolvers<void>();
-    const bodies = answeringBy(calling(() => unfinished(promise), task('toolu_1', 'researcher')));
+    const bodies = answerByScript(calling(() => unfinished(promise), createTask('toolu_1', 'researcher')));
     await storeAgents({ researcher: {} });
     const told = toldToSubagents();
-    const answer = await ask(asked({ max_usd: 0.06 }), { key: 'k' });
+    const answer = await sendTurn(asked({ max_usd: 0.06 }), { key: 'k' });
     if (answer.kind !== 'stream') throw new Error('no stream');
-    const first = listen(answer.body);
+    const first = readStream(answer.body);
     await eventually(() => expect(bodies).toHaveLength(2));
     await abortAllDurableObjects();
     resolve();
@@ -394,7 +418,7 @@ describe('a subagent', () => {
     });
     const resumed = await stubOf().resume(events.findLast(({ id }) => id)?.id);
     if (resumed.kind !== 'stream') throw new Error(resumed.kind);
-    await listen(resumed.body as ReadableStream<Uint8Array>);
+    await readStream(resumed.body as ReadableStream<Uint8Array>);
     expect(resultOf(bodies)).toMatchObject({ is_error: true, content: expect.stringContaining('is not known') });
     expect(told).toHaveLength(1);
     const account = turnReport.parse(JSON.parse(text(await stubOf().turnReport(answer.turn))));
@@ -406,25 +430,25 @@ describe('a subagent', () => {
   test('that was approved is paid by the run that goes on, also where that dies once the subagent has answered', async () => {
     const { promise, resolve } = Promise.withResolvers<void>();
     let later = 0;
-    const bodies = answeringBy((body) => {
-      if (agentOf(body) !== undefined) return says('Found.');
-      if (resultsIn(body).size === 0) return calls(task('toolu_1', 'researcher'));
+    const bodies = answerByScript((body) => {
+      if (agentNameOf(body) !== undefined) return textAnswer('Found.');
+      if (toolResultsOf(body).size === 0) return callsAnswer(createTask('toolu_1', 'researcher'));
       later += 1;
-      return later === 1 ? unfinished(promise) : says('Done.');
+      return later === 1 ? unfinished(promise) : textAnswer('Done.');
     });
     await storeAgents({ researcher: {} });
-    await say(asked({ tools: [agentTool('researcher', { approval: 'always' })], max_usd: 0.06 }));
+    await runTurn(asked({ tools: [createAgentTool('researcher', { approval: 'always' })], max_usd: 0.06 }));
     const waiting = JSON.parse(text(await listApprovals(stubOf()))) as { data: { id: string }[] };
     const [{ id } = { id: '' }] = waiting.data;
     const decision = { id, decision: 'approve', isAdmin: false, requestId: createRequestId() } as const;
-    const decided = await decideOn(stubOf(), decision);
+    const decided = await sendDecision(stubOf(), decision);
     if (!decided.ok) throw new TypeError(decided.error.message);
     await eventually(() => expect(later).toBe(1));
     await abortAllDurableObjects();
     resolve();
     await eventually(async () => {
       await runDurableObjectAlarm(stubOf());
-      expect(await readOf()).toMatchObject({ state: 'idle', turns: 2 });
+      expect(await readConversation()).toMatchObject({ state: 'idle', turns: 2 });
     });
     expect(resultOf(bodies)).toMatchObject({ content: 'Found.' });
     const told = JSON.parse(text(await stubOf().turnReport(decided.value.turn))) as {
@@ -433,6 +457,6 @@ describe('a subagent', () => {
     };
     const own = told.steps.reduce((sum, { cost_usd }) => sum + Number(cost_usd), 0);
     expect(told.cost_usd - own).toBeCloseTo(100 * 4e-6 + 10 * 20e-6, 9);
-    await atRest();
+    await waitUntilAtRest();
   });
 });

@@ -1,12 +1,12 @@
 import { expect, test } from 'vitest';
-import { as, simulatedEdge } from '#test/support/prefixes.ts';
-import { TOOL_VARS, weather } from '#test/support/scripted-runs.ts';
+import { authorizationFor, createSimulatedEdge } from '#test/support/prefixes.ts';
+import { TOOL_VARS, weatherTool } from '#test/support/scripted-runs.ts';
 
 test('where a tool is, and what it is sent, no answer about its conversation tells', async () => {
-  const edge = simulatedEdge(TOOL_VARS);
-  const owner = await as('alice', 'messages', 'tools');
-  const reader = await as('alice', 'messages');
-  const tool = weather({ headers: { authorization: 'Bearer s3cret' } });
+  const edge = createSimulatedEdge(TOOL_VARS);
+  const owner = await authorizationFor('alice', 'messages', 'tools');
+  const reader = await authorizationFor('alice', 'messages');
+  const tool = weatherTool({ headers: { authorization: 'Bearer s3cret' } });
   const created = await edge.post('/conversations', { id: 'c1', tools: [tool] }, owner);
   const forked = await edge.post('/conversations/c1/fork', { id: 'c2' }, reader);
   expect([created.status, forked.status]).toEqual([201, 201]);

@@ -1,32 +1,32 @@
 import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import { expect, test, vi } from 'vitest';
-import { accountStub } from '#edge/durable/stubs.ts';
+import { getAccountStub } from '#edge/durable/stubs.ts';
 import { Account } from '#edge/money/account/account.ts';
-import { bindings, readOf, rowsOf, stubOf } from '#test/support/conversations.ts';
-import { eventually, untilSo } from '#test/support/eventually.ts';
-import { rounds } from '#test/support/rounds.ts';
+import { bindings, listMessages, readConversation, stubOf } from '#test/support/conversations.ts';
+import { eventually, waitForCondition } from '#test/support/eventually.ts';
 import {
-  booked,
-  createWith,
-  isForSummary,
-  long,
-  question,
-  summariesOf,
-  summaryRowsOf,
-  talk,
-  type Up,
-  upstreamOf,
+  createConversationWith,
+  createLongText,
+  installSimulatorUnless,
+  isSummaryRequest,
+  questionBody,
+  readBooked,
+  readSummaries,
+  readSummaryRows,
+  sendManyTurns,
+  type UpstreamBody,
 } from '#test/support/summaries.ts';
-import { type Asked, ask, requestOf, turnOf } from '#test/support/turns.ts';
+import { buildTurnRequest, sendTurn, sendTurnRequest, type TurnRequestOptions } from '#test/support/turns.ts';
+import { yieldToEventLoop } from '#test/support/yield-to-event-loop.ts';
 
 /** Has the first summary wait at the upstream until it is let go. (A promise of the test must not wake another object.) */
 function held() {
   const state = { isGoing: false, asked: 0 };
-  const up = upstreamOf(async (body: Up, { signal }) => {
-    if (!isForSummary(body)) return undefined;
+  const up = installSimulatorUnless(async (body: UpstreamBody, { signal }) => {
+    if (!isSummaryRequest(body)) return undefined;
     state.asked += 1;
     if (state.asked > 1) return undefined;
-    await untilSo(() => {
+    await waitForCondition(() => {
       signal?.throwIfAborted();
       return state.isGoing;
     });
@@ -40,17 +40,17 @@ function held() {
   };
 }
 
-const read = async (asked: Asked = {}, content = long(90)) => {
-  const answer = await ask(question(content), asked);
+const read = async (asked: TurnRequestOptions = {}, content = createLongText(90)) => {
+  const answer = await sendTurn(questionBody(content), asked);
   if (answer.kind === 'stream') await new Response(answer.body).text();
   return answer;
 };
 
 /** Talks until a turn waits for a summary. `talking` is that talk to its end */
 async function untilAsked(up: ReturnType<typeof held>): Promise<{ talking: Promise<unknown> }> {
-  await createWith();
-  const talking = talk(11).catch((thrown: unknown) => thrown);
-  await eventually(() => expect(up.sent.some(isForSummary)).toBe(true));
+  await createConversationWith();
+  const talking = sendManyTurns(11).catch((thrown: unknown) => thrown);
+  await eventually(() => expect(up.sent.some(isSummaryRequest)).toBe(true));
   return { talking };
 }
 
@@ -63,45 +63,48 @@ test('a turn that waits for a summary is stopped before anything goes up for it,
   });
   await eventually(async () => {
     // While none runs, only one that waits can be meant.
-    if ((await readOf())?.state === 'idle') await stubOf().stop();
+    if ((await readConversation())?.state === 'idle') await stubOf().stop();
     expect(isOver).toBe(true);
   });
   expect(await talking).toMatchObject({ message: expect.stringContaining('stopped before anything was said') });
-  const said = up.sent.filter((body) => !isForSummary(body)).length;
-  expect(await rowsOf()).toHaveLength(2 * said);
-  expect(await summaryRowsOf()).toMatchObject([{ status: 'failed' }]);
+  const said = up.sent.filter((body) => !isSummaryRequest(body)).length;
+  expect(await listMessages()).toHaveLength(2 * said);
+  expect(await readSummaryRows()).toMatchObject([{ status: 'failed' }]);
   up.go();
   expect(await read()).toMatchObject({ kind: 'stream' });
-  await booked();
+  await readBooked();
 });
 
 test('twenty turns that wait for one summary make one, one of them is answered, and the others are told that it runs', async () => {
   const up = held();
   const { talking } = await untilAsked(up);
   const all = Array.from({ length: 20 }, () => read());
-  await eventually(() => expect(up.sent.filter(isForSummary)).toHaveLength(1));
+  await eventually(() => expect(up.sent.filter(isSummaryRequest)).toHaveLength(1));
   up.go();
   const kinds = (await Promise.all(all)).map((answer) => (answer.kind === 'error' ? answer.error.status : answer.kind));
   await talking;
-  await booked();
+  await readBooked();
   expect(new Set(kinds.filter((kind) => kind !== 'stream'))).toEqual(new Set([409]));
 });
 
 test('the same request again, in the middle of the summary that it waits for, is one turn', async () => {
   const up = held();
   const { talking } = await untilAsked(up);
-  const request = requestOf(question('Once only'), { key: 'k1' });
-  const both = [turnOf({ ...request }), turnOf({ ...request, call: { ...request.call, retried: true } })];
+  const request = buildTurnRequest(questionBody('Once only'), { key: 'k1' });
+  const both = [
+    sendTurnRequest({ ...request }),
+    sendTurnRequest({ ...request, call: { ...request.call, retried: true } }),
+  ];
   up.go();
   const answers = await Promise.all(both);
   await talking;
   for (const answer of answers) if (answer.kind === 'stream') await new Response(answer.body).text();
-  await booked();
-  expect((await rowsOf()).filter(({ content }) => content === 'Once only').length).toBeLessThanOrEqual(1);
+  await readBooked();
+  expect((await listMessages()).filter(({ content }) => content === 'Once only').length).toBeLessThanOrEqual(1);
 });
 
 test.each([
-  { name: 'a rewind', act: async () => await stubOf().rewind(String((await rowsOf())[0]?.id)) },
+  { name: 'a rewind', act: async () => await stubOf().rewind(String((await listMessages())[0]?.id)) },
   { name: 'a patch to no limit', act: () => stubOf().patch({ history: null }) },
   { name: 'a patch to truncate', act: () => stubOf().patch({ history: { max_tokens: 1_000, strategy: 'truncate' } }) },
   {
@@ -117,16 +120,16 @@ test.each([
   await talking;
   expect((await read()).kind).toBe('stream');
   expect((await read({}, 'And then?')).kind).toBe('stream');
-  await booked();
-  for (const { status } of await summaryRowsOf()) expect(status).not.toBe('running');
+  await readBooked();
+  for (const { status } of await readSummaryRows()) expect(status).not.toBe('running');
 });
 
 test('a deletion in the middle of a summary ends it, books it, and leaves nothing', async () => {
   const up = held();
   const { talking } = await untilAsked(up);
   await stubOf().erase();
-  expect(await readOf()).toBeUndefined();
-  const account = accountStub(bindings, {}, 'alice');
+  expect(await readConversation()).toBeUndefined();
+  const account = getAccountStub(bindings, {}, 'alice');
   await eventually(async () => {
     expect(await account.quota()).toMatchObject({ running_requests: 0, day: { held_usd: 0 } });
   });
@@ -149,7 +152,7 @@ test('a conversation whose summary was not settled when it was deleted is gone o
     if (!String(of[0]).includes('"summary"')) return settleJson.apply(this, of);
     if (lost.settlements) return Promise.reject(new Error('lost')) as never;
     // It comes back later than everything else that alarms ask.
-    return untilSo(() => lost.alarms > 3).then(() => settleJson.apply(this, of)) as never;
+    return waitForCondition(() => lost.alarms > 3).then(() => settleJson.apply(this, of)) as never;
   });
   const { talking } = await untilAsked(up);
   lost.settlements = true;
@@ -159,7 +162,7 @@ test('a conversation whose summary was not settled when it was deleted is gone o
   for (let round = 0; isLeft && round < 200; round += 1) {
     await runDurableObjectAlarm(stubOf());
     lost.alarms += 1;
-    await rounds(5);
+    await yieldToEventLoop(5);
     const { tables, alarm } = await runInDurableObject(stubOf(), async (_, { storage }) => ({
       tables: storage.sql.exec("select name from sqlite_master where name = 'turns'").toArray(),
       alarm: await storage.getAlarm(),
@@ -177,20 +180,20 @@ test('a summary whose object dies is settled from above when it wakes, and not m
   const { talking } = await untilAsked(up);
   await abortAllDurableObjects();
   await stubOf().read();
-  await eventually(async () => expect((await summaryRowsOf()).every(({ settled }) => settled)).toBe(true));
-  expect(await summaryRowsOf()).toMatchObject([{ status: 'failed', settled: true }]);
-  expect((await booked()).summaries).toBeGreaterThan(0);
-  await talk(2, 50);
-  await eventually(async () => expect(await summariesOf()).toHaveLength(1));
-  const [died, next] = await summaryRowsOf();
+  await eventually(async () => expect((await readSummaryRows()).every(({ settled }) => settled)).toBe(true));
+  expect(await readSummaryRows()).toMatchObject([{ status: 'failed', settled: true }]);
+  expect((await readBooked()).summaries).toBeGreaterThan(0);
+  await sendManyTurns(2, 50);
+  await eventually(async () => expect(await readSummaries()).toHaveLength(1));
+  const [died, next] = await readSummaryRows();
   expect(next?.turn).toBeGreaterThan(died?.turn ?? 0);
-  await booked();
+  await readBooked();
   await talking;
 });
 
 test('an account that does not answer fails no turn, and holds none for longer than its own admission', async () => {
-  upstreamOf(undefined, { vars: { HOLD_WAIT_MS: '0' } });
-  await createWith();
+  installSimulatorUnless(undefined, { vars: { HOLD_WAIT_MS: '0' } });
+  await createConversationWith();
   const { admitJson } = Account.prototype;
   const spy = vi.spyOn(Account.prototype, 'admitJson').mockImplementation(function (this: Account, ...of) {
     if (String(of[0]).includes('"route":"summary"')) return new Promise(() => {}) as never;
@@ -199,14 +202,14 @@ test('an account that does not answer fails no turn, and holds none for longer t
   const { setTimeout: wait } = globalThis;
   vi.spyOn(globalThis, 'setTimeout').mockImplementation(((run: () => void, ms?: number) =>
     wait(run, ms === 45_000 ? 200 : ms)) as typeof setTimeout);
-  expect((await talk(11)).at(-1)).toBe('truncated');
+  expect((await sendManyTurns(11)).at(-1)).toBe('truncated');
   spy.mockRestore();
-  await booked();
+  await readBooked();
 });
 
 test('an account that cannot be reached for a summary fails no turn', async () => {
-  upstreamOf();
-  await createWith();
+  installSimulatorUnless();
+  await createConversationWith();
   const { admitJson } = Account.prototype;
   vi.spyOn(Account.prototype, 'admitJson').mockImplementation(function (this: Account, ...of) {
     if (!String(of[0]).includes('"route":"summary"')) return admitJson.apply(this, of);
@@ -214,43 +217,43 @@ test('an account that cannot be reached for a summary fails no turn', async () =
     void admitJson.apply(this, of);
     throw new Error('lost');
   });
-  expect((await talk(11)).at(-1)).toBe('truncated');
-  await booked();
+  expect((await sendManyTurns(11)).at(-1)).toBe('truncated');
+  await readBooked();
 });
 
 test('a table that cannot be written fails no turn', async () => {
-  upstreamOf();
-  await createWith();
+  installSimulatorUnless();
+  await createConversationWith();
   await runInDurableObject(stubOf(), (_, { storage }) => {
     storage.sql.exec('create table summaries (id integer primary key)');
   });
-  expect((await talk(11)).at(-1)).toBe('truncated');
+  expect((await sendManyTurns(11)).at(-1)).toBe('truncated');
   await stubOf().erase();
-  expect(await readOf()).toBeUndefined();
+  expect(await readConversation()).toBeUndefined();
 });
 
 test('a summary ends when the credential that pays for it is revoked, and another token goes on', async () => {
   const up = held();
-  await createWith();
-  const { caller: identity } = requestOf({});
+  await createConversationWith();
+  const { caller: identity } = buildTurnRequest({});
   const now = Math.floor(Date.now() / 1_000);
   const times = { issued_at: now - 60, expires_at: now + 3_600 };
   const token = { jti: 'lost', ...times, scopes: ['messages'], label: undefined, issuer: 'edge' } as const;
   const by = { ...identity, token } as typeof identity;
-  let answer: Awaited<ReturnType<typeof turnOf>> | undefined;
+  let answer: Awaited<ReturnType<typeof sendTurnRequest>> | undefined;
   const talking = (async () => {
     for (let turn = 0; answer?.kind !== 'error' && turn < 12; turn += 1) {
-      answer = await turnOf({ ...requestOf(question(long(turn))), caller: by });
+      answer = await sendTurnRequest({ ...buildTurnRequest(questionBody(createLongText(turn))), caller: by });
       if (answer.kind === 'stream') await new Response(answer.body).text();
     }
   })();
-  await eventually(() => expect(up.sent.some(isForSummary)).toBe(true));
-  await accountStub(bindings, {}, 'alice').revokeToken('lost');
+  await eventually(() => expect(up.sent.some(isSummaryRequest)).toBe(true));
+  await getAccountStub(bindings, {}, 'alice').revokeToken('lost');
   await talking;
   expect(answer).toMatchObject({ kind: 'error', error: { status: 401 } });
-  await eventually(async () => expect((await summaryRowsOf())[0]).toMatchObject({ status: 'failed', settled: true }));
-  expect(await talk(1, 50)).not.toEqual([]);
-  await booked();
+  await eventually(async () => expect((await readSummaryRows())[0]).toMatchObject({ status: 'failed', settled: true }));
+  expect(await sendManyTurns(1, 50)).not.toEqual([]);
+  await readBooked();
 });
 
 test('a turn in the background that waits for a summary is answered behind it', async () => {
@@ -259,14 +262,17 @@ test('a turn in the background that waits for a summary is answered behind it', 
   up.go();
   await talking;
   for (let turn = 20; turn < 30; turn += 1) {
-    const answer = await turnOf({ ...requestOf(question(long(turn))), asked: { background: true } });
+    const answer = await sendTurnRequest({
+      ...buildTurnRequest(questionBody(createLongText(turn))),
+      asked: { background: true },
+    });
     expect(answer).toMatchObject({ kind: 'whole', status: 202 });
-    await eventually(async () => expect((await readOf())?.state).toBe('idle'));
+    await eventually(async () => expect((await readConversation())?.state).toBe('idle'));
   }
-  expect((await summariesOf()).length).toBeGreaterThan(1);
-  await booked();
-  const asked = (await rowsOf()).filter(({ role }) => role === 'user');
-  expect(asked.map(({ content }) => content)).toEqual(expect.arrayContaining([long(20), long(29)]));
+  expect((await readSummaries()).length).toBeGreaterThan(1);
+  await readBooked();
+  const asked = (await listMessages()).filter(({ role }) => role === 'user');
+  expect(asked.map(({ content }) => content)).toEqual(expect.arrayContaining([createLongText(20), createLongText(29)]));
 });
 
 test('a summary ends with its account, and nothing of either is left', async () => {

@@ -1,24 +1,24 @@
 import { expect, onTestFinished, test, vi } from 'vitest';
 import { stubOf } from '#test/support/conversations.ts';
-import { eventually, untilSo } from '#test/support/eventually.ts';
+import { eventually, waitForCondition } from '#test/support/eventually.ts';
 import {
-  booked,
-  createWith,
-  isForSummary,
-  long,
-  question,
-  refusal,
-  summariesOf,
-  type Up,
-  upstreamOf,
+  createConversationWith,
+  createErrorResponse,
+  createLongText,
+  installSimulatorUnless,
+  isSummaryRequest,
+  questionBody,
+  readBooked,
+  readSummaries,
+  type UpstreamBody,
 } from '#test/support/summaries.ts';
-import { ask } from '#test/support/turns.ts';
+import { sendTurn } from '#test/support/turns.ts';
 
 const [PING_MS, MOST_MS] = [15_000, 20_000];
 const PING = 'event: ping\ndata: {"type":"ping"}\n\n';
 
 /** A conversation whose summary does not come before it may, by a clock that is the test's own. */
-async function slow(answering: (body: Up) => Response | undefined = () => undefined) {
+async function slow(answering: (body: UpstreamBody) => Response | undefined = () => undefined) {
   const state = { isGoing: false, isLate: false, pings: 0 };
   const { setTimeout: wait } = globalThis;
   // Whoever waits looks by itself: a promise of the test must not wake another object.
@@ -33,22 +33,22 @@ async function slow(answering: (body: Up) => Response | undefined = () => undefi
     Object.assign(state, { isGoing: true, isLate: true });
     spy.mockRestore();
   });
-  const up = upstreamOf(async (body: Up, { signal }) => {
-    if (!isForSummary(body)) return answering(body);
-    await untilSo(() => {
+  const up = installSimulatorUnless(async (body: UpstreamBody, { signal }) => {
+    if (!isSummaryRequest(body)) return answering(body);
+    await waitForCondition(() => {
       signal?.throwIfAborted();
       return state.isGoing;
     });
     return undefined;
   });
-  await createWith();
+  await createConversationWith();
   return { state, ...up };
 }
 
 /** Talks until a turn waits for a summary. @returns that turn, with what it says until then */
 async function untilItWaits() {
   for (let turn = 0; turn < 20; turn += 1) {
-    const answer = await ask(question(long(turn)));
+    const answer = await sendTurn(questionBody(createLongText(turn)));
     if (answer.kind !== 'stream') throw new Error(JSON.stringify(answer));
     const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
     const first = answer.first ?? (await reader.read()).value ?? '';
@@ -73,16 +73,16 @@ test('a turn that waits for a summary sends pings, and goes on without it; the n
   expect(text).toContain(`id: ${turn}-1\nevent: message_start\n`);
   expect(text).toMatch(/event: message_stop.*\0\{"outcome":/s);
   // What went up has none, since it still goes on.
-  expect(sent.slice(before).map(isForSummary)).toEqual([false]);
-  expect(await summariesOf()).toEqual([]);
+  expect(sent.slice(before).map(isSummaryRequest)).toEqual([false]);
+  expect(await readSummaries()).toEqual([]);
   state.isGoing = true;
-  await eventually(async () => expect(await summariesOf()).toHaveLength(1));
-  const next = await ask(question('And now?'));
+  await eventually(async () => expect(await readSummaries()).toHaveLength(1));
+  const next = await sendTurn(questionBody('And now?'));
   if (next.kind !== 'stream') throw new Error(JSON.stringify(next));
   await new Response(next.body).text();
   expect(next.headers).not.toHaveProperty('sluice-history');
   expect(JSON.stringify(sent.at(-1)?.messages[0])).toContain('This is a summary');
-  await booked();
+  await readBooked();
 });
 
 test.each([
@@ -90,7 +90,7 @@ test.each([
   ['a refusal of the upstream', 'No such thing.'],
 ])('%s behind the pings is an error of the stream', async (why, says) => {
   let refuses = false;
-  const { state } = await slow(() => (refuses ? refusal(400, 'No such thing.') : undefined));
+  const { state } = await slow(() => (refuses ? createErrorResponse(400, 'No such thing.') : undefined));
   const { rest } = await untilItWaits();
   refuses = true;
   if (why === 'a stop') await stubOf().stop();
@@ -98,18 +98,18 @@ test.each([
   const told = new RegExp(`event: error\\ndata: {"type":"error".*${says}.*\\n\\n\\0{"outcome":`);
   expect(await rest()).toMatch(told);
   state.isGoing = true;
-  await booked();
+  await readBooked();
 });
 
 test('who does not stream waits as long, and gets the whole answer', async () => {
   const { state } = await slow();
   state.isLate = true;
   for (let turn = 0; turn < 12; turn += 1) {
-    const answer = await ask(question(long(turn), { stream: false }), { stream: false });
+    const answer = await sendTurn(questionBody(createLongText(turn), { stream: false }), { stream: false });
     expect(answer).toMatchObject({ kind: 'whole', status: 200 });
     if (answer.kind === 'whole' && answer.headers['sluice-history'] === 'truncated') break;
     expect(turn).toBeLessThan(11);
   }
   state.isGoing = true;
-  await booked();
+  await readBooked();
 });

@@ -1,62 +1,64 @@
 import { runInDurableObject } from 'cloudflare:test';
 import { expect, test } from 'vitest';
-import { checkedLines } from '#edge/plugins/transfer/checked-backup.ts';
-import { readOf, stubOf } from '#test/support/conversations.ts';
+import { checkLines } from '#edge/plugins/transfer/checked-backup.ts';
+import { readConversation, stubOf } from '#test/support/conversations.ts';
 import { eventually } from '#test/support/eventually.ts';
 import {
-  booked,
-  createWith,
-  isForSummary,
+  createConversationWith,
+  createStream,
+  installSimulatorUnless,
+  isSummaryRequest,
   LIMIT,
-  question,
-  streamOf,
-  summariesOf,
-  summaryRowsOf,
-  talk,
-  upstreamOf,
+  questionBody,
+  readBooked,
+  readSummaries,
+  readSummaryRows,
+  sendManyTurns,
 } from '#test/support/summaries.ts';
-import { ask } from '#test/support/turns.ts';
-import { apart, block, end, start } from '#test/support/wire.ts';
+import { sendTurn } from '#test/support/turns.ts';
+import { contentBlock, messageEnd, messageStart, splitEvents } from '#test/support/wire.ts';
 
 const summaryOf = (text: string, output_tokens: number) =>
-  apart(
-    start({ id: 'msg_s', usage: {} }) +
-      block({ type: 'text', text }) +
-      end({ input_tokens: 900, output_tokens }, 'end_turn'),
+  splitEvents(
+    messageStart({ id: 'msg_s', usage: {} }) +
+      contentBlock({ type: 'text', text }) +
+      messageEnd({ input_tokens: 900, output_tokens }, 'end_turn'),
   );
 const say = async (content: string) => {
-  const answer = await ask(question(content));
+  const answer = await sendTurn(questionBody(content));
   if (answer.kind !== 'stream') throw new Error(JSON.stringify(answer));
   await new Response(answer.body).text();
   return answer.headers['sluice-history'];
 };
 
 test('behind turns that exceed the limit by themselves no summary is made: none would ever be sent', async () => {
-  const { sent } = upstreamOf();
-  await createWith({ max_tokens: 400 });
+  const { sent } = installSimulatorUnless();
+  await createConversationWith({ max_tokens: 400 });
   for (let turn = 0; turn < 8; turn += 1) await say(`Long ${turn}. ${'And so on, as before. '.repeat(150)}`);
-  await booked();
-  expect(sent.filter(isForSummary)).toEqual([]);
+  await readBooked();
+  expect(sent.filter(isSummaryRequest)).toEqual([]);
 });
 
 test('a summary that leaves no room for the turns that stay is paid at most as often as one that fails', async () => {
   const words = 'So much was said about it. '.repeat(Math.ceil((LIMIT * 3) / 20));
-  const { sent } = upstreamOf((body) =>
-    isForSummary(body) ? streamOf(summaryOf(words, LIMIT - 10), 'whole') : undefined,
+  const { sent } = installSimulatorUnless((body) =>
+    isSummaryRequest(body) ? createStream(summaryOf(words, LIMIT - 10), 'whole') : undefined,
   );
-  await createWith({ summary_max_tokens: LIMIT - 1 });
-  const told = await talk(20);
+  await createConversationWith({ summary_max_tokens: LIMIT - 1 });
+  const told = await sendManyTurns(20);
   expect(told.at(-1)).toBe('truncated');
-  await booked();
-  expect(sent.filter(isForSummary).length).toBeLessThanOrEqual(5);
-  expect(await summariesOf()).toEqual([]);
+  await readBooked();
+  expect(sent.filter(isSummaryRequest).length).toBeLessThanOrEqual(5);
+  expect(await readSummaries()).toEqual([]);
 });
 
 test('what a model has thought before a summary is no part of it', async () => {
-  upstreamOf((body) => (isForSummary(body) ? streamOf(summaryOf('Boxes have come.', 9_000), 'whole') : undefined));
-  await createWith();
-  expect(new Set(await talk(11))).toEqual(new Set([undefined]));
-  const [row] = (await summaryRowsOf()).filter(({ status }) => status === 'complete');
+  installSimulatorUnless((body) =>
+    isSummaryRequest(body) ? createStream(summaryOf('Boxes have come.', 9_000), 'whole') : undefined,
+  );
+  await createConversationWith();
+  expect(new Set(await sendManyTurns(11))).toEqual(new Set([undefined]));
+  const [row] = (await readSummaryRows()).filter(({ status }) => status === 'complete');
   expect(row?.tokens).toBeLessThan(20);
 });
 
@@ -68,16 +70,16 @@ const LINES = async () => {
 const streamOfText = (text: string) => new Blob([text]).stream();
 
 test('a backup with its summaries comes back; one with a forged summary is refused, or the summary is not sent', async () => {
-  const { sent } = upstreamOf();
-  await createWith();
-  await talk(11);
-  await eventually(async () => expect((await summariesOf()).length).toBeGreaterThan(0));
+  const { sent } = installSimulatorUnless();
+  await createConversationWith();
+  await sendManyTurns(11);
+  await eventually(async () => expect((await readSummaries()).length).toBeGreaterThan(0));
   const lines = await LINES();
   const at = lines.findIndex((line) => line.startsWith('["summary"'));
   const [kind, row, message] = JSON.parse(lines[at] ?? '') as [string, Record<string, unknown>, object];
   const faultOf = async (change: object, other: object = message) => {
     const text = lines.with(at, JSON.stringify([kind, { ...row, ...change }, other])).join('\n');
-    const { lines: checked, fault } = checkedLines(streamOfText(text), 10_000_000);
+    const { lines: checked, fault } = checkLines(streamOfText(text), 10_000_000);
     await new Response(checked).text().catch(() => undefined);
     return fault()?.status;
   };
@@ -93,24 +95,24 @@ test('a backup with its summaries comes back; one with a forged summary is refus
   const place = { account: 'alice', id: 'c9' };
   const stored = await stubOf('c9').adopt(place, streamOfText(`${forged.join('\n')}\n`));
   expect(stored.ok).toBe(true);
-  expect((await readOf('c9'))?.summaries).toEqual([]);
+  expect((await readConversation('c9'))?.summaries).toEqual([]);
   for (let turn = 0; turn < 3; turn += 1) {
-    const answer = await ask(question(`Turn ${turn}`), { id: 'c9' });
+    const answer = await sendTurn(questionBody(`Turn ${turn}`), { id: 'c9' });
     if (answer.kind !== 'stream') throw new Error(JSON.stringify(answer));
     await new Response(answer.body).text();
   }
-  expect(JSON.stringify(sent.filter((body) => !isForSummary(body)).at(-1)?.messages)).toContain('Turn 1');
+  expect(JSON.stringify(sent.filter((body) => !isSummaryRequest(body)).at(-1)?.messages)).toContain('Turn 1');
 });
 
 test('a conversation without the strategy has no table of summaries, and makes none', async () => {
-  const { sent } = upstreamOf();
-  await createWith({ strategy: 'truncate' });
-  await talk(11);
-  await booked();
-  expect(sent.filter(isForSummary)).toEqual([]);
+  const { sent } = installSimulatorUnless();
+  await createConversationWith({ strategy: 'truncate' });
+  await sendManyTurns(11);
+  await readBooked();
+  expect(sent.filter(isSummaryRequest)).toEqual([]);
   const tables = await runInDurableObject(stubOf(), (_, { storage }) =>
     storage.sql.exec("select name from sqlite_master where name = 'summaries'").toArray(),
   );
   expect(tables).toEqual([]);
-  expect(await readOf()).not.toHaveProperty('summaries');
+  expect(await readConversation()).not.toHaveProperty('summaries');
 });

@@ -1,45 +1,45 @@
 import { expect, test } from 'vitest';
-import { accountStub } from '#edge/durable/stubs.ts';
-import { bindings, readOf, rowsOf, stubOf } from '#test/support/conversations.ts';
+import { getAccountStub } from '#edge/durable/stubs.ts';
+import { bindings, listMessages, readConversation, stubOf } from '#test/support/conversations.ts';
 import { eventually } from '#test/support/eventually.ts';
 import {
-  createWith,
-  isForSummary,
-  long,
-  question,
+  createConversationWith,
+  createLongText,
+  installSimulatorUnless,
+  isSummaryRequest,
+  questionBody,
+  readSummaries,
   type Summary,
-  summariesOf,
-  talk,
-  upstreamOf,
+  sendManyTurns,
 } from '#test/support/summaries.ts';
-import { ask } from '#test/support/turns.ts';
+import { sendTurn } from '#test/support/turns.ts';
 
 /** The summaries of a conversation, once there is one. */
 async function summariesMade(): Promise<Summary[]> {
-  await eventually(async () => expect(await summariesOf()).not.toHaveLength(0));
-  return await summariesOf();
+  await eventually(async () => expect(await readSummaries()).not.toHaveLength(0));
+  return await readSummaries();
 }
 
 test('above its limit a conversation goes on behind a summary of its oldest turns', async () => {
-  const { sent } = upstreamOf();
-  await createWith();
-  expect(new Set(await talk(24))).toEqual(new Set([undefined]));
-  const turns = sent.filter((body) => !isForSummary(body));
+  const { sent } = installSimulatorUnless();
+  await createConversationWith();
+  expect(new Set(await sendManyTurns(24))).toEqual(new Set([undefined]));
+  const turns = sent.filter((body) => !isSummaryRequest(body));
   const last = JSON.stringify(turns.at(-1)?.messages);
   expect(last).toContain('This is a summary');
   for (let turn = 0; turn < 24; turn += 1) expect(last).toContain(`Remember: box ${turn} is number ${1_000 + turn}`);
   const summaries = await summariesMade();
   expect(summaries.length).toBeGreaterThan(1);
   for (const { cost_usd } of summaries) expect(cost_usd).toBeGreaterThan(0);
-  expect(await rowsOf()).toHaveLength(48);
+  expect(await listMessages()).toHaveLength(48);
 });
 
 test('a summary begins behind an answer whose prompt was in the cache, and nobody waits for it', async () => {
-  const { sent } = upstreamOf();
-  await createWith({ max_tokens: 4_000 });
-  await talk(16);
+  const { sent } = installSimulatorUnless();
+  await createConversationWith({ max_tokens: 4_000 });
+  await sendManyTurns(16);
   await summariesMade();
-  const at = sent.findIndex(isForSummary);
+  const at = sent.findIndex(isSummaryRequest);
   // The turn before it has not waited: it had gone up without one.
   expect(sent.slice(0, at).every(({ messages }) => JSON.stringify(messages[0]).includes('Box 0'))).toBe(true);
   const [turn, summary] = [sent[at - 1], sent[at]];
@@ -48,11 +48,11 @@ test('a summary begins behind an answer whose prompt was in the cache, and nobod
 });
 
 test('each summary reads its prompt from the cache, and not only the first one', async () => {
-  const { sent } = upstreamOf();
-  await createWith({ max_tokens: 4_000 });
-  await talk(40);
+  const { sent } = installSimulatorUnless();
+  await createConversationWith({ max_tokens: 4_000 });
+  await sendManyTurns(40);
   const texts = sent.map(({ messages }) => messages.map((message) => JSON.stringify(message)));
-  const summaries = sent.flatMap((body, at) => (isForSummary(body) ? [at] : []));
+  const summaries = sent.flatMap((body, at) => (isSummaryRequest(body) ? [at] : []));
   expect(summaries.length).toBeGreaterThan(2);
   for (const at of summaries) {
     // The cache has whole prompts, and what begins as one of them reads that.
@@ -63,9 +63,9 @@ test('each summary reads its prompt from the cache, and not only the first one',
 });
 
 test('the setting decides what a summary is told, and how long it may be', async () => {
-  const { sent } = upstreamOf();
-  await createWith({ instructions: 'Keep the numbers.', summary_max_tokens: 700 });
-  await talk(9);
+  const { sent } = installSimulatorUnless();
+  await createConversationWith({ instructions: 'Keep the numbers.', summary_max_tokens: 700 });
+  await sendManyTurns(9);
   const isAsked = ({ messages }: (typeof sent)[number]) => messages.at(-1)?.content === 'Keep the numbers.';
   await eventually(() => expect(sent.some(isAsked)).toBe(true));
   // What it may think, beside 256 tokens of text, has room of its own.
@@ -73,18 +73,18 @@ test('the setting decides what a summary is told, and how long it may be', async
 });
 
 test('a rewind to before its end voids a summary, and what goes up is as if it had never been', async () => {
-  const { sent } = upstreamOf();
-  await createWith();
-  await talk(10);
+  const { sent } = installSimulatorUnless();
+  await createConversationWith();
+  await sendManyTurns(10);
   const summaries = await summariesMade();
-  const rows = await rowsOf();
+  const rows = await listMessages();
   const end = rows.findIndex(({ id }) => id === summaries[0]?.until);
   expect(rows[end]?.role).toBe('assistant');
   const before = rows[end - 3];
   await stubOf().rewind(String(before?.id));
-  expect((await readOf())?.summaries).toEqual([]);
-  await talk(1, 20);
-  const last = sent.filter((body) => !isForSummary(body)).at(-1)?.messages ?? [];
+  expect((await readConversation())?.summaries).toEqual([]);
+  await sendManyTurns(1, 20);
+  const last = sent.filter((body) => !isSummaryRequest(body)).at(-1)?.messages ?? [];
   expect(last).toHaveLength(end - 3 + 1);
   expect(last.slice(0, -1).map(({ content }) => JSON.stringify(content))).toEqual(
     rows.slice(0, end - 3).map(({ content }) => JSON.stringify(content)),
@@ -92,45 +92,45 @@ test('a rewind to before its end voids a summary, and what goes up is as if it h
 });
 
 test('a fork behind the range of a summary takes it, and one within does not', async () => {
-  const { sent } = upstreamOf();
-  await createWith();
-  await talk(10);
+  const { sent } = installSimulatorUnless();
+  await createConversationWith();
+  await sendManyTurns(10);
   const summaries = await summariesMade();
-  const rows = await rowsOf();
+  const rows = await listMessages();
   const end = rows.findIndex(({ id }) => id === summaries[0]?.until);
   await stubOf().fork('behind', rows.at(-1)?.id);
   await stubOf().fork('within', rows[end - 2]?.id);
   const upFrom = async (id: string) => {
-    const answer = await ask(question('And now?'), { id });
+    const answer = await sendTurn(questionBody('And now?'), { id });
     if (answer.kind === 'stream') await new Response(answer.body).text();
-    return sent.filter((body) => !isForSummary(body)).at(-1)?.messages ?? [];
+    return sent.filter((body) => !isSummaryRequest(body)).at(-1)?.messages ?? [];
   };
   expect((await upFrom('behind'))[0]?.content).toContain('This is a summary');
-  expect((await readOf('behind'))?.summaries).toEqual(summaries);
+  expect((await readConversation('behind'))?.summaries).toEqual(summaries);
   expect(await upFrom('within')).toHaveLength(end - 2 + 2);
-  expect(await readOf('within')).not.toHaveProperty('summaries');
+  expect(await readConversation('within')).not.toHaveProperty('summaries');
 });
 
 test('where the account cannot hold a summary, the turn goes up without its oldest turns, and says so', async () => {
-  const { sent } = upstreamOf(undefined, { vars: { DEFAULT_LIMITS: '{"usd_per_day":0.06}' } });
-  await createWith({ summary_max_tokens: 1_999 });
+  const { sent } = installSimulatorUnless(undefined, { vars: { DEFAULT_LIMITS: '{"usd_per_day":0.06}' } });
+  await createConversationWith({ summary_max_tokens: 1_999 });
   const told: unknown[] = [];
-  for (let turn = 0; !told.includes('truncated') && turn < 16; turn += 1) told.push(...(await talk(1, turn)));
+  for (let turn = 0; !told.includes('truncated') && turn < 16; turn += 1) told.push(...(await sendManyTurns(1, turn)));
   expect(told.at(-1)).toBe('truncated');
-  expect(sent.some(isForSummary)).toBe(false);
-  expect((await readOf())?.summaries).toEqual([]);
-  const account = accountStub(bindings, {}, 'alice');
+  expect(sent.some(isSummaryRequest)).toBe(false);
+  expect((await readConversation())?.summaries).toEqual([]);
+  const account = getAccountStub(bindings, {}, 'alice');
   await eventually(async () => expect((await account.quota()).day.held_usd).toBe(0));
 });
 
 test('sent again, a turn without its oldest turns says so again', async () => {
-  upstreamOf(undefined, { vars: { DEFAULT_LIMITS: '{"usd_per_day":0.06}' } });
-  await createWith({ summary_max_tokens: 1_999 });
+  installSimulatorUnless(undefined, { vars: { DEFAULT_LIMITS: '{"usd_per_day":0.06}' } });
+  await createConversationWith({ summary_max_tokens: 1_999 });
   const told: (string | undefined)[][] = [];
   for (let turn = 0; turn < 10; turn += 1) {
     const both: (string | undefined)[] = [];
     for (const _ of ['first', 'again']) {
-      const answer = await ask(question(long(turn)), { key: `turn-${turn}` });
+      const answer = await sendTurn(questionBody(createLongText(turn)), { key: `turn-${turn}` });
       if (answer.kind !== 'stream') throw new Error(JSON.stringify(answer));
       both.push(answer.headers['sluice-history']);
       await new Response(answer.body).text();

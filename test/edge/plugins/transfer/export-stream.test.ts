@@ -4,7 +4,7 @@ import 'cloudflare:workers';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { withErrorLine } from '#edge/plugins/transfer/export-stream.ts';
-import { tryAsyncCases } from '#test/support/runs.ts';
+import { tryAsyncCases } from '#test/support/property-cases.ts';
 
 const lines = ['{"type":"conversation","id":"c"}', '{"type":"message","content":"{\\"type\\":\\"end\\"}"}'];
 const END = '{"type":"end","messages":1}';

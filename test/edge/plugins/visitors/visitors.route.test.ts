@@ -6,24 +6,24 @@ import { DAY_MS, HOUR_MS, MINUTE_MS } from '#edge/kit/async/durations.ts';
 import type { Json } from '#edge/kit/json/object.ts';
 import type { Bindings } from '#edge/kit/plugins/bindings.ts';
 import type { Account } from '#edge/money/account/account.ts';
-import { errorOf, type TestApp, testApp } from '#test/support/app.ts';
-import { atNoon, passTime } from '#test/support/calendar.ts';
-import { restSooner } from '#test/support/rests.ts';
-import { answeringBy, says } from '#test/support/scripted-runs.ts';
+import { createTestApp, readError, type TestApp } from '#test/support/app.ts';
+import { advanceClock, setClockToNoon } from '#test/support/calendar.ts';
+import { answerByScript, textAnswer } from '#test/support/scripted-runs.ts';
+import { shortenAccountWaits } from '#test/support/shorten-account-waits.ts';
 import { MODEL, SMALL_MESSAGE } from '#test/support/small-message.ts';
-import { bearer, tokenOf } from '#test/support/tokens.ts';
+import { bearerHeader, createToken } from '#test/support/tokens.ts';
 import {
-  addressHeader,
-  countedBindings,
+  countBindingCalls,
+  createAddressHeader,
+  createVisitorSettings,
+  mockTurnstile,
   SHOP,
-  SOLVED,
-  settingsWithVisitors,
-  turnstileSays,
+  SOLVED_CHALLENGE,
 } from '#test/support/visitors.ts';
 
-atNoon();
+setClockToNoon();
 
-beforeEach(restSooner);
+beforeEach(shortenAccountWaits);
 
 const { ACCOUNT, CONVERSATION, POOL } = env as unknown as Bindings;
 const message = () => Response.json(SMALL_MESSAGE);
@@ -31,15 +31,15 @@ const AGENT = { model: MODEL, max_tokens: 300, system: 'You are Sky.' };
 
 /** An edge with the agent that visitors may ask, whose answers cost $0.00015 each. */
 async function edge(visiting: object = {}, vars: Record<string, unknown> = {}): Promise<TestApp> {
-  answeringBy(() => says('Sun.'));
-  const app = testApp(message, settingsWithVisitors(visiting, vars));
-  const root = bearer(await tokenOf('root', ['admin']));
+  answerByScript(() => textAnswer('Sun.'));
+  const app = createTestApp(message, createVisitorSettings(visiting, vars));
+  const root = bearerHeader(await createToken('root', ['admin']));
   const put = { method: 'PUT', headers: { ...root, 'content-type': 'application/json' }, body: JSON.stringify(AGENT) };
   expect((await app.fetch('/agents/sky', put)).status).toBe(200);
   return app;
 }
 
-const visit = (app: TestApp, body: object = { turnstile: 'solved' }, headers = addressHeader()) =>
+const visit = (app: TestApp, body: object = { turnstile: 'solved' }, headers = createAddressHeader()) =>
   app.post('/tokens/visitor', body, headers);
 
 async function visitor(app: TestApp, solved = crypto.randomUUID()) {
@@ -50,7 +50,7 @@ async function visitor(app: TestApp, solved = crypto.randomUUID()) {
     token: string;
     session_ends_at: string;
   };
-  return { account, headers: { ...bearer(token), origin: SHOP }, ...rest };
+  return { account, headers: { ...bearerHeader(token), origin: SHOP }, ...rest };
 }
 
 const say = (app: TestApp, headers: Record<string, string>, conversation = 'c1') =>
@@ -83,15 +83,18 @@ const rowsOfPools = async () =>
 const accountNamed = (name: string) => ACCOUNT.get(ACCOUNT.idFromName(name)) as unknown as DurableObjectStub;
 
 test('a person on a page gets a restricted token, and the same one again for the same answer of the widget', async () => {
-  const asked = turnstileSays(() => ({ ...SOLVED, challenge_ts: new Date(Date.now() - MINUTE_MS).toISOString() }));
-  const { bindings, calls } = countedBindings();
-  const app = testApp(message, settingsWithVisitors({}, bindings));
+  const asked = mockTurnstile(() => ({
+    ...SOLVED_CHALLENGE,
+    challenge_ts: new Date(Date.now() - MINUTE_MS).toISOString(),
+  }));
+  const { bindings, calls } = countBindingCalls();
+  const app = createTestApp(message, createVisitorSettings({}, bindings));
   const answers = [];
   for (let times = 0; times < 2; times += 1) {
     const response = await visit(
       app,
       { turnstile: 'solved' },
-      { ...addressHeader(), 'cf-connecting-ip': '2001:db8::7' },
+      { ...createAddressHeader(), 'cf-connecting-ip': '2001:db8::7' },
     );
     expect(response.status).toBe(201);
     answers.push((await response.json()) as Json);
@@ -121,27 +124,27 @@ test('a person on a page gets a restricted token, and the same one again for the
 test.each([
   ['expired or used', { success: false, 'error-codes': ['timeout-or-duplicate'] }, 400, /has expired, was used before/],
   ['is none', { success: false, 'error-codes': ['invalid-input-response'] }, 400, /Reset the widget/],
-  ['made elsewhere', { ...SOLVED, hostname: 'evil.example' }, 400, /made on another page/],
-  ['made for another action', { ...SOLVED, action: 'login' }, 400, /needs the action `sluice`/],
+  ['made elsewhere', { ...SOLVED_CHALLENGE, hostname: 'evil.example' }, 400, /made on another page/],
+  ['made for another action', { ...SOLVED_CHALLENGE, action: 'login' }, 400, /needs the action `sluice`/],
   ['not judged', { success: false, 'error-codes': ['internal-error'] }, 503, /Send the same answer again/],
   ['not judged by words', 'down for maintenance', 503, /Send the same answer again/],
   ['refused with the secret', { success: false, 'error-codes': ['invalid-input-secret'] }, 500, /TURNSTILE_SECRET/],
 ])('an answer of the widget that is %s makes no visitor', async (_, said, status, words) => {
-  turnstileSays(() => said);
-  const app = testApp(message, settingsWithVisitors());
+  mockTurnstile(() => said);
+  const app = createTestApp(message, createVisitorSettings());
   const response = await visit(app);
   expect([response.status, response.headers.get('retry-after')]).toEqual([status, status === 503 ? '5' : null]);
-  expect((await errorOf(response)).message).toMatch(words);
+  expect((await readError(response)).message).toMatch(words);
 });
 
 test('while Turnstile cannot be reached nobody is let in, and whoever sends no answer of it is told so', async () => {
-  turnstileSays(() => {
+  mockTurnstile(() => {
     throw new TypeError('connection refused');
   });
-  const app = testApp(message, settingsWithVisitors());
+  const app = createTestApp(message, createVisitorSettings());
   expect((await visit(app)).status).toBe(503);
   const response = await visit(app, {});
-  expect([response.status, (await errorOf(response)).message]).toEqual([400, expect.stringContaining('turnstile')]);
+  expect([response.status, (await readError(response)).message]).toEqual([400, expect.stringContaining('turnstile')]);
 });
 
 test('a redirect of Turnstile is not followed: it would take the secret to another host', async () => {
@@ -150,25 +153,28 @@ test('a redirect of Turnstile is not followed: it would take the secret to anoth
     asked.push(init ?? {});
     return new Response(null, { status: 307, headers: { location: 'https://evil.example/' } });
   });
-  expect((await visit(testApp(message, settingsWithVisitors()))).status).toBe(503);
+  expect((await visit(createTestApp(message, createVisitorSettings()))).status).toBe(503);
   expect(asked.map(({ redirect }) => redirect)).toEqual(['manual']);
 });
 
 test('without the setting there are no visitors, and no token for one holds', async () => {
-  const token = await tokenOf(`visitor:${'0'.repeat(32)}`, ['messages'], { only: { agents: ['sky'] } });
-  const app = testApp(message, settingsWithVisitors({}, { VISITORS: '' }));
+  const token = await createToken(`visitor:${'0'.repeat(32)}`, ['messages'], { only: { agents: ['sky'] } });
+  const app = createTestApp(message, createVisitorSettings({}, { VISITORS: '' }));
   expect((await visit(app)).status).toBe(404);
-  expect((await say(app, bearer(token))).status).toBe(401);
-  const root = bearer(await tokenOf('root', ['admin']));
+  expect((await say(app, bearerHeader(token))).status).toBe(401);
+  const root = bearerHeader(await createToken('root', ['admin']));
   const minted = await app.post('/tokens', { account: `visitor:${'0'.repeat(32)}`, scopes: ['messages'] }, root);
-  expect((await errorOf(minted)).message).toContain('POST /tokens/visitor');
+  expect((await readError(minted)).message).toContain('POST /tokens/visitor');
 });
 
 test('one household is let in ten times a minute, and refused without a call of anything', async () => {
-  const asked = turnstileSays(() => SOLVED);
-  const { bindings, calls } = countedBindings();
-  const app = testApp(message, settingsWithVisitors({}, bindings));
-  const from = (index: number) => ({ ...addressHeader(), 'cf-connecting-ip': `2001:db8:aa:bb${index}::${index}` });
+  const asked = mockTurnstile(() => SOLVED_CHALLENGE);
+  const { bindings, calls } = countBindingCalls();
+  const app = createTestApp(message, createVisitorSettings({}, bindings));
+  const from = (index: number) => ({
+    ...createAddressHeader(),
+    'cf-connecting-ip': `2001:db8:aa:bb${index}::${index}`,
+  });
   const statuses = [];
   for (let index = 0; index < 12; index += 1) {
     const response = await visit(app, { turnstile: `solved ${index}` }, from(index % 4));
@@ -181,15 +187,15 @@ test('one household is let in ten times a minute, and refused without a call of 
 });
 
 test('a visitor asks what VISITORS says, pays by the pool of all, and is on no list', async () => {
-  turnstileSays(() => SOLVED);
+  mockTurnstile(() => SOLVED_CHALLENGE);
   const app = await edge();
   const one = await visitor(app);
   const answer = await say(app, one.headers);
   expect(answer.status).toBe(200);
   await answer.text();
   expect((await app.post('/v1/messages', { model: MODEL, max_tokens: 5, messages: [] }, one.headers)).status).toBe(403);
-  await app.settled();
-  const root = bearer(await tokenOf('root', ['admin']));
+  await app.waitUntilSettled();
+  const root = bearerHeader(await createToken('root', ['admin']));
   const told = async (path: string) => (await (await app.fetch(path, { headers: root })).json()) as { data: Json[] };
   expect((await told('/accounts')).data.map(({ id }) => id)).not.toContain(one.account);
   await expect
@@ -201,10 +207,10 @@ test('a visitor asks what VISITORS says, pays by the pool of all, and is on no l
 });
 
 test('where the pool is spent a visitor’s request makes nothing, and soon asks nobody', async () => {
-  turnstileSays(() => SOLVED);
-  const { bindings, calls } = countedBindings();
+  mockTurnstile(() => SOLVED_CHALLENGE);
+  const { bindings, calls } = countBindingCalls();
   const app = await edge({}, bindings);
-  const root = { ...bearer(await tokenOf('root', ['admin'])), 'content-type': 'application/json' };
+  const root = { ...bearerHeader(await createToken('root', ['admin'])), 'content-type': 'application/json' };
   const limit = async (usd: number) => {
     const limits = { method: 'PUT', headers: root, body: JSON.stringify({ usd_per_day: usd }) };
     expect((await app.fetch('/groups/visitors/limits', limits)).status).toBe(200);
@@ -212,7 +218,7 @@ test('where the pool is spent a visitor’s request makes nothing, and soon asks
   await limit(1);
   const first = await visitor(app);
   for (let turns = 0; turns < 20; turns += 1) await (await say(app, first.headers)).text();
-  await app.settled();
+  await app.waitUntilSettled();
   // What was leased and not spent is given back.
   await expect
     .poll(async () => (await (await app.fetch('/groups/visitors', { headers: root })).json()) as { day: Json })
@@ -222,10 +228,10 @@ test('where the pool is spent a visitor’s request makes nothing, and soon asks
   const late = await visitor(app);
   const rows = await rowsOfPools();
   // Another isolate has looked at nothing yet.
-  const other = testApp(message, settingsWithVisitors({}, bindings));
+  const other = createTestApp(message, createVisitorSettings({}, bindings));
   const refused = async (isolate = other) => {
     const response = await say(isolate, late.headers);
-    const { type, message: said } = await errorOf(response);
+    const { type, message: said } = await readError(response);
     return [response.status, type, said, Number(response.headers.get('retry-after')) > 3_600];
   };
   const before = calls();
@@ -240,7 +246,7 @@ test('where the pool is spent a visitor’s request makes nothing, and soon asks
   const asked = calls();
   for (let times = 0; times < 5; times += 1) expect(await refused()).toEqual(told);
   expect(calls()).toBe(asked);
-  await app.settled();
+  await app.waitUntilSettled();
   expect(await leftOf(accountNamed(late.account))).toEqual(NOTHING_LEFT);
   expect(await leftOf(conversationOf(late.account))).toEqual(NOTHING_LEFT);
   expect(await rowsOfPools()).toEqual(rows);
@@ -253,7 +259,7 @@ test('where the pool is spent a visitor’s request makes nothing, and soon asks
 });
 
 test('a visitor’s account ends a day after its last turn, and whoever asks for it then makes nothing', async () => {
-  turnstileSays(() => SOLVED);
+  mockTurnstile(() => SOLVED_CHALLENGE);
   const app = await edge();
   const [one, other] = [await visitor(app), await visitor(app)];
   for (const { headers } of [one, one, other]) {
@@ -261,7 +267,7 @@ test('a visitor’s account ends a day after its last turn, and whoever asks for
     expect(answer.status).toBe(200);
     await answer.text();
   }
-  await app.settled();
+  await app.waitUntilSettled();
   const account = accountNamed(one.account);
   const conversation = conversationOf(one.account);
   const at = async (time: number) =>
@@ -276,7 +282,7 @@ test('a visitor’s account ends a day after its last turn, and whoever asks for
   expect(await leftOf(account)).toEqual(NOTHING_LEFT);
   expect(await leftOf(conversation)).toEqual(NOTHING_LEFT);
 
-  const root = bearer(await tokenOf('root', ['admin']));
+  const root = bearerHeader(await createToken('root', ['admin']));
   for (const path of ['', '/tokens', '/credit', '/export', '/backup', '/conversations']) {
     const response = await app.fetch(`/accounts/${one.account}${path}`, { headers: root });
     // Nobody knows it any more.
@@ -299,10 +305,10 @@ test('a visitor’s account ends a day after its last turn, and whoever asks for
 });
 
 test('whoever is revoked before the first request stays revoked, and their account ends all the same', async () => {
-  turnstileSays(() => SOLVED);
+  mockTurnstile(() => SOLVED_CHALLENGE);
   const app = await edge();
   const one = await visitor(app);
-  const root = bearer(await tokenOf('root', ['admin']));
+  const root = bearerHeader(await createToken('root', ['admin']));
   const revoked = await app.fetch(`/accounts/${one.account}/tokens`, { method: 'DELETE', headers: root });
   expect(revoked.status).toBe(200);
   expect((await say(app, one.headers)).status).toBe(401);
@@ -320,7 +326,7 @@ test('whoever is revoked before the first request stays revoked, and their accou
 });
 
 test('a visitor who sends in a trickle holds up neither other visitors nor accounts', async () => {
-  turnstileSays(() => SOLVED);
+  mockTurnstile(() => SOLVED_CHALLENGE);
   const app = await edge({ limits: { usd_per_day: 1_000 }, pool: { usd_per_day: 10_000 } });
   const [one, other] = [await visitor(app), await visitor(app)];
   const announced = 20_900_000;
@@ -329,10 +335,10 @@ test('a visitor who sends in a trickle holds up neither other visitors nor accou
   const answered = app.fetch('/v1/messages', { method: 'POST', headers, body: readable });
   const writer = writable.getWriter();
   await writer.write(new Uint8Array(66_000).fill(32));
-  const account = bearer(await tokenOf('honest', ['messages']));
+  const account = bearerHeader(await createToken('honest', ['messages']));
   const sent: Promise<void>[] = [];
   for (let second = 0; second < 60; second += 5) {
-    passTime(5_000);
+    advanceClock(5_000);
     // Whoever had to give way is not read any more.
     sent.push(writer.write(new Uint8Array(1_000).fill(32)).catch(() => undefined));
     for (const bytes of [1_000, 300_000, 1_000_000]) {
@@ -344,5 +350,5 @@ test('a visitor who sends in a trickle holds up neither other visitors nor accou
   }
   await writer.abort(new Error('left')).catch(() => undefined);
   await Promise.all([answered, ...sent]);
-  await app.settled();
+  await app.waitUntilSettled();
 });

@@ -3,23 +3,36 @@ import fc from 'fast-check';
 import { expect, onTestFinished, test, vi } from 'vitest';
 import { fromUsd } from '#edge/claude/pricing/cost.ts';
 import { Conversation } from '#edge/conversations/object/conversation.ts';
-import { receivedText } from '#edge/conversations/object/rpc-response.ts';
+import { readRpcText } from '#edge/conversations/object/rpc-response.ts';
 import { hmac } from '#edge/kit/delivery/hmac.ts';
 import { createRequestId } from '#edge/kit/http/headers/request-id.ts';
 import { defineWebhook } from '#edge/plugins/webhooks/sources/define-webhook.ts';
 import type { DeliveredAnswer } from '#edge/plugins/webhooks/webhooks-answers.schema.ts';
 import { settleAt } from '#test/edge/money/account/admission-requests.ts';
-import { edgeWithSky, SKY } from '#test/support/agents.ts';
-import { edgeWithRouter, LARGE, ledgerOf, SMALL } from '#test/support/chosen-models.ts';
-import { decideOn, listApprovals, rowsOf, stubOf } from '#test/support/conversations.ts';
-import { rounds } from '#test/support/rounds.ts';
-import { runs } from '#test/support/runs.ts';
-import { answeringBy, call, calls, says, servingTools, weather } from '#test/support/scripted-runs.ts';
-import { webhookVars } from '#test/support/webhook-vars.ts';
-import { accountOf, eventOf, inboxOf, type Works, worksOf } from '#test/support/webhooks.ts';
+import { createSkyEdge, SKY } from '#test/support/agents.ts';
+import { createRouterEdge, LARGE, readLedger, SMALL } from '#test/support/chosen-models.ts';
+import { listApprovals, listMessages, sendDecision, stubOf } from '#test/support/conversations.ts';
+import { caseCount } from '#test/support/property-cases.ts';
+import {
+  answerByScript,
+  answerTools,
+  callsAnswer,
+  textAnswer,
+  weatherCall,
+  weatherTool,
+} from '#test/support/scripted-runs.ts';
+import { createWebhookVars } from '#test/support/webhook-vars.ts';
+import {
+  createEvent,
+  createWebhookWorks,
+  getInbox,
+  getTestAccount,
+  type WebhookWorks,
+} from '#test/support/webhooks.ts';
+import { yieldToEventLoop } from '#test/support/yield-to-event-loop.ts';
 
 const URL = 'https://hooks.example.com/answers';
-const VARS = webhookVars('github', { deliver_url: URL, agent: 'sky' });
+const VARS = createWebhookVars('github', { deliver_url: URL, agent: 'sky' });
 const ACCOUNT = 'webhook-github';
 
 interface Posted {
@@ -41,13 +54,13 @@ function receiver(around: () => Promise<void> = async () => {}) {
   };
 }
 
-const accept = async (works: Works, id: string, text = 'Is it sunny?') => {
-  await inboxOf('github').accept(eventOf(id, text));
+const accept = async (works: WebhookWorks, id: string, text = 'Is it sunny?') => {
+  await getInbox('github').accept(createEvent(id, text));
   works.queue.ids.push(id);
 };
 
 /** Lets time pass until nothing is left to do for an event. */
-async function untilDone(works: Works, id: string, most = 40): Promise<void> {
+async function untilDone(works: WebhookWorks, id: string, most = 40): Promise<void> {
   for (let n = 0; n < most; n += 1) {
     await works.consume();
     const { next_attempt_at, state } = await works.report(id);
@@ -58,10 +71,10 @@ async function untilDone(works: Works, id: string, most = 40): Promise<void> {
 }
 
 test('an event is worked on by the agent that its source names, and the answer is delivered under its id', async () => {
-  const { version } = await edgeWithSky();
-  const tools = servingTools(() => new Response('sun'));
+  const { version } = await createSkyEdge();
+  const tools = answerTools(() => new Response('sun'));
   const { posted, deliveryFetch } = receiver();
-  const works = worksOf({ deliveryFetch }, VARS);
+  const works = createWebhookWorks({ deliveryFetch }, VARS);
   await accept(works, 'github_1');
   await untilDone(works, 'github_1');
   const { conversation, turn, result, ...report } = await works.report('github_1');
@@ -80,39 +93,42 @@ test('an event is worked on by the agent that its source names, and the answer i
   ]);
   expect(result).toMatchObject({ text: 'Sun.' });
   expect(tools).toHaveLength(1);
-  const [row] = (await inboxOf('github').list({ limit: 1 })).data;
+  const [row] = (await getInbox('github').list({ limit: 1 })).data;
   expect(row).toMatchObject({ event_id: 'github_1', conversation, turn });
   // Anybody finds it where conversations are, in the account of the source.
   const read = await stubOf(String(conversation), ACCOUNT).read();
   expect(JSON.parse(String(read.ok && read.value))).toMatchObject({ agent: { name: 'sky', version } });
-  const spent = await accountOf(ACCOUNT).requests({});
+  const spent = await getTestAccount(ACCOUNT).requests({});
   const costs = spent.data.map(({ cost_usd }) => cost_usd).reduce((sum, cost) => sum + cost, 0);
   expect(posted[0]?.body.cost_usd).toBeCloseTo(costs, 9);
   // Delivered again on demand, and never worked on again.
-  await inboxOf('github').replay('github_1');
+  await getInbox('github').replay('github_1');
   await works.consume(['github_1']);
   expect(posted.map(({ id }) => id)).toEqual(['github_1', 'github_1']);
-  expect((await accountOf(ACCOUNT).requests({})).data).toHaveLength(spent.data.length);
+  expect((await getTestAccount(ACCOUNT).requests({})).data).toHaveLength(spent.data.length);
 });
 
 test('an event whose agent chooses its model is answered by the model that its text means', async () => {
-  const { up, labels, version } = await edgeWithRouter();
+  const { up, labels, version } = await createRouterEdge();
   const { posted, deliveryFetch } = receiver();
-  const works = worksOf({ deliveryFetch }, webhookVars('github', { deliver_url: URL, agent: 'router' }));
+  const works = createWebhookWorks(
+    { deliveryFetch },
+    createWebhookVars('github', { deliver_url: URL, agent: 'router' }),
+  );
   await accept(works, 'github_1', 'An easy one.');
   await accept(works, 'github_2', 'A hard one.');
   for (const id of ['github_1', 'github_2']) await untilDone(works, id);
   expect(posted.map(({ body }) => body.text)).toEqual(['So.', 'So.']);
   expect(up.map(({ model }) => model).toSorted()).toEqual([SMALL, LARGE].toSorted());
   expect(labels).toHaveLength(2);
-  const rows = await ledgerOf(ACCOUNT);
+  const rows = await readLedger(ACCOUNT);
   expect(rows.filter(({ route }) => route === 'choice').map(({ agent }) => agent)).toEqual([version, version]);
   expect(rows.flatMap(({ chosen_by }) => chosen_by?.label ?? []).toSorted()).toEqual(['easy', 'hard']);
 });
 
 test('a source of one’s own names its agent in code, and takes the answer there', async () => {
-  await edgeWithSky();
-  servingTools(() => new Response('sun'));
+  await createSkyEdge();
+  answerTools(() => new Response('sun'));
   const taken: DeliveredAnswer[] = [];
   const github = defineWebhook<{ text: string }>({
     source: 'github',
@@ -121,16 +137,16 @@ test('a source of one’s own names its agent in code, and takes the answer ther
     agent: 'sky',
     deliver: async (answer) => void taken.push(answer),
   });
-  const works = worksOf({ webhooks: [github] });
+  const works = createWebhookWorks({ webhooks: [github] });
   await accept(works, 'github_1');
   await untilDone(works, 'github_1');
   expect(taken).toMatchObject([{ type: 'webhook_event.answered', event_id: 'github_1', agent: 'sky', text: 'Sun.' }]);
 });
 
 test('where there is nowhere to deliver it to, the answer is kept', async () => {
-  await edgeWithSky();
-  servingTools(() => new Response('sun'));
-  const works = worksOf({}, webhookVars('github', { agent: 'sky' }));
+  await createSkyEdge();
+  answerTools(() => new Response('sun'));
+  const works = createWebhookWorks({}, createWebhookVars('github', { agent: 'sky' }));
   await accept(works, 'github_1');
   await untilDone(works, 'github_1');
   expect(await works.report('github_1')).toMatchObject({ state: 'answered', result: { agent: 'sky', text: 'Sun.' } });
@@ -139,7 +155,7 @@ test('where there is nowhere to deliver it to, the answer is kept', async () => 
 /** An event whose agent takes long: its tool answers once it is released. */
 async function longEvent() {
   const held = Promise.withResolvers<void>();
-  const tools = servingTools(async () => {
+  const tools = answerTools(async () => {
     await held.promise;
     return new Response('sun');
   });
@@ -147,14 +163,14 @@ async function longEvent() {
     ...{ source: 'github', verify: hmac({ header: 'x' }), text: () => undefined, agent: 'sky' },
     schedule: { classificationTimeout: 300 },
   });
-  const works = worksOf({ webhooks: [github] });
+  const works = createWebhookWorks({ webhooks: [github] });
   await accept(works, 'github_1');
   await works.consume();
   return { works, tools, release: held.resolve };
 }
 
 test('an agent that takes long is not waited for: the event is looked at again', async () => {
-  await edgeWithSky();
+  await createSkyEdge();
   const { works, release } = await longEvent();
   const { state, conversation, next_attempt_at, attempts } = await works.report('github_1');
   expect({ state, attempts }).toEqual({ state: 'running', attempts: [] });
@@ -166,17 +182,17 @@ test('an agent that takes long is not waited for: the event is looked at again',
 });
 
 test('an agent that there is not is looked for again, and what its source may not spend waits', async () => {
-  await edgeWithSky();
-  servingTools(() => new Response('sun'));
-  const works = worksOf({}, webhookVars('github', { agent: 'nobody' }));
+  await createSkyEdge();
+  answerTools(() => new Response('sun'));
+  const works = createWebhookWorks({}, createWebhookVars('github', { agent: 'nobody' }));
   await accept(works, 'github_1');
   await works.consume();
   expect(await works.report('github_1')).toMatchObject({
     state: 'accepted',
     attempts: [{ error: { type: 'not_found_error', message: expect.stringContaining('no agent nobody') } }],
   });
-  const poor = worksOf({}, webhookVars('github', { agent: 'sky' }));
-  const account = accountOf(ACCOUNT);
+  const poor = createWebhookWorks({}, createWebhookVars('github', { agent: 'sky' }));
+  const account = getTestAccount(ACCOUNT);
   await account.setLimits({ usd_per_day: 1 });
   await settleAt(account, { requestId: 'req_spent', status: 'complete', cost: fromUsd(1), startedAt: poor.clock.now });
   await accept(poor, 'github_2');
@@ -188,10 +204,10 @@ test('an agent that there is not is looked for again, and what its source may no
 });
 
 test('what waits for a person is followed until it is decided, and delivered once', async () => {
-  await edgeWithSky({ ...SKY, tools: [weather({ approval: 'always' })] });
-  const tools = servingTools(() => new Response('sun'));
+  await createSkyEdge({ ...SKY, tools: [weatherTool({ approval: 'always' })] });
+  const tools = answerTools(() => new Response('sun'));
   const { posted, deliveryFetch } = receiver();
-  const works = worksOf({ deliveryFetch }, VARS);
+  const works = createWebhookWorks({ deliveryFetch }, VARS);
   await accept(works, 'github_1');
   await works.consume();
   const { state, conversation, next_attempt_at } = await works.report('github_1');
@@ -201,16 +217,16 @@ test('what waits for a person is followed until it is decided, and delivered onc
   await works.consume();
   expect(await works.report('github_1')).toMatchObject({ state: 'running', attempts: [] });
   const open = await listApprovals(stub);
-  const { data } = JSON.parse(await receivedText((open as { value: string }).value)) as { data: { id: string }[] };
+  const { data } = JSON.parse(await readRpcText((open as { value: string }).value)) as { data: { id: string }[] };
   const decision = { id: data[0]?.id, decision: 'approve', isAdmin: true, requestId: createRequestId() };
-  expect(await decideOn(stub, decision)).toMatchObject({ ok: true });
+  expect(await sendDecision(stub, decision)).toMatchObject({ ok: true });
   await untilDone(works, 'github_1');
   expect(tools).toHaveLength(1);
   expect(posted).toMatchObject([{ id: 'github_1', body: { status: 'complete', paused: null, text: 'Sun.' } }]);
 });
 
 test('an event whose conversation is deleted meanwhile is not worked on again, unless it is replayed', async () => {
-  await edgeWithSky();
+  await createSkyEdge();
   const { works, tools, release } = await longEvent();
   const { conversation } = await works.report('github_1');
   release();
@@ -218,23 +234,23 @@ test('an event whose conversation is deleted meanwhile is not worked on again, u
   await untilDone(works, 'github_1');
   expect(await works.report('github_1')).toMatchObject({ state: 'parked', result: null });
   expect(tools).toHaveLength(1);
-  await inboxOf('github').replay('github_1');
+  await getInbox('github').replay('github_1');
   works.queue.ids.push('github_1');
   await untilDone(works, 'github_1');
   expect(await works.report('github_1')).toMatchObject({ state: 'answered', result: { text: 'Sun.' } });
 });
 
 test('an upstream that is down is asked again, until the event is parked; a replay begins anew', async () => {
-  await edgeWithSky();
+  await createSkyEdge();
   let isDown = true;
-  const bodies = answeringBy(() => (isDown ? new Response('{}', { status: 529 }) : says('Sun.')));
-  const works = worksOf({}, webhookVars('github', { agent: 'sky' }));
+  const bodies = answerByScript(() => (isDown ? new Response('{}', { status: 529 }) : textAnswer('Sun.')));
+  const works = createWebhookWorks({}, createWebhookVars('github', { agent: 'sky' }));
   await accept(works, 'github_1');
   await untilDone(works, 'github_1');
   expect(await works.report('github_1')).toMatchObject({ state: 'parked', result: null });
   const asked = bodies.length;
   isDown = false;
-  await inboxOf('github').replay('github_1');
+  await getInbox('github').replay('github_1');
   works.queue.ids.push('github_1');
   await untilDone(works, 'github_1');
   expect(await works.report('github_1')).toMatchObject({ state: 'answered', result: { text: 'Sun.' } });
@@ -243,15 +259,15 @@ test('an upstream that is down is asked again, until the event is parked; a repl
 
 /** An event whose agent has called its tool, and whose next step is refused while the upstream is down. */
 async function stormyEvent() {
-  await edgeWithSky();
-  const tools = servingTools(() => new Response('sun'));
+  await createSkyEdge();
+  const tools = answerTools(() => new Response('sun'));
   const sky = { isDown: true };
-  answeringBy(({ messages }) => {
-    if (messages.length === 1) return calls(call('toolu_1', 'Bern'));
-    return sky.isDown ? new Response('{}', { status: 529 }) : says('Sun.');
+  answerByScript(({ messages }) => {
+    if (messages.length === 1) return callsAnswer(weatherCall('toolu_1', 'Bern'));
+    return sky.isDown ? new Response('{}', { status: 529 }) : textAnswer('Sun.');
   });
   const { posted, deliveryFetch } = receiver();
-  const works = worksOf({ deliveryFetch }, VARS);
+  const works = createWebhookWorks({ deliveryFetch }, VARS);
   await accept(works, 'github_1');
   return { sky, tools, posted, works };
 }
@@ -269,7 +285,7 @@ test('a run that pauses since the upstream is too busy is continued later, and i
   sky.isDown = false;
   await untilDone(works, 'github_1');
   expect(posted).toMatchObject([{ id: 'github_1', body: CONTINUED }]);
-  const spent = await accountOf(ACCOUNT).requests({});
+  const spent = await getTestAccount(ACCOUNT).requests({});
   const costs = spent.data.map(({ cost_usd }) => cost_usd).reduce((sum, cost) => sum + cost, 0);
   expect(posted[0]?.body.cost_usd).toBeCloseTo(costs, 9);
   expect(tools).toHaveLength(1);
@@ -280,7 +296,7 @@ test('a run that stays paused is parked in the end, and a replay continues it', 
   await untilDone(works, 'github_1');
   expect(await works.report('github_1')).toMatchObject({ state: 'parked', result: null });
   sky.isDown = false;
-  await inboxOf('github').replay('github_1');
+  await getInbox('github').replay('github_1');
   works.queue.ids.push('github_1');
   await untilDone(works, 'github_1');
   expect(posted).toMatchObject([{ id: 'github_1', body: CONTINUED }]);
@@ -288,8 +304,8 @@ test('a run that stays paused is parked in the end, and a replay continues it', 
 });
 
 test('a run that pauses for a spent budget waits for it, and is continued then', async () => {
-  await edgeWithSky();
-  const account = accountOf(ACCOUNT);
+  await createSkyEdge();
+  const account = getTestAccount(ACCOUNT);
   await account.setLimits({ usd_per_day: 1 });
   const { works, tools, release } = await longEvent();
   // Spent while the tool is called.
@@ -314,7 +330,7 @@ test('a run that pauses for a spent budget waits for it, and is continued then',
 });
 
 test('a turn of an earlier job that a limit has ended is a failure, whosever it was: the event is not tried for ever', async () => {
-  await edgeWithSky();
+  await createSkyEdge();
   const error = { type: 'rate_limit_error', message: 'Try again.' };
   const turn = { turn: 'turn_1', paused: null, stop_reason: null, text: '', cost_usd: 0 };
   const spy = vi
@@ -323,7 +339,7 @@ test('a turn of an earlier job that a limit has ended is a failure, whosever it 
       isAwaited ? { ...turn, status: 'failed', error } : { ...turn, status: 'running', error: null },
     );
   onTestFinished(() => spy.mockRestore());
-  const works = worksOf({}, webhookVars('github', { agent: 'sky' }));
+  const works = createWebhookWorks({}, createWebhookVars('github', { agent: 'sky' }));
   await accept(works, 'github_1');
   await works.consume();
   expect(await works.report('github_1')).toMatchObject({ state: 'accepted', attempts: [{ error }] });
@@ -337,7 +353,7 @@ const print = console.log;
 /** Where everything dies: in the agent's turn, at its tool's call, at a delivery, and between two jobs. */
 const POINTS = ['asked', 'answered', 'called', 'delivered', 'between jobs'] as const;
 type Point = (typeof POINTS)[number];
-const EVENTS = runs(100);
+const EVENTS = caseCount(100);
 
 /** Kills all objects at the points that are planned, from outside: an object cannot be aborted from inside another one. */
 class Kills {
@@ -370,7 +386,7 @@ class Kills {
     ended.catch(() => {});
     while (!hasEnded) {
       // No promise of an object that dies wakes anybody.
-      await rounds();
+      await yieldToEventLoop();
       const due = this.#due;
       if (!due) continue;
       this.#due = undefined;
@@ -382,18 +398,18 @@ class Kills {
 }
 
 test(`${EVENTS} of ${EVENTS} events whose objects are killed meanwhile are delivered under one id each, worked on once; half of them wait for approval`, async () => {
-  await edgeWithSky({ ...SKY, tools: [weather(), weather({ approval: 'always', once: true }, 'pay')] });
+  await createSkyEdge({ ...SKY, tools: [weatherTool(), weatherTool({ approval: 'always', once: true }, 'pay')] });
   const kills = new Kills();
   const { posted, deliveryFetch } = receiver(() => kills.at('delivered', false));
-  const works = worksOf({ deliveryFetch }, VARS);
-  await accountOf(ACCOUNT).setLimits({ usd_per_day: 1_000 });
+  const works = createWebhookWorks({ deliveryFetch }, VARS);
+  await getTestAccount(ACCOUNT).setLimits({ usd_per_day: 1_000 });
   let waits = false;
-  const made = servingTools(async () => {
+  const made = answerTools(async () => {
     await kills.at('called');
     return new Response('sun');
   });
-  const asking = () => calls(call('toolu_1', 'Bern', waits ? 'pay' : 'get_weather'));
-  answeringBy(({ messages }) => (messages.length === 1 ? asking() : says('Sun.')), {
+  const asking = () => callsAnswer(weatherCall('toolu_1', 'Bern', waits ? 'pay' : 'get_weather'));
+  answerByScript(({ messages }) => (messages.length === 1 ? asking() : textAnswer('Sun.')), {
     before: () => kills.at('asked'),
     after: () => kills.at('answered'),
   });
@@ -435,7 +451,7 @@ test(`${EVENTS} of ${EVENTS} events whose objects are killed meanwhile are deliv
     expect(paid.length).toBeLessThanOrEqual(isApproved ? 1 : 0);
     const status = result && 'agent' in result ? result.status : 'none';
     statuses[status] = (statuses[status] ?? 0) + 1;
-    const asked = (await rowsOf(String(conversation), ACCOUNT)).filter(({ role }) => role === 'user');
+    const asked = (await listMessages(String(conversation), ACCOUNT)).filter(({ role }) => role === 'user');
     expect(asked.filter(({ content }) => JSON.stringify(content).includes('Is it sunny?'))).toHaveLength(1);
   }
   print({ ...told, kills: Object.fromEntries(kills.done), statuses });
@@ -449,10 +465,10 @@ async function approveIn(conversation: string): Promise<boolean> {
   try {
     const open = await listApprovals(stubOf(conversation, ACCOUNT));
     if (!open.ok) return false;
-    const { data } = JSON.parse(await receivedText(open.value as string)) as { data: { id: string }[] };
+    const { data } = JSON.parse(await readRpcText(open.value as string)) as { data: { id: string }[] };
     for (const { id } of data) {
       const decision = { id, decision: 'approve', isAdmin: true, requestId: createRequestId() } as const;
-      if (!(await decideOn(stubOf(conversation, ACCOUNT), decision)).ok) return false;
+      if (!(await sendDecision(stubOf(conversation, ACCOUNT), decision)).ok) return false;
     }
     return data.length > 0;
   } catch {

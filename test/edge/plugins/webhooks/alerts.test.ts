@@ -2,24 +2,24 @@ import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } fro
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import * as z from 'zod/mini';
-import { accountStub } from '#edge/durable/stubs.ts';
+import { getAccountStub } from '#edge/durable/stubs.ts';
 import { verifyStandard } from '#edge/kit/delivery/standard-webhooks.ts';
 import type { Account } from '#edge/money/account/account.ts';
 import { alertRow, alertSchema } from '#edge/money/alerts/alerts-answers.schema.ts';
 import { defineWebhook } from '#edge/plugins/webhooks/sources/define-webhook.ts';
 import { admitInside, settleInside, worstCaseWith } from '#test/edge/money/account/admission-requests.ts';
-import { testApp } from '#test/support/app.ts';
+import { createTestApp } from '#test/support/app.ts';
 import { bindings } from '#test/support/conversations.ts';
-import { eventually, untilSo } from '#test/support/eventually.ts';
-import { objectAtRest } from '#test/support/in-flight.ts';
+import { eventually, waitForCondition } from '#test/support/eventually.ts';
+import { waitForObject } from '#test/support/pending-work.ts';
+import { tryAsyncCases } from '#test/support/property-cases.ts';
 import { resetAll } from '#test/support/reset.ts';
-import { tryAsyncCases } from '#test/support/runs.ts';
-import { bearer, DEPLOYED, tokenOf } from '#test/support/tokens.ts';
-import { inboxOf, WEBHOOK_SECRET, type Works, worksOf } from '#test/support/webhooks.ts';
+import { bearerHeader, createToken, DEPLOYED_VARS } from '#test/support/tokens.ts';
+import { createWebhookWorks, getInbox, WEBHOOK_SECRET, type WebhookWorks } from '#test/support/webhooks.ts';
 
 const ALERT_URL = 'https://ops.example.com/alerts';
 const HOUR = 3_600_000;
-const stub = () => accountStub(bindings, {}, 'alice');
+const stub = () => getAccountStub(bindings, {}, 'alice');
 const usd = (nanodollars: number) => nanodollars / 1e9;
 
 interface Posted {
@@ -53,10 +53,10 @@ async function spend(id: string, cost: number): Promise<void> {
   });
 }
 
-const listed = async () => (await inboxOf('alert').alerts({ limit: 100 })).data;
+const listed = async () => (await getInbox('alert').alerts({ limit: 100 })).data;
 
 /** Waits until the inbox has as many alerts, and lets the queue work. */
-async function deliver(works: Works, count: number): Promise<void> {
+async function deliver(works: WebhookWorks, count: number): Promise<void> {
   await eventually(async () => expect(await listed()).toHaveLength(count));
   await eventually(() => expect(works.queue.ids.length).toBeGreaterThan(0));
   await works.consume();
@@ -65,7 +65,7 @@ async function deliver(works: Works, count: number): Promise<void> {
 describe('a share of a limit that is spent', () => {
   test('is told once, signed, under one id, by what is settled', async () => {
     const { posted, deliveryFetch } = receiver();
-    const works = worksOf({ deliveryFetch }, { ALERT_URL });
+    const works = createWebhookWorks({ deliveryFetch }, { ALERT_URL });
     await stub().setLimits({ usd_per_day: usd(60_000), alerts: [0.25, 0.5, 0.7], on_shortfall: 'refuse' });
     await spend('req_1', 9_000);
     expect(await listed()).toEqual([]);
@@ -100,7 +100,7 @@ describe('a share of a limit that is spent', () => {
 
   test('goes by one id to a receiver that fails ten times, and is listed as delivered after that', async () => {
     const { posted, deliveryFetch } = receiver(Array.from({ length: 10 }, () => 500));
-    const works = worksOf({ deliveryFetch }, { ALERT_URL });
+    const works = createWebhookWorks({ deliveryFetch }, { ALERT_URL });
     await stub().setLimits({ usd_total: usd(20_000), alerts: [0.5] });
     await spend('req_1', 10_000);
     await deliver(works, 1);
@@ -108,8 +108,14 @@ describe('a share of a limit that is spent', () => {
       { state: 'pending', attempts: 1, next_attempt_at: expect.any(String), error: { status: 500 } },
     ]);
     const overview = async () => {
-      const app = testApp(() => Response.json({}), { ...DEPLOYED, ALERT_URL, DELIVERY_SIGNING_SECRET: WEBHOOK_SECRET });
-      return await (await app.fetch('/overview', { headers: bearer(await tokenOf('root', ['admin'])) })).json();
+      const app = createTestApp(() => Response.json({}), {
+        ...DEPLOYED_VARS,
+        ALERT_URL,
+        DELIVERY_SIGNING_SECRET: WEBHOOK_SECRET,
+      });
+      return await (
+        await app.fetch('/overview', { headers: bearerHeader(await createToken('root', ['admin'])) })
+      ).json();
     };
     expect(await overview()).toMatchObject({ undelivered_alerts: 1 });
     for (let i = 0; i < 40 && posted.length < 11; i += 1) {
@@ -125,7 +131,7 @@ describe('a share of a limit that is spent', () => {
 
   test('is told also if the account’s object dies when it has settled, and while the inbox cannot be reached', async () => {
     const { posted, deliveryFetch } = receiver();
-    const works = worksOf({ deliveryFetch }, { ALERT_URL });
+    const works = createWebhookWorks({ deliveryFetch }, { ALERT_URL });
     await stub().setLimits({ usd_per_month: usd(20_000), alerts: [0.5, 0.5, 1] });
     let tried = 0;
     await runInDurableObject(stub(), (account: Account) => {
@@ -142,8 +148,8 @@ describe('a share of a limit that is spent', () => {
       inside.env = { ...inside.env, INBOX: unreachable };
     });
     await spend('req_1', 10_000);
-    await untilSo(() => tried > 0);
-    await objectAtRest(stub());
+    await waitForCondition(() => tried > 0);
+    await waitForObject(stub());
     expect(await listed()).toEqual([]);
     await abortAllDurableObjects();
     // The alarm is due within a minute.
@@ -159,7 +165,7 @@ describe('a share of a limit that is spent', () => {
   });
 
   test('is told when a limit is lowered below what is spent', async () => {
-    worksOf({}, {});
+    createWebhookWorks({}, {});
     await spend('req_1', 10_000);
     await stub().patchLimits({ usd_per_day: usd(100_000), alerts: [0.9] });
     expect(await listed()).toEqual([]);
@@ -168,7 +174,7 @@ describe('a share of a limit that is spent', () => {
   });
 
   test('is told for each window and share that is reached, whatever the order of the settles, and for no other', async () => {
-    worksOf({}, {});
+    createWebhookWorks({}, {});
     await tryAsyncCases(
       15,
       fc.array(fc.integer({ min: 0, max: 6_000 }), { maxLength: 8 }),
@@ -199,7 +205,7 @@ describe('a share of a limit that is spent', () => {
 describe('what goes wrong', () => {
   test('is told: the first request of a day that is billed at more than was set aside', async () => {
     const { posted, deliveryFetch } = receiver();
-    const works = worksOf({ deliveryFetch }, { ALERT_URL });
+    const works = createWebhookWorks({ deliveryFetch }, { ALERT_URL });
     await stub().setLimits({ alerts: [] });
     await spend('req_1', 50_000);
     await deliver(works, 1);
@@ -209,7 +215,7 @@ describe('what goes wrong', () => {
   });
 
   test('costs nothing where nobody wants to hear of it', async () => {
-    worksOf();
+    createWebhookWorks();
     await spend('req_1', 50_000);
     expect(await listed()).toEqual([]);
   });
@@ -221,10 +227,10 @@ describe('what goes wrong', () => {
 });
 
 test('alerts are listed for admins, newest first, and go with the account that they are about', async () => {
-  const works = worksOf();
-  const app = testApp(() => Response.json({}), DEPLOYED);
+  const works = createWebhookWorks();
+  const app = createTestApp(() => Response.json({}), DEPLOYED_VARS);
   const list = async (query = '', scopes: 'admin' | 'messages' = 'admin') =>
-    await app.fetch(`/alerts${query}`, { headers: bearer(await tokenOf('root', [scopes])) });
+    await app.fetch(`/alerts${query}`, { headers: bearerHeader(await createToken('root', [scopes])) });
   await stub().setLimits({ usd_per_day: usd(20_000), usd_total: usd(40_000), alerts: [0.25, 0.5] });
   await spend('req_1', 10_000);
   await deliver(works, 3);

@@ -1,8 +1,14 @@
 /** Events of webhooks at an edge that has several upstreams. */
 
 import { expect, test } from 'vitest';
-import { accountOf, eventOf, inboxOf, type Works, worksOf } from '#test/support/webhooks.ts';
-import { refusal } from '#test/support/wire.ts';
+import {
+  createEvent,
+  createWebhookWorks,
+  getInbox,
+  getTestAccount,
+  type WebhookWorks,
+} from '#test/support/webhooks.ts';
+import { createErrorResponse } from '#test/support/wire.ts';
 
 let deployments = 0;
 
@@ -24,16 +30,16 @@ function several(more: object = {}): Record<string, string> {
 }
 
 const isEast = ({ url }: Request) => new URL(url).hostname.startsWith('east.');
-const busy = () => refusal(529, 'overloaded_error', 'Overloaded');
+const busy = () => createErrorResponse(529, 'overloaded_error', 'Overloaded');
 
-const accept = async (works: Works, id: string) => {
-  await inboxOf('github').accept(eventOf(id));
+const accept = async (works: WebhookWorks, id: string) => {
+  await getInbox('github').accept(createEvent(id));
   works.queue.ids.push(id);
 };
-const rowsOf = async () => (await accountOf('webhook-github').requests({})).data;
+const rowsOf = async () => (await getTestAccount('webhook-github').requests({})).data;
 
 test('an event is classified by the second while the first is down, and booked once, there', async () => {
-  const works = worksOf({}, several());
+  const works = createWebhookWorks({}, several());
   const keys: (string | null)[] = [];
   works.upstream.answer = (request) => {
     keys.push(request.headers.get('x-api-key'));
@@ -50,7 +56,7 @@ test('an event is classified by the second while the first is down, and booked o
 });
 
 test('a first try that may have run is booked as well; the next attempt goes to the other upstream', async () => {
-  const works = worksOf({}, several());
+  const works = createWebhookWorks({}, several());
   // A body that ends without a byte: the upstream had the request.
   works.upstream.answer = (request) =>
     isEast(request) ? new Response('', { headers: { 'content-type': 'application/json' } }) : undefined;
@@ -72,7 +78,7 @@ test('a first try that may have run is booked as well; the next attempt goes to 
 });
 
 test('while both are down an event waits, costs nothing, and is classified once one of them is back', async () => {
-  const works = worksOf({}, several());
+  const works = createWebhookWorks({}, several());
   works.upstream.answer = busy;
   await accept(works, 'github_1');
   await works.consume();

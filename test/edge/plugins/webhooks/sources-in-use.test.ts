@@ -5,10 +5,10 @@ import { signStandard } from '#edge/kit/delivery/standard-webhooks.ts';
 import type { Json } from '#edge/kit/json/object.ts';
 import { defineWebhook, type Webhook } from '#edge/plugins/webhooks/sources/define-webhook.ts';
 import type { Replayed, SourceRow } from '#edge/plugins/webhooks/webhooks-answers.schema.ts';
-import { errorOf, type TestApp, testApp } from '#test/support/app.ts';
+import { createTestApp, readError, type TestApp } from '#test/support/app.ts';
 import { FIRST_SCHEMAS } from '#test/support/classification.ts';
-import { bearer, tokenOf } from '#test/support/tokens.ts';
-import { inboxOf, WEBHOOK_SECRET, type Works, worksOf } from '#test/support/webhooks.ts';
+import { bearerHeader, createToken } from '#test/support/tokens.ts';
+import { createWebhookWorks, getInbox, WEBHOOK_SECRET, type WebhookWorks } from '#test/support/webhooks.ts';
 import { signHmac } from '../../../../scripts/sign-webhook.ts';
 
 const SECRET = 'the secret of the shop';
@@ -25,7 +25,7 @@ const TICKET = {
 const LABELS = [{ name: 'billing', description: 'charged, invoice, refund' }, { name: 'technical' }];
 
 interface Edge extends TestApp {
-  works: Works;
+  works: WebhookWorks;
 }
 
 /** An edge with these entries of WEBHOOKS, and what comes behind its queue. */
@@ -37,9 +37,9 @@ function edgeOf(entries: readonly object[], webhooks?: readonly Webhook[], deliv
     return new Response(null, { status: 204 });
   };
   const options = webhooks ? { webhooks } : {};
-  const works = worksOf({ ...options, deliveryFetch }, settings);
+  const works = createWebhookWorks({ ...options, deliveryFetch }, settings);
   const bound = { ...works.env, MODE: '', UPSTREAM: 'anthropic' };
-  return { ...testApp(() => Response.json({}), bound, { options }), works };
+  return { ...createTestApp(() => Response.json({}), bound, { options }), works };
 }
 
 async function send(edge: Edge, payload: object, secret = SECRET, options: Parameters<typeof signHmac>[2] = SIGNED) {
@@ -47,14 +47,14 @@ async function send(edge: Edge, payload: object, secret = SECRET, options: Param
   const headers = await signHmac(new TextEncoder().encode(body), secret, options);
   headers.set('content-type', 'application/json');
   const response = await edge.fetch('/webhooks/shop', { method: 'POST', headers: Object.fromEntries(headers), body });
-  await edge.settled();
+  await edge.waitUntilSettled();
   return response;
 }
 
 const asAdmin = async (edge: Edge, path: string, method = 'GET', body?: object) =>
   await edge.fetch(path, {
     method,
-    headers: { ...bearer(await tokenOf('root', ['admin'])), 'content-type': 'application/json' },
+    headers: { ...bearerHeader(await createToken('root', ['admin'])), 'content-type': 'application/json' },
     ...(body && { body: JSON.stringify(body) }),
   });
 
@@ -114,7 +114,7 @@ describe('a source that only settings define', () => {
       [SECRET, { ...SIGNED, encoding: 'base64' }],
     ] as const)
       expect((await send(edge, TICKET, secret, options)).status, JSON.stringify(options)).toBe(401);
-    expect((await inboxOf('shop').list({})).data).toEqual([]);
+    expect((await getInbox('shop').list({})).data).toEqual([]);
   });
 
   test('counts one event by its id, and by its body where it has none', async () => {
@@ -128,7 +128,7 @@ describe('a source that only settings define', () => {
       expect([await statuses(payload), await statuses(payload)], String(id)).toEqual(['accepted', 'duplicate']);
     }
     expect(await statuses({ ...TICKET, id: 7 })).toBe('accepted');
-    expect((await inboxOf('shop').list({})).data[0]?.event_id).toBe('shop_7');
+    expect((await getInbox('shop').list({})).data[0]?.event_id).toBe('shop_7');
   });
 
   test.each([
@@ -163,7 +163,7 @@ describe('a source that only settings define', () => {
 
   test('is rejected where the Worker’s code defines one of that name', async () => {
     const own = defineWebhook({ source: 'shop', verify: hmac(SIGNED), text: () => 'Hi', labels: ['a', 'b'] });
-    const { message } = await errorOf(await send(edgeOf([SHOP], [own]), TICKET));
+    const { message } = await readError(await send(edgeOf([SHOP], [own]), TICKET));
     expect(message).toContain('WEBHOOKS.shop.verify');
   });
 });
@@ -176,7 +176,7 @@ test('a classifier in the entry of a shipped source replaces its labels', async 
   headers.set('content-type', 'application/json');
   const sent = { method: 'POST', headers: Object.fromEntries(headers), body };
   expect((await edge.fetch('/webhooks/standard', sent)).status).toBe(202);
-  await edge.settled();
+  await edge.waitUntilSettled();
   await edge.works.consume();
   expect(await edge.works.report('standard_one')).toMatchObject({ label: 'billing', result: { classifier: version } });
 });
@@ -194,7 +194,7 @@ describe('the list of sources', () => {
       { ...row, source: 'stripe' },
       { ...row, source: 'shop', open: true, classifier: 'tickets' },
     ]);
-    expect((await edge.fetch('/webhooks', { headers: bearer(await tokenOf('ana')) })).status).toBe(403);
+    expect((await edge.fetch('/webhooks', { headers: bearerHeader(await createToken('ana')) })).status).toBe(403);
   });
 
   test('counts undelivered events, which are listed and replayed together', async () => {
@@ -205,14 +205,14 @@ describe('the list of sources', () => {
     const error = { type: 'api_error', message: 'The receiver answered 503.' };
     const attempt = { at: '2026-11-20T12:00:00.000Z', ms: 5, error };
     for (const [at, id] of ids.entries()) {
-      const work = await inboxOf('shop').begin(id, 1_000);
+      const work = await getInbox('shop').begin(id, 1_000);
       if (work.kind === 'none') throw new Error(`nothing to do for ${id}`);
       const again = { state: 'again' as const, pause: 3_600_000, notBefore: null };
-      await inboxOf('shop').conclude(id, { lease: work.lease, attempt, to: at === 0 ? again : { state: 'parked' } });
+      await getInbox('shop').conclude(id, { lease: work.lease, attempt, to: at === 0 ? again : { state: 'parked' } });
     }
     // A job works on this one.
-    await inboxOf('shop').replay('shop_three');
-    const leased = await inboxOf('shop').begin('shop_three', 1_000);
+    await getInbox('shop').replay('shop_three');
+    const leased = await getInbox('shop').begin('shop_three', 1_000);
     expect(leased.kind).toBe('work');
     const listed = async () => {
       const { data } = (await (await asAdmin(edge, '/webhooks/shop/events?undelivered=true')).json()) as {
@@ -241,7 +241,7 @@ describe('the list of sources', () => {
 
   test('replays more events than one call of the inbox takes, each once', async () => {
     const edge = edgeOf([SHOP]);
-    const inbox = inboxOf('shop');
+    const inbox = getInbox('shop');
     const total = 1_005;
     const attempt = { at: '2026-11-20T12:00:00.000Z', ms: 5, error: { type: 'api_error', message: 'No.' } };
     for (let at = 0; at < total; at += 1) {

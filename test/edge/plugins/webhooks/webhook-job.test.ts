@@ -1,7 +1,7 @@
 import { runDurableObjectAlarm } from 'cloudflare:test';
 import { describe, expect, test, vi } from 'vitest';
 import { fromUsd } from '#edge/claude/pricing/cost.ts';
-import { accountStub } from '#edge/durable/stubs.ts';
+import { getAccountStub } from '#edge/durable/stubs.ts';
 import { hmac } from '#edge/kit/delivery/hmac.ts';
 import type { Schedule } from '#edge/kit/delivery/schedule.ts';
 import type { Json } from '#edge/kit/json/object.ts';
@@ -10,13 +10,20 @@ import type { Deliver } from '#edge/plugins/webhooks/sources/define-webhook.ts';
 import { defineWebhook } from '#edge/plugins/webhooks/sources/define-webhook.ts';
 import { settleAt } from '#test/edge/money/account/admission-requests.ts';
 import { FIRST_SCHEMAS } from '#test/support/classification.ts';
-import { webhookVars } from '#test/support/webhook-vars.ts';
-import { accountOf, eventOf, inboxOf, WEBHOOK_SECRET, type Works, worksOf } from '#test/support/webhooks.ts';
+import { createWebhookVars } from '#test/support/webhook-vars.ts';
+import {
+  createEvent,
+  createWebhookWorks,
+  getInbox,
+  getTestAccount,
+  WEBHOOK_SECRET,
+  type WebhookWorks,
+} from '#test/support/webhooks.ts';
 
 const URL = 'https://hooks.example.com/labels';
 const SECOND = 1_000;
 const HOUR = 3_600 * SECOND;
-const DELIVERING = webhookVars('github', { deliver_url: URL });
+const DELIVERING = createWebhookVars('github', { deliver_url: URL });
 
 interface Posted {
   id: string | null;
@@ -38,13 +45,13 @@ function receiver(statuses: number[] = []) {
   };
 }
 
-const accept = async (works: Works, id: string, text?: string | null, account?: string) => {
-  await inboxOf(id.split('_')[0] ?? '').accept(eventOf(id, text, account ?? `webhook-${id.split('_')[0]}`));
+const accept = async (works: WebhookWorks, id: string, text?: string | null, account?: string) => {
+  await getInbox(id.split('_')[0] ?? '').accept(createEvent(id, text, account ?? `webhook-${id.split('_')[0]}`));
   works.queue.ids.push(id);
 };
 
 /** Lets everything come that is due until then, in steps. */
-async function untilDone(works: Works, id: string, hours: number): Promise<void> {
+async function untilDone(works: WebhookWorks, id: string, hours: number): Promise<void> {
   const end = works.clock.now + hours * HOUR;
   while (works.clock.now < end) {
     await works.consume();
@@ -56,7 +63,7 @@ async function untilDone(works: Works, id: string, hours: number): Promise<void>
 
 describe('an event', () => {
   test('is classified by its own account, recorded and kept where there is nowhere to deliver it to', async () => {
-    const works = worksOf();
+    const works = createWebhookWorks();
     await accept(works, 'github_1', 'The app crashes with an error: this is a bug');
     expect(await works.consume()).toEqual([]);
     expect(works.upstream.requests).toBe(1);
@@ -69,7 +76,7 @@ describe('an event', () => {
       result: { label: 'bug', confidence: null, fields: null, cached: false, classifier: null },
       attempts: [{ error: null }],
     });
-    const ledger = await accountOf('webhook-github').requests({});
+    const ledger = await getTestAccount('webhook-github').requests({});
     expect(ledger.data).toMatchObject([{ route: 'webhook', status: 'complete', cost_usd: report.result?.cost_usd }]);
   });
 
@@ -81,7 +88,7 @@ describe('an event', () => {
         ...{ source: 'tickets', verify: hmac({ header: 'x' }), text: () => undefined, schema },
         deliver: URL,
       });
-      const works = worksOf({ webhooks: [tickets], deliveryFetch }, { DELIVER_HOSTS: 'hooks.example.com' });
+      const works = createWebhookWorks({ webhooks: [tickets], deliveryFetch }, { DELIVER_HOSTS: 'hooks.example.com' });
       await accept(works, 'tickets_1', 'I was charged twice, billing: a high priority, now');
       expect(await works.consume()).toEqual([]);
       const { label, result } = await works.report('tickets_1');
@@ -96,8 +103,8 @@ describe('an event', () => {
   );
 
   test('waits once its source has spent a dollar that day, unless somebody allows it more', async () => {
-    const works = worksOf();
-    const account = accountOf('webhook-github');
+    const works = createWebhookWorks();
+    const account = getTestAccount('webhook-github');
     // Tokens that nobody has bounded, at the dearest price: one answer that costs a dollar and more.
     const usage = { input_tokens: 20_000_000, output_tokens: 1 };
     works.upstream.answer = () =>
@@ -129,7 +136,7 @@ describe('an event', () => {
 
   test('is delivered signed, under its own id, with all that the receiver needs', async () => {
     const { posted, deliveryFetch } = receiver();
-    const works = worksOf({ deliveryFetch }, DELIVERING);
+    const works = createWebhookWorks({ deliveryFetch }, DELIVERING);
     await accept(works, 'github_1', 'The app crashes with an error: this is a bug');
     await works.consume();
     const { received_at, result } = await works.report('github_1');
@@ -151,11 +158,11 @@ describe('an event', () => {
 
   test('whose message comes again is delivered again at the most, and never classified again', async () => {
     const { posted, deliveryFetch } = receiver();
-    const works = worksOf({ deliveryFetch }, DELIVERING);
+    const works = createWebhookWorks({ deliveryFetch }, DELIVERING);
     await accept(works, 'github_1');
     await works.consume(['github_1', 'github_1', 'github_1']);
     await works.consume(['github_1']);
-    await inboxOf('github').replay('github_1');
+    await getInbox('github').replay('github_1');
     await works.consume(['github_1', 'github_1']);
     expect(works.upstream.requests).toBe(1);
     expect(posted.map(({ id, body }) => [id, body.label])).toEqual([
@@ -166,16 +173,16 @@ describe('an event', () => {
 
   test('gets to a receiver that fails three times on the fourth, under one id', async () => {
     const { posted, deliveryFetch } = receiver([500, 503, 404]);
-    const works = worksOf({ deliveryFetch }, DELIVERING);
+    const works = createWebhookWorks({ deliveryFetch }, DELIVERING);
     await accept(works, 'github_1');
     await works.consume();
     expect(await works.report('github_1')).toMatchObject({ state: 'delivering', label: 'bug' });
     // Its row says that it was tried, when it is tried next, and why.
-    const [row] = (await inboxOf('github').list({})).data;
+    const [row] = (await getInbox('github').list({})).data;
     expect(row).toMatchObject({ attempts: 1, next_attempt_at: expect.any(String), error: { status: 500 } });
-    expect(await inboxOf('github').undelivered()).toBe(1);
+    expect(await getInbox('github').undelivered()).toBe(1);
     await untilDone(works, 'github_1', 1);
-    expect(await inboxOf('github').undelivered()).toBe(0);
+    expect(await getInbox('github').undelivered()).toBe(0);
     const { state, attempts } = await works.report('github_1');
     expect(state).toBe('delivered');
     expect(attempts.map(({ error }) => error?.status ?? null)).toEqual([500, 503, 404, null]);
@@ -186,18 +193,18 @@ describe('an event', () => {
 
   test('is parked after the last attempt, hours later, and replayed on demand', async () => {
     const { posted, deliveryFetch } = receiver(Array.from({ length: 10 }, () => 500));
-    const works = worksOf({ deliveryFetch }, DELIVERING);
+    const works = createWebhookWorks({ deliveryFetch }, DELIVERING);
     await accept(works, 'github_1');
     const began = works.clock.now;
     await untilDone(works, 'github_1', 48);
     expect(works.clock.now - began).toBeGreaterThan(10 * HOUR);
     expect(await works.report('github_1')).toMatchObject({ state: 'parked', label: 'bug', next_attempt_at: null });
-    expect((await inboxOf('github').list({ state: 'parked' })).data).toMatchObject([
+    expect((await getInbox('github').list({ state: 'parked' })).data).toMatchObject([
       { event_id: 'github_1', attempts: 10, next_attempt_at: null, error: { status: 500 } },
     ]);
-    expect(await inboxOf('github').undelivered()).toBe(1);
+    expect(await getInbox('github').undelivered()).toBe(1);
     expect(posted).toHaveLength(10);
-    expect(await inboxOf('github').replay('github_1')).toMatchObject({ state: 'delivering' });
+    expect(await getInbox('github').replay('github_1')).toMatchObject({ state: 'delivering' });
     await works.consume(['github_1']);
     expect(await works.report('github_1')).toMatchObject({ state: 'delivered' });
     expect(works.upstream.requests).toBe(1);
@@ -205,14 +212,14 @@ describe('an event', () => {
 
   test('is parked at once by a receiver that wants nothing more', async () => {
     const { deliveryFetch } = receiver([410]);
-    const works = worksOf({ deliveryFetch }, DELIVERING);
+    const works = createWebhookWorks({ deliveryFetch }, DELIVERING);
     await accept(works, 'github_1');
     await works.consume();
     expect(await works.report('github_1')).toMatchObject({ state: 'parked', attempts: [{ error: { status: 410 } }] });
   });
 
   test('of a source that is not there any more is parked, and told so', async () => {
-    const works = worksOf({ webhooks: [] });
+    const works = createWebhookWorks({ webhooks: [] });
     await accept(works, 'github_1');
     await works.consume();
     const { state, attempts } = await works.report('github_1');
@@ -222,13 +229,13 @@ describe('an event', () => {
 });
 
 describe('a classification that does not come about', () => {
-  const answering = (works: Works, status: number, type: string) => {
+  const answering = (works: WebhookWorks, status: number, type: string) => {
     works.upstream.answer = () =>
       Response.json({ type: 'error', error: { type, message: 'As the test wants it.' } }, { status });
   };
 
   test('is tried again with backoff while the upstream is overloaded, and then is the only one', async () => {
-    const works = worksOf();
+    const works = createWebhookWorks();
     answering(works, 529, 'overloaded_error');
     await accept(works, 'github_1');
     await works.consume();
@@ -241,20 +248,20 @@ describe('a classification that does not come about', () => {
   });
 
   test('is parked when the attempts are used up, and replayed on demand', async () => {
-    const works = worksOf();
+    const works = createWebhookWorks();
     answering(works, 529, 'overloaded_error');
     await accept(works, 'github_1');
     await untilDone(works, 'github_1', 24);
     const { state, attempts } = await works.report('github_1');
     expect([state, attempts.length]).toEqual(['parked', 7]);
     works.upstream.answer = undefined;
-    await inboxOf('github').replay('github_1');
+    await getInbox('github').replay('github_1');
     await works.consume(['github_1']);
     expect(await works.report('github_1')).toMatchObject({ state: 'classified', label: 'bug' });
   });
 
   test('is an honest failure where the text itself is refused, at once', async () => {
-    const works = worksOf();
+    const works = createWebhookWorks();
     answering(works, 400, 'invalid_request_error');
     await accept(works, 'github_1');
     await works.consume();
@@ -267,7 +274,7 @@ describe('a classification that does not come about', () => {
   });
 
   test('is tried once more where the model gives no label, and then is an honest failure', async () => {
-    const works = worksOf();
+    const works = createWebhookWorks();
     works.upstream.answer = () =>
       Response.json({
         ...{ type: 'message', model: 'claude-haiku-5-5', content: [{ type: 'text', text: 'Who knows?' }] },
@@ -286,7 +293,7 @@ describe('a classification that does not come about', () => {
       text: () => 'x',
       classifier: 'no',
     });
-    const works = worksOf({ webhooks: [unknown] });
+    const works = createWebhookWorks({ webhooks: [unknown] });
     await accept(works, 'github_1');
     await works.consume();
     const report = await works.report('github_1');
@@ -296,8 +303,8 @@ describe('a classification that does not come about', () => {
   });
 
   test('waits where the budget is spent, as long as it takes, and is made when the window opens', async () => {
-    const works = worksOf();
-    const account = accountOf('webhook-github');
+    const works = createWebhookWorks();
+    const account = getTestAccount('webhook-github');
     await account.setLimits({ usd_per_day: 1 });
     await settleAt(account, {
       requestId: 'req_spent',
@@ -327,18 +334,18 @@ describe('a classification that does not come about', () => {
   });
 
   test('that the account’s own rate holds up has not failed', async () => {
-    const works = worksOf();
-    await accountOf('webhook-github').setLimits({ requests_per_minute: 1 });
+    const works = createWebhookWorks();
+    await getTestAccount('webhook-github').setLimits({ requests_per_minute: 1 });
     for (let n = 0; n < 10; n += 1) await accept(works, `github_${n}`, `Error number ${n}`);
     await works.consume();
     expect(works.upstream.requests).toBe(1);
-    const waiting = await inboxOf('github').list({ state: 'waiting' });
+    const waiting = await getInbox('github').list({ state: 'waiting' });
     expect(waiting.data).toHaveLength(9);
     for (let minute = 0; minute < 40 && works.upstream.requests < 10; minute += 1) {
       await works.wakeAt('github', works.clock.now + 61 * SECOND);
       await works.consume();
     }
-    expect((await inboxOf('github').list({ state: 'classified' })).data).toHaveLength(10);
+    expect((await getInbox('github').list({ state: 'classified' })).data).toHaveLength(10);
     expect(works.upstream.requests).toBe(10);
   });
 });
@@ -362,7 +369,7 @@ describe.each(STEPS)('a process that dies at the step “%s”', (step) => {
         return result;
       };
       const dying: typeof deliveryFetch = (url, init) => die('delivery', () => deliveryFetch(url, init));
-      const works = worksOf({ deliveryFetch: dying }, DELIVERING);
+      const works = createWebhookWorks({ deliveryFetch: dying }, DELIVERING);
       works.upstream.answer = () => {
         if (step === 'upstream' && !dead) {
           if (when === 'before') works.upstream.requests -= 1;
@@ -381,7 +388,7 @@ describe.each(STEPS)('a process that dies at the step “%s”', (step) => {
       await works.consume();
       // What comes next is another process; the queue has forgotten everything.
       vi.restoreAllMocks();
-      const alive = worksOf({ deliveryFetch }, DELIVERING);
+      const alive = createWebhookWorks({ deliveryFetch }, DELIVERING);
       await alive.wakeAt('github', works.clock.now + 10 * 60 * SECOND);
       await alive.consume();
       expect(await alive.report('github_1')).toMatchObject({ state: 'delivered', label: 'bug' });
@@ -391,15 +398,15 @@ describe.each(STEPS)('a process that dies at the step “%s”', (step) => {
       if (recorded) expect(alive.upstream.requests).toBe(0);
       // What was held and never heard of again is settled by the account's alarm.
       alive.clock.now += HOUR;
-      await runDurableObjectAlarm(accountStub(alive.env, {}, 'webhook-github') as unknown as DurableObjectStub);
-      expect((await accountOf('webhook-github').quota({})).day.held_usd).toBe(0);
+      await runDurableObjectAlarm(getAccountStub(alive.env, {}, 'webhook-github') as unknown as DurableObjectStub);
+      expect((await getTestAccount('webhook-github').quota({})).day.held_usd).toBe(0);
     },
   );
 });
 
 describe('the consumer', () => {
   test('never throws: one message that cannot be worked on comes again, the others are done', async () => {
-    const works = worksOf();
+    const works = createWebhookWorks();
     await accept(works, 'github_1');
     await accept(works, 'slack_1', 'A problem');
     const begin = Inbox.prototype.begin;
@@ -412,7 +419,7 @@ describe('the consumer', () => {
   });
 
   test('leaves a line without content for each run', async () => {
-    const works = worksOf();
+    const works = createWebhookWorks();
     await accept(works, 'github_1', 'A secret story of a bug');
     await works.consume();
     expect(works.log.at(-1)).toMatchObject({
@@ -445,7 +452,7 @@ describe('a webhook of one’s own', () => {
       calls.push(`${id} ${result.label} ${signal.aborted}`);
       if (calls.length === 1) throw new Error('not now');
     });
-    const works = worksOf({ webhooks: [webhook] });
+    const works = createWebhookWorks({ webhooks: [webhook] });
     await accept(works, 'mine_1', 'This deserves praise', 'marketing');
     await works.consume();
     const { attempts, next_attempt_at } = await works.report('mine_1');
@@ -454,12 +461,12 @@ describe('a webhook of one’s own', () => {
     await works.consume();
     expect(calls).toEqual(['mine_1 praise false', 'mine_1 praise false']);
     expect(await works.report('mine_1')).toMatchObject({ state: 'delivered', account: 'marketing' });
-    expect((await accountOf('marketing').requests({})).data).toHaveLength(1);
+    expect((await getTestAccount('marketing').requests({})).data).toHaveLength(1);
   });
 
   test('does not wait for ever for a function that never ends', async () => {
     const webhook = mine(() => new Promise(() => {}), { deliveryTimeout: 50, delivery: [] });
-    const works = worksOf({ webhooks: [webhook] });
+    const works = createWebhookWorks({ webhooks: [webhook] });
     await accept(works, 'mine_1', 'This deserves praise', 'marketing');
     await works.consume();
     expect(await works.report('mine_1')).toMatchObject({

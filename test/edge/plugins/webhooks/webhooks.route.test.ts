@@ -5,11 +5,11 @@ import { signStandard } from '#edge/kit/delivery/standard-webhooks.ts';
 import { SHIPPED_SOURCES } from '#edge/plugins/webhooks/shipped-sources.ts';
 import { defineWebhook, type Webhook } from '#edge/plugins/webhooks/sources/define-webhook.ts';
 import type { EventReport, EventRow } from '#edge/plugins/webhooks/webhooks-answers.schema.ts';
-import { errorOf, type TestApp, testApp } from '#test/support/app.ts';
-import { tryAsyncCases } from '#test/support/runs.ts';
-import { bearer, DEPLOYED, tokenOf } from '#test/support/tokens.ts';
-import { webhookVars } from '#test/support/webhook-vars.ts';
-import { inboxOf, WEBHOOK_SECRET } from '#test/support/webhooks.ts';
+import { createTestApp, readError, type TestApp } from '#test/support/app.ts';
+import { tryAsyncCases } from '#test/support/property-cases.ts';
+import { bearerHeader, createToken, DEPLOYED_VARS } from '#test/support/tokens.ts';
+import { createWebhookVars } from '#test/support/webhook-vars.ts';
+import { getInbox, WEBHOOK_SECRET } from '#test/support/webhooks.ts';
 import comment from '../../../../examples/webhooks/github/comment.json';
 import issue from '../../../../examples/webhooks/github/issue.json';
 import ping from '../../../../examples/webhooks/github/ping.json';
@@ -41,9 +41,9 @@ function edgeOf(vars: Record<string, unknown> = {}, webhooks?: Webhook[]): Edge 
       queued.push(id);
     },
   };
-  const app = testApp(
+  const app = createTestApp(
     () => Response.json({ type: 'message' }),
-    { ...DEPLOYED, ...SECRETS, QUEUE: queue, ...vars },
+    { ...DEPLOYED_VARS, ...SECRETS, QUEUE: queue, ...vars },
     { options: webhooks ? { webhooks } : {} },
   );
   return { ...app, queued };
@@ -70,7 +70,7 @@ async function send(edge: Edge, source: Source, payload: unknown, ...how: [secre
 }
 
 async function textOf(source: string, id: string): Promise<string | null> {
-  const work = await inboxOf(source).begin(id, 1_000);
+  const work = await getInbox(source).begin(id, 1_000);
   return work.kind === 'none' ? null : work.text;
 }
 
@@ -81,7 +81,7 @@ describe('a signed event', () => {
     expect([first.status, await first.json()]).toEqual([202, { event_id: ISSUE_EVENT, status: 'accepted' }]);
     const second = await send(edge, 'github', issue);
     expect([second.status, await second.json()]).toEqual([200, { event_id: ISSUE_EVENT, status: 'duplicate' }]);
-    await edge.settled();
+    await edge.waitUntilSettled();
     expect(edge.queued).toEqual([ISSUE_EVENT]);
     expect(edge.sent).toEqual([]);
     expect(edge.log.at(0)).toMatchObject({
@@ -142,9 +142,9 @@ describe('a signed event', () => {
     const edge = edgeOf();
     const answer = await send(edge, source, payload);
     expect([answer.status, await answer.json()]).toEqual([200, { status: 'ignored' }]);
-    await edge.settled();
+    await edge.waitUntilSettled();
     expect(edge.queued).toEqual([]);
-    expect((await inboxOf(source).list({})).data).toEqual([]);
+    expect((await getInbox(source).list({})).data).toEqual([]);
   });
 
   test('by the names of Svix has the id that is signed', async () => {
@@ -204,7 +204,7 @@ describe('a signed event', () => {
     });
     expect([again.status, await again.json()]).toEqual([200, { event_id: 'github_one', status: 'duplicate' }]);
     expect((await send(edge, 'github', { ...UNTIMED, number: 2 }, WEBHOOK_SECRET, 'two')).status).toBe(202);
-    await edge.settled();
+    await edge.waitUntilSettled();
     expect(edge.queued).toEqual(['github_one', 'github_two']);
   });
 
@@ -232,7 +232,7 @@ describe('a signed event', () => {
         event_id: 'github_comment-42-2026-11-20T120000Z',
         status: 'accepted',
       });
-      await edge.settled();
+      await edge.waitUntilSettled();
       expect(edge.queued).toHaveLength(3);
     });
 
@@ -260,7 +260,7 @@ describe('a signed event', () => {
     expect(await comes('Ev3', { channel: 'C1' })).toMatchObject({ status: 'accepted' });
     expect(await comes('Ev4', { ts: '1795165201.000200' })).toMatchObject({ status: 'accepted' });
     expect(await comes('Ev5', { ts: undefined })).toEqual({ event_id: 'slack_Ev5', status: 'accepted' });
-    await edge.settled();
+    await edge.waitUntilSettled();
     expect(edge.queued).toHaveLength(4);
   });
 
@@ -288,7 +288,7 @@ describe('a signed event', () => {
       text: () => 'x',
       labels: ['a', 'b'],
     });
-    const edge = edgeOf({ ...webhookVars('tickets'), TICKETS_WEBHOOK_SECRET: WEBHOOK_SECRET }, [tickets]);
+    const edge = edgeOf({ ...createWebhookVars('tickets'), TICKETS_WEBHOOK_SECRET: WEBHOOK_SECRET }, [tickets]);
     const bytes = new TextEncoder().encode('{"text":"help"}');
     for (const [id, status] of [
       ['one', 202],
@@ -307,10 +307,10 @@ describe('a signed event', () => {
     const errors = vi.spyOn(globalThis.console, 'error').mockImplementation(() => {});
     const edge = edgeOf({ QUEUE: { send: () => Promise.reject(new Error('queue overloaded')) } });
     expect((await send(edge, 'github', issue)).status).toBe(202);
-    await edge.settled();
+    await edge.waitUntilSettled();
     expect(String(errors.mock.calls[0]?.[0])).toContain('queue overloaded');
     errors.mockRestore();
-    expect((await inboxOf('github').list({ state: 'accepted' })).data).toHaveLength(1);
+    expect((await getInbox('github').list({ state: 'accepted' })).data).toHaveLength(1);
   });
 });
 
@@ -347,12 +347,12 @@ describe('what is no event', () => {
     };
     for (const [status, text, headers] of cases) {
       const response = await post(text, headers);
-      expect([response.status, (await errorOf(response)).type]).toEqual([status, types[status as 400]]);
+      expect([response.status, (await readError(response)).type]).toEqual([status, types[status as 400]]);
     }
-    await edge.settled();
+    await edge.waitUntilSettled();
     expect(edge.queued).toEqual([]);
     expect(edge.sent).toEqual([]);
-    expect((await inboxOf(source).list({})).data).toEqual([]);
+    expect((await getInbox(source).list({})).data).toEqual([]);
     const log = JSON.stringify(edge.log);
     expect(log).toContain('webhook_signature_forged');
     expect(log).toContain('webhook_signature_missing');
@@ -397,7 +397,7 @@ describe('what is no event', () => {
       expect((await send(edge, source, ofLength(limit))).status, source).toBeLessThan(300);
       const refused = await send(edge, source, ofLength(limit + 1));
       expect([source, refused.status]).toEqual([source, 413]);
-      expect((await errorOf(refused)).message).toContain(String(limit));
+      expect((await readError(refused)).message).toContain(String(limit));
     }
     const small = defineWebhook({
       source: 'small',
@@ -406,7 +406,7 @@ describe('what is no event', () => {
       text: () => 'x',
       labels: ['a', 'b'],
     });
-    const own = edgeOf({ ...webhookVars('small'), SMALL_WEBHOOK_SECRET: WEBHOOK_SECRET }, [small]);
+    const own = edgeOf({ ...createWebhookVars('small'), SMALL_WEBHOOK_SECRET: WEBHOOK_SECRET }, [small]);
     const headers = { 'content-type': 'application/json' };
     for (const [length, status] of [
       [20, 202],
@@ -453,15 +453,15 @@ describe('what is no event', () => {
   });
 
   test('of a source that is unknown, or closed, is a 404 before anything of it is read', async () => {
-    const edge = edgeOf(webhookVars('stripe'));
+    const edge = edgeOf(createWebhookVars('stripe'));
     for (const source of ['unknown', 'GITHUB', 'constructor', 'stripe', 'slack', '%00']) {
       const response = await edge.fetch(`/webhooks/${source}`, { method: 'POST', body });
       expect([source, response.status]).toEqual([source, 404]);
     }
     const closed = await edge.fetch('/webhooks/stripe', { method: 'POST', body });
-    expect((await errorOf(closed)).message).toContain('STRIPE_WEBHOOK_SECRET');
+    expect((await readError(closed)).message).toContain('STRIPE_WEBHOOK_SECRET');
     const unnamed = await edge.fetch('/webhooks/slack', { method: 'POST', body });
-    expect((await errorOf(unnamed)).message).toContain('WEBHOOKS');
+    expect((await readError(unnamed)).message).toContain('WEBHOOKS');
     expect((await edge.fetch('/webhooks/github')).status).toBe(405);
   });
 
@@ -496,7 +496,7 @@ describe('what is no event', () => {
     const json = { 'content-type': 'application/json' };
     const response = await edge.fetch('/webhooks/github', { method: 'POST', headers: json, body: '{}' });
     expect(await response.json()).toEqual({ status: 'ignored' });
-    await edge.settled();
+    await edge.waitUntilSettled();
     expect(edge.log.at(-1)?.error_type).toBe('webhook_unreadable: TypeError');
   });
 
@@ -510,7 +510,7 @@ describe('an admin', () => {
   test('sees the events of a source, each by itself, and has one replayed', async () => {
     const edge = edgeOf();
     for (const id of ['a', 'b', 'c']) await send(edge, 'github', { ...UNTIMED, id }, WEBHOOK_SECRET, id);
-    const headers = bearer(await tokenOf('root', ['admin']));
+    const headers = bearerHeader(await createToken('root', ['admin']));
     const get = async <T>(path: string) => (await (await edge.fetch(path, { headers })).json()) as T;
     const list = await get<{ data: EventRow[]; has_more: boolean; last_id: string }>('/webhooks/github/events?limit=2');
     expect(list).toMatchObject({ has_more: true, first_id: 'github_c', last_id: 'github_b' });
@@ -533,7 +533,7 @@ describe('an admin', () => {
     expect(JSON.stringify(list)).not.toContain('Crash');
     const replayed = await edge.fetch('/webhooks/github/events/github_a/replay', { method: 'POST', headers });
     expect([replayed.status, await replayed.json()]).toEqual([202, report]);
-    await edge.settled();
+    await edge.waitUntilSettled();
     expect(edge.queued).toEqual(['github_a', 'github_b', 'github_c', 'github_a']);
   });
 
@@ -543,10 +543,10 @@ describe('an admin', () => {
     const paths = ['/webhooks/github/events', `/webhooks/github/events/${ISSUE_EVENT}`];
     for (const path of paths) {
       expect((await edge.fetch(path)).status).toBe(401);
-      const headers = bearer(await tokenOf('alice', ['messages', 'classify', 'prefixes']));
+      const headers = bearerHeader(await createToken('alice', ['messages', 'classify', 'prefixes']));
       expect((await edge.fetch(path, { headers })).status).toBe(403);
     }
-    const headers = bearer(await tokenOf('root', ['admin']));
+    const headers = bearerHeader(await createToken('root', ['admin']));
     for (const path of [
       `/webhooks/stripe/events/${ISSUE_EVENT}`,
       '/webhooks/github/events/x',

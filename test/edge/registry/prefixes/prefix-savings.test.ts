@@ -2,9 +2,15 @@ import { expect, test } from 'vitest';
 import { MODELS } from '#edge/claude/models/models.ts';
 import type { LedgerRow, UsageReport } from '#edge/money/account/usage-answers.schema.ts';
 import type { TestApp } from '#test/support/app.ts';
-import { as, prose, put, simulatedEdge, usageOf } from '#test/support/prefixes.ts';
+import {
+  authorizationFor,
+  createProse,
+  createSimulatedEdge,
+  requestUsage,
+  storePrefix,
+} from '#test/support/prefixes.ts';
 
-const SUPPORT = { system: prose(600), model: 'claude-opus-5-5' };
+const SUPPORT = { system: createProse(600), model: 'claude-opus-5-5' };
 const nano = (usd: number) => Math.round(usd * 1e9);
 
 async function byPrefix(app: TestApp, headers: Record<string, string>): Promise<UsageReport> {
@@ -36,13 +42,13 @@ function savedBy(rows: readonly LedgerRow[]): number {
 }
 
 test('what caching has saved by prefix agrees with the ledger to the nanodollar', async () => {
-  const app = simulatedEdge();
-  const [root, alice] = [await as('root', 'admin'), await as('alice')];
-  await put(app, 'support', { ...SUPPORT, cache_ttl: '1h' }, root);
-  for (const headers of [alice, alice, alice]) await usageOf(app, { prefix: 'support' }, headers);
-  await put(app, 'support', { ...SUPPORT, system: prose(900) }, root);
-  await usageOf(app, { prefix: 'support', messages: [{ role: 'user', content: prose(50) }] }, alice);
-  await usageOf(app, {}, alice);
+  const app = createSimulatedEdge();
+  const [root, alice] = [await authorizationFor('root', 'admin'), await authorizationFor('alice')];
+  await storePrefix(app, 'support', { ...SUPPORT, cache_ttl: '1h' }, root);
+  for (const headers of [alice, alice, alice]) await requestUsage(app, { prefix: 'support' }, headers);
+  await storePrefix(app, 'support', { ...SUPPORT, system: createProse(900) }, root);
+  await requestUsage(app, { prefix: 'support', messages: [{ role: 'user', content: createProse(50) }] }, alice);
+  await requestUsage(app, {}, alice);
 
   const rows = await ledgerOf(app, alice);
   const { data, total } = await byPrefix(app, alice);

@@ -1,35 +1,41 @@
 import { abortAllDurableObjects } from 'cloudflare:test';
 import { expect, test } from 'vitest';
 import type { Json } from '#edge/kit/json/object.ts';
-import { errorOf } from '#test/support/app.ts';
-import { atRest } from '#test/support/conversations.ts';
+import { readError } from '#test/support/app.ts';
+import { waitUntilAtRest } from '#test/support/conversations.ts';
 import { eventually } from '#test/support/eventually.ts';
-import { as, put, type SimulatedEdge, simulatedEdge, tryPut } from '#test/support/prefixes.ts';
 import {
-  type Asked,
-  answeringBy,
-  call,
-  calls,
-  says,
-  servingTools,
+  authorizationFor,
+  createSimulatedEdge,
+  type SimulatedEdge,
+  storePrefix,
+  tryStorePrefix,
+} from '#test/support/prefixes.ts';
+import {
+  type AskedBody,
+  answerByScript,
+  answerTools,
+  callsAnswer,
   TOOL_URL,
   TOOL_VARS,
-  weather,
+  textAnswer,
+  weatherCall,
+  weatherTool,
 } from '#test/support/scripted-runs.ts';
 
-const PREFIX = { model: 'claude-opus-5-5', max_tokens: 64, tools: [weather()] };
-const { run: _, ...TOLD } = weather();
+const PREFIX = { model: 'claude-opus-5-5', max_tokens: 64, tools: [weatherTool()] };
+const { run: _, ...TOLD } = weatherTool();
 
 /** An edge where alice may store tools, and bob may only ask. What goes up calls the weather once in each turn. */
 async function edge() {
-  const app = simulatedEdge(TOOL_VARS);
-  const alice = await as('alice', 'messages', 'prefixes', 'tools');
-  const bodies = answeringBy(({ messages }) => {
+  const app = createSimulatedEdge(TOOL_VARS);
+  const alice = await authorizationFor('alice', 'messages', 'prefixes', 'tools');
+  const bodies = answerByScript(({ messages }) => {
     const { role, content } = messages.at(-1) ?? {};
     const isAnswered = role === 'user' && Array.isArray(content) && content[0]?.type === 'tool_result';
-    return isAnswered ? says('Sun.') : calls(call(`toolu_${messages.length}`, 'Bern'));
+    return isAnswered ? textAnswer('Sun.') : callsAnswer(weatherCall(`toolu_${messages.length}`, 'Bern'));
   });
-  return { app, alice, user: await as('alice', 'messages'), bodies };
+  return { app, alice, user: await authorizationFor('alice', 'messages'), bodies };
 }
 
 /** A turn of the conversation `c1`, whole: the types of its blocks. */
@@ -38,17 +44,17 @@ async function turn(app: SimulatedEdge, body: object, headers: Record<string, st
   const response = await app.post('/v1/messages', asked, headers);
   const { content, error } = (await response.json()) as { content?: Json[]; error?: unknown };
   if (!content) throw new Error(JSON.stringify(error));
-  await app.settled();
+  await app.waitUntilSettled();
   return content.map(({ type }) => type);
 }
 
-const toolsOf = ({ tools }: Asked) => (tools as Json[]).map(({ cache_control: _, ...tool }) => tool);
+const toolsOf = ({ tools }: AskedBody) => (tools as Json[]).map(({ cache_control: _, ...tool }) => tool);
 const RUN = ['mcp_tool_use', 'mcp_tool_result', 'text'];
 
 test('tools with `run` stand in a prefix: whoever uses it needs no scope for them, in this turn and later ones', async () => {
   const { app, alice, user, bodies } = await edge();
-  await put(app, 'support', PREFIX, alice);
-  const tools = servingTools(() => new Response('sun'));
+  await storePrefix(app, 'support', PREFIX, alice);
+  const tools = answerTools(() => new Response('sun'));
   expect(await turn(app, { prefix: 'support' }, user)).toEqual(RUN);
   expect(await turn(app, {}, user)).toEqual(RUN);
   expect(tools.map(({ url }) => url)).toEqual([TOOL_URL, TOOL_URL]);
@@ -57,8 +63,8 @@ test('tools with `run` stand in a prefix: whoever uses it needs no scope for the
 
 test('a prefix’s tools go up where the conversation was created with it, and in a copy of it', async () => {
   const { app, alice, user, bodies } = await edge();
-  await put(app, 'support', PREFIX, alice);
-  servingTools(() => new Response('sun'));
+  await storePrefix(app, 'support', PREFIX, alice);
+  answerTools(() => new Response('sun'));
   expect((await app.post('/conversations', { id: 'c1', prefix: 'support' }, user)).status).toBe(201);
   expect(await turn(app, {}, user)).toEqual(RUN);
   expect((await app.post('/conversations/c1/fork', { id: 'c2' }, user)).status).toBe(201);
@@ -68,8 +74,8 @@ test('a prefix’s tools go up where the conversation was created with it, and i
 
 test('a request adds tools of its own to them, and its breakpoints leave room for those of the steps', async () => {
   const { app, alice, user, bodies } = await edge();
-  await put(app, 'support', { ...PREFIX, system: 'Be kind.' }, alice);
-  servingTools(() => new Response('sun'));
+  await storePrefix(app, 'support', { ...PREFIX, system: 'Be kind.' }, alice);
+  answerTools(() => new Response('sun'));
   const cache_control = { type: 'ephemeral' };
   const own = { name: 'note', description: 'Notes.', input_schema: { type: 'object' } };
   const marked = { tools: [{ ...own, cache_control }], system: [{ type: 'text', text: 'Be brief.', cache_control }] };
@@ -83,8 +89,8 @@ test('a request adds tools of its own to them, and its breakpoints leave room fo
 
 test('a run goes on with them after a crash', async () => {
   const { app, alice, user, bodies } = await edge();
-  await put(app, 'support', PREFIX, alice);
-  const tools = servingTools((_, number) => (number === 1 ? new Promise(() => {}) : new Response('sun')));
+  await storePrefix(app, 'support', PREFIX, alice);
+  const tools = answerTools((_, number) => (number === 1 ? new Promise(() => {}) : new Response('sun')));
   const first = turn(app, { prefix: 'support' }, user).catch(() => undefined);
   await eventually(() => expect(tools).toHaveLength(1));
   await abortAllDurableObjects();
@@ -93,37 +99,45 @@ test('a run goes on with them after a crash', async () => {
     const response = await app.fetch('/conversations/c1', { headers: user });
     expect(await response.json()).toMatchObject({ state: 'idle', messages: 4 });
   });
-  await atRest();
+  await waitUntilAtRest();
   expect(tools).toHaveLength(2);
   expect(bodies.at(-1)?.messages.at(-1)?.content).toMatchObject([{ type: 'tool_result', content: 'sun' }]);
 });
 
 test('to store a prefix’s tools needs the scope `tools` and what every such tool needs; where to call them only such callers see', async () => {
   const { app, alice, user } = await edge();
-  const writer = await as('alice', 'messages', 'prefixes');
-  const forbidden = await tryPut(app, 'support', PREFIX, writer);
-  expect([forbidden.status, (await errorOf(forbidden)).message]).toEqual([403, expect.stringContaining('`tools`')]);
-  const elsewhere = await tryPut(app, 'support', { tools: [weather({ url: 'https://elsewhere.test/' })] }, alice);
-  expect([elsewhere.status, (await errorOf(elsewhere)).message]).toEqual([
+  const writer = await authorizationFor('alice', 'messages', 'prefixes');
+  const forbidden = await tryStorePrefix(app, 'support', PREFIX, writer);
+  expect([forbidden.status, (await readError(forbidden)).message]).toEqual([403, expect.stringContaining('`tools`')]);
+  const elsewhere = await tryStorePrefix(
+    app,
+    'support',
+    { tools: [weatherTool({ url: 'https://elsewhere.test/' })] },
+    alice,
+  );
+  expect([elsewhere.status, (await readError(elsewhere)).message]).toEqual([
     400,
     expect.stringContaining('tools.0.run.url'),
   ]);
-  await put(app, 'support', PREFIX, alice);
+  await storePrefix(app, 'support', PREFIX, alice);
   const seenBy = async (headers: Record<string, string>) =>
     ((await (await app.fetch('/prefixes/support', { headers })).json()) as { tools: Json[] }).tools;
-  expect(await seenBy(alice)).toEqual([weather()]);
+  expect(await seenBy(alice)).toEqual([weatherTool()]);
   expect(await seenBy(user)).toEqual([TOLD]);
 });
 
 test('without a conversation a prefix with such tools is refused, and counted all the same', async () => {
   const { app, alice, user, bodies } = await edge();
-  await put(app, 'support', PREFIX, alice);
+  await storePrefix(app, 'support', PREFIX, alice);
   const ask = { prefix: 'support', messages: [{ role: 'user', content: 'Hi' }] };
   const refused = await app.post('/v1/messages', ask, user);
-  expect([refused.status, (await errorOf(refused)).message]).toEqual([400, expect.stringContaining('`conversation`')]);
+  expect([refused.status, (await readError(refused)).message]).toEqual([
+    400,
+    expect.stringContaining('`conversation`'),
+  ]);
   const items = { requests: [{ custom_id: 'a', params: ask }] };
   const batch = await app.post('/v1/messages/batches', items, user);
-  expect([batch.status, (await errorOf(batch)).message]).toEqual([400, expect.stringContaining('`run`')]);
+  expect([batch.status, (await readError(batch)).message]).toEqual([400, expect.stringContaining('`run`')]);
   expect((await app.post('/count-tokens', ask, user)).status).toBe(200);
   expect(bodies).toHaveLength(0);
 });

@@ -5,24 +5,26 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { JsonBody } from '#edge/kit/http/body/json-body.ts';
 import { ApiError } from '#edge/kit/http/errors.ts';
-import { parsingLong } from '#edge/kit/http/read-json.ts';
+import { parseLongInSteps } from '#edge/kit/http/read-json.ts';
 import {
-  canonicalText,
-  expand as expandedOf,
+  expandPrefix as expandedOf,
   type Prefix,
   type PrefixContent,
-  readPrefix,
+  parsePrefix,
+  toCanonicalText,
 } from '#edge/registry/prefixes/prefix.ts';
 import type { PrefixFields } from '#edge/registry/prefixes/prefixes.schema.ts';
-import { atOnce } from '#test/support/at-once.ts';
-import { runs, tryCases } from '#test/support/runs.ts';
+import { caseCount, tryCases } from '#test/support/property-cases.ts';
+import { runWithoutBreaks } from '#test/support/run-without-breaks.ts';
 
 type Json = Record<string, unknown>;
 
 const tool = (name: string): Json => ({ name, input_schema: { type: 'object', properties: { cache_control: {} } } });
 const text = (value: string) => ({ type: 'text', text: value });
 const prefixOf = (fields: Partial<PrefixFields>): Prefix =>
-  readPrefix(atOnce(parsingLong(new TextEncoder().encode(canonicalText({ cache_ttl: '5m', ...fields })))));
+  parsePrefix(
+    runWithoutBreaks(parseLongInSteps(new TextEncoder().encode(toCanonicalText({ cache_ttl: '5m', ...fields })))),
+  );
 
 function bodyOf(json: unknown, space?: number): JsonBody {
   const text = JSON.stringify(json, null, space);
@@ -76,7 +78,7 @@ const rest = fc.record({
 describe('what goes up', () => {
   test('is the same up to the breakpoint for any two requests with the same tools (and system, where it comes before)', () => {
     tryCases(
-      runs(1_000),
+      caseCount(1_000),
       content,
       tools,
       system,
@@ -99,7 +101,7 @@ describe('what goes up', () => {
   });
 
   test('means the prefix before the caller’s own parts, and all else as it was', () => {
-    tryCases(runs(1_000), content, tools, system, rest, (fields, own, ownSystem, { messages, more, space }) => {
+    tryCases(caseCount(1_000), content, tools, system, rest, (fields, own, ownSystem, { messages, more, space }) => {
       const prefix = prefixOf(fields as Partial<PrefixFields>);
       const asked = {
         ...more,
@@ -228,8 +230,8 @@ describe('breakpoints', () => {
 
 describe('what is stored', () => {
   test('has one text, however it was ordered, spaced and escaped', () => {
-    const one = canonicalText({ system: [text('é')], tools: [tool('a')], cache_ttl: '5m', model: 'm' });
-    const other = canonicalText(
+    const one = toCanonicalText({ system: [text('é')], tools: [tool('a')], cache_ttl: '5m', model: 'm' });
+    const other = toCanonicalText(
       JSON.parse(
         '{"model":"m", "tools":[{"name":"a","input_schema":{"type":"object","properties":{"cache_control":{}}}}],"cache_ttl":"5m","system":[{"type":"text","text":"\\u00e9"}]}',
       ),
@@ -275,7 +277,7 @@ test('a long prefix lies in its bytes alone, and goes up as a short one does', (
   const up = expandedOf(bodyOf({ ...HI, tools: [tool('b')] }), prefix);
   expect(up.text.length).toBeLessThan(2_000);
   expect(prefix.memorySize).toBeLessThan(
-    new TextEncoder().encode(canonicalText({ cache_ttl: '5m', ...fields })).length * 1.1,
+    new TextEncoder().encode(toCanonicalText({ cache_ttl: '5m', ...fields })).length * 1.1,
   );
   expect(JSON.parse(new TextDecoder().decode(up.bytes))).toEqual({
     ...HI,

@@ -3,36 +3,41 @@ import { describe, expect, test, vi } from 'vitest';
 import * as z from 'zod/mini';
 import { prefixAnswer } from '#edge/registry/prefixes/prefixes-answers.schema.ts';
 import { nameRow, versionRow } from '#edge/registry/versions/versions-answers.schema.ts';
-import { errorOf } from '#test/support/app.ts';
+import { readError } from '#test/support/app.ts';
 import { eventually } from '#test/support/eventually.ts';
 import {
-  as,
+  authorizationFor,
   bindings,
-  countedStore,
-  prose,
-  put,
-  simulatedEdge,
-  simulatedUpstream,
-  toolOf,
-  tryPut,
-  usageOf,
+  countStoreCalls,
+  createProse,
+  createSimulatedEdge,
+  createSimulatedUpstream,
+  createTool,
+  requestUsage,
+  storePrefix,
+  tryStorePrefix,
 } from '#test/support/prefixes.ts';
-import { tryAsyncCases } from '#test/support/runs.ts';
-import { bearer, tokenOf } from '#test/support/tokens.ts';
+import { tryAsyncCases } from '#test/support/property-cases.ts';
+import { bearerHeader, createToken } from '#test/support/tokens.ts';
 
-const SUPPORT = { system: prose(600), model: 'claude-opus-5-5', description: 'first' };
+const SUPPORT = { system: createProse(600), model: 'claude-opus-5-5', description: 'first' };
 const HI = { messages: [{ role: 'user', content: 'Hi' }] };
 
 const statusOf = async (response: Promise<Response>) => {
   const answer = await response;
-  return { status: answer.status, ...(await errorOf(answer)) };
+  return { status: answer.status, ...(await readError(answer)) };
 };
 
 test('a schema that Claude will refuse is stored, and warned of in its words', async () => {
-  const app = simulatedEdge();
+  const app = createSimulatedEdge();
   const input_schema = { type: 'object', properties: {} };
   const tools = [{ name: 'look', strict: true, input_schema }];
-  const { warnings } = await put(app, 'support', { tools, model: 'claude-opus-5-5' }, await as('alice'));
+  const { warnings } = await storePrefix(
+    app,
+    'support',
+    { tools, model: 'claude-opus-5-5' },
+    await authorizationFor('alice'),
+  );
   expect(warnings[0]).toBe(
     "Claude will refuse requests with this: tools.0.custom.input_schema: For 'object' type, 'additionalProperties' must be explicitly set to false (the tool look)",
   );
@@ -41,55 +46,55 @@ test('a schema that Claude will refuse is stored, and warned of in its words', a
 describe('the cache of the upstream', () => {
   for (const cache_ttl of ['5m', '1h'] as const) {
     test(`reads the whole prefix at the second request, with and without the caller’s own system (${cache_ttl})`, async () => {
-      const app = simulatedEdge();
-      const alice = await as('alice');
-      const parts = { tools: [toolOf('find', prose(600))], system: prose(700) };
-      const stored = await put(app, 'support', { ...parts, model: 'claude-opus-5-5', cache_ttl }, alice);
-      const first = await usageOf(app, { prefix: 'support' }, alice);
+      const app = createSimulatedEdge();
+      const alice = await authorizationFor('alice');
+      const parts = { tools: [createTool('find', createProse(600))], system: createProse(700) };
+      const stored = await storePrefix(app, 'support', { ...parts, model: 'claude-opus-5-5', cache_ttl }, alice);
+      const first = await requestUsage(app, { prefix: 'support' }, alice);
       expect(first.cache_read_input_tokens).toBe(0);
       const long = cache_ttl === '1h' ? 'ephemeral_1h_input_tokens' : 'ephemeral_5m_input_tokens';
       expect(first.cache_creation[long]).toBeGreaterThanOrEqual(stored.input_tokens);
       for (const own of [{}, { system: 'Speak French.' }, { system: [{ type: 'text', text: 'Be brief.' }] }]) {
         const messages = [{ role: 'user', content: `Something else: ${JSON.stringify(own)}` }];
-        const again = await usageOf(app, { prefix: 'support', messages, ...own }, alice);
+        const again = await requestUsage(app, { prefix: 'support', messages, ...own }, alice);
         // The simulator counts the three tokens of the request with the first block.
         expect(again.cache_read_input_tokens).toBe(stored.input_tokens + 3);
       }
       app.clock.now += cache_ttl === '1h' ? 3_500_000 : 290_000;
-      expect((await usageOf(app, { prefix: 'support' }, alice)).cache_read_input_tokens).toBeGreaterThan(0);
+      expect((await requestUsage(app, { prefix: 'support' }, alice)).cache_read_input_tokens).toBeGreaterThan(0);
       app.clock.now += cache_ttl === '1h' ? 3_700_000 : 310_000;
-      expect((await usageOf(app, { prefix: 'support' }, alice)).cache_read_input_tokens).toBe(0);
+      expect((await requestUsage(app, { prefix: 'support' }, alice)).cache_read_input_tokens).toBe(0);
     });
   }
 
   test('reads a prefix with messages, and the end of the history as well', async () => {
-    const app = simulatedEdge();
-    const alice = await as('alice');
+    const app = createSimulatedEdge();
+    const alice = await authorizationFor('alice');
     const messages = [
-      { role: 'user', content: prose(700) },
+      { role: 'user', content: createProse(700) },
       { role: 'assistant', content: 'Understood.' },
     ];
-    const { input_tokens } = await put(app, 'book', { messages, model: 'claude-opus-5-5' }, alice);
-    await usageOf(app, { prefix: 'book' }, alice);
-    const second = await usageOf(app, { prefix: 'book', messages: [{ role: 'user', content: 'Other' }] }, alice);
+    const { input_tokens } = await storePrefix(app, 'book', { messages, model: 'claude-opus-5-5' }, alice);
+    await requestUsage(app, { prefix: 'book' }, alice);
+    const second = await requestUsage(app, { prefix: 'book', messages: [{ role: 'user', content: 'Other' }] }, alice);
     expect(second.cache_read_input_tokens).toBe(input_tokens + 3);
-    const same = await usageOf(app, { prefix: 'book', messages: [{ role: 'user', content: 'Other' }] }, alice);
+    const same = await requestUsage(app, { prefix: 'book', messages: [{ role: 'user', content: 'Other' }] }, alice);
     expect(same.cache_read_input_tokens).toBeGreaterThan(input_tokens + 3);
     expect(same.input_tokens + same.cache_creation_input_tokens).toBe(0);
   });
 
   test('reads the prefix’s tools at the first request with tools of its own, and everything at the second', async () => {
-    const app = simulatedEdge();
-    const alice = await as('alice');
-    const tools = [toolOf('find', prose(800))];
+    const app = createSimulatedEdge();
+    const alice = await authorizationFor('alice');
+    const tools = [createTool('find', createProse(800))];
     const model = 'claude-opus-5-5';
-    const whole = await put(app, 'support', { tools, system: prose(700), model }, alice);
-    const only = await put(app, 'tools', { tools, model }, alice);
-    await usageOf(app, { prefix: 'support' }, alice);
-    const own = [toolOf('mine')];
-    const first = await usageOf(app, { prefix: 'support', tools: own }, alice);
+    const whole = await storePrefix(app, 'support', { tools, system: createProse(700), model }, alice);
+    const only = await storePrefix(app, 'tools', { tools, model }, alice);
+    await requestUsage(app, { prefix: 'support' }, alice);
+    const own = [createTool('mine')];
+    const first = await requestUsage(app, { prefix: 'support', tools: own }, alice);
     expect(first.cache_read_input_tokens).toBe(only.input_tokens + 3);
-    const second = await usageOf(
+    const second = await requestUsage(
       app,
       { prefix: 'support', tools: own, messages: [{ role: 'user', content: 'B' }] },
       alice,
@@ -98,22 +103,22 @@ describe('the cache of the upstream', () => {
   });
 
   test('misses once when the version changes', async () => {
-    const app = simulatedEdge();
-    const alice = await as('alice');
-    await put(app, 'support', SUPPORT, alice);
-    await usageOf(app, { prefix: 'support' }, alice);
-    expect((await usageOf(app, { prefix: 'support' }, alice)).cache_read_input_tokens).toBeGreaterThan(0);
-    await put(app, 'support', { ...SUPPORT, system: `New. ${SUPPORT.system}` }, alice);
-    expect((await usageOf(app, { prefix: 'support' }, alice)).cache_read_input_tokens).toBe(0);
-    expect((await usageOf(app, { prefix: 'support' }, alice)).cache_read_input_tokens).toBeGreaterThan(0);
+    const app = createSimulatedEdge();
+    const alice = await authorizationFor('alice');
+    await storePrefix(app, 'support', SUPPORT, alice);
+    await requestUsage(app, { prefix: 'support' }, alice);
+    expect((await requestUsage(app, { prefix: 'support' }, alice)).cache_read_input_tokens).toBeGreaterThan(0);
+    await storePrefix(app, 'support', { ...SUPPORT, system: `New. ${SUPPORT.system}` }, alice);
+    expect((await requestUsage(app, { prefix: 'support' }, alice)).cache_read_input_tokens).toBe(0);
+    expect((await requestUsage(app, { prefix: 'support' }, alice)).cache_read_input_tokens).toBeGreaterThan(0);
   });
 });
 
 describe('PUT', () => {
   test('tells what the version comes to, by the upstream’s count and the price table', async () => {
-    const app = simulatedEdge();
-    const alice = await as('alice');
-    const response = await tryPut(app, 'support', { system: prose(6_000) }, alice);
+    const app = createSimulatedEdge();
+    const alice = await authorizationFor('alice');
+    const response = await tryStorePrefix(app, 'support', { system: createProse(6_000) }, alice);
     const answer = z.strictObject(prefixAnswer.shape).parse(await response.json());
     expect(answer).toMatchObject({
       name: 'support',
@@ -134,12 +139,12 @@ describe('PUT', () => {
   });
 
   test('warns of what is too short to be cached, with the number', async () => {
-    const app = simulatedEdge();
-    const { warnings, input_tokens, pays_from_requests } = await put(
+    const app = createSimulatedEdge();
+    const { warnings, input_tokens, pays_from_requests } = await storePrefix(
       app,
       'short',
       { system: 'Be kind.' },
-      await as('alice'),
+      await authorizationFor('alice'),
     );
     expect(warnings).toEqual([
       `This prefix has ${input_tokens} tokens, and claude-haiku-5-5 caches from 512 on: by itself it is not cached.`,
@@ -148,19 +153,19 @@ describe('PUT', () => {
   });
 
   test('is the same version for the same content, and another for another', async () => {
-    const app = simulatedEdge();
-    const alice = await as('alice');
-    const { version } = await put(app, 'support', { system: 'é', model: 'claude-opus-5-5' }, alice);
+    const app = createSimulatedEdge();
+    const alice = await authorizationFor('alice');
+    const { version } = await storePrefix(app, 'support', { system: 'é', model: 'claude-opus-5-5' }, alice);
     const other = '{ "model":"claude-opus-5-5",\n"system":"\\u00e9", "cache_ttl":"5m" }';
-    expect((await put(app, 'support', other, alice)).version).toBe(version);
-    expect((await put(app, 'support', { system: 'é' }, alice)).version).not.toBe(version);
+    expect((await storePrefix(app, 'support', other, alice)).version).toBe(version);
+    expect((await storePrefix(app, 'support', { system: 'é' }, alice)).version).not.toBe(version);
     const versions = await app.fetch('/prefixes/support/versions', { headers: alice });
     expect(((await versions.json()) as { data: unknown[] }).data).toHaveLength(2);
   });
 
   test('refuses what cannot be a prefix, in words that help, and stores nothing', async () => {
-    const app = simulatedEdge();
-    const alice = await as('alice');
+    const app = createSimulatedEdge();
+    const alice = await authorizationFor('alice');
     const cases: [unknown, number, RegExp][] = [
       [{}, 400, /needs tools, system or messages/],
       [{ system: 1 }, 400, /^system: /],
@@ -168,7 +173,7 @@ describe('PUT', () => {
       [{ system: 'x', extra: 1 }, 400, /extra/],
       [{ tools: [1] }, 400, /^tools\.0: /],
       [{ tools: [{ name: 'no schema' }] }, 400, /tools\.0/],
-      [{ tools: [toolOf('a'), toolOf('a')] }, 400, /unique/],
+      [{ tools: [createTool('a'), createTool('a')] }, 400, /unique/],
       [{ messages: [{ role: 'user', content: [] }] }, 400, /^messages: /],
       [
         { system: [{ type: 'text', text: 'x', cache_control: { type: 'ephemeral' } }] },
@@ -189,7 +194,7 @@ describe('PUT', () => {
       ['nonsense', 400, /not valid JSON/],
     ];
     for (const [body, status, message] of cases) {
-      const answer = await statusOf(tryPut(app, 'support', body, alice));
+      const answer = await statusOf(tryStorePrefix(app, 'support', body, alice));
       expect({ status: answer.status, message: answer.message }).toEqual({
         status,
         message: expect.stringMatching(message) as string,
@@ -197,18 +202,18 @@ describe('PUT', () => {
     }
     expect((await app.fetch('/prefixes/support', { headers: alice })).status).toBe(404);
     for (const name of ['a@b', '-a', 'a'.repeat(65), 'a%20b', '%F0%9F%98%80']) {
-      expect(await statusOf(tryPut(app, name, { system: 'x' }, alice))).toMatchObject({ status: 400 });
+      expect(await statusOf(tryStorePrefix(app, name, { system: 'x' }, alice))).toMatchObject({ status: 400 });
     }
   });
 
   test('rolls back by putting the pointer back', async () => {
-    const app = simulatedEdge();
-    const alice = await as('alice');
-    const first = await put(app, 'support', SUPPORT, alice);
-    const second = await put(app, 'support', { ...SUPPORT, system: 'Other.' }, alice);
-    const back = await put(app, 'support', { version: first.version }, alice);
+    const app = createSimulatedEdge();
+    const alice = await authorizationFor('alice');
+    const first = await storePrefix(app, 'support', SUPPORT, alice);
+    const second = await storePrefix(app, 'support', { ...SUPPORT, system: 'Other.' }, alice);
+    const back = await storePrefix(app, 'support', { version: first.version }, alice);
     expect({ ...back, notes: undefined }).toEqual({ ...first, notes: undefined });
-    await usageOf(app, { prefix: 'support' }, alice);
+    await requestUsage(app, { prefix: 'support' }, alice);
     expect(app.sent.at(-1)?.text).toContain(SUPPORT.system);
     const response = await app.fetch('/prefixes/support/versions', { headers: alice });
     const { data } = (await response.json()) as { data: { version: string; current: boolean }[] };
@@ -221,29 +226,34 @@ describe('PUT', () => {
   });
 
   test('answers 503, retryable, while KV takes nothing, and KV is told once it does', async () => {
-    const app = simulatedEdge();
-    const alice = await as('alice');
+    const app = createSimulatedEdge();
+    const alice = await authorizationFor('alice');
     const spy = vi.spyOn(Object.getPrototypeOf(bindings.STORE) as KVNamespace, 'put');
     spy.mockImplementation(async (key: string) => {
       if (key.startsWith('prefix')) throw new Error('KV PUT failed: 429 Too Many Requests');
     });
-    const refused = await tryPut(app, 'support', SUPPORT, alice);
+    const refused = await tryStorePrefix(app, 'support', SUPPORT, alice);
     expect(refused.status).toBe(503);
     expect(refused.headers.get('retry-after')).toBe('1');
     expect(refused.headers.get('x-should-retry')).toBeNull();
-    expect((await errorOf(refused)).type).toBe('api_error');
+    expect((await readError(refused)).type).toBe('api_error');
     spy.mockRestore();
-    const { version } = await put(app, 'support', SUPPORT, alice);
-    await usageOf(simulatedEdge(), { prefix: version }, alice);
-    await usageOf(simulatedEdge(), { prefix: 'support' }, alice);
+    const { version } = await storePrefix(app, 'support', SUPPORT, alice);
+    await requestUsage(createSimulatedEdge(), { prefix: version }, alice);
+    await requestUsage(createSimulatedEdge(), { prefix: 'support' }, alice);
   });
 });
 
 describe('a request with a prefix', () => {
   test('goes up as the prefix and the caller’s own, with the prefix’s defaults, by body or header', async () => {
-    const app = simulatedEdge();
-    const alice = await as('alice');
-    const { version } = await put(app, 'support', { ...SUPPORT, max_tokens: 21, tools: [toolOf('find')] }, alice);
+    const app = createSimulatedEdge();
+    const alice = await authorizationFor('alice');
+    const { version } = await storePrefix(
+      app,
+      'support',
+      { ...SUPPORT, max_tokens: 21, tools: [createTool('find')] },
+      alice,
+    );
     const sent = app.sent.length;
     for (const [body, headers] of [
       [{ ...HI, prefix: 'support' }, {}],
@@ -256,7 +266,7 @@ describe('a request with a prefix', () => {
       expect(response.headers.get('content-type')).toContain('text/event-stream');
       await response.text();
     }
-    await app.settled();
+    await app.waitUntilSettled();
     const texts = app.sent.slice(sent).map(({ text }) => text);
     expect(new Set(texts).size).toBe(1);
     const up = JSON.parse(texts[0] ?? '') as Record<string, unknown>;
@@ -277,14 +287,19 @@ describe('a request with a prefix', () => {
   });
 
   test('is bounded with the prefix in it', async () => {
-    const app = simulatedEdge();
-    await put(app, 'support', SUPPORT, await as('alice'));
-    const limits = { method: 'PUT', headers: { 'content-type': 'application/json', ...(await as('root', 'admin')) } };
+    const app = createSimulatedEdge();
+    await storePrefix(app, 'support', SUPPORT, await authorizationFor('alice'));
+    const limits = {
+      method: 'PUT',
+      headers: { 'content-type': 'application/json', ...(await authorizationFor('root', 'admin')) },
+    };
     await app.fetch('/accounts/alice/limits', { ...limits, body: JSON.stringify({ usd_per_day: 0.003 }) });
     const before = app.sent.length;
     const short = { model: 'claude-opus-5-5', max_tokens: 1, ...HI, stream: false };
-    expect((await app.post('/messages', short, await as('alice'))).status).toBe(200);
-    const refused = await statusOf(app.post('/messages', { ...short, prefix: 'support' }, await as('alice')));
+    expect((await app.post('/messages', short, await authorizationFor('alice'))).status).toBe(200);
+    const refused = await statusOf(
+      app.post('/messages', { ...short, prefix: 'support' }, await authorizationFor('alice')),
+    );
     expect(refused).toMatchObject({ status: 429, type: 'billing_error' });
     // The counts of what they come to: by bytes the first was too much for its half, the second for the whole limit.
     expect(app.sent.slice(before).map(({ url }) => url.pathname)).toEqual([
@@ -296,9 +311,9 @@ describe('a request with a prefix', () => {
   });
 
   test('is refused before any upstream call where the prefix is unknown, malformed, or does not go with it', async () => {
-    const app = simulatedEdge();
-    const alice = await as('alice');
-    const { version } = await put(app, 'support', SUPPORT, alice);
+    const app = createSimulatedEdge();
+    const alice = await authorizationFor('alice');
+    const { version } = await storePrefix(app, 'support', SUPPORT, alice);
     const sent = app.sent.length;
     const marked = [1, 2, 3, 4].map((n) => ({ type: 'text', text: `${n}`, cache_control: { type: 'ephemeral' } }));
     const cases: [object, Record<string, string>, number][] = [
@@ -333,23 +348,28 @@ describe('a request with a prefix', () => {
 
   test('costs at most three reads of KV, and none while the isolate remembers', async () => {
     const clock = { now: Date.now() };
-    const simulate = simulatedUpstream(clock);
-    const alice = await as('alice');
-    await put(simulatedEdge({}, clock, simulate), 'everybody', SUPPORT, await as('root', 'admin'));
-    await put(simulatedEdge({}, clock, simulate), 'own', { ...SUPPORT, system: 'Mine.' }, alice);
+    const simulate = createSimulatedUpstream(clock);
+    const alice = await authorizationFor('alice');
+    await storePrefix(
+      createSimulatedEdge({}, clock, simulate),
+      'everybody',
+      SUPPORT,
+      await authorizationFor('root', 'admin'),
+    );
+    await storePrefix(createSimulatedEdge({}, clock, simulate), 'own', { ...SUPPORT, system: 'Mine.' }, alice);
     for (const [prefix, cold] of [
       ['everybody', 3],
       ['own', 3],
     ] as const) {
-      const { store, reads } = countedStore();
-      const app = simulatedEdge({ STORE: store }, clock, simulate);
-      await usageOf(app, { prefix }, alice);
+      const { store, reads } = countStoreCalls();
+      const app = createSimulatedEdge({ STORE: store }, clock, simulate);
+      await requestUsage(app, { prefix }, alice);
       expect({ prefix, reads: reads() }).toEqual({ prefix, reads: cold });
-      await usageOf(app, { prefix }, alice);
-      await usageOf(app, { prefix }, alice);
+      await requestUsage(app, { prefix }, alice);
+      await requestUsage(app, { prefix }, alice);
       expect(reads()).toBe(cold);
       const spy = vi.spyOn(Date, 'now').mockReturnValue(Date.now() + 61_000);
-      await usageOf(app, { prefix }, alice);
+      await requestUsage(app, { prefix }, alice);
       spy.mockRestore();
       // The pointers again; the value never goes stale.
       expect(reads()).toBe(cold + 2);
@@ -365,16 +385,16 @@ describe('the version that a PUT answers', () => {
           ? async () => null
           : (Reflect.get(target, name) as (...of: unknown[]) => unknown)?.bind?.(target),
     });
-    const elsewhere = simulatedEdge({ STORE: blind });
-    const app = simulatedEdge();
-    for (const owner of [await as('alice'), await as('root', 'admin')]) {
-      const { version } = await put(app, 'support', { ...SUPPORT, description: JSON.stringify(owner) }, owner);
-      await usageOf(elsewhere, { prefix: version }, await as('alice'));
+    const elsewhere = createSimulatedEdge({ STORE: blind });
+    const app = createSimulatedEdge();
+    for (const owner of [await authorizationFor('alice'), await authorizationFor('root', 'admin')]) {
+      const { version } = await storePrefix(app, 'support', { ...SUPPORT, description: JSON.stringify(owner) }, owner);
+      await requestUsage(elsewhere, { prefix: version }, await authorizationFor('alice'));
       expect(elsewhere.sent.at(-1)?.text).toContain(SUPPORT.system);
     }
     const big = { messages: [{ role: 'user', content: 'ä'.repeat(2_500_000) }], model: 'claude-opus-5-5' };
-    const { version } = await put(app, 'big', big, await as('alice'));
-    const counted = await elsewhere.post('/count-tokens', { ...HI, prefix: version }, await as('alice'));
+    const { version } = await storePrefix(app, 'big', big, await authorizationFor('alice'));
+    const counted = await elsewhere.post('/count-tokens', { ...HI, prefix: version }, await authorizationFor('alice'));
     expect(counted.status).toBe(200);
     expect(elsewhere.sent.at(-1)?.text).toContain('ä'.repeat(2_500_000));
   });
@@ -388,8 +408,12 @@ describe('the version that a PUT answers', () => {
             }
           : (Reflect.get(target, name) as (...of: unknown[]) => unknown)?.bind?.(target),
     });
-    const app = simulatedEdge({ STORE: broken });
-    const response = await app.post('/messages', { ...HI, model: 'm', max_tokens: 1, prefix: 'x' }, await as('alice'));
+    const app = createSimulatedEdge({ STORE: broken });
+    const response = await app.post(
+      '/messages',
+      { ...HI, model: 'm', max_tokens: 1, prefix: 'x' },
+      await authorizationFor('alice'),
+    );
     expect(response.status).toBe(503);
     expect(response.headers.get('retry-after')).toBe('1');
     expect(app.sent).toEqual([]);
@@ -398,13 +422,17 @@ describe('the version that a PUT answers', () => {
 
 describe('names', () => {
   test('mean the account’s own before the deployment’s, and never another account’s', async () => {
-    const app = simulatedEdge();
-    const [alice, bob, root] = [await as('alice'), await as('bob'), await as('root', 'admin')];
-    await put(app, 'support', { system: 'Everybody’s.', model: 'claude-opus-5-5' }, root);
-    const own = await put(app, 'support', { system: 'Alice’s.', model: 'claude-opus-5-5' }, alice);
-    await put(app, 'secret', { system: 'Alice’s secret.', model: 'claude-opus-5-5' }, alice);
+    const app = createSimulatedEdge();
+    const [alice, bob, root] = [
+      await authorizationFor('alice'),
+      await authorizationFor('bob'),
+      await authorizationFor('root', 'admin'),
+    ];
+    await storePrefix(app, 'support', { system: 'Everybody’s.', model: 'claude-opus-5-5' }, root);
+    const own = await storePrefix(app, 'support', { system: 'Alice’s.', model: 'claude-opus-5-5' }, alice);
+    await storePrefix(app, 'secret', { system: 'Alice’s secret.', model: 'claude-opus-5-5' }, alice);
     const textFor = async (headers: Record<string, string>, prefix: string) => {
-      await usageOf(app, { prefix }, headers);
+      await requestUsage(app, { prefix }, headers);
       return /"text":"(.*?)"/.exec(app.sent.at(-1)?.text ?? '')?.[1];
     };
     expect(await textFor(alice, 'support')).toBe('Alice’s.');
@@ -425,10 +453,10 @@ describe('names', () => {
   });
 
   test('are listed in their order, paged, the account’s own in place of the deployment’s', async () => {
-    const app = simulatedEdge();
-    const [alice, root] = [await as('alice'), await as('root', 'admin')];
-    for (const name of ['b', 'd', 'e']) await put(app, name, { system: 'x' }, root);
-    for (const name of ['a', 'c', 'd']) await put(app, name, { system: 'y', description: 'mine' }, alice);
+    const app = createSimulatedEdge();
+    const [alice, root] = [await authorizationFor('alice'), await authorizationFor('root', 'admin')];
+    for (const name of ['b', 'd', 'e']) await storePrefix(app, name, { system: 'x' }, root);
+    for (const name of ['a', 'c', 'd']) await storePrefix(app, name, { system: 'y', description: 'mine' }, alice);
     const page = async (query: string) => {
       const response = await app.fetch(`/prefixes${query}`, { headers: alice });
       const { data, ...rest } = (await response.json()) as { data: unknown[] };
@@ -446,9 +474,9 @@ describe('names', () => {
   });
 
   test('can be read by name and by version, and deleted', async () => {
-    const app = simulatedEdge();
-    const alice = await as('alice');
-    const { version } = await put(app, 'support', SUPPORT, alice);
+    const app = createSimulatedEdge();
+    const alice = await authorizationFor('alice');
+    const { version } = await storePrefix(app, 'support', SUPPORT, alice);
     for (const ref of ['support', version]) {
       const response = await app.fetch(`/prefixes/${ref}`, { headers: alice });
       expect(await response.json()).toEqual({
@@ -475,11 +503,11 @@ describe('names', () => {
   });
 
   test('need their scopes', async () => {
-    const app = simulatedEdge();
-    const reader = await as('alice', 'messages');
-    const writer = await as('alice', 'prefixes');
-    expect((await tryPut(app, 'support', SUPPORT, reader)).status).toBe(403);
-    expect((await tryPut(app, 'support', SUPPORT, writer)).status).toBe(200);
+    const app = createSimulatedEdge();
+    const reader = await authorizationFor('alice', 'messages');
+    const writer = await authorizationFor('alice', 'prefixes');
+    expect((await tryStorePrefix(app, 'support', SUPPORT, reader)).status).toBe(403);
+    expect((await tryStorePrefix(app, 'support', SUPPORT, writer)).status).toBe(200);
     expect((await app.fetch('/prefixes/support', { method: 'DELETE', headers: reader })).status).toBe(403);
     for (const path of ['/prefixes', '/prefixes/support', '/prefixes/support/versions']) {
       expect((await app.fetch(path, { headers: reader })).status).toBe(200);
@@ -489,11 +517,11 @@ describe('names', () => {
   });
 
   test('refuse a credential that was revoked, on every route', async () => {
-    const app = simulatedEdge();
-    const token = await tokenOf('alice', ['messages', 'prefixes']);
-    const headers = bearer(token);
-    await put(app, 'support', SUPPORT, headers);
-    await app.fetch('/accounts/alice/tokens', { method: 'DELETE', headers: await as('root', 'admin') });
+    const app = createSimulatedEdge();
+    const token = await createToken('alice', ['messages', 'prefixes']);
+    const headers = bearerHeader(token);
+    await storePrefix(app, 'support', SUPPORT, headers);
+    await app.fetch('/accounts/alice/tokens', { method: 'DELETE', headers: await authorizationFor('root', 'admin') });
     const sent = app.sent.length;
     for (const [method, path] of [
       ['GET', '/prefixes'],
@@ -516,20 +544,20 @@ describe('names', () => {
   });
 
   test('go with the account that is erased', async () => {
-    const app = simulatedEdge();
-    const alice = await as('alice');
-    const { version } = await put(app, 'support', SUPPORT, alice);
-    await usageOf(app, { prefix: version }, alice);
-    await app.fetch('/accounts/alice', { method: 'DELETE', headers: await as('root', 'admin') });
+    const app = createSimulatedEdge();
+    const alice = await authorizationFor('alice');
+    const { version } = await storePrefix(app, 'support', SUPPORT, alice);
+    await requestUsage(app, { prefix: version }, alice);
+    await app.fetch('/accounts/alice', { method: 'DELETE', headers: await authorizationFor('root', 'admin') });
     await eventually(async () => expect((await bindings.STORE.list({ prefix: 'prefix' })).keys).toEqual([]));
   });
 });
 
 describe('any input', () => {
   test('gives a 4xx with the right type, or a success, on every route of prefixes', async () => {
-    const app = simulatedEdge();
-    const alice = await as('alice');
-    await put(app, 'there', { ...SUPPORT, system: 'x' }, alice);
+    const app = createSimulatedEdge();
+    const alice = await authorizationFor('alice');
+    await storePrefix(app, 'there', { ...SUPPORT, system: 'x' }, alice);
     const part = fc.oneof(
       fc.constantFrom('there', 'x', '', '.', '..', 'a@b', 'there@', '@', '%', '%00', 'é'),
       fc.string(),
@@ -541,7 +569,7 @@ describe('any input', () => {
         .record(
           {
             system: fc.oneof(fc.jsonValue(), fc.constant([{ type: 'text', text: 'a' }])),
-            tools: fc.oneof(fc.jsonValue(), fc.constant([toolOf('t')])),
+            tools: fc.oneof(fc.jsonValue(), fc.constant([createTool('t')])),
             messages: fc.oneof(
               fc.jsonValue(),
               fc.array(fc.record({ role: fc.constantFrom('user', 'x'), content: fc.jsonValue() })),
@@ -568,7 +596,7 @@ describe('any input', () => {
           const headers = { 'content-type': 'application/json', ...alice };
           const response = await app.fetch(path + end, { method, headers, ...init });
           if (response.status >= 500) throw new Error(`${response.status} ${await response.text()}`);
-          if (response.status >= 400) await errorOf(response);
+          if (response.status >= 400) await readError(response);
         }
       },
     );

@@ -3,8 +3,8 @@ import type { Scope } from '#edge/auth/identity/identity.ts';
 import { parseSettings } from '#edge/config/settings.ts';
 import { toolSecretsOf } from '#edge/config/tool-secrets.ts';
 import { ApiError } from '#edge/kit/http/errors.ts';
-import { checkRun, refuseRun } from '#edge/registry/tools/check-tools.ts';
-import { TOOL_URL, TOOL_VARS, weather } from '#test/support/scripted-runs.ts';
+import { checkRun, rejectRun } from '#edge/registry/tools/check-tools.ts';
+import { TOOL_URL, TOOL_VARS, weatherTool } from '#test/support/scripted-runs.ts';
 
 /** The error that a request raises. */
 function refusal(
@@ -22,40 +22,40 @@ function refusal(
 }
 
 test('a request may bring tools with `run` only with the scope for that', () => {
-  expect(refusal({ tools: [weather()] })).toBeUndefined();
-  expect(refusal({ tools: [weather()] }, ['admin'])).toBeUndefined();
-  expect(refusal({ tools: [weather()] }, ['messages'])).toMatchObject({ status: 403, type: 'permission_error' });
-  const { run: _, ...own } = weather();
+  expect(refusal({ tools: [weatherTool()] })).toBeUndefined();
+  expect(refusal({ tools: [weatherTool()] }, ['admin'])).toBeUndefined();
+  expect(refusal({ tools: [weatherTool()] }, ['messages'])).toMatchObject({ status: 403, type: 'permission_error' });
+  const { run: _, ...own } = weatherTool();
   expect(refusal({ tools: [own] }, ['messages'])).toBeUndefined();
 });
 
 test.each([
-  [{ tools: [weather({ url: 'https://elsewhere.example.com/' })] }, 'tools.0.run.url: its host'],
-  [{ tools: [weather({ url: 5 })] }, 'tools.0.run.url: '],
-  [{ tools: [weather({ retries: 5 })] }, 'tools.0.run: '],
-  [{ tools: [weather({ timeout_seconds: 0 })] }, 'tools.0.run.timeout_seconds: '],
-  [{ tools: [weather({ headers: { host: 'x' } })] }, 'tools.0.run.headers: '],
-  [{ tools: [weather({ headers: { 'webhook-id': 'x' } })] }, 'tools.0.run.headers: '],
+  [{ tools: [weatherTool({ url: 'https://elsewhere.example.com/' })] }, 'tools.0.run.url: its host'],
+  [{ tools: [weatherTool({ url: 5 })] }, 'tools.0.run.url: '],
+  [{ tools: [weatherTool({ retries: 5 })] }, 'tools.0.run: '],
+  [{ tools: [weatherTool({ timeout_seconds: 0 })] }, 'tools.0.run.timeout_seconds: '],
+  [{ tools: [weatherTool({ headers: { host: 'x' } })] }, 'tools.0.run.headers: '],
+  [{ tools: [weatherTool({ headers: { 'webhook-id': 'x' } })] }, 'tools.0.run.headers: '],
   // A server's answer to it would be read as the tool's.
-  [{ tools: [weather({ headers: { Expect: '100-continue' } })] }, 'tools.0.run.headers: '],
-  [{ tools: [weather({ headers: { 'x-a': 'a\nb' } })] }, 'tools.0.run.headers.x-a: '],
+  [{ tools: [weatherTool({ headers: { Expect: '100-continue' } })] }, 'tools.0.run.headers: '],
+  [{ tools: [weatherTool({ headers: { 'x-a': 'a\nb' } })] }, 'tools.0.run.headers.x-a: '],
   [
-    { tools: [weather({ headers: { 'x-a': { secret: 'NONE' } } })] },
+    { tools: [weatherTool({ headers: { 'x-a': { secret: 'NONE' } } })] },
     'tools.0.run.headers.x-a: this edge has no TOOL_SECRET_NONE',
   ],
   [
     { tools: [JSON.parse(`{"name":"a","run":{"url":"${TOOL_URL}","headers":{"__proto__":null}}}`)] },
     'tools.0.run.headers: ',
   ],
-  [{ tools: [{ ...weather(), name: '' }] }, 'tools.0.name: '],
-  [{ tools: [weather({ approval: 'sometimes' })] }, 'tools.0.run.approval: must be "always"'],
-  [{ tools: [weather({ approval: { over: { field: 'amount' } } })] }, 'tools.0.run.approval'],
+  [{ tools: [{ ...weatherTool(), name: '' }] }, 'tools.0.name: '],
+  [{ tools: [weatherTool({ approval: 'sometimes' })] }, 'tools.0.run.approval: must be "always"'],
+  [{ tools: [weatherTool({ approval: { over: { field: 'amount' } } })] }, 'tools.0.run.approval'],
   [{ tools: [{ name: 'clock', run: { worker: false } }] }, 'tools.0.run.worker'],
   [{ tools: [{ name: 'clock', run: { worker: true, approval: 1 } }] }, 'tools.0.run.approval'],
   [{ tools: [{ name: 'clock', run: { worker: true, approval: 'always' } }] }, 'tools.0.name: this edge has no tool'],
-  [{ tools: [weather(), weather()] }, 'tools.1.name: '],
-  [{ tools: [weather()], max_usd: 0 }, 'max_usd: '],
-  [{ tools: [weather()], max_turns: 1.5 }, 'max_turns: '],
+  [{ tools: [weatherTool(), weatherTool()] }, 'tools.1.name: '],
+  [{ tools: [weatherTool()], max_usd: 0 }, 'max_usd: '],
+  [{ tools: [weatherTool()], max_turns: 1.5 }, 'max_turns: '],
   [{ mcp_servers: [{ name: 'edge' }] }, 'mcp_servers: '],
 ])('a request that says %j is refused with its place', (body, message) => {
   const error = refusal(body);
@@ -64,9 +64,9 @@ test.each([
 });
 
 test('without a signing secret there are no tools with an address, and without a conversation neither', () => {
-  expect(refusal({ tools: [weather()] }, ['admin'], {})?.message).toContain('TOOL_SIGNING_SECRET');
-  expect(() => refuseRun({ tools: [weather()] })).toThrow('conversation');
-  expect(() => refuseRun({ tools: 'run' })).not.toThrow();
+  expect(refusal({ tools: [weatherTool()] }, ['admin'], {})?.message).toContain('TOOL_SIGNING_SECRET');
+  expect(() => rejectRun({ tools: [weatherTool()] })).toThrow('conversation');
+  expect(() => rejectRun({ tools: 'run' })).not.toThrow();
 });
 
 test('secrets of tools are read with their hosts, and a malformed one is named, never shown', () => {

@@ -1,17 +1,17 @@
 import { expect, test } from 'vitest';
-import { edgeToolsIn } from '#edge/registry/tools/edge-tools.ts';
+import { findEdgeTools } from '#edge/registry/tools/edge-tools.ts';
 
 test.each(['run', '\\u0072un', 'r\\u0075n', 'ru\\u006E'])(
   'how a tool is called never goes up, however its key is written: %s',
   (key) => {
-    const found = edgeToolsIn(`[{"name":"a","${key}":{"url":"https://tools.example.com/"}}]`);
+    const found = findEdgeTools(`[{"name":"a","${key}":{"url":"https://tools.example.com/"}}]`);
     expect(found?.sent).toBe('[{"name":"a"}]');
     expect([...(found?.runs.keys() ?? [])]).toEqual(['a']);
   },
 );
 
 test('a tool of the Worker’s own may say in its long form that a person must approve its calls', () => {
-  const found = edgeToolsIn('[{"name":"pay","run":{"worker":true,"approval":"always"}}]');
+  const found = findEdgeTools('[{"name":"pay","run":{"worker":true,"approval":"always"}}]');
   expect(found?.runs.get('pay')).toMatchObject({ worker: true, approval: 'always' });
   // This Worker has no such tool: the model is not told of it.
   expect(found?.sent).toBe('[]');
@@ -19,7 +19,7 @@ test('a tool of the Worker’s own may say in its long form that a person must a
 
 test('a tool of a request takes no approval from a stored one of the same name', () => {
   const stored = '[{"name":"pay","run":{"worker":true,"approval":"always"}}]';
-  const found = edgeToolsIn('[{"name":"pay","run":"worker"},{"name":"mine","run":"worker"}]', stored);
+  const found = findEdgeTools('[{"name":"pay","run":"worker"},{"name":"mine","run":"worker"}]', stored);
   expect(found?.runs.get('pay')).toMatchObject({ approval: 'always' });
   expect(found?.runs.get('mine')).not.toHaveProperty('approval');
 });

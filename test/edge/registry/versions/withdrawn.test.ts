@@ -1,10 +1,18 @@
 import { describe, expect, test, vi } from 'vitest';
 import type { Json } from '#edge/kit/json/object.ts';
-import { ask, SKY, turnWith } from '#test/support/agents.ts';
-import { simulate } from '#test/support/conversations.ts';
-import { as, bindings, type SimulatedEdge, simulatedEdge } from '#test/support/prefixes.ts';
+import { requestEdge, runWholeTurn, SKY } from '#test/support/agents.ts';
+import { installSimulator } from '#test/support/conversations.ts';
+import { authorizationFor, bindings, createSimulatedEdge, type SimulatedEdge } from '#test/support/prefixes.ts';
 import { resetAll } from '#test/support/reset.ts';
-import { answeringBy, call, calls, says, servingTools, TOOL_VARS, weather } from '#test/support/scripted-runs.ts';
+import {
+  answerByScript,
+  answerTools,
+  callsAnswer,
+  TOOL_VARS,
+  textAnswer,
+  weatherCall,
+  weatherTool,
+} from '#test/support/scripted-runs.ts';
 
 type Headers = Record<string, string>;
 const MESSAGES = [{ role: 'user', content: 'Hi' }];
@@ -37,17 +45,18 @@ const KINDS: Record<string, { path: string; body(n: number): object; use(ref: st
 describe.each(Object.entries(KINDS))('a version of a stored %s that is not current', (kind, { path, body, use }) => {
   /** Stores two versions of `x`, the second of which is current. */
   async function twoVersions(app: SimulatedEdge, owner: Headers) {
-    simulate();
+    installSimulator();
     const versions: string[] = [];
-    for (const n of [1, 2]) versions.push(String((await ask(app, 'PUT', `${path}/x`, owner, body(n))).body.version));
+    for (const n of [1, 2])
+      versions.push(String((await requestEdge(app, 'PUT', `${path}/x`, owner, body(n))).body.version));
     return versions as [string, string];
   }
   const used = async (app: SimulatedEdge, ref: string, who: Headers) => {
     const [to, sent] = use(ref);
     // Each conversation is in an isolate of its own, which knows nothing yet.
-    simulate();
-    const answer = saidBy(await ask(app, 'POST', to, who, sent));
-    await app.settled();
+    installSimulator();
+    const answer = saidBy(await requestEdge(app, 'POST', to, who, sent));
+    await app.waitUntilSettled();
     return answer;
   };
   const refused = new RegExp(`^404 not_found_error: There is no ${kind} x@.* it is not the current version`);
@@ -56,14 +65,14 @@ describe.each(Object.entries(KINDS))('a version of a stored %s that is not curre
     ['the deployment', ['root', 'admin'], ['root', 'admin'], ['bob', 'messages', 'classify', 'prefixes']],
     ['an account', ['bob', 'prefixes'], ['bob', 'messages', 'classify', 'prefixes'], ['bob', 'messages', 'classify']],
   ] as const)('of %s answers who may store it, and others where it is pinned', async (_, owner, storing, plain) => {
-    const app = simulatedEdge();
+    const app = createSimulatedEdge();
     const [owns, stores, asks] = await Promise.all(
-      [owner, storing, plain].map(([account, ...scopes]) => as(account, ...scopes)),
+      [owner, storing, plain].map(([account, ...scopes]) => authorizationFor(account, ...scopes)),
     );
     if (!owns || !stores || !asks) throw new TypeError();
     const [old, current] = await twoVersions(app, owns);
     expect(await used(app, old, asks)).toMatch(refused);
-    expect(saidBy(await ask(app, 'GET', `${path}/${old}`, asks))).toMatch(refused);
+    expect(saidBy(await requestEdge(app, 'GET', `${path}/${old}`, asks))).toMatch(refused);
     for (const [ref, who] of [
       ['x', asks],
       [current, asks],
@@ -73,57 +82,66 @@ describe.each(Object.entries(KINDS))('a version of a stored %s that is not curre
       expect([ref, await used(app, ref, who)]).toEqual([ref, '200']);
     }
     // Its content is the same, so only what is pinned changes; it stays when another version is put.
-    expect((await ask(app, 'PUT', `${path}/x`, owns, { ...body(2), pinned: [hashOf(old)] })).body.version).toBe(
+    expect((await requestEdge(app, 'PUT', `${path}/x`, owns, { ...body(2), pinned: [hashOf(old)] })).body.version).toBe(
       current,
     );
-    await ask(app, 'PUT', `${path}/x`, owns, body(3));
+    await requestEdge(app, 'PUT', `${path}/x`, owns, body(3));
     expect(await used(app, old, asks)).toBe('200');
     expect(await used(app, current, asks)).toMatch(refused);
-    const { data } = (await ask(app, 'GET', `${path}/x/versions`, asks)).body as { data: Json[] };
+    const { data } = (await requestEdge(app, 'GET', `${path}/x/versions`, asks)).body as { data: Json[] };
     expect(data.filter(({ pinned }) => pinned).map(({ version }) => version)).toEqual([old]);
-    await ask(app, 'PUT', `${path}/x`, owns, { version: current, pinned: [] });
+    await requestEdge(app, 'PUT', `${path}/x`, owns, { version: current, pinned: [] });
     expect(await used(app, old, asks)).toMatch(refused);
     expect(await used(app, current, asks)).toBe('200');
-    const unknown = await ask(app, 'PUT', `${path}/x`, owns, { ...body(2), pinned: ['0'.repeat(32)] });
+    const unknown = await requestEdge(app, 'PUT', `${path}/x`, owns, { ...body(2), pinned: ['0'.repeat(32)] });
     expect(unknown.status).toBe(404);
   });
 
   test('is gone for everybody once it is withdrawn, until the same is put again', async () => {
-    const app = simulatedEdge();
-    const [root, bob] = [await as('root', 'admin'), await as('bob', 'messages', 'classify', 'prefixes')];
+    const app = createSimulatedEdge();
+    const [root, bob] = [
+      await authorizationFor('root', 'admin'),
+      await authorizationFor('bob', 'messages', 'classify', 'prefixes'),
+    ];
     const [old, current] = await twoVersions(app, root);
-    await ask(app, 'PUT', `${path}/x`, root, { version: current, pinned: [hashOf(old)] });
+    await requestEdge(app, 'PUT', `${path}/x`, root, { version: current, pinned: [hashOf(old)] });
     expect([await used(app, old, root), await used(app, old, bob)]).toEqual(['200', '200']);
     const at = (version: string) => `${path}/x/versions/${hashOf(version)}`;
-    expect(saidBy(await ask(app, 'DELETE', at(old), bob))).toMatch(/^404 /);
-    expect(saidBy(await ask(app, 'DELETE', at(current), root))).toMatch(/^400 .* is the current version/);
+    expect(saidBy(await requestEdge(app, 'DELETE', at(old), bob))).toMatch(/^404 /);
+    expect(saidBy(await requestEdge(app, 'DELETE', at(current), root))).toMatch(/^400 .* is the current version/);
     const gone = { status: 200, body: { type: `${kind}_version_withdrawn`, version: old } };
-    expect(await ask(app, 'DELETE', at(old), root)).toEqual(gone);
-    expect(await ask(app, 'DELETE', at(old), root)).toEqual(gone);
+    expect(await requestEdge(app, 'DELETE', at(old), root)).toEqual(gone);
+    expect(await requestEdge(app, 'DELETE', at(old), root)).toEqual(gone);
     for (const who of [root, bob]) expect(await used(app, old, who)).toMatch(refused);
-    expect(saidBy(await ask(app, 'PUT', `${path}/x`, root, { version: old }))).toMatch(/^404 /);
+    expect(saidBy(await requestEdge(app, 'PUT', `${path}/x`, root, { version: old }))).toMatch(/^404 /);
     expect(await used(app, 'x', bob)).toBe('200');
-    await ask(app, 'PUT', `${path}/x`, root, body(1));
+    await requestEdge(app, 'PUT', `${path}/x`, root, body(1));
     expect(await used(app, old, bob)).toBe('200');
   });
 
   test('is gone once its name is deleted, even where it was used a moment before', async () => {
-    const app = simulatedEdge();
-    const [root, bob] = [await as('root', 'admin'), await as('bob', 'messages', 'classify')];
+    const app = createSimulatedEdge();
+    const [root, bob] = [
+      await authorizationFor('root', 'admin'),
+      await authorizationFor('bob', 'messages', 'classify'),
+    ];
     const versions = await twoVersions(app, root);
     for (const version of versions) expect(await used(app, version, root)).toBe('200');
-    await ask(app, 'DELETE', `${path}/x`, root);
+    await requestEdge(app, 'DELETE', `${path}/x`, root);
     for (const version of versions)
       for (const who of [root, bob]) expect(await used(app, version, who)).toMatch(/^404 /);
   });
 
   test('is believed for a minute by an isolate that knew it as current, and a new one is known at once', async () => {
-    const [app, other] = [simulatedEdge(), simulatedEdge()];
-    const [root, bob] = [await as('root', 'admin'), await as('bob', 'messages', 'classify')];
-    simulate();
-    const old = String((await ask(app, 'PUT', `${path}/x`, root, body(1))).body.version);
+    const [app, other] = [createSimulatedEdge(), createSimulatedEdge()];
+    const [root, bob] = [
+      await authorizationFor('root', 'admin'),
+      await authorizationFor('bob', 'messages', 'classify'),
+    ];
+    installSimulator();
+    const old = String((await requestEdge(app, 'PUT', `${path}/x`, root, body(1))).body.version);
     expect(await used(other, old, bob)).toBe('200');
-    const current = String((await ask(app, 'PUT', `${path}/x`, root, body(2))).body.version);
+    const current = String((await requestEdge(app, 'PUT', `${path}/x`, root, body(2))).body.version);
     expect(await used(app, old, bob)).toMatch(refused);
     if (kind !== 'agent') expect(await used(other, old, bob)).toBe('200');
     expect(await used(other, current, bob)).toBe('200');
@@ -134,15 +152,15 @@ describe.each(Object.entries(KINDS))('a version of a stored %s that is not curre
 
 /** A conversation that holds version 1 of `x`, and how its next turn ends. */
 async function holding(kind: 'agent' | 'prefix', owner: Headers, bob: Headers) {
-  const app = simulatedEdge();
-  simulate();
+  const app = createSimulatedEdge();
+  installSimulator();
   const { path, body } = KINDS[kind] ?? {};
-  const version = String((await ask(app, 'PUT', `${path}/x`, owner, body?.(1))).body.version);
-  const next = () => turnWith(app, bob, {});
-  expect(saidBy(await turnWith(app, bob, { [kind]: 'x' }))).toBe('200');
-  await ask(app, 'PUT', `${path}/x`, owner, body?.(2));
-  const withdraw = () => ask(app, 'DELETE', `${path}/x/versions/${hashOf(version)}`, owner);
-  return { app, next, version, withdraw, again: () => ask(app, 'PUT', `${path}/x`, owner, body?.(1)) };
+  const version = String((await requestEdge(app, 'PUT', `${path}/x`, owner, body?.(1))).body.version);
+  const next = () => runWholeTurn(app, bob, {});
+  expect(saidBy(await runWholeTurn(app, bob, { [kind]: 'x' }))).toBe('200');
+  await requestEdge(app, 'PUT', `${path}/x`, owner, body?.(2));
+  const withdraw = () => requestEdge(app, 'DELETE', `${path}/x/versions/${hashOf(version)}`, owner);
+  return { app, next, version, withdraw, again: () => requestEdge(app, 'PUT', `${path}/x`, owner, body?.(1)) };
 }
 
 test.each([
@@ -153,8 +171,8 @@ test.each([
 ] as const)(
   'a conversation keeps the %s of %s until it is withdrawn: then its next turn is a 409 that names it',
   async (kind, account, scope) => {
-    const bob = await as('bob', 'messages');
-    const { app, next, version, withdraw, again } = await holding(kind, await as(account, scope), bob);
+    const bob = await authorizationFor('bob', 'messages');
+    const { app, next, version, withdraw, again } = await holding(kind, await authorizationFor(account, scope), bob);
     expect(saidBy(await next())).toBe('200');
     expect(saidBy(await withdraw())).toBe('200');
     // The isolate of the conversation knows of what others share within a minute, and of the account's own at once.
@@ -166,8 +184,8 @@ test.each([
     expect([answer.status, error.type]).toEqual([409, 'conflict_error']);
     expect(error.message).toContain(`The ${kind} ${version} was withdrawn`);
     if (scope === 'prefixes') vi.spyOn(Date, 'now').mockReturnValue(Date.now() + 91_000);
-    expect(saidBy(await ask(app, 'POST', '/count-tokens', bob, asked))).toMatch(/^409 /);
-    const history = (await ask(app, 'GET', '/conversations/c1/messages', bob)).body as { data: Json[] };
+    expect(saidBy(await requestEdge(app, 'POST', '/count-tokens', bob, asked))).toMatch(/^409 /);
+    const history = (await requestEdge(app, 'GET', '/conversations/c1/messages', bob)).body as { data: Json[] };
     expect(history.data).toHaveLength(4);
     await again();
     vi.spyOn(Date, 'now').mockReturnValue(Date.now() + 122_000);
@@ -176,25 +194,27 @@ test.each([
 );
 
 test('an approval does not go on with an agent that was withdrawn, and a denial does', async () => {
-  const app = simulatedEdge(TOOL_VARS);
-  const [root, bob] = [await as('root', 'admin'), await as('bob', 'messages')];
-  const tools = servingTools(() => new Response('sun'));
-  answeringBy(({ messages }) => (messages.length === 1 ? calls(call('toolu_1', 'Bern')) : says('Sun.')));
-  const agent = { ...SKY, tools: [weather({ approval: 'always' })] };
-  const old = String((await ask(app, 'PUT', '/agents/sky', root, agent)).body.version);
-  await turnWith(app, bob, { agent: 'sky' });
-  await ask(app, 'PUT', '/agents/sky', root, { ...agent, system: 'Be brief.' });
-  await ask(app, 'DELETE', `/agents/sky/versions/${hashOf(old)}`, root);
+  const app = createSimulatedEdge(TOOL_VARS);
+  const [root, bob] = [await authorizationFor('root', 'admin'), await authorizationFor('bob', 'messages')];
+  const tools = answerTools(() => new Response('sun'));
+  answerByScript(({ messages }) =>
+    messages.length === 1 ? callsAnswer(weatherCall('toolu_1', 'Bern')) : textAnswer('Sun.'),
+  );
+  const agent = { ...SKY, tools: [weatherTool({ approval: 'always' })] };
+  const old = String((await requestEdge(app, 'PUT', '/agents/sky', root, agent)).body.version);
+  await runWholeTurn(app, bob, { agent: 'sky' });
+  await requestEdge(app, 'PUT', '/agents/sky', root, { ...agent, system: 'Be brief.' });
+  await requestEdge(app, 'DELETE', `/agents/sky/versions/${hashOf(old)}`, root);
   vi.spyOn(Date, 'now').mockReturnValue(Date.now() + 61_000);
-  const { data } = (await ask(app, 'GET', '/conversations/c1/approvals', bob)).body as { data: Json[] };
+  const { data } = (await requestEdge(app, 'GET', '/conversations/c1/approvals', bob)).body as { data: Json[] };
   const decide = (decision: string) =>
-    ask(app, 'POST', `/conversations/c1/approvals/${data[0]?.id}`, bob, { decision });
+    requestEdge(app, 'POST', `/conversations/c1/approvals/${data[0]?.id}`, bob, { decision });
   expect(saidBy(await decide('approve'))).toMatch(/^409 .*was withdrawn/);
   expect(tools).toEqual([]);
   expect(saidBy(await decide('deny'))).toMatch(/^20/);
-  const state = async () => (await ask(app, 'GET', '/conversations/c1', bob)).body.state;
+  const state = async () => (await requestEdge(app, 'GET', '/conversations/c1', bob)).body.state;
   await expect.poll(state).toBe('idle');
-  await app.settled();
+  await app.waitUntilSettled();
 });
 
 test('a turn that holds a version reads KV at most once a minute, and not at all where the version is its account’s', async () => {
@@ -202,8 +222,8 @@ test('a turn that holds a version reads KV at most once a minute, and not at all
     ['bob', 'prefixes', 0],
     ['root', 'admin', 1],
   ] as const) {
-    const bob = await as('bob', 'messages');
-    const { next } = await holding('agent', await as(account, scope), bob);
+    const bob = await authorizationFor('bob', 'messages');
+    const { next } = await holding('agent', await authorizationFor(account, scope), bob);
     const read = vi.spyOn(Object.getPrototypeOf(bindings.STORE) as KVNamespace, 'get');
     await next();
     expect(read).not.toHaveBeenCalled();

@@ -1,12 +1,12 @@
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
-import { chosenDays, daysName, ownDays, range } from '#page/budget/figures/days.ts';
+import { customDays, describeDays, getChosenDays, listedRange } from '#page/budget/figures/days.ts';
 
 beforeEach(() => {
   vi.useFakeTimers({ now: Date.UTC(2026, 2, 1, 0, 30), toFake: ['Date'] });
 });
 afterEach(() => {
   vi.useRealTimers();
-  range.value = 'week';
+  listedRange.value = 'week';
 });
 
 test.each([
@@ -16,17 +16,17 @@ test.each([
   ['thisMonth', '2026-03-01', '2026-03-02'],
   ['month', '2026-01-31', '2026-03-02'],
 ] as const)('%s begins with its first day in UTC, and ends before the day behind its last', (name, from, to) => {
-  range.value = name;
-  expect(chosenDays()).toEqual({ from, to });
+  listedRange.value = name;
+  expect(getChosenDays()).toEqual({ from, to });
 });
 
 test('of a span whose days were chosen one by one both ends are looked at', () => {
-  range.value = 'own';
-  ownDays.value = { first: '2026-02-27', last: '2026-02-28' };
-  expect([chosenDays(), daysName()]).toEqual([
+  listedRange.value = 'own';
+  customDays.value = { first: '2026-02-27', last: '2026-02-28' };
+  expect([getChosenDays(), describeDays()]).toEqual([
     { from: '2026-02-27', to: '2026-03-01' },
     'from 2026-02-27 to 2026-02-28',
   ]);
-  ownDays.value = { first: '2026-02-27', last: '2026-02-27' };
-  expect(daysName()).toBe('on 2026-02-27');
+  customDays.value = { first: '2026-02-27', last: '2026-02-27' };
+  expect(describeDays()).toBe('on 2026-02-27');
 });

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { attachmentsIn, readAttachment } from '#page/chat/composer/attachments.ts';
+import { readAttachment, toAttachments } from '#page/chat/composer/attachments.ts';
 
 const textFile = (name: string, ...parts: BlobPart[]) => new File(parts, name);
 const refusal = (file: File) =>
@@ -16,7 +16,7 @@ test('a text of any characters and any name goes as a document with its name, an
       const attachment = await readAttachment(textFile(name, `${text}\r\n\t${text}`));
       const source = { type: 'text', media_type: 'text/plain', data: `${text}\r\n\t${text}` };
       expect(attachment).toEqual({ name, block: { type: 'document', source, title: name } });
-      expect(attachmentsIn([attachment.block])).toEqual([attachment]);
+      expect(toAttachments([attachment.block])).toEqual([attachment]);
     }),
   );
 });

@@ -5,7 +5,7 @@ import { Composer } from '#page/chat/composer/composer.tsx';
 import { clearDraft } from '#page/chat/composer/draft.ts';
 import { session } from '#page/chat/session/conversations.ts';
 import { Session } from '#page/chat/session/session.ts';
-import { fakeEdge, fill, named, press, show } from '#test/support/dom.ts';
+import { fill, getElementByName, installFakeEdge, press, renderForTest } from '#test/support/dom.ts';
 
 const MESSAGE = { type: 'message', id: 'msg_1', role: 'assistant', model: 'm', content: [], stop_reason: null };
 const event = (type: string, data: object) => `event: ${type}\ndata: ${JSON.stringify({ type, ...data })}\n\n`;
@@ -29,7 +29,7 @@ function answering() {
     },
   });
   const say = (text: string) => more.enqueue(new TextEncoder().encode(text));
-  const asked = fakeEdge(({ method, path }) => {
+  const asked = installFakeEdge(({ method, path }) => {
     if (path === '/messages') {
       say(BEGIN);
       return new Response(body, { headers: { 'content-type': 'text/event-stream', 'sluice-turn': 'turn_1' } });
@@ -47,11 +47,11 @@ function answering() {
 async function composer() {
   session.value = new Session('c1', () => Promise.resolve());
   await session.value.open();
-  const root = show(h(Composer, {}));
-  return { root, draft: named<HTMLTextAreaElement>(root, 'Message') };
+  const root = renderForTest(h(Composer, {}));
+  return { root, draft: getElementByName<HTMLTextAreaElement>(root, 'Message') };
 }
 
-const isDisabled = (root: HTMLElement) => named<HTMLButtonElement>(root, 'Send').disabled;
+const isDisabled = (root: HTMLElement) => getElementByName<HTMLButtonElement>(root, 'Send').disabled;
 
 beforeEach(() => {
   clearDraft();
@@ -74,8 +74,8 @@ test('a question goes up by Enter, and Stop stops its answer at the edge', async
     conversation: 'c1',
     messages: [question],
   });
-  await expect.poll(() => session.value?.live.value?.stream.message?.content.length).toBe(1);
-  named(root, 'Stop').click();
+  await expect.poll(() => session.value?.liveAnswer.value?.stream.message?.content.length).toBe(1);
+  getElementByName(root, 'Stop').click();
   await expect.poll(() => posts()[1]).toMatch(/^\/conversations\/c1\/stop\?key=/);
   await expect.poll(() => root.querySelector('[aria-label=Send]')).not.toBeNull();
   expect(session.value?.failure.value).toBeUndefined();

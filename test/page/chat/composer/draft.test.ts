@@ -1,6 +1,6 @@
 import { expect, test, vi } from 'vitest';
 import type { Attachment } from '#page/chat/composer/attachments.ts';
-import { attachments, clearDraft, draftContent, draftText, editing } from '#page/chat/composer/draft.ts';
+import { attachments, clearDraft, draftText, editedMessageId, toDraftContent } from '#page/chat/composer/draft.ts';
 
 // The page's client needs a browser, and a draft needs no edge.
 vi.mock('#page/edge/client.ts', () => ({}));
@@ -13,9 +13,9 @@ test('nothing of a draft that was sent goes with the next one', () => {
   const block = { type: 'image', source: { type: 'base64', media_type: 'image/png', data: 'AA' } };
   draftText.value = ' What is this? ';
   attachments.value = [{ name: 'weir.png', block } as unknown as Attachment];
-  editing.value = 'msg_1';
-  expect(draftContent()).toEqual([block, { type: 'text', text: 'What is this?' }]);
+  editedMessageId.value = 'msg_1';
+  expect(toDraftContent()).toEqual([block, { type: 'text', text: 'What is this?' }]);
   clearDraft();
   draftText.value = 'And now?';
-  expect([draftContent(), editing.value]).toEqual(['And now?', undefined]);
+  expect([toDraftContent(), editedMessageId.value]).toEqual(['And now?', undefined]);
 });

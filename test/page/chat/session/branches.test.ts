@@ -2,15 +2,15 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import {
   type Branch,
-  branchIn,
-  branchMetadata,
-  choicesIn,
-  nextBranchId,
-  oneOfEach,
-  originOf,
-  possibleIdsOf,
+  createBranchMetadata,
+  createNextBranchId,
+  findChoices,
+  findOrigin,
+  parseBranch,
+  pickLatestOfFamilies,
+  possibleBranchIdsOf,
 } from '#page/chat/session/branches.ts';
-import { runs } from '#test/support/runs.ts';
+import { caseCount } from '#test/support/property-cases.ts';
 
 interface Kept {
   branch: Branch;
@@ -26,7 +26,7 @@ function familyAfter(done: { which: number; at: number; goesOn: boolean }[]): Ke
     last += 1;
     return { id: `row_${last}` };
   };
-  const family: Kept[] = [{ branch: { id: 'c', of: undefined, at: '' }, rows: [row(), row()] }];
+  const family: Kept[] = [{ branch: { id: 'c', copiedFrom: undefined, lastSharedId: '' }, rows: [row(), row()] }];
   for (const { which, at, goesOn } of done) {
     const from = family[which % family.length] as Kept;
     if (goesOn) {
@@ -35,11 +35,11 @@ function familyAfter(done: { which: number; at: number; goesOn: boolean }[]): Ke
     }
     const shared = at % from.rows.length;
     const branches = family.map(({ branch }) => branch);
-    const origin = originOf(from.branch.id, branches, from.rows, shared);
-    const id = nextBranchId(from.branch.id, branches) ?? '';
-    const metadata = branchMetadata({ theirs: 'stays' }, origin);
+    const origin = findOrigin(from.branch.id, branches, from.rows, shared);
+    const id = createNextBranchId(from.branch.id, branches) ?? '';
+    const metadata = createBranchMetadata({ theirs: 'stays' }, origin);
     expect(metadata).toMatchObject({ theirs: 'stays' });
-    family.push({ branch: branchIn({ id, metadata }), rows: [...from.rows.slice(0, shared), row(), row()] });
+    family.push({ branch: parseBranch({ id, metadata }), rows: [...from.rows.slice(0, shared), row(), row()] });
   }
   return family;
 }
@@ -51,7 +51,7 @@ test('whichever branch is shown, each other one is reached by choosing, and each
       const branches = family.map(({ branch }) => branch);
       const find = (id: string) => family.find(({ branch }) => branch.id === id) as Kept;
       for (const { branch, rows } of family) {
-        for (const [index, { ids, shown }] of choicesIn(branches, branch.id, rows)) {
+        for (const [index, { ids, shownIndex: shown }] of findChoices(branches, branch.id, rows)) {
           expect(ids.length).toBeGreaterThan(1);
           // All have what stands before, and the one that is marked has what is shown.
           for (const id of ids) expect(find(id).rows.slice(0, index)).toEqual(rows.slice(0, index));
@@ -61,13 +61,13 @@ test('whichever branch is shown, each other one is reached by choosing, and each
         }
         const reached = new Set([branch.id]);
         for (const id of reached) {
-          for (const { ids } of choicesIn(branches, id, find(id).rows).values())
+          for (const { ids } of findChoices(branches, id, find(id).rows).values())
             for (const each of ids) reached.add(each);
         }
         expect(reached.size).toBe(family.length);
       }
     }),
-    { numRuns: runs(300) },
+    { numRuns: caseCount(300) },
   );
 });
 
@@ -91,8 +91,8 @@ test('a list has one row for each family: the member that changed last', () => {
     listed('a-sluice-branch-3', '2026-01-03T00:00:00Z'),
     listed('a', '2026-01-01T00:00:00Z'),
   ];
-  expect(oneOfEach(rows).map(({ id }) => id)).toEqual(['a-sluice-branch-3', 'b-branch-2']);
-  expect(possibleIdsOf('a', rows)).toEqual(['a', 'a-sluice-branch-2', 'a-sluice-branch-3']);
-  expect(nextBranchId('a-sluice-branch-2', rows)).toBe('a-sluice-branch-4');
-  expect(nextBranchId('a'.repeat(125), rows)).toBeUndefined();
+  expect(pickLatestOfFamilies(rows).map(({ id }) => id)).toEqual(['a-sluice-branch-3', 'b-branch-2']);
+  expect(possibleBranchIdsOf('a', rows)).toEqual(['a', 'a-sluice-branch-2', 'a-sluice-branch-3']);
+  expect(createNextBranchId('a-sluice-branch-2', rows)).toBe('a-sluice-branch-4');
+  expect(createNextBranchId('a'.repeat(125), rows)).toBeUndefined();
 });

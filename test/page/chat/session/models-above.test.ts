@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { withModelsAbove } from '#page/chat/session/models-above.ts';
+import { addModelsAbove } from '#page/chat/session/models-above.ts';
 
 const entry = (role: 'user' | 'assistant', part: string, model: string | null = null) => ({
   role,
@@ -7,10 +7,10 @@ const entry = (role: 'user' | 'assistant', part: string, model: string | null = 
   row: { model },
 });
 
-type Placed = Parameters<typeof withModelsAbove>[0][number];
+type Placed = Parameters<typeof addModelsAbove>[0][number];
 
 test('an answer knows the model of the one above it, unless a question stands between them', () => {
-  const entries = withModelsAbove<Placed>([
+  const entries = addModelsAbove<Placed>([
     entry('user', 'text'),
     entry('assistant', 'tool_use', 'haiku'),
     entry('user', 'tool_result'),

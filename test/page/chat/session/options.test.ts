@@ -1,9 +1,9 @@
 import { expect, test } from 'vitest';
 import { MODELS } from '#edge/claude/models/models.ts';
-import { tokensForText } from '#edge/claude/pricing/thinking-off.ts';
+import { minTokensForText } from '#edge/claude/pricing/minimal-thinking.ts';
 import { maxTokens } from '#page/chat/session/options.ts';
 
 test('who chooses nothing leaves every model room for a text', () => {
-  const short = MODELS.filter((row) => tokensForText(row, {}) > maxTokens.value);
+  const short = MODELS.filter((row) => minTokensForText(row, {}) > maxTokens.value);
   expect(short.map(({ id }) => id)).toEqual([]);
 });

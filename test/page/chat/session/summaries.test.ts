@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import type { ConversationSummary } from '#client/index.ts';
-import { summariesByMessage } from '#page/chat/session/summaries.ts';
+import { mapSummariesByMessage } from '#page/chat/session/summaries.ts';
 
 const summary = (n: number, cost_usd: number): ConversationSummary => ({
   ...{ until: `msg_${n}`, until_shown: `shown_${n}`, content: `Up to ${n}.`, model: 'm' },
@@ -13,7 +13,7 @@ test('each place has one summary, only the last one goes up, and no cost is lost
   fc.assert(
     fc.property(made, (all) => {
       const inOrder = all.toSorted((one, other) => one.n - other.n);
-      const placed = summariesByMessage({ summaries: inOrder.map(({ n, cost }) => summary(n, cost)) });
+      const placed = mapSummariesByMessage({ summaries: inOrder.map(({ n, cost }) => summary(n, cost)) });
       expect([...placed.keys()]).toEqual([...new Set(inOrder.map(({ n }) => `shown_${n}`))]);
       expect([...placed.values()].map(({ isReplaced }) => isReplaced)).toEqual(
         [...placed.keys()].map((_, index) => index < placed.size - 1),
@@ -25,6 +25,6 @@ test('each place has one summary, only the last one goes up, and no cost is lost
 });
 
 test('a conversation without summaries, or one that is not read yet, has no line', () => {
-  expect(summariesByMessage({}).size).toBe(0);
-  expect(summariesByMessage(undefined).size).toBe(0);
+  expect(mapSummariesByMessage({}).size).toBe(0);
+  expect(mapSummariesByMessage(undefined).size).toBe(0);
 });

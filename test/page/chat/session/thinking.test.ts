@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { MODELS } from '#edge/claude/models/models.ts';
 import { createSimulator } from '#edge/toolkit/simulator.ts';
-import { canSkipThinking, type ThinkingChoice, thinkingMembers } from '#page/chat/session/thinking.ts';
+import { canSkipThinking, createThinkingFields, type ThinkingChoice } from '#page/chat/session/thinking.ts';
 import type { Model } from '#page/edge/models.ts';
 
 /** No model of the table is retired yet. */
@@ -10,7 +10,7 @@ const simulate = createSimulator({ ttftMs: 0, tokensPerSecond: 1e6, now: () => N
 
 /** Asks a model as the page does. @returns the types of the blocks of its answer */
 async function typesOf(row: { id: string }, choice: ThinkingChoice): Promise<string[]> {
-  const members = thinkingMembers(choice, row as unknown as Model, 4_096);
+  const members = createThinkingFields(choice, row as unknown as Model, 4_096);
   const messages = [{ role: 'user', content: 'What is a pond?' }];
   const response = await simulate(
     new Request('https://api.anthropic.com/v1/messages', {
@@ -33,7 +33,7 @@ test.each(MODELS)('$id thinks where it is asked to, and does not where it is tol
 });
 
 test('of a model that the edge does not know the usual form is sent', () => {
-  expect(thinkingMembers('model', undefined, 10)).toEqual({ max_tokens: 10 });
-  expect(thinkingMembers('on', undefined, 10).thinking?.type).toBe('adaptive');
-  expect(thinkingMembers('off', undefined, 10).thinking?.type).toBe('disabled');
+  expect(createThinkingFields('model', undefined, 10)).toEqual({ max_tokens: 10 });
+  expect(createThinkingFields('on', undefined, 10).thinking?.type).toBe('adaptive');
+  expect(createThinkingFields('off', undefined, 10).thinking?.type).toBe('disabled');
 });

@@ -2,19 +2,19 @@ import * as z from '../../../kit/http/zod.ts';
 
 /** Why a request went to its model, where its agent chooses. */
 export const chosenBySchema = z.object({
-  label: z.described(z.nullable(z.string()), 'The label of the question; null if there is none.'),
-  classifier: z.described(z.nullable(z.string()), 'The version of the classifier: name@version.'),
-  arm: z.described(z.enum(['chosen', 'asked']), '`asked`: the request has named the model.'),
-  why: z.described(
+  label: z.withDescription(z.nullable(z.string()), 'The label of the question; null if there is none.'),
+  classifier: z.withDescription(z.nullable(z.string()), 'The version of the classifier: name@version.'),
+  arm: z.withDescription(z.enum(['chosen', 'asked']), '`asked`: the request has named the model.'),
+  why: z.withDescription(
     z.enum(['label', 'kept', 'step_up', 'asked', 'failed']),
     '`kept`: the label may mean another model, but the conversation stays with its own. `step_up`: two labels in a row meant a dearer one. `failed`: there was no label.',
   ),
-  part: z.optionally(
+  part: z.optionalField(
     z.enum(['first', 'step_up', 'again', 'next']),
     'What the request was for its conversation: its first, the first after a step up, the first after a question was asked again or edited, or another.',
   ),
-  owner: z.optionally(z.enum(['account', 'deployment']), 'Who has stored the agent.'),
-  request_id: z.optionally(
+  owner: z.optionalField(z.enum(['account', 'deployment']), 'Who has stored the agent.'),
+  request_id: z.optionalField(
     z.string(),
     'Of a row whose route is `choice`: the request for which it labels the question.',
   ),

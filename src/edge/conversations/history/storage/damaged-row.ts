@@ -7,14 +7,14 @@ const SENTENCE = 'Something that this conversation has stored is damaged: ';
 /** A stored text that cannot be parsed, or a table that cannot be read. */
 export class DamagedRow extends ApiError {
   override name = 'DamagedRow';
-  readonly what: string;
+  readonly subject: string;
 
   /** @param what names the row or the table; never what it holds */
   constructor(what: string, cause?: unknown) {
     super('api_error', `${SENTENCE}${what}. Read what is before it, rewind to before it, or DELETE all.`, {
       ...{ headers: DO_NOT_RETRY, logged: `damaged_row: ${what}`, cause },
     });
-    this.what = what;
+    this.subject = what;
   }
 }
 
@@ -22,10 +22,10 @@ export class DamagedRow extends ApiError {
 export class DamagedTable extends DamagedRow {}
 
 /** What SQLite says of a damaged file or table. A full disk or a row that exists already is no damage. */
-const OF_SQLITE = /SQLITE_(?:CORRUPT|NOTADB)|no such (?:table|column)|table \w+ already exists/;
+const SQLITE_DAMAGE = /SQLITE_(?:CORRUPT|NOTADB)|no such (?:table|column)|table \w+ already exists/;
 
 /** @returns the damage that an error tells of, from this isolate or from an object's call; undefined if it tells of none */
-export function damageIn(thrown: unknown): DamagedRow | undefined {
+export function damageOf(thrown: unknown): DamagedRow | undefined {
   if (thrown instanceof DamagedRow) return thrown;
   const message = thrown instanceof Error ? thrown.message : '';
   const at = message.indexOf(SENTENCE);
@@ -33,26 +33,26 @@ export function damageIn(thrown: unknown): DamagedRow | undefined {
   if (at >= 0) return new DamagedRow(message.slice(at + SENTENCE.length).split('. ', 1)[0] ?? '', thrown);
   // Whatever else is parsed says itself what is wrong with it.
   if (thrown instanceof SyntaxError) return new DamagedRow('a text', thrown);
-  return OF_SQLITE.test(message) ? new DamagedTable('its tables', thrown) : undefined;
+  return SQLITE_DAMAGE.test(message) ? new DamagedTable('its tables', thrown) : undefined;
 }
 
 /** Does something. @returns the damage that has ended it; undefined if there was none. @throws what is no damage */
-export function damageBy(act: () => unknown): DamagedRow | undefined {
+export function catchDamage(act: () => unknown): DamagedRow | undefined {
   try {
     act();
     return undefined;
   } catch (thrown) {
-    const damage = damageIn(thrown);
+    const damage = damageOf(thrown);
     if (!damage) throw thrown;
     return damage;
   }
 }
 
-/** @param what names the row; never what it holds @returns what its JSON text says @throws DamagedRow if that cannot be parsed */
-export function parseStored<T>(what: string, text: string): T {
+/** @param subject names the row; never what it holds @returns what its JSON text says @throws DamagedRow if that cannot be parsed */
+export function parseStored<T>(subject: string, text: string): T {
   try {
     return JSON.parse(text) as T;
   } catch (thrown) {
-    throw new DamagedRow(what, thrown);
+    throw new DamagedRow(subject, thrown);
   }
 }

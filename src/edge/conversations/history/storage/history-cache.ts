@@ -31,7 +31,7 @@ export interface CachedHistory {
 /** The histories that this isolate caches, each by an object that represents its conversation. Sizes are bytes. */
 export const historyCache = new LruCache<object, CachedHistory>({
   // This is for all conversations of the isolate, which has 128 MB.
-  most: 24_000_000,
+  maxSize: 24_000_000,
   // A larger history would push too many others out. The longest context of a model is about half of that.
   largest: 8_000_000,
   sizeOf({ history, tail, frozen, fresh }) {
@@ -60,6 +60,6 @@ export function withTurn(cached: CachedHistory, last: TurnRow, answer: string | 
   const { messages = [], history: before } = fresh ?? {};
   const answers = answer === undefined ? [] : [{ role: 'assistant', text: answer }];
   const added = [...messages, ...answers];
-  const history = before?.plus(answers.map(textOf)) ?? cached.history.plus(added.map(textOf));
+  const history = before?.append(answers.map(textOf)) ?? cached.history.append(added.map(textOf));
   return { ...rest, history, tail: tailOf([...cached.tail, ...added]), last };
 }

@@ -10,24 +10,24 @@ import { NO_ANSWER } from './tables.ts';
 import type { Transcript } from './transcript.ts';
 
 /** This many numbers of messages are read with one statement. */
-const NUMBERS_AT_ONCE = 128;
+const NUMBERS_PER_QUERY = 128;
 /** A piece of so short messages stays below the platform's limit of 2 MB for a value, even at three bytes a character. */
-const SHORT = 'characters <= 4000 and text is not null';
+const SHORT_CHARACTERS = 'characters <= 4000 and text is not null';
 /** Statuses of turns whose messages are sent; of those that are not, most conversations have none. */
-const SENT = "('complete', 'interrupted', 'stopped', 'empty')";
+const SENT_STATUSES = "('complete', 'interrupted', 'stopped', 'empty')";
 
 const textsQuery = (from: string) => `
-  select cast(group_concat(text, ',') filter (where ${SHORT}) as blob) as joined, count(*) as messages,
-    count(*) filter (where ${SHORT}) as short
+  select cast(group_concat(text, ',') filter (where ${SHORT_CHARACTERS}) as blob) as joined, count(*) as messages,
+    count(*) filter (where ${SHORT_CHARACTERS}) as short
   from (select text, characters from ${from} order by m.seq)`;
-const OF_ALL_TURNS = textsQuery(`messages m where m.seq between ? and ? and text is not '${NO_ANSWER}'`);
-const OF_SENT_TURNS = textsQuery(
+const ALL_TURNS_QUERY = textsQuery(`messages m where m.seq between ? and ? and text is not '${NO_ANSWER}'`);
+const SENT_TURNS_QUERY = textsQuery(
   `messages m join turns t on t.seq = m.turn
-   where m.seq between ? and ? and t.status in ${SENT} and text is not '${NO_ANSWER}'`,
+   where m.seq between ? and ? and t.status in ${SENT_STATUSES} and text is not '${NO_ANSWER}'`,
 );
 
 /** Whether a message may have thinking. */
-const THOUGHTFUL = `(instr(text, 'thinking"') or instr(text, 'connector_text"'))`;
+const MAY_HAVE_THINKING = `(instr(text, 'thinking"') or instr(text, 'connector_text"'))`;
 
 /**
  * Reads the messages that are sent, in order, from a number on.
@@ -35,22 +35,22 @@ const THOUGHTFUL = `(instr(text, 'thinking"') or instr(text, 'connector_text"'))
  * @param unbound the turns whose thinking is left out
  * @param until the number of the last message; default: all
  */
-export function* joinedTexts(
+export function* readJoinedTexts(
   transcript: Transcript,
   from: number,
   unbound: ReadonlySet<number>,
   until?: number,
 ): Generator<JoinedMessages> {
-  const last = until ?? transcript.number('select max(seq) from messages');
+  const last = until ?? transcript.queryNumberOrZero('select max(seq) from messages');
   // To find that there is no such turn takes less than to look up the turn of each message.
-  const statement = transcript.has(`turns where status not in ${SENT}`) ? OF_SENT_TURNS : OF_ALL_TURNS;
-  for (let first = from; first <= last; first += NUMBERS_AT_ONCE) {
-    const to = Math.min(last, first + NUMBERS_AT_ONCE - 1);
+  const statement = transcript.has(`turns where status not in ${SENT_STATUSES}`) ? SENT_TURNS_QUERY : ALL_TURNS_QUERY;
+  for (let first = from; first <= last; first += NUMBERS_PER_QUERY) {
+    const to = Math.min(last, first + NUMBERS_PER_QUERY - 1);
     const [row] = transcript.read(statement, first, to);
     const messages = Number(row?.messages ?? 0);
     if (messages === 0) continue;
     const isWhole =
-      unbound.size === 0 || !transcript.has(`messages where seq between ? and ? and ${THOUGHTFUL}`, first, to);
+      unbound.size === 0 || !transcript.has(`messages where seq between ? and ? and ${MAY_HAVE_THINKING}`, first, to);
     if (row?.short === messages && isWhole) {
       yield { bytes: new Uint8Array(row.joined as ArrayBuffer), messages };
     } else {

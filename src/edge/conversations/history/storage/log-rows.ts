@@ -16,7 +16,7 @@ export interface GrowingRow {
 }
 
 /** A row grows to so many characters: who reads one of its events reads all of it. */
-export const MOST_OF_GROWING = 131_072;
+export const MAX_GROWING_CHARACTERS = 131_072;
 /** Numbers of deleted turns are used again, so only the rows say which logs have expired. */
 const EXPIRED_ROW = '(turn, n) = (select turn, n from log join turns on seq = turn where ended_at <= ? limit 1)';
 
@@ -27,7 +27,7 @@ const EXPIRED_ROW = '(turn, n) = (select turn, n from log join turns on seq = tu
  */
 export class LogRows extends Rows {
   /** When turns have ended whose logs may still be there, oldest first; milliseconds since 1970. */
-  #ended: number[] = [];
+  #endTimes: number[] = [];
 
   /** @returns the times of the newest row of a turn's log; undefined if it has none. */
   last(turn: number): RowTime | undefined {
@@ -57,7 +57,7 @@ export class LogRows extends Rows {
     const { at = null, unseenMs: unseen_ms = null } = time ?? {};
     const insert = (first: number, text: string): void => {
       const row = { turn, n, first, text, at, unseen_ms };
-      if (!this.#writeOver(row, beganAt)) this.tables.insert('log', row);
+      if (!this.#overwriteExpired(row, beganAt)) this.tables.insert('log', row);
       n += 1;
     };
     if (text.length <= PIECE_CHARACTERS) {
@@ -67,7 +67,7 @@ export class LogRows extends Rows {
     let batch = '';
     let begins = first;
     // All rows or none: events that could not be stored are written again, from the same row on.
-    this.tables.together(() => {
+    this.tables.transact(() => {
       for (const [index, frame] of frames().entries()) {
         if (batch !== '' && batch.length + frame.length > PIECE_CHARACTERS) {
           insert(begins, batch);
@@ -84,16 +84,16 @@ export class LogRows extends Rows {
 
   /** Notes when a turn has ended, so that its log makes room in time. */
   noteEnd({ endedAt }: Pick<TurnRow, 'endedAt'>): void {
-    if (endedAt !== null) this.#ended.push(endedAt);
+    if (endedAt !== null) this.#endTimes.push(endedAt);
   }
 
   /** Writes a row over one that has expired. @returns whether there was one */
-  #writeOver(row: RawRow, beganAt: number): boolean {
+  #overwriteExpired(row: RawRow, beganAt: number): boolean {
     const endedBy = beganAt - GRACE_MS;
     // Without a turn that has ended so long ago there is nothing to look for.
-    if (this.#ended[0] === undefined || this.#ended[0] > endedBy) return false;
+    if (this.#endTimes[0] === undefined || this.#endTimes[0] > endedBy) return false;
     if (this.tables.update('log', row, EXPIRED_ROW, endedBy) > 0) return true;
-    this.#ended = this.#ended.filter((endedAt) => endedAt > endedBy);
+    this.#endTimes = this.#endTimes.filter((endedAt) => endedAt > endedBy);
     return false;
   }
 
@@ -104,7 +104,7 @@ export class LogRows extends Rows {
    */
   grow(turn: number, row: GrowingRow, text: string, time: RowTime | undefined): GrowingRow | undefined {
     const characters = row.characters + text.length;
-    if (characters > MOST_OF_GROWING) return undefined;
+    if (characters > MAX_GROWING_CHARACTERS) return undefined;
     const { at = null, unseenMs = null } = time ?? {};
     this.tables.write(
       'update log set text = text || ?, at = coalesce(?, at), unseen_ms = coalesce(?, unseen_ms) where turn = ? and n = ?',
@@ -137,14 +137,14 @@ export class LogRows extends Rows {
   }
 
   /** @returns the whole log of a turn, as it is shown. */
-  of({ seq }: Pick<TurnRow, 'seq'>): { text: string; rows: number } {
+  readLog({ seq }: Pick<TurnRow, 'seq'>): { text: string; rows: number } {
     const rows = this.tables.read('select text from log where turn = ? order by n', seq);
     return { text: rows.map(({ text }) => String(text)).join(''), rows: rows.length };
   }
 
   /** @returns how many rows the log of a turn has. */
   count(turn: number): number {
-    return this.tables.number('select count(*) from log where turn = ?', turn);
+    return this.tables.queryNumberOrZero('select count(*) from log where turn = ?', turn);
   }
 
   delete(turn: number): void {

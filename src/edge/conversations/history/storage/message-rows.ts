@@ -2,7 +2,7 @@
 import type { RawRow } from '../../../durable/columns.ts';
 import { Rows } from '../../../durable/rows.ts';
 import type { MessageText } from './history-cache.ts';
-import { OF_SHOWN, readDivided } from './pieces.ts';
+import { readDivided, SHOWN_OWNER_OFFSET } from './pieces.ts';
 import {
   type MessageOutline,
   type MessageRow,
@@ -14,7 +14,7 @@ import {
 import { COMMITTED, NO_ANSWER, SHOWN } from './tables.ts';
 
 /** Some of the messages of the history, by their numbers. */
-interface Range {
+interface MessageRange {
   from?: number;
   to?: number | undefined;
   backwards?: boolean;
@@ -35,27 +35,27 @@ const SHORT_MESSAGE = 1_300;
  * @returns the columns of a message and its turn
  * @param text what selects its text
  */
-const columnsWith = (text: string) =>
+const messageColumns = (text: string) =>
   `m.seq, m.turn, m.id, m.role, m.created_at, ${text}, m.shown, m.origin, t.status, t.cost, t.outcome, t.model, t.run,
    case when t.outcome is not null then t.notes end as notes,
    coalesce((select r.id from turns r where r.seq = t.run), t.id) as turn_id`;
 
 export class MessageRows extends Rows<ReadableTables> {
   /** Reads the history in order, one message at a time. */
-  *history(range: Range = {}): Generator<MessageRow> {
-    for (const row of this.#select(columnsWith('m.text'), range) ?? [])
-      yield messageRowOf(row, (seq) => readDivided(this.tables, seq), this.#shownAt);
+  *history(range: MessageRange = {}): Generator<MessageRow> {
+    for (const row of this.#select(messageColumns('m.text'), range) ?? [])
+      yield messageRowOf(row, (seq) => readDivided(this.tables, seq), this.#shownTextAt);
   }
 
   /** Reads as many messages at once, but each long text only when it is taken: no query stays open, and they need not fit into memory. */
-  *some(range: Range & { limit: number }): Generator<MessageRow> {
+  *readPage(range: MessageRange & { limit: number }): Generator<MessageRow> {
     const short = `case when m.characters <= ${SHORT_MESSAGE} then m.text end as text`;
-    for (const row of this.#select(columnsWith(short), range)?.toArray() ?? [])
-      yield messageRowOf(row, (seq) => this.#textAt(seq), this.#shownAt);
+    for (const row of this.#select(messageColumns(short), range)?.toArray() ?? [])
+      yield messageRowOf(row, (seq) => this.#textAt(seq), this.#shownTextAt);
   }
 
   /** Reads only role, text and status of each message: in a long history every further column costs time. */
-  *texts(range: Range = {}): Generator<MessageText & { turn: number; status: TurnStatus; run: number | null }> {
+  *texts(range: MessageRange = {}): Generator<MessageText & { turn: number; status: TurnStatus; run: number | null }> {
     const columns = `m.seq, m.turn, m.role, m.text, t.status, t.run${range.shown ? ', m.shown' : ''}`;
     for (const [seq, turn, role, text, status, run, shown] of this.#select(columns, range)?.raw() ?? []) {
       yield {
@@ -71,7 +71,7 @@ export class MessageRows extends Rows<ReadableTables> {
   /**
    * Reads what decides how messages are shown. Of the texts it reads only the user's, which may be only results of the edge.
    */
-  *outlines(range: Range = {}): Generator<MessageOutline> {
+  *outlines(range: MessageRange = {}): Generator<MessageOutline> {
     const columns = "m.seq, m.turn, m.id, m.role, t.run, case when m.role = 'user' then m.text end, m.shown";
     for (const [seq, turn, id, role, run, text, shown] of this.#select(columns, range)?.raw() ?? []) {
       yield {
@@ -86,17 +86,17 @@ export class MessageRows extends Rows<ReadableTables> {
   }
 
   /** @returns the turn of the next message after a number, whatever its status is. */
-  turnBehind(seq: number): number | undefined {
-    return this.tables.figure('select turn from messages where seq > ? order by seq limit 1', seq);
+  turnAfter(seq: number): number | undefined {
+    return this.tables.queryNumber('select turn from messages where seq > ? order by seq limit 1', seq);
   }
 
   /** @returns the numbers and ids of messages, without their texts. */
-  ids(range: Range & { limit: number }): { seq: number; id: string }[] {
+  ids(range: MessageRange & { limit: number }): { seq: number; id: string }[] {
     const rows = this.#select('m.seq, m.id', range)?.toArray() ?? [];
     return rows.map(({ seq, id }) => ({ seq: Number(seq), id: String(id) }));
   }
 
-  #select(columns: string, range: Range & { limit?: number }): SqlStorageCursor<RawRow> | undefined {
+  #select(columns: string, range: MessageRange & { limit?: number }): SqlStorageCursor<RawRow> | undefined {
     if (!this.tables.readable) return undefined;
     const { from = 0, to = Number.MAX_SAFE_INTEGER, limit = -1, sent, shown, backwards, pending } = range;
     const hasText = `(m.text is not '${NO_ANSWER}'${shown ? ' or m.shown = 1' : ''})`;
@@ -127,11 +127,11 @@ export class MessageRows extends Rows<ReadableTables> {
     return typeof row?.text === 'string' ? row.text : readDivided(this.tables, seq);
   }
 
-  readonly #shownAt = (seq: number): string => readDivided(this.tables, OF_SHOWN + seq);
+  readonly #shownTextAt = (seq: number): string => readDivided(this.tables, SHOWN_OWNER_OFFSET + seq);
 
   /** @param shown 1 for a message that is read as it is shown, where that differs */
   #textOf(seq: SqlStorageValue | undefined, ...[text, shown]: (SqlStorageValue | undefined)[]): string {
-    if (shown === 1) return this.#shownAt(Number(seq));
+    if (shown === 1) return this.#shownTextAt(Number(seq));
     return typeof text === 'string' ? text : readDivided(this.tables, Number(seq));
   }
 }
@@ -147,16 +147,16 @@ function isEdgeId(id: string): boolean {
 /** @returns whether an answer can have the id that its upstream gives it: no other message of the conversation has it. */
 export function isFreeId(transcript: ReadableTables, id: unknown): boolean {
   if (typeof id !== 'string' || !/^[\w-]{1,128}$/.test(id) || isEdgeId(id)) return false;
-  return !knownIds(transcript).marks.includes(marksOf([id])) || !transcript.has('messages where id = ?', id);
+  return !readAnswerIds(transcript).marks.includes(marksOf([id])) || !transcript.has('messages where id = ?', id);
 }
 
 /** @returns the ids of all messages, the last of which is a new answer @param next the number of the message after it */
 export function withAnswerId(transcript: ReadableTables, id: string, next: number): AnswerIds {
-  return { from: next, marks: knownIds(transcript).marks + marksOf([id]) };
+  return { from: next, marks: readAnswerIds(transcript).marks + marksOf([id]) };
 }
 
 /** Reads the ids that are not known yet: of a copy, and of a run that a crash has interrupted. */
-function knownIds(transcript: ReadableTables): AnswerIds {
+function readAnswerIds(transcript: ReadableTables): AnswerIds {
   const { nextMessage = 1, answerIds = { from: 1, marks: '' } }: Partial<Profile> = transcript.readable ?? {};
   if (answerIds.from >= nextMessage) return answerIds;
   const rows = transcript.read<{ id: string }>('select id from messages where seq >= ?', answerIds.from);

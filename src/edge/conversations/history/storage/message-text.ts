@@ -1,5 +1,5 @@
 /** Edits messages as JSON texts. Otherwise they are stored and sent again unchanged. */
-import { edit, itemTexts, memberTexts } from '../../../kit/json/edit.ts';
+import { editJson, parseMemberTexts, splitItems } from '../../../kit/json/edit.ts';
 
 /** The end of what is cached, as a member of a block, a tool, or a request. */
 export const BREAKPOINT = { cache_control: '{"type":"ephemeral"}' };
@@ -13,11 +13,11 @@ export const PIECE_CHARACTERS = 600_000;
  * @returns the text, otherwise unchanged
  */
 export function withoutBreakpoints(message: string): string {
-  return hasBreakpoint(message) ? withoutThem(message) : message;
+  return hasBreakpoint(message) ? removeBreakpoints(message) : message;
 }
 
 /** Blocks that can have no breakpoint: the API rejects it. */
-const UNMARKABLE = /^"(?:thinking|redacted_thinking|connector_text)"$/;
+const NO_BREAKPOINT_TYPES = /^"(?:thinking|redacted_thinking|connector_text)"$/;
 
 /**
  * Adds a breakpoint to the last block of a message.
@@ -25,13 +25,13 @@ const UNMARKABLE = /^"(?:thinking|redacted_thinking|connector_text)"$/;
  * @returns undefined if that block can have none
  */
 export function withBreakpoint(message: string): string | undefined {
-  const content = memberTexts(message).get('content') ?? '';
-  const blocks = content.startsWith('[') ? itemTexts(content) : [`{"type":"text","text":${content}}`];
+  const content = parseMemberTexts(message).get('content') ?? '';
+  const blocks = content.startsWith('[') ? splitItems(content) : [`{"type":"text","text":${content}}`];
   const last = blocks.pop();
   if (!last?.startsWith('{')) return undefined;
-  const members = memberTexts(last);
-  if (UNMARKABLE.test(members.get('type') ?? '') || members.get('text') === '""') return undefined;
-  return edit(message, { content: `[${[...blocks, edit(last, BREAKPOINT)].join(',')}]` });
+  const members = parseMemberTexts(last);
+  if (NO_BREAKPOINT_TYPES.test(members.get('type') ?? '') || members.get('text') === '""') return undefined;
+  return editJson(message, { content: `[${[...blocks, editJson(last, BREAKPOINT)].join(',')}]` });
 }
 
 /** @returns whether a JSON text has a member `cache_control`. Inside a JSON string its quotes would be escaped. */
@@ -48,55 +48,55 @@ export function countBreakpoints(...texts: readonly (string | undefined)[]): num
   );
 }
 
-function withoutThem(object: string): string {
+function removeBreakpoints(object: string): string {
   const changes: Record<string, string | undefined> = { cache_control: undefined };
-  const members = memberTexts(object);
+  const members = parseMemberTexts(object);
   const content = members.get('content');
-  if (content?.startsWith('[')) changes.content = `[${itemTexts(content).map(inBlock).join(',')}]`;
+  if (content?.startsWith('[')) changes.content = `[${splitItems(content).map(removeFromBlock).join(',')}]`;
   const source = members.get('source');
-  if (source?.startsWith('{') && hasBreakpoint(source)) changes.source = withoutThem(source);
-  return edit(object, changes);
+  if (source?.startsWith('{') && hasBreakpoint(source)) changes.source = removeBreakpoints(source);
+  return editJson(object, changes);
 }
 
-function inBlock(block: string): string {
-  return block.startsWith('{') && hasBreakpoint(block) ? withoutThem(block) : block;
+function removeFromBlock(block: string): string {
+  return block.startsWith('{') && hasBreakpoint(block) ? removeBreakpoints(block) : block;
 }
 
-const BOUND_TYPES = 'thinking|redacted_thinking|connector_text';
+const THINKING_BLOCK_TYPES = 'thinking|redacted_thinking|connector_text';
 /** Finds a block of these types in a message as JSON. Inside a JSON string the quotes would be escaped. */
-const BOUND = new RegExp(`"type"\\s*:\\s*"(?:${BOUND_TYPES})"`);
-const BOUND_TYPE = new RegExp(`^"(?:${BOUND_TYPES})"$`);
+const THINKING_PATTERN = new RegExp(`"type"\\s*:\\s*"(?:${THINKING_BLOCK_TYPES})"`);
+const THINKING_TYPE_PATTERN = new RegExp(`^"(?:${THINKING_BLOCK_TYPES})"$`);
 
 /** @returns whether a message, as JSON, has thinking. */
 export function hasThinking(message: string): boolean {
-  return BOUND.test(message);
+  return THINKING_PATTERN.test(message);
 }
 
 /** @returns a message as JSON without its thinking. One that has nothing else stays as it is: the API refuses it anyway. */
 export function withoutThinking(message: string): string {
   if (!hasThinking(message)) return message;
-  const content = memberTexts(message).get('content') ?? '';
+  const content = parseMemberTexts(message).get('content') ?? '';
   if (!content.startsWith('[')) return message;
-  const { blocks } = unboundBlocks(content);
-  return blocks.length === 0 ? message : edit(message, { content: `[${blocks.join(',')}]` });
+  const { blocks } = separateThinking(content);
+  return blocks.length === 0 ? message : editJson(message, { content: `[${blocks.join(',')}]` });
 }
 
 /** @returns the blocks of a content that are no thinking, as JSON texts, and how many are thinking */
-export function unboundBlocks(content: string): { blocks: string[]; thinking: number } {
-  const all = itemTexts(content);
-  const blocks = all.filter((block) => !isBound(block));
+export function separateThinking(content: string): { blocks: string[]; thinking: number } {
+  const all = splitItems(content);
+  const blocks = all.filter((block) => !isThinkingJson(block));
   return { blocks, thinking: all.length - blocks.length };
 }
 
-function isBound(block: string): boolean {
-  return block.startsWith('{') && BOUND_TYPE.test(memberTexts(block).get('type') ?? '');
+function isThinkingJson(block: string): boolean {
+  return block.startsWith('{') && THINKING_TYPE_PATTERN.test(parseMemberTexts(block).get('type') ?? '');
 }
 
 /** Divides a text into pieces of at most `most` characters, never inside a surrogate pair. */
-export function divideText(text: string, most = PIECE_CHARACTERS): string[] {
+export function divideText(text: string, maxCharacters = PIECE_CHARACTERS): string[] {
   const pieces: string[] = [];
   for (let at = 0; at < text.length; ) {
-    let end = Math.min(text.length, at + most);
+    let end = Math.min(text.length, at + maxCharacters);
     if (end < text.length && isHighSurrogate(text.charCodeAt(end - 1)) && end - at > 1) end -= 1;
     pieces.push(text.slice(at, end));
     at = end;

@@ -2,21 +2,21 @@ import type { Tables } from '../../../durable/tables.ts';
 import { divideText } from './message-text.ts';
 
 /** The most owners behind a turn: results of calls, of which an answer has far fewer. */
-const MOST_BEHIND = 10_000;
+const MAX_OWNERS_PER_TURN = 10_000;
 /** The owners behind turns begin here and go down: all other owners have greater numbers. */
-const FIRST_BEHIND = -1_000;
+const FIRST_TURN_OWNER = -1_000;
 
 /** The owner of a message's text is its number; that of the text as it is shown is so much greater. */
-export const OF_SHOWN = 2 ** 40;
+export const SHOWN_OWNER_OFFSET = 2 ** 40;
 
 /** @returns the owner of the nth text behind a turn */
 export function pieceOwner(turn: number, n: number): number {
-  return FIRST_BEHIND - turn * MOST_BEHIND - n;
+  return FIRST_TURN_OWNER - turn * MAX_OWNERS_PER_TURN - n;
 }
 
 /** @returns the condition on owners for all that is behind turns. @param turns a query of their numbers */
-export function ownersIn(turns: string): string {
-  return `owner <= ${FIRST_BEHIND} and (${FIRST_BEHIND} - owner) / ${MOST_BEHIND} in (${turns})`;
+export function ownersCondition(turns: string): string {
+  return `owner <= ${FIRST_TURN_OWNER} and (${FIRST_TURN_OWNER} - owner) / ${MAX_OWNERS_PER_TURN} in (${turns})`;
 }
 
 /** Stores a text of any length in as many rows as it needs. @param owner the number under which it is found again */

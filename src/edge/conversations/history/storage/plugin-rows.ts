@@ -66,7 +66,7 @@ export interface StandIns {
    * @param endsAt finds the ids of the last messages up to a number
    * @returns undefined if none was begun
    */
-  shown(endsAt: (until: number) => Pick<ShownSummary, 'until' | 'until_shown'>): ShownSummary[] | undefined;
+  describe(endsAt: (until: number) => Pick<ShownSummary, 'until' | 'until_shown'>): ShownSummary[] | undefined;
 }
 type ShownSummary = NonNullable<z.output<typeof conversationReport>['summaries']>[number];
 

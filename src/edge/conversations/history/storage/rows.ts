@@ -3,13 +3,13 @@
 import type { RequestOutcome } from '../../../claude/outcome.ts';
 import { membersOf, type RawRow } from '../../../durable/columns.ts';
 import type { Tables } from '../../../durable/tables.ts';
-import type { StoredGrant } from '../../../money/admission/book-outcome.ts';
+import type { StoredGrant } from '../../../money/admission/price-outcome.ts';
 import type { LoweredBy } from '../../../money/contracts/admission.ts';
 import type { ListedParent } from '../../../money/contracts/settlement.ts';
 import type { HistorySetting } from '../history.schema.ts';
 import type { ChosenBy } from './chosen-by.schema.ts';
 import { DamagedRow, parseStored } from './damaged-row.ts';
-import { notesIn, type TurnNotes } from './turn-notes.ts';
+import { parseNotes, type TurnNotes } from './turn-notes.ts';
 
 /**
  * The status of a turn. A `failed` turn is not part of the history. Its row stays until it is settled and its log expires.
@@ -35,13 +35,13 @@ export function refOf({ name, hash }: Pick<RetainedPrefix, 'name' | 'hash'>): st
 }
 
 /** A model, by the name that the agent has for it, and how it was chosen. */
-export interface Chosen {
+export interface ModelSelection {
   model: string;
   by: ChosenBy;
 }
 
 /** How the model of a turn was chosen. */
-export interface ChosenTurn extends Chosen {
+export interface ChosenTurn extends ModelSelection {
   /** The number of the turn; in a run, that of the run. */
   turn: number;
   hash: string;
@@ -133,7 +133,7 @@ export interface Container {
 }
 
 /** How a turn's request ended, and whose limit has lowered its `max_tokens`, if one has. */
-export interface OutcomeOfTurn extends RequestOutcome {
+export interface StoredOutcome extends RequestOutcome {
   lowered_by?: LoweredBy;
   /** Until when its answer may have been read on behind its end; milliseconds since 1970. */
   read_until?: number;
@@ -158,7 +158,7 @@ export interface TurnRow {
   sentAt: number | null;
   /** Until when the stored rows limit the cost of a turn that a crash interrupts. */
   coversUntil: number | null;
-  outcome: OutcomeOfTurn | null;
+  outcome: StoredOutcome | null;
   /** Whether nothing has to be settled any more. For complete steps the run's own row says it, for all of them together. */
   settled: boolean;
   cost: number;
@@ -226,7 +226,7 @@ export type NewMessage = Pick<MessageRow, 'seq' | 'turn' | 'id' | 'role' | 'crea
   Partial<Pick<MessageRow, 'origin' | 'shown'>>;
 
 /** @returns what few turns have, as one in the background, of what is stored when a turn begins: fewer columns are written */
-export function seldomOf({ background, notes }: TurnRow): Partial<TurnRow> {
+export function rareColumnsOf({ background, notes }: TurnRow): Partial<TurnRow> {
   return { ...(background ? { background } : {}), ...(notes ? { notes } : {}) };
 }
 
@@ -237,8 +237,8 @@ export function turnOf(row: RawRow): TurnRow {
   if (!STATUSES.includes(turn.status)) throw new DamagedRow('the status of a turn');
   const json = {
     grant: storedJson<StoredGrant>('grant', grant),
-    outcome: storedJson<OutcomeOfTurn>('outcome', outcome),
-    notes: notesIn(notes),
+    outcome: storedJson<StoredOutcome>('outcome', outcome),
+    notes: parseNotes(notes),
   };
   return { ...turn, ...json, settled: settled === 1, follows: follows === 1 };
 }
@@ -260,8 +260,8 @@ export function messageRowOf(
     ...message,
     text,
     shown,
-    outcome: storedJson<OutcomeOfTurn>('outcome', row.outcome),
-    notes: notesIn(row.notes),
+    outcome: storedJson<StoredOutcome>('outcome', row.outcome),
+    notes: parseNotes(row.notes),
   };
 }
 

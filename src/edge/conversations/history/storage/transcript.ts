@@ -8,16 +8,16 @@
 
 import { columnsOf, type RawRow } from '../../../durable/columns.ts';
 import { PluginTables } from '../../../durable/plugin-tables.ts';
-import { makeTables, readMeta } from '../../../durable/schema.ts';
+import { createTables, readMeta } from '../../../durable/schema.ts';
 import { Tables } from '../../../durable/tables.ts';
-import { getOrMake } from '../../../kit/cache/get-or-make.ts';
+import { getOrCreate } from '../../../kit/cache/get-or-create.ts';
 import { encoder } from '../../../kit/http/bytes.ts';
-import { type DamagedRow, DamagedTable, damageBy, parseStored } from './damaged-row.ts';
+import { catchDamage, type DamagedRow, DamagedTable, parseStored } from './damaged-row.ts';
 import { type CachedHistory, historyCache } from './history-cache.ts';
 import { LogRows } from './log-rows.ts';
 import { MessageRows } from './message-rows.ts';
 import { PIECE_CHARACTERS } from './message-text.ts';
-import { OF_SHOWN, ownersIn, readDivided, writeDivided } from './pieces.ts';
+import { ownersCondition, readDivided, SHOWN_OWNER_OFFSET, writeDivided } from './pieces.ts';
 import {
   type EdgeCalls,
   NO_EDGE_CALLS,
@@ -26,16 +26,16 @@ import {
   rowsInUse,
   type StandIns,
 } from './plugin-rows.ts';
-import { type NewMessage, type Profile, seldomOf, type TurnRow, type TurnStatus, turnOf } from './rows.ts';
+import { type NewMessage, type Profile, rareColumnsOf, type TurnRow, type TurnStatus, turnOf } from './rows.ts';
 import { COMMITTED, CONVERSATION_TABLES, OF_UNSETTLED_RUN } from './tables.ts';
-import { shownNotes } from './turn-notes.ts';
+import { visibleNotes } from './turn-notes.ts';
 
 /** The frozen texts of a conversation. `runs` are the tools of its prefix that the edge calls; `agent` is its agent. */
 type FrozenOwner = 'system' | 'tools' | 'runs' | 'agent';
 const OWNERS: Record<FrozenOwner, number> = { system: -1, tools: -2, runs: -3, agent: -4 };
 
 /** The size of the database is read again after this many bytes were added. */
-const ASK_SIZE_AFTER = 32_768;
+const SIZE_CHECK_BYTES = 32_768;
 /** About how many bytes a row takes beside its text. The row of a turn takes most. */
 const ROW_BYTES = 400;
 
@@ -57,13 +57,13 @@ export class Transcript extends Tables {
   /** Why nothing of it can be used, not even its profile. */
   damage: DamagedRow | undefined;
   /** Whether the profile in memory is newer than the stored one. */
-  #isKept = false;
+  #hasUnsavedProfile = false;
   /** Whether there are no tables. */
   #isEmpty: boolean;
   /** The number of the newest turn; undefined while it is not known. */
   #newest: number | undefined;
   /** The turns that were read when the object woke; only until something is written. */
-  #sinceWake: WakingTurns | undefined;
+  #turnsAtWake: WakingTurns | undefined;
   /** The size of the database when it was last read, and about how much was added since; bytes. */
   #size: { pages: number; added: number } | undefined;
 
@@ -74,7 +74,7 @@ export class Transcript extends Tables {
     this.messages = new MessageRows(this);
     this.#isEmpty = false;
     // An object that cannot be made could not be deleted either.
-    this.damage = damageBy(() => {
+    this.damage = catchDamage(() => {
       // Reading an unknown id must store nothing, so the first write makes the tables.
       const meta = readMeta(storage.sql);
       this.#isEmpty = meta === undefined && !this.has("sqlite_master where name = 'turns'");
@@ -103,16 +103,18 @@ export class Transcript extends Tables {
   /** @returns the rows of a plugin */
   rowsOf<Of extends PluginRows>(kind: RowsKind<Of>): Of {
     // The only cast: what is kept of a kind was made by it.
-    return getOrMake(this.#rows, kind, () => kind.open(this.#pluginTables.of(kind.name, kind.tables), this)) as Of;
+    return getOrCreate(this.#rows, kind, () =>
+      kind.open(this.#pluginTables.getTables(kind.name, kind.tables), this),
+    ) as Of;
   }
 
-  get #ofPlugins(): PluginRows[] {
+  get #pluginRows(): PluginRows[] {
     return rowsInUse().map((kind) => this.rowsOf(kind));
   }
 
   /** @returns what the first plugin tells that has something to tell; undefined if none has */
-  firstOf<T>(tell: (rows: PluginRows) => T | null | undefined): T | undefined {
-    for (const rows of this.#ofPlugins) {
+  firstFromPlugins<T>(tell: (rows: PluginRows) => T | null | undefined): T | undefined {
+    for (const rows of this.#pluginRows) {
       const found = tell(rows);
       if (found !== undefined && found !== null) return found;
     }
@@ -121,27 +123,27 @@ export class Transcript extends Tables {
 
   /** The calls that the edge has made. */
   get calls(): EdgeCalls {
-    return this.firstOf(({ calls }) => calls) ?? NO_EDGE_CALLS;
+    return this.firstFromPlugins(({ calls }) => calls) ?? NO_EDGE_CALLS;
   }
 
   /** What can stand in the place of the history's beginning; undefined if nothing can. */
   get standIns(): StandIns | undefined {
-    return this.firstOf(({ standIns }) => standIns);
+    return this.firstFromPlugins(({ standIns }) => standIns);
   }
 
-  override together<T>(change: () => T): T {
-    return this.#pluginTables.together(() => super.together(change));
+  override transact<T>(change: () => T): T {
+    return this.#pluginTables.together(() => super.transact(change));
   }
 
   /** The number of the newest turn, whatever its status is; 0 if there is none. */
   get newestTurn(): number {
-    this.#newest ??= this.number('select max(seq) from turns');
+    this.#newest ??= this.queryNumberOrZero('select max(seq) from turns');
     return this.#newest;
   }
 
   #forgetHistory(): void {
     historyCache.delete(this.#key);
-    this.#sinceWake = undefined;
+    this.#turnsAtWake = undefined;
     this.#newest = undefined;
   }
 
@@ -149,7 +151,7 @@ export class Transcript extends Tables {
   create(profile: Profile): boolean {
     const isNew = this.#isEmpty;
     this.#forgetHistory();
-    if (isNew) makeTables(this.storage, CONVERSATION_TABLES);
+    if (isNew) createTables(this.storage, CONVERSATION_TABLES);
     this.#isEmpty = false;
     if (isNew) this.#newest = 0;
     this.#size = undefined;
@@ -164,7 +166,7 @@ export class Transcript extends Tables {
     this.damage = undefined;
     this.#size = undefined;
     this.#isEmpty = true;
-    this.#pluginTables.forget();
+    this.#pluginTables.clear();
     this.#rows.clear();
   }
 
@@ -172,20 +174,20 @@ export class Transcript extends Tables {
     const saved = { ...profile, bytes: bytes + this.#growth(profile) };
     this.setMeta('profile', JSON.stringify(saved));
     this.#profile = saved;
-    this.#isKept = false;
+    this.#hasUnsavedProfile = false;
   }
 
   /**
    * Keeps a profile in memory until the next one is saved. After a crash its changes are made again from rows: see `through`.
    */
-  keep(profile: Profile): void {
+  keepUnsaved(profile: Profile): void {
     this.#profile = profile;
-    this.#isKept = true;
+    this.#hasUnsavedProfile = true;
   }
 
   /** Saves the profile if it is newer than the stored one. */
-  saveKept(): void {
-    if (this.#isKept && this.#profile) this.save(this.#profile);
+  saveUnsaved(): void {
+    if (this.#hasUnsavedProfile && this.#profile) this.save(this.#profile);
   }
 
   /** @returns by how many bytes the profile's row will grow. The size of the database does not have them yet. */
@@ -201,26 +203,26 @@ export class Transcript extends Tables {
    * estimated, because reading the size takes as long as a statement.
    */
   get bytes(): number {
-    if (this.#size === undefined || this.#size.added > ASK_SIZE_AFTER) {
+    if (this.#size === undefined || this.#size.added > SIZE_CHECK_BYTES) {
       this.#size = { pages: this.storage.sql.databaseSize, added: 0 };
     }
     return this.#size.pages + this.#size.added;
   }
 
   /** The turns that were read when the object woke; undefined since something was written. */
-  get sinceWake(): WakingTurns | undefined {
-    return this.#sinceWake;
+  get turnsAtWake(): WakingTurns | undefined {
+    return this.#turnsAtWake;
   }
 
   /** Keeps the turns that were read when the object woke: an object that wakes has to prepare each query anew. */
   noteWake(turns: WakingTurns): void {
-    this.#sinceWake = turns;
+    this.#turnsAtWake = turns;
     if (this.#profile) this.#newest = turns.newest?.seq ?? 0;
     if (turns.newest) this.log.noteEnd(turns.newest);
   }
 
   override write(statement: string, ...bindings: SqlStorageValue[]): number {
-    this.#sinceWake = undefined;
+    this.#turnsAtWake = undefined;
     return super.write(statement, ...bindings);
   }
 
@@ -267,7 +269,20 @@ export class Transcript extends Tables {
   beginTurn(turn: TurnRow, messages: readonly NewMessage[]): void {
     const { seq, id, requestId, key, hash, route, model, beganAt, frame, sentFrom, follows, run, events } = turn;
     this.#newest = Math.max(seq, this.#newest ?? seq);
-    const began = { seq, id, requestId, key, hash, route, model, beganAt, frame, sentFrom, follows, ...seldomOf(turn) };
+    const began = {
+      seq,
+      id,
+      requestId,
+      key,
+      hash,
+      route,
+      model,
+      beganAt,
+      frame,
+      sentFrom,
+      follows,
+      ...rareColumnsOf(turn),
+    };
     this.insert('turns', columnsOf({ ...began, ...(run === null ? {} : { run, events }), status: 'running' }));
     try {
       this.addMessages(messages);
@@ -280,7 +295,7 @@ export class Transcript extends Tables {
 
   /** Deletes what says how a turn goes on, since that cannot be read. */
   dropDamaged(turn: number): void {
-    for (const rows of this.#ofPlugins) rows.dropDamaged?.(turn);
+    for (const rows of this.#pluginRows) rows.dropDamaged?.(turn);
   }
 
   /** Stores turns that have ended elsewhere and have the same columns, without their messages. */
@@ -301,25 +316,25 @@ export class Transcript extends Tables {
   endTurn(turn: TurnRow): void {
     historyCache.delete(this.#key);
     const { status, endedAt, grant, outcome, cost, tokens, frame, events, settled, model } = turn;
-    const notes = shownNotes(turn);
+    const notes = visibleNotes(turn);
     this.changeTurn(turn, { status, endedAt, grant, outcome, cost, tokens, frame, events, settled, model, notes });
     this.log.noteEnd(turn);
   }
 
   /** Deletes the turns that meet a condition on their columns, and what plugins and texts behind them belong to them. */
-  deleteTurns(where: string, ...bindings: SqlStorageValue[]): void {
+  deleteTurns(condition: string, ...bindings: SqlStorageValue[]): void {
     this.#forgetHistory();
-    const turns = `select seq from turns where ${where}`;
-    this.write(`delete from pieces where ${ownersIn(turns)}`, ...bindings);
-    for (const rows of this.#ofPlugins) rows.deleteOf?.(turns, ...bindings);
-    this.write(`delete from turns where ${where}`, ...bindings);
+    const turns = `select seq from turns where ${condition}`;
+    this.write(`delete from pieces where ${ownersCondition(turns)}`, ...bindings);
+    for (const rows of this.#pluginRows) rows.deleteOf?.(turns, ...bindings);
+    this.write(`delete from turns where ${condition}`, ...bindings);
   }
 
   /**
    * Takes all turns from a number on out of the history. Rows that are not settled stay, and their idempotency keys can be used
    * again. A step whose run said whether it is settled says it itself, since the run is no longer in the history.
    */
-  leaveTurns(from: number): void {
+  removeTurnsFromHistory(from: number): void {
     this.#forgetHistory();
     this.write('delete from log where turn >= ?', from);
     this.write(
@@ -330,17 +345,17 @@ export class Transcript extends Tables {
     this.deleteTurns('settled = 1 and seq >= ?', from);
   }
 
-  /** Takes turns out of what goes up. They are shown as refused ones. @param where a condition on their columns */
-  refuseTurns(where: string, ...bindings: SqlStorageValue[]): void {
+  /** Takes turns out of what goes up. They are shown as refused ones. @param condition a condition on their columns */
+  markTurnsRefused(condition: string, ...bindings: SqlStorageValue[]): void {
     this.#forgetHistory();
     const sent = `status in ${COMMITTED} and status != 'refused'`;
-    this.write(`update turns set status = 'refused' where ${sent} and ${where}`, ...bindings);
+    this.write(`update turns set status = 'refused' where ${sent} and ${condition}`, ...bindings);
   }
 
   /** @returns the turns that meet a condition on their columns, oldest first. */
-  turns(where = '1', ...bindings: SqlStorageValue[]): TurnRow[] {
+  turns(condition = '1', ...bindings: SqlStorageValue[]): TurnRow[] {
     if (!this.#profile) return [];
-    return this.read(`select * from turns where ${where} order by seq`, ...bindings).map(turnOf);
+    return this.read(`select * from turns where ${condition} order by seq`, ...bindings).map(turnOf);
   }
 
   statusOf(seq: number): TurnStatus | undefined {
@@ -363,45 +378,45 @@ export class Transcript extends Tables {
     this.insertAll('messages', rows);
     for (const [at, { seq, text, shown }] of messages.entries()) {
       if (rows[at]?.text === null) writeDivided(this, seq, text);
-      if (shown) writeDivided(this, OF_SHOWN + seq, shown);
+      if (shown) writeDivided(this, SHOWN_OWNER_OFFSET + seq, shown);
     }
   }
 
   /** Deletes the messages that meet a condition on their columns. */
-  deleteMessages(where: string, ...bindings: SqlStorageValue[]): void {
+  deleteMessages(condition: string, ...bindings: SqlStorageValue[]): void {
     this.#forgetHistory();
-    const owners = `(select 0 as more union all select ${OF_SHOWN})`;
-    const divided = `select seq + more from messages, ${owners} where (text is null or shown = 1) and ${where}`;
+    const owners = `(select 0 as more union all select ${SHOWN_OWNER_OFFSET})`;
+    const divided = `select seq + more from messages, ${owners} where (text is null or shown = 1) and ${condition}`;
     this.write(`delete from pieces where owner in (${divided})`, ...bindings);
-    this.write(`delete from messages where ${where}`, ...bindings);
+    this.write(`delete from messages where ${condition}`, ...bindings);
   }
 
   /** Deletes everything except the profile and the turns that are not settled yet. */
   empty(): void {
     this.#forgetHistory();
     for (const table of ['messages', 'pieces', 'log']) this.write(`delete from ${table}`);
-    for (const rows of this.#ofPlugins) rows.clear();
+    for (const rows of this.#pluginRows) rows.clear();
     this.write(`delete from turns where settled = 1 and not ${OF_UNSETTLED_RUN}`);
   }
 
   /** Deletes what plugins still have to tell of it, too: it is deleted. */
   drop(): void {
     this.empty();
-    for (const rows of this.#ofPlugins) rows.drop?.();
+    for (const rows of this.#pluginRows) rows.drop?.();
   }
 
   /** Deletes what an interrupted copy has left. Keeps a failed first turn, so that it can be resumed. */
-  dropUnborn(): void {
+  dropIncompleteCopy(): void {
     this.#forgetHistory();
     for (const table of ['messages', 'pieces']) this.write(`delete from ${table}`);
-    for (const rows of this.#ofPlugins) rows.clear();
+    for (const rows of this.#pluginRows) rows.clear();
     this.write(`delete from turns where status in ${COMMITTED}`);
   }
 
   /** @param meta undefined if its table is lost @throws DamagedRow */
   #open(meta: Map<string, string> | undefined): void {
     if (!meta) throw new DamagedTable('its tables');
-    this.#pluginTables.recall(meta.keys());
+    this.#pluginTables.restore(meta.keys());
     const profile = meta.get('profile');
     // Tables without a row are nobody's.
     if (profile === undefined && !this.has('turns')) return;

@@ -9,22 +9,22 @@ import { dimensions } from '../../../money/contracts/dimensions.ts';
 /** Plain values by name. A plugin checks what it reads, since a row may be damaged. */
 export type TurnNotes = Readonly<Record<string, unknown>>;
 
-interface Noted {
+interface NotedRow {
   notes: TurnNotes | null;
 }
 
 /** @returns the notes of a stored turn; null without any, and where they cannot be read */
-export function notesIn(column: unknown): TurnNotes | null {
+export function parseNotes(column: unknown): TurnNotes | null {
   return typeof column === 'string' ? (parseObject(column) ?? null) : null;
 }
 
 /** Adds notes to the row of a turn before that is stored. */
-export function addNotes(row: Noted, notes: TurnNotes): void {
+export function addNotes(row: NotedRow, notes: TurnNotes): void {
   if (Object.keys(notes).length > 0) row.notes = { ...row.notes, ...notes };
 }
 
 /** @returns those notes of a turn that messages show; null without any */
-export function shownNotes({ notes }: Noted): TurnNotes | null {
+export function visibleNotes({ notes }: NotedRow): TurnNotes | null {
   if (notes === null) return null;
   const isShown = (name: string) => dimensions().some((one) => one.name === name && one.shownInMessage);
   const shown = Object.entries(notes).filter(([name]) => isShown(name));

@@ -1,6 +1,6 @@
 /** Queries about the turns of a conversation. */
 
-import { readMessage } from '../../../kit/json/block-texts.ts';
+import { parseMessageText } from '../../../kit/json/input-texts.ts';
 import { isObject, type Json } from '../../../kit/json/object.ts';
 import type { CalledTool } from '../../../money/contracts/settlement.ts';
 import type { TurnRow, TurnStatus } from './rows.ts';
@@ -30,13 +30,13 @@ export function turnWithKey(transcript: Transcript, key: string): TurnRow | unde
 }
 
 /** @returns the newest turn as clients know it (for a step, its run), if it is attachable. */
-export function newestTurnTold(transcript: Transcript): TurnRow | undefined {
+export function newestVisibleTurn(transcript: Transcript): TurnRow | undefined {
   const newest = 'select coalesce(run, seq) from turns order by seq desc limit 1';
   return transcript.turns(`seq = (${newest}) and ${ATTACHABLE}`).at(0);
 }
 
 /** @returns whether the history has words of others: an import, a first turn that brought answers, or a system message. */
-export function hasOthersWords(transcript: Transcript): boolean {
+export function hasForeignMessages(transcript: Transcript): boolean {
   const [first] = transcript.read(
     `select t.route = 'import' or exists (
        select 1 from messages where turn = t.seq and role != 'user'
@@ -55,7 +55,7 @@ export function isAnswered(transcript: Transcript, turn: number): boolean {
 
 /** @returns the newest turn; with `statuses`, the newest one with such a status that has messages (in a run, a step). */
 export function latestTurn(transcript: Transcript, statuses?: readonly TurnStatus[]): TurnRow | undefined {
-  const newest = transcript.sinceWake?.newest;
+  const newest = transcript.turnsAtWake?.newest;
   if (newest && (!statuses || (statuses.includes(newest.status) && newest.run !== newest.seq))) return newest;
   const among = statuses
     ? `status in (${statuses.map((status) => `'${status}'`).join(', ')}) and coalesce(run != seq, true)`
@@ -65,7 +65,7 @@ export function latestTurn(transcript: Transcript, statuses?: readonly TurnStatu
 
 /** @returns the turns whose settlement the account has not confirmed, including the running one. */
 export function unsettledTurns(transcript: Transcript): TurnRow[] {
-  const { sinceWake } = transcript;
+  const { turnsAtWake: sinceWake } = transcript;
   return sinceWake ? [...sinceWake.unsettled] : transcript.turns(`settled = 0 and ${RECENT}`);
 }
 
@@ -78,12 +78,12 @@ export function wakingTurns(transcript: Transcript): TurnRow[] {
 }
 
 /** Failed turns, and turns with a log. The steps of a running run are excluded, because the run needs them. */
-const EXPIRES = `(status = 'failed' or seq in (select turn from log))
+const EXPIRABLE = `(status = 'failed' or seq in (select turn from log))
   and (run is null or run not in (select seq from turns where status = 'running'))`;
 
 /** Deletes the logs of the turns that ended by `endedBy`, and their rows if they are settled and failed. */
 export function deleteExpired(transcript: Transcript, endedBy: number): void {
-  const expired = `status != 'running' and ended_at <= ? and ${EXPIRES}`;
+  const expired = `status != 'running' and ended_at <= ? and ${EXPIRABLE}`;
   transcript.write(`delete from log where turn in (select seq from turns where ${expired})`, endedBy);
   transcript.deleteTurns(`settled = 1 and status = 'failed' and ${expired}`, endedBy);
 }
@@ -92,19 +92,21 @@ export function deleteExpired(transcript: Transcript, endedBy: number): void {
  * @returns when the oldest turn ended that has failed or still has a log, and the newest that has failed; milliseconds since
  *   1970
  */
-export function endsToExpire(transcript: Transcript): { oldest: number | null; failed: number | null } | undefined {
+export function findExpirableEnds(
+  transcript: Transcript,
+): { oldest: number | null; failed: number | null } | undefined {
   return transcript.read<{ oldest: number | null; failed: number | null }>(
-    `select min(ended_at) as oldest, max(iif(status = 'failed', ended_at, null)) as failed from turns where ${EXPIRES}`,
+    `select min(ended_at) as oldest, max(iif(status = 'failed', ended_at, null)) as failed from turns where ${EXPIRABLE}`,
   )[0];
 }
 
 /** @returns the tools whose results a turn has taken up: the tools that the answer before it has called. */
-export function toolsTakenUp(
+export function resolvedToolsOf(
   transcript: Transcript,
   { seq, follows }: TurnRow,
 ): Record<string, CalledTool> | undefined {
   if (!follows) return undefined;
-  const answered = transcript.figure(
+  const answered = transcript.queryNumber(
     `select seq from turns where seq < ? and status in ('complete', 'interrupted', 'stopped', 'empty')
        and coalesce(run != seq, true)
      order by seq desc limit 1`,
@@ -129,7 +131,7 @@ export function countHistory(transcript: Transcript): { turns: number; messages:
 
 /** @returns the number of the last turn of the history; 0 if it has none. */
 export function lastCommitted(transcript: Transcript): number {
-  return transcript.number(`select seq from turns where status in ${COMMITTED} order by seq desc limit 1`);
+  return transcript.queryNumberOrZero(`select seq from turns where status in ${COMMITTED} order by seq desc limit 1`);
 }
 
 /** Reads the turns of the history up to a number, oldest first, some at a time. */
@@ -178,14 +180,14 @@ export function turnsOfRun(transcript: Transcript, run: number): TurnRow[] {
 /** @returns the number of a run's first step in the history. That step has the question. */
 export function firstStepOf(transcript: Transcript, run: number): number | undefined {
   const first = `select seq from turns where run = ? and seq > ? and status in ${COMMITTED} order by seq limit 1`;
-  return transcript.figure(first, run, run);
+  return transcript.queryNumber(first, run, run);
 }
 
 /** @returns the calls in the answer of a step, as they are shown: also those that do not go up. */
-export function toolsAskedIn(transcript: Transcript, step: number): Json[] {
+export function toolCallsOfStep(transcript: Transcript, step: number): Json[] {
   for (const { turn, role, text, shown } of transcript.messages.history({ backwards: true })) {
     if (turn !== step) break;
-    const { content } = readMessage(shown ?? text) ?? {};
+    const { content } = parseMessageText(shown ?? text) ?? {};
     if (role === 'assistant' && Array.isArray(content)) {
       return content.filter(isObject).filter(({ type }) => type === 'tool_use');
     }
@@ -194,11 +196,11 @@ export function toolsAskedIn(transcript: Transcript, step: number): Json[] {
 }
 
 /** @returns why the conversation is paused; null while a turn may begin */
-export function pausedBy(transcript: Transcript): 'approval' | null {
-  return transcript.firstOf(({ paused }) => paused) ?? null;
+export function pauseReason(transcript: Transcript): 'approval' | null {
+  return transcript.firstFromPlugins(({ paused }) => paused) ?? null;
 }
 
 /** @returns why a turn has paused before its end; null if it has not, or if that is not known */
-export function pauseOf(transcript: Transcript, turn: number): string | null {
-  return transcript.firstOf((rows) => rows.pauseOf?.(turn)) ?? null;
+export function turnPauseReason(transcript: Transcript, turn: number): string | null {
+  return transcript.firstFromPlugins((rows) => rows.pauseOf?.(turn)) ?? null;
 }

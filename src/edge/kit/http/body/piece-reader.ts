@@ -4,7 +4,7 @@ import { pause } from '../../async/pause.ts';
 const FIRST_BUFFER_BYTES = 4_096;
 const BUFFER_BYTES = 65_536;
 /** The fewest bytes of a piece, unless it is the last. The runtime joins shorter chunks at a fiftieth of their cost here. */
-const LEAST_BYTES = 4_096;
+const MIN_PIECE_BYTES = 4_096;
 /** The bytes and the reads of a turn. They are processed in a few milliseconds, even if each read brings one byte. */
 const TURN_BYTES = 131_072;
 const TURN_READS = 16;
@@ -25,8 +25,8 @@ export class PieceReader {
   readonly #chunks: ChunkReader | undefined;
   readonly #isLive: boolean;
   #buffer = new ArrayBuffer(FIRST_BUFFER_BYTES);
-  #bytesOfTurn = 0;
-  #readsOfTurn = 0;
+  #turnBytes = 0;
+  #turnReads = 0;
   #hasEnded = false;
 
   /** @param isLive whether each chunk is wanted as soon as it has come, as of a stream of events that may stay open */
@@ -43,17 +43,17 @@ export class PieceReader {
   /** @returns the next piece, valid until the next call; undefined at the end. @throws the error that broke the stream */
   async read(): Promise<Uint8Array | undefined> {
     if (this.#hasEnded) return undefined;
-    if (this.#bytesOfTurn >= TURN_BYTES || this.#readsOfTurn >= TURN_READS) {
-      this.#bytesOfTurn = 0;
-      this.#readsOfTurn = 0;
+    if (this.#turnBytes >= TURN_BYTES || this.#turnReads >= TURN_READS) {
+      this.#turnBytes = 0;
+      this.#turnReads = 0;
       await pause(0);
     }
     const { value, done } = await (this.#bytes ? this.#readBytes(this.#bytes) : (this.#chunks as ChunkReader).read());
     // The last piece may come together with the end of the stream.
     this.#hasEnded = done;
     if (!value || value.length === 0) return undefined;
-    this.#bytesOfTurn += value.length;
-    this.#readsOfTurn += 1;
+    this.#turnBytes += value.length;
+    this.#turnReads += 1;
     return value;
   }
 
@@ -61,7 +61,7 @@ export class PieceReader {
     const view = new Uint8Array(this.#buffer);
     // Node.js, where some tests run, cannot read like this.
     const joins = !this.#isLive && 'readAtLeast' in reader;
-    const read: ByteRead = await (joins ? reader.readAtLeast(LEAST_BYTES, view) : reader.read(view));
+    const read: ByteRead = await (joins ? reader.readAtLeast(MIN_PIECE_BYTES, view) : reader.read(view));
     const { buffer, length = 0 } = read.value ?? {};
     const isShort = length === FIRST_BUFFER_BYTES && buffer?.byteLength === length;
     // A read that was cancelled keeps the buffer.

@@ -1,8 +1,8 @@
 /** Frees the memory of large bodies at once, because the garbage collector would come too late. */
 
 /** How many streams still read a buffer, and the buffers to free when the last stream has ended. */
-const used = new WeakMap<ArrayBufferLike, number>();
-const unwanted = new WeakSet<ArrayBufferLike>();
+const readerCounts = new WeakMap<ArrayBufferLike, number>();
+const buffersToRelease = new WeakSet<ArrayBufferLike>();
 
 /**
  * Keeps the memory of bytes from being freed while something reads them.
@@ -11,24 +11,24 @@ const unwanted = new WeakSet<ArrayBufferLike>();
  */
 export function retainBytes(pieces: readonly Uint8Array[]): () => void {
   const buffers = new Set(pieces.map(({ buffer }) => buffer));
-  for (const buffer of buffers) used.set(buffer, (used.get(buffer) ?? 0) + 1);
+  for (const buffer of buffers) readerCounts.set(buffer, (readerCounts.get(buffer) ?? 0) + 1);
   return () => {
     for (const buffer of buffers) {
-      const others = (used.get(buffer) ?? 1) - 1;
-      used.set(buffer, others);
-      if (others === 0 && unwanted.has(buffer)) detach(buffer);
+      const others = (readerCounts.get(buffer) ?? 1) - 1;
+      readerCounts.set(buffer, others);
+      if (others === 0 && buffersToRelease.has(buffer)) detach(buffer);
     }
   };
 }
 
 /** Frees the memory of bytes, at once or when the last reader has ended. Afterwards they are empty. */
 export function releaseBytes({ buffer }: Uint8Array): void {
-  if (used.get(buffer)) unwanted.add(buffer);
+  if (readerCounts.get(buffer)) buffersToRelease.add(buffer);
   else detach(buffer);
 }
 
 /** Frees the memory of bytes. @returns how many there were */
-export function releasedLength(bytes: Uint8Array): number {
+export function releaseAndMeasure(bytes: Uint8Array): number {
   const { length } = bytes;
   releaseBytes(bytes);
   return length;

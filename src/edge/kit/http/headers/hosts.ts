@@ -43,18 +43,18 @@ const REBOUND_NAMES = /(^|\.)(nip\.io|sslip\.io|xip\.io|localtest\.me|lvh\.me)\.
  * @returns a few words such as `must be an https URL`; undefined if the URL is allowed: https and public, or loopback in
  * development
  */
-export function deliverFault(url: string, development: boolean): string | undefined {
+export function findDeliverUrlFault(url: string, development: boolean): string | undefined {
   const parsed = URL.parse(url);
   if (!parsed) return 'must be an https URL';
   if (parsed.username !== '' || parsed.password !== '') return 'must have no credentials in it';
   if (development && isLoopback(url)) return undefined;
   if (parsed.protocol !== 'https:') return 'must be an https URL';
-  if (isPrivate(parsed.hostname)) return 'must not be a private address';
+  if (isPrivateHost(parsed.hostname)) return 'must not be a private address';
   return undefined;
 }
 
 /** @param hostname in the form of URLs: in lower case, IPv4 addresses in their usual form, IPv6 in brackets */
-function isPrivate(hostname: string): boolean {
+function isPrivateHost(hostname: string): boolean {
   if (hostname.startsWith('[')) return isPrivateV6(hostname.slice(1, -1));
   const numbers = /^(\d+)\.(\d+)\.(\d+)\.(\d+)$/.exec(hostname)?.slice(1).map(Number);
   if (numbers) return isPrivateV4(numbers);

@@ -1,5 +1,5 @@
 /** Request headers that are never sent up, with the reasons. */
-const NOT_UP: ReadonlySet<string> = new Set([
+const NOT_FORWARDED: ReadonlySet<string> = new Set([
   // Credentials of the caller.
   ...['authorization', 'x-api-key', 'proxy-authorization', 'proxy-authenticate', 'ocp-apim-subscription-key', 'cookie'],
   // They belong to the connection. (The `100 Continue` that `expect` asks for would be taken for the answer.)
@@ -17,28 +17,31 @@ const NOT_UP: ReadonlySet<string> = new Set([
   // The answer is metered, so it must be readable here. The platform compresses it for the caller.
   'accept-encoding',
 ]);
-const NOT_UP_PREFIXES = ['sec-', 'cf-', 'x-forwarded-', 'sluice-'];
+const NOT_FORWARDED_PREFIXES = ['sec-', 'cf-', 'x-forwarded-', 'sluice-'];
 
 /** The most remembered names. The same few come again and again; invented names must not fill the memory. */
-const MOST_REMEMBERED = 500;
+const MAX_MEMOIZED_NAMES = 500;
 
 /** @returns a function that says whether a name is one of these, or has one of these prefixes; it remembers its answers. */
-export function rememberingMatcher(names: ReadonlySet<string>, prefixes: readonly string[]): (name: string) => boolean {
+export function createMemoizedMatcher(
+  names: ReadonlySet<string>,
+  prefixes: readonly string[],
+): (name: string) => boolean {
   const answers = new Map<string, boolean>();
   return (name) => {
     let matches = answers.get(name);
     if (matches === undefined) {
       matches = names.has(name) || prefixes.some((prefix) => name.startsWith(prefix));
-      if (answers.size < MOST_REMEMBERED) answers.set(name, matches);
+      if (answers.size < MAX_MEMOIZED_NAMES) answers.set(name, matches);
     }
     return matches;
   };
 }
 
 /** @returns whether a header never goes up. */
-export const staysHere = rememberingMatcher(NOT_UP, NOT_UP_PREFIXES);
+export const isNeverForwarded = createMemoizedMatcher(NOT_FORWARDED, NOT_FORWARDED_PREFIXES);
 
 /** @returns whether FORWARD_HEADERS may name a header (or a prefix with a `*`): some never go up. */
 export function mayBeForwarded(pattern: string): boolean {
-  return !staysHere(pattern.replace('*', ''));
+  return !isNeverForwarded(pattern.replace('*', ''));
 }

@@ -6,8 +6,8 @@ const RANDOM_CHARACTERS = 16;
 const MARK_CHARACTERS = 8;
 
 /** Random bytes for many ids. One call of the runtime for each id would cost more. */
-const pool = new Uint8Array(RANDOM_CHARACTERS * 64);
-let usedBytes = pool.length;
+const randomPool = new Uint8Array(RANDOM_CHARACTERS * 64);
+let usedPoolBytes = randomPool.length;
 /** The time of the last id, in milliseconds since 1970, and the beginning of ids of that time. */
 let latest = { time: Number.NaN, start: '' };
 
@@ -18,18 +18,18 @@ let latest = { time: Number.NaN, start: '' };
  */
 export function createRequestId(): string {
   const now = Date.now();
-  if (usedBytes === pool.length) {
-    crypto.getRandomValues(pool);
-    usedBytes = 0;
+  if (usedPoolBytes === randomPool.length) {
+    crypto.getRandomValues(randomPool);
+    usedPoolBytes = 0;
   }
-  if (now !== latest.time) latest = { time: now, start: startOf(now) };
+  if (now !== latest.time) latest = { time: now, start: timePrefixOf(now) };
   let random = '';
-  for (const end = usedBytes + RANDOM_CHARACTERS; usedBytes < end; usedBytes += 1)
-    random += ALPHABET.charAt((pool[usedBytes] ?? 0) % 32);
+  for (const end = usedPoolBytes + RANDOM_CHARACTERS; usedPoolBytes < end; usedPoolBytes += 1)
+    random += ALPHABET.charAt((randomPool[usedPoolBytes] ?? 0) % 32);
   return latest.start + random;
 }
 
-function startOf(now: number): string {
+function timePrefixOf(now: number): string {
   let time = '';
   for (let rest = now, i = 0; i < TIME_CHARACTERS; i += 1, rest = Math.floor(rest / 32)) {
     time = ALPHABET.charAt(rest % 32) + time;
@@ -38,13 +38,13 @@ function startOf(now: number): string {
 }
 
 /** The header with the edge's own id of the request. */
-export const OWN_ID = 'sluice-request-id';
+export const REQUEST_ID_HEADER = 'sluice-request-id';
 
 /** @returns the headers that every answer of the edge has. */
-export function commonHeaders(requestId: string): Record<string, string> {
+export function createCommonHeaders(requestId: string): Record<string, string> {
   // Without the second header a browser could treat an answer as a page with a script. Answers are private, so nobody keeps
   // them; a stream says so itself.
-  return { [OWN_ID]: requestId, 'x-content-type-options': 'nosniff', 'cache-control': 'no-store' };
+  return { [REQUEST_ID_HEADER]: requestId, 'x-content-type-options': 'nosniff', 'cache-control': 'no-store' };
 }
 
 /**
@@ -52,26 +52,26 @@ export function commonHeaders(requestId: string): Record<string, string> {
  *
  * @param mark eight characters; undefined leaves the id as it is
  */
-export function withMark(id: string, mark: string | undefined): string {
+export function insertMark(id: string, mark: string | undefined): string {
   if (mark === undefined) return id;
   const at = PREFIX.length + TIME_CHARACTERS;
   return id.slice(0, at) + mark + id.slice(at + MARK_CHARACTERS);
 }
 
 /** Makes another id with the same account's mark as an id has. */
-export function anotherRequestId(requestId: string): string {
-  return withMark(createRequestId(), markIn(requestId));
+export function createSiblingRequestId(requestId: string): string {
+  return insertMark(createRequestId(), markOfRequestId(requestId));
 }
 
 /** @returns the characters of an id that may be the mark of an account; undefined if it is not an id of this edge. */
-export function markIn(id: string): string | undefined {
+export function markOfRequestId(id: string): string | undefined {
   const at = PREFIX.length + TIME_CHARACTERS;
-  return isOwnId(id) ? id.slice(at, at + MARK_CHARACTERS) : undefined;
+  return isRequestId(id) ? id.slice(at, at + MARK_CHARACTERS) : undefined;
 }
 
 /** @returns when an id was made, in milliseconds since 1970; undefined if it is not an id of this edge. */
 export function timeOfRequestId(id: string): number | undefined {
-  if (!isOwnId(id)) return undefined;
+  if (!isRequestId(id)) return undefined;
   let time = 0;
   for (const character of id.slice(PREFIX.length, PREFIX.length + TIME_CHARACTERS)) {
     time = time * 32 + ALPHABET.indexOf(character);
@@ -84,6 +84,6 @@ export function markFromBytes(bytes: Uint8Array): string {
   return [...bytes.subarray(0, MARK_CHARACTERS)].map((byte) => ALPHABET.charAt(byte % 32)).join('');
 }
 
-function isOwnId(id: string): boolean {
+function isRequestId(id: string): boolean {
   return /^req_[0-9a-hjkmnp-tv-z]{26}(\.\d+)?$/.test(id);
 }

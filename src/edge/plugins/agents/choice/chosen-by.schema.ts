@@ -3,7 +3,7 @@ import * as z from '../../../kit/http/zod.ts';
 import type { Dimension } from '../../../money/contracts/dimensions.ts';
 
 declare module '../../../money/contracts/dimensions.ts' {
-  interface ShownAbout {
+  interface PluginRowFields {
     chosen_by?: ChosenBy;
   }
 }
@@ -12,9 +12,9 @@ declare module '../../../money/contracts/dimensions.ts' {
 export const OF_CHOICE = {
   name: 'chosen_by',
   placeOf: ({ request_id }) => request_id,
-  shown: { chosen_by: z.optionally(chosenBySchema, 'Where its agent chooses its model: how it was chosen.') },
+  shown: { chosen_by: z.optionalField(chosenBySchema, 'Where its agent chooses its model: how it was chosen.') },
   shownInMessage: {
-    chosen_by: z.optionally(
+    chosen_by: z.optionalField(
       chosenBySchema,
       'Of an answer whose agent chooses its model: how it was chosen. A restricted token is not told.',
     ),

@@ -5,8 +5,8 @@ import type { AgentInUse } from '../../../conversations/history/agent-in-use.ts'
 import type { NextRequest } from '../../../conversations/history/next-request.ts';
 import type { ChosenBy } from '../../../conversations/history/storage/chosen-by.schema.ts';
 import type {
-  Chosen,
   ChosenTurn,
+  ModelSelection,
   RetainedAgent,
   TurnRow,
   TurnStatus,
@@ -15,44 +15,44 @@ import type { Transcript } from '../../../conversations/history/storage/transcri
 import { addNotes } from '../../../conversations/history/storage/turn-notes.ts';
 import { turnWithId } from '../../../conversations/history/storage/turn-queries.ts';
 import type { TurnRequest } from '../../../conversations/object/contract.ts';
-import type { AskedTurn, ConversationHooks, Prerequisite } from '../../../conversations/object/hooks.ts';
+import type { ConversationHooks, PendingTurn, Prerequisite } from '../../../conversations/object/hooks.ts';
 import type { ObjectContext } from '../../../conversations/object/object-context.ts';
-import { isChoosing } from '../../../conversations/object/rpc-response.ts';
-import { getOrMake } from '../../../kit/cache/get-or-make.ts';
+import { modelChoiceConflict } from '../../../conversations/object/rpc-response.ts';
+import { getOrCreate } from '../../../kit/cache/get-or-create.ts';
 import { parseObject } from '../../../kit/json/object.ts';
 import { type ContextValues, contextKey } from '../../../kit/plugins/context-values.ts';
 import { type DimensionValues, dimensionValue } from '../../../money/contracts/dimensions.ts';
 import { Agent } from '../agent.ts';
 import {
-  aboutChoice,
-  choiceOf,
+  canStepUp,
+  choiceDimensions,
+  choiceHeader,
   chooseModel,
-  chosenHeader,
-  isDearer,
-  mayStepUp,
-  modelAsked,
-  questionIn,
+  findRequestedModel,
+  isMoreExpensive,
+  lastQuestionOf,
+  modelChoiceOf,
 } from './choose-model.ts';
 import { OF_CHOICE } from './chosen-by.schema.ts';
 
 /** How the model of a turn was chosen before it begins. */
-const GIVEN = contextKey<Chosen>('given');
+const GIVEN = contextKey<ModelSelection>('given');
 /** How the model is chosen with which a turn is planned, and what is still to be chosen. */
-const PLANNED = contextKey<{ chosen: Chosen | undefined; toChoose?: ToChoose | undefined }>('planned');
+const PLANNED = contextKey<{ chosen: ModelSelection | undefined; toChoose?: PendingChoice | undefined }>('planned');
 /** What a turn is for its conversation. */
 const PART = contextKey<ChosenBy['part']>('part');
 
 /** What chooses a model, and how the present one was chosen. */
-interface ToChoose {
+interface PendingChoice {
   choice: ModelByLabel;
-  before: Chosen | undefined;
+  before: ModelSelection | undefined;
 }
 
 /** Chooses models. It holds no lock: what was chosen counts once a turn has begun with it. */
 export class ModelChooser implements ConversationHooks {
   readonly #conversation: ObjectContext;
   /** The choices on their way, by the hashes of their requests. */
-  readonly #running = new Map<string, Promise<Chosen>>();
+  readonly #running = new Map<string, Promise<ModelSelection>>();
 
   constructor(conversation: ObjectContext) {
     this.#conversation = conversation;
@@ -60,20 +60,20 @@ export class ModelChooser implements ConversationHooks {
 
   /** Plans a turn whose agent chooses its model. If the model is still to be chosen, `before` waits for that. */
   plan(
-    { memory, request }: Parameters<NonNullable<ConversationHooks['plan']>>[0],
+    { pluginContext: memory, request }: Parameters<NonNullable<ConversationHooks['plan']>>[0],
     agent: AgentInUse | undefined,
     plan: (model: string) => NextRequest,
   ): NextRequest | undefined {
     const { transcript, settings } = this.#conversation;
     const { models } = settings();
-    const choice = agent instanceof Agent ? choiceOf(agent, models) : undefined;
+    const choice = agent instanceof Agent ? modelChoiceOf(agent, models) : undefined;
     if (!choice) return undefined;
     const preset = memory.get(GIVEN);
-    const { chosen: before, isDecided } = presentChoice(transcript, request?.call.hash);
-    const named = modelAsked(choice, request?.asked.model, models);
+    const { chosen: before, isDecided } = currentChoice(transcript, request?.call.hash);
+    const named = findRequestedModel(choice, request?.asked.model, models);
     // Meanwhile another turn may have made a step up.
-    const isBehind = preset && before && isDearer(before.model, preset.model, models);
-    let chosen: Chosen | undefined = named ?? (isBehind ? before : (preset ?? before));
+    const isBehind = preset && before && isMoreExpensive(before.model, preset.model, models);
+    let chosen: ModelSelection | undefined = named ?? (isBehind ? before : (preset ?? before));
     const model = chosen?.model ?? choice.otherwise;
     let planned = plan(model);
     if (planned.follows) {
@@ -83,23 +83,26 @@ export class ModelChooser implements ConversationHooks {
       if (maker !== model) planned = plan(maker);
     }
     const isChosen =
-      named ?? preset ?? (isDecided || planned.follows || (before && !mayStepUp(choice, before, models)));
+      named ?? preset ?? (isDecided || planned.follows || (before && !canStepUp(choice, before, models)));
     memory.set(PLANNED, { chosen, toChoose: isChosen ? undefined : { choice, before } });
     return planned;
   }
 
   /** @throws ApiError while the model of another request is being chosen */
-  before({ request, beginning, memory }: AskedTurn, { messages }: NextRequest): Prerequisite | undefined {
+  before(
+    { request, initialContext: beginning, pluginContext: memory }: PendingTurn,
+    { messages }: NextRequest,
+  ): Prerequisite | undefined {
     const { profile } = this.#conversation.transcript;
     const agent = profile?.exists ? profile.agent : beginning?.agent;
     const toChoose = memory.get(PLANNED)?.toChoose;
     if (!toChoose || !agent) return undefined;
-    if (this.#running.size > 0 && !this.#running.has(request.call.hash)) throw isChoosing();
+    if (this.#running.size > 0 && !this.#running.has(request.call.hash)) throw modelChoiceConflict();
     const work = this.#choose(request, agent, toChoose, messages).then((chosen) => memory.set(GIVEN, chosen));
     return { work };
   }
 
-  begin({ memory }: AskedTurn, _: NextRequest, row: TurnRow): undefined {
+  begin({ pluginContext: memory }: PendingTurn, _: NextRequest, row: TurnRow): undefined {
     const { chosen } = memory.get(PLANNED) ?? {};
     if (!chosen) return;
     addNotes(row, dimensionValue(OF_CHOICE, chosen.by));
@@ -108,29 +111,29 @@ export class ModelChooser implements ConversationHooks {
 
   about(memory: ContextValues | undefined): DimensionValues {
     const { agent, choices } = this.#conversation.transcript.profile ?? {};
-    return agent ? aboutChoice(agent.owner, choices?.at(-1), memory?.get(PART)) : {};
+    return agent ? choiceDimensions(agent.owner, choices?.at(-1), memory?.get(PART)) : {};
   }
 
   headers(turn: string, hides: boolean): Record<string, string> {
     const chosen = choiceOfTurn(this.#conversation.transcript, turn);
-    return chosen ? chosenHeader(chosen, hides) : {};
+    return chosen ? choiceHeader(chosen, hides) : {};
   }
 
   /** Chooses the model for a request. The same request again waits for the same choice. */
   #choose(
     { place, call: { id: requestId, hash }, caller: identity }: Omit<TurnRequest, 'body'>,
     agent: RetainedAgent,
-    { choice, before }: ToChoose,
+    { choice, before }: PendingChoice,
     messages: NextRequest['messages'],
-  ): Promise<Chosen> {
+  ): Promise<ModelSelection> {
     const { env, settings, upstream, waitUntil } = this.#conversation;
     const question = messages.findLast(({ role }) => role === 'user');
-    return getOrMake(this.#running, hash, () =>
+    return getOrCreate(this.#running, hash, () =>
       chooseModel(
         choice,
         {
           agent,
-          text: question && questionIn([{ ...question, content: parseObject(question.text)?.content }]),
+          text: question && lastQuestionOf([{ ...question, content: parseObject(question.text)?.content }]),
           before,
           conversation: place.id,
         },
@@ -147,12 +150,12 @@ export class ModelChooser implements ConversationHooks {
  * @param hash that of the next request; without it, for no request
  * @returns the choice in force, and whether it was made for this very request, whose turn did not come to its end
  */
-function presentChoice(transcript: Transcript, hash?: string): { chosen: ChosenTurn | undefined; isDecided: boolean } {
+function currentChoice(transcript: Transcript, hash?: string): { chosen: ChosenTurn | undefined; isDecided: boolean } {
   const { choices = [] } = transcript.profile ?? {};
   const last = choices.at(-1);
-  if (last && last.hash === hash && last.by.arm !== 'asked' && isTriedAgain(transcript.statusOf(last.turn)))
+  if (last && last.hash === hash && last.by.arm !== 'asked' && isRetryable(transcript.statusOf(last.turn)))
     return { chosen: last, isDecided: true };
-  return { chosen: choices.findLast((one) => lasts(transcript, one)), isDecided: false };
+  return { chosen: choices.findLast((one) => isLastingChoice(transcript, one)), isDecided: false };
 }
 
 /** @returns how the model of a turn was chosen; undefined if it was not */
@@ -171,12 +174,12 @@ function choiceOfTurn(transcript: Transcript, id: string): ChosenTurn | undefine
 function storeChoice(
   transcript: Transcript,
   { seq, hash }: { seq: number; hash: string },
-  chosen: Chosen,
+  chosen: ModelSelection,
 ): ChosenBy['part'] {
   const { profile } = transcript;
   if (!profile) return undefined;
   const { choices: stored = [], asksAgain, ...others } = profile;
-  const choices = stored.filter((one) => one.turn < seq && lasts(transcript, one));
+  const choices = stored.filter((one) => one.turn < seq && isLastingChoice(transcript, one));
   const isFirst = choices.length === 0;
   const isNew = choices.at(-1) !== chosen;
   const part = asksAgain ? 'again' : isFirst ? 'first' : isNew && chosen.by.why === 'step_up' ? 'step_up' : 'next';
@@ -190,16 +193,16 @@ function storeChoice(
 }
 
 /** @returns whether a choice counts for later turns. What a request has named counts for that request alone */
-function lasts(transcript: Transcript, choice: ChosenTurn): boolean {
-  return choice.by.arm !== 'asked' && !isGone(transcript.statusOf(choice.turn));
+function isLastingChoice(transcript: Transcript, choice: ChosenTurn): boolean {
+  return choice.by.arm !== 'asked' && !isNotInHistory(transcript.statusOf(choice.turn));
 }
 
 /** @returns whether the same request again is another try, by the status of the turn that it began before */
-function isTriedAgain(status: TurnStatus | undefined): boolean {
-  return isGone(status) || status === 'interrupted';
+function isRetryable(status: TurnStatus | undefined): boolean {
+  return isNotInHistory(status) || status === 'interrupted';
 }
 
 /** @returns whether a turn is not in the history, by its status */
-function isGone(status: TurnStatus | undefined): boolean {
+function isNotInHistory(status: TurnStatus | undefined): boolean {
   return status === undefined || status === 'failed';
 }

@@ -1,7 +1,7 @@
-import type { RequestMembers } from '../../../claude/request/member.ts';
-import type { CopiedRows } from '../../../conversations/history/storage/copied-rows.ts';
+import type { RequestFields } from '../../../claude/request/field-definition.ts';
+import type { CopyableRows } from '../../../conversations/history/storage/copyable-rows.ts';
 import type { ConversationPlugin } from '../../../conversations/object/hooks.ts';
-import { commaSeparated } from '../../../kit/http/headers/comma-list.ts';
+import { parseCommaList } from '../../../kit/http/headers/comma-list.ts';
 import * as z from '../../../kit/http/zod.ts';
 import { fallbackModels } from '../../../money/budget/limits.schema.ts';
 import { ModelChooser } from './model-chooser.ts';
@@ -10,7 +10,7 @@ import { ModelChooser } from './model-chooser.ts';
 export const choicePart: ConversationPlugin = { createHooks: (conversation) => new ModelChooser(conversation) };
 
 /** How models were chosen, as a rewind leaves it, and a copy has it. */
-export const KEPT_CHOICES: CopiedRows = {
+export const KEPT_CHOICES: CopyableRows = {
   keep({ choices, asksAgain }, { last, isCut, shift }) {
     if (!choices) return {};
     const again = isCut ? choices.length > 0 : asksAgain;
@@ -20,7 +20,7 @@ export const KEPT_CHOICES: CopiedRows = {
 };
 
 /** What a request says of the models of an agent. */
-export const MODEL_MEMBERS: RequestMembers = {
+export const MODEL_MEMBERS: RequestFields = {
   model: {
     schema: z.string(),
     header: 'sluice-model',
@@ -32,6 +32,6 @@ export const MODEL_MEMBERS: RequestMembers = {
       .array(z.string())
       .check(z.refine((names) => fallbackModels.safeParse(names).success, 'at most five models, separated by commas.')),
     header: 'sluice-fallback-models',
-    ofHeader: commaSeparated,
+    ofHeader: parseCommaList,
   },
 };

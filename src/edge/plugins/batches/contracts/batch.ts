@@ -85,7 +85,7 @@ export interface LabelTask {
     label_property?: string;
   };
   /** Whether they come as structured output. */
-  structured: boolean;
+  hasStructuredOutput: boolean;
   model: string;
 }
 
@@ -152,9 +152,9 @@ export interface BatchObject extends Rpc.DurableObjectBranded {
    *
    * @returns false if the batch was given up meanwhile: then the last byte must not go up
    */
-  closing(): boolean;
+  noteClosing(): boolean;
   /** Takes the upstream's answer. */
-  answered(answer: CreateAnswer): Promise<BatchState>;
+  acceptAnswer(answer: CreateAnswer): Promise<BatchState>;
   /**
    * Gives up a batch whose last byte was not sent. Only its sender may call this, because only the sender knows that.
    *

@@ -1,29 +1,29 @@
 import type { Nanodollars } from '../../../claude/pricing/cost.ts';
-import type { Page, PageOf } from '../../../durable/page.ts';
+import type { Page, PageSelection } from '../../../durable/page.ts';
 import type { FailingTask, RetriedTask } from '../../../durable/retries.ts';
 import type { Overview } from '../../../health/overview-answers.schema.ts';
 import type { BindingLimit } from '../../../money/account/usage-answers.schema.ts';
 import type { HeldByBatches } from '../../../money/budget/budget-windows.ts';
 import type { BlockingLimit, PoolLimits, PoolLimitsPatch } from '../../../money/budget/limits.schema.ts';
-import type { RefusedOfDay } from '../../../money/contracts/account.ts';
+import type { DailyRefusals } from '../../../money/contracts/account.ts';
 import type { LiveToken } from '../../../money/contracts/admission.ts';
-import type { LastOfAccount, LastQuery, SharedUsageQuery } from '../../../money/contracts/all-accounts.ts';
+import type { LastRequest, LastRequestsQuery, SharedUsageQuery } from '../../../money/contracts/all-accounts.ts';
 import type { AccountSpendRow, PoolQuotaReport, SharedUsageReport } from '../pools-answers.schema.ts';
 import type { SumsReport } from './sums.ts';
 
 /** The methods of a pool's object. The object says what each one does. */
 export interface PoolObject extends Rpc.DurableObjectBranded {
   leaseJson(call: string): string;
-  lookJson(call: string): string;
-  lastOf(query: LastQuery): LastOfAccount[];
-  standing(): PoolQuotaReport;
+  peekJson(call: string): string;
+  lastRequests(query: LastRequestsQuery): LastRequest[];
+  quota(): PoolQuotaReport;
   setLimits(limits: PoolLimits | null): void;
   patchLimits(patch: PoolLimitsPatch): PoolLimits;
   backup(): PoolBackup;
   restore(backup: PoolBackup): boolean;
   accounts(query: SpendQuery): Page<AccountSpendRow>;
   overview(groups: GroupLimits, isShared: boolean): PoolOverview;
-  accountsNamed(names: readonly string[], isShared: boolean): AccountSpendRow[];
+  findAccounts(names: readonly string[], isShared: boolean): AccountSpendRow[];
   usage(query: SharedUsageQuery): SharedUsageReport;
   joinVisitors(id: string): void;
   noteKey(news: string | null, upstream?: string): void;
@@ -57,14 +57,14 @@ export interface LeaseCall {
   /** When it was last used; milliseconds since 1970. */
   seenAt?: number | undefined;
   group?: string | undefined;
-  limits?: ToldLimits | undefined;
+  limits?: ReportedLimits | undefined;
   /** Sums of what it has spent, for reports. Only the deployment's pool gets them. */
   sums?: SumsReport | undefined;
   /** When a request of it was last refused, and when its newest that failed began. Only the deployment's pool gets them. */
   refusedAt?: number | undefined;
   failedAt?: number | undefined;
   /** How many of a day were refused, of the last day on which any was. Only the deployment's pool gets it. */
-  refused?: RefusedOfDay | undefined;
+  refused?: DailyRefusals | undefined;
   batched?: HeldByBatches | undefined;
   /** Whether the account is in use, or has more sums than this call reports. Then the pool asks it if it stays silent. */
   owes?: boolean | undefined;
@@ -75,7 +75,7 @@ export interface LeaseCall {
 /**
  * The limits in USD in force for an account, by the names of its windows, with what credit adds. Absent windows have no limit.
  */
-export interface ToldLimits extends Omit<PoolLimits, 'alerts'> {
+export interface ReportedLimits extends Omit<PoolLimits, 'alerts'> {
   /** Whether all of `usd_total` is credit. */
   prepaid?: boolean | undefined;
   /** The limit that refuses all of its requests. */
@@ -131,7 +131,7 @@ export interface PoolOverview {
   failing_tasks: NonNullable<Overview['failing_tasks']>;
 }
 
-export interface SpendQuery extends PageOf {
+export interface SpendQuery extends PageSelection {
   period: Extract<LeasePeriod, 'day' | 'week' | 'month'>;
   /** `used` is the share of its tightest limit that an account has spent. */
   sort: 'spent' | 'limit' | 'used' | 'refused' | 'last_seen' | 'group';

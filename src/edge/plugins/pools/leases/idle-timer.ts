@@ -1,4 +1,4 @@
-import type { Surroundings } from '../../../durable/edge-object.ts';
+import type { ObjectServices } from '../../../durable/edge-object.ts';
 
 /** An account that was not used for longer than this returns what it does not hold. Milliseconds. */
 const IDLE_MS = 2_000;
@@ -6,21 +6,21 @@ const IDLE_MS = 2_000;
 const MOST_RETURNS = 3;
 
 /** What the leases do once the account is not used any more. */
-interface Returns {
+interface LeaseReturner {
   /** Returns what is not held. */
-  giveBack(): Promise<void>;
+  returnUnheld(): Promise<void>;
   /** @returns whether a pool counts too much even so, or does not know everything */
-  owes(): boolean;
+  hasUnreported(): boolean;
 }
 
 /** Returns the leases when nothing has happened for a while. If the object dies before, the pools' alarms ask. */
 export class IdleTimer {
-  readonly #around: Pick<Surroundings, 'waitUntil'>;
-  readonly #returns: Returns;
+  readonly #around: Pick<ObjectServices, 'waitUntil'>;
+  readonly #returns: LeaseReturner;
   #uses = 0;
   #timer: ReturnType<typeof setTimeout> | undefined;
 
-  constructor(around: Pick<Surroundings, 'waitUntil'>, returns: Returns) {
+  constructor(around: Pick<ObjectServices, 'waitUntil'>, returns: LeaseReturner) {
     this.#around = around;
     this.#returns = returns;
   }
@@ -30,7 +30,7 @@ export class IdleTimer {
     return this.#timer !== undefined;
   }
 
-  used(): void {
+  noteUse(): void {
     this.#uses += 1;
     this.start();
   }
@@ -45,9 +45,9 @@ export class IdleTimer {
       if (this.#uses !== uses) return this.#wait(this.#uses, 0);
       this.#timer = undefined;
       // A call may have been for a request, which returns nothing, or may have been lost. So it checks again.
-      const again = this.#returns.giveBack().then(() => {
+      const again = this.#returns.returnUnheld().then(() => {
         if (this.#timer !== undefined || returns + 1 >= MOST_RETURNS) return;
-        if (this.#returns.owes()) this.#wait(this.#uses, returns + 1);
+        if (this.#returns.hasUnreported()) this.#wait(this.#uses, returns + 1);
       });
       this.#around.waitUntil(again);
     }, IDLE_MS);

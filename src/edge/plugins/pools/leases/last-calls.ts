@@ -25,7 +25,7 @@ export class LastCalls extends Rows {
     this.#left = JSON.parse(tables.meta('last_calls') ?? '[]') as LastCall[];
   }
 
-  get left(): readonly LastCall[] {
+  get pending(): readonly LastCall[] {
     return this.#left;
   }
 

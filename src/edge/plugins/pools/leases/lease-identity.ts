@@ -7,7 +7,7 @@ import type { WindowTotal } from '../../../money/budget/state.ts';
 import { byPeriod, PERIODS, type Period, spanId } from '../../../money/budget/windows.ts';
 import { callPool } from '../call-pool.ts';
 import type { LeaseCall } from '../contracts/pool.ts';
-import { DEPLOYMENT_POOL, groupPool } from '../pool-name.ts';
+import { DEPLOYMENT_POOL, poolNameOfGroup } from '../pool-name.ts';
 
 /** The entry in `meta` about an account's leases. */
 interface StoredIdentity {
@@ -19,10 +19,10 @@ interface StoredIdentity {
   /** By pool and window: what pools count under ids that this account has had before. */
   base: Record<string, Record<string, Nanodollars>>;
   /** The leases of a visitor who has ended that are still to join the row of all such visitors. */
-  joining: JoiningLease[];
+  joining: VisitorLease[];
 }
 
-interface JoiningLease {
+interface VisitorLease {
   pool: string;
   id: string;
 }
@@ -51,8 +51,8 @@ export class LeaseIdentity extends Rows {
 
   /** @returns the names of the pools that count what a group's requests have cost. */
   payersOf(group: string | undefined): string[] {
-    if (group === undefined || !this.pools.includes(groupPool(group))) return [DEPLOYMENT_POOL];
-    return [DEPLOYMENT_POOL, groupPool(group)];
+    if (group === undefined || !this.pools.includes(poolNameOfGroup(group))) return [DEPLOYMENT_POOL];
+    return [DEPLOYMENT_POOL, poolNameOfGroup(group)];
   }
 
   /** @returns whether the account has a name: it was never erased, or was used since. */
@@ -61,7 +61,7 @@ export class LeaseIdentity extends Rows {
   }
 
   /** Notes that the account is used. An erased account gets its name again. */
-  name(): void {
+  assignName(): void {
     if (this.#isNamed) return;
     // Stored, because after a wake the object may report before it is used again.
     this.tables.setMeta(USED_SINCE_ERASURE, '1');
@@ -69,13 +69,13 @@ export class LeaseIdentity extends Rows {
   }
 
   /** Notes that the account is erased. */
-  loseName(): void {
+  dropName(): void {
     this.tables.setMeta(USED_SINCE_ERASURE, undefined);
     this.#isNamed = false;
   }
 
   /** Takes a higher incarnation before the first call after a wake, and notes a pool before its first call. */
-  incarnate(pool: string): StoredIdentity {
+  raiseIncarnation(pool: string): StoredIdentity {
     const current = this.#stored ?? newIdentity();
     const { incarnation, pools } = current;
     if (this.#isIncarnate && pools.includes(pool)) return current;
@@ -90,7 +90,7 @@ export class LeaseIdentity extends Rows {
   }
 
   /** @returns the account's windows without what a pool counts under other ids. */
-  withoutBase(pool: string, windows: Record<Period, WindowTotal>): Record<Period, WindowTotal> {
+  subtractBase(pool: string, windows: Record<Period, WindowTotal>): Record<Period, WindowTotal> {
     const base = this.#stored?.base[pool];
     if (base === undefined) return windows;
     return byPeriod(PERIODS, (period) => {
@@ -136,9 +136,9 @@ export class LeaseIdentity extends Rows {
   }
 
   /** Has the old leases of a visitor join the row of all. A pool that cannot be reached is called again by the next alarm. */
-  async join(pools: Bindings): Promise<void> {
+  async joinVisitorLeases(pools: Bindings): Promise<void> {
     const settings = settingsOf(pools);
-    const joined = new Set<JoiningLease>();
+    const joined = new Set<VisitorLease>();
     for (const lease of this.#stored?.joining ?? []) {
       const { pool: name, id } = lease;
       await callPool({ pools, settings, name }, (pool) => pool.joinVisitors(id)).then(
@@ -151,7 +151,7 @@ export class LeaseIdentity extends Rows {
   }
 
   /** Takes a higher incarnation than one that a pool knows, because the account's rows were put back to an earlier time. */
-  outgrow(incarnation: number): void {
+  raiseIncarnationAbove(incarnation: number): void {
     if (this.#stored) this.#store({ ...this.#stored, incarnation: incarnation + 1 });
   }
 

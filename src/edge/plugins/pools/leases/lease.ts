@@ -70,25 +70,25 @@ export class Lease {
   }
 
   /** @returns by window what the pool knows that the account has spent; undefined if a call may still change that. */
-  get told(): Readonly<Record<string, Nanodollars>> | undefined {
+  get reportedSpending(): Readonly<Record<string, Nanodollars>> | undefined {
     return this.#told;
   }
 
   /** @returns whether the pool may count more for this account than it has spent and holds. */
   get keepsUnused(): boolean {
     if (!this.#isOpen) return false;
-    return this.#each().some(({ id, window }) => {
+    return this.#eachWindow().some(({ id, window }) => {
       const granted = this.#grants.get(id)?.granted;
-      return typeof granted === 'number' && restOf(granted, window) > 0;
+      return typeof granted === 'number' && remainderOf(granted, window) > 0;
     });
   }
 
   /** @returns whether an amount may be held from this lease now, in every window. */
   covers(amount: Nanodollars, now: number): boolean {
     if (now >= this.#usableUntil) return false;
-    return this.#each().every(({ id, window }) => {
+    return this.#eachWindow().every(({ id, window }) => {
       const grant = this.#grants.get(id);
-      return grant !== undefined && (grant.granted === null || restOf(grant.granted, window) >= amount);
+      return grant !== undefined && (grant.granted === null || remainderOf(grant.granted, window) >= amount);
     });
   }
 
@@ -98,15 +98,15 @@ export class Lease {
    */
   purses(now: number): BudgetWindow[] {
     if (now >= this.#usableUntil) return [];
-    return this.#each().flatMap(({ id, period, window }) => {
+    return this.#eachWindow().flatMap(({ id, period, window }) => {
       const grant = this.#grants.get(id);
       if (!grant || grant.granted === null) return [];
-      const free = restOf(grant.granted, window) + Math.max(0, grant.free);
+      const free = remainderOf(grant.granted, window) + Math.max(0, grant.free);
       const { limit: most, left } = grant;
       const held = Math.max(0, left - free);
       const { kind: by } = this.id;
       const settled = most - free - held;
-      return [{ by, name: limitName(period), most, settled, held, end: window.end, batched: this.#batched }];
+      return [{ by, name: limitName(period), limit: most, settled, held, end: window.end, batched: this.#batched }];
     });
   }
 
@@ -116,7 +116,7 @@ export class Lease {
   }
 
   /** Notes what was settled, and how much is held. */
-  used(spent: Nanodollars): void {
+  noteUse(spent: Nanodollars): void {
     this.#isOpen = true;
     this.#isUsed = true;
     this.#flow += spent;
@@ -129,7 +129,7 @@ export class Lease {
    * @param returns whether everything that is not held is given back
    * @param own the most that the account can use beyond what it holds
    */
-  compose(
+  composeCall(
     demand: Demand,
     now: number,
     returns: boolean,
@@ -141,11 +141,11 @@ export class Lease {
     const most = Math.min(demand.most, own);
     const wish = returns ? 0 : Math.min(own - most, Math.max(0, this.#peak - held - demand.most) + flow);
     const isUsable = now < this.#usableUntil;
-    const windows = this.#each().map(({ id, period, window }): LeaseFigures => {
+    const windows = this.#eachWindow().map(({ id, period, window }): LeaseFigures => {
       const { settled, held, end } = window;
       const grant = this.#grants.get(id);
       const granted = isUsable ? grant?.granted : undefined;
-      const unused = typeof granted === 'number' ? Math.max(0, restOf(granted, window)) : 0;
+      const unused = typeof granted === 'number' ? Math.max(0, remainderOf(granted, window)) : 0;
       // A waiting request first gets what is unused.
       const retained = returns ? 0 : Math.min(unused, this.#slice, Math.max(wish, most), own - wish);
       if (grant && grant.granted !== null) grant.granted = settled + held + retained;
@@ -173,10 +173,10 @@ export class Lease {
   }
 
   /** Takes the answer to the newest call. @param sentAt when that was made; milliseconds since 1970 */
-  take({ windows, slice, batched }: LeaseAnswer, sentAt: number): void {
+  applyAnswer({ windows, slice, batched }: LeaseAnswer, sentAt: number): void {
     this.#batched = batched;
     this.#grants.clear();
-    const totals = new Map(this.#each().map(({ id, window }) => [id, window]));
+    const totals = new Map(this.#eachWindow().map(({ id, window }) => [id, window]));
     for (const grant of windows) {
       const window = totals.get(grant.id);
       // If more is leased than the (lowered) limit, only what is held stays.
@@ -191,15 +191,15 @@ export class Lease {
   }
 
   #held(): Nanodollars {
-    return Math.max(...this.#each().map(({ window }) => window.held));
+    return Math.max(...this.#eachWindow().map(({ window }) => window.held));
   }
 
-  #each(): { id: string; period: Period; window: WindowTotal }[] {
+  #eachWindow(): { id: string; period: Period; window: WindowTotal }[] {
     const windows = this.#windows();
     return PERIODS.map((period) => ({ id: spanId(period, windows[period].start), period, window: windows[period] }));
   }
 }
 
-function restOf(granted: Nanodollars, { settled, held }: WindowTotal): Nanodollars {
+function remainderOf(granted: Nanodollars, { settled, held }: WindowTotal): Nanodollars {
   return granted - settled - held;
 }

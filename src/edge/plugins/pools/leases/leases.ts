@@ -4,11 +4,16 @@ import { isVisitor } from '../../../auth/identity/identity.ts';
 import { type Nanodollars, toUsd } from '../../../claude/pricing/cost.ts';
 import { settingsOf } from '../../../config/settings.ts';
 import type { Remote } from '../../../durable/call-object.ts';
-import type { Surroundings } from '../../../durable/edge-object.ts';
+import type { ObjectServices } from '../../../durable/edge-object.ts';
 import type { AccountState } from '../../../money/account/account-state.ts';
-import type { Demand, HoldEnd, SharedBudgets, Want } from '../../../money/account/payers.ts';
-import { blockingLimit, isPrepaid } from '../../../money/budget/binding.ts';
-import { type BudgetWindow, budgetWindows, leftInAll, limitIn } from '../../../money/budget/budget-windows.ts';
+import type { Demand, HoldEnd, PayingCaller, SharedBudgets } from '../../../money/account/payers.ts';
+import { blockingLimit, isPrepaid } from '../../../money/budget/binding-limits.ts';
+import {
+  type BudgetWindow,
+  budgetWindows,
+  limitOfPeriod,
+  minAmountLeft,
+} from '../../../money/budget/budget-windows.ts';
 import { heldByBatchesOf } from '../../../money/budget/refusals.ts';
 import { type Hold, type WindowTotal, windowsOfGroup } from '../../../money/budget/state.ts';
 import { PERIODS, type Period, spanId } from '../../../money/budget/windows.ts';
@@ -16,13 +21,13 @@ import type { LimitOwner } from '../../../money/contracts/admission.ts';
 import { lastFailure } from '../../../money/ledger/queries.ts';
 import { callPool } from '../call-pool.ts';
 import type { LeaseAnswer, LeaseCall, LeaseFigures, PoolObject } from '../contracts/pool.ts';
-import { DEPLOYMENT_POOL, groupPool, poolOf } from '../pool-name.ts';
+import { DEPLOYMENT_POOL, parsePoolName, poolNameOfGroup } from '../pool-name.ts';
 import { IdleTimer } from './idle-timer.ts';
 import { LastCalls } from './last-calls.ts';
 import { Lease, NO_DEMAND, type OpenLease } from './lease.ts';
 import { LeaseIdentity } from './lease-identity.ts';
+import { ReportedSums } from './reported-sums.ts';
 import { SharedCall } from './shared-call.ts';
-import { ToldSums } from './told-sums.ts';
 import { UnreportedPools } from './unreported-pools.ts';
 
 /** How many reports are sent one after the other. A long history needs several. */
@@ -35,10 +40,10 @@ const MOST_REPORTS = 20;
 export class Leases implements SharedBudgets {
   readonly owners = ['deployment', 'group'] as const;
   readonly #holder: AccountState;
-  readonly #around: Surroundings;
+  readonly #around: ObjectServices;
   readonly #last: LastCalls;
   readonly #open = new Map<string, OpenLease>();
-  readonly #sums: ToldSums;
+  readonly #sums: ReportedSums;
   readonly #identity: LeaseIdentity;
   readonly #unreported: UnreportedPools;
   readonly #idle: IdleTimer;
@@ -48,66 +53,69 @@ export class Leases implements SharedBudgets {
   /** What the deployment's pool knows of the account's limits; undefined if a call may still change that. */
   #described: string | undefined;
 
-  constructor(holder: AccountState, around: Surroundings) {
+  constructor(holder: AccountState, around: ObjectServices) {
     this.#holder = holder;
     this.#around = around;
     const { ledger } = holder;
     this.#identity = new LeaseIdentity(ledger);
     this.#unreported = new UnreportedPools(around, () => this.#poolsAfterWake());
-    this.#idle = new IdleTimer(around, { giveBack: () => this.#giveBack(), owes: () => this.#owes() });
-    this.#sums = new ToldSums(ledger);
+    this.#idle = new IdleTimer(around, {
+      returnUnheld: () => this.#returnUnheld(),
+      hasUnreported: () => this.#hasUnreported(),
+    });
+    this.#sums = new ReportedSums(ledger);
     this.#last = new LastCalls(ledger);
   }
 
-  key(by: LimitOwner, want: Want): string {
-    return by === 'group' ? groupPool(String(this.#holder.groupOf(want))) : by;
+  key(by: LimitOwner, want: PayingCaller): string {
+    return by === 'group' ? poolNameOfGroup(String(this.#holder.groupOf(want))) : by;
   }
 
-  purses(want: Want, now: number): BudgetWindow[] {
+  budgetWindows(want: PayingCaller, now: number): BudgetWindow[] {
     return this.leases(want).flatMap(({ lease }) => lease.purses(now));
   }
 
-  leases(want: Want): readonly OpenLease[] {
+  leases(want: PayingCaller): readonly OpenLease[] {
     const group = this.#holder.groupOf(want);
-    this.#identity.name();
+    this.#identity.assignName();
     this.#seenAt = this.#holder.budget.last;
     const leases: OpenLease[] = [];
     if (want.pools?.deployment) leases.push(this.#lease(DEPLOYMENT_POOL));
-    if (group !== undefined) leases.push(this.#lease(groupPool(group)));
+    if (group !== undefined) leases.push(this.#lease(poolNameOfGroup(group)));
     for (const open of leases) open.isLeased = true;
     return leases;
   }
 
   /** Asks a pool. For a visitor of whom nothing is stored it only looks at first: a pool that is spent makes no object. */
-  async #gain(open: OpenLease, { least, most }: Demand, isFirst = false): Promise<void> {
+  async #askForMore(open: OpenLease, { least, most }: Demand, isFirst = false): Promise<void> {
     const { accountId = '', ledger } = this.#holder;
-    if (isFirst && ledger.areUnmade && isVisitor(accountId)) return await this.#look(open, { least, most });
+    if (isFirst && ledger.areMissing && isVisitor(accountId)) return await this.#peek(open, { least, most });
     const { demand } = open;
     open.demand = {
       least: demand.most === 0 ? least : Math.min(demand.least, least),
       most: Math.min(Number.MAX_SAFE_INTEGER, demand.most + most),
     };
     this.#idle.start();
-    await open.calls.make();
+    await open.calls.request();
   }
 
   /** Notes that a hold was placed. A lease that will soon expire is renewed; nobody waits for it. */
   #noteHold({ lease, calls }: OpenLease, now: number): void {
-    lease.used(0);
-    this.#idle.used();
-    if (!calls.isRunning && lease.isAging(now)) this.#around.waitUntil(calls.make().catch(leaveToNext));
+    lease.noteUse(0);
+    this.#idle.noteUse();
+    if (!calls.isRunning && lease.isAging(now)) this.#around.waitUntil(calls.request().catch(ignoreCallFailure));
   }
 
   settle(hold: Hold, { closing, isErased }: HoldEnd): void {
     const { group } = hold;
-    this.#sums.changed();
+    this.#sums.noteChange();
     if (isErased) this.#last.addLate(hold, closing);
     for (const name of this.#identity.payersOf(group)) {
       const open = this.#open.get(name);
       // A pool cannot ask a lease without a name.
       if (open?.isLeased && !isErased) {
-        open.lease.used(closing.cost);
-        this.#idle.used();
+        open.lease.noteUse(closing.cost);
+        this.#idle.noteUse();
       } else this.#unreported.add(name);
     }
   }
@@ -118,14 +126,14 @@ export class Leases implements SharedBudgets {
   }
 
   noteRestored(group?: string): void {
-    this.#identity.name();
-    this.#sums.changed();
+    this.#identity.assignName();
+    this.#sums.noteChange();
     for (const name of this.#identity.payersOf(group)) this.#unreported.add(name);
   }
 
   /** The deployment's pool is told by the alarm, at most once a minute. */
   noteRefused(): void {
-    this.#identity.name();
+    this.#identity.assignName();
     this.#unreported.add(DEPLOYMENT_POOL);
   }
 
@@ -138,14 +146,14 @@ export class Leases implements SharedBudgets {
   noteDescribed(): void {
     if (!this.#identity.pools.includes(DEPLOYMENT_POOL)) return;
     if (JSON.stringify(this.#description()) === this.#described) return;
-    this.#around.waitUntil(this.#lease(DEPLOYMENT_POOL).calls.make().catch(leaveToNext));
+    this.#around.waitUntil(this.#lease(DEPLOYMENT_POOL).calls.request().catch(ignoreCallFailure));
   }
 
   /** @returns what lists show of the account, beside its sums */
   #description(): Pick<LeaseCall, 'group' | 'limits'> {
     const { budget, group, limits, limitedTokens } = this.#holder;
     const { rules } = limits;
-    const total = limitIn(budget, rules, 'total');
+    const total = limitOfPeriod(budget, rules, 'total');
     const { usd_per_hour, usd_per_day, usd_per_week, usd_per_month } = limits.limits;
     const windows = { usd_per_hour, usd_per_day, usd_per_week, usd_per_month };
     const usd_total = total === undefined ? undefined : toUsd(total);
@@ -158,15 +166,15 @@ export class Leases implements SharedBudgets {
   async report(name: string): Promise<void> {
     const { isNamed, pools } = this.#identity;
     // A pool may have asked an account just before that ended.
-    if (this.#holder.ledger.areUnmade) return;
+    if (this.#holder.ledger.areMissing) return;
     // An erased account that holds nothing has nothing to report, and must not get new leases.
-    if (isNamed || pools.includes(name)) await this.#tell(this.#lease(name));
+    if (isNamed || pools.includes(name)) await this.#reportUntilCurrent(this.#lease(name));
   }
 
   /** Reports to pools that may not know what was spent, at most once a minute. */
   async reportChanges(): Promise<void> {
     await this.#unreported.report(async (name) => {
-      await this.#tell(this.#lease(name));
+      await this.#reportUntilCurrent(this.#lease(name));
       return !this.#isUnreported(name);
     });
   }
@@ -186,10 +194,10 @@ export class Leases implements SharedBudgets {
    * is held meanwhile goes on under it, too.
    */
   beginErasure(): void {
-    this.#identity.loseName();
+    this.#identity.dropName();
     this.#seenAt = undefined;
     this.#unreported.clear();
-    const sums = this.#sums.nameless();
+    const sums = this.#sums.unconfirmedWithoutNames();
     const names = [...new Set([...this.#identity.pools, ...(sums.rows.length > 0 ? [DEPLOYMENT_POOL] : [])])];
     const figures = new Map(names.map((name) => [name, lastFigures(this.#windowsOf(name))]));
     const spent = new Map([...figures].map(([name, all]) => [name, spentByWindow(all)]));
@@ -202,23 +210,26 @@ export class Leases implements SharedBudgets {
     this.#forgetLeases();
   }
 
-  get owesLast(): boolean {
-    return this.#last.left.length > 0;
+  get hasLastCalls(): boolean {
+    return this.#last.pending.length > 0;
   }
 
-  async tellLast(): Promise<boolean> {
-    for (const last of this.#last.left) {
+  async reportLastCalls(): Promise<boolean> {
+    for (const last of this.#last.pending) {
       const { pool, call } = last;
       if (this.#identity.pools.includes(pool)) {
         const open = this.#lease(pool);
-        await this.#tell(open).catch(leaveToNext);
+        await this.#reportUntilCurrent(open).catch(ignoreCallFailure);
         // What is held must be counted under the new id before the old one lets it go.
-        if (open.lease.told === undefined) continue;
+        if (open.lease.reportedSpending === undefined) continue;
       }
       const text = JSON.stringify(call);
-      await this.#ask(pool, (object) => object.leaseJson(text)).then(() => this.#last.remember(last), leaveToNext);
+      await this.#callWithRetry(pool, (object) => object.leaseJson(text)).then(
+        () => this.#last.remember(last),
+        ignoreCallFailure,
+      );
     }
-    return this.owesLast;
+    return this.hasLastCalls;
   }
 
   /** Gives up the leases, too. The pools count its sums for all accounts that have ended so. */
@@ -226,11 +237,11 @@ export class Leases implements SharedBudgets {
     // What was given up must not be reported again, under another id.
     if (!this.#identity.hasGivenUp) {
       const names = [...this.#poolsAfterWake()];
-      for (const name of names) await this.#tell(this.#lease(name)).catch(leaveToNext);
+      for (const name of names) await this.#reportUntilCurrent(this.#lease(name)).catch(ignoreCallFailure);
       if (names.some((name) => this.#isUnreported(name)) || !this.#giveUp()) return true;
     }
-    await this.#identity.join(this.#around.env);
-    return this.owesLast || this.#identity.isJoining;
+    await this.#identity.joinVisitorLeases(this.#around.env);
+    return this.hasLastCalls || this.#identity.isJoining;
   }
 
   /**
@@ -242,8 +253,8 @@ export class Leases implements SharedBudgets {
     const told = new Map<string, Readonly<Record<string, Nanodollars>>>();
     for (const name of this.#identity.pools) {
       const open = this.#open.get(name);
-      if (!open?.lease.told || open.calls.isRunning) return false;
-      told.set(name, open.lease.told);
+      if (!open?.lease.reportedSpending || open.calls.isRunning) return false;
+      told.set(name, open.lease.reportedSpending);
     }
     this.#identity.renew(told, { joins: true });
     this.#forgetLeases();
@@ -261,13 +272,13 @@ export class Leases implements SharedBudgets {
   #lease(name: string): OpenLease {
     const opened = this.#open.get(name);
     if (opened) return opened;
-    const id = poolOf(name);
+    const id = parsePoolName(name);
     const lease = new Lease(id, () => this.#windowsOf(name));
     const calls = new SharedCall(() => this.#call(open));
     const open: OpenLease = {
       ...{ name, lease, calls, demand: NO_DEMAND, isLeased: false, by: id.kind },
       covers: (amount, now) => lease.covers(amount, now),
-      gain: (demand, isFirst) => this.#gain(open, demand, isFirst),
+      extend: (demand, isFirst) => this.#askForMore(open, demand, isFirst),
       noteHold: (now) => this.#noteHold(open, now),
     };
     this.#open.set(name, open);
@@ -277,29 +288,29 @@ export class Leases implements SharedBudgets {
   /** @returns what an account has settled and held now under its lease from a pool */
   #windowsOf(name: string): Record<Period, WindowTotal> {
     const { budget } = this.#holder;
-    const { group } = poolOf(name);
-    return this.#identity.withoutBase(name, group === undefined ? budget.windows : windowsOfGroup(budget, group));
+    const { group } = parsePoolName(name);
+    return this.#identity.subtractBase(name, group === undefined ? budget.windows : windowsOfGroup(budget, group));
   }
 
   /** Calls a pool, and again while there are sums that the pool does not know. Its first answer says what it knows. */
-  async #tell(open: OpenLease): Promise<void> {
+  async #reportUntilCurrent(open: OpenLease): Promise<void> {
     for (let rounds = 0; rounds < MOST_REPORTS; rounds += 1) {
-      const { told } = this.#sums;
-      await open.calls.make();
-      if (!this.#isUnreported(open.name) || (this.#sums.told === told && rounds > 0)) return;
+      const { reportedTo: told } = this.#sums;
+      await open.calls.request();
+      if (!this.#isUnreported(open.name) || (this.#sums.reportedTo === told && rounds > 0)) return;
     }
   }
 
-  async #look({ name, lease }: OpenLease, demand: Demand): Promise<void> {
+  async #peek({ name, lease }: OpenLease, demand: Demand): Promise<void> {
     const sentAt = this.#around.now();
-    const composed = lease.compose(demand, sentAt, false, this.#ownFree());
+    const composed = lease.composeCall(demand, sentAt, false, this.#ownRemaining());
     const text = JSON.stringify({ lease: '', incarnation: 0, ...composed });
-    const answer = JSON.parse(await this.#ask(name, (pool) => pool.lookJson(text))) as LeaseAnswer;
+    const answer = JSON.parse(await this.#callWithRetry(name, (pool) => pool.peekJson(text))) as LeaseAnswer;
     // Of a pool without limits a request could be held by this answer alone, and the pool would never hear of it.
-    if (answer.windows.some(({ granted }) => granted !== null)) lease.take(answer, sentAt);
+    if (answer.windows.some(({ granted }) => granted !== null)) lease.applyAnswer(answer, sentAt);
   }
 
-  #ask(name: string, call: (pool: Remote<PoolObject>) => Promise<string>): Promise<string> {
+  #callWithRetry(name: string, call: (pool: Remote<PoolObject>) => Promise<string>): Promise<string> {
     const { env } = this.#around;
     return callPool({ pools: env, settings: settingsOf(env), name }, call);
   }
@@ -310,7 +321,7 @@ export class Leases implements SharedBudgets {
     if (this.#open.get(name) !== open) return;
     open.demand = NO_DEMAND;
     const sentAt = this.#around.now();
-    const identity = this.#identity.incarnate(name);
+    const identity = this.#identity.raiseIncarnation(name);
     const isIdle = demand.most === 0 && !this.#idle.isRunning;
     const isOfAll = name === DEPLOYMENT_POOL;
     const sent = isOfAll ? this.#sums.compose(sentAt, isIdle) : undefined;
@@ -322,35 +333,39 @@ export class Leases implements SharedBudgets {
       account: this.#holder.accountId,
       nameless: !this.#identity.isNamed,
       incarnation: identity.incarnation,
-      ...lease.compose(demand, sentAt, isIdle, this.#ownFree()),
+      ...lease.composeCall(demand, sentAt, isIdle, this.#ownRemaining()),
       batched: heldByBatchesOf(this.#holder.budget, lease.id.group),
       seenAt: this.#lastUse(),
       ...description,
       sums: sent?.report,
       ...(isOfAll && this.#identity.isNamed
-        ? { refusedAt: lastAt || undefined, refused: refusals.ofLastDay(), failedAt: lastFailure(this.#holder.ledger) }
+        ? {
+            refusedAt: lastAt || undefined,
+            refused: refusals.countOfLastDay(),
+            failedAt: lastFailure(this.#holder.ledger),
+          }
         : {}),
       owes: !isIdle || (!sent?.isLast && isOfAll && this.#sums.isBehind),
     };
     const text = JSON.stringify(call);
     if (isOfAll) this.#described = undefined;
-    const answer = JSON.parse(await this.#ask(name, (pool) => pool.leaseJson(text))) as LeaseAnswer;
+    const answer = JSON.parse(await this.#callWithRetry(name, (pool) => pool.leaseJson(text))) as LeaseAnswer;
     if (this.#open.get(name) !== open) return;
-    if (answer.incarnation > identity.incarnation) this.#identity.outgrow(answer.incarnation);
+    if (answer.incarnation > identity.incarnation) this.#identity.raiseIncarnationAbove(answer.incarnation);
     // A later call has newer figures, so this answer is ignored.
     if (answer.incarnation !== identity.incarnation || answer.seq !== call.seq || call.seq !== lease.seq) return;
     if (isOfAll) {
       this.#described = JSON.stringify(description);
-      this.#sums.heard(answer.told, sent);
+      this.#sums.acceptReply(answer.told, sent);
       this.#refusalTold = lastAt;
     }
-    lease.take(answer, sentAt);
+    lease.applyAnswer(answer, sentAt);
   }
 
   /** @returns what is left of the account's own limits: it has no use for more */
-  #ownFree(): Nanodollars {
+  #ownRemaining(): Nanodollars {
     const { budget, limits } = this.#holder;
-    return Math.max(0, leftInAll(budgetWindows(budget, limits.rules)));
+    return Math.max(0, minAmountLeft(budgetWindows(budget, limits.rules)));
   }
 
   /** @returns when the account was last used; undefined if that is not known, or was before it was erased */
@@ -368,22 +383,22 @@ export class Leases implements SharedBudgets {
   }
 
   /** Returns what is not held. @returns once each pool has heard it, or cannot be reached */
-  async #giveBack(): Promise<void> {
-    const calls = this.#leased().map((open) =>
+  async #returnUnheld(): Promise<void> {
+    const calls = this.#openLeases().map((open) =>
       // If the pool does not hear it, the alarm tells it.
       open.lease.isOpen || this.#isUnreported(open.name)
-        ? open.calls.make().catch(() => this.#unreported.add(open.name))
+        ? open.calls.request().catch(() => this.#unreported.add(open.name))
         : undefined,
     );
     await Promise.allSettled(calls);
   }
 
   /** @returns whether a pool counts more than is held, or does not know everything that was spent. */
-  #owes(): boolean {
-    return this.#leased().some((open) => open.lease.keepsUnused || this.#isUnreported(open.name));
+  #hasUnreported(): boolean {
+    return this.#openLeases().some((open) => open.lease.keepsUnused || this.#isUnreported(open.name));
   }
 
-  #leased(): OpenLease[] {
+  #openLeases(): OpenLease[] {
     return [...this.#open.values()].filter(({ isLeased }) => isLeased);
   }
 }
@@ -401,4 +416,4 @@ function spentByWindow(figures: readonly LeaseFigures[]): Record<string, Nanodol
 }
 
 /** Ignores the failure of a call that nobody waits for. The next call reports the same. */
-function leaveToNext(): void {}
+function ignoreCallFailure(): void {}

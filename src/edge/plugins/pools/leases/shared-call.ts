@@ -13,7 +13,7 @@ export class SharedCall {
   }
 
   /** Makes a call that begins now or later, but never joins one that has begun. @throws the error of the call */
-  async make(): Promise<void> {
+  async request(): Promise<void> {
     const begin = () => this.#begin();
     if (!this.#current) return await begin();
     this.#next ??= this.#current.then(begin, begin);

@@ -1,4 +1,4 @@
-import type { Surroundings } from '../../../durable/edge-object.ts';
+import type { ObjectServices } from '../../../durable/edge-object.ts';
 
 /** Milliseconds after a change until the alarm reports it, and between two reports by the alarm. */
 const FIRST_REPORT_MS = 2_000;
@@ -9,7 +9,7 @@ const NEXT_REPORT_MS = 60_000;
  * minute. If the object dies before, the alarm still comes. So nothing is stored here.
  */
 export class UnreportedPools {
-  readonly #around: Pick<Surroundings, 'alarm' | 'now' | 'retries'>;
+  readonly #around: Pick<ObjectServices, 'alarm' | 'now' | 'retries'>;
   readonly #afterWake: () => Iterable<string>;
   /** How often each pool was noted. */
   readonly #times = new Map<string, number>();
@@ -17,7 +17,7 @@ export class UnreportedPools {
   #reportedAt = Number.NEGATIVE_INFINITY;
 
   /** @param afterWake returns the pools that may not know what was spent before the object woke */
-  constructor(around: Pick<Surroundings, 'alarm' | 'now' | 'retries'>, afterWake: () => Iterable<string>) {
+  constructor(around: Pick<ObjectServices, 'alarm' | 'now' | 'retries'>, afterWake: () => Iterable<string>) {
     this.#around = around;
     this.#afterWake = afterWake;
   }
@@ -43,10 +43,10 @@ export class UnreportedPools {
       this.#reportedAt = now;
       for (const [name, times] of [...this.#times]) {
         const isTold = await tell(name).catch((thrown: unknown) => {
-          this.#around.retries.failed('pool_report', thrown, now + NEXT_REPORT_MS);
+          this.#around.retries.recordFailure('pool_report', thrown, now + NEXT_REPORT_MS);
           return false;
         });
-        if (isTold) this.#around.retries.succeeded('pool_report');
+        if (isTold) this.#around.retries.recordSuccess('pool_report');
         // If it was noted again meanwhile, it is told the rest a minute later.
         if (isTold && this.#times.get(name) === times) this.#times.delete(name);
       }
@@ -56,6 +56,6 @@ export class UnreportedPools {
 
   #wake(): void {
     const { alarm, now } = this.#around;
-    alarm.wakeFor(Math.max(now() + FIRST_REPORT_MS, this.#reportedAt + NEXT_REPORT_MS), 1);
+    alarm.schedule(Math.max(now() + FIRST_REPORT_MS, this.#reportedAt + NEXT_REPORT_MS), 1);
   }
 }

@@ -37,7 +37,7 @@ export class ApprovalRows extends Rows {
   }
 
   /** @returns the calls that nobody has decided on, in their order */
-  open(): ApprovalRow[] {
+  listOpen(): ApprovalRow[] {
     // Asked first: to prepare the query of the rows takes three times as long.
     return this.#isAnyOpen() ? this.#where('decision is null') : [];
   }
@@ -53,16 +53,16 @@ export class ApprovalRows extends Rows {
   }
 
   /** @returns all calls of a paused run, decided or not */
-  ofRun(run: number): ApprovalRow[] {
+  listOfRun(run: number): ApprovalRow[] {
     return this.#where('run = ?', run);
   }
 
   /** @returns all calls of a step, decided or not */
-  ofStep(turn: number): ApprovalRow[] {
+  listOfStep(turn: number): ApprovalRow[] {
     return this.#where('turn = ?', turn);
   }
 
-  takenUpBy(run: number): ApprovalRow[] {
+  continuedBy(run: number): ApprovalRow[] {
     return this.#where('continued_by = ?', run);
   }
 
@@ -71,8 +71,8 @@ export class ApprovalRows extends Rows {
   }
 
   /** @returns when the newest open call was stored; undefined if none is open */
-  newestOpen(): number | undefined {
-    return this.tables.figure('select max(created_at) from approvals where decision is null');
+  newestOpenAt(): number | undefined {
+    return this.tables.queryNumber('select max(created_at) from approvals where decision is null');
   }
 
   /** Deletes the calls of all turns from a number on, which are no longer part of the history. */
@@ -92,13 +92,13 @@ export class ApprovalRows extends Rows {
   }
 
   /** Stores that a run goes on with the calls of a paused one. */
-  takeUp(paused: number, run: number): void {
+  assignToRun(paused: number, run: number): void {
     this.tables.update('approvals', { continued_by: run }, 'run = ? and continued_by is null', paused);
   }
 
   /** @returns how many characters the inputs have that people have changed in a run */
   changedCharacters(run: number): number {
-    return this.tables.number('select sum(length(input)) from approvals where run = ?', run);
+    return this.tables.queryNumberOrZero('select sum(length(input)) from approvals where run = ?', run);
   }
 
   /** @returns whether a call of a run is not decided */

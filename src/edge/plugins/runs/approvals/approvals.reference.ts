@@ -1,8 +1,8 @@
 import { conversationId, turnExample, turnSchema } from '../../../conversations/object/conversations.reference.ts';
 import { approvalRow } from '../../../conversations/object/conversations-answers.schema.ts';
 import * as z from '../../../kit/http/zod.ts';
-import { jsonAnswer, namedList } from '../../../openapi/answers.ts';
-import { type Resource, words } from '../../../openapi/resource.ts';
+import { describeRoutes, type Resource } from '../../../openapi/resource.ts';
+import { jsonResponse, nameListSchema } from '../../../openapi/responses.ts';
 import { APPROVAL_ROUTES } from './approvals.route.ts';
 
 const approval = {
@@ -22,7 +22,7 @@ const approval = {
   continued_by: null,
 };
 const approvalSchema = z.withMeta(approvalRow, { id: 'Approval' });
-const approvalList = namedList('ApprovalList', approvalSchema);
+const approvalList = nameListSchema('ApprovalList', approvalSchema);
 const decided = z.union([approvalSchema, turnSchema]);
 
 export const approvals: Resource = {
@@ -32,11 +32,11 @@ export const approvals: Resource = {
     approval: { description: 'The id of what waits for approval.', example: 'appr_2m4gmfejmm3a_2_0' },
   },
   errors: [503],
-  routes: words(APPROVAL_ROUTES, {
+  routes: describeRoutes(APPROVAL_ROUTES, {
     'GET /conversations/:id/approvals': {
       operation: 'listApprovals',
       summary: 'List the calls that wait for approval',
-      answer: jsonAnswer('All of them, in the order of their calls.', approvalList, {
+      answer: jsonResponse('All of them, in the order of their calls.', approvalList, {
         ...{ data: [approval], has_more: false, first_id: approval.id, last_id: approval.id },
       }),
     },
@@ -50,12 +50,12 @@ export const approvals: Resource = {
         example: { decision: 'deny', reason: 'It was paid in May.' },
       },
       answers: {
-        200: jsonAnswer(
+        200: jsonResponse(
           'The call: others of its step still wait. Or the turn that has gone on with it.',
           decided,
           approval,
         ),
-        202: jsonAnswer('The turn that goes on: all calls of the step are decided.', turnSchema, turnExample),
+        202: jsonResponse('The turn that goes on: all calls of the step are decided.', turnSchema, turnExample),
       },
       errors: [409],
     },

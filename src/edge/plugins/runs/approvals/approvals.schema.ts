@@ -8,8 +8,11 @@ const MOST_INPUT_CHARACTERS = 262_144;
 export const decisionRequest = z
   .strictObject({
     decision: z.enum(['approve', 'deny'], { error: 'Input should be approve or deny' }),
-    reason: z.optionally(z.string().check(z.minLength(1), z.maxLength(4_000)), 'Why it is denied: the model is told.'),
-    input: z.optionally(
+    reason: z.optionalField(
+      z.string().check(z.minLength(1), z.maxLength(4_000)),
+      'Why it is denied: the model is told.',
+    ),
+    input: z.optionalField(
       z.looseObject({}, { error: 'Input should be an object: what the tool is called with' }).check(
         z.refine((input) => JSON.stringify(input).length <= MOST_INPUT_CHARACTERS, {
           error: `Input should have at most ${MOST_INPUT_CHARACTERS} characters`,
@@ -17,7 +20,7 @@ export const decisionRequest = z
       ),
       'What the tool is called with, in place of what the model said; the model is told.',
     ),
-    input_text: z.optionally(
+    input_text: z.optionalField(
       z.string().check(
         z.maxLength(MOST_INPUT_CHARACTERS),
         z.refine((text) => parseObject(text) !== undefined, { error: 'Input should be the JSON text of an object' }),
@@ -38,5 +41,5 @@ export const decisionRequest = z
 
 /** Whose conversation is meant: an admin may decide for any account. */
 export const approvalsQuery = z.object({
-  account: z.optionally(z.string(), 'Another account’s conversation; an admin may ask.'),
+  account: z.optionalField(z.string(), 'Another account’s conversation; an admin may ask.'),
 });

@@ -3,39 +3,41 @@
 import type { TurnRow } from '../../../conversations/history/storage/rows.ts';
 import type { Transcript } from '../../../conversations/history/storage/transcript.ts';
 import { turnAt, turnWithId } from '../../../conversations/history/storage/turn-queries.ts';
-import type { CalledDecision, DecisionAnswer } from '../../../conversations/object/contract.ts';
+import type { DecisionAnswer, DecisionRequest } from '../../../conversations/object/contract.ts';
 import type { approvalRow } from '../../../conversations/object/conversations-answers.schema.ts';
-import { describeTurn, inputsIn } from '../../../conversations/object/turn-report.ts';
+import { describeTurn, toolInputsOf } from '../../../conversations/object/turn-report.ts';
 import { ApiError, DO_NOT_RETRY, finalError, invalidRequest, notFound } from '../../../kit/http/errors.ts';
-import { listOf } from '../../../kit/http/page.ts';
+import { createList } from '../../../kit/http/page.ts';
 import type * as z from '../../../kit/http/zod.ts';
-import { writeJson } from '../../../kit/json/kept-text.ts';
-import { approvalsIn, callRowsIn } from '../run-rows.ts';
+import { writeJson } from '../../../kit/json/remembered-text.ts';
+import { approvalRowsOf, callRowsOf } from '../run-rows.ts';
 import type { ApprovalRow } from './approval-rows.ts';
 import { describeDecision } from './describe-decision.ts';
 
-export type ShownApproval = z.output<typeof approvalRow>;
+export type ApprovalView = z.output<typeof approvalRow>;
 
 /** The most characters of all inputs that people change in one run: all of them are in memory when the run goes on. */
 const MOST_INPUTS_CHARACTERS = 1_048_576;
 
 /** @returns the calls that nobody has decided on, in their order, as a JSON list */
-export function openApprovals(transcript: Transcript): string {
-  const rows = transcript.profile ? approvalsIn(transcript).open() : [];
-  return writeJson(listOf(describeApprovals(transcript, rows), false, ({ id }) => id));
+export function describeOpenApprovals(transcript: Transcript): string {
+  const rows = transcript.profile ? approvalRowsOf(transcript).listOpen() : [];
+  return writeJson(createList(describeApprovals(transcript, rows), false, ({ id }) => id));
 }
 
 /** Describes calls that wait for approval, or have waited. Each answer that made such calls is read only once. */
-export function describeApprovals(transcript: Transcript, rows: readonly ApprovalRow[]): ShownApproval[] {
-  const inputs = new Map([...new Set(rows.map(({ turn }) => turn))].map((turn) => [turn, inputsIn(transcript, turn)]));
+export function describeApprovals(transcript: Transcript, rows: readonly ApprovalRow[]): ApprovalView[] {
+  const inputs = new Map(
+    [...new Set(rows.map(({ turn }) => turn))].map((turn) => [turn, toolInputsOf(transcript, turn)]),
+  );
   return rows.map((row) => describeApproval(transcript, row, inputs.get(row.turn)));
 }
 
 function describeApproval(
   transcript: Transcript,
   row: ApprovalRow,
-  inputs = inputsIn(transcript, row.turn),
-): ShownApproval {
+  inputs = toolInputsOf(transcript, row.turn),
+): ApprovalView {
   const { id, toolUseId, name, approvers, createdAt, continuedBy } = row;
   const input = inputs.get(toolUseId) ?? null;
   return {
@@ -59,7 +61,7 @@ function describeApproval(
  * @param hides whether who decides does not see tools. The call that waited is in the list of approvals
  */
 export function answerDecision(transcript: Transcript, id: string, goesOn: boolean, hides: boolean): DecisionAnswer {
-  const row = approvalsIn(transcript).find(id);
+  const row = approvalRowsOf(transcript).find(id);
   if (!row) throw notFound('This approval is not there any more.');
   const next = row.continuedBy === null ? undefined : turnAt(transcript, row.continuedBy);
   // The report of the turn has more than the caller may read.
@@ -77,10 +79,10 @@ export function answerDecision(transcript: Transcript, id: string, goesOn: boole
  */
 export function storeDecision(
   transcript: Transcript,
-  { id, decision, reason: why, input, isAdmin }: CalledDecision,
+  { id, decision, reason: why, input, isAdmin }: DecisionRequest,
   now: number,
 ): { paused: TurnRow; step: number } | undefined {
-  const row = transcript.profile && approvalsIn(transcript).find(id);
+  const row = transcript.profile && approvalRowsOf(transcript).find(id);
   if (!row) throw notFound(`Nothing waits for the approval ${JSON.stringify(id).slice(0, 300)}.`);
   if (row.approvers === 'admin' && !isAdmin) {
     throw finalError('permission_error', 'Only an admin decides on the calls of this agent.');
@@ -95,38 +97,38 @@ export function storeDecision(
   }
   if (
     changed !== null &&
-    changed.length + approvalsIn(transcript).changedCharacters(row.run) > MOST_INPUTS_CHARACTERS
+    changed.length + approvalRowsOf(transcript).changedCharacters(row.run) > MOST_INPUTS_CHARACTERS
   ) {
     throw invalidRequest(
       `input: with this one the inputs that were changed would have more than ${MOST_INPUTS_CHARACTERS} characters together. Approve the call as it is, or deny it.`,
     );
   }
-  approvalsIn(transcript).decide(id, { decision, reason, input: changed, decidedAt: now });
+  approvalRowsOf(transcript).decide(id, { decision, reason, input: changed, decidedAt: now });
   const paused = turnAt(transcript, row.run);
-  return approvalsIn(transcript).isOpen(row.run) || !paused ? undefined : { paused, step: row.turn };
+  return approvalRowsOf(transcript).isOpen(row.run) || !paused ? undefined : { paused, step: row.turn };
 }
 
 /** Cancels a turn that waits for approval. Its open calls are not made, and the conversation is free for a new turn. */
-export function cancelWaiting(transcript: Transcript, id: string, now: number): void {
+export function cancelPausedTurn(transcript: Transcript, id: string, now: number): void {
   const turn = transcript.profile && turnWithId(transcript, id);
   const open = turn
-    ? approvalsIn(transcript)
-        .ofRun(turn.seq)
+    ? approvalRowsOf(transcript)
+        .listOfRun(turn.seq)
         .filter(({ continuedBy }) => continuedBy === null)
     : [];
   if (!turn || !open.some(({ decision }) => decision === null)) return;
-  transcript.together(() => {
+  transcript.transact(() => {
     for (const { id, toolUseId: tool_use_id, name, turn: step, n } of open) {
-      approvalsIn(transcript).decide(id, { decision: 'cancel', reason: null, input: null, decidedAt: now });
+      approvalRowsOf(transcript).decide(id, { decision: 'cancel', reason: null, input: null, decidedAt: now });
       const content = 'This call was not made: its turn was cancelled while it waited for approval.';
       const result = JSON.stringify({ type: 'tool_result', tool_use_id, content, is_error: true });
       const times = { beganAt: now, endedAt: now };
-      callRowsIn(transcript).end({
+      callRowsOf(transcript).end({
         ...{ turn: step, n, id: tool_use_id, name, ...times, isError: true, bytes: 0, event: null, tries: 0, result },
       });
     }
-    callRowsIn(transcript).deleteRequest(turn.seq);
-    callRowsIn(transcript).endPause(turn.seq);
+    callRowsOf(transcript).deleteRequest(turn.seq);
+    callRowsOf(transcript).endPause(turn.seq);
     transcript.changeTurn(turn, { status: 'stopped' });
   });
 }
@@ -135,8 +137,8 @@ export function cancelWaiting(transcript: Transcript, id: string, now: number): 
  * @returns the refusal of a turn while its conversation waits for approval; undefined while it waits for none. It is 423, not 409:
  *   some clients retry every 409 by its status alone
  */
-export function awaitsApproval(transcript: Transcript): ApiError | undefined {
-  const [first] = transcript.profile ? approvalsIn(transcript).open() : [];
+export function approvalPending(transcript: Transcript): ApiError | undefined {
+  const [first] = transcript.profile ? approvalRowsOf(transcript).listOpen() : [];
   if (!first) return undefined;
   const id = transcript.profile?.id ?? '';
   const turn = turnAt(transcript, first.run)?.id ?? '';

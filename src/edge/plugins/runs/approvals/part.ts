@@ -1,53 +1,68 @@
 /** What approvals have in a conversation's object: they list calls, take decisions, and go on with a run after the last one. */
 
-import type { BoundCaller } from '../../../auth/identity/caller.ts';
-import { hidesTools } from '../../../auth/identity/only.ts';
+import type { RestrictedCaller } from '../../../auth/identity/caller.ts';
+import { shouldHideTools } from '../../../auth/identity/only.ts';
 import type { TurnRow } from '../../../conversations/history/storage/rows.ts';
 import type { Transcript } from '../../../conversations/history/storage/transcript.ts';
 import { turnsOfRun } from '../../../conversations/history/storage/turn-queries.ts';
 import { newTurnRow } from '../../../conversations/object/begin-turn.ts';
-import type { BegunRequest, CalledDecision, DecisionAnswer, Result } from '../../../conversations/object/contract.ts';
+import type {
+  DecisionAnswer,
+  DecisionRequest,
+  Result,
+  StartedRequest,
+} from '../../../conversations/object/contract.ts';
 import type { ConversationContext, ConversationPlugin } from '../../../conversations/object/hooks.ts';
-import { failedResult } from '../../../conversations/object/rpc-response.ts';
+import { failedRpcResult } from '../../../conversations/object/rpc-response.ts';
 import type { Runner } from '../../../conversations/turn/turn-handle.ts';
 import { finalError } from '../../../kit/http/errors.ts';
-import { takeUpRun } from '../begin-run.ts';
-import { approvalsIn, callRowsIn } from '../run-rows.ts';
-import { type CarriedLimits, storedRunOf } from '../stored-run.ts';
+import { continueRunAfterApproval } from '../begin-run.ts';
+import { approvalRowsOf, callRowsOf } from '../run-rows.ts';
+import { type CarriedLimits, readStoredRun } from '../stored-run.ts';
 import { noteAddress } from '../turn-events.ts';
-import { answerDecision, awaitsApproval, cancelWaiting, openApprovals, storeDecision } from './decide.ts';
-import { takeUpCalls } from './pending-calls.ts';
+import { answerDecision, approvalPending, cancelPausedTurn, describeOpenApprovals, storeDecision } from './decide.ts';
+import { continueCalls } from './pending-calls.ts';
 
 export const approvalsPart: ConversationPlugin = {
-  refusal: awaitsApproval,
-  cancel: cancelWaiting,
-  methods: { listApprovals: listOpen, decideApproval: decideOn },
+  refusal: approvalPending,
+  cancel: cancelPausedTurn,
+  methods: { listApprovals: listOpen, decideApproval },
 };
 
 /** @returns the calls that wait for approval, as JSON text */
-function listOpen({ transcript, allowed }: ConversationContext, by?: BoundCaller): Result<string> {
+function listOpen({ transcript, profileFor: allowed }: ConversationContext, by?: RestrictedCaller): Result<string> {
   const may = allowed(by);
-  return may.ok ? { ok: true, value: openApprovals(transcript) } : may;
+  return may.ok ? { ok: true, value: describeOpenApprovals(transcript) } : may;
 }
 
 /** Stores a decision. After the last decision of a step it also begins the turn that goes on. Does both or neither. */
-async function decideOn(conversation: ConversationContext, decision: CalledDecision): Promise<Result<DecisionAnswer>> {
-  const { transcript, now, maintenance, allowed, withdrawal, begun } = conversation;
+async function decideApproval(
+  conversation: ConversationContext,
+  decision: DecisionRequest,
+): Promise<Result<DecisionAnswer>> {
+  const {
+    transcript,
+    now,
+    maintenance,
+    profileFor: allowed,
+    findWithdrawal: withdrawal,
+    acquireLock: begun,
+  } = conversation;
   const { id, requestId, by } = decision;
   const withdrawn = decision.decision === 'approve' && (await withdrawal());
-  if (withdrawn) return failedResult(withdrawn);
+  if (withdrawn) return failedRpcResult(withdrawn);
   const may = allowed(by);
   if (!may.ok) return may;
   try {
-    const { going, value } = transcript.together(() => {
+    const { going, value } = transcript.transact(() => {
       const goesOn = storeDecision(transcript, decision, now());
       const going = goesOn && continueRun(conversation, { ...goesOn, requestId });
-      return { going, value: answerDecision(transcript, id, goesOn !== undefined, hidesTools(by?.only)) };
+      return { going, value: answerDecision(transcript, id, goesOn !== undefined, shouldHideTools(by?.only)) };
     });
     if (going) begun(going);
     return { ok: true, value };
   } catch (thrown) {
-    return failedResult(thrown);
+    return failedRpcResult(thrown);
   } finally {
     maintenance.notePaused();
   }
@@ -69,7 +84,7 @@ function continueRun(
   const { transcript, now } = conversation;
   // This throws if the deployment has no upstream. So it comes before anything is stored.
   conversation.upstream();
-  const stored = storedRunOf(conversation, paused);
+  const stored = readStoredRun(conversation, paused);
   if (!stored) {
     throw finalError('api_error', 'This run cannot go on: its request is not there. Rewind the conversation.', {
       logged: 'no_request_of_run',
@@ -80,21 +95,21 @@ function continueRun(
   // One key must not name two requests.
   const { 'idempotency-key': _, ...headers } = before.headers;
   const call = { ...before.call, id: requestId, key: undefined, stream: true };
-  const request: BegunRequest = { ...before, call, asked: members, headers };
+  const request: StartedRequest = { ...before, call, asked: members, headers };
   const { model, sentFrom } = paused;
   const row = newTurnRow(transcript, request, { model, sentFrom, frame: null, follows: true }, now());
   const run = { ...row, run: row.seq };
   noteAddress(run, request);
-  const carried = carriedBy(transcript, paused, stored.carried);
+  const carried = carriedUsage(transcript, paused, stored.carried);
   transcript.beginTurn(run, []);
-  callRowsIn(transcript).deleteRequest(paused.seq);
-  callRowsIn(transcript).saveRequest(run.seq, JSON.stringify({ request, rest: planned.rest, carried }));
-  approvalsIn(transcript).takeUp(paused.seq, run.seq);
-  return takeUpRun(conversation, run, { request, planned, carried, step, take: takeUpCalls });
+  callRowsOf(transcript).deleteRequest(paused.seq);
+  callRowsOf(transcript).saveRequest(run.seq, JSON.stringify({ request, rest: planned.bodyWithoutMessages, carried }));
+  approvalRowsOf(transcript).assignToRun(paused.seq, run.seq);
+  return continueRunAfterApproval(conversation, run, { request, planned, carried, step, take: continueCalls });
 }
 
 /** @returns what a run and the runs before it have used of their limits. The time of waiting does not count. */
-function carriedBy(
+function carriedUsage(
   transcript: Transcript,
   { seq, cost, beganAt, endedAt }: TurnRow,
   before?: CarriedLimits,
@@ -102,7 +117,8 @@ function carriedBy(
   const steps = turnsOfRun(transcript, seq).slice(1);
   return {
     steps: steps.filter(({ status }) => status !== 'failed').length + (before?.steps ?? 0),
-    calls: steps.reduce((sum, step) => sum + callRowsIn(transcript).of(step.seq).length, 0) + (before?.calls ?? 0),
+    calls:
+      steps.reduce((sum, step) => sum + callRowsOf(transcript).callsOfTurn(step.seq).length, 0) + (before?.calls ?? 0),
     cost: cost + (before?.cost ?? 0),
     ms: (endedAt ?? beganAt) - beganAt + (before?.ms ?? 0),
   };

@@ -1,8 +1,8 @@
-import type { RequestMembers } from '../../../claude/request/member.ts';
+import type { RequestFields } from '../../../claude/request/field-definition.ts';
 import type { ConversationPlugin } from '../../../conversations/object/hooks.ts';
 import * as z from '../../../kit/http/zod.ts';
 import { noteAddress } from '../turn-events.ts';
-import { requestToKeep, resumeBackgroundTurn } from './resume-background.ts';
+import { resumeBackgroundTurn, storableRequest } from './resume-background.ts';
 
 const flag = z.boolean({ error: 'Input should be a valid boolean' });
 
@@ -11,29 +11,29 @@ export const backgroundPart: ConversationPlugin = {
   createHooks: (conversation) => ({
     begin({ request }, planned, row) {
       noteAddress(row, request);
-      return request.asked.background && !planned.run ? requestToKeep(request) : undefined;
+      return request.asked.background && !planned.run ? storableRequest(request) : undefined;
     },
     beginAgain: (row) => resumeBackgroundTurn(conversation, row),
   }),
 };
 
 /** What a request says of a turn in the background. */
-export const BACKGROUND_MEMBERS: RequestMembers = {
+export const BACKGROUND_MEMBERS: RequestFields = {
   background: {
-    schema: z.optionally(
+    schema: z.optionalField(
       flag,
       '`true`: the answer is 202 with the turn, which goes on by itself in its conversation; its end is told, errors too.',
     ),
     keeps: 'the answer',
   },
   retry: {
-    schema: z.optionally(
+    schema: z.optionalField(
       flag,
       '`true`: if a crash interrupts a turn in the background, it goes up again, though it may have run. Each try is paid.',
     ),
   },
   deliver_url: {
-    schema: z.optionally(
+    schema: z.optionalField(
       z.string({ error: 'Input should be a valid string' }),
       'Where `turn.ended` of a turn in the background goes, signed; its host must be in DELIVER_HOSTS. Default: TURN_DELIVER_URL.',
     ),

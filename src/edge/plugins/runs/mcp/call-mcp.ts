@@ -1,13 +1,13 @@
 /** Calls a tool of an MCP server, and turns its answer into a result that the API accepts. */
 
-import { base64Bytes, bytesOfBase64, encoder, isBase64 } from '../../../kit/http/bytes.ts';
-import { writeJson } from '../../../kit/json/kept-text.ts';
-import { asText, isObject, type Json, stringOrUndefined } from '../../../kit/json/object.ts';
+import { base64ByteLength, decodeBase64, encoder, isBase64 } from '../../../kit/http/bytes.ts';
+import { isObject, type Json, stringOrUndefined, toText } from '../../../kit/json/object.ts';
 import { parseOrUndefined } from '../../../kit/json/parse.ts';
-import type { CalledKind, CallOptions } from '../called-kind.ts';
-import { imageTypeOf } from '../image-type.ts';
+import { writeJson } from '../../../kit/json/remembered-text.ts';
+import { detectImageType } from '../image-type.ts';
+import type { CalledKind, CallOptions } from '../tool-kind.ts';
 import {
-  failedCall,
+  failedResult,
   growingMemory,
   MOST_IMAGE_BYTES,
   MOST_TEXT_BYTES,
@@ -15,14 +15,14 @@ import {
   SHORT_ANSWER_BYTES,
   type ToolCall,
   type ToolResult,
-  tooMuch,
-  tooMuchTogether,
+  tooLongResult,
+  tooLongTogetherResult,
 } from '../tool-result.ts';
-import { atAddress, faultAtAddress, headersOf } from '../tools/addresses.ts';
+import { findAddressFault, guardedCall, resolveHeaders } from '../tools/addresses.ts';
+import { listServerTools } from './list-server-tools.ts';
 import { type McpRun, mcpRunSchema, mcpServer, mcpServerSchema, mcpTool } from './mcp.schema.ts';
 import { McpFault } from './mcp-fault.ts';
 import { McpSessions } from './session.ts';
-import { storedServers } from './stored-servers.ts';
 
 const MCP_IS_STORED =
   'run.mcp: the tools of an MCP server are listed when they are stored. Store it with PUT /prefixes/:name or PUT /agents/:name, and name that here.';
@@ -31,15 +31,15 @@ const MCP_IS_STORED =
 export const mcpKind: CalledKind<McpRun> = {
   member: 'mcp',
   names: () => [mcpRunSchema, mcpServerSchema].flatMap(({ shape }) => Object.keys(shape)),
-  fault: (tool, sender) => {
+  findFault: (tool, sender) => {
     const schema = isObject(tool.run) && Object.hasOwn(tool.run, 'tool') ? mcpTool : mcpServer;
-    return faultAtAddress(tool, sender, sender.isStored ? schema : MCP_IS_STORED);
+    return findAddressFault(tool, sender, sender.isStored ? schema : MCP_IS_STORED);
   },
-  stored: storedServers,
+  stored: listServerTools,
   callsOf: () => {
     const sessions = new McpSessions();
     return {
-      call: atAddress<McpRun>((...parameters) => callMcp(sessions, ...parameters)),
+      call: guardedCall<McpRun>((...parameters) => callMcp(sessions, ...parameters)),
       close: () => sessions.close(),
     };
   },
@@ -74,7 +74,7 @@ export async function callMcp(
   signal: AbortSignal,
 ) {
   const key = JSON.stringify([run.mcp, run.headers]);
-  const server = { url: run.mcp, headers: headersOf(run, settings), fetch };
+  const server = { url: run.mcp, headers: resolveHeaders(run, settings), fetch };
   const params = {
     name: run.tool,
     arguments: isObject(call.input) ? call.input : {},
@@ -95,7 +95,7 @@ export async function callMcp(
     for (let tries = 1; ; tries += 1) {
       const session = await sessions.get(key, server, signal);
       try {
-        result = toolResultOf(await session.request('tools/call', params, { signal, take }));
+        result = toToolResult(await session.request('tools/call', params, { signal, take }));
         return result;
       } catch (thrown) {
         const status = thrown instanceof McpFault ? thrown.status : undefined;
@@ -104,8 +104,8 @@ export async function callMcp(
       }
     }
   } catch (thrown) {
-    if (thrown instanceof NoBytesLeft) return tooMuchTogether();
-    if (thrown instanceof McpFault) return failedCall(`The server of this tool failed. ${thrown.message}`);
+    if (thrown instanceof NoBytesLeft) return tooLongTogetherResult();
+    if (thrown instanceof McpFault) return failedResult(`The server of this tool failed. ${thrown.message}`);
     throw thrown;
   } finally {
     // Bytes that were read but not kept count for nothing.
@@ -120,24 +120,24 @@ class NoBytesLeft extends McpFault {
 }
 
 /** @returns the result of a call in a form that the API accepts */
-function toolResultOf({ content, structuredContent, isError }: Json): ToolResult {
+function toToolResult({ content, structuredContent, isError }: Json): ToolResult {
   const items = Array.isArray(content) ? content.filter(isObject) : [];
-  if (items.length > MOST_BLOCKS) return failedCall(`The tool answered with more than ${MOST_BLOCKS} blocks.`);
-  const blocks = items.flatMap(blockOf);
+  if (items.length > MOST_BLOCKS) return failedResult(`The tool answered with more than ${MOST_BLOCKS} blocks.`);
+  const blocks = items.flatMap(toApiBlock);
   const texts = blocks.flatMap(({ text }) => (typeof text === 'string' ? [text] : []));
-  if (structuredContent !== undefined && !isToldBy(texts, structuredContent))
+  if (structuredContent !== undefined && !isRepeatedIn(texts, structuredContent))
     blocks.push(textBlock(writeJson(structuredContent)));
   let textBytes = 0;
   let images = 0;
   for (const { text, source } of blocks) {
     if (typeof text === 'string') textBytes += encoder.encode(text).length;
-    const image = isObject(source) ? bytesOfBase64(asText(source.data)) : 0;
-    if (image > MOST_IMAGE_BYTES) return tooMuch(MOST_IMAGE_BYTES);
+    const image = isObject(source) ? base64ByteLength(toText(source.data)) : 0;
+    if (image > MOST_IMAGE_BYTES) return tooLongResult(MOST_IMAGE_BYTES);
     images += image;
   }
-  if (textBytes > MOST_TEXT_BYTES) return tooMuch(MOST_TEXT_BYTES);
+  if (textBytes > MOST_TEXT_BYTES) return tooLongResult(MOST_TEXT_BYTES);
   const shown = blocks.filter(({ type }) => type === 'image').length;
-  if (shown > MOST_IMAGES) return failedCall(`The tool answered with more than ${MOST_IMAGES} images.`);
+  if (shown > MOST_IMAGES) return failedResult(`The tool answered with more than ${MOST_IMAGES} images.`);
   return { content: blocks.length > 0 ? blocks : NO_CONTENT, isError: isError === true, bytes: textBytes + images };
 }
 
@@ -145,16 +145,16 @@ function toolResultOf({ content, structuredContent, isError }: Json): ToolResult
  * @returns whether texts say already what structured content says: as its JSON, as the text that the SDK for Python wraps as
  * `{"result": …}`, or in words that are about as long
  */
-function isToldBy(texts: readonly string[], structured: unknown): boolean {
+function isRepeatedIn(texts: readonly string[], structured: unknown): boolean {
   const json = JSON.stringify(structured);
   if (texts.some((text) => text.length > json.length / 2)) return true;
-  const value = sortedText(structured);
-  if (texts.some((text) => sortedText(parseOrUndefined(text)) === value)) return true;
-  return [texts[0], texts].some((result) => result !== undefined && sortedText({ result }) === value);
+  const value = canonicalJson(structured);
+  if (texts.some((text) => canonicalJson(parseOrUndefined(text)) === value)) return true;
+  return [texts[0], texts].some((result) => result !== undefined && canonicalJson({ result }) === value);
 }
 
 /** Writes a value so that the same members in another order are the same text. */
-function sortedText(value: unknown): string | undefined {
+function canonicalJson(value: unknown): string | undefined {
   return JSON.stringify(value, (_, member: unknown) =>
     isObject(member)
       ? Object.fromEntries(Object.entries(member).sort(([one], [other]) => (one < other ? -1 : 1)))
@@ -163,23 +163,23 @@ function sortedText(value: unknown): string | undefined {
 }
 
 /** @returns a block of a result in a form that the API accepts; an empty list for an empty text */
-function blockOf(block: Json): Json[] {
+function toApiBlock(block: Json): Json[] {
   switch (block.type) {
     case 'text':
       return typeof block.text === 'string' && block.text.trim() !== '' ? [textBlock(block.text)] : [];
     case 'image':
-      return [imageBlock(block.data) ?? notShown('image', block.mimeType)];
+      return [imageBlock(block.data) ?? omittedBlock('image', block.mimeType)];
     case 'resource_link': {
       const { uri, name, title, description, mimeType } = block;
       return [textBlock(JSON.stringify({ uri, name, title, description, mimeType }))];
     }
     case 'resource': {
       const { uri, mimeType, text, blob } = isObject(block.resource) ? block.resource : {};
-      if (typeof text === 'string') return [textBlock(`${quoted(uri)}\n${text}`)];
-      return [imageBlock(blob) ?? notShown('resource', mimeType)];
+      if (typeof text === 'string') return [textBlock(`${quoteShort(uri)}\n${text}`)];
+      return [imageBlock(blob) ?? omittedBlock('resource', mimeType)];
     }
     default:
-      return [notShown(quoted(block.type), block.mimeType)];
+      return [omittedBlock(quoteShort(block.type), block.mimeType)];
   }
 }
 
@@ -190,16 +190,16 @@ function textBlock(text: string): Json {
 /** @returns an image with its real media type; undefined if the data is not an image that the API accepts */
 function imageBlock(data: unknown): Json | undefined {
   if (typeof data !== 'string' || !isBase64(data)) return undefined;
-  const media_type = imageTypeOf(base64Bytes(data.slice(0, 16)));
+  const media_type = detectImageType(decodeBase64(data.slice(0, 16)));
   if (media_type === undefined) return undefined;
   return { type: 'image', source: { type: 'base64', media_type, data } };
 }
 
-function notShown(what: string, mimeType: unknown): Json {
-  return textBlock(`[The tool has answered with ${what} ${quoted(mimeType)}, which cannot be shown here.]`);
+function omittedBlock(what: string, mimeType: unknown): Json {
+  return textBlock(`[The tool has answered with ${what} ${quoteShort(mimeType)}, which cannot be shown here.]`);
 }
 
 /** @returns a short text of a server; empty for anything else */
-function quoted(text: unknown): string {
+function quoteShort(text: unknown): string {
   return (stringOrUndefined(text) ?? '').slice(0, 2_048);
 }

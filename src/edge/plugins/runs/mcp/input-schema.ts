@@ -1,4 +1,4 @@
-import { UNIONS } from '../../../claude/request/refused-schemas.ts';
+import { UNION_KEYWORDS } from '../../../claude/request/schema-faults.ts';
 import { isObject, type Json } from '../../../kit/json/object.ts';
 
 /** What refers to a branch of a union, which would be gone. */
@@ -10,16 +10,16 @@ const INTO_UNION = /"#\/(?:anyOf|oneOf|allOf)\//;
  *
  * @returns undefined where that cannot be said without the union
  */
-export function schemaForApi(schema: unknown): Json | undefined {
+export function toApiSchema(schema: unknown): Json | undefined {
   if (!isObject(schema) || (schema.type ?? 'object') !== 'object') return undefined;
   const { anyOf: _, oneOf: __, allOf: ___, ...rest } = schema;
   let merged: Json = { ...rest, type: 'object' };
-  for (const name of UNIONS) {
+  for (const name of UNION_KEYWORDS) {
     const union = schema[name];
     if (union === undefined) continue;
-    const branches = Array.isArray(union) ? union.map(schemaForApi) : [];
+    const branches = Array.isArray(union) ? union.map(toApiSchema) : [];
     if (branches.length === 0 || !branches.every(isMergeable)) return undefined;
-    merged = withBranches(merged, branches, name === 'allOf');
+    merged = mergeBranches(merged, branches, name === 'allOf');
   }
   return INTO_UNION.test(JSON.stringify(merged)) ? undefined : merged;
 }
@@ -34,7 +34,7 @@ function isMergeable(branch: Json | undefined): branch is WithProperties {
 }
 
 /** Adds the properties of branches. A property of which they have several forms may have any of these. */
-function withBranches(merged: Json, branches: readonly WithProperties[], areAllNeeded: boolean): Json {
+function mergeBranches(merged: Json, branches: readonly WithProperties[], areAllNeeded: boolean): Json {
   const own = isObject(merged.properties) ? merged.properties : {};
   const forms = new Map<string, Map<string, unknown>>();
   for (const properties of [own, ...branches.map((branch) => branch.properties)]) {
@@ -97,7 +97,7 @@ const WITH_SCHEMA = [
   ...['items', 'contains', 'additionalProperties', 'propertyNames', 'not', 'if', 'then', 'else'],
   ...['unevaluatedItems', 'unevaluatedProperties'],
 ];
-const WITH_SCHEMAS = ['prefixItems', ...UNIONS];
+const WITH_SCHEMAS = ['prefixItems', ...UNION_KEYWORDS];
 const WITH_NAMED_SCHEMAS = ['properties', 'patternProperties', 'dependentSchemas', '$defs', 'definitions'];
 
 /**
@@ -106,7 +106,7 @@ const WITH_NAMED_SCHEMAS = ['properties', 'patternProperties', 'dependentSchemas
  *
  * @returns the end of a sentence; undefined if the schema can be sent
  */
-export function faultOfSchema(schema: Json): string | undefined {
+export function findSchemaFault(schema: Json): string | undefined {
   const key = isObject(schema.properties)
     ? Object.keys(schema.properties).find((name) => !PARAMETER_NAME.test(name))
     : undefined;

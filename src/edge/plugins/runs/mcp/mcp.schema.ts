@@ -1,11 +1,14 @@
 import * as z from '../../../kit/http/zod.ts';
-import { besideRun, goesUp, withSchema } from '../../../registry/tools/tools.schema.ts';
+import { forwardedToolShape, rejectRunFieldsOutside, withSchema } from '../../../registry/tools/tools.schema.ts';
 import { address, overHttp } from '../runs.schema.ts';
 
 /** How the edge calls a tool of an MCP server. */
 export const mcpRunSchema = z.strictObject({
-  mcp: z.described(address, 'An MCP server, by Streamable HTTP; its host must be in TOOL_HOSTS.'),
-  tool: z.described(z.string().check(z.minLength(1), z.maxLength(1_024)), 'What the server itself calls the tool.'),
+  mcp: z.withDescription(address, 'An MCP server, by Streamable HTTP; its host must be in TOOL_HOSTS.'),
+  tool: z.withDescription(
+    z.string().check(z.minLength(1), z.maxLength(1_024)),
+    'What the server itself calls the tool.',
+  ),
   ...overHttp,
 });
 export type McpRun = z.output<typeof mcpRunSchema>;
@@ -13,7 +16,7 @@ export type McpRun = z.output<typeof mcpRunSchema>;
 /** An MCP server. When it is stored, its tools are listed and replace it. */
 export const mcpServerSchema = z.strictObject({
   mcp: mcpRunSchema.shape.mcp,
-  tools: z.optionally(
+  tools: z.optionalField(
     z.array(z.string()).check(z.minLength(1)),
     'Which of its tools, by its own names; all where it is absent.',
   ),
@@ -22,5 +25,7 @@ export const mcpServerSchema = z.strictObject({
 export type McpServerRun = z.output<typeof mcpServerSchema>;
 
 /** A tool of an MCP server, and a server with all of its tools. Both occur only in stored prefixes and agents. */
-export const mcpTool = z.looseObject({ ...goesUp, ...withSchema, run: mcpRunSchema }).check(besideRun);
-export const mcpServer = z.looseObject({ ...goesUp, run: mcpServerSchema }).check(besideRun);
+export const mcpTool = z
+  .looseObject({ ...forwardedToolShape, ...withSchema, run: mcpRunSchema })
+  .check(rejectRunFieldsOutside);
+export const mcpServer = z.looseObject({ ...forwardedToolShape, run: mcpServerSchema }).check(rejectRunFieldsOutside);

@@ -1,12 +1,12 @@
 /** Speaks MCP with a server over Streamable HTTP, as a client that uses only tools. */
 
-import { orAborted } from '../../../kit/async/or-aborted.ts';
 import { pause } from '../../../kit/async/pause.ts';
+import { raceAbort } from '../../../kit/async/race-abort.ts';
 import { toBase64, utf8 } from '../../../kit/http/bytes.ts';
-import { writeJson } from '../../../kit/json/kept-text.ts';
-import { asText, isObject, type Json } from '../../../kit/json/object.ts';
-import { McpFault, wordsOf } from './mcp-fault.ts';
-import { messagesIn, type StreamPlace, type Take } from './messages-in.ts';
+import { isObject, type Json, toText } from '../../../kit/json/object.ts';
+import { writeJson } from '../../../kit/json/remembered-text.ts';
+import { McpFault, serverMessage } from './mcp-fault.ts';
+import { type OnBytes, readMessages, type StreamPosition } from './read-messages.ts';
 
 /** A server, and how it is reached. */
 export interface McpServer {
@@ -21,7 +21,7 @@ export interface McpServer {
 /** How an answer is waited for and read. */
 export interface RpcOptions {
   signal: AbortSignal;
-  take: Take;
+  take: OnBytes;
 }
 
 /** The versions of the protocol that this client supports. It offers the first one. */
@@ -59,7 +59,7 @@ export class McpSession {
   static async open(server: McpServer, signal: AbortSignal): Promise<McpSession> {
     const session = new McpSession(server);
     try {
-      await session.#greet(signal);
+      await session.#initialize(signal);
     } catch (thrown) {
       session.close();
       throw thrown;
@@ -67,9 +67,9 @@ export class McpSession {
     return session;
   }
 
-  async #greet(signal: AbortSignal): Promise<void> {
+  async #initialize(signal: AbortSignal): Promise<void> {
     const params = { protocolVersion: VERSIONS[0], capabilities: {}, clientInfo: CLIENT };
-    const asking = { signal, take: upTo(MOST_GREETING_BYTES) };
+    const asking = { signal, take: limitBytes(MOST_GREETING_BYTES) };
     try {
       const { protocolVersion } = await this.request('initialize', params, asking);
       if (!VERSIONS.includes(protocolVersion)) {
@@ -78,7 +78,7 @@ export class McpSession {
       }
       this.#version = String(protocolVersion);
     } catch (thrown) {
-      if (!(thrown instanceof McpFault && mayHaveNoSessions(thrown))) throw thrown;
+      if (!(thrown instanceof McpFault && canBeSessionless(thrown))) throw thrown;
       this.#version = WITHOUT_SESSION;
       this.#id = undefined;
       this.#refused = thrown;
@@ -99,9 +99,9 @@ export class McpSession {
     const { signal } = asking;
     signal.throwIfAborted();
     try {
-      const message = this.#hasNoSession ? { id, method, params: withProtocol(params) } : { id, method, params };
-      const mirrored = this.#hasNoSession ? mirroredIn(method, params) : {};
-      const result = resultIn(await this.#answer(await this.#post(message, signal, mirrored), id, asking));
+      const message = this.#hasNoSession ? { id, method, params: addProtocolVersion(params) } : { id, method, params };
+      const mirrored = this.#hasNoSession ? mirrorHeaders(method, params) : {};
+      const result = resultOrThrow(await this.#readAnswer(await this.#post(message, signal, mirrored), id, asking));
       this.#refused = undefined;
       return result;
     } catch (thrown) {
@@ -122,20 +122,20 @@ export class McpSession {
   }
 
   /** @returns the message that answers a request, on whichever stream it comes */
-  async #answer(first: Response, id: number, asking: RpcOptions): Promise<Json> {
+  async #readAnswer(first: Response, id: number, asking: RpcOptions): Promise<Json> {
     this.#id ??= first.headers.get('mcp-session-id') ?? undefined;
     const { signal, take } = asking;
     let response = first;
     let polls = 0;
-    const place: StreamPlace = {};
+    const place: StreamPosition = {};
     for (;;) {
       try {
-        for await (const message of messagesIn(response, take, place)) {
+        for await (const message of readMessages(response, take, place)) {
           const isAsked = typeof message.method === 'string';
           if (!isAsked && message.id === id) return message;
           if (!isAsked || message.id === undefined || polls >= MOST_ASKED) continue;
           polls += 1;
-          this.#notify(answerTo(message));
+          this.#notify(answerServerRequest(message));
         }
       } catch (thrown) {
         // A broken stream is resumed in the same way as one that has ended.
@@ -193,7 +193,7 @@ export class McpSession {
 }
 
 /** @returns a function that counts the bytes of an answer, and throws a McpFault if there are too many. */
-export function upTo(most: number): Take {
+export function limitBytes(most: number): OnBytes {
   let left = most;
   return (bytes) => {
     left -= bytes;
@@ -206,7 +206,7 @@ async function dropBody({ body }: Response): Promise<void> {
 }
 
 /** @returns the answer to a server that sends a request to this client. */
-function answerTo({ id, method }: Json): Json {
+function answerServerRequest({ id, method }: Json): Json {
   if (method === 'ping') return { id, result: {} };
   return { id, error: { code: METHOD_NOT_FOUND, message: 'This client has no such method.' } };
 }
@@ -215,7 +215,7 @@ function answerTo({ id, method }: Json): Json {
 const OF_CREDENTIALS_OR_LIMITS: readonly number[] = [401, 403, 429];
 
 /** @returns whether a server that answers `initialize` like this may support only versions without sessions */
-function mayHaveNoSessions({ status = 0, code }: McpFault): boolean {
+function canBeSessionless({ status = 0, code }: McpFault): boolean {
   return code !== undefined || (status >= 400 && status < 500 && !OF_CREDENTIALS_OR_LIMITS.includes(status));
 }
 
@@ -224,7 +224,7 @@ function answersRequest({ code }: McpFault): boolean {
   return code !== undefined && !UNKNOWN_REQUEST.includes(code);
 }
 
-function withProtocol({ _meta, ...params }: Json): Json {
+function addProtocolVersion({ _meta, ...params }: Json): Json {
   return {
     ...params,
     _meta: {
@@ -237,16 +237,16 @@ function withProtocol({ _meta, ...params }: Json): Json {
 }
 
 /** @returns headers that repeat what a request asks for, so that a proxy before the server need not read the body. */
-function mirroredIn(method: string, { name }: Json): Record<string, string> {
+function mirrorHeaders(method: string, { name }: Json): Record<string, string> {
   if (typeof name !== 'string') return { 'mcp-method': method };
   const isPlain = /^[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?$/.test(name) && !name.startsWith('=?base64?');
   return { 'mcp-method': method, 'mcp-name': isPlain ? name : `=?base64?${toBase64(utf8(name))}?=` };
 }
 
-function resultIn({ result, error }: Json): Json {
+function resultOrThrow({ result, error }: Json): Json {
   if (isObject(error)) {
     const { code = null, message } = error;
-    throw new McpFault(`It answered with an error: ${wordsOf(message) || wordsOf(asText(code))}`, { code });
+    throw new McpFault(`It answered with an error: ${serverMessage(message) || serverMessage(toText(code))}`, { code });
   }
   if (!isObject(result)) throw new McpFault('It answered with something that is not JSON-RPC.');
   if (result.resultType === 'input_required') {
@@ -277,7 +277,7 @@ export class McpSessions {
       this.#opened.set(key, opening);
       opening.catch(() => this.#forget(key, opening));
     }
-    return await orAborted(opening, signal);
+    return await raceAbort(opening, signal);
   }
 
   /** Forgets a session that its server has lost. */

@@ -12,24 +12,24 @@ import type {
   TurnRequest,
 } from '../../../conversations/object/contract.ts';
 import { SUBAGENT_ID } from '../../../conversations/object/conversations.schema.ts';
-import { errorIn } from '../../../conversations/turn/turn-ending.ts';
+import { parseErrorEvent } from '../../../conversations/turn/turn-ending.ts';
 import type { PackedAnswer } from '../../../conversations/views/turn-answer.ts';
 import { callObject } from '../../../durable/call-object.ts';
-import { orAborted } from '../../../kit/async/or-aborted.ts';
-import { jittered, pause } from '../../../kit/async/pause.ts';
+import { addJitter, pause } from '../../../kit/async/pause.ts';
+import { raceAbort } from '../../../kit/async/race-abort.ts';
 import { encoder, sha256Hex } from '../../../kit/http/bytes.ts';
 import { createRequestId } from '../../../kit/http/headers/request-id.ts';
 import { isObject } from '../../../kit/json/object.ts';
-import { isBusyType, whatLimited } from '../../../money/admission/what-limited.ts';
-import type { ApartCall, CallName, RunCaller } from '../called-kind.ts';
-import { failedCall, MOST_TEXT_BYTES, NO_CONTENT, type ToolCall, type ToolResult } from '../tool-result.ts';
+import { isBusyType, limitationOf } from '../../../money/admission/limitation.ts';
+import type { CallName, RunCaller, SubagentCall } from '../tool-kind.ts';
+import { failedResult, MOST_TEXT_BYTES, NO_CONTENT, type ToolCall, type ToolResult } from '../tool-result.ts';
 import type { SubagentOutcome } from './subagent-outcome.ts';
 import type { AgentRun } from './subagents.schema.ts';
 
-interface AgentOptions extends ApartCall {
+interface AgentOptions extends SubagentCall {
   caller: RunCaller;
   /** Makes a new stub of a conversation of the account for each call: a stub that has thrown stays broken. */
-  reach(id: string): ConversationStub;
+  getStub(id: string): ConversationStub;
   /** Milliseconds that are left of the run. */
   leftMs: number;
   /** Aborted when the run is stopped. */
@@ -56,25 +56,28 @@ export async function callAgent(call: ToolCall, run: AgentRun, options: AgentOpt
   const { caller, leftMs, signal, share, isAgain, isLate } = options;
   const { task } = isObject(call.input) ? call.input : {};
   if (typeof task !== 'string' || task.trim() === '')
-    return failedCall('The input must be {"task": "…"}, with a text.');
+    return failedResult('The input must be {"task": "…"}, with a text.');
   if (caller.depth >= MOST_DEPTH) {
-    return failedCall('This is a subagent of a subagent, which has no subagents itself. Do the task without.');
+    return failedResult('This is a subagent of a subagent, which has no subagents itself. Do the task without.');
   }
-  if (signal.aborted && !isAgain) return failedCall('stopped');
+  if (signal.aborted && !isAgain) return failedResult('stopped');
   const ms = Math.min((run.timeout_seconds ?? Number.POSITIVE_INFINITY) * 1_000, leftMs);
   const late = Number.isFinite(ms) ? AbortSignal.timeout(ms) : undefined;
   const ended = late ? AbortSignal.any([signal, late]) : signal;
   const place = { account: call.account, id: await subagentId(call) };
-  const reach = () => options.reach(place.id);
+  const reach = () => options.getStub(place.id);
   let outcome: FollowedOutcome | undefined;
   const before = isLate ? 'late' : isAgain;
   for (let mayHaveBegun: boolean | 'late' = before; ; mayHaveBegun = false) {
     const left = share.most === null ? undefined : share.most - share.cost;
-    if (left !== undefined && left <= 0) return { ...failedCall(NO_MONEY), cost: share.cost };
+    if (left !== undefined && left <= 0) return { ...failedResult(NO_MONEY), cost: share.cost };
     const key = `${call.turn}_${call.tool_use_id}_${share.attempt}`;
-    const request = { ...requestOfCall(call, run, caller, { place, key }), body: taskBody(task, left, ms) };
-    const working = follow(reach, request, mayHaveBegun, ended);
-    outcome = await orAborted(working, ended).catch(() => stop(reach, key));
+    const request = {
+      ...createSubagentRequest(call, run, caller, { place, key }),
+      body: createTaskBody(task, left, ms),
+    };
+    const working = followSubagent(reach, request, mayHaveBegun, ended);
+    outcome = await raceAbort(working, ended).catch(() => stopSubagentRun(reach, key));
     // Nobody waits for it any more, so nobody needs its error.
     working.catch(() => {});
     // A subagent that waits for approval goes on by itself after the decision. The money for that stays set aside.
@@ -83,7 +86,7 @@ export async function callAgent(call: ToolCall, run: AgentRun, options: AgentOpt
     if (!outcome?.isTooBusy || ended.aborted || share.attempt >= MOST_ATTEMPTS) break;
     share.attempt += 1;
     options.noteShare();
-    await waitBefore(share.attempt, ended);
+    await waitBeforeTry(share.attempt, ended);
     if (ended.aborted) break;
   }
   const whyStopped = signal.aborted
@@ -91,11 +94,11 @@ export async function callAgent(call: ToolCall, run: AgentRun, options: AgentOpt
     : late?.aborted
       ? `Its ${Math.ceil(ms / 1_000)} s were over.`
       : '';
-  return { ...resultOfSubagent(outcome, whyStopped), cost: share.cost };
+  return { ...toSubagentResult(outcome, whyStopped), cost: share.cost };
 }
 
 type ConversationStub = DurableObjectStub<ConversationObject>;
-type Reach = () => ConversationStub;
+type GetStub = () => ConversationStub;
 
 /** What is asked of a subagent, but for the task. Each try is a request of its own. */
 interface SubagentRequest extends Omit<TurnRequest, 'call' | 'body'> {
@@ -113,8 +116,8 @@ interface FollowedOutcome extends SubagentOutcome {
  * @returns undefined if its conversation was deleted meanwhile
  * @throws what the last call has thrown, if its object cannot be reached
  */
-async function follow(
-  reach: Reach,
+async function followSubagent(
+  reach: GetStub,
   { body, call, ...request }: SubagentRequest & Pick<TurnRequest, 'body'>,
   mayHaveBegun: boolean | 'late',
   ended: AbortSignal,
@@ -129,7 +132,7 @@ async function follow(
       isKnown = false;
       ended.throwIfAborted();
       const answer = await reach().turn(JSON.stringify({ ...request, call: { ...call, id: createRequestId() } }), body);
-      const error = typeof answer === 'string' ? null : whyRefused(answer);
+      const error = typeof answer === 'string' ? null : rejectionReason(answer);
       // The stream is not needed here: a client that wants to see it follows the subagent's conversation.
       if (typeof answer !== 'string' && answer.kind === 'stream') await answer.body.cancel();
       (answer as Partial<Disposable>)[Symbol.dispose]?.();
@@ -141,7 +144,7 @@ async function follow(
     } catch (thrown) {
       lost += 1;
       if (lost > MOST_LOST || ended.aborted) throw thrown;
-      await waitBefore(lost, ended);
+      await waitBeforeTry(lost, ended);
     }
   }
 }
@@ -162,17 +165,17 @@ const FORGOTTEN: SubagentOutcome = {
 /** @returns whether a turn was refused since its account was too busy */
 function isTooBusy(answer: PackedAnswer): boolean {
   if (typeof answer === 'string' || answer.kind !== 'error') return false;
-  return isBusyType(answer.error.type) && whatLimited(answer.error).isOwn;
+  return isBusyType(answer.error.type) && limitationOf(answer.error).isOwn;
 }
 
 /** @returns why a turn was refused, by this edge or by the upstream; null if it was not refused */
-function whyRefused(answer: Exclude<PackedAnswer, string>): SubagentOutcome['error'] {
+function rejectionReason(answer: Exclude<PackedAnswer, string>): SubagentOutcome['error'] {
   if (answer.kind === 'error') return { type: answer.error.type, message: answer.error.message };
-  return answer.kind === 'whole' && answer.status >= 400 ? errorIn(answer.body) : null;
+  return answer.kind === 'whole' && answer.status >= 400 ? parseErrorEvent(answer.body) : null;
 }
 
 /** Stops a subagent, or prevents it from beginning. @returns its outcome; undefined if it cannot be reached */
-async function stop(reach: Reach, key: string): Promise<SubagentOutcome | undefined> {
+async function stopSubagentRun(reach: GetStub, key: string): Promise<SubagentOutcome | undefined> {
   try {
     const stopped = () => askSubagent(reach, key, 'stopSubagent');
     return await callObject('conversation', async () => (await stopped()) ?? UNBEGUN, 'persistent');
@@ -183,21 +186,21 @@ async function stop(reach: Reach, key: string): Promise<SubagentOutcome | undefi
 
 /** Asks a subagent's object what runs have there. @returns its outcome; undefined if no turn was begun with this key */
 async function askSubagent(
-  reach: Reach,
+  reach: GetStub,
   key: string,
   method: 'subagentOutcome' | 'stopSubagent' = 'subagentOutcome',
 ): Promise<SubagentOutcome | undefined> {
-  const outcome = (await reach().part('runs', method, key)) as Result<SubagentOutcome | undefined>;
+  const outcome = (await reach().callPlugin('runs', method, key)) as Result<SubagentOutcome | undefined>;
   return outcome.ok ? outcome.value : undefined;
 }
 
-async function waitBefore(tries: number, signal: AbortSignal): Promise<void> {
+async function waitBeforeTry(tries: number, signal: AbortSignal): Promise<void> {
   const longest = Math.min(LONGEST_PAUSE_LOST_MS, FIRST_PAUSE_LOST_MS * 2 ** tries);
   // An abort ends the pause. The caller checks the signal afterwards.
-  await pause(jittered(longest), signal).catch(() => {});
+  await pause(addJitter(longest), signal).catch(() => {});
 }
 
-function requestOfCall(
+function createSubagentRequest(
   { conversation, tool_use_id: toolUseId, name }: ToolCall,
   { agent }: AgentRun,
   { depth, retentionSeconds, headers, route, caller, query, ownerOf }: RunCaller,
@@ -215,7 +218,7 @@ function requestOfCall(
 }
 
 /** @param ms how many milliseconds the task may take; infinite if that is not limited */
-function taskBody(task: string, most: Nanodollars | undefined, ms: number): string {
+function createTaskBody(task: string, most: Nanodollars | undefined, ms: number): string {
   return JSON.stringify({
     messages: [{ role: 'user', content: task }],
     ...(most === undefined ? {} : { max_usd: most / 1e9 }),
@@ -235,18 +238,20 @@ export async function subagentId({ conversation, turn, tool_use_id }: CallName):
  * @param outcome undefined if the subagent could not be reached
  * @param whyStopped a sentence if its run has stopped it; empty otherwise
  */
-function resultOfSubagent(outcome: SubagentOutcome | undefined, whyStopped: string): ToolResult {
-  const fault = outcome ? whyUndone(outcome, whyStopped) : `The subagent could not be reached. ${whyStopped}`.trim();
+function toSubagentResult(outcome: SubagentOutcome | undefined, whyStopped: string): ToolResult {
+  const fault = outcome
+    ? incompleteReason(outcome, whyStopped)
+    : `The subagent could not be reached. ${whyStopped}`.trim();
   const { text = '' } = outcome ?? {};
   const answer = text.trim() === '' ? '' : text;
   const content = fault === undefined ? answer || NO_CONTENT : fault + (answer && ` What it said:\n\n${answer}`);
   const bytes = encoder.encode(content).length;
-  if (bytes > MOST_TEXT_BYTES) return failedCall(`The subagent answered with more than ${MOST_TEXT_BYTES} bytes.`);
+  if (bytes > MOST_TEXT_BYTES) return failedResult(`The subagent answered with more than ${MOST_TEXT_BYTES} bytes.`);
   return { content, isError: fault !== undefined, bytes };
 }
 
 /** @returns why a subagent has not done its task; undefined if it has */
-function whyUndone(
+function incompleteReason(
   { status, paused, stop_reason: reason, error }: SubagentOutcome,
   whyStopped: string,
 ): string | undefined {

@@ -2,9 +2,9 @@
 
 import type { Result } from '../../../conversations/object/contract.ts';
 import type { ConversationContext, ConversationPlugin } from '../../../conversations/object/hooks.ts';
-import { getOrMake } from '../../../kit/cache/get-or-make.ts';
+import { getOrCreate } from '../../../kit/cache/get-or-create.ts';
 import { finalError } from '../../../kit/http/errors.ts';
-import { type SubagentOutcome, subagentOutcomeOf } from './subagent-outcome.ts';
+import { readSubagentOutcome, type SubagentOutcome } from './subagent-outcome.ts';
 
 /** The idempotency keys of subagents that must not begin, because the run that called them has ended. */
 const stoppedKeys = new WeakMap<ConversationContext, Set<string>>();
@@ -33,7 +33,7 @@ async function awaitOutcome(
   conversation.recover();
   const { runner, transcript } = conversation;
   if (runner?.turn.row.key === key) await runner.done;
-  return { ok: true, value: subagentOutcomeOf(transcript, key) };
+  return { ok: true, value: readSubagentOutcome(transcript, key) };
 }
 
 /** Stops a subagent's turn. A turn that has not begun yet will not begin. */
@@ -41,7 +41,7 @@ async function stopSubagent(
   conversation: ConversationContext,
   key: string,
 ): Promise<Result<SubagentOutcome | undefined>> {
-  getOrMake(stoppedKeys, conversation, () => new Set()).add(key);
+  getOrCreate(stoppedKeys, conversation, () => new Set()).add(key);
   await conversation.stopTurn({ key });
-  return { ok: true, value: subagentOutcomeOf(conversation.transcript, key) };
+  return { ok: true, value: readSubagentOutcome(conversation.transcript, key) };
 }

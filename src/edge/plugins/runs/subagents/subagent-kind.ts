@@ -1,8 +1,8 @@
-import { conversationStub } from '../../../durable/stubs.ts';
-import { edit } from '../../../kit/json/edit.ts';
-import { faultIn } from '../../../registry/tools/tools.schema.ts';
-import type { CalledKind } from '../called-kind.ts';
-import { withinRoom } from '../tool-result.ts';
+import { getConversationStub } from '../../../durable/stubs.ts';
+import { editJson } from '../../../kit/json/edit.ts';
+import { firstIssueOf } from '../../../registry/tools/tools.schema.ts';
+import type { CalledKind } from '../tool-kind.ts';
+import { limitToMemory } from '../tool-result.ts';
 import { callAgent, subagentId } from './call-agent.ts';
 import { type AgentRun, agentRunSchema, agentTool } from './subagents.schema.ts';
 
@@ -21,9 +21,9 @@ export const subagentKind: CalledKind<AgentRun> = {
   hasNoAddress: true,
   names: () => Object.keys(agentRunSchema.shape),
   schemas: [agentRunSchema],
-  fault: (tool) => faultIn(agentTool.safeParse(tool)),
+  findFault: (tool) => firstIssueOf(agentTool.safeParse(tool)),
   show: (_, text) =>
-    edit(text, {
+    editJson(text, {
       description: { ifAbsent: JSON.stringify(DESCRIPTION) },
       input_schema: { ifAbsent: JSON.stringify(INPUT) },
     }),
@@ -31,8 +31,8 @@ export const subagentKind: CalledKind<AgentRun> = {
   callsOf: ({ env, settings, account, caller }) => ({
     call: async (call, run, { apart, ...options }) => {
       if (!apart) throw new TypeError('A call of an agent without its share.');
-      const reach = (id: string) => conversationStub(env, settings, { account, id });
-      return await withinRoom(await callAgent(call, run, { ...options, ...apart, caller, reach }), options);
+      const reach = (id: string) => getConversationStub(env, settings, { account, id });
+      return await limitToMemory(await callAgent(call, run, { ...options, ...apart, caller, getStub: reach }), options);
     },
   }),
 };

@@ -5,8 +5,8 @@ import type { TurnRow } from '../../../conversations/history/storage/rows.ts';
 import type { Transcript } from '../../../conversations/history/storage/transcript.ts';
 import { turnsOfRun } from '../../../conversations/history/storage/turn-queries.ts';
 import type { TurnOutcome } from '../../../conversations/object/contract.ts';
-import { outcomeOfTurn, turnsGoingOn } from '../../../conversations/object/turn-report.ts';
-import { approvalsIn, callRowsIn, callsTakenUp } from '../run-rows.ts';
+import { findTurnOutcome, turnWithContinuations } from '../../../conversations/object/turn-report.ts';
+import { approvalRowsOf, callRowsOf, continuedCallsOf } from '../run-rows.ts';
 
 export interface SubagentOutcome extends TurnOutcome {
   /** Nanodollars, including its own subagents; null while it runs, or until the account has said it. */
@@ -17,10 +17,10 @@ export interface SubagentOutcome extends TurnOutcome {
  * @returns the outcome of the turn with an idempotency key, together with the turns that went on with it; undefined if no
  * turn was begun. A turn that goes on just now is reported as still waiting for approval.
  */
-export function subagentOutcomeOf(transcript: Transcript, key: string): SubagentOutcome | undefined {
-  const outcome = outcomeOfTurn(transcript, key);
+export function readSubagentOutcome(transcript: Transcript, key: string): SubagentOutcome | undefined {
+  const outcome = findTurnOutcome(transcript, key);
   if (!outcome) return undefined;
-  const turns = turnsGoingOn(transcript, key);
+  const turns = turnWithContinuations(transcript, key);
   const costs = turns.map((row) => costOfRun(transcript, row));
   const cost = costs.reduce((sum, one) => (sum === null || one === null ? null : sum + one), 0);
   // The calling run does not wait for this end any more. It goes on counting what the subagent may spend.
@@ -37,12 +37,12 @@ function costOfRun(transcript: Transcript, { seq, status, cost }: TurnRow): Nano
   if (steps.some(({ settled, grant }) => !settled && !Number.isFinite(grant?.hold))) return null;
   // A call that has waited for approval is counted in the run that has made the call.
   const waited = new Set(
-    approvalsIn(transcript)
-      .ofRun(seq)
+    approvalRowsOf(transcript)
+      .listOfRun(seq)
       .map(({ toolUseId }) => toolUseId),
   );
-  const own = steps.flatMap((step) => callRowsIn(transcript).of(step.seq)).filter(({ id }) => !waited.has(id));
-  const shares = [...own, ...callsTakenUp(transcript, seq)].map(({ subagent }) => subagent?.cost ?? 0);
+  const own = steps.flatMap((step) => callRowsOf(transcript).callsOfTurn(step.seq)).filter(({ id }) => !waited.has(id));
+  const shares = [...own, ...continuedCallsOf(transcript, seq)].map(({ subagent }) => subagent?.cost ?? 0);
   const total = [...steps.map((step) => step.cost), ...shares].reduce((sum, one) => sum + one, 0);
   // Failed steps may be deleted. The run's own row still has their cost.
   return Math.max(cost, total);

@@ -1,22 +1,22 @@
 /** Checks the addresses of tools that are called over HTTP, and their headers. */
 
 import { hasScope } from '../../../auth/authenticate.ts';
-import { faultOfSecret, valueOfSecret } from '../../../config/tool-secrets.ts';
+import { findSecretFault, readSecretValue } from '../../../config/tool-secrets.ts';
 import { finalError } from '../../../kit/http/errors.ts';
-import { deliverFault } from '../../../kit/http/headers/hosts.ts';
+import { findDeliverUrlFault } from '../../../kit/http/headers/hosts.ts';
 import { isObject, type Json } from '../../../kit/json/object.ts';
 import type { ToolSender } from '../../../registry/tools/tool-kind.ts';
-import { faultIn } from '../../../registry/tools/tools.schema.ts';
-import type { KindCalls, ToolSettings } from '../called-kind.ts';
+import { firstIssueOf } from '../../../registry/tools/tools.schema.ts';
 import type { HttpRun } from '../runs.schema.ts';
-import { failedCall } from '../tool-result.ts';
+import type { KindCalls, ToolSettings } from '../tool-kind.ts';
+import { failedResult } from '../tool-result.ts';
 
 /** An address that a tool is called at: its own, or that of its MCP server. */
 type Address = Omit<HttpRun, 'url'> & ({ url: string } | { mcp: string });
 
 /** The schema of a tool that is called at an address. */
 interface AddressSchema {
-  safeParse(tool: Json): { data?: { run: Address } | undefined; error?: Parameters<typeof faultIn>[0]['error'] };
+  safeParse(tool: Json): { data?: { run: Address } | undefined; error?: Parameters<typeof firstIssueOf>[0]['error'] };
 }
 
 /**
@@ -24,7 +24,7 @@ interface AddressSchema {
  * @returns what is wrong with a tool that is called at an address
  * @throws ApiError 403 for a caller who may not send such tools
  */
-export function faultAtAddress(
+export function findAddressFault(
   tool: Json,
   { identity, settings }: ToolSender,
   schema: AddressSchema | string,
@@ -40,8 +40,8 @@ export function faultAtAddress(
   }
   if (typeof schema === 'string') return schema;
   const checked = schema.safeParse(tool);
-  const fault = checked.data && faultOfAddress(checked.data.run, settings);
-  return fault === undefined ? faultIn(checked) : `${fault}.`;
+  const fault = checked.data && checkAddress(checked.data.run, settings);
+  return fault === undefined ? firstIssueOf(checked) : `${fault}.`;
 }
 
 /**
@@ -50,19 +50,19 @@ export function faultAtAddress(
  *
  * @returns the end of a sentence; undefined if it can be called
  */
-function faultOfAddress(run: Address, settings: ToolSettings): string | undefined {
+function checkAddress(run: Address, settings: ToolSettings): string | undefined {
   const { TOOL_HOSTS, TOOL_SIGNING_SECRET, development } = settings;
   const isMcp = 'mcp' in run;
   if (TOOL_SIGNING_SECRET === undefined && !isMcp)
     return 'run: this edge calls no addresses: its operator must set TOOL_SIGNING_SECRET and TOOL_HOSTS';
   const [member, url] = isMcp ? ['mcp', run.mcp] : ['url', run.url];
-  const fault = deliverFault(url, development);
+  const fault = findDeliverUrlFault(url, development);
   if (fault !== undefined) return `run.${member}: ${fault}`;
   const { host = '' } = URL.parse(url) ?? {};
   if (!TOOL_HOSTS.includes(host)) return `run.${member}: ${NOT_ALLOWED}`;
   for (const [name, value] of Object.entries(run.headers ?? {})) {
     if (typeof value === 'string') continue;
-    const fault = faultOfSecret(value.secret, host, settings);
+    const fault = findSecretFault(value.secret, host, settings);
     if (fault !== undefined) return `run.headers.${name}: ${fault}`;
   }
   return undefined;
@@ -72,18 +72,18 @@ const NOT_ALLOWED =
   'its host (with its port, if that is not 443) is not in TOOL_HOSTS of this edge; its operator can add it';
 
 /** Builds the headers that a tool adds to its calls. The address must have been checked before. */
-export function headersOf({ headers = {} }: Pick<HttpRun, 'headers'>, settings: ToolSettings): Headers {
+export function resolveHeaders({ headers = {} }: Pick<HttpRun, 'headers'>, settings: ToolSettings): Headers {
   const sent = new Headers();
   for (const [name, value] of Object.entries(headers))
-    sent.set(name, typeof value === 'string' ? value : valueOfSecret(value.secret, settings));
+    sent.set(name, typeof value === 'string' ? value : readSecretValue(value.secret, settings));
   return sent;
 }
 
 /** Makes a call at the address of a tool, unless the tool may not be called there any more. */
-export function atAddress<Run extends Address>(make: KindCalls<Run>['call']): KindCalls<Run>['call'] {
+export function guardedCall<Run extends Address>(make: KindCalls<Run>['call']): KindCalls<Run>['call'] {
   return async (call, run, options, signal) => {
-    const fault = faultOfAddress(run, options.settings);
-    if (fault !== undefined) return failedCall(`This tool cannot be called. ${fault}.`);
+    const fault = checkAddress(run, options.settings);
+    if (fault !== undefined) return failedResult(`This tool cannot be called. ${fault}.`);
     return await make(call, run, options, signal);
   };
 }

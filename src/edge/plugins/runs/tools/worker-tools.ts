@@ -3,8 +3,8 @@
  * schema for the model are filled in here.
  */
 
-import type { AppChoices } from '../../../auth/context.ts';
-import { edit } from '../../../kit/json/edit.ts';
+import type { AppConfig } from '../../../auth/context.ts';
+import { editJson } from '../../../kit/json/edit.ts';
 import type { Json } from '../../../kit/json/object.ts';
 import type { Bindings } from '../../../kit/plugins/bindings.ts';
 
@@ -76,43 +76,43 @@ interface KnownTool {
 const sharedTools = new Map<string, KnownTool>();
 
 /** @throws Error for a malformed tool, and for a second tool with the same name */
-export function shareToolsOf({ tools = {} }: AppChoices & ToolsOptions): void {
+export function registerWorkerTools({ tools = {} }: AppConfig & ToolsOptions): void {
   for (const [name, tool] of Object.entries(tools)) {
     const before = sharedTools.get(name)?.tool;
     if (before && before !== tool) {
       throw new Error(`tools.${name}: apps of this Worker have different tools of this name, and its objects one.`);
     }
-    const fault = faultOf(name, tool);
+    const fault = findToolFault(name, tool);
     if (fault !== undefined) throw new Error(`tools.${name}: ${fault}`);
-    const { $schema: _, ...schema } = jsonSchemaOf(tool) ?? {};
+    const { $schema: _, ...schema } = toJsonSchema(tool) ?? {};
     if (schema.type !== 'object') throw new Error(`tools.${name}.schema: must be of an object, which the input is.`);
-    const words = { input_schema: absent(schema), description: absent(tool.description) };
+    const words = { input_schema: optionalMember(schema), description: optionalMember(tool.description) };
     sharedTools.set(name, { tool, words });
   }
 }
 
-function absent(value: unknown): { ifAbsent: string } {
+function optionalMember(value: unknown): { ifAbsent: string } {
   return { ifAbsent: JSON.stringify(value) };
 }
 
-function faultOf(name: string, { description, run, timeout_seconds: seconds = 1, ...tool }: WorkerTool) {
+function findToolFault(name: string, { description, run, timeout_seconds: seconds = 1, ...tool }: WorkerTool) {
   if (!/^[a-zA-Z0-9_-]{1,128}$/.test(name)) return 'a name has 1 to 128 letters, digits, _ and -.';
   if (typeof description !== 'string' || description === '') return 'needs a description: the model goes by it.';
   if (typeof run !== 'function') return 'run must be a function.';
   if (!Number.isInteger(seconds) || seconds < 1 || seconds > 600) {
     return 'timeout_seconds must be an integer from 1 to 600.';
   }
-  if (jsonSchemaOf(tool) === undefined)
+  if (toJsonSchema(tool) === undefined)
     return 'schema must tell its JSON Schema, as those of `zod` do (not of `zod/mini`).';
   return undefined;
 }
 
-function jsonSchemaOf({ schema }: Pick<WorkerTool, 'schema'>): Json | undefined {
+function toJsonSchema({ schema }: Pick<WorkerTool, 'schema'>): Json | undefined {
   return schema?.['~standard']?.jsonSchema?.input({ target: 'draft-2020-12' });
 }
 
 /** @returns a Worker's tool by its name; undefined if there is none */
-export function workerTool(name: string): WorkerTool | undefined {
+export function findWorkerTool(name: string): WorkerTool | undefined {
   return sharedTools.get(name)?.tool;
 }
 
@@ -126,13 +126,13 @@ export function workerToolNames(): string[] {
  * @param text the tool as JSON text, with its name
  * @returns undefined for a tool that this Worker no longer has
  */
-export function filledTool(name: string, text: string): string | undefined {
+export function fillInTool(name: string, text: string): string | undefined {
   const words = sharedTools.get(name)?.words;
-  return words && edit(text, words);
+  return words && editJson(text, words);
 }
 
 /** @returns a hash of the descriptions and schemas of some tools. It changes when a deploy changes them. */
-export function markOfTools(names: Iterable<string>): string {
+export function hashTools(names: Iterable<string>): string {
   let mark = 0;
   const texts = [...names].sort().map((name) => JSON.stringify(sharedTools.get(name)?.words));
   // FNV-1a is enough: it must notice changes, not withstand attacks.

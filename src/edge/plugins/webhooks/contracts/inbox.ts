@@ -1,4 +1,4 @@
-import type { Page, PageOf } from '../../../durable/page.ts';
+import type { Page, PageSelection } from '../../../durable/page.ts';
 import type { AlertRow } from '../../../money/alerts/alerts-answers.schema.ts';
 import type { EventState } from '../webhooks.schema.ts';
 import type { Attempt, EventReport, EventResult, EventRow } from '../webhooks-answers.schema.ts';
@@ -13,13 +13,13 @@ declare module '../../../kit/plugins/bindings.ts' {
 export interface InboxObject extends Rpc.DurableObjectBranded {
   accept(event: NewEvent): { status: 'accepted' | 'duplicate'; queue: boolean; firstId?: string };
   acceptAlert(event: NewEvent): void;
-  begin(id: string, leaseMs: number): Work;
+  begin(id: string, leaseMs: number): InboxWork;
   noteTurn(id: string, place: AgentTurn): void;
   record(id: string, result: EventResult, last?: { lease: number; attempt: Attempt }): EventResult | null;
   conclude(id: string, conclusion: Conclusion): void;
   list(page: EventPage): Page<EventRow>;
   undelivered(): number;
-  alerts(page: PageOf): Page<AlertRow>;
+  alerts(page: PageSelection): Page<AlertRow>;
   read(id: string): EventReport | undefined;
   replay(id: string): EventReport | undefined;
   replayUndelivered(after: number): { scheduled: number; last: number | undefined };
@@ -27,14 +27,14 @@ export interface InboxObject extends Rpc.DurableObjectBranded {
 }
 
 /** A page of a source's events. */
-export interface EventPage extends PageOf {
+export interface EventPage extends PageSelection {
   state?: EventState | undefined;
   /** Whether only those are listed that were tried without success. */
   undelivered?: boolean | undefined;
 }
 
 /** The work on an event. The lease identifies the job that has taken it. */
-export type Work =
+export type InboxWork =
   | { kind: 'none' }
   | {
       kind: 'work' | 'deliver';

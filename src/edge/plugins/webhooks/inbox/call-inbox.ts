@@ -1,7 +1,7 @@
 import type { Remote } from '../../../durable/call-object.ts';
 import { callObject } from '../../../durable/call-object.ts';
-import { type InboxBinding, inboxStub } from '../../../durable/stubs.ts';
-import { within } from '../../../kit/async/timeout.ts';
+import { getInboxStub, type InboxBinding } from '../../../durable/stubs.ts';
+import { withTimeout } from '../../../kit/async/timeout.ts';
 import type { InboxObject } from '../contracts/inbox.ts';
 
 const INBOX_CALL_MS = 30_000;
@@ -15,6 +15,6 @@ export async function callInbox<T>(
   place: { inboxes: InboxBinding; settings: { JURISDICTION?: string | undefined }; source: string },
   call: (inbox: Remote<InboxObject>) => Promise<T>,
 ): Promise<T> {
-  const stub = () => inboxStub(place.inboxes, place.settings, place.source) as unknown as Remote<InboxObject>;
-  return await callObject('inbox', () => within(call(stub()), INBOX_CALL_MS));
+  const stub = () => getInboxStub(place.inboxes, place.settings, place.source) as unknown as Remote<InboxObject>;
+  return await callObject('inbox', () => withTimeout(call(stub()), INBOX_CALL_MS));
 }

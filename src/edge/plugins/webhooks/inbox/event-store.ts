@@ -1,8 +1,8 @@
 /** The rows of an inbox: one for each event that has been received. */
 
 import { columnsOf, membersOf, type RawRow } from '../../../durable/columns.ts';
-import type { Page, PageOf } from '../../../durable/page.ts';
-import { makeOnWrite } from '../../../durable/schema.ts';
+import type { Page, PageSelection } from '../../../durable/page.ts';
+import { createTablesOnWrite } from '../../../durable/schema.ts';
 import { Tables } from '../../../durable/tables.ts';
 import type { AlertBody, AlertRow } from '../../../money/alerts/alerts-answers.schema.ts';
 import type { EventPage, NewEvent } from '../contracts/inbox.ts';
@@ -86,7 +86,7 @@ export class EventStore extends Tables {
 
   /** @param abort resets the object after a failed write; see `Tables` */
   constructor(storage: DurableObjectStorage, source: string, abort?: (thrown: unknown) => void) {
-    super(storage, makeOnWrite(storage, EVENT_TABLES), abort);
+    super(storage, createTablesOnWrite(storage, EVENT_TABLES), abort);
     this.#source = source;
   }
 
@@ -119,7 +119,7 @@ export class EventStore extends Tables {
 
   find(id: string): StoredEvent | undefined {
     const [row] = this.read('select * from events where id = ?', id);
-    return row && storedOf(row);
+    return row && rowToEvent(row);
   }
 
   /** Changes an event. Absent members do not change. */
@@ -143,11 +143,11 @@ export class EventStore extends Tables {
   }
 
   nextDue(): number | undefined {
-    return this.figure('select min(due_at) from events where due_at is not null');
+    return this.queryNumber('select min(due_at) from events where due_at is not null');
   }
 
   /** Notes that events are on the queue. If no job takes them before `dueAt`, they are due again. */
-  enqueued(seqs: readonly number[], dueAt: number): void {
+  noteEnqueued(seqs: readonly number[], dueAt: number): void {
     const among = 'seq in (select value from json_each(?))';
     const change = `update events set due_at = ?, waits = 0 where ${among} and due_at is not null`;
     this.write(change, dueAt, JSON.stringify(seqs));
@@ -156,7 +156,7 @@ export class EventStore extends Tables {
   /** Makes events due that wait for a budget, the oldest first. Skips events that a job works on. @returns how many */
   release(now: number, limit: number): number {
     const waiting = "due_at > ?1 and state = 'waiting' and waits = 1 order by seq limit ?2";
-    return this.#changed(
+    return this.#writeAndCount(
       `update events set due_at = ?1 where seq in (select seq from events where ${waiting})`,
       now,
       limit,
@@ -166,12 +166,12 @@ export class EventStore extends Tables {
   /** Deletes finished events that were received before a time. @returns how many */
   prune(before: number, limit: number): number {
     const done = 'received_at < ? and due_at is null order by seq limit ?';
-    return this.#changed(`delete from events where seq in (select seq from events where ${done})`, before, limit);
+    return this.#writeAndCount(`delete from events where seq in (select seq from events where ${done})`, before, limit);
   }
 
   /** @returns how many events were tried in vain */
-  undelivered(): number {
-    return this.number(`select count(*) from events where ${UNDELIVERED}`);
+  countUndelivered(): number {
+    return this.queryNumberOrZero(`select count(*) from events where ${UNDELIVERED}`);
   }
 
   /**
@@ -188,9 +188,9 @@ export class EventStore extends Tables {
     const undelivered = `(${UNDELIVERED}) and seq > ?1 and id not in (select value from json_each(?2))`;
     const among = `select seq from events where ${undelivered} order by seq limit ?3`;
     const values = [after, JSON.stringify(leased), limit];
-    const last = this.figure(`select max(seq) from (${among})`, ...values);
+    const last = this.queryNumber(`select max(seq) from (${among})`, ...values);
     if (last === undefined) return { scheduled: 0, last };
-    const scheduled = this.#changed(
+    const scheduled = this.#writeAndCount(
       `update events set state = iif(result is null, 'accepted', 'delivering'),
         conversation = iif(result is null, null, conversation), turn = iif(result is null, null, turn),
         failures = 0, waits = 0, due_at = ?4 where seq in (${among})`,
@@ -201,8 +201,8 @@ export class EventStore extends Tables {
   }
 
   /** @returns when the oldest finished event was received */
-  oldestDone(): number | undefined {
-    return this.figure('select received_at from events where due_at is null order by seq limit 1');
+  oldestDoneAt(): number | undefined {
+    return this.queryNumber('select received_at from events where due_at is null order by seq limit 1');
   }
 
   /** Erases events of an account that were received up to a time. @returns how many of them are left */
@@ -214,7 +214,7 @@ export class EventStore extends Tables {
       until,
       limit,
     );
-    return this.number(`select count(*) from events where ${where}`, account, until);
+    return this.queryNumberOrZero(`select count(*) from events where ${where}`, account, until);
   }
 
   hasAny(account: string): boolean {
@@ -224,16 +224,16 @@ export class EventStore extends Tables {
   /** @returns a page of the events, newest first */
   list(page: EventPage): Page<EventRow> {
     const rows = this.#pageOf(page, LISTED);
-    return { ...rows, data: rows.data.map((row) => this.#listed(row)) };
+    return { ...rows, data: rows.data.map((row) => this.#toListRow(row)) };
   }
 
   /** @returns a page of the inbox of alerts, newest first */
-  alerts(page: PageOf): Page<AlertRow> {
+  alerts(page: PageSelection): Page<AlertRow> {
     const rows = this.#pageOf(page, `${LISTED}, text`);
     const data = rows.data.map((row) => ({
       ...(JSON.parse(String(row.text)) as AlertBody),
       state: ALERT_STATES[row.state as EventState],
-      ...triesOf(row),
+      ...countTries(row),
     }));
     return { ...rows, data };
   }
@@ -248,12 +248,12 @@ export class EventStore extends Tables {
   report(id: string): EventReport | undefined {
     const [row] = this.read('select * from events where id = ?', id);
     if (!row) return undefined;
-    const { attempts: _, error: __, ...listed } = this.#listed(row);
-    const { account, subject, digest, text, result, attempts } = storedOf(row);
+    const { attempts: _, error: __, ...listed } = this.#toListRow(row);
+    const { account, subject, digest, text, result, attempts } = rowToEvent(row);
     return { ...listed, account, subject, digest, text, result, attempts };
   }
 
-  #listed(row: RawRow): EventRow {
+  #toListRow(row: RawRow): EventRow {
     return {
       type: 'webhook_event',
       event_id: String(row.id),
@@ -263,19 +263,19 @@ export class EventStore extends Tables {
       conversation: row.conversation as string | null,
       turn: row.turn as string | null,
       received_at: new Date(Number(row.received_at)).toISOString(),
-      ...triesOf(row),
+      ...countTries(row),
     };
   }
 
   /** Runs one statement. @returns how many rows of the table it has changed, not counting index entries */
-  #changed(query: string, ...values: SqlStorageValue[]): number {
+  #writeAndCount(query: string, ...values: SqlStorageValue[]): number {
     this.write(query, ...values);
-    return this.number('select changes()');
+    return this.queryNumberOrZero('select changes()');
   }
 }
 
 /** @returns how often an event was tried, when it is tried next, and why the last try has failed */
-function triesOf({ runs, due_at, waits, error }: RawRow): Pick<EventRow, 'attempts' | 'next_attempt_at' | 'error'> {
+function countTries({ runs, due_at, waits, error }: RawRow): Pick<EventRow, 'attempts' | 'next_attempt_at' | 'error'> {
   const next = waits === 1 && due_at !== null ? new Date(Number(due_at)).toISOString() : null;
   return {
     attempts: Number(runs),
@@ -284,7 +284,7 @@ function triesOf({ runs, due_at, waits, error }: RawRow): Pick<EventRow, 'attemp
   };
 }
 
-function storedOf(row: RawRow): StoredEvent {
+function rowToEvent(row: RawRow): StoredEvent {
   return {
     ...(membersOf(row) as unknown as StoredEvent),
     waits: row.waits === 1,

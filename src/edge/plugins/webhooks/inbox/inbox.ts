@@ -1,17 +1,17 @@
 import { MAX_INPUT_BYTES } from '../../../classify/classify.schema.ts';
-import { retentionOf } from '../../../config/retention.ts';
+import { readRetentionMs } from '../../../config/retention.ts';
 import { settingsOf } from '../../../config/settings.ts';
 import { EdgeObject } from '../../../durable/edge-object.ts';
-import type { Page, PageOf } from '../../../durable/page.ts';
+import type { Page, PageSelection } from '../../../durable/page.ts';
 import { HOUR_MS } from '../../../kit/async/durations.ts';
-import { within } from '../../../kit/async/timeout.ts';
+import { withTimeout } from '../../../kit/async/timeout.ts';
 import type { Bindings } from '../../../kit/plugins/bindings.ts';
-import { AlertOutbox, hasAlertUrl, OF_NO_ACCOUNT } from '../../../money/alerts/alert-outbox.ts';
+import { AlertOutbox, hasAlertUrl, UNOWNED } from '../../../money/alerts/alert-outbox.ts';
 import { ALERT_SOURCE } from '../../../money/alerts/alert-source.ts';
 import type { AlertRow } from '../../../money/alerts/alerts-answers.schema.ts';
 import { parkedAlert } from '../../../money/budget/thresholds.ts';
 import { callAccount } from '../../../money/contracts/call-account.ts';
-import type { AgentTurn, Conclusion, EventPage, InboxObject, NewEvent, Work } from '../contracts/inbox.ts';
+import type { AgentTurn, Conclusion, EventPage, InboxObject, InboxWork, NewEvent } from '../contracts/inbox.ts';
 import type { EventState } from '../webhooks.schema.ts';
 import type { Attempt, EventReport, EventResult, EventRow } from '../webhooks-answers.schema.ts';
 import { EventStore, type StoredEvent } from './event-store.ts';
@@ -55,8 +55,8 @@ export class Inbox extends EdgeObject implements InboxObject {
 
   constructor(ctx: DurableObjectState, env: Bindings) {
     super(ctx, env, WAKE_GRAIN_MS);
-    this.#events = new EventStore(ctx.storage, ctx.id.name ?? '', this.around.abort);
-    this.#alerts = new AlertOutbox(this.#events, this.around);
+    this.#events = new EventStore(ctx.storage, ctx.id.name ?? '', this.services.abort);
+    this.#alerts = new AlertOutbox(this.#events, this.services);
   }
 
   /** Puts events on the queue; tests replace it. */
@@ -65,7 +65,7 @@ export class Inbox extends EdgeObject implements InboxObject {
   }
 
   /** @returns the milliseconds after which a message on the queue counts as lost. Tests replace it. */
-  protected patience(): number {
+  protected queueTimeoutMs(): number {
     return LOST_ON_QUEUE_MS;
   }
 
@@ -81,8 +81,8 @@ export class Inbox extends EdgeObject implements InboxObject {
     const stored = bytes <= MAX_INPUT_BYTES ? event : { ...event, text: null };
     const place =
       stored.text === null
-        ? { state: 'failed' as const, dueAt: null, failure: tooLong(now, bytes) }
-        : { state: 'accepted' as const, dueAt: now + this.patience() };
+        ? { state: 'failed' as const, dueAt: null, failure: tooLongAttempt(now, bytes) }
+        : { state: 'accepted' as const, dueAt: now + this.queueTimeoutMs() };
     const firstId = this.#events.add(stored, now, place);
     if (firstId !== undefined) return { status: 'duplicate', queue: false, firstId };
     this.#wakeNext();
@@ -94,7 +94,7 @@ export class Inbox extends EdgeObject implements InboxObject {
   acceptAlert(alert: NewEvent): void {
     const enqueue = () =>
       this.enqueue([alert.id]).catch((thrown: unknown) => {
-        this.around.retries.failed('webhook_queue', thrown, this.now() + this.patience());
+        this.services.retries.recordFailure('webhook_queue', thrown, this.now() + this.queueTimeoutMs());
       });
     if (this.accept(alert).queue) this.ctx.waitUntil(enqueue());
   }
@@ -104,7 +104,7 @@ export class Inbox extends EdgeObject implements InboxObject {
    *
    * @param leaseMs how long the job may take
    */
-  begin(id: string, leaseMs: number): Work {
+  begin(id: string, leaseMs: number): InboxWork {
     const now = this.now();
     const event = this.#events.find(id);
     if (!event || event.dueAt === null) return { kind: 'none' };
@@ -113,7 +113,7 @@ export class Inbox extends EdgeObject implements InboxObject {
     this.#leases.set(id, lease);
     if (event.dueAt < lease) {
       this.#events.change(event, { dueAt: lease, waits: false });
-      this.around.alarm.wakeFor(lease);
+      this.services.alarm.schedule(lease);
     }
     const { account, text, subject, receivedAt, result, turn, failures } = event;
     const kind = result === null ? 'work' : 'deliver';
@@ -137,14 +137,14 @@ export class Inbox extends EdgeObject implements InboxObject {
     const event = this.#events.find(id);
     if (!event) return null;
     if (event.result === null) {
-      const ended = last ? this.#ended(event, last.attempt) : {};
-      const state: EventState = last ? stateWith(result) : 'delivering';
+      const ended = last ? this.#endedState(event, last.attempt) : {};
+      const state: EventState = last ? stateForResult(result) : 'delivering';
       this.#events.change(event, { ...ended, state, result, failures: 0 });
       if (last) this.#leases.delete(id);
-      if (this.#events.release(now, RELEASED_AT_ONCE) > 0) this.around.alarm.wakeFor(now);
+      if (this.#events.release(now, RELEASED_AT_ONCE) > 0) this.services.alarm.schedule(now);
       return result;
     }
-    if (last) this.conclude(id, { ...last, to: { state: stateWith(event.result) } });
+    if (last) this.conclude(id, { ...last, to: { state: stateForResult(event.result) } });
     return event.result;
   }
 
@@ -158,18 +158,18 @@ export class Inbox extends EdgeObject implements InboxObject {
     if (to.state === 'running') {
       // Checking whether an agent is done does not count as an attempt.
       this.#events.change(event, { state: 'running', dueAt: to.at, waits: true });
-      this.around.alarm.wakeFor(to.at);
+      this.services.alarm.schedule(to.at);
       return;
     }
-    const { runs, attempts } = this.#ended(event, attempt);
+    const { runs, attempts } = this.#endedState(event, attempt);
     if (to.state === 'again') {
       const state = event.result === null ? 'accepted' : 'delivering';
       const dueAt = Math.max(this.now() + to.pause, to.notBefore ?? 0);
       this.#events.change(event, { state, runs, attempts, failures: event.failures + 1, dueAt, waits: true });
-      this.around.alarm.wakeFor(dueAt);
+      this.services.alarm.schedule(dueAt);
     } else if (to.state === 'waiting') {
       this.#events.change(event, { state: 'waiting', runs, attempts, dueAt: to.at, waits: true });
-      this.around.alarm.wakeFor(to.at);
+      this.services.alarm.schedule(to.at);
     } else {
       this.#events.change(event, { state: to.state, runs, attempts, dueAt: null, waits: false });
       if (to.state === 'parked') this.#raiseParked(event, runs);
@@ -183,11 +183,11 @@ export class Inbox extends EdgeObject implements InboxObject {
 
   /** @returns how many events were tried in vain: they are tried again, or given up */
   undelivered(): number {
-    return this.#events.undelivered();
+    return this.#events.countUndelivered();
   }
 
   /** @returns a page of the alerts, if this is their inbox, newest first. */
-  alerts(page: PageOf): Page<AlertRow> {
+  alerts(page: PageSelection): Page<AlertRow> {
     return this.#events.alerts(page);
   }
 
@@ -210,7 +210,7 @@ export class Inbox extends EdgeObject implements InboxObject {
       const state = event.result === null ? 'accepted' : 'delivering';
       // If the agent's turn still exists, it is found by the event's id.
       const begun = event.result === null ? { conversation: null, turn: null } : {};
-      this.#events.change(event, { ...begun, state, failures: 0, waits: false, dueAt: now + this.patience() });
+      this.#events.change(event, { ...begun, state, failures: 0, waits: false, dueAt: now + this.queueTimeoutMs() });
       this.#wakeNext();
     }
     return this.#events.report(id);
@@ -225,7 +225,7 @@ export class Inbox extends EdgeObject implements InboxObject {
     const now = this.now();
     const leased = [...this.#leases.keys()].filter((id) => this.#isLeased(id, now));
     const page = this.#events.replayUndelivered({ after, leased, now }, REPLAYED_AT_ONCE);
-    if (page.scheduled > 0) this.around.alarm.wakeFor(now);
+    if (page.scheduled > 0) this.services.alarm.schedule(now);
     return page;
   }
 
@@ -237,21 +237,21 @@ export class Inbox extends EdgeObject implements InboxObject {
     // Events that came after the erasure began belong to the new account, which must be told of this inbox again.
     const hasNewer = remaining === 0 && this.#events.hasAny(account);
     this.#events.setMeta(ANNOUNCED + account, hasNewer ? 'pending' : undefined);
-    if (hasNewer) this.around.alarm.wakeFor(this.now() + REPEAT_MS);
+    if (hasNewer) this.services.alarm.schedule(this.now() + REPEAT_MS);
     return { remaining };
   }
 
   /** Puts due events on the queue, repeats unconfirmed announcements, and deletes events that are too old. */
   override async alarm(): Promise<void> {
-    this.around.alarm.fired();
+    this.services.alarm.markFired();
     const now = this.now();
     for (const [id, lease] of this.#leases) if (lease <= now) this.#leases.delete(id);
     const isEnqueued = await this.#enqueueDue(now);
     for (const account of this.#events.metaKeys(ANNOUNCED, 'pending')) await this.#announce(account);
     await this.#alerts.send();
-    const retention = retentionOf(() => settingsOf(this.env));
+    const retention = readRetentionMs(() => settingsOf(this.env));
     if (retention !== undefined && this.#events.prune(now - retention, ERASED_AT_ONCE_ROWS) === ERASED_AT_ONCE_ROWS) {
-      this.around.alarm.wakeFor(now + WAKE_GRAIN_MS);
+      this.services.alarm.schedule(now + WAKE_GRAIN_MS);
     }
     // If the queue failed, it is tried again after a pause.
     this.#wakeNext(isEnqueued ? 0 : this.now() + REPEAT_MS);
@@ -263,17 +263,17 @@ export class Inbox extends EdgeObject implements InboxObject {
     for (let at = 0; at < due.length; at += BATCH) {
       const some = due.slice(at, at + BATCH);
       try {
-        await within(this.enqueue(some.map(({ id }) => id)), CALL_MS);
+        await withTimeout(this.enqueue(some.map(({ id }) => id)), CALL_MS);
       } catch (thrown) {
         // Nothing is lost: the events are still due.
-        this.around.retries.failed('webhook_queue', thrown, this.now() + REPEAT_MS);
+        this.services.retries.recordFailure('webhook_queue', thrown, this.now() + REPEAT_MS);
         return false;
       }
       // If a job has taken an event meanwhile, the job has set its due time already.
       const free = some.filter(({ id }) => !this.#isLeased(id, now)).map(({ seq }) => seq);
-      this.#events.enqueued(free, now + this.patience());
+      this.#events.noteEnqueued(free, now + this.queueTimeoutMs());
     }
-    if (due.length > 0) this.around.retries.succeeded('webhook_queue');
+    if (due.length > 0) this.services.retries.recordSuccess('webhook_queue');
     return true;
   }
 
@@ -281,34 +281,34 @@ export class Inbox extends EdgeObject implements InboxObject {
   async #announce(account: string): Promise<void> {
     const erasures = this.#erasures;
     this.#events.setMeta(ANNOUNCED + account, 'pending');
-    this.around.alarm.wakeFor(this.now() + REPEAT_MS);
+    this.services.alarm.schedule(this.now() + REPEAT_MS);
     try {
       const request = { identity: { account }, accounts: this.env, settings: settingsOf(this.env) };
       const source = this.ctx.id.name ?? '';
       const noted = callAccount(request, (object) => object.noteInbox(source));
-      const { erasedUntil } = await within(noted, CALL_MS);
+      const { erasedUntil } = await withTimeout(noted, CALL_MS);
       while (this.#events.erase(account, erasedUntil, ERASED_AT_ONCE_ROWS) > 0);
       // An account that was erased meanwhile no longer knows this inbox.
       if (erasures !== this.#erasures) return;
       this.#events.setMeta(ANNOUNCED + account, 'done');
       this.#announced.add(account);
-      this.around.retries.succeeded('inbox_announcement');
+      this.services.retries.recordSuccess('inbox_announcement');
     } catch (thrown) {
       // The announcement stays pending, and the alarm repeats it.
       const nextAt = this.now() + REPEAT_MS;
-      this.around.alarm.wakeFor(nextAt);
-      this.around.retries.failed('inbox_announcement', thrown, nextAt);
+      this.services.alarm.schedule(nextAt);
+      this.services.retries.recordFailure('inbox_announcement', thrown, nextAt);
     }
   }
 
   #isAnnounced(account: string): boolean {
-    if (account === OF_NO_ACCOUNT || this.#announced.has(account)) return true;
+    if (account === UNOWNED || this.#announced.has(account)) return true;
     const isAnnounced = this.#events.meta(ANNOUNCED + account) !== undefined;
     if (isAnnounced) this.#announced.add(account);
     return isAnnounced;
   }
 
-  #ended(event: StoredEvent, attempt: Attempt) {
+  #endedState(event: StoredEvent, attempt: Attempt) {
     return { runs: event.runs + 1, attempts: [...event.attempts, attempt], dueAt: null, waits: false };
   }
 
@@ -326,21 +326,21 @@ export class Inbox extends EdgeObject implements InboxObject {
   /** @param earliest the earliest time of the alarm for due events */
   #wakeNext(earliest = 0): void {
     const due = this.#events.nextDue();
-    if (due !== undefined) this.around.alarm.wakeFor(Math.max(due, earliest));
-    const oldest = this.#events.oldestDone();
+    if (due !== undefined) this.services.alarm.schedule(Math.max(due, earliest));
+    const oldest = this.#events.oldestDoneAt();
     if (oldest !== undefined)
-      this.around.alarm.wakeFor(
-        Math.max(oldest + (retentionOf(() => settingsOf(this.env)) ?? 0), this.now() + HOUR_MS),
+      this.services.alarm.schedule(
+        Math.max(oldest + (readRetentionMs(() => settingsOf(this.env)) ?? 0), this.now() + HOUR_MS),
       );
   }
 }
 
 /** @returns the state of an event whose result is not delivered anywhere. */
-function stateWith(result: EventResult): 'answered' | 'classified' {
+function stateForResult(result: EventResult): 'answered' | 'classified' {
   return 'agent' in result ? 'answered' : 'classified';
 }
 
-function tooLong(now: number, bytes: number): Attempt {
+function tooLongAttempt(now: number, bytes: number): Attempt {
   const message = `The text has ${bytes} bytes; at most ${MAX_INPUT_BYTES} can be classified.`;
   return { at: new Date(now).toISOString(), ms: 0, error: { type: 'invalid_request_error', message } };
 }

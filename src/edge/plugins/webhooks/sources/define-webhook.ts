@@ -1,5 +1,5 @@
 import { isAccount, sourceAccount } from '../../../auth/identity/identity.ts';
-import { type TaskAsked, taskAsked } from '../../../classify/classify.schema.ts';
+import { type TaskRequest, taskRequest } from '../../../classify/classify.schema.ts';
 import type { DeliverResult } from '../../../kit/delivery/deliver.ts';
 import { SCHEDULE, type Schedule } from '../../../kit/delivery/schedule.ts';
 import type { SignatureScheme, Verify } from '../../../kit/delivery/signature.ts';
@@ -48,7 +48,7 @@ interface WebhookSource<Body> {
  * A source whose texts are labelled. How is said by the same members as in `POST /classify`: a stored `classifier`, or
  * `labels` or a `schema` with `instructions`, `fields` and the rest.
  */
-interface LabelledSource<Body> extends WebhookSource<Body>, TaskAsked {
+interface LabelledSource<Body> extends WebhookSource<Body>, TaskRequest {
   agent?: undefined;
   /**
    * Where results go: a function, or a URL whose host is in `DELIVER_HOSTS`. Default: the setting. If the setting names an
@@ -80,7 +80,7 @@ export interface Webhook extends Required<Pick<WebhookSource<Record<string, unkn
   /** The agent that works on its texts; undefined if they are labelled, or if the setting names the agent. */
   agent: string | undefined;
   /** How to label the texts; empty if `agent` is set. */
-  task: TaskAsked;
+  task: TaskRequest;
 }
 
 /** Labels for messages of any kind: the default for sources that define none. */
@@ -132,7 +132,7 @@ export function defineWebhook<Body = Record<string, unknown>>(definition: Webhoo
   if (agent !== undefined && parseRef(agent) === undefined) {
     throw new TypeError(`The webhook ${source} has an agent that is no name: ${agent}.`);
   }
-  const task = taskAsked.safeParse(asked);
+  const task = taskRequest.safeParse(asked);
   if (!task.success) throw new TypeError(`The webhook ${source} cannot label: ${task.error.issues[0]?.message}`);
   if (!Number.isSafeInteger(maxBodyBytes) || maxBodyBytes < 1) {
     throw new TypeError(`The webhook ${source} has a maxBodyBytes that is no number of bytes.`);
@@ -146,10 +146,10 @@ export function defineWebhook<Body = Record<string, unknown>>(definition: Webhoo
     signature,
     maxBodyBytes,
     sameBodySameEvent: dedupe !== 'id' && signature.covers === undefined,
-    id: readingAs(id ?? none),
-    text: readingAs(text),
-    subject: readingAs(subject ?? none),
-    respond: readingAs(respond ?? none),
+    id: mapEvent(id ?? none),
+    text: mapEvent(text),
+    subject: mapEvent(subject ?? none),
+    respond: mapEvent(respond ?? none),
     account: payer,
     // Whether it gets labels or an agent's answer depends on `agent`.
     deliver: deliver as Webhook['deliver'],
@@ -167,7 +167,7 @@ type AnySource<Body> = Partial<Omit<LabelledSource<Body>, 'agent' | 'deliver'>> 
  * Casts a function of a definition, so that it gets the body in the definition's own type. Only that it is an object is
  * checked.
  */
-function readingAs<Body, Result>(read: (event: IncomingEvent<Body>) => Result): (event: IncomingEvent) => Result {
+function mapEvent<Body, Result>(read: (event: IncomingEvent<Body>) => Result): (event: IncomingEvent) => Result {
   return (event: IncomingEvent<unknown>) => read(event as IncomingEvent<Body>);
 }
 

@@ -2,7 +2,7 @@ import { stringOrUndefined } from '../../../kit/json/object.ts';
 import { defineWebhook, type IncomingEvent } from './define-webhook.ts';
 import { verifyGithub } from './signatures.ts';
 
-type Written = Partial<Record<'id' | 'title' | 'body' | 'html_url' | 'updated_at' | 'submitted_at', unknown>>;
+type GithubItem = Partial<Record<'id' | 'title' | 'body' | 'html_url' | 'updated_at' | 'submitted_at', unknown>>;
 
 /** Who wrote a text, or whose action an event tells of. */
 interface Actor {
@@ -12,7 +12,7 @@ interface Actor {
 /** What can be written, the most specific first: an event about a comment also contains its issue. */
 export const WRITTEN_KINDS = ['comment', 'review', 'issue', 'pull_request', 'discussion'] as const;
 
-type GithubBody = Partial<Record<(typeof WRITTEN_KINDS)[number], Written & { user?: Actor }>> & {
+type GithubBody = Partial<Record<(typeof WRITTEN_KINDS)[number], GithubItem & { user?: Actor }>> & {
   action?: unknown;
   /** Of an edit: the fields that it has changed, as they were before. */
   changes?: Partial<Record<'title' | 'body', unknown>>;
@@ -25,7 +25,7 @@ const WRITING = new Set<unknown>(['opened', 'edited', 'created', 'submitted', un
 const isBot = (actor?: Actor | null) => actor?.type === 'Bot';
 
 /** @returns what a person wrote: the comment if the event is about one, otherwise the issue, pull request or discussion */
-function writtenIn({ body }: IncomingEvent<GithubBody>): (Written & { kind: string }) | undefined {
+function findWrittenText({ body }: IncomingEvent<GithubBody>): (GithubItem & { kind: string }) | undefined {
   if (!WRITING.has(body.action)) return undefined;
   // An edit may change something else, such as the base of a pull request.
   if (body.action === 'edited' && body.changes?.title === undefined && body.changes?.body === undefined)
@@ -43,7 +43,7 @@ function writtenIn({ body }: IncomingEvent<GithubBody>): (Written & { kind: stri
  * @returns undefined if the event does not contain all three
  */
 function idOfWritten(event: IncomingEvent<GithubBody>): string | undefined {
-  const { kind, id, updated_at, submitted_at } = writtenIn(event) ?? {};
+  const { kind, id, updated_at, submitted_at } = findWrittenText(event) ?? {};
   // An edited review keeps the time of its submission.
   const at = updated_at ?? (event.body.action === 'submitted' ? submitted_at : undefined);
   return typeof id === 'number' && typeof at === 'string' ? `${kind}-${id}-${at.replaceAll(':', '')}` : undefined;
@@ -57,11 +57,11 @@ export const github = defineWebhook<GithubBody>({
   maxBodyBytes: 25 * 1024 * 1024,
   id: (event) => idOfWritten(event) ?? event.headers.get('x-github-delivery') ?? undefined,
   text: (event) => {
-    const written = writtenIn(event);
+    const written = findWrittenText(event);
     const parts = [written?.title, written?.body].filter((part) => typeof part === 'string' && part.trim() !== '');
     return parts.length === 0 ? undefined : parts.join('\n\n');
   },
-  subject: (event) => stringOrUndefined(writtenIn(event)?.html_url),
+  subject: (event) => stringOrUndefined(findWrittenText(event)?.html_url),
   labels: [
     { name: 'bug', description: 'Something does not work as it should.' },
     { name: 'feature', description: 'Something is wanted that does not exist yet.' },

@@ -5,15 +5,15 @@ import { SentHistory } from '#edge/claude/request/sent-history.ts';
 import { type Upstream, upstreamOf } from '#edge/claude/upstream.ts';
 import { type CachedHistory, historyCache, tailOf } from '#edge/conversations/history/storage/history-cache.ts';
 import { Conversation } from '#edge/conversations/object/conversation.ts';
-import { rowsOf, simulate, stubOf } from '#test/support/conversations.ts';
-import { runs, tryAsyncCases, tryCases } from '#test/support/runs.ts';
-import { bodyOf, say } from '#test/support/turns.ts';
+import { installSimulator, listMessages, stubOf } from '#test/support/conversations.ts';
+import { caseCount, tryAsyncCases, tryCases } from '#test/support/property-cases.ts';
+import { createBody, runTurn } from '#test/support/turns.ts';
 
 const cachedHistory = (bytes: number): CachedHistory => ({
   model: 'm',
   isForLoop: false,
   from: 0,
-  history: SentHistory.EMPTY.plus([JSON.stringify('x'.repeat(bytes))]),
+  history: SentHistory.EMPTY.append([JSON.stringify('x'.repeat(bytes))]),
   tail: [],
   last: undefined,
   frozen: { system: undefined, tools: undefined, runs: undefined },
@@ -51,7 +51,7 @@ type Step =
   | { kind: 'history'; max_tokens: number | null };
 
 test('whatever happens, a conversation with a cached history sends what one without it sends', async () => {
-  const settings = simulate();
+  const settings = installSimulator();
   const upstream = upstreamOf(settings);
   const sent: string[] = [];
   const listening: Upstream = {
@@ -81,21 +81,21 @@ test('whatever happens, a conversation with a cached history sends what one with
     fc.record({ kind: fc.constant('history' as const), max_tokens: fc.constantFrom(null, 30, 200) }),
   );
   let run = 0;
-  await tryAsyncCases(runs(25), fc.array(step, { maxLength: 10 }), async (steps) => {
+  await tryAsyncCases(caseCount(25), fc.array(step, { maxLength: 10 }), async (steps) => {
     run += 1;
     const bodies: string[][] = [];
     for (const isCached of [true, false]) {
       const id = `c${run}-${isCached}`;
       sent.length = 0;
-      await say(bodyOf('Hello', { system: 'Be brief.' }), { id });
+      await runTurn(createBody('Hello', { system: 'Be brief.' }), { id });
       for (const each of steps) {
         if (!isCached) await evictDurableObject(stubOf(id));
         if (each.kind === 'say') {
-          await say({ messages: [{ role: 'user', content: each.text }] }, { id, simulate: each.simulate }).catch(
+          await runTurn({ messages: [{ role: 'user', content: each.text }] }, { id, simulate: each.simulate }).catch(
             () => {},
           );
         } else if (each.kind === 'rewind') {
-          const rows = await rowsOf(id);
+          const rows = await listMessages(id);
           if (rows.length > 2) await stubOf(id).rewind(rows.at(-1)?.id ?? '');
         } else {
           const { max_tokens } = each;

@@ -2,15 +2,15 @@ import { runInDurableObject } from 'cloudflare:test';
 import fc from 'fast-check';
 import { beforeEach, expect, test } from 'vitest';
 import { SentHistory } from '#edge/claude/request/sent-history.ts';
-import { joinedTexts } from '#edge/conversations/history/storage/joined-texts.ts';
+import { readJoinedTexts } from '#edge/conversations/history/storage/joined-texts.ts';
 import type { TurnStatus } from '#edge/conversations/history/storage/rows.ts';
 import { Transcript } from '#edge/conversations/history/storage/transcript.ts';
-import { atRest, simulate, stubOf } from '#test/support/conversations.ts';
-import { tryCases } from '#test/support/runs.ts';
-import { bodyOf, say } from '#test/support/turns.ts';
+import { installSimulator, stubOf, waitUntilAtRest } from '#test/support/conversations.ts';
+import { tryCases } from '#test/support/property-cases.ts';
+import { createBody, runTurn } from '#test/support/turns.ts';
 
 beforeEach(() => {
-  simulate();
+  installSimulator();
 });
 const image = { type: 'image', source: { type: 'url', url: 'https://example.com/a.png' } };
 const block = fc.oneof(
@@ -51,8 +51,8 @@ const turn = fc.record({
 });
 
 test('a history that SQLite joins is the history that is read row by row, and costs as much', async () => {
-  await say(bodyOf('Hello'));
-  await atRest();
+  await runTurn(createBody('Hello'));
+  await waitUntilAtRest();
   await runInDurableObject(stubOf(), (_, { storage }) => {
     const transcript = new Transcript(storage);
     const [template] = transcript.turns();
@@ -74,12 +74,12 @@ test('a history that SQLite joins is the history that is read row by row, and co
         }
       }
       const rows = Array.from(transcript.messages.texts({ from, sent: true }), ({ text }) => text);
-      const read = SentHistory.EMPTY.plus(rows);
-      const joined = SentHistory.of([...joinedTexts(transcript, from, new Set())]);
-      expect(joined.findings).toEqual(read.findings);
+      const read = SentHistory.EMPTY.append(rows);
+      const joined = SentHistory.fromMessages([...readJoinedTexts(transcript, from, new Set())]);
+      expect(joined.features).toEqual(read.features);
       expect(new TextDecoder().decode(joined.bytes) === new TextDecoder().decode(read.bytes)).toBe(true);
       const next = '{"role":"user","content":"And?"}';
-      expect(new TextDecoder().decode(joined.plus([next]).bytes)).toBe([...rows, next].join(','));
+      expect(new TextDecoder().decode(joined.append([next]).bytes)).toBe([...rows, next].join(','));
     });
   });
 });

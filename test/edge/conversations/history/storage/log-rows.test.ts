@@ -4,14 +4,14 @@ import { beforeEach, expect, test } from 'vitest';
 import { GRACE_MS } from '#edge/conversations/history/storage/rows.ts';
 import { Transcript } from '#edge/conversations/history/storage/transcript.ts';
 import { END_OF_STREAM, EventLog } from '#edge/conversations/turn/event-log.ts';
-import { simulate, stubOf } from '#test/support/conversations.ts';
-import { runs, tryAsyncCases } from '#test/support/runs.ts';
-import { bodyOf, say } from '#test/support/turns.ts';
+import { installSimulator, stubOf } from '#test/support/conversations.ts';
+import { caseCount, tryAsyncCases } from '#test/support/property-cases.ts';
+import { createBody, runTurn } from '#test/support/turns.ts';
 
 // Its tables are there.
 beforeEach(async () => {
-  simulate();
-  await say(bodyOf('Hello'));
+  installSimulator();
+  await runTurn(createBody('Hello'));
 });
 const ROW = { seq: 1, id: 'turn_x', beganAt: 0 };
 const HEAD = '{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":';
@@ -36,7 +36,7 @@ const numbersIn = (text: string) => [...text.matchAll(/^id: turn_x-(\d+)$/gm)].m
 test('a log is in few rows, and whoever follows it gets what was stored, once and in order, however it came', async () => {
   await runInDurableObject(stubOf(), async (_, state) => {
     await tryAsyncCases(
-      runs(200),
+      caseCount(200),
       fc.array(step, { minLength: 1, maxLength: 60 }),
       fc.nat(80),
       async (steps, place) => {
@@ -164,14 +164,14 @@ test('a log is written over an expired one alone, also where the number of a del
     // Its number again, in a turn that is still running, and whose log is long.
     const again = turn(1, GRACE_MS + 1);
     written(new EventLog(transcript, again), 3);
-    expect(transcript.log.of(again).rows).toBe(3);
+    expect(transcript.log.readLog(again).rows).toBe(3);
     end(1, GRACE_MS + 2);
     // Within ten minutes of its end another turn leaves it as it is; a later one takes its place, row by row.
     const next = turn(2, 2 * GRACE_MS);
     written(new EventLog(transcript, next), 1);
-    expect([transcript.log.of(again).rows, transcript.log.of(next).rows]).toEqual([3, 1]);
+    expect([transcript.log.readLog(again).rows, transcript.log.readLog(next).rows]).toEqual([3, 1]);
     const later = turn(3, 3 * GRACE_MS);
     written(new EventLog(transcript, later), 2);
-    expect([again, next, later].map((one) => transcript.log.of(one).rows)).toEqual([1, 1, 2]);
+    expect([again, next, later].map((one) => transcript.log.readLog(one).rows)).toEqual([1, 1, 2]);
   });
 });

@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { countBreakpoints, divideText, withoutBreakpoints } from '#edge/conversations/history/storage/message-text.ts';
-import { itemTexts, memberRange, memberTexts } from '#edge/kit/json/edit.ts';
-import { tryCases } from '#test/support/runs.ts';
+import { findMemberRange, parseMemberTexts, splitItems } from '#edge/kit/json/edit.ts';
+import { tryCases } from '#test/support/property-cases.ts';
 
 test('a text that was divided is joined without loss, and no piece ends inside a character', () => {
   tryCases(100, fc.string({ unit: 'grapheme', maxLength: 60 }), fc.integer({ min: 2, max: 9 }), (text, most) => {
@@ -19,12 +19,12 @@ test('a text that was divided is joined without loss, and no piece ends inside a
 test('the texts of members and items are those of the source, whatever stands in them', () => {
   tryCases(100, fc.array(fc.jsonValue()), fc.nat(2), (items, indent) => {
     const array = JSON.stringify(items, null, indent);
-    expect(itemTexts(array).map((text) => JSON.parse(text) as unknown)).toEqual(JSON.parse(array));
+    expect(splitItems(array).map((text) => JSON.parse(text) as unknown)).toEqual(JSON.parse(array));
     const object = JSON.stringify({ 'a "b': items, messages: items, c: 1 }, null, indent);
-    const messages = memberTexts(object).get('messages') ?? '';
-    expect(itemTexts(messages).map((text) => JSON.parse(text) as unknown)).toEqual(JSON.parse(array));
-    expect(memberTexts(object).get('c')).toBe('1');
-    const place = memberRange(object, 'messages');
+    const messages = parseMemberTexts(object).get('messages') ?? '';
+    expect(splitItems(messages).map((text) => JSON.parse(text) as unknown)).toEqual(JSON.parse(array));
+    expect(parseMemberTexts(object).get('c')).toBe('1');
+    const place = findMemberRange(object, 'messages');
     expect(object.slice(place?.start, place?.end)).toBe(messages);
   });
 });

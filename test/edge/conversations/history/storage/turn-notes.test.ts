@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import type { TurnRow } from '#edge/conversations/history/storage/rows.ts';
-import { addNotes, notesIn, shownNotes } from '#edge/conversations/history/storage/turn-notes.ts';
+import { addNotes, parseNotes, visibleNotes } from '#edge/conversations/history/storage/turn-notes.ts';
 
 const chosen_by = { label: 'easy', classifier: 'difficulty@1', arm: 'chosen', why: 'label' };
 const deliver_url = 'https://hooks.example.com/own';
@@ -10,7 +10,7 @@ test('what plugins note of a turn stands beside what others have noted', () => {
   const row = blank();
   addNotes(row, { deliver_url });
   addNotes(row, { chosen_by });
-  expect(notesIn(JSON.stringify(row.notes))).toEqual({ deliver_url, chosen_by });
+  expect(parseNotes(JSON.stringify(row.notes))).toEqual({ deliver_url, chosen_by });
 });
 
 test('messages show how a model was chosen, but not where the end of a turn goes', () => {
@@ -18,12 +18,12 @@ test('messages show how a model was chosen, but not where the end of a turn goes
   addNotes(row, {});
   expect(row).toEqual(blank());
   addNotes(row, { deliver_url });
-  expect(shownNotes(row)).toBeNull();
+  expect(visibleNotes(row)).toBeNull();
   addNotes(row, { chosen_by });
-  expect(shownNotes(row)).toEqual({ chosen_by });
+  expect(visibleNotes(row)).toEqual({ chosen_by });
 });
 
 test('a turn whose notes cannot be read has none', () => {
-  expect(notesIn('{"chosen_by"')).toBeNull();
-  expect(notesIn(null)).toBeNull();
+  expect(parseNotes('{"chosen_by"')).toBeNull();
+  expect(parseNotes(null)).toBeNull();
 });

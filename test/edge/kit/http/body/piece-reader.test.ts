@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { PieceReader } from '#edge/kit/http/body/piece-reader.ts';
-import { tryAsyncCases } from '#test/support/runs.ts';
+import { tryAsyncCases } from '#test/support/property-cases.ts';
 
 const MEGABYTE = 1024 * 1024;
 

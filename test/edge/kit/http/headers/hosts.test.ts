@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { deliverFault, isHost, isLoopback, isOrigin } from '#edge/kit/http/headers/hosts.ts';
-import { tryCases } from '#test/support/runs.ts';
+import { findDeliverUrlFault, isHost, isLoopback, isOrigin } from '#edge/kit/http/headers/hosts.ts';
+import { tryCases } from '#test/support/property-cases.ts';
 
 describe('nothing is delivered', () => {
   test.each([
@@ -49,7 +49,7 @@ describe('nothing is delivered', () => {
     'https://[2001::1]/',
     'https://[2002:a00:1::]/',
   ])('to %s', (url) => {
-    expect(deliverFault(url, false)).toBeDefined();
+    expect(findDeliverUrlFault(url, false)).toBeDefined();
   });
 
   test('to any private IPv4 address, however it is written', () => {
@@ -63,7 +63,7 @@ describe('nothing is delivered', () => {
       const number = ((a * 256 + b) * 256 + c) * 256 + d;
       const octal = [a, b, c, d].map((part) => `0${part.toString(8)}`).join('.');
       for (const host of [`${a}.${b}.${c}.${d}`, String(number), `0x${number.toString(16)}`, octal]) {
-        expect(deliverFault(`https://${host}/`, false), host).toBeDefined();
+        expect(findDeliverUrlFault(`https://${host}/`, false), host).toBeDefined();
       }
     });
   });
@@ -80,15 +80,15 @@ test.each([
   'https://notnip.io/',
   'https://nip.io.example.com/',
 ])('something is delivered to %s', (url) => {
-  expect(deliverFault(url, false)).toBeUndefined();
-  expect(deliverFault(url, true)).toBeUndefined();
+  expect(findDeliverUrlFault(url, false)).toBeUndefined();
+  expect(findDeliverUrlFault(url, true)).toBeUndefined();
 });
 
 test('loopback is for development, where https is not needed for it, and nothing else changes', () => {
   for (const url of ['http://localhost:3000/x', 'http://127.0.0.1:1/', 'http://[::1]:1/', 'http://app.localhost/']) {
     expect(isLoopback(url)).toBe(true);
-    expect(deliverFault(url, true)).toBeUndefined();
-    expect(deliverFault(url, false)).toBeDefined();
+    expect(findDeliverUrlFault(url, true)).toBeUndefined();
+    expect(findDeliverUrlFault(url, false)).toBeDefined();
   }
   for (const url of [
     'http://hooks.example.com/',
@@ -101,7 +101,7 @@ test('loopback is for development, where https is not needed for it, and nothing
     'file://localhost/',
   ]) {
     expect(isLoopback(url)).toBe(false);
-    expect(deliverFault(url, true)).toBeDefined();
+    expect(findDeliverUrlFault(url, true)).toBeDefined();
   }
 });
 

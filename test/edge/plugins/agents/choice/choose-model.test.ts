@@ -2,9 +2,15 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { settingsOf } from '#edge/config/settings.ts';
 import type { ChosenBy } from '#edge/conversations/history/storage/chosen-by.schema.ts';
-import type { Chosen } from '#edge/conversations/history/storage/rows.ts';
-import { choiceOf, decideModel, isDearer, mayStepUp, modelAsked } from '#edge/plugins/agents/choice/choose-model.ts';
-import { tryCases } from '#test/support/runs.ts';
+import type { ModelSelection } from '#edge/conversations/history/storage/rows.ts';
+import {
+  canStepUp,
+  decideModel,
+  findRequestedModel,
+  isMoreExpensive,
+  modelChoiceOf,
+} from '#edge/plugins/agents/choice/choose-model.ts';
+import { tryCases } from '#test/support/property-cases.ts';
 
 const { models } = settingsOf({ UPSTREAM: 'simulator' }, true);
 const RANKED = ['claude-haiku-5-5', 'claude-sonnet-5-5', 'claude-opus-5-5'];
@@ -17,7 +23,7 @@ const label = fc.constantFrom('easy', 'hard', 'unknown', '__proto__', null);
 
 test('whatever the labels are, a model never gets cheaper, and gets dearer only where two labels in a row mean that', () => {
   tryCases(100, fc.array(label, { minLength: 1 }), (labels) => {
-    let before: Chosen | undefined;
+    let before: ModelSelection | undefined;
     let last: string | null = null;
     for (const one of labels) {
       const meant = one === 'easy' ? RANKED[0] : one === 'hard' ? RANKED[2] : RANKED[1];
@@ -25,12 +31,12 @@ test('whatever the labels are, a model never gets cheaper, and gets dearer only 
       if (!before) expect([model, why]).toEqual([meant, 'label']);
       else if (model === before.model) expect(why).toBe('kept');
       else {
-        expect([why, isDearer(model, before.model, models)]).toEqual(['step_up', true]);
-        expect(last === null || isDearer(model, String(meant), models)).toBe(false);
+        expect([why, isMoreExpensive(model, before.model, models)]).toEqual(['step_up', true]);
+        expect(last === null || isMoreExpensive(model, String(meant), models)).toBe(false);
       }
       const by: ChosenBy = { label: one, classifier: null, arm: 'chosen', why };
       before = { model, by };
-      expect(mayStepUp(CHOICE, before, models)).toBe(model !== RANKED[2]);
+      expect(canStepUp(CHOICE, before, models)).toBe(model !== RANKED[2]);
       last = one;
     }
   });
@@ -38,21 +44,24 @@ test('whatever the labels are, a model never gets cheaper, and gets dearer only 
 
 test('a model is asked for by any of its names, where the agent allows it', () => {
   const open = { ...CHOICE, overridable: true };
-  expect(modelAsked(open, undefined, models)).toBeUndefined();
-  expect(modelAsked(open, 'claude-opus-5-5', models)).toMatchObject({ model: 'claude-opus-5-5', by: { arm: 'asked' } });
-  expect(() => modelAsked(open, 'claude-fable-5', models)).toThrow('Name one of these, or leave it out');
-  expect(() => modelAsked(CHOICE, 'claude-opus-5-5', models)).toThrow('Leave it out');
+  expect(findRequestedModel(open, undefined, models)).toBeUndefined();
+  expect(findRequestedModel(open, 'claude-opus-5-5', models)).toMatchObject({
+    model: 'claude-opus-5-5',
+    by: { arm: 'asked' },
+  });
+  expect(() => findRequestedModel(open, 'claude-fable-5', models)).toThrow('Name one of these, or leave it out');
+  expect(() => findRequestedModel(CHOICE, 'claude-opus-5-5', models)).toThrow('Leave it out');
 });
 
 test('a model that refuses what is asked of all is not chosen: its label means the other one', () => {
   const choice = { ...CHOICE, otherwise: 'claude-opus-5' };
   const among = (more: object, model: unknown = choice) =>
-    choiceOf({ definition: { model, max_tokens: 64, ...more } } as never, models);
+    modelChoiceOf({ definition: { model, max_tokens: 64, ...more } } as never, models);
   const forced = among({ tool_choice: { type: 'any' } });
   expect(forced).toEqual({ ...choice, models: { easy: 'claude-haiku-5-5' } });
   expect(forced && decideModel(forced, 'hard', undefined, models).model).toBe('claude-opus-5');
   // It would think, and there is no room.
   expect(among({ thinking: { type: 'disabled' } })?.models).toEqual({ easy: 'claude-haiku-5-5' });
   expect(among({ unknown: 'name' })).toEqual(choice);
-  expect([among({}, 'claude-opus-5'), choiceOf(undefined, models)]).toEqual([undefined, undefined]);
+  expect([among({}, 'claude-opus-5'), modelChoiceOf(undefined, models)]).toEqual([undefined, undefined]);
 });

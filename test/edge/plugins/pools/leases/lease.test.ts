@@ -4,7 +4,7 @@ import { CEILING } from '#edge/money/budget/rules.ts';
 import { byPeriod, PERIODS, spanAt } from '#edge/money/budget/windows.ts';
 import { Lease, NO_DEMAND } from '#edge/plugins/pools/leases/lease.ts';
 import { NOON } from '#test/edge/money/account/admission-requests.ts';
-import { runs, tryCases } from '#test/support/runs.ts';
+import { caseCount, tryCases } from '#test/support/property-cases.ts';
 
 /** An account with one lease, before a pool that counts for it what it has answered last, or what the account says. */
 class Leasing {
@@ -20,28 +20,28 @@ class Leasing {
   /** @param free what the pool can give @param reaches how far the call comes @returns what it wishes for later requests */
   call(most: number, { free = 1e6, returns = false, reaches = 'back' as 'nobody' | 'pool' | 'back' } = {}): number {
     const demand = most === 0 ? NO_DEMAND : { least: 1, most };
-    const { seq, windows, wish } = this.lease.compose(demand, this.now, returns, CEILING);
+    const { seq, windows, wish } = this.lease.composeCall(demand, this.now, returns, CEILING);
     const [first] = windows;
     if (!first || reaches === 'nobody') return wish;
     const granted = first.spent + first.kept + Math.min(first.want, free);
     this.counted = granted;
     if (reaches === 'pool') return wish;
     const grants = windows.map(({ id }) => ({ id, granted, limit: 1e9, free, left: free }));
-    this.lease.take({ incarnation: 0, seq, windows: grants, slice: 1e9, told: 0 }, this.now);
+    this.lease.applyAnswer({ incarnation: 0, seq, windows: grants, slice: 1e9, told: 0 }, this.now);
     return wish;
   }
 
   hold(amount: number): boolean {
     if (!this.lease.covers(amount, this.now)) return false;
     this.held += amount;
-    this.lease.used(0);
+    this.lease.noteUse(0);
     return true;
   }
 
   settle(cost: number, amount: number): void {
     this.held -= amount;
     this.settled += cost;
-    this.lease.used(cost);
+    this.lease.noteUse(cost);
   }
 }
 
@@ -60,7 +60,7 @@ const step = fc.oneof(
 );
 
 test('what an account holds and has settled is never more than its pool counts, whichever calls are lost', () => {
-  tryCases(runs(3_000), fc.array(step, { maxLength: 30 }), (steps) => {
+  tryCases(caseCount(3_000), fc.array(step, { maxLength: 30 }), (steps) => {
     const leasing = new Leasing();
     const holds: number[] = [];
     for (const next of steps) {
@@ -77,11 +77,11 @@ test('what an account holds and has settled is never more than its pool counts, 
 
 test('a lease that is used while its return is on the way stays open, so that the pool hears of it', () => {
   const leasing = new Leasing();
-  const { seq } = leasing.lease.compose(NO_DEMAND, leasing.now, true, CEILING);
+  const { seq } = leasing.lease.composeCall(NO_DEMAND, leasing.now, true, CEILING);
   // A pool without a limit has granted everything, so this one holds and settles without a call.
-  leasing.lease.used(0);
-  leasing.lease.used(300);
-  leasing.lease.take({ incarnation: 0, seq, windows: [], slice: 1e9, told: 0 }, leasing.now);
+  leasing.lease.noteUse(0);
+  leasing.lease.noteUse(300);
+  leasing.lease.applyAnswer({ incarnation: 0, seq, windows: [], slice: 1e9, told: 0 }, leasing.now);
   expect(leasing.lease.isOpen).toBe(true);
   leasing.call(0, { returns: true });
   expect(leasing.lease.isOpen).toBe(false);
@@ -118,7 +118,7 @@ test('what is given back cannot be used any more, and nothing is open when the p
 });
 
 test('no more is leased than the account can use by its own limits', () => {
-  tryCases(runs(500), fc.array(step, { maxLength: 20 }), fc.nat(3_000), fc.nat(3_000), (steps, own, most) => {
+  tryCases(caseCount(500), fc.array(step, { maxLength: 20 }), fc.nat(3_000), fc.nat(3_000), (steps, own, most) => {
     const leasing = new Leasing();
     for (const one of steps) {
       if (one.kind === 'call') leasing.call(one.most, { free: one.free });
@@ -126,7 +126,7 @@ test('no more is leased than the account can use by its own limits', () => {
       else if (one.kind === 'settle') leasing.settle(Math.floor(leasing.held * one.share), leasing.held);
       else leasing.now += one.ms;
     }
-    const { windows, wish } = leasing.lease.compose({ least: 1, most }, leasing.now, false, own);
+    const { windows, wish } = leasing.lease.composeCall({ least: 1, most }, leasing.now, false, own);
     for (const { kept, want } of windows) expect(kept - leasing.held + want + wish).toBeLessThanOrEqual(own);
   });
 });

@@ -8,8 +8,8 @@ test('all who ask while a call is under way share one that begins after they hav
     begun += 1;
     await new Promise<void>((end) => ends.push(end));
   });
-  const first = shared.make();
-  const later = [shared.make(), shared.make(), shared.make()];
+  const first = shared.request();
+  const later = [shared.request(), shared.request(), shared.request()];
   expect(begun).toBe(1);
   expect(shared.isRunning).toBe(true);
   ends[0]?.();
@@ -24,6 +24,6 @@ test('all who ask while a call is under way share one that begins after they hav
 test('a call that fails does so for those alone who share it', async () => {
   const calls = [() => Promise.reject(new Error('lost')), () => Promise.resolve()];
   const shared = new SharedCall(() => calls.shift()?.() ?? Promise.resolve());
-  const [first, next] = await Promise.allSettled([shared.make(), shared.make()]);
+  const [first, next] = await Promise.allSettled([shared.request(), shared.request()]);
   expect([first.status, next.status]).toEqual(['rejected', 'fulfilled']);
 });

@@ -1,18 +1,26 @@
 import { abortAllDurableObjects, runDurableObjectAlarm } from 'cloudflare:test';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { accountStub } from '#edge/durable/stubs.ts';
+import { getAccountStub } from '#edge/durable/stubs.ts';
 import { createRequestId } from '#edge/kit/http/headers/request-id.ts';
 import type { Json } from '#edge/kit/json/object.ts';
-import { brokenRule } from '#test/support/api-rules.ts';
-import { approvalsOf, bindings, decideOn, jsonOf, readOf, rowsOf, stubOf } from '#test/support/conversations.ts';
+import { findBrokenRule } from '#test/support/api-rules.ts';
+import {
+  bindings,
+  fetchApprovals,
+  listMessages,
+  parseResult,
+  readConversation,
+  sendDecision,
+  stubOf,
+} from '#test/support/conversations.ts';
 import { eventually } from '#test/support/eventually.ts';
-import { rounds } from '#test/support/rounds.ts';
-import { runs, tryAsyncCases } from '#test/support/runs.ts';
-import { answeringBy, calls, says, servingTools, weather } from '#test/support/scripted-runs.ts';
-import { ask, bodyOf, listen, say } from '#test/support/turns.ts';
+import { caseCount, tryAsyncCases } from '#test/support/property-cases.ts';
+import { answerByScript, answerTools, callsAnswer, textAnswer, weatherTool } from '#test/support/scripted-runs.ts';
+import { createBody, readStream, runTurn, sendTurn } from '#test/support/turns.ts';
+import { yieldToEventLoop } from '#test/support/yield-to-event-loop.ts';
 
-const RUNS = runs(100);
+const RUNS = caseCount(100);
 const OPERATIONS = ['approve', 'deny', 'stop', 'cancel', 'rewind', 'message', 'crash'] as const;
 type Operation = (typeof OPERATIONS)[number];
 
@@ -30,10 +38,10 @@ interface Waiting {
 }
 
 async function waitingIn(id: string): Promise<Waiting> {
-  const tools = [weather({ approval: 'always', once: true }, 'pay')];
-  const { turn } = await say(bodyOf('Pay the bill.', { tools }), { id });
-  const [row] = await approvalsOf(id);
-  const [message] = await rowsOf(id);
+  const tools = [weatherTool({ approval: 'always', once: true }, 'pay')];
+  const { turn } = await runTurn(createBody('Pay the bill.', { tools }), { id });
+  const [row] = await fetchApprovals(id);
+  const [message] = await listMessages(id);
   return { id, turn, approval: String(row?.id), question: String(message?.id) };
 }
 
@@ -44,7 +52,7 @@ async function perform(operation: Operation, { id, approval, turn, question }: W
       case 'approve':
       case 'deny': {
         const decision = { id: approval, decision: operation, isAdmin: false, requestId: createRequestId() };
-        return (await decideOn(stubOf(id), decision)).ok;
+        return (await sendDecision(stubOf(id), decision)).ok;
       }
       case 'stop':
         return (await stubOf(id).stop()).ok;
@@ -53,8 +61,8 @@ async function perform(operation: Operation, { id, approval, turn, question }: W
       case 'rewind':
         return (await stubOf(id).rewind(question)).ok;
       case 'message': {
-        const answer = await ask(NEXT, { id });
-        if (answer.kind === 'stream') await listen(answer.body);
+        const answer = await sendTurn(NEXT, { id });
+        if (answer.kind === 'stream') await readStream(answer.body);
         return answer.kind === 'stream';
       }
       case 'crash':
@@ -68,16 +76,21 @@ async function perform(operation: Operation, { id, approval, turn, question }: W
 
 test(`${RUNS} interleavings of decisions, stops, rewinds, messages and crashes leave one outcome each`, async () => {
   const faults: string[] = [];
-  answeringBy((body) => {
-    const fault = brokenRule(body.messages as never);
+  answerByScript((body) => {
+    const fault = findBrokenRule(body.messages as never);
     if (fault !== undefined) faults.push(fault);
     const { messages } = body;
     return JSON.stringify(messages.at(-1)?.content).includes('Pay the bill.')
-      ? calls({ type: 'tool_use', id: `toolu_${createRequestId().slice(4)}`, name: 'pay', input: { amount: 500 } })
-      : says('Well.');
+      ? callsAnswer({
+          type: 'tool_use',
+          id: `toolu_${createRequestId().slice(4)}`,
+          name: 'pay',
+          input: { amount: 500 },
+        })
+      : textAnswer('Well.');
   });
-  const came = servingTools(async () => {
-    await rounds(3);
+  const came = answerTools(async () => {
+    await yieldToEventLoop(3);
     return new Response('paid');
   });
   const counts: Record<string, number> = {};
@@ -92,17 +105,17 @@ test(`${RUNS} interleavings of decisions, stops, rewinds, messages and crashes l
     const { id, turn, approval } = place;
     const done = await Promise.all(
       planned.map(async ([operation, after]) => {
-        await rounds(after);
+        await yieldToEventLoop(after);
         return { operation, hasWorked: await perform(operation, place) };
       }),
     );
     // It comes to rest by itself, whoever died.
     await eventually(async () => {
       await runDurableObjectAlarm(stubOf(id));
-      expect(await readOf(id)).toMatchObject({ state: 'idle' });
+      expect(await readConversation(id)).toMatchObject({ state: 'idle' });
     });
     const told = await stubOf(id).turnReport(turn);
-    const account = told.ok ? await jsonOf(told) : undefined;
+    const account = told.ok ? await parseResult(told) : undefined;
     const [step] = (account?.steps ?? []) as Json[];
     const [call] = (step?.calls ?? []) as (Json & { approval: Json | null })[];
     const decision = call?.approval?.decision as string | null | undefined;
@@ -125,19 +138,19 @@ test(`${RUNS} interleavings of decisions, stops, rewinds, messages and crashes l
       expect(made).toHaveLength(1);
     }
     if (outcome === 'waits') {
-      expect((await ask(NEXT, { id })).kind).toBe('error');
+      expect((await sendTurn(NEXT, { id })).kind).toBe('error');
       const again = { id: approval, decision: 'deny' as const, isAdmin: false, requestId: createRequestId() };
-      expect(await decideOn(stubOf(id), again)).toMatchObject({ ok: true, value: { status: 202 } });
+      expect(await sendDecision(stubOf(id), again)).toMatchObject({ ok: true, value: { status: 202 } });
       await eventually(async () => {
-        expect(await readOf(id)).toMatchObject({ state: 'idle' });
+        expect(await readConversation(id)).toMatchObject({ state: 'idle' });
       });
     }
     // The conversation goes on, with a history that the API accepts.
-    expect((await say(NEXT, { id })).text).toContain('Well.');
+    expect((await runTurn(NEXT, { id })).text).toContain('Well.');
     expect(faults).toEqual([]);
   });
   await eventually(async () => {
-    expect(await accountStub(bindings, {}, 'alice').quota()).toMatchObject({ running_requests: 0 });
+    expect(await getAccountStub(bindings, {}, 'alice').quota()).toMatchObject({ running_requests: 0 });
   });
   // biome-ignore lint/suspicious/noConsole: the table of what has become of them.
   console.log(`calls that waited: ${JSON.stringify(counts)}`);

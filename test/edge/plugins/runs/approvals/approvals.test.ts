@@ -1,41 +1,49 @@
 import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import { describe, expect, test } from 'vitest';
 import { approvalRequested, approvalRow, turnReport } from '#edge/conversations/object/conversations-answers.schema.ts';
-import { accountStub } from '#edge/durable/stubs.ts';
+import { getAccountStub } from '#edge/durable/stubs.ts';
 import { createRequestId } from '#edge/kit/http/headers/request-id.ts';
-import { memberTexts } from '#edge/kit/json/edit.ts';
-import { parseKept } from '#edge/kit/json/kept-text.ts';
+import { parseMemberTexts } from '#edge/kit/json/edit.ts';
 import type { Json } from '#edge/kit/json/object.ts';
+import { parseWithText } from '#edge/kit/json/remembered-text.ts';
 import * as agents from '#test/support/agents.ts';
-import { errorOf, settledApps, testApp } from '#test/support/app.ts';
+import { createTestApp, readError, waitForAllApps } from '#test/support/app.ts';
 import {
-  approvalsOf,
-  atRest,
   bindings,
-  decideOn,
-  jsonOf,
+  createTimeAdvancer,
+  fetchApprovals,
+  fetchTurn,
   listApprovals,
-  passingTime,
-  readOf,
-  rowsOf,
+  listMessages,
+  parseResult,
+  readConversation,
+  sendDecision,
   stubOf,
-  turnNow,
+  waitUntilAtRest,
 } from '#test/support/conversations.ts';
-import { eventually, untilSo } from '#test/support/eventually.ts';
-import { answeringBy, call, calls, says, servingTools, TOOL_URL, weather } from '#test/support/scripted-runs.ts';
-import { ask, bodyOf, listen, say, type Told, textOf } from '#test/support/turns.ts';
+import { eventually, waitForCondition } from '#test/support/eventually.ts';
+import {
+  answerByScript,
+  answerTools,
+  callsAnswer,
+  TOOL_URL,
+  textAnswer,
+  weatherCall,
+  weatherTool,
+} from '#test/support/scripted-runs.ts';
+import { createBody, readStream, runTurn, type StreamEvent, sendTurn, textOfDeltas } from '#test/support/turns.ts';
 
 const HOOK = 'https://hooks.example.com/turns';
 const VARS = { DELIVERY_SIGNING_SECRET: `whsec_${btoa('the secret of the deliveries 123')}`, TURN_DELIVER_URL: HOOK };
 const DAY_MS = 86_400_000;
 
-const blocksOf = (events: readonly Told[]) =>
+const blocksOf = (events: readonly StreamEvent[]) =>
   events.filter(({ event }) => event === 'content_block_start').map(({ data }) => data.content_block as Json);
 
 /** A tool that pays, for which a person must say yes. */
-const pay = (run: object = {}) => ({ ...weather({ approval: 'always', ...run }, 'pay') });
+const pay = (run: object = {}) => ({ ...weatherTool({ approval: 'always', ...run }, 'pay') });
 const payment = (id: string, amount: unknown = 500) => ({ type: 'tool_use', id, name: 'pay', input: { amount } });
-const asked = (more: object = {}) => bodyOf('Pay the bill.', { tools: [pay(), weather()], ...more });
+const asked = (more: object = {}) => createBody('Pay the bill.', { tools: [pay(), weatherTool()], ...more });
 
 async function decide(approval: Json | undefined, { input, ...decision }: Json, { id = 'c1', isAdmin = false } = {}) {
   const called = {
@@ -45,7 +53,7 @@ async function decide(approval: Json | undefined, { input, ...decision }: Json, 
     isAdmin,
     requestId: createRequestId(),
   };
-  const result = await decideOn(stubOf(id), called);
+  const result = await sendDecision(stubOf(id), called);
   if (!result.ok) return { status: result.error.status, error: result.error, body: {} as Json };
   return { status: result.value.status as number, error: undefined, body: JSON.parse(result.value.body) as Json };
 }
@@ -53,35 +61,35 @@ async function decide(approval: Json | undefined, { input, ...decision }: Json, 
 const approve = (approval: Json | undefined, more: object = {}) => decide(approval, { decision: 'approve', ...more });
 
 async function ended(turn: unknown, id = 'c1'): Promise<Json> {
-  await eventually(async () => expect((await turnNow(turn, id)).status).not.toBe('running'));
-  return await turnNow(turn, id);
+  await eventually(async () => expect((await fetchTurn(turn, id)).status).not.toBe('running'));
+  return await fetchTurn(turn, id);
 }
 
 /** All events of a turn. */
-async function eventsOfTurn(turn: unknown, id = 'c1'): Promise<Told[]> {
+async function eventsOfTurn(turn: unknown, id = 'c1'): Promise<StreamEvent[]> {
   const resumed = await stubOf(id).resume(`${turn}-0`);
   if (resumed.kind !== 'stream') throw new Error(resumed.kind);
-  return (await listen(resumed.body as ReadableStream<Uint8Array>)).events;
+  return (await readStream(resumed.body as ReadableStream<Uint8Array>)).events;
 }
 
 /** An API that pays first, and then says that it has. */
 const paying = (first: readonly Json[] = [payment('toolu_1')]) =>
-  answeringBy(
+  answerByScript(
     (body) =>
       JSON.stringify(body.messages).includes('tool_result')
-        ? says('It is paid.')
-        : calls({ type: 'text', text: 'I pay. ' }, ...first),
+        ? textAnswer('It is paid.')
+        : callsAnswer({ type: 'text', text: 'I pay. ' }, ...first),
     { vars: VARS },
   );
 
 const serving = (answer = 'paid') =>
-  servingTools(({ url }) => (url === TOOL_URL ? new Response(answer) : new Response(null, { status: 204 })));
+  answerTools(({ url }) => (url === TOOL_URL ? new Response(answer) : new Response(null, { status: 204 })));
 
 describe('a call that needs an approval', () => {
   test('pauses the run; once approved, the run goes on by itself and shows the call again', async () => {
-    const bodies = paying([payment('toolu_1'), call('toolu_2', 'Bern')]);
+    const bodies = paying([payment('toolu_1'), weatherCall('toolu_2', 'Bern')]);
     const came = serving();
-    const first = await say(asked());
+    const first = await runTurn(asked());
     const uses = [
       { type: 'mcp_tool_use', id: 'toolu_1', name: 'pay', input: { amount: 500 }, server_name: 'edge' },
       { type: 'mcp_tool_use', id: 'toolu_2', name: 'get_weather', input: { city: 'Bern' }, server_name: 'edge' },
@@ -100,7 +108,7 @@ describe('a call that needs an approval', () => {
     expect(first.text).toContain(': sluice-paused=approval\n');
     expect(came.filter(({ url }) => url === TOOL_URL).map(({ body }) => body.tool_use_id)).toEqual(['toolu_2']);
 
-    const [approval, ...others] = await approvalsOf();
+    const [approval, ...others] = await fetchApprovals();
     expect(others).toEqual([]);
     expect(approvalRow.parse(approval)).toMatchObject({
       tool_use_id: 'toolu_1',
@@ -120,7 +128,7 @@ describe('a call that needs an approval', () => {
       'message_stop',
     ]);
     expect(blocksOf(events)).toEqual([uses[0], resultOf('toolu_1'), { type: 'text', text: '' }]);
-    expect(textOf(events)).toBe('It is paid.');
+    expect(textOfDeltas(events)).toBe('It is paid.');
     expect(came.filter(({ url }) => url === TOOL_URL).map(({ body }) => [body.tool_use_id, body.input])).toEqual([
       ['toolu_2', { city: 'Bern' }],
       ['toolu_1', { amount: 500 }],
@@ -132,18 +140,20 @@ describe('a call that needs an approval', () => {
         { type: 'tool_result', tool_use_id: 'toolu_2', content: 'paid' },
       ],
     });
-    expect(await approvalsOf()).toEqual([]);
+    expect(await fetchApprovals()).toEqual([]);
     // The conversation is free.
-    expect(textOf((await say({ messages: [{ role: 'user', content: 'Thanks.' }] })).events)).toBe('It is paid.');
-    expect(await readOf()).toMatchObject({ turns: 3, state: 'idle' });
-    await atRest();
+    expect(textOfDeltas((await runTurn({ messages: [{ role: 'user', content: 'Thanks.' }] })).events)).toBe(
+      'It is paid.',
+    );
+    expect(await readConversation()).toMatchObject({ turns: 3, state: 'idle' });
+    await waitUntilAtRest();
   });
 
   test('that is denied is not made, and the model is told why', async () => {
     const bodies = paying();
     const came = serving();
-    const { turn } = await say(asked());
-    const [approval] = await approvalsOf();
+    const { turn } = await runTurn(asked());
+    const [approval] = await fetchApprovals();
     const { body } = await decide(approval, { decision: 'deny', reason: 'It was paid in May.' });
     const told = await ended(body.id);
     expect(told).toMatchObject({ status: 'complete', continues: turn });
@@ -154,7 +164,7 @@ describe('a call that needs an approval', () => {
     expect(result?.content).toContain('It was paid in May.');
     const [, shown] = blocksOf(await eventsOfTurn(body.id));
     expect(shown).toMatchObject({ type: 'mcp_tool_result', tool_use_id: 'toolu_1', is_error: true });
-    expect((await turnNow(turn)).steps).toMatchObject([
+    expect((await fetchTurn(turn)).steps).toMatchObject([
       { calls: [{ id: 'toolu_1', approval: { decision: 'deny', reason: 'It was paid in May.' } }] },
     ]);
   });
@@ -162,8 +172,8 @@ describe('a call that needs an approval', () => {
   test('is made with the input that was approved; the history keeps the model’s own, and the result says so', async () => {
     const bodies = paying();
     const came = serving();
-    await say(asked());
-    const [approval] = await approvalsOf();
+    await runTurn(asked());
+    const [approval] = await fetchApprovals();
     const { body } = await approve(approval, { input: { amount: 5 } });
     await ended(body.id);
     expect(came.filter(({ url }) => url === TOOL_URL).map((one) => one.body.input)).toEqual([{ amount: 5 }]);
@@ -183,16 +193,16 @@ describe('a call that needs an approval', () => {
     paying([payment('toolu_1', amount)]);
     serving();
     const tools = [pay({ approval: { over: { field: 'amount', above: 100 } } })];
-    const { text } = await say(asked({ tools }));
+    const { text } = await runTurn(asked({ tools }));
     expect(text.includes('sluice-paused=approval')).toBe(waits);
-    expect(await approvalsOf()).toHaveLength(waits ? 1 : 0);
+    expect(await fetchApprovals()).toHaveLength(waits ? 1 : 0);
   });
 
   test('keeps every message away until all are decided, one by one, and the same decision changes nothing', async () => {
     paying([payment('toolu_1'), payment('toolu_2', 7)]);
     const came = serving();
-    const { turn } = await say(asked());
-    const refused = await ask({ messages: [{ role: 'user', content: 'And now?' }] });
+    const { turn } = await runTurn(asked());
+    const refused = await sendTurn({ messages: [{ role: 'user', content: 'And now?' }] });
     expect(refused).toMatchObject({
       kind: 'error',
       error: {
@@ -206,13 +216,13 @@ describe('a call that needs an approval', () => {
         },
       },
     });
-    const [one, other] = await approvalsOf();
+    const [one, other] = await fetchApprovals();
     expect(await decide(one, { decision: 'deny' })).toMatchObject({ status: 200, body: { type: 'approval' } });
     expect(await decide(one, { decision: 'deny' })).toMatchObject({ status: 200, body: { decision: 'deny' } });
     expect((await approve(one)).status).toBe(409);
     expect((await decide(one, { decision: 'deny', reason: 'No.' })).status).toBe(409);
-    expect(await approvalsOf()).toHaveLength(1);
-    expect((await ask({ messages: [{ role: 'user', content: 'And now?' }] })).kind).toBe('error');
+    expect(await fetchApprovals()).toHaveLength(1);
+    expect((await sendTurn({ messages: [{ role: 'user', content: 'And now?' }] })).kind).toBe('error');
     const begun = await approve(other);
     expect(begun.status).toBe(202);
     const again = await approve(other);
@@ -226,15 +236,15 @@ describe('a call that needs an approval', () => {
   test('takes inputs that a person has changed only as long as all of them can be in memory together', async () => {
     paying(Array.from({ length: 6 }, (_, n) => payment(`toolu_${n}`)));
     serving();
-    await say(asked());
-    const rows = await approvalsOf();
+    await runTurn(asked());
+    const rows = await fetchApprovals();
     const input = { amount: 5, note: 'a'.repeat(260_000) };
     for (const row of rows.slice(0, 4)) expect((await approve(row, { input })).status).toBe(200);
     expect(await approve(rows[4], { input })).toMatchObject({
       status: 400,
       error: { type: 'invalid_request_error', message: expect.stringContaining('1048576 characters together') },
     });
-    expect(await approvalsOf()).toHaveLength(2);
+    expect(await fetchApprovals()).toHaveLength(2);
     expect((await approve(rows[4])).status).toBe(200);
     const begun = await approve(rows[5], { input: { amount: 5 } });
     expect(begun.status).toBe(202);
@@ -244,7 +254,7 @@ describe('a call that needs an approval', () => {
   test('is announced, signed and once, and so is the end of the turn that goes on', async () => {
     paying();
     const came = serving();
-    const { turn } = await say(asked());
+    const { turn } = await runTurn(asked());
     await eventually(() => expect(came).toHaveLength(1));
     const [{ url, headers, body } = { url: '', headers: new Headers(), body: {} as Json }] = came;
     expect([url, headers.get('webhook-id')]).toEqual([HOOK, body.event_id]);
@@ -254,7 +264,7 @@ describe('a call that needs an approval', () => {
       turn,
       approvals: [{ tool_use_id: 'toolu_1', input: { amount: 500 } }],
     });
-    const { body: next } = await approve((await approvalsOf())[0]);
+    const { body: next } = await approve((await fetchApprovals())[0]);
     await ended(next.id);
     await eventually(() => expect(came.filter((one) => one.url === HOOK)).toHaveLength(2));
     expect(came.at(-1)?.body).toMatchObject({ type: 'turn.ended', turn: { id: next.id, continues: turn } });
@@ -263,20 +273,22 @@ describe('a call that needs an approval', () => {
   test('holds no money while it waits, and what goes on has what is left of the run’s limits', async () => {
     // The first step costs all of it.
     const usage = { input_tokens: 100, output_tokens: 980 };
-    const bodies = answeringBy(
-      (_, number) => (number === 1 ? { ...calls(payment('toolu_1')), usage } : says('It is paid.')),
+    const bodies = answerByScript(
+      (_, number) => (number === 1 ? { ...callsAnswer(payment('toolu_1')), usage } : textAnswer('It is paid.')),
       { vars: VARS },
     );
     serving();
-    const account = () => accountStub(bindings, {}, 'alice');
-    const { turn } = await say(asked({ max_usd: 0.02 }));
-    await atRest();
+    const account = () => getAccountStub(bindings, {}, 'alice');
+    const { turn } = await runTurn(asked({ max_usd: 0.02 }));
+    await waitUntilAtRest();
     expect(await account().quota()).toMatchObject({ running_requests: 0 });
-    const { body } = await approve((await approvalsOf())[0]);
+    const { body } = await approve((await fetchApprovals())[0]);
     expect(await ended(body.id)).toMatchObject({ status: 'complete', paused: 'max_usd', continues: turn });
     expect(bodies).toHaveLength(1);
     // Its result is part of the history all the same.
-    expect(textOf((await say({ messages: [{ role: 'user', content: 'Well?' }] })).events)).toBe('It is paid.');
+    expect(textOfDeltas((await runTurn({ messages: [{ role: 'user', content: 'Well?' }] })).events)).toBe(
+      'It is paid.',
+    );
     expect(JSON.stringify(bodies[1]?.messages)).toContain('"content":"paid"');
   });
 
@@ -284,23 +296,23 @@ describe('a call that needs an approval', () => {
     paying();
     serving();
     const headers = { 'x-company-key': 's3cret-of-the-caller', 'anthropic-beta': 'a-beta' };
-    await say(asked(), { headers });
+    await runTurn(asked(), { headers });
     const stored = await runInDurableObject(stubOf(), (_, { storage }) =>
       JSON.stringify(storage.sql.exec('select text from pieces').toArray()),
     );
     expect(stored).not.toContain('s3cret-of-the-caller');
     expect(stored).toContain('a-beta');
-    const { body } = await approve((await approvalsOf())[0]);
+    const { body } = await approve((await fetchApprovals())[0]);
     expect(await ended(body.id)).toMatchObject({ status: 'complete' });
   });
 
   test('counts steps and calls on over the pause', async () => {
-    const bodies = answeringBy((_, number) => calls(payment(`toolu_${number}`)), { vars: VARS });
+    const bodies = answerByScript((_, number) => callsAnswer(payment(`toolu_${number}`)), { vars: VARS });
     serving();
-    await say(asked({ max_turns: 2 }));
-    const second = await approve((await approvalsOf())[0]);
+    await runTurn(asked({ max_turns: 2 }));
+    const second = await approve((await fetchApprovals())[0]);
     expect(await ended(second.body.id)).toMatchObject({ paused: 'approval' });
-    const third = await approve((await approvalsOf())[0]);
+    const third = await approve((await fetchApprovals())[0]);
     expect(await ended(third.body.id)).toMatchObject({ paused: 'max_turns' });
     expect(bodies).toHaveLength(2);
   });
@@ -308,11 +320,11 @@ describe('a call that needs an approval', () => {
   test('waits for three days and a crash, wakes nobody meanwhile, and outlives the retention of its conversation', async () => {
     paying();
     const came = serving();
-    const pass = passingTime();
+    const pass = createTimeAdvancer();
     await stubOf().create({ account: 'alice', id: 'c1' }, { retention_seconds: 3_600 }, {});
-    await say(asked());
+    await runTurn(asked());
     await eventually(() => expect(came).toHaveLength(1));
-    await atRest();
+    await waitUntilAtRest();
     await abortAllDurableObjects();
     pass(15 * 60_000);
     await runDurableObjectAlarm(stubOf());
@@ -321,13 +333,13 @@ describe('a call that needs an approval', () => {
     expect((next ?? 0) - Date.now()).toBeGreaterThan(29 * DAY_MS);
     pass(3 * DAY_MS);
     await runDurableObjectAlarm(stubOf());
-    const [approval] = await approvalsOf();
+    const [approval] = await fetchApprovals();
     const { status, body } = await approve(approval);
     expect(status).toBe(202);
     expect(await ended(body.id)).toMatchObject({ status: 'complete' });
     expect(came.filter(({ url }) => url === TOOL_URL)).toHaveLength(1);
     // Nobody decides for thirty days: then it goes with its conversation.
-    await say(asked({ conversation: 'c2' }), { id: 'c2' });
+    await runTurn(asked({ conversation: 'c2' }), { id: 'c2' });
     pass(31 * DAY_MS);
     await runDurableObjectAlarm(stubOf('c2'));
     expect((await listApprovals(stubOf('c2'))).ok).toBe(false);
@@ -336,29 +348,29 @@ describe('a call that needs an approval', () => {
   test('is not taken along by a fork, closed by a rewind, and free again once its turn is cancelled', async () => {
     const bodies = paying();
     const came = serving();
-    const { turn } = await say(asked());
+    const { turn } = await runTurn(asked());
     expect((await stubOf().fork('copy', undefined)).ok).toBe(true);
-    expect(await approvalsOf('copy')).toEqual([]);
-    expect(textOf((await say({ messages: [{ role: 'user', content: 'And?' }] }, { id: 'copy' })).events)).toBe(
-      'It is paid.',
-    );
+    expect(await fetchApprovals('copy')).toEqual([]);
+    expect(
+      textOfDeltas((await runTurn({ messages: [{ role: 'user', content: 'And?' }] }, { id: 'copy' })).events),
+    ).toBe('It is paid.');
     expect(JSON.stringify(bodies.at(-1)?.messages)).toContain('waited for approval. It was not made here.');
 
-    expect(await jsonOf(await stubOf().cancel(turn))).toMatchObject({
+    expect(await parseResult(await stubOf().cancel(turn))).toMatchObject({
       status: 'stopped',
       paused: null,
     });
-    expect(await approvalsOf()).toEqual([]);
-    expect(textOf((await say({ messages: [{ role: 'user', content: 'And?' }] })).events)).toBe('It is paid.');
+    expect(await fetchApprovals()).toEqual([]);
+    expect(textOfDeltas((await runTurn({ messages: [{ role: 'user', content: 'And?' }] })).events)).toBe('It is paid.');
     expect(JSON.stringify(bodies.at(-1)?.messages)).toContain('its turn was cancelled');
 
-    await say(asked(), { id: 'c3' });
-    const [approval] = await approvalsOf('c3');
-    const [question] = await rowsOf('c3');
+    await runTurn(asked(), { id: 'c3' });
+    const [approval] = await fetchApprovals('c3');
+    const [question] = await listMessages('c3');
     expect((await stubOf('c3').rewind(question?.id ?? '')).ok).toBe(true);
-    expect(await approvalsOf('c3')).toEqual([]);
+    expect(await fetchApprovals('c3')).toEqual([]);
     expect((await decide(approval, { decision: 'approve' }, { id: 'c3' })).status).toBe(404);
-    expect((await say(asked(), { id: 'c3' })).text).toContain('sluice-paused=approval');
+    expect((await runTurn(asked(), { id: 'c3' })).text).toContain('sluice-paused=approval');
     expect(came.filter(({ url }) => url === TOOL_URL)).toEqual([]);
   });
 
@@ -366,15 +378,15 @@ describe('a call that needs an approval', () => {
     paying([payment('toolu_1'), payment('toolu_2')]);
     serving();
     const listed = async (paused: 'approval' | null, id = 'c1') => {
-      expect(await readOf(id)).toMatchObject({ paused });
+      expect(await readConversation(id)).toMatchObject({ paused });
       await eventually(async () => {
-        const { data } = await accountStub(bindings, {}, 'alice').conversations({ limit: 10 });
+        const { data } = await getAccountStub(bindings, {}, 'alice').conversations({ limit: 10 });
         expect(data.find((row) => row.id === id)).toMatchObject({ paused });
       });
     };
-    await say(asked());
+    await runTurn(asked());
     await listed('approval');
-    const [first, second] = await approvalsOf();
+    const [first, second] = await fetchApprovals();
     await decide(first, { decision: 'deny' });
     await listed('approval');
     await stubOf().fork('c2', undefined);
@@ -383,25 +395,25 @@ describe('a call that needs an approval', () => {
     await ended(body.id);
     await listed(null);
 
-    const { turn } = await say(asked(), { id: 'c3' });
+    const { turn } = await runTurn(asked(), { id: 'c3' });
     await listed('approval', 'c3');
     await stubOf('c3').cancel(turn);
     await listed(null, 'c3');
 
-    await say(asked(), { id: 'c4' });
+    await runTurn(asked(), { id: 'c4' });
     await listed('approval', 'c4');
-    await stubOf('c4').rewind(String((await rowsOf('c4'))[0]?.id));
+    await stubOf('c4').rewind(String((await listMessages('c4'))[0]?.id));
     await listed(null, 'c4');
   });
 
   test('beside calls of the client’s own tools leaves these to the client once it is decided', async () => {
     const own = { name: 'ask_user', input_schema: { type: 'object' } };
     const input = '{"order":2512292042121000001, "sure":1.0}';
-    const question = { type: 'tool_use', id: 'toolu_9', name: 'ask_user', input: parseKept(input) };
+    const question = { type: 'tool_use', id: 'toolu_9', name: 'ask_user', input: parseWithText(input) };
     paying([payment('toolu_1'), question]);
     serving();
-    await say(asked({ tools: [pay(), own] }));
-    const { body } = await approve((await approvalsOf())[0]);
+    await runTurn(asked({ tools: [pay(), own] }));
+    const { body } = await approve((await fetchApprovals())[0]);
     expect(await ended(body.id)).toMatchObject({ status: 'complete', paused: null });
     const events = await eventsOfTurn(body.id);
     expect(blocksOf(events).map(({ type, id, tool_use_id }) => [type, id ?? tool_use_id])).toEqual([
@@ -416,7 +428,9 @@ describe('a call that needs an approval', () => {
       delta: { stop_reason: 'tool_use' },
     });
     const result = { type: 'tool_result', tool_use_id: 'toolu_9', content: 'Yes.' };
-    expect(textOf((await say({ messages: [{ role: 'user', content: [result] }] })).events)).toBe('It is paid.');
+    expect(textOfDeltas((await runTurn({ messages: [{ role: 'user', content: [result] }] })).events)).toBe(
+      'It is paid.',
+    );
   });
 });
 
@@ -427,36 +441,36 @@ describe('a crash of the turn that goes on', () => {
     ['in its next step', true, 1],
   ])('%s loses nothing, and pays as often as was said', async (place, once, times) => {
     const input = '{"order":2512292042121000001, "amount":500.0}';
-    const paid = calls({ ...payment('toolu_1'), input: parseKept(input) });
+    const paid = callsAnswer({ ...payment('toolu_1'), input: parseWithText(input) });
     let isMet = false;
     let isHeld = true;
     const hold = async () => {
       isMet = true;
       if (isHeld) await new Promise(() => {});
     };
-    const bodies = answeringBy(
-      (body) => (JSON.stringify(body.messages).includes('tool_result') ? says('It is paid.') : paid),
+    const bodies = answerByScript(
+      (body) => (JSON.stringify(body.messages).includes('tool_result') ? textAnswer('It is paid.') : paid),
       {
         vars: VARS,
         before: async () => (place === 'in its next step' && bodies.length === 1 ? await hold() : undefined),
       },
     );
-    const came = servingTools(async ({ url }) => {
+    const came = answerTools(async ({ url }) => {
       if (url === TOOL_URL && place !== 'in its next step') await hold();
       return new Response('paid');
     });
-    await say(asked({ tools: [pay({ once })], max_usd: 1 }));
-    const { body } = await approve((await approvalsOf())[0]);
+    await runTurn(asked({ tools: [pay({ once })], max_usd: 1 }));
+    const { body } = await approve((await fetchApprovals())[0]);
     // An object cannot be aborted from inside: what it does is looked at from out here.
-    await untilSo(() => isMet);
+    await waitForCondition(() => isMet);
     isHeld = false;
     await abortAllDurableObjects();
     await eventually(async () => {
       await runDurableObjectAlarm(stubOf());
-      expect(await turnNow(body.id)).toMatchObject({ status: 'complete', paused: null });
+      expect(await fetchTurn(body.id)).toMatchObject({ status: 'complete', paused: null });
     });
     const made = came.filter(({ url }) => url === TOOL_URL);
-    expect(made.map(({ text }) => memberTexts(text).get('input'))).toEqual(Array(times).fill(input));
+    expect(made.map(({ text }) => parseMemberTexts(text).get('input'))).toEqual(Array(times).fill(input));
     expect(new Set(made.map(({ headers }) => headers.get('webhook-id'))).size).toBe(1);
     const events = await eventsOfTurn(body.id);
     expect(blocksOf(events).map(({ type }) => type)).toEqual(['mcp_tool_use', 'mcp_tool_result', 'text']);
@@ -471,35 +485,35 @@ describe('a crash of the turn that goes on', () => {
 });
 
 test('a call of an agent whose approvers are admins is decided by an admin alone', async () => {
-  const tools = [weather({ approval: 'always' })];
-  const { app, root, bob } = await agents.edgeWithSky({ ...agents.SKY, tools, approvers: 'admin' });
-  const came = servingTools(() => new Response('sun'));
-  const { body: answer } = await agents.turnWith(app, bob, { agent: 'sky' });
+  const tools = [weatherTool({ approval: 'always' })];
+  const { app, root, bob } = await agents.createSkyEdge({ ...agents.SKY, tools, approvers: 'admin' });
+  const came = answerTools(() => new Response('sun'));
+  const { body: answer } = await agents.runWholeTurn(app, bob, { agent: 'sky' });
   expect(answer.stop_reason).toBe('pause_turn');
   const path = '/conversations/c1/approvals';
-  const { body: list } = await agents.ask(app, 'GET', path, bob);
+  const { body: list } = await agents.requestEdge(app, 'GET', path, bob);
   const [row] = list.data as Json[];
   expect(row).toMatchObject({ name: 'get_weather', approvers: 'admin' });
   const decision = { decision: 'approve' };
   for (const place of ['', '?account=root']) {
-    expect((await agents.ask(app, 'POST', `${path}/${row?.id}${place}`, bob, decision)).status).toBe(403);
+    expect((await agents.requestEdge(app, 'POST', `${path}/${row?.id}${place}`, bob, decision)).status).toBe(403);
   }
-  const { status, body } = await agents.ask(app, 'POST', `${path}/${row?.id}?account=bob`, root, decision);
+  const { status, body } = await agents.requestEdge(app, 'POST', `${path}/${row?.id}?account=bob`, root, decision);
   expect([status, body.continues]).toEqual([202, row?.turn]);
   await eventually(async () => {
-    const turn = await agents.ask(app, 'GET', `/conversations/c1/turns/${body.id}`, bob);
+    const turn = await agents.requestEdge(app, 'GET', `/conversations/c1/turns/${body.id}`, bob);
     expect(turn.body).toMatchObject({ status: 'complete' });
   });
   expect(came).toHaveLength(1);
-  await settledApps();
+  await waitForAllApps();
 });
 
 describe('the routes', () => {
   test('show what waits, and take decisions, by an admin for another account too', async () => {
     paying();
     serving();
-    const app = testApp(() => Response.json({}));
-    await say(asked(), { account: 'dev' });
+    const app = createTestApp(() => Response.json({}));
+    await runTurn(asked(), { account: 'dev' });
     const list = (await (await app.fetch('/conversations/c1/approvals')).json()) as Json;
     const [row] = list.data as Json[];
     expect(list).toMatchObject({ has_more: false, first_id: row?.id, last_id: row?.id });
@@ -514,14 +528,14 @@ describe('the routes', () => {
     ] as const) {
       const refused = await app.post(`/conversations/c1/approvals/${row?.id}`, body);
       expect(refused.status).toBe(400);
-      expect((await errorOf(refused)).message).toMatch(said);
+      expect((await readError(refused)).message).toMatch(said);
     }
     expect((await app.fetch('/conversations/c1/approvals?account=bob')).status).toBe(404);
     const begun = await app.post(`/conversations/c1/approvals/${row?.id}`, { decision: 'approve' });
     expect(begun.status).toBe(202);
     const turn = (await begun.json()) as Json;
     expect(begun.headers.get('location')).toBe(`/conversations/c1/turns/${turn.id}`);
-    await app.settled();
+    await app.waitUntilSettled();
     await eventually(async () => {
       expect(await (await app.fetch(`/conversations/c1/turns/${turn.id}`)).json()).toMatchObject({
         status: 'complete',

@@ -3,26 +3,34 @@ import fc from 'fast-check';
 import { describe, expect, test, vi } from 'vitest';
 import type { RpcText } from '#edge/conversations/object/contract.ts';
 import { turnEnded, turnReport } from '#edge/conversations/object/conversations-answers.schema.ts';
-import { receivedText } from '#edge/conversations/object/rpc-response.ts';
-import { accountStub } from '#edge/durable/stubs.ts';
+import { readRpcText } from '#edge/conversations/object/rpc-response.ts';
+import { getAccountStub } from '#edge/durable/stubs.ts';
 import { verifyStandard } from '#edge/kit/delivery/standard-webhooks.ts';
 import type { Json } from '#edge/kit/json/object.ts';
 import { Account } from '#edge/money/account/account.ts';
-import { errorOf, testApp } from '#test/support/app.ts';
-import { atRest, bindings, passingTime, rowsOf, simulate, stubOf, turnNow } from '#test/support/conversations.ts';
-import { eventually, untilSo } from '#test/support/eventually.ts';
-import { runs, tryAsyncCases } from '#test/support/runs.ts';
+import { createTestApp, readError } from '#test/support/app.ts';
 import {
-  answeringBy,
-  type Called,
-  call,
-  calls,
-  says,
-  servingTools,
+  bindings,
+  createTimeAdvancer,
+  fetchTurn,
+  installSimulator,
+  listMessages,
+  stubOf,
+  waitUntilAtRest,
+} from '#test/support/conversations.ts';
+import { eventually, waitForCondition } from '#test/support/eventually.ts';
+import { caseCount, tryAsyncCases } from '#test/support/property-cases.ts';
+import {
+  answerByScript,
+  answerTools,
+  callsAnswer,
   TOOL_URL,
-  weather,
+  type ToolServerCall,
+  textAnswer,
+  weatherCall,
+  weatherTool,
 } from '#test/support/scripted-runs.ts';
-import { type Asked, bodyOf, requestOf, turnOf } from '#test/support/turns.ts';
+import { buildTurnRequest, createBody, sendTurnRequest, type TurnRequestOptions } from '#test/support/turns.ts';
 
 const HOOK = 'https://hooks.example.com/turns';
 const SECRET = `whsec_${btoa('the secret of the deliveries 123')}`;
@@ -30,10 +38,13 @@ const VARS = { DELIVERY_SIGNING_SECRET: SECRET, TURN_DELIVER_URL: HOOK };
 const HOUR_MS = 3_600_000;
 
 /** Begins a turn that nobody waits for. */
-async function begin(body: object, asked: Asked & { deliverUrl?: string; retry?: boolean } = {}): Promise<Json> {
+async function begin(
+  body: object,
+  asked: TurnRequestOptions & { deliverUrl?: string; retry?: boolean } = {},
+): Promise<Json> {
   const { deliverUrl, retry, ...others } = asked;
-  const answer = await turnOf({
-    ...requestOf(body, others),
+  const answer = await sendTurnRequest({
+    ...buildTurnRequest(body, others),
     asked: { background: true, deliver_url: deliverUrl, retry },
   });
   if (answer.kind !== 'whole') throw new Error(JSON.stringify(answer));
@@ -43,17 +54,17 @@ async function begin(body: object, asked: Asked & { deliverUrl?: string; retry?:
 }
 
 /** @returns the events that a receiver got, of all that came in */
-const told = (came: readonly Called[]) => came.filter(({ url }) => url !== TOOL_URL);
+const told = (came: readonly ToolServerCall[]) => came.filter(({ url }) => url !== TOOL_URL);
 
 describe('a turn in the background', () => {
   test('goes on by itself, and its end is told: signed, with the answer', async () => {
-    answeringBy(() => says('It is done.'), { vars: VARS });
-    const came = servingTools(() => new Response(null, { status: 204 }));
-    const turn = await begin(bodyOf('Do it.'));
+    answerByScript(() => textAnswer('It is done.'), { vars: VARS });
+    const came = answerTools(() => new Response(null, { status: 204 }));
+    const turn = await begin(createBody('Do it.'));
     expect(turnReport.parse(turn)).toMatchObject({ type: 'turn', conversation: 'c1', error: null });
     await eventually(() => expect(told(came)).toHaveLength(1));
 
-    const [{ url, headers, text, body } = {} as Called] = came;
+    const [{ url, headers, text, body } = {} as ToolServerCall] = came;
     const verdict = await verifyStandard.verify({ headers, bytes: new TextEncoder().encode(text), now: Date.now() }, [
       SECRET,
     ]);
@@ -65,19 +76,19 @@ describe('a turn in the background', () => {
       turn: { id: turn.id, status: 'complete', error: null },
       message: { role: 'assistant', content: [{ type: 'text', text: 'It is done.' }], stop_reason: 'end_turn' },
     });
-    expect((await rowsOf()).map(({ role, status }) => [role, status])).toEqual([
+    expect((await listMessages()).map(({ role, status }) => [role, status])).toEqual([
       ['user', 'complete'],
       ['assistant', 'complete'],
     ]);
-    await atRest();
+    await waitUntilAtRest();
   });
 
   test('is followed like any other, and one that has ended can be read again from its first event', async () => {
     const answered = Promise.withResolvers<void>();
-    answeringBy(() => says('Here.'), { vars: VARS, after: () => answered.promise });
-    servingTools(() => new Response());
-    const { id } = await begin(bodyOf('Where?'));
-    expect(await turnNow(id)).toMatchObject({ status: 'running', ended_at: null });
+    answerByScript(() => textAnswer('Here.'), { vars: VARS, after: () => answered.promise });
+    answerTools(() => new Response());
+    const { id } = await begin(createBody('Where?'));
+    expect(await fetchTurn(id)).toMatchObject({ status: 'running', ended_at: null });
     const live = await stubOf().resume(undefined);
     answered.resolve();
     if (live.kind !== 'stream') throw new Error(live.kind);
@@ -89,33 +100,36 @@ describe('a turn in the background', () => {
   });
 
   test('that the same key begins again is the same one, also after its end', async () => {
-    const bodies = answeringBy(() => says('Once.'), { vars: VARS });
-    const came = servingTools(() => new Response());
+    const bodies = answerByScript(() => textAnswer('Once.'), { vars: VARS });
+    const came = answerTools(() => new Response());
     const asked = { key: 'k1', hash: 'h' };
-    const [one, other] = await Promise.all([begin(bodyOf('Do it.'), asked), begin(bodyOf('Do it.'), asked)]);
+    const [one, other] = await Promise.all([begin(createBody('Do it.'), asked), begin(createBody('Do it.'), asked)]);
     await eventually(() => expect(told(came)).toHaveLength(1));
-    const later = await begin(bodyOf('Do it.'), asked);
+    const later = await begin(createBody('Do it.'), asked);
     expect([other.id, later.id, later.status]).toEqual([one.id, one.id, 'complete']);
     expect(bodies).toHaveLength(1);
   });
 
   test('that the API refuses is told with the error, and can be read for a while though no conversation came of it', async () => {
     const error = { type: 'error', error: { type: 'invalid_request_error', message: 'no such thing' } };
-    answeringBy(() => Response.json(error, { status: 400 }), { vars: VARS });
-    const came = servingTools(() => new Response());
-    const { id } = await begin(bodyOf('Do it.'));
+    answerByScript(() => Response.json(error, { status: 400 }), { vars: VARS });
+    const came = answerTools(() => new Response());
+    const { id } = await begin(createBody('Do it.'));
     await eventually(() => expect(told(came)).toHaveLength(1));
     const failed = { status: 'failed', error: { type: 'invalid_request_error', message: 'no such thing' } };
     expect(came[0]?.body).toMatchObject({ type: 'turn.ended', turn: { id, ...failed }, message: null });
-    expect(await turnNow(id)).toMatchObject(failed);
+    expect(await fetchTurn(id)).toMatchObject(failed);
   });
 
   test('that its budget refuses is refused to its caller, and nothing is told', async () => {
-    const bodies = answeringBy(() => says('never'), { vars: VARS });
-    const came = servingTools(() => new Response());
-    await accountStub(bindings, {}, 'alice').setLimits({ usd_per_day: 0.000001 });
-    for (const more of [{}, { tools: [weather()] }]) {
-      const answer = await turnOf({ ...requestOf(bodyOf('Do it.', more)), asked: { background: true } });
+    const bodies = answerByScript(() => textAnswer('never'), { vars: VARS });
+    const came = answerTools(() => new Response());
+    await getAccountStub(bindings, {}, 'alice').setLimits({ usd_per_day: 0.000001 });
+    for (const more of [{}, { tools: [weatherTool()] }]) {
+      const answer = await sendTurnRequest({
+        ...buildTurnRequest(createBody('Do it.', more)),
+        asked: { background: true },
+      });
       expect(answer).toMatchObject({ kind: 'error', error: { status: 429, type: 'billing_error' } });
     }
     await runDurableObjectAlarm(stubOf());
@@ -128,9 +142,9 @@ describe('a turn in the background', () => {
   ])(
     'that %s before anything goes up is told to those who asked again, and keeps its question',
     async (what, status) => {
-      answeringBy(() => says('never'), { vars: VARS });
-      const came = servingTools(() => new Response());
-      await accountStub(bindings, {}, 'alice').setLimits({ usd_per_day: 0.000001 });
+      answerByScript(() => textAnswer('never'), { vars: VARS });
+      const came = answerTools(() => new Response());
+      await getAccountStub(bindings, {}, 'alice').setLimits({ usd_per_day: 0.000001 });
       const refused = Promise.withResolvers<void>();
       let reached = 0;
       const { admitJson } = Account.prototype;
@@ -141,9 +155,9 @@ describe('a turn in the background', () => {
         else await new Promise(() => {});
         return await admitJson.apply(this, one);
       });
-      const [body, asked] = [bodyOf('Do it.', { tools: [weather()] }), { key: 'k1', hash: 'h' }];
+      const [body, asked] = [createBody('Do it.', { tools: [weatherTool()] }), { key: 'k1', hash: 'h' }];
       // Its caller hears nothing more where it dies.
-      turnOf({ ...requestOf(body, asked), asked: { background: true } }).catch(() => {});
+      sendTurnRequest({ ...buildTurnRequest(body, asked), asked: { background: true } }).catch(() => {});
       await eventually(() => expect(reached).toBe(1));
       if (what !== 'is refused') await abortAllDurableObjects();
       const turn = await begin(body, asked);
@@ -152,15 +166,15 @@ describe('a turn in the background', () => {
       await cancelled;
       await eventually(() => expect(told(came)).toHaveLength(1));
       expect(came[0]?.body).toMatchObject({ type: 'turn.ended', turn: { id: turn.id, status } });
-      expect((await rowsOf())[0]).toMatchObject({ role: 'user', content: 'Do it.' });
+      expect((await listMessages())[0]).toMatchObject({ role: 'user', content: 'Do it.' });
     },
   );
 
   test('that has not gone up when its object dies begins again by itself', async () => {
     for (const [at, more] of [{}, { system: 'Be brief.', temperature: 0.5 }].entries()) {
       const id = `c${at}`;
-      const bodies = answeringBy(() => says('Done.'), { vars: VARS });
-      const came = servingTools(() => new Response());
+      const bodies = answerByScript(() => textAnswer('Done.'), { vars: VARS });
+      const came = answerTools(() => new Response());
       let reached = 0;
       const { admitJson } = Account.prototype;
       const spy = vi.spyOn(Account.prototype, 'admitJson').mockImplementation(async function (this: Account, ...one) {
@@ -169,7 +183,9 @@ describe('a turn in the background', () => {
         const answer = await admitJson.apply(this, one);
         return reached === 1 ? await new Promise<never>(() => {}) : answer;
       });
-      turnOf({ ...requestOf(bodyOf('Do it.', more), { id }), asked: { background: true } }).catch(() => {});
+      sendTurnRequest({ ...buildTurnRequest(createBody('Do it.', more), { id }), asked: { background: true } }).catch(
+        () => {},
+      );
       await eventually(() => expect(reached).toBe(1));
       await abortAllDurableObjects();
       await eventually(async () => {
@@ -179,12 +195,12 @@ describe('a turn in the background', () => {
       spy.mockRestore();
       expect(came[0]?.body).toMatchObject({ turn: { status: 'complete' } });
       expect(bodies).toMatchObject([{ ...more, messages: [{ role: 'user', content: 'Do it.' }] }]);
-      expect((await rowsOf(id)).map(({ role, status }) => [role, status])).toEqual([
+      expect((await listMessages(id)).map(({ role, status }) => [role, status])).toEqual([
         ['user', 'complete'],
         ['assistant', 'complete'],
       ]);
       await eventually(async () => {
-        const { day, running_requests } = await accountStub(bindings, {}, 'alice').quota();
+        const { day, running_requests } = await getAccountStub(bindings, {}, 'alice').quota();
         expect([day.held_usd, running_requests]).toEqual([0, 0]);
       });
     }
@@ -194,12 +210,12 @@ describe('a turn in the background', () => {
     ['only where its request says so', false, 'interrupted', 1],
     ['and both tries are in the ledger', true, 'complete', 2],
   ])('that may have run when its object dies goes up again: %s', async (_, retry, status, tries) => {
-    const bodies = answeringBy(() => says('Done.'), {
+    const bodies = answerByScript(() => textAnswer('Done.'), {
       vars: VARS,
       after: () => (bodies.length === 1 ? new Promise(() => {}) : Promise.resolve()),
     });
-    const came = servingTools(() => new Response());
-    const turn = await begin(bodyOf('Do it.'), { retry });
+    const came = answerTools(() => new Response());
+    const turn = await begin(createBody('Do it.'), { retry });
     await eventually(() => expect(bodies).toHaveLength(1));
     await abortAllDurableObjects();
     await eventually(async () => {
@@ -208,19 +224,19 @@ describe('a turn in the background', () => {
     });
     expect(came[0]?.body).toMatchObject({ turn: { id: turn.id, status } });
     expect(bodies.map(({ messages }) => messages)).toEqual(Array(tries).fill([{ role: 'user', content: 'Do it.' }]));
-    expect((await rowsOf())[0]).toMatchObject({ content: 'Do it.' });
-    await atRest();
+    expect((await listMessages())[0]).toMatchObject({ content: 'Do it.' });
+    await waitUntilAtRest();
     await eventually(async () => {
-      const { data } = await accountStub(bindings, {}, 'alice').requests({});
+      const { data } = await getAccountStub(bindings, {}, 'alice').requests({});
       expect(data.map((row) => row.estimated)).toEqual(retry ? [false, true] : [true]);
-      expect((await accountStub(bindings, {}, 'alice').quota()).day.held_usd).toBe(0);
+      expect((await getAccountStub(bindings, {}, 'alice').quota()).day.held_usd).toBe(0);
     });
   });
 
   test('that goes up again and is cut before a word keeps its question, and says that it is interrupted', async () => {
-    const bodies = answeringBy(
+    const bodies = answerByScript(
       () => ({
-        ...says('Done.'),
+        ...textAnswer('Done.'),
         change: () => new ReadableStream({ type: 'bytes', start: (c) => c.error(new Error('cut')) }),
       }),
       {
@@ -228,27 +244,27 @@ describe('a turn in the background', () => {
         after: () => (bodies.length === 1 ? new Promise(() => {}) : Promise.resolve()),
       },
     );
-    const came = servingTools(() => new Response());
-    await begin(bodyOf('Do it.'), { retry: true });
+    const came = answerTools(() => new Response());
+    await begin(createBody('Do it.'), { retry: true });
     await eventually(() => expect(bodies).toHaveLength(1));
     await abortAllDurableObjects();
     await eventually(async () => {
       await runDurableObjectAlarm(stubOf());
       expect(told(came)).toHaveLength(1);
     });
-    expect((await rowsOf()).map(({ role, content, status }) => [role, content, status])).toEqual([
+    expect((await listMessages()).map(({ role, content, status }) => [role, content, status])).toEqual([
       ['user', 'Do it.', 'interrupted'],
       ['assistant', [], 'interrupted'],
     ]);
-    await atRest();
+    await waitUntilAtRest();
   });
 
   test('that is asked anew and dies without a word, too, has failed: the question is kept once, with the turn before', async () => {
-    answeringBy(() => says('Done.'), { vars: VARS, after: () => new Promise(() => {}) });
-    const came = servingTools(() => new Response());
+    answerByScript(() => textAnswer('Done.'), { vars: VARS, after: () => new Promise(() => {}) });
+    const came = answerTools(() => new Response());
     const turns: Json[] = [];
     for (const nth of [1, 2]) {
-      turns.push(await begin(bodyOf('Do it.'), { key: 'one' }));
+      turns.push(await begin(createBody('Do it.'), { key: 'one' }));
       await abortAllDurableObjects();
       await eventually(async () => {
         await runDurableObjectAlarm(stubOf());
@@ -260,17 +276,17 @@ describe('a turn in the background', () => {
       { turn: { id: first?.id, status: 'interrupted' } },
       { turn: { id: second?.id, status: 'failed' } },
     ]);
-    expect((await rowsOf()).map(({ turn, role, content }) => [turn, role, content])).toEqual([
+    expect((await listMessages()).map(({ turn, role, content }) => [turn, role, content])).toEqual([
       [first?.id, 'user', 'Do it.'],
       [first?.id, 'assistant', []],
     ]);
-    await atRest();
+    await waitUntilAtRest();
   });
 
   test('is cancelled once: what was said is kept, and what has ended stays as it is', async () => {
-    simulate({ ...VARS, SIMULATOR_TOKENS_PER_SECOND: '20' });
-    const came = servingTools(() => new Response());
-    const { id } = await begin(bodyOf('Tell me a long story.', { max_tokens: 2_000 }));
+    installSimulator({ ...VARS, SIMULATOR_TOKENS_PER_SECOND: '20' });
+    const came = answerTools(() => new Response());
+    const { id } = await begin(createBody('Tell me a long story.', { max_tokens: 2_000 }));
     const live = await stubOf().resume(undefined);
     if (live.kind !== 'stream') throw new Error(live.kind);
     const reader = (live.body as ReadableStream<Uint8Array>).getReader();
@@ -281,10 +297,7 @@ describe('a turn in the background', () => {
     const cancelled = await stubOf().cancel(String(id));
     const again = await stubOf().cancel(String(id));
     if (!cancelled.ok || !again.ok) throw new Error('not cancelled');
-    const [first, second] = [
-      await receivedText(cancelled.value as RpcText),
-      await receivedText(again.value as RpcText),
-    ];
+    const [first, second] = [await readRpcText(cancelled.value as RpcText), await readRpcText(again.value as RpcText)];
     expect(JSON.parse(first)).toMatchObject({ id, status: 'stopped' });
     expect(second).toBe(first);
     await eventually(() => expect(told(came)).toHaveLength(1));
@@ -293,13 +306,13 @@ describe('a turn in the background', () => {
   });
 
   test('whose receiver fails is told again after a while, under the same id and with the same words', async () => {
-    answeringBy(() => says('Done.'), { vars: VARS });
-    const pass = passingTime();
-    const came = servingTools((_, number) => new Response(null, { status: number < 3 ? 500 : 200 }));
-    await begin(bodyOf('Do it.'), { deliverUrl: 'https://hooks.example.com/own' });
+    answerByScript(() => textAnswer('Done.'), { vars: VARS });
+    const pass = createTimeAdvancer();
+    const came = answerTools((_, number) => new Response(null, { status: number < 3 ? 500 : 200 }));
+    await begin(createBody('Do it.'), { deliverUrl: 'https://hooks.example.com/own' });
     await eventually(() => expect(told(came)).toHaveLength(1));
     for (const times of [2, 3]) {
-      await atRest();
+      await waitUntilAtRest();
       pass(HOUR_MS);
       await eventually(async () => {
         await runDurableObjectAlarm(stubOf());
@@ -314,7 +327,7 @@ describe('a turn in the background', () => {
   });
 });
 
-const KILLED = runs(100);
+const KILLED = caseCount(100);
 
 test(`${KILLED} turns in the background, plain ones and runs, end and are told under one id, whenever the object dies`, async () => {
   let isReached = false;
@@ -323,15 +336,15 @@ test(`${KILLED} turns in the background, plain ones and runs, end and are told u
     isReached = true;
     await new Promise(() => {});
   };
-  answeringBy(
+  answerByScript(
     (body) =>
       Array.isArray(body.tools) && !JSON.stringify(body.messages).includes('tool_result')
-        ? calls({ type: 'text', text: 'I look. ' }, call('toolu_1', 'Bern'))
-        : says('Sun.'),
+        ? callsAnswer({ type: 'text', text: 'I look. ' }, weatherCall('toolu_1', 'Bern'))
+        : textAnswer('Sun.'),
     { vars: VARS, before: () => (point === 'before the answer' ? waits() : Promise.resolve()) },
   );
   let point = '';
-  const came = servingTools(async ({ url }) => {
+  const came = answerTools(async ({ url }) => {
     if (url === TOOL_URL && point === 'in a call') await waits();
     if (url === HOOK && point === 'in the delivery') await waits();
     return new Response('sun');
@@ -351,10 +364,10 @@ test(`${KILLED} turns in the background, plain ones and runs, end and are told u
       counts[where] = (counts[where] ?? 0) + 1;
       point = where;
       isReached = false;
-      const turn = await begin(bodyOf('How is it?', isRun ? { tools: [weather()] } : {}), { id });
+      const turn = await begin(createBody('How is it?', isRun ? { tools: [weatherTool()] } : {}), { id });
       // An object cannot be aborted from inside: what it says is looked at from out here.
       const isMet = where !== 'at once' && (where !== 'in a call' || isRun);
-      if (isMet) await untilSo(() => isReached);
+      if (isMet) await waitForCondition(() => isReached);
       point = '';
       await abortAllDurableObjects();
       // Nobody asks: only its alarm wakes it.
@@ -368,8 +381,8 @@ test(`${KILLED} turns in the background, plain ones and runs, end and are told u
       const ended = own.at(-1)?.body.turn as Json;
       expect(ended.id).toBe(turn.id);
       expect(ended.status).not.toBe('running');
-      expect(await turnNow(turn.id, id)).toMatchObject({ status: ended.status });
-      expect((await rowsOf(id))[0]).toMatchObject({ role: 'user', content: 'How is it?' });
+      expect(await fetchTurn(turn.id, id)).toMatchObject({ status: ended.status });
+      expect((await listMessages(id))[0]).toMatchObject({ role: 'user', content: 'How is it?' });
     },
   );
   expect(Object.keys(counts)).toHaveLength(4);
@@ -379,10 +392,10 @@ test(`${KILLED} turns in the background, plain ones and runs, end and are told u
 
 describe('POST /messages', () => {
   test('begins a turn in the background, which DELETE cancels; without a conversation it is a 400', async () => {
-    answeringBy(() => says('Done.'), { vars: VARS });
-    servingTools(() => new Response());
-    const app = testApp(() => Response.json({}));
-    const response = await app.post('/v1/messages', { ...bodyOf('Do it.'), conversation: 'c1', background: true });
+    answerByScript(() => textAnswer('Done.'), { vars: VARS });
+    answerTools(() => new Response());
+    const app = createTestApp(() => Response.json({}));
+    const response = await app.post('/v1/messages', { ...createBody('Do it.'), conversation: 'c1', background: true });
     expect(response.status).toBe(202);
     const turn = turnReport.parse(await response.json());
     expect(response.headers.get('location')).toBe(`/conversations/c1/turns/${turn.id}`);
@@ -392,15 +405,18 @@ describe('POST /messages', () => {
     expect(await cancelled.json()).toMatchObject({ id: turn.id, conversation: 'c1' });
 
     for (const [body, said] of [
-      [{ ...bodyOf('Do it.'), background: true }, /background: it needs a conversation/],
-      [{ ...bodyOf('Do it.'), conversation: 'c2', background: 'yes' }, /background: Input should be a valid boolean/],
-      [{ ...bodyOf('Do it.'), conversation: 'c2', retry: true }, /retry: it is for a turn in the background/],
-      [{ ...bodyOf('Do it.'), conversation: 'c2', deliver_url: 'https://a.test/' }, /deliver_url: its host/],
+      [{ ...createBody('Do it.'), background: true }, /background: it needs a conversation/],
+      [
+        { ...createBody('Do it.'), conversation: 'c2', background: 'yes' },
+        /background: Input should be a valid boolean/,
+      ],
+      [{ ...createBody('Do it.'), conversation: 'c2', retry: true }, /retry: it is for a turn in the background/],
+      [{ ...createBody('Do it.'), conversation: 'c2', deliver_url: 'https://a.test/' }, /deliver_url: its host/],
     ] as const) {
       const refused = await app.post('/messages', body);
       expect(refused.status).toBe(400);
-      expect((await errorOf(refused)).message).toMatch(said);
+      expect((await readError(refused)).message).toMatch(said);
     }
-    await app.settled();
+    await app.waitUntilSettled();
   });
 });

@@ -3,20 +3,20 @@ import { pipeline, Readable } from 'node:stream';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { utf8 } from '#edge/kit/http/bytes.ts';
 import { callTool } from '#edge/plugins/runs/call-tool.ts';
-import type { CallOptions } from '#edge/plugins/runs/called-kind.ts';
 import { callMcp } from '#edge/plugins/runs/mcp/call-mcp.ts';
 import type { McpRun } from '#edge/plugins/runs/mcp/mcp.schema.ts';
 import { McpSessions } from '#edge/plugins/runs/mcp/session.ts';
+import type { CallOptions } from '#edge/plugins/runs/tool-kind.ts';
 import { MOST_STEP_BYTES } from '#edge/plugins/runs/tool-result.ts';
-import { atAddress } from '#edge/plugins/runs/tools/addresses.ts';
+import { guardedCall } from '#edge/plugins/runs/tools/addresses.ts';
 import { eventually } from '#test/support/eventually.ts';
 import {
   type McpMode,
+  type McpTestServer,
   PIXEL,
-  type ServedMcp,
-  serveHttp,
-  serveMcp,
-  serveWithoutSessions,
+  startHttpServer,
+  startMcpServer,
+  startSessionlessMcpServer,
 } from '#test/support/mcp-server.ts';
 
 const SECRET = 'Bearer s3cret';
@@ -40,20 +40,20 @@ function callsOf({ url, host }: { url: string; host: string }, more: Partial<Cal
       ...{ fetch: (url, init) => fetch(url, init), signal: new AbortController().signal, ...more, ...now },
     };
     return await callTool(called, as, options, {
-      call: atAddress<McpRun>((...given) => callMcp(sessions, ...given)),
+      call: guardedCall<McpRun>((...given) => callMcp(sessions, ...given)),
     });
   };
   return { call, resultBytes, sessions };
 }
 
-async function served(mode: McpMode): Promise<ServedMcp> {
-  const server = await serveMcp(mode);
+async function served(mode: McpMode): Promise<McpTestServer> {
+  const server = await startMcpServer(mode);
   onTestFinished(() => server.close());
   return server;
 }
 
 async function answering(answer: RequestListener) {
-  const server = await serveHttp(answer);
+  const server = await startHttpServer(answer);
   onTestFinished(() => server.close());
   return server;
 }
@@ -77,7 +77,7 @@ describe.each(MODES)('a real server (sessions: $hasSessions, JSON: $isJson)', (m
     expect(await call('measure')).toMatchObject({ isError: false, content: text('{"degrees":21}') });
     expect(server.begun).toEqual(['t_toolu_1', 't_toolu_1']);
     // One session for all calls, which ends with the run.
-    expect(server.asked.filter((asked) => asked === 'POST initialize')).toHaveLength(1);
+    expect(server.requestedMethods.filter((asked) => asked === 'POST initialize')).toHaveLength(1);
     expect(server.sessions.size).toBe(mode.hasSessions ? 1 : 0);
     expect(new Set(server.headers.map(({ authorization }) => authorization))).toEqual(new Set([SECRET]));
     expect(server.headers.at(-1)).toMatchObject({ 'mcp-protocol-version': '2025-11-25' });
@@ -111,7 +111,7 @@ describe.each(MODES)('a real server (sessions: $hasSessions, JSON: $isJson)', (m
     expect(results.map(({ content }) => content)).toEqual(
       cities.map((city) => [{ type: 'text', text: `sun in ${city}` }]),
     );
-    expect(server.asked.filter((asked) => asked === 'POST initialize')).toHaveLength(1);
+    expect(server.requestedMethods.filter((asked) => asked === 'POST initialize')).toHaveLength(1);
     const kept = results.reduce((sum, { bytes }) => sum + bytes, 0);
     expect(resultBytes.left).toBe(MOST_STEP_BYTES - kept);
     expect(await call('big', { bytes: 1_000_001 })).toMatchObject({ isError: true });
@@ -140,7 +140,7 @@ test('a real server of each kind is told that a call is cancelled, when it is la
       stop.abort();
       expect(await stopped).toMatchObject({ isError: true, content: 'stopped' });
       await eventually(() =>
-        expect(server.asked.filter((asked) => asked === 'POST notifications/cancelled')).toHaveLength(2),
+        expect(server.requestedMethods.filter((asked) => asked === 'POST notifications/cancelled')).toHaveLength(2),
       );
       // A server without sessions cannot know which call is meant.
       if (mode.hasSessions) await eventually(() => expect(server.cancelled).toHaveLength(2));
@@ -160,11 +160,11 @@ test('a server that has lost its session is greeted anew, and a call that must b
   server.sessions.clear();
   expect(await call('book', { city: 'Rome' }, { once: true })).toMatchObject({ isError: false });
   expect(server.begun).toHaveLength(2);
-  expect(server.asked.filter((asked) => asked === 'POST initialize')).toHaveLength(2);
+  expect(server.requestedMethods.filter((asked) => asked === 'POST initialize')).toHaveLength(2);
 });
 
 test('a server that knows no sessions any more is called without one', async () => {
-  const server = await serveWithoutSessions();
+  const server = await startSessionlessMcpServer();
   onTestFinished(() => server.close());
   const { call } = callsOf(server);
   expect(await call('get.weather', { city: 'Bern' })).toMatchObject({

@@ -1,8 +1,8 @@
 import Ajv from 'ajv';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { schemaForApi } from '#edge/plugins/runs/mcp/input-schema.ts';
-import { runs, tryCases } from '#test/support/runs.ts';
+import { toApiSchema } from '#edge/plugins/runs/mcp/input-schema.ts';
+import { caseCount, tryCases } from '#test/support/property-cases.ts';
 
 const page = {
   type: 'object',
@@ -48,7 +48,7 @@ describe('the schema of a tool’s input', () => {
       { type: 'object', properties: page.properties, required: page.required },
     ],
   ])('%s', (_, schema, merged) => {
-    expect(schemaForApi(schema)).toEqual(merged);
+    expect(toApiSchema(schema)).toEqual(merged);
   });
 
   test.each<[string, unknown]>([
@@ -60,7 +60,7 @@ describe('the schema of a tool’s input', () => {
     ['one of no branch', { anyOf: [] }],
     ['one that refers to a branch', { anyOf: [page], properties: { same: { $ref: '#/anyOf/0/properties/page' } } }],
   ])('is told as one that cannot be sent where it is %s', (_, schema) => {
-    expect(schemaForApi(schema)).toBeUndefined();
+    expect(toApiSchema(schema)).toBeUndefined();
   });
 
   test('takes each input of properties that the server’s own names, and takes', () => {
@@ -73,12 +73,19 @@ describe('the schema of a tool’s input', () => {
     const union = fc.constantFrom('anyOf' as const, 'oneOf' as const, 'allOf' as const);
     const input = fc.dictionary(fc.constantFrom(...names), fc.oneof(fc.string(), fc.integer()));
     const ajv = new Ajv({ strict: false });
-    tryCases(runs(1_000), one, union, fc.array(one, { minLength: 1, maxLength: 3 }), input, (own, name, all, value) => {
-      const isNamedBy = (branch: typeof own) =>
-        Object.keys(value).every((key) => key in own.properties || key in branch.properties);
-      const isMeant = (branch: typeof own) => ajv.validate({ allOf: [own, branch] }, value) && isNamedBy(branch);
-      const isTaken = name === 'allOf' ? ajv.validate({ allOf: [own, ...all] }, value) : all.some(isMeant);
-      if (isTaken) expect(ajv.validate(schemaForApi({ ...own, [name]: all }) ?? false, value)).toBe(true);
-    });
+    tryCases(
+      caseCount(1_000),
+      one,
+      union,
+      fc.array(one, { minLength: 1, maxLength: 3 }),
+      input,
+      (own, name, all, value) => {
+        const isNamedBy = (branch: typeof own) =>
+          Object.keys(value).every((key) => key in own.properties || key in branch.properties);
+        const isMeant = (branch: typeof own) => ajv.validate({ allOf: [own, branch] }, value) && isNamedBy(branch);
+        const isTaken = name === 'allOf' ? ajv.validate({ allOf: [own, ...all] }, value) : all.some(isMeant);
+        if (isTaken) expect(ajv.validate(toApiSchema({ ...own, [name]: all }) ?? false, value)).toBe(true);
+      },
+    );
   });
 });

@@ -1,26 +1,26 @@
 import { expect, test } from 'vitest';
 import { conversationReport, conversationRow } from '#edge/conversations/object/conversations-answers.schema.ts';
-import { errorOf, testApp } from '#test/support/app.ts';
-import { as, type SimulatedEdge, simulatedEdge } from '#test/support/prefixes.ts';
-import { answeringBy, calls, says } from '#test/support/scripted-runs.ts';
-import { agentOf, agentTool, resultsIn, storeAgents, task } from '#test/support/subagents.ts';
+import { createTestApp, readError } from '#test/support/app.ts';
+import { authorizationFor, createSimulatedEdge, type SimulatedEdge } from '#test/support/prefixes.ts';
+import { answerByScript, callsAnswer, textAnswer } from '#test/support/scripted-runs.ts';
+import { agentNameOf, createAgentTool, createTask, storeAgents, toolResultsOf } from '#test/support/subagents.ts';
 
 test('subagents are listed by their parent alone, can be read, and take nothing from a request', async () => {
-  answeringBy((body) => {
-    if (agentOf(body) === 'researcher') return says('Found.');
-    return resultsIn(body).size === 0
-      ? calls(task('toolu_1', 'researcher'), task('toolu_2', 'researcher'))
-      : says('Done.');
+  answerByScript((body) => {
+    if (agentNameOf(body) === 'researcher') return textAnswer('Found.');
+    return toolResultsOf(body).size === 0
+      ? callsAnswer(createTask('toolu_1', 'researcher'), createTask('toolu_2', 'researcher'))
+      : textAnswer('Done.');
   });
   await storeAgents({ researcher: {} });
-  const app = simulatedEdge();
+  const app = createSimulatedEdge();
   // Whoever may use an agent may have it called.
-  const alice = await as('alice', 'messages');
-  const request = { model: 'claude-opus-5-5', max_tokens: 200, tools: [agentTool('researcher')] };
+  const alice = await authorizationFor('alice', 'messages');
+  const request = { model: 'claude-opus-5-5', max_tokens: 200, tools: [createAgentTool('researcher')] };
   const messages = [{ role: 'user', content: 'Find out.' }];
   const answer = await app.post('/v1/messages', { ...request, messages, conversation: 'trip' }, alice);
   expect(answer.status).toBe(200);
-  await app.settled();
+  await app.waitUntilSettled();
 
   const list = async (query = '') => {
     const response = await app.fetch(`/conversations${query}`, { headers: alice });
@@ -41,7 +41,7 @@ test('subagents are listed by their parent alone, can be read, and take nothing 
 
   const post = async (path: string, body: object) => {
     const response = await app.post(path, body, alice);
-    return [response.status, (await errorOf(response)).message];
+    return [response.status, (await readError(response)).message];
   };
   const go = { ...request, messages, conversation: id };
   expect(await post('/messages', go)).toEqual([400, expect.stringContaining('/fork')]);
@@ -56,38 +56,38 @@ test('subagents are listed by their parent alone, can be read, and take nothing 
   expect(fork.status).toBe(201);
   expect(conversationReport.parse(await fork.json())).not.toHaveProperty('parent');
   expect((await list()).map((row) => row.id)).toEqual(['own', 'trip']);
-  const bob = await as('bob', 'messages');
+  const bob = await authorizationFor('bob', 'messages');
   expect((await app.fetch(`/conversations/${id}`, { headers: bob })).status).toBe(404);
 });
 
 test('nobody puts an agent of theirs in the place of one that the deployment’s agents and prefixes call', async () => {
-  const root = await as('root', 'admin');
-  const bob = await as('bob', 'messages', 'prefixes');
+  const root = await authorizationFor('root', 'admin');
+  const bob = await authorizationFor('bob', 'messages', 'prefixes');
   const own = { model: 'claude-opus-5-5', max_tokens: 200 };
-  const tools = [agentTool('checker')];
+  const tools = [createAgentTool('checker')];
   const stored = [
     [root, '/agents/checker', { ...own, system: 'checker' }],
     [root, '/agents/boss', { ...own, system: 'boss', tools }],
     [root, '/prefixes/beginning', { ...own, system: 'beginning', tools }],
     [bob, '/agents/checker', { ...own, system: 'of bob' }],
-    [bob, '/agents/between', { ...own, system: 'between', tools: [agentTool('boss'), ...tools] }],
+    [bob, '/agents/between', { ...own, system: 'between', tools: [createAgentTool('boss'), ...tools] }],
   ] as const;
-  const app = simulatedEdge();
+  const app = createSimulatedEdge();
   for (const [who, path, body] of stored) expect((await request(app, 'PUT', path, who, body)).status).toBe(200);
   const called: string[] = [];
-  answeringBy((body) => {
-    const agent = agentOf(body);
+  answerByScript((body) => {
+    const agent = agentNameOf(body);
     if (agent === 'checker' || agent === 'of bob') called.push(agent);
     const names = Array.isArray(body.tools) ? body.tools.map(({ name }) => String(name)) : [];
-    if (names.length === 0 || resultsIn(body).size > 0) return says('Done.');
-    return calls(...names.map((name) => task(`toolu_${agent ?? ''}_${name}`, name)));
+    if (names.length === 0 || toolResultsOf(body).size > 0) return textAnswer('Done.');
+    return callsAnswer(...names.map((name) => createTask(`toolu_${agent ?? ''}_${name}`, name)));
   });
   const messages = [{ role: 'user', content: 'Check it.' }];
   const calledIn = async (more: object) => {
     called.length = 0;
     const conversation = `c_${crypto.randomUUID()}`;
     const { status } = await request(app, 'POST', '/v1/messages', bob, { ...own, messages, conversation, ...more });
-    await app.settled();
+    await app.waitUntilSettled();
     // Calls of one step run beside each other, in no order.
     return [status, ...called.toSorted()];
   };
@@ -95,7 +95,7 @@ test('nobody puts an agent of theirs in the place of one that the deployment’s
   expect(await calledIn({ prefix: 'beginning' })).toEqual([200, 'checker']);
   // What bob has brought himself is bob's, also beside the deployment's.
   expect(await calledIn({ tools })).toEqual([200, 'of bob']);
-  expect(await calledIn({ agent: 'boss', tools: [agentTool('checker', {}, 'mine')] })).toEqual([
+  expect(await calledIn({ agent: 'boss', tools: [createAgentTool('checker', {}, 'mine')] })).toEqual([
     200,
     'checker',
     'of bob',
@@ -117,8 +117,8 @@ async function request(
 }
 
 test('a tool that is an agent is checked before anything goes up', async () => {
-  answeringBy(() => says('Nothing.'));
-  const app = testApp(() => Response.json({}));
+  answerByScript(() => textAnswer('Nothing.'));
+  const app = createTestApp(() => Response.json({}));
   for (const run of [
     { agent: '' },
     { agent: 'a b' },
@@ -130,6 +130,6 @@ test('a tool that is an agent is checked before anything goes up', async () => {
     const body = { model: 'claude-opus-5-5', max_tokens: 20, conversation: 'c1', messages, tools };
     const response = await app.post('/messages', body);
     expect(response.status).toBe(400);
-    expect((await errorOf(response)).message).toContain('tools.0.run');
+    expect((await readError(response)).message).toContain('tools.0.run');
   }
 });

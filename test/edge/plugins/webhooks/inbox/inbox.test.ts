@@ -1,19 +1,25 @@
 import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import { describe, expect, test, vi } from 'vitest';
-import { accountStub, inboxStub, stubOf } from '#edge/durable/stubs.ts';
+import { getAccountStub, getInboxStub, getStub } from '#edge/durable/stubs.ts';
 import type { Pool } from '#edge/plugins/pools/pool.ts';
-import type { Conclusion, Work } from '#edge/plugins/webhooks/contracts/inbox.ts';
+import type { Conclusion, InboxWork } from '#edge/plugins/webhooks/contracts/inbox.ts';
 import { EventStore } from '#edge/plugins/webhooks/inbox/event-store.ts';
 import { Inbox } from '#edge/plugins/webhooks/inbox/inbox.ts';
-import { countRows } from '#test/support/conversations.ts';
+import { countWrittenRows } from '#test/support/conversations.ts';
 import { eventually } from '#test/support/eventually.ts';
 import { bindings } from '#test/support/prefixes.ts';
-import { accountOf, eventOf, inboxOf, labelled, worksOf } from '#test/support/webhooks.ts';
+import {
+  createClassification,
+  createEvent,
+  createWebhookWorks,
+  getInbox,
+  getTestAccount,
+} from '#test/support/webhooks.ts';
 
 const MINUTE = 60_000;
 const DAY = 24 * 60 * MINUTE;
 const LEASE = 2 * MINUTE;
-const inbox = () => inboxOf('github');
+const inbox = () => getInbox('github');
 const attempt = (error: { type: string; message: string } | null = null) => ({
   at: '2026-11-20T12:00:00.000Z',
   ms: 5,
@@ -21,7 +27,7 @@ const attempt = (error: { type: string; message: string } | null = null) => ({
 });
 const FAILED = { type: 'api_error', message: 'It did not work.' };
 
-async function begun(id: string): Promise<Exclude<Work, { kind: 'none' }>> {
+async function begun(id: string): Promise<Exclude<InboxWork, { kind: 'none' }>> {
   const work = await inbox().begin(id, LEASE);
   if (work.kind === 'none') throw new Error(`nothing to do for ${id}`);
   return work;
@@ -33,12 +39,12 @@ async function end(id: string, lease: number, to: Conclusion['to'], error: typeo
 
 describe('an event', () => {
   test('is taken once, however often and however concurrently it comes', async () => {
-    worksOf();
-    const answers = await Promise.all(Array.from({ length: 5 }, () => inbox().accept(eventOf('github_1'))));
+    createWebhookWorks();
+    const answers = await Promise.all(Array.from({ length: 5 }, () => inbox().accept(createEvent('github_1'))));
     expect(answers.filter(({ status }) => status === 'accepted')).toEqual([{ status: 'accepted', queue: true }]);
     expect(answers.filter(({ status }) => status === 'duplicate')).toHaveLength(4);
     await abortAllDurableObjects();
-    expect(await inbox().accept(eventOf('github_1'))).toEqual({
+    expect(await inbox().accept(createEvent('github_1'))).toEqual({
       status: 'duplicate',
       queue: false,
       firstId: 'github_1',
@@ -46,8 +52,8 @@ describe('an event', () => {
   });
 
   test('whose sender signs the body alone is the one with the same body, under whatever id it comes', async () => {
-    worksOf();
-    const bodyOf = (id: string, digest: string) => ({ ...eventOf(id), digest, sameBodySameEvent: true });
+    createWebhookWorks();
+    const bodyOf = (id: string, digest: string) => ({ ...createEvent(id), digest, sameBodySameEvent: true });
     const answers = await Promise.all(['a', 'b', 'c'].map((id) => inbox().accept(bodyOf(`github_${id}`, 'sha256:1'))));
     expect(answers.map(({ status }) => status).sort()).toEqual(['accepted', 'duplicate', 'duplicate']);
     const [first] = (await inbox().list({})).data;
@@ -55,31 +61,34 @@ describe('an event', () => {
     expect((await inbox().accept(bodyOf('github_d', 'sha256:2'))).status).toBe('accepted');
     // Others are told apart by their ids alone.
     for (const id of ['x', 'y']) {
-      expect((await inbox().accept({ ...eventOf(`github_${id}`), digest: 'sha256:1' })).status).toBe('accepted');
+      expect((await inbox().accept({ ...createEvent(`github_${id}`), digest: 'sha256:1' })).status).toBe('accepted');
     }
     expect((await inbox().list({})).data).toHaveLength(4);
   });
 
   test('keeps its text to the byte', async () => {
-    worksOf();
+    createWebhookWorks();
     const text = 'a\u0000b 🌍 " \\ \n\u2028 مرحبا';
-    await inbox().accept(eventOf('github_1', text));
+    await inbox().accept(createEvent('github_1', text));
     expect((await begun('github_1')).text).toBe(text);
   });
 
   test('whose text is longer than any classification takes has failed, and says why', async () => {
-    worksOf();
-    const answer = await inbox().accept(eventOf('github_1', 'ä'.repeat(524_289)));
+    createWebhookWorks();
+    const answer = await inbox().accept(createEvent('github_1', 'ä'.repeat(524_289)));
     expect(answer).toEqual({ status: 'accepted', queue: false });
     const report = await inbox().read('github_1');
     expect(report).toMatchObject({ state: 'failed', attempts: [{ error: { type: 'invalid_request_error' } }] });
     expect(await inbox().begin('github_1', LEASE)).toEqual({ kind: 'none' });
-    expect(await inbox().accept(eventOf('github_2', 'ä'.repeat(524_288)))).toEqual({ status: 'accepted', queue: true });
+    expect(await inbox().accept(createEvent('github_2', 'ä'.repeat(524_288)))).toEqual({
+      status: 'accepted',
+      queue: true,
+    });
   });
 
   test('is worked on by one run at a time', async () => {
-    const { clock } = worksOf();
-    await inbox().accept(eventOf('github_1'));
+    const { clock } = createWebhookWorks();
+    await inbox().accept(createEvent('github_1'));
     const works = await Promise.all(Array.from({ length: 4 }, () => inbox().begin('github_1', LEASE)));
     expect(works.map(({ kind }) => kind).sort()).toEqual(['none', 'none', 'none', 'work']);
     clock.now += LEASE + 1;
@@ -87,32 +96,32 @@ describe('an event', () => {
   });
 
   test('has one result: of two runs the first one’s counts, and both hear it', async () => {
-    const { clock } = worksOf();
-    await inbox().accept(eventOf('github_1'));
+    const { clock } = createWebhookWorks();
+    await inbox().accept(createEvent('github_1'));
     await begun('github_1');
     clock.now += LEASE + 1;
     await begun('github_1');
-    expect(await inbox().record('github_1', labelled('bug'))).toMatchObject({ label: 'bug' });
-    expect(await inbox().record('github_1', labelled('question'))).toMatchObject({ label: 'bug' });
+    expect(await inbox().record('github_1', createClassification('bug'))).toMatchObject({ label: 'bug' });
+    expect(await inbox().record('github_1', createClassification('question'))).toMatchObject({ label: 'bug' });
     expect(await inbox().read('github_1')).toMatchObject({ state: 'delivering', label: 'bug' });
     clock.now += LEASE + 1;
     expect(await begun('github_1')).toMatchObject({ kind: 'deliver', result: { label: 'bug' } });
   });
 
   test('is done when there is nowhere to deliver it to', async () => {
-    worksOf();
-    await inbox().accept(eventOf('github_1'));
+    createWebhookWorks();
+    await inbox().accept(createEvent('github_1'));
     const { lease } = await begun('github_1');
-    await inbox().record('github_1', labelled('bug'), { lease, attempt: attempt() });
+    await inbox().record('github_1', createClassification('bug'), { lease, attempt: attempt() });
     expect(await inbox().read('github_1')).toMatchObject({ state: 'classified', attempts: [{ error: null }] });
     expect(await inbox().begin('github_1', LEASE)).toEqual({ kind: 'none' });
   });
 
   test('hears of success from a run whose lease was over, and of nothing else', async () => {
-    const { clock } = worksOf();
-    await inbox().accept(eventOf('github_1'));
+    const { clock } = createWebhookWorks();
+    await inbox().accept(createEvent('github_1'));
     const first = await begun('github_1');
-    await inbox().record('github_1', labelled('bug'));
+    await inbox().record('github_1', createClassification('bug'));
     clock.now += 10 * MINUTE;
     const second = await begun('github_1');
     await end('github_1', first.lease, { state: 'parked' }, FAILED);
@@ -123,9 +132,9 @@ describe('an event', () => {
   });
 
   test('writes few rows on its way', async () => {
-    worksOf();
-    await inbox().accept(eventOf('github_0'));
-    const stub = inboxStub(bindings, {}, 'github') as unknown as DurableObjectStub;
+    createWebhookWorks();
+    await inbox().accept(createEvent('github_0'));
+    const stub = getInboxStub(bindings, {}, 'github') as unknown as DurableObjectStub;
     // Its account has heard of it.
     await eventually(async () =>
       expect(
@@ -134,18 +143,18 @@ describe('an event', () => {
         ),
       ).toHaveLength(1),
     );
-    const rows = await countRows(stub as never);
-    await inbox().accept(eventOf('github_1'));
+    const rows = await countWrittenRows(stub as never);
+    await inbox().accept(createEvent('github_1'));
     // The row, its id, and that it is due.
     expect(rows()).toBe(3);
     const { lease } = await begun('github_1');
     expect(rows()).toBe(3);
-    await inbox().record('github_1', labelled('bug'));
+    await inbox().record('github_1', createClassification('bug'));
     await end('github_1', lease, { state: 'delivered' });
     // The result; that it was delivered, and is not due any more.
     expect(rows()).toBeLessThanOrEqual(6);
     const before = rows();
-    await inbox().accept({ ...eventOf('github_2'), sameBodySameEvent: true });
+    await inbox().accept({ ...createEvent('github_2'), sameBodySameEvent: true });
     // That its body is known as well.
     expect(rows() - before).toBe(4);
   });
@@ -153,9 +162,9 @@ describe('an event', () => {
 
 describe('the alarm', () => {
   test('puts on the queue what was lost between here and there, and what a run has left behind', async () => {
-    const { queue, clock, wakeAt } = worksOf();
-    await inbox().accept(eventOf('github_1'));
-    await inbox().accept(eventOf('github_2'));
+    const { queue, clock, wakeAt } = createWebhookWorks();
+    await inbox().accept(createEvent('github_1'));
+    await inbox().accept(createEvent('github_2'));
     await begun('github_2');
     await wakeAt('github', clock.now + MINUTE);
     expect(queue.ids).toEqual([]);
@@ -170,8 +179,8 @@ describe('the alarm', () => {
   });
 
   test('holds back what waits, however long, and gives it to nobody before', async () => {
-    const { queue, clock, wakeAt } = worksOf();
-    await inbox().accept(eventOf('github_1'));
+    const { queue, clock, wakeAt } = createWebhookWorks();
+    await inbox().accept(createEvent('github_1'));
     const { lease } = await begun('github_1');
     const opens = clock.now + 40 * DAY;
     await end('github_1', lease, { state: 'waiting', at: opens }, { type: 'billing_error', message: 'Spent.' });
@@ -191,19 +200,19 @@ describe('the alarm', () => {
   });
 
   test('is set for what is due next, whatever happens in between', async () => {
-    const { clock } = worksOf();
-    await inbox().accept(eventOf('github_1'));
+    const { clock } = createWebhookWorks();
+    await inbox().accept(createEvent('github_1'));
     const { lease } = await begun('github_1');
     await end('github_1', lease, { state: 'again', pause: 5_000, notBefore: null }, FAILED);
-    const stub = inboxStub(bindings, {}, 'github') as unknown as DurableObjectStub<Inbox>;
+    const stub = getInboxStub(bindings, {}, 'github') as unknown as DurableObjectStub<Inbox>;
     const alarm = await runInDurableObject(stub, (_, { storage }) => storage.getAlarm());
     expect(alarm).toBeGreaterThanOrEqual(clock.now + 5_000);
     expect(alarm).toBeLessThanOrEqual(clock.now + 6_000);
   });
 
   test('comes back to what the queue does not take', async () => {
-    const { queue, clock, wakeAt } = worksOf();
-    await inbox().accept(eventOf('github_1'));
+    const { queue, clock, wakeAt } = createWebhookWorks();
+    await inbox().accept(createEvent('github_1'));
     const broken = vi
       .spyOn(Inbox.prototype as unknown as { enqueue(): Promise<void> }, 'enqueue')
       .mockRejectedValueOnce(new Error('queue overloaded'));
@@ -216,15 +225,15 @@ describe('the alarm', () => {
   });
 
   test('logs a queue that rejects every message once a minute, and reports it after ten', async () => {
-    const { clock, wakeAt } = worksOf();
-    await inbox().accept(eventOf('github_1'));
+    const { clock, wakeAt } = createWebhookWorks();
+    await inbox().accept(createEvent('github_1'));
     vi.spyOn(Inbox.prototype as unknown as { enqueue(): Promise<void> }, 'enqueue').mockRejectedValue(
       new RangeError('the text of a user'),
     );
     const logging = vi.spyOn(console, 'error').mockImplementation(() => {});
     const lines = () =>
       logging.mock.calls.map(([line]) => String(line)).filter((line) => line.includes('webhook_queue'));
-    const pool = () => stubOf(bindings.POOL, {}, 'deployment') as unknown as DurableObjectStub<Pool>;
+    const pool = () => getStub(bindings.POOL, {}, 'deployment') as unknown as DurableObjectStub<Pool>;
     await wakeAt('github', clock.now + 5 * MINUTE);
     for (let alarm = 0; alarm < 2; alarm += 1) await wakeAt('github', clock.now + 15_000);
     expect(lines()).toHaveLength(1);
@@ -240,43 +249,43 @@ describe('the alarm', () => {
   });
 
   test('takes up a few that wait as soon as another one shows that there is room again', async () => {
-    const { queue, clock, wakeAt } = worksOf();
+    const { queue, clock, wakeAt } = createWebhookWorks();
     for (let n = 0; n < 12; n += 1) {
-      await inbox().accept(eventOf(`github_${n}`));
+      await inbox().accept(createEvent(`github_${n}`));
       const { lease } = await begun(`github_${n}`);
       await end(`github_${n}`, lease, { state: 'waiting', at: clock.now + DAY }, FAILED);
     }
-    await inbox().accept(eventOf('github_new'));
+    await inbox().accept(createEvent('github_new'));
     await begun('github_new');
-    await inbox().record('github_new', labelled('bug'));
+    await inbox().record('github_new', createClassification('bug'));
     await wakeAt('github', clock.now + 1_000);
     // The alarm is due at once: it may have begun by itself, and not be done yet.
     await expect.poll(() => queue.ids).toEqual(Array.from({ length: 10 }, (_, n) => `github_${n}`));
   });
 
   test('lets go of what has had its time, but of nothing that has something to do', async () => {
-    const { clock, wakeAt } = worksOf();
-    for (const id of ['github_1', 'github_2', 'github_3']) await inbox().accept(eventOf(id));
+    const { clock, wakeAt } = createWebhookWorks();
+    for (const id of ['github_1', 'github_2', 'github_3']) await inbox().accept(createEvent(id));
     const [one, two] = [await begun('github_1'), await begun('github_2')];
-    await inbox().record('github_1', labelled('bug'), { lease: one.lease, attempt: attempt() });
+    await inbox().record('github_1', createClassification('bug'), { lease: one.lease, attempt: attempt() });
     await end('github_2', two.lease, { state: 'waiting', at: clock.now + 60 * DAY });
     await wakeAt('github', clock.now + 29 * DAY);
     expect((await inbox().list({})).data).toHaveLength(3);
     await wakeAt('github', clock.now + 2 * DAY);
     expect((await inbox().list({})).data.map(({ event_id }) => event_id)).toEqual(['github_3', 'github_2']);
-    expect(await inbox().accept(eventOf('github_1'))).toMatchObject({ status: 'accepted' });
+    expect(await inbox().accept(createEvent('github_1'))).toMatchObject({ status: 'accepted' });
   });
 });
 
 test('a jurisdiction is part of the object’s place', () => {
   const inside = { idFromName: (name: string) => `eu/${name}`, get: (id: string) => id };
   const outside = { ...inside, jurisdiction: () => inside } as unknown as typeof bindings.INBOX;
-  expect(inboxStub({ INBOX: outside }, { JURISDICTION: 'eu' }, 'github')).toBe('eu/github');
+  expect(getInboxStub({ INBOX: outside }, { JURISDICTION: 'eu' }, 'github')).toBe('eu/github');
 });
 
 test('the list is newest first, paged, and by state', async () => {
-  worksOf();
-  for (let n = 1; n <= 5; n += 1) await inbox().accept(eventOf(`github_${n}`));
+  createWebhookWorks();
+  for (let n = 1; n <= 5; n += 1) await inbox().accept(createEvent(`github_${n}`));
   const { lease } = await begun('github_2');
   await end('github_2', lease, { state: 'parked' }, FAILED);
   const ids = async (query: Parameters<Inbox['list']>[0]) => {
@@ -307,8 +316,8 @@ test('the list is newest first, paged, and by state', async () => {
 });
 
 test('of very many attempts the last fifty are kept, and all are counted', async () => {
-  const { clock } = worksOf();
-  await inbox().accept(eventOf('github_1'));
+  const { clock } = createWebhookWorks();
+  await inbox().accept(createEvent('github_1'));
   for (let n = 0; n < 60; n += 1) {
     const { lease } = await begun('github_1');
     await end('github_1', lease, { state: 'waiting', at: clock.now + DAY }, { type: 'billing_error', message: `${n}` });
@@ -321,44 +330,44 @@ test('of very many attempts the last fifty are kept, and all are counted', async
 });
 
 describe('the erasure of an account', () => {
-  const eraseAll = async (account: string, works: ReturnType<typeof worksOf>) => {
-    await accountOf(account).erase();
+  const eraseAll = async (account: string, works: ReturnType<typeof createWebhookWorks>) => {
+    await getTestAccount(account).erase();
     works.clock.now += 2_000;
     // The alarm may be running already: it comes by itself after a second.
     await eventually(async () => {
-      await runDurableObjectAlarm(accountStub(bindings, {}, account) as unknown as DurableObjectStub);
-      expect(await accountOf(account).erase()).toEqual({ done: true, remaining: 0 });
+      await runDurableObjectAlarm(getAccountStub(bindings, {}, account) as unknown as DurableObjectStub);
+      expect(await getTestAccount(account).erase()).toEqual({ done: true, remaining: 0 });
     });
   };
   /** Waits until the account has confirmed that it knows this inbox. */
   const known = async (account: string) => {
-    const stub = inboxStub(bindings, {}, 'github') as unknown as DurableObjectStub<Inbox>;
+    const stub = getInboxStub(bindings, {}, 'github') as unknown as DurableObjectStub<Inbox>;
     const said = () =>
       runInDurableObject(stub, (_, { storage }) => new EventStore(storage, 'github').meta(`announced:${account}`));
     await eventually(async () => expect(await said()).toBe('done'));
   };
 
   test('reaches what came for it, whatever its state, and leaves what came for others', async () => {
-    const works = worksOf();
-    await inbox().accept(eventOf('github_1'));
-    await inbox().accept(eventOf('github_2', 'Another one', 'somebody'));
+    const works = createWebhookWorks();
+    await inbox().accept(createEvent('github_1'));
+    await inbox().accept(createEvent('github_2', 'Another one', 'somebody'));
     await known('webhook-github');
     const work = await begun('github_1');
     await eraseAll('webhook-github', works);
     expect((await inbox().list({})).data.map(({ event_id }) => event_id)).toEqual(['github_2']);
     // A run that was under way tells nobody.
-    expect(await inbox().record('github_1', labelled('bug'))).toBeNull();
+    expect(await inbox().record('github_1', createClassification('bug'))).toBeNull();
     await end('github_1', work.lease, { state: 'delivered' });
     expect(await inbox().read('github_1')).toBeUndefined();
   });
 
   test('can come again: what is sent afterwards is kept, and erased by the next one', async () => {
-    const works = worksOf();
-    await inbox().accept(eventOf('github_1'));
+    const works = createWebhookWorks();
+    await inbox().accept(createEvent('github_1'));
     await works.wakeAt('github', works.clock.now + 15_000);
     await eraseAll('webhook-github', works);
     works.clock.now += 1_000;
-    await inbox().accept(eventOf('github_2'));
+    await inbox().accept(createEvent('github_2'));
     await works.wakeAt('github', works.clock.now + 15_000);
     expect((await inbox().list({})).data).toHaveLength(1);
     await eraseAll('webhook-github', works);

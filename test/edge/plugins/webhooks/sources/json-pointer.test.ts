@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { jsonPointer, readAtPointer } from '#edge/plugins/webhooks/sources/json-pointer.ts';
-import { tryCases } from '#test/support/runs.ts';
+import { tryCases } from '#test/support/property-cases.ts';
 
 const BODY = JSON.parse(
   '{"id": 7, "paid": false, "data": {"message": "Hello", "lines": ["one", {"text": "two"}], "": "empty"}, "a/b": "slash", "m~n": "tilde", "none": null, "__proto__": {"text": "own"}}',

@@ -1,0 +1,22 @@
+import type { SluiceError } from './errors.ts';
+import { pause, pauseBeforeAttempt } from './pause.ts';
+
+/** The longest pause between two tries, unless the edge asks for a longer one. */
+export const MAX_PAUSE_MS = 30_000;
+
+/** Does some work again while it fails in a way that may pass, with pauses. */
+export async function retryPatiently<T>(
+  work: () => Promise<T>,
+  mayPassAway: (thrown: unknown) => thrown is SluiceError,
+  most: number,
+  signal?: AbortSignal,
+): Promise<T> {
+  for (let failures = 0; ; failures += 1) {
+    try {
+      return await work();
+    } catch (thrown) {
+      if (!mayPassAway(thrown) || failures >= most) throw thrown;
+      await pause(pauseBeforeAttempt(failures, (thrown.retryAfter ?? 0) * 1_000, MAX_PAUSE_MS), signal);
+    }
+  }
+}

@@ -1,0 +1,18 @@
+import type { Context } from 'hono';
+import { runInSteps } from '../kit/async/run-in-steps.ts';
+import { parseJsonInSteps, readBytes, requireJson } from '../kit/http/read-json.ts';
+import type { AppEnv } from './context.ts';
+
+const MAX_SHORT_BODY_BYTES = 65_536;
+
+/**
+ * Reads a body that is never long, without asking the account of anybody.
+ *
+ * @throws ApiError 415 for another content type, 413 for more than 64 kB, 400 for anything but a JSON object in UTF-8
+ */
+export async function readShortBody(c: Context<AppEnv>): Promise<Record<string, unknown>> {
+  requireJson(c.req.raw);
+  const most = Math.min(MAX_SHORT_BODY_BYTES, c.get('settings').MAX_BODY_BYTES);
+  const bytes = await readBytes(c.req.raw, most, (length) => c.get('share').grow(length));
+  return (await runInSteps(parseJsonInSteps(bytes))).json;
+}

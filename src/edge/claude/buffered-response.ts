@@ -1,0 +1,208 @@
+/**
+ * Reads answers that do not stream. They are read to their end before anything is sent: half a JSON body would look complete.
+ */
+
+import { joinPieces } from '../kit/http/body-pieces.ts';
+import { decoder } from '../kit/http/bytes.ts';
+import { errorBody } from '../kit/http/errors.ts';
+import { maskBytes } from '../kit/http/secrets.ts';
+import { type Json, parseObject } from '../kit/json/object.ts';
+import { type ClassifiedFailure, classifyFailure, classifyIfFailed } from './classify-failure.ts';
+import { isEventStream } from './content-type.ts';
+import type { Exchange } from './exchange.ts';
+import {
+  createSizeGuard,
+  endOf,
+  headersTimeoutError,
+  interruptedError,
+  notApiError,
+  toInterruptedError,
+} from './failure.ts';
+import { toCallerHeaders } from './headers.ts';
+import { createOutputDeadline } from './keep-alive.ts';
+import { returnBuffer, takeBuffer } from './relay/tee-reader.ts';
+import { UsageReader } from './usage/usage-reader.ts';
+import { createResponseReport, isErrorOnly, type ResponseReport } from './usage/usage-report.ts';
+
+/** An answer must begin within this many bytes. There may be white space before it. */
+const START_BYTES = 1_024;
+
+/**
+ * Reads a body to its end.
+ *
+ * @throws UpstreamFailure when the body breaks off, falls silent, or does not begin; the controller's reason when it was aborted
+ */
+export async function readBufferedBody(response: Response, exchange: Exchange): Promise<Uint8Array> {
+  const { watchdog, controller } = exchange;
+  const pieces: Uint8Array[] = [];
+  const takeSize = createSizeGuard();
+  let begunAt: number | undefined;
+  exchange.expectBody();
+  watchdog.setDeadline(createOutputDeadline(exchange.progress.sentAt ?? exchange.startedAt, () => begunAt));
+  const handlePiece = (piece: Uint8Array) => {
+    watchdog.touch();
+    takeSize(piece);
+    if (begunAt === undefined && trimmedStartOf(piece) !== '') begunAt = Date.now();
+    pieces.push(piece);
+  };
+  try {
+    if (response.body) await forEachPiece(response.body, handlePiece);
+  } catch (thrown) {
+    const { aborted, reason } = controller.signal;
+    // A caller that has got nothing yet is told so, whoever has waited for the first byte.
+    if (begunAt === undefined && aborted && endOf(reason) === 'silent') throw headersTimeoutError();
+    // One that goes on would have to be paid.
+    if (!aborted) controller.abort(toInterruptedError(thrown));
+    throw controller.signal.reason;
+  } finally {
+    watchdog.stop();
+  }
+  return pieces.length === 1 && pieces[0] ? pieces[0] : joinPieces(pieces);
+}
+
+/** Reads a stream to its end. (To iterate over a stream costs several times as much as to read it.) */
+async function forEachPiece(body: ReadableStream<Uint8Array>, take: (piece: Uint8Array) => void): Promise<void> {
+  const reader = byobReaderOf(body);
+  if (!reader) {
+    const chunks = body.getReader();
+    for (let next = await chunks.read(); !next.done; next = await chunks.read()) take(next.value);
+    return;
+  }
+  for (let buffer = takeBuffer(); ; ) {
+    const { value, done } = await reader.read(new Uint8Array(buffer));
+    if (value) buffer = value.buffer as ArrayBuffer;
+    if (done || !value) {
+      returnBuffer(new Uint8Array(buffer));
+      return;
+    }
+    // A copy, because the buffer is reused.
+    take(value.slice());
+  }
+}
+
+/** @returns a reader that fills given buffers; undefined for a stream of chunks, as JavaScript makes them. */
+function byobReaderOf(body: ReadableStream<Uint8Array>): ReadableStreamBYOBReader | undefined {
+  try {
+    return body.getReader({ mode: 'byob' });
+  } catch {
+    return undefined;
+  }
+}
+
+/** A buffered answer, read to its end and judged. */
+export interface BufferedResult {
+  /**
+   * What it is: the requested answer; an error, in the API's form or with the status of an error; the beginning of an answer
+   * whose rest has not come; or something that the API would not send.
+   */
+  kind: 'answer' | 'error' | 'interrupted' | 'nothing';
+  body: Uint8Array;
+  /** The body as a JSON object; undefined if it is not a JSON object. */
+  json: Json | undefined;
+  report: ResponseReport;
+  /** What an error means. */
+  refusal: ClassifiedFailure | undefined;
+}
+
+/**
+ * Reads a buffered answer, and decides what it is and whether the upstream bills it.
+ *
+ * @param exchange its `course.sentAt` becomes undefined if the upstream cannot have worked on the request: nothing is billed
+ * @param expected whether only a message or an error counts as an answer
+ * @throws ApiError when the body breaks or stalls, or the controller's reason when it was aborted; and where a message has not
+ *   one byte, if it may have run
+ */
+export async function readBufferedResponse(
+  response: Response,
+  exchange: Exchange,
+  expected: 'message' | 'anything',
+): Promise<BufferedResult> {
+  const { progress: course } = exchange;
+  // This is needed even if the body breaks off: then nobody can tell whether it was an error of the API.
+  if (!response.ok && !classifyIfFailed(response, '', course.elapsedMs)?.mayHaveRun) course.sentAt = undefined;
+  const { rides = false } = course;
+  // An answer that comes whole is not stopped by closing its connection; whatever else comes may be.
+  if (rides && response.ok) course.rides = false;
+  let body = await readBufferedBody(response, exchange);
+  const streams = isEventStream(response);
+  if (streams && course.opening) body = joinPieces([course.opening, body]);
+  if (response.ok && expected === 'message' && trimmedStartOf(body) === '') {
+    // Whoever was asked says neither what came of it nor, as a page does, that nothing did. So it is judged as a failed call.
+    const elapsedMs = Date.now() - (course.sentAt ?? Date.now());
+    const { mayHaveRun, forCaller } = classifyFailure({ thrown: notApiError() }, { text: '', elapsedMs });
+    if (mayHaveRun) {
+      course.rides = rides;
+      throw forCaller;
+    }
+  }
+  let json = parseObject(body);
+  let refusal: ClassifiedFailure | undefined;
+  if (!response.ok || isErrorOnly(json) || streams) {
+    body = maskBytes(body);
+    json = parseObject(body);
+    refusal = classifyIfFailed(response, decoder.decode(body), course.elapsedMs);
+  }
+  const report =
+    streams && response.ok ? reportStreamUsage(body, course.sentAt) : createResponseReport(json, body.length);
+  const isWhole = !streams && expected === 'message' ? report.completed : json !== undefined;
+  const kind = refusal ? 'error' : isWhole ? 'answer' : isTruncatedJson(body) ? 'interrupted' : 'nothing';
+  if (refusal) {
+    report.error_type = refusal.forOperator;
+    exchange.recordHealth(refusal);
+  } else if (kind === 'answer') exchange.recordHealth(undefined);
+  // The API has not worked on a request if something else answered, without a usage, or if it answered at once with an error.
+  if ((kind === 'nothing' && !report.usage) || (refusal && !refusal.mayHaveRun)) course.sentAt = undefined;
+  return { kind, body, json, report, refusal };
+}
+
+/** @returns what a stream reports that has come where none was asked for: it is no answer, but may have cost something */
+function reportStreamUsage(body: Uint8Array, sentAt = Date.now()): ResponseReport {
+  const reader = new UsageReader({ sentAt });
+  reader.push(body);
+  return reader.report;
+}
+
+interface BufferedOptions {
+  requestId: string;
+  /**
+   * Called when it is certain that the caller gets the answer. (To set one header of a response costs as much as several
+   * headers with which it is made.)
+   *
+   * @param ok whether the answer has the status of a success
+   * @returns the edge's own headers of the answer. Default: none
+   */
+  ownHeaders?(ok: boolean): Record<string, string> | undefined;
+}
+
+/**
+ * Makes the caller's response from a buffered answer.
+ *
+ * @throws ApiError for an error that only the operator can correct, and for something that is not an answer of the API
+ */
+export function toCallerResponse(
+  response: Pick<Response, 'status' | 'headers'>,
+  { kind, body, refusal }: Pick<BufferedResult, 'kind' | 'body' | 'refusal'>,
+  { requestId, ownHeaders }: BufferedOptions,
+): Response {
+  if (kind === 'interrupted') throw interruptedError(false);
+  if (kind === 'nothing') throw notApiError();
+  const { forCaller: error, isVerbatim = true } = refusal ?? {};
+  // The log has what the upstream said to the operator.
+  if (refusal?.kind === 'refused' || refusal?.kind === 'unclear' || error?.upstreamSaid !== undefined) throw error;
+  if (error && !isVerbatim) {
+    const headers = { ...error.headers, ...ownHeaders?.(false) };
+    return Response.json(errorBody(error, requestId), { status: error.status, headers });
+  }
+  const headers = Object.assign(toCallerHeaders(response.headers), ownHeaders?.(error === undefined));
+  headers['content-type'] ??= 'application/json';
+  return new Response(body, { status: error?.status ?? response.status, headers });
+}
+
+/** @returns whether a body begins like a JSON object but does not end like one, so that the rest has not come. */
+function isTruncatedJson(body: Uint8Array): boolean {
+  return trimmedStartOf(body).startsWith('{') && parseObject(body) === undefined;
+}
+
+function trimmedStartOf(body: Uint8Array): string {
+  return decoder.decode(body.subarray(0, START_BYTES)).trimStart();
+}

@@ -1,0 +1,72 @@
+/** Explains to the operator why an upstream refuses the deployment's key. */
+import type { ApiError } from '../kit/http/errors.ts';
+import { causeOf } from './upstream-error.ts';
+
+const UNPAID = 'does not answer until its bill is paid. Pay it, or put the key of another organization in';
+const NO_CRYPTO = 'cannot use the encryption key of the workspace. Mend it, or put the key of another workspace in';
+const SPENT = 'takes nothing more: a spend limit is reached. Raise it, or put the key of another organization in';
+/** What to do by the cause of a refusal, and otherwise by its status. */
+const REMEDIES: ReadonlyMap<string, string> = new Map(
+  Object.entries({
+    401: 'does not know the key. Put a valid one in',
+    402: UNPAID,
+    403: 'knows the key, and does not allow it to be used. Put another one in',
+    organization_on_hold: 'has put the organization on hold. Appeal, or put the key of another organization in',
+    organization_disabled: 'has disabled the organization. Ask why, or put the key of another organization in',
+    claude_code_key_creator_not_member: 'refuses the key, as its creator has left the organization. Put another one in',
+    cmek_key_disabled: NO_CRYPTO,
+    cmek_key_network_blocked: NO_CRYPTO,
+    credit_used_up: UNPAID,
+    own_spend_limit_reached: SPENT,
+    enforced_spend_limit_reached: SPENT,
+    contract_spend_limit_reached: SPENT,
+  }),
+);
+const MAX_SHOWN_CHARACTERS = 300;
+
+/** @returns whether a cause stands against each request of this deployment, until its operator ends it. */
+export function isBlockingDeployment(cause: string): boolean {
+  return REMEDIES.has(cause);
+}
+
+interface KeyRejection {
+  /** The name of the upstream in the sentence. */
+  name: string;
+  /** The name of the setting that has the key. */
+  setting: string;
+  status: number;
+  /** The upstream's own words, without any secret. */
+  words: string;
+  /** The code of its error, if it has one. */
+  code?: string | undefined;
+}
+
+/** @returns what the operator must do, and the upstream's own words; undefined for a status that is not about the key. */
+function explainRejectedKey(refusal: KeyRejection): string | undefined {
+  const remedy = findRemedy(refusal);
+  return remedy && `${remedy} It says (${refusal.status}): ${refusal.words.slice(0, MAX_SHOWN_CHARACTERS)}`;
+}
+
+/** @returns only what the operator must do, which anybody may read. */
+export function findRemedy({ name, setting, status, words, code = '' }: KeyRejection): string | undefined {
+  const meaning = REMEDIES.get(causeOf({ code, message: words })) ?? REMEDIES.get(String(status));
+  return meaning && `${name} ${meaning} ${setting}.`;
+}
+
+/**
+ * Tells an operator who develops what only the log says otherwise: there only the operator can call.
+ *
+ * @returns the same for the only upstream, from what it has said: its status, type, code and words
+ */
+export function explainToDeveloper(error: ApiError): string | undefined {
+  return explainRejectedKey({ ...parseLoggedRejection(error.upstreamSaid ?? ''), ...ONLY_UPSTREAM });
+}
+
+/** The only upstream, as it is called here. */
+export const ONLY_UPSTREAM = { name: 'The Claude API', setting: 'ANTHROPIC_API_KEY' };
+
+/** @returns the parts of what the log says of a refusal. */
+export function parseLoggedRejection(logged: string): Pick<KeyRejection, 'status' | 'words' | 'code'> {
+  const [, status, code, words = ''] = /^(\d+) (?:\w*(?: (\w+))?: )?(.*)$/s.exec(logged) ?? [];
+  return { status: Number(status), words, code };
+}

@@ -1,0 +1,54 @@
+import { isObject, type Json } from '../../kit/json/object.ts';
+import { type Effort, lifecycleOf, type Model, type ModelTable } from '../models/models.ts';
+import { toCount } from './cost.ts';
+
+/** How a request has a model answer with as little thinking as possible. */
+export interface MinimalThinking {
+  /** What the request says about thinking; undefined if it says nothing. */
+  thinking: { type: string } | undefined;
+  /** The effort that it asks for; undefined if it names none. */
+  effort: Effort | undefined;
+  /** Whether the model may think all the same, and so needs more tokens. */
+  mayThink: boolean;
+}
+
+/** @returns how a request for this model leaves thinking out. A model that is not in the table may think. */
+export function getMinimalThinking(row: Model | undefined): MinimalThinking {
+  const rules = row?.thinking;
+  if (rules?.default === 'off') return { thinking: undefined, effort: undefined, mayThink: false };
+  const type = rules?.types.find(isThinkingOff);
+  return type === undefined
+    ? { thinking: undefined, effort: row?.efforts[0], mayThink: true }
+    : { thinking: { type }, effort: undefined, mayThink: false };
+}
+
+export function isThinkingOff(type: unknown): boolean {
+  return type === 'disabled' || type === 'between_tools';
+}
+
+const NAMED_MODELS = 3;
+
+/** @returns the cheapest models that answer without thinking, in words for a caller */
+export function describeNonThinkingModels({ rows }: ModelTable): string {
+  const fit = rows.filter((row) => !getMinimalThinking(row).mayThink && lifecycleOf(row) === 'active');
+  const cheapest = fit.sort((left, right) => left.prices.input - right.prices.input).slice(0, NAMED_MODELS);
+  return cheapest.map(({ id }) => id).join(', ');
+}
+
+/** The least tokens of an answer that are of use: for a text alone, and for one after thinking, by effort. */
+export const TEXT_TOKENS = 256;
+const TEXT_TOKENS_BY_EFFORT: Readonly<Record<string, number>> = { low: 1_024, medium: 2_048, high: 4_096 };
+const TOKENS_ABOVE = 8_192;
+
+/**
+ * @param row undefined for a model of which nothing is known: it is taken to think only if it is asked to
+ * @param asked the members of the request that decide what it thinks
+ * @returns the least `max_tokens` that leaves room for a text
+ */
+export function minTokensForText(row: Model | undefined, { thinking, output_config: config }: Json): number {
+  const { type = row?.thinking?.default ?? 'off', budget_tokens } = isObject(thinking) ? thinking : {};
+  if (type === 'enabled') return toCount(budget_tokens) + TEXT_TOKENS;
+  if (type !== 'adaptive' && type !== 'always') return TEXT_TOKENS;
+  const { effort } = isObject(config) ? config : {};
+  return TEXT_TOKENS_BY_EFFORT[String(effort ?? row?.default_effort ?? 'high')] ?? TOKENS_ABOVE;
+}

@@ -1,0 +1,128 @@
+/**
+ * Defines what a kind of upstream is: how a request in the form of the Claude API is changed into the form of one service.
+ */
+
+import type { Sendable } from '../../kit/http/body/json-body.ts';
+import type * as z from '../../kit/http/zod.ts';
+import type { JsonChanges } from '../../kit/json/edit.ts';
+
+/** Headers by their names in lower case. */
+export type CallHeaders = Readonly<Record<string, string>>;
+
+/** Changes of a body's top-level members. */
+export type BodyChanges = JsonChanges;
+
+/** Makes the body that goes up, with some members changed. It may be called once for each try. */
+export type BodyMaker = (changes: BodyChanges) => Sendable;
+
+/** A request in the form of the Claude API, before it is changed into the form of an upstream. */
+export interface CanonicalCall {
+  method: string;
+  /** Path and query, beginning with `/v1`. */
+  path: string;
+  /** The headers that go up, including `anthropic-version`, without a credential. */
+  headers: CallHeaders;
+  /** The model, as the body names it; undefined if there is none. */
+  model?: string | undefined;
+  streams?: boolean | undefined;
+  body?: BodyMaker | undefined;
+}
+
+/** A request in the form of an upstream, as it is sent. */
+export interface AdaptedCall {
+  method: string;
+  url: string;
+  headers: CallHeaders;
+  body: Sendable | undefined;
+}
+
+/** What a kind changes in a request. */
+export interface Adaptation {
+  /** The headers that replace those of the call. */
+  headers: CallHeaders;
+  /** Changes of the body, beside the model's id. */
+  changes: BodyChanges;
+}
+
+/** What an endpoint needs to get its credential. */
+export interface AuthorizationContext {
+  /** Aborted when nobody waits for the answer any more. */
+  signal: AbortSignal;
+  /** Keeps work alive when the request has ended. */
+  waitUntil(work: Promise<unknown>): void;
+  /** Used to request credentials. Default: the global `fetch`. */
+  fetch?: ((url: string, init: RequestInit) => Promise<Response>) | undefined;
+}
+
+/** One upstream, with the functions of its kind. It holds only its own credential. */
+export interface Endpoint {
+  /** Whether it is the Claude API itself. Default: it is a gateway or a cloud. */
+  isClaudeApi?: boolean;
+  /** @returns the URL of a call. @param idThere the model's id at this upstream */
+  address(call: CanonicalCall, idThere: string | undefined): string;
+  /** @returns what changes in a call. Default: nothing. */
+  adapt?(call: CanonicalCall): Adaptation;
+  /** @returns the headers that carry the credential, for exactly this request. */
+  authorize(request: AdaptedCall, context: AuthorizationContext): CallHeaders | Promise<CallHeaders>;
+  /** Forgets a credential that it has requested, because the upstream refuses it. */
+  forgetCredential?(): void;
+  /**
+   * @param model the model as the request names it
+   * @param id the id of the same model in the model table; if the table does not have it, the name without its date
+   * @returns the id of a model if the entry does not say it. Default: as the request names it
+   */
+  idOf?(model: string, id: string): string;
+  /**
+   * @param text the body of a 404
+   * @param idThere the id by which the model was called
+   * @returns whether the body says that the model does not exist there. Default: as the Claude API says it
+   */
+  missesModel?(text: string, idThere: string): boolean;
+  /**
+   * @returns the feature that the call needs and this upstream does not have, such as `message batches`; undefined if it
+   * takes the call.
+   */
+  lacks?(call: Pick<CanonicalCall, 'method' | 'path' | 'headers'>): string | undefined;
+}
+
+/** Thrown by a kind for a credential in the wrong form. The message never contains the credential. */
+export class InvalidKeyError extends Error {
+  override name = 'KeyFault';
+}
+
+/** A kind of upstream, as its file describes it. */
+export interface ProviderDefinition<Fields extends z.core.$ZodLooseShape> {
+  /** The fields that an entry of UPSTREAMS has for this kind, beside those of every entry. */
+  fields: Fields;
+  /** @returns what is wrong with fields that are valid one by one but not together; undefined if nothing is wrong. */
+  fault?(options: z.core.$InferObjectOutput<Fields, Record<string, unknown>>): string | undefined;
+  /** Whether an entry needs no secret. Default: it needs one. */
+  keyless?: boolean;
+  /** Whether its answers are the simulator's. Default: they are Claude's. */
+  simulated?: boolean;
+  /**
+   * Makes an upstream of this kind.
+   *
+   * @throws KeyFault for a secret in the wrong form
+   */
+  open(options: z.core.$InferObjectOutput<Fields, Record<string, unknown>>, secret: string): Endpoint;
+}
+
+/** A kind of upstream, whatever its fields are. They are checked before it is opened. */
+export type Provider = ProviderDefinition<z.core.$ZodLooseShape>;
+
+/** Defines a kind. The type of its `open` follows from its fields. */
+export function defineProvider<Fields extends z.core.$ZodLooseShape>(kind: ProviderDefinition<Fields>): Provider {
+  return kind as unknown as Provider;
+}
+
+/**
+ * Reads the secret of an entry as a key for a header. A key with other characters would fail in each request, with an error
+ * of the runtime that might quote the key.
+ *
+ * @throws KeyFault for a secret with spaces, line breaks or letters of other alphabets
+ */
+export function parseApiKey(secret: string, must = 'must be an API key'): string {
+  if (!/^[\x21-\x7e]+$/.test(secret)) throw new InvalidKeyError(`${must}, without spaces and line breaks`);
+  return secret;
+}

@@ -1,0 +1,166 @@
+/** Carries the rest of a stream down. The native pipe carries the bytes where it can, and usage is read from a copy. */
+
+import type { IdleTimeout } from '../../kit/async/idle-timeout.ts';
+import { NO_BYTES } from '../../kit/http/bytes.ts';
+import type { UsageReader } from '../usage/usage-reader.ts';
+import type { ErrorMask } from './error-mask.ts';
+import { type Piece, readTee, SMALL_PIECE_BYTES } from './tee-reader.ts';
+
+/**
+ * Milliseconds between two reads of the copy. One read takes everything that has come meanwhile, and each read wakes the
+ * isolate. Nobody has to wait for this, since the end of the pipe ends the pause.
+ */
+export const COPY_READ_INTERVAL_MS = 200;
+/**
+ * How many reads of the copy may still bring bytes after the pipe broke. If the upstream broke, there are at most two: one
+ * that was already waiting, and one for what came since. If there are more, the upstream goes on, so the caller is gone. A
+ * clock could not decide this, because a busy runtime may pause anywhere for any time.
+ */
+const MAX_READS_AFTER_BREAK = 2;
+/** How often, and for how many milliseconds each time, to wait for a copy that neither brings bytes nor ends. */
+const COPY_WAITS = 20;
+const COPY_WAIT_MS = 50;
+
+/** What the rest of a stream is carried by. */
+interface ForwardContext {
+  writable: WritableStream<Uint8Array>;
+  usage: UsageReader;
+  mask: ErrorMask | undefined;
+  watchdog: IdleTimeout;
+  /** Aborted when the caller has left. */
+  signal: AbortSignal;
+  /** Called when the caller has left. The stream is read on. @returns a promise that settles when it is no more */
+  onCallerLeft(): Promise<void>;
+}
+
+/**
+ * Carries the rest of a stream down. If the caller has left before the headers, nobody reads what is written, and a native pipe
+ * would not end.
+ *
+ * @returns whether the caller has stayed
+ * @throws the error that broke a stream that was carried piece by piece, after everything that came before it
+ */
+export async function forwardStream(body: ReadableStream<Uint8Array>, carriage: ForwardContext): Promise<boolean> {
+  const isByPieces = carriage.mask !== undefined || carriage.signal.aborted;
+  return isByPieces ? await forwardPieces(body, carriage) : await forwardNatively(body, carriage);
+}
+
+/**
+ * Carries the rest of a stream piece by piece, so that its errors can be masked, or nothing need go down. The next piece is read
+ * once the one before is on its way down.
+ *
+ * @returns whether the caller has stayed
+ * @throws the error that broke the stream
+ */
+async function forwardPieces(
+  body: ReadableStream<Uint8Array>,
+  { writable, usage, mask, watchdog, signal, onCallerLeft: onLeft }: ForwardContext,
+): Promise<boolean> {
+  const reader = body.getReader({ mode: 'byob' });
+  let buffer = new ArrayBuffer(SMALL_PIECE_BYTES);
+  let isThere = !signal.aborted;
+  const drainUpstream = () => void onLeft().then(() => reader.cancel().catch(ignoreCallerGone));
+  if (!isThere) drainUpstream();
+  try {
+    for (;;) {
+      const { value, done }: Piece = await reader.read(new Uint8Array(buffer));
+      if (done || !value) return isThere;
+      buffer = value.buffer as ArrayBuffer;
+      watchdog.touch();
+      usage.push(value);
+      const bytes: Uint8Array = isThere && mask ? mask.push(value) : NO_BYTES;
+      if (bytes.length === 0) continue;
+      watchdog.pause();
+      isThere = await write(writable, bytes);
+      watchdog.touch();
+      if (!isThere) drainUpstream();
+    }
+  } catch (thrown) {
+    if (isThere) throw thrown;
+    return false;
+  }
+}
+
+/**
+ * Writes a piece. It takes no lock for longer: of a caller who has left, the runtime does not give it back.
+ *
+ * @returns whether the caller is there
+ */
+export async function write(writable: WritableStream<Uint8Array>, bytes: Uint8Array): Promise<boolean> {
+  const writer = writable.getWriter();
+  const written = writer.write(bytes).then(
+    () => true,
+    () => false,
+  );
+  writer.releaseLock();
+  return await written;
+}
+
+/**
+ * Carries the rest of a stream by the native pipe.
+ *
+ * @returns whether the caller has stayed
+ */
+async function forwardNatively(
+  body: ReadableStream<Uint8Array>,
+  { writable, usage, watchdog, onCallerLeft: onLeft }: ForwardContext,
+): Promise<boolean> {
+  const [down, copy] = body.tee();
+  const pipe = down.pipeTo(writable, { preventClose: true, preventAbort: true }).then(
+    () => true,
+    () => false,
+  );
+  let hasBroken = false;
+  let readsBehind = 0;
+  let isUpstreamRunning: () => void = () => {};
+  const abandoned = new Promise<false>((resolve) => {
+    isUpstreamRunning = () => resolve(false);
+  });
+  // The bytes so far must be seen before the stream can count as silent.
+  const waitMs = Math.min(COPY_READ_INTERVAL_MS, watchdog.limitMs / 4);
+  const reader = copy.getReader({ mode: 'byob' });
+  const reading = readCopy(reader, usage, pipe, waitMs, (isAll) => {
+    watchdog.touch(Date.now());
+    if (hasBroken && isAll) readsBehind += 1;
+    if (readsBehind > MAX_READS_AFTER_BREAK) isUpstreamRunning();
+  });
+  const isCarried = await pipe;
+  hasBroken = !isCarried;
+  if (await (isCarried ? reading : Promise.race([reading, abandoned, waitForCopy()]))) return true;
+  await Promise.race([reading, onLeft()]);
+  reader.cancel().catch(ignoreCallerGone);
+  return false;
+}
+
+/**
+ * Reads the copy of a stream to its end.
+ *
+ * @returns true at the end. It never rejects: a copy that breaks counts as ended there
+ */
+async function readCopy(
+  copy: ReadableStreamBYOBReader,
+  usage: UsageReader,
+  pipe: Promise<boolean>,
+  waitMs: number,
+  onPiece: (isAll: boolean) => void,
+): Promise<boolean> {
+  try {
+    await readTee(copy, pipe, waitMs, (piece, isAll, since) => {
+      onPiece(isAll);
+      usage.push(piece, false, Date.now(), since);
+      return false;
+    });
+  } catch {
+    // Nothing to do: the reader has seen no end, which shows the break.
+  }
+  return true;
+}
+
+/** Waits for a copy in several short pauses. After each pause, new bytes can be read first. */
+async function waitForCopy(): Promise<false> {
+  for (let turn = 0; turn < COPY_WAITS; turn += 1) await scheduler.wait(COPY_WAIT_MS);
+  return false;
+}
+
+/** Ignores the error of writing to a caller that has left meanwhile. */
+export function ignoreCallerGone(): void {}

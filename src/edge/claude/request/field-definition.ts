@@ -1,0 +1,79 @@
+import { invalidRequest } from '../../kit/http/errors.ts';
+import { validate } from '../../kit/http/validate.ts';
+import type * as z from '../../kit/http/zod.ts';
+import type { Json } from '../../kit/json/object.ts';
+
+/** A member of a request that is for the edge alone: it never goes up. This is the one place that says what it is. */
+export interface RequestField<T = unknown> {
+  /** With its words for the reference. */
+  schema: z.ZodMiniType<T | undefined>;
+  /** A header that may say it, for clients that cannot add members. */
+  header?: `sluice-${string}`;
+  /** How its header is read, where the body never says it. */
+  ofHeader?: (text: string) => unknown;
+  /** Whether null is the same as its absence. */
+  mayBeNull?: boolean;
+  /** Whether it changes the length of the prompt. */
+  inPrompt?: boolean;
+  /**
+   * Who may say it: a restricted token, the caller of an agent, an item of a batch. A count without a conversation is laid out by
+   * those that are open to `count`, and leaves out the others.
+   */
+  open?: readonly ('bound' | 'agent' | 'item' | 'count')[];
+  /** Whether it is a limit of a run. An agent lowers it, and where nothing runs it goes up as it came. */
+  isLimit?: boolean;
+  /** Whether it goes up as it came where nothing of the edge reads it: the API refuses it. */
+  goesUp?: boolean;
+  /** What its conversation keeps, if it needs one. */
+  keeps?: string;
+  /** What a request is told that has it and asks no agent, if it needs one. */
+  withoutAgent?: string;
+}
+
+/** The members that the core reads, whoever declares them. */
+export interface RequestFieldValues {
+  conversation: string;
+  prefix: string;
+  agent: string;
+  show: string;
+  background: boolean;
+  retry: boolean;
+  deliver_url: string;
+  on_pending_tools: 'refuse' | 'cancel';
+  model: string;
+  fallback_models: readonly string[];
+}
+
+export type RequestFields = { readonly [name: string]: RequestField } & KnownRequestFields;
+export type KnownRequestFields = {
+  readonly [Name in keyof RequestFieldValues]?: RequestField<RequestFieldValues[Name]>;
+};
+
+declare module '../../kit/plugins/plugins.ts' {
+  interface Plugin {
+    /** Request fields that are for the edge: each with its schema, its description and the callers that may set it. */
+    readonly members?: RequestFields;
+  }
+}
+
+/**
+ * Reads a member of a request: from its body, or from its header.
+ *
+ * @returns undefined if neither is present
+ * @throws ApiError 400 for a malformed value, and if body and header differ
+ */
+export function parseRequestField<T>(
+  name: string,
+  { schema, header = undefined, ofHeader, mayBeNull }: RequestField<T>,
+  headers: Headers | undefined,
+  body: Json,
+): T | undefined {
+  const inHeader = (header && headers?.get(header)) ?? undefined;
+  const inBody = ofHeader || (mayBeNull && body[name] === null) ? undefined : body[name];
+  const present = inBody === undefined ? inHeader : inBody;
+  if (present === undefined) return undefined;
+  if (ofHeader && inHeader !== undefined) return validate(schema, ofHeader(inHeader), header);
+  const value = validate(schema, present, name);
+  if (inHeader === undefined || inHeader === value) return value;
+  throw invalidRequest(`${name}: the body and the header ${header} name different ones. Send one.`);
+}

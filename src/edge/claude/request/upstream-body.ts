@@ -1,0 +1,20 @@
+import type { JsonBody, Sendable } from '../../kit/http/body/json-body.ts';
+import { LongBody } from '../../kit/http/long-body.ts';
+import { editJson, type JsonChanges } from '../../kit/json/edit.ts';
+import { RequestBody } from './request-body.ts';
+
+/**
+ * Makes the body that goes up.
+ *
+ * @param changes changes of its top-level members
+ * @returns the caller's own bytes if nothing changes; otherwise the changed text
+ */
+export function createUpstreamBody(body: JsonBody, changes: JsonChanges): Sendable {
+  // The text of a conversation's body is made only when it is read, and the history in it is not parsed.
+  const isSame = Object.keys(changes).length === 0;
+  if (!isSame && body instanceof RequestBody && changes.messages === undefined) return body.with(changes).bytes;
+  if (isSame && !(body instanceof LongBody)) return body.bytes;
+  const text = isSame ? body.text : editJson(body.text, changes);
+  if (body instanceof LongBody) return body.toSendable(text);
+  return text === body.text ? body.bytes : text;
+}

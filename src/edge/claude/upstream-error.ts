@@ -1,0 +1,93 @@
+/** Reads what an error says about itself. */
+
+import { isErrorType, statusOfType } from '../kit/http/errors.ts';
+import { maskSecrets } from '../kit/http/secrets.ts';
+import { memberOf, stringOrUndefined } from '../kit/json/object.ts';
+
+/** An error as its upstream tells it. What is absent is empty. */
+export interface UpstreamError {
+  code: string;
+  type: string;
+  message: string;
+}
+
+/**
+ * Sentences of the API for errors without a code, and what they say: as its codes do, or by a name of our own. They count at the
+ * beginning, since an error may quote its caller; one of them came behind words of gateways before.
+ */
+const CAUSE_BY_SENTENCE: readonly (readonly [RegExp, string])[] = [
+  [/\bcredit balance is too low\b/i, 'credit_used_up'],
+  [/^You have reached your specified (?:workspace )?API usage limits\b/, 'own_spend_limit_reached'],
+  [/^You have reached your API usage limits: your organization has crossed\b/, 'enforced_spend_limit_reached'],
+  [/^This organization has been disabled\b/, 'organization_disabled'],
+];
+const NAMED_END_TIME = /\bregain access on (\d{4}-\d\d-\d\d) at (\d\d:\d\d) UTC\b/;
+
+/** Where the forms of gateways have the words of an error, at most so deep; and how many characters of them an answer may quote. */
+const MESSAGE_PATHS = ['message', 'detail', 'msg', 'error'] as const;
+const MAX_MESSAGE_DEPTH = 5;
+const MAX_MESSAGE_CHARACTERS = 500;
+/** Words that the API publishes: any upstream refuses the request in them. */
+const PUBLISHED_MESSAGES =
+  /\b(?:prompt|input) is too long\b|\bmaximum allowed number of output tokens\b|\bassistant message prefill\b|^tool_choice: type .* not supported|\btool_use\W+ids were found without\b|\bcache_control\b.*(?:must not come after|cannot be set|extra inputs)/i;
+
+/** The same about thinking. An upstream signs its own, so another one may reject what the first would accept. */
+const THINKING_MESSAGES = /\bInvalid\W+signature\W+in\W+thinking\b|\blatest assistant message cannot be modified\b/i;
+
+/** @returns the error in a body in the API's form. */
+export function parseUpstreamError(body: unknown): UpstreamError {
+  const error = memberOf(body, 'error');
+  const textOf = (source: unknown, name: string) => maskSecrets(stringOrUndefined(memberOf(source, name)) ?? '');
+  const code = textOf(memberOf(error, 'details'), 'error_code');
+  return { code, type: textOf(error, 'type'), message: textOf(error, 'message') };
+}
+
+/** @returns the words of an error in whichever form a gateway has it; empty if there are none. */
+export function findMessage(value: unknown, depth = 0): string {
+  if (typeof value === 'string') return sanitizeMessage(maskSecrets(value));
+  if (depth > MAX_MESSAGE_DEPTH || typeof value !== 'object' || value === null) return '';
+  const within = Array.isArray(value)
+    ? value.slice(0, MAX_MESSAGE_DEPTH)
+    : MESSAGE_PATHS.map((name) => memberOf(value, name));
+  const found = within.map((one) => findMessage(one, depth + 1)).filter((words) => words !== '');
+  return sanitizeMessage(Array.isArray(value) ? found.join('; ') : (found[0] ?? ''));
+}
+
+function sanitizeMessage(words: string): string {
+  return words.slice(0, MAX_MESSAGE_CHARACTERS).toWellFormed();
+}
+
+/** @returns the status that belongs to an error which has come with the status of a success. */
+export function statusOfError(body: unknown): number {
+  const one: unknown = Array.isArray(body) ? body[0] : body;
+  const error = memberOf(one, 'error') ?? one;
+  const type = String(memberOf(error, 'type'));
+  if (isErrorType(type)) return statusOfType(type);
+  const status = Math.trunc(Number(memberOf(error, 'code')));
+  if (status >= 400 && status < 600) return status;
+  return isPublished(findMessage(body)) ? 400 : 500;
+}
+
+/** @returns whether any upstream would refuse the request in these words. */
+export function isPublished(words: string): boolean {
+  return PUBLISHED_MESSAGES.test(words) || isAboutThinking(words);
+}
+
+/** @returns whether words reject thinking that another upstream may have signed. */
+export function isAboutThinking(words: string): boolean {
+  return THINKING_MESSAGES.test(words);
+}
+
+/** @returns an error's code; without one, what its sentence says; empty if neither is known. */
+export function causeOf({ code, message }: Omit<UpstreamError, 'type'>): string {
+  return code || (CAUSE_BY_SENTENCE.find(([sentence]) => sentence.test(message))?.[1] ?? '');
+}
+
+/** @returns when the API takes requests again, in milliseconds since 1970; undefined or NaN where that is not known. */
+export function limitEndOf(error: UpstreamError, now: number): number | undefined {
+  const cause = causeOf(error);
+  const day = new Date(now);
+  if (cause === 'enforced_spend_limit_reached') return Date.UTC(day.getUTCFullYear(), day.getUTCMonth() + 1);
+  const [, date, time] = (cause === 'own_spend_limit_reached' && NAMED_END_TIME.exec(error.message)) || [];
+  return date === undefined ? undefined : Date.parse(`${date}T${time}Z`);
+}

@@ -1,0 +1,23 @@
+import { hasPlugin } from '../kit/plugins/plugins.ts';
+
+/** The plugin without which a setting of the core has no effect. */
+const PLUGIN_BY_SETTING: Readonly<Record<string, string>> = {
+  MAX_BATCH_BYTES: 'batches',
+  BATCH_DELIVER_URL: 'batches',
+  MAX_FILE_BYTES: 'files',
+  TOOL_HOSTS: 'runs',
+  TOOL_SIGNING_SECRET: 'runs',
+  VISITORS: 'visitors',
+  TURNSTILE_SECRET: 'visitors',
+  TURNSTILE_VERIFY_URL: 'visitors',
+  DEPLOYMENT_LIMITS: 'pools',
+};
+
+/** @returns a sentence for each setting of a plugin that is not in use */
+export function findUnusedSettings(vars: Readonly<Record<string, unknown>>): string[] {
+  return Object.entries(PLUGIN_BY_SETTING)
+    .filter(([name, plugin]) => (vars[name] ?? '') !== '' && !hasPlugin(plugin))
+    .map(([name, plugin]) => {
+      return `${name} is set, and nothing reads it: this Worker does not include the plugin ${plugin}. Add it to the list, or remove the setting.`;
+    });
+}

@@ -1,0 +1,135 @@
+/** Reads what is asked for: the caller's body, with the agent's members, and the defaults of its conversation. */
+
+import type { ModelTable } from '../../claude/models/models.ts';
+import type { Nanodollars } from '../../claude/pricing/cost.ts';
+import { findDefaultModel } from '../../claude/pricing/default-model.ts';
+import { rejectAgentFields } from '../../claude/request/all-fields.ts';
+import { type MessageDefaults, modelRequiredMessage } from '../../config/message-defaults.ts';
+import type { Settings } from '../../config/settings.ts';
+import { invalidRequest } from '../../kit/http/errors.ts';
+import { parseMemberTexts } from '../../kit/json/edit.ts';
+import type { Json } from '../../kit/json/object.ts';
+import type { AgentInUse } from './agent-in-use.ts';
+import { type InheritedParts, inheritedParts, type PrefixDefaults } from './inherited-parts.ts';
+import { withoutOmittedTools } from './omitted-tools.ts';
+import type { CachedHistory } from './storage/history-cache.ts';
+import { countBreakpoints } from './storage/message-text.ts';
+import type { Profile } from './storage/rows.ts';
+import type { Transcript } from './storage/transcript.ts';
+
+/** The most cache breakpoints of a request. */
+const MAX_BREAKPOINTS = 4;
+/** The most cache breakpoints of a prefix or an agent. */
+const MAX_PREFIX_BREAKPOINTS = 2;
+
+export interface RequestOptions {
+  prefix?: PrefixDefaults | undefined;
+  /** The agent that answers the request. */
+  agent?: AgentInUse | undefined;
+  /** Used where neither the request, nor its prefix or conversation says so. */
+  defaults?: MessageDefaults | undefined;
+  /** The model that was chosen, if the agent chooses. Default: that of the newest turn. */
+  model?: string | undefined;
+  /** The header `anthropic-beta`, which can change how the API counts a prompt. */
+  betas?: string | undefined;
+  /** Whether the prompt is only counted. Then members about the answer are left out. */
+  counts?: boolean;
+  /** The time now, in milliseconds since 1970: a container may have ended. */
+  now?: number;
+  /** Whether it is a later step of a run. */
+  isStep?: boolean;
+  /** Whether it is a run even without tools that the edge calls. */
+  isRun?: boolean;
+  /** Whether its caller's token is bound: then new messages are questions and results of its own tools, and nothing else. */
+  isBound?: boolean;
+  /** Whether its messages are planned a second time: then they already have the edge's results. */
+  isAgain?: boolean;
+}
+
+/** What is asked for. */
+export interface ResolvedRequest {
+  /** The body that the agent makes of the caller's, or the caller's own; and the same as JSON and by its members. */
+  text: string;
+  json: Json;
+  members: Map<string, string>;
+  /** The members of the caller's own body. */
+  sent: Map<string, string>;
+  inherited: InheritedParts;
+  /** How many cache breakpoints the caller has placed, and how many a prefix or an agent leaves. */
+  used: number;
+  free: number;
+  models: ModelTable;
+  /** The name of the model. */
+  name: string;
+  maxTokens: number;
+  /** The next three are absent while the conversation does not exist. */
+  profile: Profile | undefined;
+  cached: CachedHistory | undefined;
+  frozen: Transcript['frozen'] | undefined;
+}
+
+/** Reads what is asked for: the caller's body, with the agent's members, and the defaults of its conversation. */
+export function resolveRequest(
+  text: string,
+  transcript: Transcript,
+  secrets: Settings,
+  {
+    prefix,
+    agent,
+    defaults,
+    counts = false,
+    isBound = false,
+    model = transcript.profile?.choices?.at(-1)?.model,
+  }: RequestOptions,
+): ResolvedRequest {
+  const profile = transcript.profile?.exists ? transcript.profile : undefined;
+  const cached = transcript.cachedHistory;
+  const frozen = profile && (cached?.frozen ?? transcript.frozen);
+  const sent = parseMemberTexts(text);
+  // A prefix has its own system. A conversation that exists keeps its prompt as it is.
+  const isWithoutSystem = profile === undefined && !prefix && !agent && !sent.has('system');
+  const system = isWithoutSystem && defaults?.system !== undefined ? JSON.stringify(defaults.system) : undefined;
+  const inherited = { ...inheritedParts(sent, frozen), ...(system !== undefined && { system }) };
+  // The caller's breakpoints come before the results that a step adds. The API allows four in all.
+  // A restricted token sends none of its own, and what it resends does not go up.
+  const { used, maxBreakpoints: breakpoints } = isBound
+    ? planBreakpoints()
+    : planBreakpoints(text, inherited.system, inherited.tools);
+  const laid = agent
+    ? withoutOmittedTools(
+        agent.applyPrefix(sent, inherited, { maxBreakpoints: breakpoints, counts, secrets, model }),
+        transcript,
+      )
+    : text;
+  const json = JSON.parse(laid) as Json;
+  if (!agent) rejectAgentFields(json);
+  const name = typeof json.model === 'string' ? json.model : (profile?.model ?? prefix?.model ?? defaults?.model);
+  if (name === undefined || name === null)
+    throw invalidRequest(modelRequiredMessage(findDefaultModel(secrets.models)?.id));
+  const own = typeof json.max_tokens === 'number' ? json.max_tokens : undefined;
+  const maxTokens = counts ? 0 : (own ?? profile?.maxTokens ?? prefix?.maxTokens ?? defaults?.max_tokens);
+  if (maxTokens === undefined || maxTokens === null) {
+    throw invalidRequest('max_tokens: Field required: this conversation has no default.');
+  }
+  const members = agent ? parseMemberTexts(laid) : sent;
+  const { models } = secrets;
+  const free = MAX_BREAKPOINTS - (profile?.prefix || agent ? MAX_PREFIX_BREAKPOINTS : 0);
+  const read = { text: laid, json, members, models, sent, inherited, used, free };
+  return { ...read, profile, cached, frozen, name, maxTokens };
+}
+
+/**
+ * Counts the cache breakpoints of a caller's texts.
+ *
+ * @returns how many there are, and how many an agent may add
+ */
+export function planBreakpoints(...texts: readonly (string | undefined)[]): { used: number; maxBreakpoints: number } {
+  const used = countBreakpoints(...texts);
+  return { used, maxBreakpoints: Math.min(MAX_BREAKPOINTS - used, MAX_PREFIX_BREAKPOINTS) };
+}
+
+/** @returns what an answer may cost, by the members of a request behind an agent; undefined if they do not say so */
+export function readMaxCost(members: ReadonlyMap<string, string>): Nanodollars | undefined {
+  const usd = members.get('max_usd');
+  return usd === undefined ? undefined : Math.floor(Number(usd) * 1e9);
+}

@@ -1,0 +1,30 @@
+import { ApiError } from '../../kit/http/errors.ts';
+import { parseMemberTexts, splitItems } from '../../kit/json/edit.ts';
+import { parseObject, stringOrUndefined } from '../../kit/json/object.ts';
+
+/** How the API names a tool: by its number in the list that has come up. */
+const TOOL_NUMBER = /\btools\.(\d+)\b/;
+
+/**
+ * Puts the name of a tool behind the API's words about `tools.N`: who asks an agent has not written that list.
+ *
+ * @param body the text of the request that was refused
+ * @returns the error itself where its words number no tool of the request
+ */
+export function withToolName(error: ApiError, body: string): ApiError {
+  if (!TOOL_NUMBER.test(error.message)) return error;
+  const tools = parseMemberTexts(body).get('tools');
+  const texts = tools?.startsWith('[') ? splitItems(tools) : [];
+  const message = wordsWithToolName(
+    error.message,
+    texts.map((text) => parseObject(text)?.name),
+  );
+  return message === error.message ? error : new ApiError(error.type, message, { ...error });
+}
+
+/** @param names those of the request's tools. @returns words with the name of the tool that they number; the same words if there is none */
+export function wordsWithToolName(words: string, names: readonly unknown[]): string {
+  const [, number] = TOOL_NUMBER.exec(words) ?? [];
+  const name = number === undefined ? undefined : stringOrUndefined(names[Number(number)]);
+  return name === undefined ? words : `${words} (the tool ${name})`;
+}

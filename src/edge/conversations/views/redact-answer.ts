@@ -1,0 +1,161 @@
+/**
+ * Answers who does not see all of an answer. To a restricted token that does not see its tools each event and message is the same but
+ * for what its hidden blocks say. Where only text is shown, blocks are left out, and the others are numbered anew.
+ */
+
+import { parseErrorType } from '../../claude/usage/usage-report.ts';
+import { encoder } from '../../kit/http/bytes.ts';
+import { parseEventText, parseMessageText } from '../../kit/json/input-texts.ts';
+import { isObject, type Json } from '../../kit/json/object.ts';
+import { writeJson } from '../../kit/json/remembered-text.ts';
+import { FrameReader } from '../../kit/sse/frames.ts';
+import { LogBlocks } from './log-blocks.ts';
+import { hiddenBlock, isHiddenBlock, isReadable, isTextOnly, redactFor, type Viewer } from './redact-for.ts';
+import type { TurnAnswer } from './turn-answer.ts';
+
+/** A comment, and the events that have no part of a block. */
+const PASSED_EVENTS = /^(:|message_|content_block_stop|ping)/;
+/** A delta of a form that everybody reads. Most events are such, and none of them need be parsed. */
+const PLAIN_DELTA =
+  /\{"type":"content_block_delta","index":(\d+),"delta":\{"type":"(?:text|thinking|signature|input_json)_delta"/y;
+/** A block of which nobody knows how it began. */
+const UNSEEN_BLOCK = { isHidden: true, number: undefined };
+/** What is told of an error in an answer: the upstream may quote what it was sent. */
+const HIDDEN_ERROR_MESSAGE = 'This answer was not given, or not to its end. Ask again.';
+
+/** The log of a turn, for who listens to it. */
+interface FollowedLog {
+  /** @returns the events behind the one with this number */
+  follow(after: number): ReadableStream<Uint8Array>;
+  readonly blocks: LogBlocks;
+}
+
+/** Hides blocks in the events of one turn, however its bytes are split. */
+class HidingReader extends FrameReader {
+  readonly #shouldHideTools: boolean;
+  readonly #isTextOnly: boolean;
+  readonly #blocks: LogBlocks;
+
+  /** @param blocks those of the log that it reads: it may not see where they begin */
+  constructor({ shouldHideTools: hides, textOnly = false }: Viewer, blocks = new LogBlocks()) {
+    super();
+    this.#shouldHideTools = hides;
+    this.#isTextOnly = textOnly;
+    this.#blocks = blocks;
+  }
+
+  /** @returns the events that these bytes end, as they are shown. */
+  read(bytes: Uint8Array): string {
+    let shown = '';
+    this.scan(bytes, (text, start, end) => {
+      shown += this.#shown(text.slice(start, end + 2));
+      return end + 2;
+    });
+    return shown;
+  }
+
+  readText(text: string): string {
+    return this.read(encoder.encode(text));
+  }
+
+  /** Hides tools in what is still to come. Behind the last event it has the turn's summary. */
+  transform(body: ReadableStream<Uint8Array>): ReadableStream<Uint8Array> {
+    return body.pipeThrough(
+      new TransformStream<Uint8Array, Uint8Array>({
+        transform: (piece, to) => {
+          const shown = this.read(piece);
+          if (shown) to.enqueue(encoder.encode(shown));
+        },
+        flush: (to) => to.enqueue(encoder.encode(this.unfinishedText)),
+      }),
+    );
+  }
+
+  #shown(event: string): string {
+    const textOnly = this.#isTextOnly;
+    const at = event.indexOf('data: ') + 6;
+    const withData = (json: string) => `${event.slice(0, at)}${json}\n\n`;
+    PLAIN_DELTA.lastIndex = at;
+    const [head, digits] = PLAIN_DELTA.exec(event) ?? [];
+    if (head) {
+      const { isHidden, number } = this.#blocks.get(Number(digits)) ?? UNSEEN_BLOCK;
+      if ((this.#shouldHideTools && isHidden) || (textOnly && number === undefined)) return '';
+      if (!textOnly || number === Number(digits)) return event;
+      return event.slice(0, at) + head.replace(/\d+/, String(number)) + event.slice(at + head.length);
+    }
+    const begun = this.#blocks.note(event, at);
+    if (textOnly && begun && begun.number === undefined) return '';
+    if (!textOnly && begun?.hidden !== undefined) return withData(begun.hidden);
+    const data = parseEventText(event.slice(at)) ?? { type: event };
+    const { type, index, delta, content_block: block, message = delta } = data;
+    const seen = isObject(block) ? this.#blocks.begin(index, block) : (this.#blocks.get(index) ?? UNSEEN_BLOCK);
+    if (textOnly && index !== undefined) {
+      const { number } = seen;
+      if (number === undefined || (isObject(delta) && !isReadable(delta))) return '';
+      data.index = number;
+      if (number !== index) event = withData(writeJson(data));
+    }
+    if (!this.#shouldHideTools)
+      return PASSED_EVENTS.test(String(type)) || type === 'error' || index !== undefined ? event : '';
+    if (type === 'error') return withData(redactedError(data));
+    if (isObject(message) && message.container) {
+      // It names the agent's skills.
+      message.container = null;
+      return withData(JSON.stringify(data));
+    }
+    if (PASSED_EVENTS.test(String(type))) return event;
+    if (!isObject(block)) {
+      return isObject(delta) && delta.type !== 'citations_delta' && !seen.isHidden ? event : '';
+    }
+    const json = writeJson({ type, index: data.index, content_block: hiddenBlock(block) });
+    // The next listener need not parse what a tool gave back, which may be long.
+    if (isHiddenBlock(block) && begun) begun.hidden = json;
+    return withData(json);
+  }
+}
+
+/** Follows a turn as its log does, and shows of it what the listener sees. */
+export function followRedacted(log: FollowedLog, after: number, viewer: Viewer): ReadableStream<Uint8Array> {
+  // Made first: what is damaged takes no place among the followers.
+  const reader = viewer.shouldHideTools || viewer.textOnly ? new HidingReader(viewer, log.blocks) : undefined;
+  const body = log.follow(after);
+  return reader?.transform(body) ?? body;
+}
+
+/** @returns an answer of which only that is shown which its caller sees. @param hides as in `Viewer` @param log of the turn that runs */
+export function redactAnswer(
+  answer: TurnAnswer,
+  hides: boolean,
+  log?: Pick<FollowedLog, 'blocks'> & { id: string },
+): TurnAnswer {
+  if (answer.kind === 'error') {
+    return hides && answer.isEnd ? { ...answer, error: { ...answer.error, message: HIDDEN_ERROR_MESSAGE } } : answer;
+  }
+  const viewer = { shouldHideTools: hides, textOnly: isTextOnly(answer.turn) };
+  if (!hides && !viewer.textOnly) return answer;
+  const reader = new HidingReader(viewer, log?.id === answer.turn ? log.blocks : undefined);
+  if (answer.kind === 'ended') return { ...answer, events: reader.readText(answer.events) };
+  if (answer.kind === 'stream') {
+    const first = reader.readText(answer.first ?? '');
+    return { ...answer, first, body: reader.transform(answer.body) };
+  }
+  const message = parseMessageText(answer.body);
+  // A refusal may come in any form.
+  const isRefusal = answer.status >= 400 || message?.type === 'error';
+  if (hides && isRefusal) return { ...answer, body: redactedError(message ?? {}) };
+  // Nobody has asked for an answer.
+  if (!message || !Array.isArray(message.content)) return answer;
+  message.content = redactFor(message.content as Json[], viewer);
+  if (hides) message.container &&= null;
+  return { ...answer, body: writeJson(message) };
+}
+
+/** @returns an error of the API's form by its type alone, as JSON text. */
+export function redactedError({ error, request_id: id }: Json): string {
+  const request_id = /^req_[\w.]+$/.test(String(id)) ? id : undefined;
+  return JSON.stringify({
+    type: 'error',
+    error: { type: parseErrorType({ error }), message: HIDDEN_ERROR_MESSAGE },
+    request_id,
+  });
+}

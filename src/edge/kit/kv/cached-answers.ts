@@ -1,0 +1,72 @@
+/** Caches answers in KV: a key for each account, classifier version, model and input, with an expiry. */
+
+import { sha256Hex, utf8 } from '../http/bytes.ts';
+import { ApiError } from '../http/errors.ts';
+
+const ANSWER_PREFIX = 'classified:';
+const HASH_CHARACTERS = 64;
+/** How many keys are deleted at once. A request may make a thousand calls to KV, and each deletion is one. */
+const MAX_DELETED_ANSWERS = 500;
+
+// The hash has no colon and a fixed length, so the account before it may have any.
+function createAnswerKey(account: string, hash: string): string {
+  return `${ANSWER_PREFIX}${account}:${hash}`;
+}
+
+/** @returns the id of an answer within its account: a hash of all that decides the answer. */
+export async function hashAnswer(parts: readonly unknown[]): Promise<string> {
+  return await sha256Hex(utf8(JSON.stringify(parts)));
+}
+
+/** @returns a cached answer; undefined if there is none, or if KV does not respond. */
+export async function readCachedAnswer<Answer>(
+  store: KVNamespace,
+  account: string,
+  hash: string,
+): Promise<Answer | undefined> {
+  try {
+    return (await store.get<Answer>(createAnswerKey(account, hash), 'json')) ?? undefined;
+  } catch {
+    // The upstream can answer again, as if nothing were stored.
+    return undefined;
+  }
+}
+
+/**
+ * Stores an answer for some seconds.
+ *
+ * @throws ApiError 503 if KV does not accept it
+ */
+export async function cacheAnswer(
+  store: KVNamespace,
+  account: string,
+  hash: string,
+  answer: object,
+  seconds: number,
+): Promise<void> {
+  try {
+    await store.put(createAnswerKey(account, hash), JSON.stringify(answer), { expirationTtl: seconds });
+  } catch (cause) {
+    throw new ApiError('api_error', 'The answer could not be kept.', { status: 503, logged: 'kv_unavailable', cause });
+  }
+}
+
+/**
+ * Deletes a page of an account's answers.
+ *
+ * @param cursor where the page begins. It is needed because a page may be full of answers of other accounts, whose names
+ *   begin like this one. Those are not deleted
+ * @returns where the next page begins; undefined if there is none
+ */
+export async function deleteCachedAnswers(
+  store: KVNamespace,
+  account: string,
+  cursor?: string | undefined,
+): Promise<string | undefined> {
+  const prefix = createAnswerKey(account, '');
+  const page = await store.list({ prefix, limit: MAX_DELETED_ANSWERS, ...(cursor === undefined ? {} : { cursor }) });
+  // A longer key belongs to an account whose name begins like this one.
+  const own = page.keys.filter(({ name }) => name.length === prefix.length + HASH_CHARACTERS);
+  await Promise.all(own.map(({ name }) => store.delete(name)));
+  return page.list_complete ? undefined : page.cursor;
+}

@@ -1,0 +1,82 @@
+import type { Context } from 'hono';
+import type { AppEnv } from '../../auth/context.ts';
+import type { Page } from '../../durable/page.ts';
+import { invalidRequest } from '../../kit/http/errors.ts';
+import { timeOfRequestId } from '../../kit/http/headers/request-id.ts';
+import { createPage, type PageQuery } from '../../kit/http/page.ts';
+import type { ListedOutcome, RequestsFilter } from '../contracts/account.ts';
+import { allAccounts, type LastRequest } from '../contracts/all-accounts.ts';
+import { accountOf } from '../contracts/call-account.ts';
+import { timesOfDays } from '../ledger/queries.ts';
+import type { ListedRequest } from './usage-answers.schema.ts';
+
+/** How many accounts are asked at the same time, and for a page at most. */
+const CONCURRENT_ACCOUNTS = 5;
+const MAX_ACCOUNTS = 200;
+/** The clock that an id was made by may be ahead of its account's by less than this. Milliseconds. */
+const MAX_ID_CLOCK_SKEW_MS = 10_000;
+
+/** A page of the requests of several accounts. */
+interface PageOfAccounts extends Page<ListedRequest> {
+  /** Continues with the accounts that were not asked; null if all were that can have a request of this page. */
+  accounts_after: string | null;
+}
+
+/**
+ * Lists what was refused, or failed, of all accounts, newest first. It asks the accounts, the one with the newest such request
+ * first, until no other can have a newer one than the page already has, or until it has asked `MOST_ACCOUNTS`.
+ *
+ * @param accountsAfter where an earlier page stopped asking
+ * @throws ApiError 400 for a malformed `accountsAfter`
+ */
+export async function listRequestsOfAll(
+  c: Context<AppEnv>,
+  { limit, ...edge }: PageQuery,
+  { accountsAfter, ...filter }: RequestsFilter & { outcome: ListedOutcome; accountsAfter?: string | undefined },
+): Promise<PageOfAccounts> {
+  const isBackwards = edge.before_id !== undefined;
+  const sign = isBackwards ? 1 : -1;
+  const [begin] = timesOfDays(filter);
+  // An account whose last was before the end of the page has no row in it.
+  const from = Math.max(begin, (timeOfRequestId(edge.before_id ?? '') ?? 0) - MAX_ID_CLOCK_SKEW_MS);
+  const after = accountsAfter === undefined ? undefined : readAccountsCursor(accountsAfter);
+  const last = { outcome: filter.outcome, from, after, limit: MAX_ACCOUNTS + 1 };
+  const accounts = await allAccounts().findLastRequests(c, last);
+  let rows: ListedRequest[] = [];
+  let asked = 0;
+  let isComplete = false;
+  while (asked < Math.min(accounts.length, MAX_ACCOUNTS)) {
+    const some = accounts.slice(asked, Math.min(asked + CONCURRENT_ACCOUNTS, MAX_ACCOUNTS));
+    const oldest = timeOfRequestId(rows[limit]?.request_id ?? '');
+    // The time of an account's last request limits how new its rows are, but not how old.
+    isComplete = !isBackwards && oldest !== undefined && oldest > (some[0]?.at ?? 0) + MAX_ID_CLOCK_SKEW_MS;
+    if (isComplete) break;
+    const lists = await Promise.all(
+      some.map(async ({ account }) => {
+        const list = await accountOf(c, account)((object) => object.requests({ ...edge, limit: limit + 1 }, filter));
+        return list.data.map((row) => ({ ...row, account }));
+      }),
+    );
+    asked += some.length;
+    rows.push(...lists.flat());
+    rows.sort((left, right) => (left.request_id < right.request_id ? -sign : sign));
+    rows = rows.slice(0, limit + 1);
+  }
+  const end = isComplete || asked === accounts.length ? undefined : accounts[asked - 1];
+  const page = createPage(rows, limit, isBackwards, ({ request_id }) => request_id);
+  return { ...page, accounts_after: end === undefined ? null : accountsCursor(end) };
+}
+
+/** @returns an account and when its last request was, as callers send it back */
+function accountsCursor({ at, account }: LastRequest): string {
+  return `${at}-${account}`;
+}
+
+/** @throws ApiError 400 for anything that `accountsCursor` does not return */
+function readAccountsCursor(text: string): LastRequest {
+  const [, at, account] = /^(\d{1,16})-(.+)$/s.exec(text) ?? [];
+  if (at === undefined || account === undefined) {
+    throw invalidRequest('accounts_after: not a cursor. Send the `accounts_after` of the page before.');
+  }
+  return { at: Number(at), account };
+}

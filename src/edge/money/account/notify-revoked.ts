@@ -1,0 +1,72 @@
+/** Tells conversations that a credential has ended, so that what runs with it ends. */
+
+import { settingsOf } from '../../config/settings.ts';
+import { getConversationStub } from '../../durable/stubs.ts';
+import { DAY_MS } from '../../kit/async/durations.ts';
+import type { Ledger } from '../ledger/ledger.ts';
+import type { AccountState } from './account-state.ts';
+
+/** How many conversations are told at the same time. (An object may have six open connections.) */
+const CONCURRENT_NOTIFICATIONS = 5;
+const NOTIFY_RETRY_MS = 15_000;
+/** The key under which the ids of those stand that must still be told, as JSON. */
+const PENDING_CONVERSATIONS_KEY = 'untold';
+
+/**
+ * Notes the conversations in which something may run with a token, so that the alarm tells them at once. A run that makes its
+ * calls holds nothing meanwhile, so its last step counts, too: that one has asked for tools.
+ *
+ * @param jti the token; absent for all of the account
+ */
+export function noteRevokedConversations(
+  { ledger, alarm }: AccountState,
+  now: number,
+  jti: string | null = null,
+): void {
+  const found = ledger.read<{ conversation: string }>(
+    `select distinct conversation from ledger
+     where conversation is not null and token = coalesce(?, token)
+       and (status = 'held' or (stop_reason = 'tool_use' and at > ?))`,
+    jti,
+    now - DAY_MS,
+  );
+  if (found.length === 0) return;
+  // Who is noted already may be asking at this moment, and know nothing of this end.
+  ledger.setMeta(
+    PENDING_CONVERSATIONS_KEY,
+    JSON.stringify([...pendingConversations(ledger), ...found.map(({ conversation }) => conversation)]),
+  );
+  alarm.schedule(now, 1);
+}
+
+/** Tells the next conversations. Each stays noted until it has answered, and whatever is told twice changes nothing. */
+export async function notifyRevokedConversations({
+  accountId,
+  env,
+  ledger,
+  alarm,
+  now,
+  retries,
+}: AccountState): Promise<void> {
+  const ids = pendingConversations(ledger).slice(0, CONCURRENT_NOTIFICATIONS);
+  if (accountId === undefined || ids.length === 0) return;
+  const settings = settingsOf(env);
+  const calls = ids.map((id) =>
+    getConversationStub(env, settings, { account: accountId, id })
+      .checkCredential()
+      .then(
+        () => [],
+        (thrown: unknown) => [{ id, thrown }],
+      ),
+  );
+  const failed = (await Promise.all(calls)).flat();
+  const left = [...pendingConversations(ledger).slice(ids.length), ...failed.map(({ id }) => id)];
+  ledger.setMeta(PENDING_CONVERSATIONS_KEY, left.length === 0 ? undefined : JSON.stringify(left));
+  if (left.length > 0) alarm.schedule(now() + (failed.length > 0 ? NOTIFY_RETRY_MS : 0), 1);
+  for (const { thrown } of failed) retries.recordFailure('credential_check', thrown, now() + NOTIFY_RETRY_MS);
+  if (failed.length === 0) retries.recordSuccess('credential_check');
+}
+
+function pendingConversations(ledger: Ledger): string[] {
+  return JSON.parse(ledger.meta(PENDING_CONVERSATIONS_KEY) ?? '[]') as string[];
+}

@@ -1,0 +1,36 @@
+/** Reads from an error what limited a request. The one place that does: whatever waits, tries again or gives up asks here. */
+
+import { HOUR_MS } from '../../kit/async/durations.ts';
+import type { ApiError } from '../../kit/http/errors.ts';
+import type { LimitOwner } from '../contracts/admission.ts';
+
+interface Limitation {
+  /** Whose limit it was; undefined if it was none, or a shared budget was too busy. */
+  by: LimitOwner | 'upstream' | undefined;
+  /** Whether it was a limit of this edge, or a budget of it that was too busy. */
+  isOwn: boolean;
+  /** `soon`: a rate, or what others hold; `later`: once a window begins, or batches have ended; `never`: by itself not at all. */
+  passes: 'soon' | 'later' | 'never';
+  /** When it makes sense to try again, in milliseconds since 1970; null if that is not known. */
+  retryAt: number | null;
+}
+
+/** Says of an error what limited it, and whether that passes. Its headers say it, or name nobody: all that comes from another object. */
+export function limitationOf(
+  { type, headers }: { type?: string; headers: ApiError['headers'] },
+  now = Date.now(),
+): Limitation {
+  const by = headers['sluice-limited-by'] as Limitation['by'];
+  const isOwn = by === undefined ? type === 'rate_limit_error' : by !== 'upstream';
+  const seconds = Number(headers['retry-after'] ?? Number.NaN);
+  // What never resets has no time, but somebody may add credit.
+  const isSpent = headers['anthropic-ratelimit-unified-status'] === 'rejected';
+  const after = Number.isFinite(seconds) ? seconds * 1_000 : isSpent ? HOUR_MS : null;
+  const passes = headers['x-should-retry'] !== 'false' ? 'soon' : after === null ? 'never' : 'later';
+  return { by, isOwn, passes, retryAt: after === null ? null : now + after };
+}
+
+/** @returns whether an error of this type says that an upstream or an account was too busy. */
+export function isBusyType(type: string | undefined): boolean {
+  return type === 'rate_limit_error' || type === 'overloaded_error';
+}

@@ -1,0 +1,185 @@
+/** Computes what a request is booked at when its answer has ended: complete, refused, stopped, left or cut. */
+
+import type { ModelTable } from '../../claude/models/models.ts';
+import type { RequestOutcome } from '../../claude/outcome.ts';
+import {
+  computeCost,
+  computeSavings,
+  hasFallback,
+  type Nanodollars,
+  splitCacheWrites,
+  type Usage,
+} from '../../claude/pricing/cost.ts';
+import type { SettlementTerms } from '../../claude/pricing/hold-terms.ts';
+import { hasFinalUsage } from '../../claude/usage/reported-usage.ts';
+import { createUnobserved, hasOutput } from '../../claude/usage/usage-report.ts';
+import type { LoweredBy } from '../contracts/admission.ts';
+import type { Settlement, Tokens } from '../contracts/settlement.ts';
+import type { BudgetBefore } from './budget-left.ts';
+import { interruptedCost, type LearnedRates } from './interrupted-cost.ts';
+
+/** Milliseconds of silence that are usual while one of the API's own tools runs. */
+const USUAL_TOOL_MS = 8_000;
+
+/** The part of an admission that settling needs. It is plain JSON, so that it can be stored. */
+export interface StoredGrant {
+  /** The name of the try in the ledger; absent if it is the request's id. */
+  requestId?: string | undefined;
+  /** When the try began, in milliseconds since 1970. If its row is gone, this shows whether the account was erased since. */
+  startedAt?: number | undefined;
+  /** If there are several upstreams: the name of the one that it went to first. Another one may have answered. */
+  upstream?: string | undefined;
+  /** Milliseconds that its admission took: for its account, a count, and the budget. Absent where that is not known. */
+  waitedMs?: number | undefined;
+  /** What the earlier tries have cost; nanodollars. */
+  earlier?: Nanodollars | undefined;
+  /** What was set aside, in nanodollars; NaN if it is not known here. */
+  hold: Nanodollars;
+  /** What `max_tokens` was lowered to. */
+  lowered: number | undefined;
+  /** Whose limit has lowered it. A grant that the account keeps does not say it. */
+  loweredBy?: LoweredBy;
+  /** The caller's own budget; absent if nothing limits it, and in a grant that the account keeps. */
+  budget?: BudgetBefore;
+  /** The most output tokens, if one step of one model writes all of them. */
+  mostOutput?: number | undefined;
+  /** Every model that may be billed, each with all of its names. */
+  models?: readonly string[][] | undefined;
+  /** Whether the upstream stops writing when the connection is closed. */
+  cancelStops?: boolean | undefined;
+  /** The prices for an interrupted answer; absent if they are not known here. */
+  terms?: SettlementTerms | undefined;
+}
+
+/** A grant that is not known here. The account settles it at its own figure: the hold, if there is one. */
+export const UNKNOWN_GRANT: StoredGrant = { hold: Number.NaN, lowered: undefined };
+
+/** The request that is settled. */
+export interface SettledRequest {
+  requestId: string;
+  /** The upstream's name of the model. */
+  model: string;
+  models: ModelTable;
+  /** Whether the upstream bills as the Claude API does. */
+  isClaudeApi: boolean;
+  learned: LearnedRates;
+}
+
+/**
+ * Prices an outcome. If the upstream has reported its final usage, that decides. If not, the price is an upper bound, from
+ * what was seen and from the clock. A request that the upstream never worked on costs nothing.
+ */
+export function settlementOf(
+  { requestId, model, models, isClaudeApi, learned }: SettledRequest,
+  outcome: RequestOutcome,
+  grant: StoredGrant,
+): Settlement {
+  const requested = models.findPriceRow(model).row;
+  const rowOf = (name: string) => models.answered(name) ?? requested;
+  const row = rowOf(outcome.model ?? model);
+  // A gateway may call a model whatever it likes. Only a known other one is priced as that.
+  const isUnnamed = outcome.model !== undefined && outcome.model !== model && !models.answered(outcome.model);
+  // Where another model may have answered, it may be that one.
+  const mayBe = isUnnamed ? (grant.models ?? []).flatMap(([name = '']) => models.answered(name) ?? []) : [];
+  const settlement = {
+    requestId,
+    status: statusOf(outcome),
+    answeredBy: outcome.model,
+    stopReason: outcome.stop_reason ?? undefined,
+    errorType: outcome.error_type,
+    upstreamRequestId: outcome.upstream_request_id,
+    upstream: outcome.upstream,
+    failedUpstreams: earlierFailedUpstreams(outcome),
+    ttftMs: outcome.ttft_ms,
+    waitedMs: grant.waitedMs,
+    ...streamTimings(outcome, grant),
+  };
+  const { usage } = outcome;
+  const isError = outcome.end === 'error' && !usage && !hasOutput(outcome.seen);
+  if (!outcome.sent || (isError && outcome.status === 200)) return { ...settlement, cost: 0 };
+  const { hold } = grant;
+  const terms = grant.terms && withCount(grant.terms, outcome.prompt_tokens);
+  const cacheTtl = terms?.cache === '1h' ? '1h' : '5m';
+  const others = (outcome.fallbacks ?? []).map(rowOf);
+  if (usage && outcome.unbilled && isClaudeApi) {
+    return { ...settlement, cost: 0, tokens: tokensByKind(usage, cacheTtl) };
+  }
+  if (usage && hasFinalUsage(outcome)) {
+    const options = { priceOf: rowOf, asked: requested, cacheTtl } as const;
+    const rows = hasFallback(usage) ? [row] : [row, ...others, ...mayBe];
+    const dearest = Math.max(...rows.map((one) => computeCost(usage, one, options)));
+    const saved = computeSavings(usage, row, options);
+    const estimated = isUnnamed || outcome.raised_output === true;
+    const booked = { ...settlement, cost: dearest, saved, tokens: tokensByKind(usage, cacheTtl) };
+    return estimated ? { ...booked, estimated } : booked;
+  }
+  // A whole answer of one step that told its output leaves nothing but its prompt to estimate.
+  const isHalf = outcome.completed && terms?.steps === 'one' && (usage?.output_tokens ?? 0) > 0;
+  const { seen = isHalf ? { ...createUnobserved(0), final: true } : undefined } = outcome;
+  if (!terms || !seen) return { ...settlement, cost: hold, estimated: true };
+  // Who stops it in these did not want to wait. A connection that was cut may have been dead for as long.
+  const isAbandoned = outcome.stopped || outcome.end === 'client_gone';
+  // The API writes nothing before its first event. Who stops it has a connection that may wait: a gateway may hold events back.
+  const streams = terms.streams || outcome.streamInternally === true;
+  const isUnbegun = !usage && !hasOutput(seen) && isClaudeApi && streams && !terms.compacts;
+  const isWaiting = isAbandoned && isUnbegun && !outcome.unwatched;
+  const isUsualTool = seen.runs_tool && seen.silent_ms <= USUAL_TOOL_MS;
+  // While an advisor writes, no other one begins.
+  const isUsualAdvice = seen.is_advising && seen.quiet_ms <= USUAL_TOOL_MS;
+  const isUsual = isAbandoned && (isUsualTool || isUsualAdvice);
+  const inSilence = isUsual ? { ...seen, silent_ms: 0, lost_ms: 0, quiet_ms: 0 } : seen;
+  const usual = isWaiting ? createUnobserved(0) : inSilence;
+  const estimate = interruptedCost(
+    { usage, seen: usual, fallbacks: others, row },
+    {
+      ...{ hold, mostOutput: grant.mostOutput, terms, cancelStops: grant.cancelStops ?? true },
+      ...{ sharesCache: isClaudeApi, learned },
+    },
+  );
+  const saved = computeSavings(estimate.usage, row, { cacheTtl });
+  return { ...settlement, cost: estimate.cost, saved, tokens: tokensByKind(estimate.usage, cacheTtl), estimated: true };
+}
+
+/** @returns the terms with the prompt as it was counted behind the admission */
+function withCount(terms: SettlementTerms, promptTokens = terms.promptTokens): SettlementTerms {
+  const counted = Math.max(promptTokens, terms.leastPrompt);
+  if (counted >= terms.promptTokens) return terms;
+  const promptCost = Math.ceil((terms.promptCost / terms.promptTokens) * counted);
+  return { ...terms, promptTokens: counted, promptCost };
+}
+
+/** @returns how fast a stream was. An answer that rides or comes whole has no first event, and a refusal has none either. */
+function streamTimings(
+  { usage, streamInternally, status, ttft_ms, after_first_ms, completed }: RequestOutcome,
+  { terms }: StoredGrant,
+): Pick<Settlement, 'firstEventMs' | 'afterFirstMs'> {
+  if (terms?.streams !== true || streamInternally || status !== 200 || usage === undefined) return {};
+  return { firstEventMs: ttft_ms, ...(completed && after_first_ms && { afterFirstMs: after_first_ms }) };
+}
+
+/** @returns the upstreams whose failures no row counts yet: a request that failed counts to its own upstream anyway */
+function earlierFailedUpstreams({
+  upstream,
+  failed_upstreams,
+  error_type,
+}: RequestOutcome): readonly string[] | undefined {
+  const others = failed_upstreams?.filter((name) => error_type === undefined || name !== upstream) ?? [];
+  return others.length > 0 ? others : undefined;
+}
+
+function statusOf({ end, status, sent }: RequestOutcome): string {
+  if (end === 'error' && ((status !== undefined && status >= 300) || !sent)) return 'refused_upstream';
+  return end === 'cut' && !sent ? 'unreachable' : end;
+}
+
+/** @returns tokens by kind, without unused kinds, since every member costs time when it is passed to the object. */
+export function tokensByKind(usage: Usage, cacheTtl: '5m' | '1h'): Partial<Tokens> {
+  const { fiveMinutes, oneHour } = splitCacheWrites(usage, cacheTtl);
+  const tokens: Partial<Tokens> = { input: usage.input_tokens ?? 0, output: usage.output_tokens ?? 0 };
+  if (usage.cache_read_input_tokens) tokens.cacheRead = usage.cache_read_input_tokens;
+  if (fiveMinutes > 0) tokens.cacheWrite5m = fiveMinutes;
+  if (oneHour > 0) tokens.cacheWrite1h = oneHour;
+  if (usage.output_tokens_details?.thinking_tokens) tokens.thinking = usage.output_tokens_details.thinking_tokens;
+  if (usage.server_tool_use?.web_search_requests) tokens.webSearches = usage.server_tool_use.web_search_requests;
+  return tokens;
+}

@@ -1,0 +1,168 @@
+/** Asks an account's object to admit a request, and reads its answer. */
+
+import type { RequestContext } from '../../auth/context.ts';
+import type { Identity } from '../../auth/identity/caller.ts';
+import { isVisitor } from '../../auth/identity/identity.ts';
+import { MAX_MODEL_NAME_CHARACTERS, type ModelTable } from '../../claude/models/models.ts';
+import type { Settings } from '../../config/settings.ts';
+import { ObjectUnreachableError } from '../../durable/call-object.ts';
+import { type ApiError, finalError, misconfiguredError } from '../../kit/http/errors.ts';
+import { isolateCounts } from '../../kit/http/isolate-counts.ts';
+import { defaultLimits } from '../budget/default-limits.ts';
+import type { AdmissionDecision, AdmissionKind, AdmissionRequest } from '../contracts/admission.ts';
+import { type AccountRequest, callAccount, sendSettlement } from '../contracts/call-account.ts';
+import { callerDimensions, withoutRowOnlyValues } from '../contracts/dimensions.ts';
+import type { Settlement } from '../contracts/settlement.ts';
+import { listAccount } from '../lists/list-account.ts';
+import { withdrawnError } from '../versions/kv-copies.ts';
+import { refusalError, storageError } from './limit-headers.ts';
+import type { ForwardedMembers, MeterRequest } from './metered-request.ts';
+
+/** @returns the members that every request sends to its account. */
+export function admissionRequestOf(
+  request: Pick<MeterRequest, ForwardedMembers | 'about' | 'requestId' | 'model' | 'identity' | 'settings'>,
+): AdmissionRequest {
+  const { requestId, route, model, conversation, parent, about, holdMs, identity, settings } = request;
+  return {
+    ...{ requestId, route, model, conversation, parent, holdMs },
+    token: credentialUse(identity),
+    about: { ...about, ...callerDimensions(identity) },
+    defaults: defaultLimits(identity.account, settings),
+    pools: poolsOf(identity, settings),
+  };
+}
+
+/** @returns what an account must know of the credential that is used; undefined if none is. */
+export function credentialUse({ token, only }: Identity): AdmissionRequest['token'] {
+  if (!token) return undefined;
+  const { jti, issued_at: iat, expires_at: exp, session } = token;
+  return { jti, iat, exp, sessionEnd: session?.end, maxRequests: only?.max_requests };
+}
+
+/** @returns the pools that also pay for an account's requests, as far as they are known here; undefined if there are none. */
+function poolsOf({ group }: Identity, { DEPLOYMENT_LIMITS }: Settings): AdmissionRequest['pools'] {
+  const deployment = DEPLOYMENT_LIMITS !== undefined;
+  return deployment || group !== undefined ? { deployment, group } : undefined;
+}
+
+/** @returns the account's decision. @throws ObjectUnreachable 503 while the account cannot be reached */
+export async function requestAdmission(
+  request: AccountRequest,
+  admissionRequest: AdmissionRequest,
+): Promise<AdmissionDecision> {
+  const text = JSON.stringify(admissionRequest);
+  const answered = isolateCounts.startAdmission();
+  try {
+    return JSON.parse(await callAccount(request, (account) => account.admitJson(text))) as AdmissionDecision;
+  } finally {
+    answered();
+  }
+}
+
+/**
+ * Does what `askForAdmission` does, and adds the account to the list of accounts if it is not there. Refused accounts are
+ * added, too, so that an admin can find out why.
+ *
+ * @throws ObjectUnreachable as `askForAdmission`
+ */
+export async function admitAndList(
+  request: AccountRequest & Pick<RequestContext, 'store' | 'waitUntil'>,
+  admissionRequest: AdmissionRequest,
+): Promise<AdmissionDecision> {
+  const decision = await requestAdmission(request, admissionRequest);
+  // Visitors are in no list.
+  const isListable = 'unlisted' in decision && decision.unlisted && !isVisitor(request.identity.account);
+  if (isListable) request.waitUntil(listAccount(request));
+  return decision;
+}
+
+/**
+ * Does what `askAndList` does. While only the holds of other requests leave too little, the request waits in its account's line; a
+ * caller who leaves leaves it.
+ *
+ * @param until when it has waited long enough; milliseconds since 1970
+ */
+export async function waitForAdmission(
+  request: MeterRequest,
+  admissionRequest: AdmissionRequest,
+  until: number,
+): Promise<AdmissionDecision> {
+  const { signal, identity, accounts, settings, conversation } = request;
+  const waitMs = Math.max(0, until - Date.now());
+  if (waitMs === 0 || signal?.aborted) return await admitAndList(request, admissionRequest);
+  const leave = () => {
+    // A request that is settled waits no more, and what it was granted meanwhile is free again.
+    const left = JSON.stringify(unsentSettlement(request, 'client_gone', Date.now()));
+    request.waitUntil(sendSettlement({ identity, accounts, settings }, left));
+  };
+  // A turn settles itself.
+  if (conversation === undefined) signal?.addEventListener('abort', leave, { once: true });
+  try {
+    return await admitAndList(request, { ...admissionRequest, waitMs });
+  } finally {
+    signal?.removeEventListener('abort', leave);
+  }
+}
+
+/**
+ * Asks an account whether a caller may send requests at all now.
+ *
+ * @throws ApiError 401 for a revoked credential, 429 for a limit that is reached, 503 while the account's object cannot be
+ *   reached
+ */
+export async function checkCaller(
+  request: Pick<MeterRequest, 'identity' | 'accounts' | 'settings'>,
+  asking: AdmissionKind,
+): Promise<void> {
+  const { token, defaults } = admissionRequestOf({ ...request, requestId: '', route: '', model: '' });
+  const text = JSON.stringify({ asking, token, defaults });
+  const json = await callAccount(request, (account) => account.checkCallerJson(text));
+  const answer = JSON.parse(json) as AdmissionDecision | null;
+  if (answer) requireAdmitted(answer);
+}
+
+/** @returns the settlement of a request that was never sent: it costs nothing. */
+export function unsentSettlement(
+  { requestId, route, model, conversation, about = {} }: MeterRequest,
+  errorType: 'account_unreachable' | 'client_gone',
+  startedAt: number,
+): Settlement {
+  const named = { route, model: model.slice(0, MAX_MODEL_NAME_CHARACTERS), conversation: conversation ?? null };
+  const opening = { ...named, about: withoutRowOnlyValues(about) };
+  const status = errorType === 'client_gone' ? errorType : 'unreachable';
+  return { requestId, status, cost: 0, errorType, startedAt, opening };
+}
+
+/**
+ * @returns the admission, if the account has admitted the request
+ * @throws ApiError for every other answer
+ */
+export function requireAdmitted(
+  answer: AdmissionDecision,
+  models?: ModelTable,
+): Extract<AdmissionDecision, { outcome: 'admitted' }> {
+  switch (answer.outcome) {
+    case 'admitted':
+      return answer;
+    case 'revoked':
+      throw revokedError();
+    case 'withdrawn':
+      throw withdrawnError(answer.kind, answer.ref);
+    case 'refused':
+      throw refusalError(answer.refusal, answer.quota, models);
+    case 'full':
+      throw storageError(answer);
+    case 'unpayable':
+      throw misconfiguredError(
+        'DEPLOYMENT_LIMITS and groups need the plugin `pools`, and this Worker was made without it: put it into the list.',
+      );
+    case 'unreachable':
+      throw new ObjectUnreachableError('pool', answer.damage && new Error(answer.damage));
+    case 'count_needed':
+      throw finalError('api_error', 'This request could not be bounded. Send a smaller one.');
+  }
+}
+
+export function revokedError(): ApiError {
+  return finalError('authentication_error', 'This credential has been revoked. Get a new one.');
+}

@@ -1,0 +1,47 @@
+/** Describes the tools of an agent that are agents themselves by those agents' own descriptions. */
+
+import { ApiError, invalidRequest } from '../../kit/http/errors.ts';
+import { isObject, type Json } from '../../kit/json/object.ts';
+import type { FoundVersion } from '../../money/versions/kv-copies.ts';
+import type { Agent } from './agent.ts';
+
+/** Each one that is not described must be looked for before the agent is stored, while others wait. */
+const MAX_DESCRIBED_AGENTS = 100;
+
+/**
+ * Fills in missing descriptions of tools with `run: {agent}`. If the agent is not stored yet, or has no description, the tool
+ * does not change. So agents that call each other can be stored in any order.
+ *
+ * @param find finds an agent as a call of the tool would
+ * @throws ApiError 400 for too many agents, 503 while one cannot be asked for
+ */
+export async function fillToolDescriptions(
+  tools: Json[],
+  find: (agent: string) => Promise<FoundVersion<Agent>>,
+): Promise<Json[]> {
+  const agents = new Set(tools.flatMap((tool) => agentToDescribe(tool) ?? []));
+  if (agents.size > MAX_DESCRIBED_AGENTS) {
+    throw invalidRequest(
+      `tools: at most ${MAX_DESCRIBED_AGENTS} agents without a description of their own. Describe the others.`,
+    );
+  }
+  const descriptions = new Map<string | undefined, string>();
+  for (const agent of agents) {
+    const found = await find(agent).catch((thrown: unknown) => {
+      if (thrown instanceof ApiError && thrown.type === 'not_found_error') return undefined;
+      throw thrown;
+    });
+    descriptions.set(agent, found?.value.definition.description ?? '');
+  }
+  return tools.map((tool) => {
+    const description = descriptions.get(agentToDescribe(tool)) ?? '';
+    return description === '' ? tool : { ...tool, description };
+  });
+}
+
+/** @returns the agent that a tool is, if the tool has no description of its own */
+export function agentToDescribe(tool: unknown): string | undefined {
+  const { run, description } = isObject(tool) ? tool : {};
+  const { agent } = isObject(run) ? run : {};
+  return typeof agent === 'string' && description === undefined ? agent : undefined;
+}

@@ -1,0 +1,101 @@
+/** Calls a tool that the Worker's own code defines, and turns what it returns into a result that the API accepts. */
+
+import { base64ByteLength, encoder, isBase64 } from '../../kit/http/bytes.ts';
+import { isObject, type Json } from '../../kit/json/object.ts';
+import type { Bindings } from '../../kit/plugins/bindings.ts';
+import {
+  failedResult,
+  IMAGES,
+  MOST_IMAGE_BYTES,
+  MOST_STEP_BYTES,
+  MOST_TEXT_BYTES,
+  NO_CONTENT,
+  type ToolCall,
+  type ToolResult,
+  tooLongResult,
+} from './tool-result.ts';
+import { type Checked, findWorkerTool } from './tools/worker-tools.ts';
+
+export interface CallContext {
+  /** The Worker's bindings. */
+  env: Bindings;
+  /** Aborted when the call must end. */
+  signal: AbortSignal;
+}
+
+const LONGEST_MESSAGE = 4_000;
+
+/**
+ * Calls a tool that the Worker's own code defines.
+ *
+ * @returns its result; an error with its message if it throws
+ */
+export async function callWorkerTool({ name, input, ...place }: ToolCall, context: CallContext): Promise<ToolResult> {
+  const tool = findWorkerTool(name);
+  if (!tool) return failedResult('This edge does not have this tool any more.');
+  try {
+    const checked = await tool.schema['~standard'].validate(input);
+    if (checked.issues) return failedResult(`The input does not fit the tool. ${formatIssues(checked)}`);
+    return toToolResult(await tool.run(checked.value, { ...place, ...context }));
+  } catch (thrown) {
+    const message = thrown instanceof Error ? thrown.message : thrown;
+    const reason = typeof message === 'string' ? message.slice(0, LONGEST_MESSAGE).toWellFormed().trim() : '';
+    return failedResult(reason || 'The tool has failed.');
+  }
+}
+
+function formatIssues({ issues = [] }: Checked<unknown>): string {
+  const keyOf = (step: unknown) => String(isObject(step) ? step.key : step);
+  return issues
+    .map(({ path = [], message }) => (path.length > 0 ? `${path.map(keyOf).join('.')}: ${message}` : message))
+    .join('; ')
+    .slice(0, LONGEST_MESSAGE);
+}
+
+function toToolResult(value: unknown): ToolResult {
+  if (value === undefined || value === null) return { content: NO_CONTENT, isError: false, bytes: 0 };
+  if (Array.isArray(value) && value.length > 0 && value.every(isBlock)) return blocksResult(value);
+  const text = typeof value === 'string' ? value : toJson(value);
+  if (text === undefined) {
+    return failedResult('The tool has given something that is neither a text, nor JSON, nor a list of blocks.');
+  }
+  const bytes = encoder.encode(text).length;
+  if (bytes > MOST_TEXT_BYTES) return tooLongResult(MOST_TEXT_BYTES);
+  return { content: text.trim() === '' ? NO_CONTENT : text.toWellFormed(), isError: false, bytes };
+}
+
+/** @returns whether a value is meant as a block of a result. */
+function isBlock(value: unknown): value is Json {
+  return isObject(value) && (value.type === 'text' || value.type === 'image');
+}
+
+/** @returns the JSON text of a value; undefined if it has none, or only `{}`, as a Response or a Map has. */
+function toJson(value: unknown): string | undefined {
+  const text = JSON.stringify(value) as string | undefined;
+  if (text !== '{}') return text;
+  const prototype: unknown = Object.getPrototypeOf(value);
+  return prototype === null || prototype === Object.prototype ? text : undefined;
+}
+
+function blocksResult(blocks: readonly Json[]): ToolResult {
+  const content: Json[] = [];
+  let bytes = 0;
+  for (const [index, { type, text, source }] of blocks.entries()) {
+    if (type === 'text' && typeof text === 'string') {
+      content.push({ type, text: text.trim() === '' ? NO_CONTENT : text.toWellFormed() });
+      bytes += encoder.encode(text).length;
+      continue;
+    }
+    const { type: kind, media_type, data } = isObject(source) ? source : {};
+    const isImage = kind === 'base64' && IMAGES.has(String(media_type)) && typeof data === 'string' && isBase64(data);
+    if (type !== 'image' || !isImage) {
+      return failedResult(
+        `Block ${index + 1} of the tool’s result is malformed. It must be {"type":"text","text":…} or {"type":"image","source":{"type":"base64","media_type":"image/png","data":…}}.`,
+      );
+    }
+    if (base64ByteLength(data) > MOST_IMAGE_BYTES) return tooLongResult(MOST_IMAGE_BYTES);
+    content.push({ type, source: { type: kind, media_type, data } });
+    bytes += base64ByteLength(data);
+  }
+  return bytes > MOST_STEP_BYTES ? tooLongResult(MOST_STEP_BYTES) : { content, isError: false, bytes };
+}

@@ -1,0 +1,118 @@
+/** Reads the JSON-RPC messages in an answer of an MCP server: one as JSON, or many as a stream of events. */
+
+import { runInSteps } from '../../../kit/async/run-in-steps.ts';
+import { PieceReader } from '../../../kit/http/body/piece-reader.ts';
+import { joinPieces } from '../../../kit/http/body-pieces.ts';
+import { measureShape } from '../../../kit/http/body-shape.ts';
+import { decoder, encoder } from '../../../kit/http/bytes.ts';
+import { mediaTypeOf } from '../../../kit/http/headers/media-type.ts';
+import { maskValue } from '../../../kit/http/secrets.ts';
+import { parseMemberTexts, splitItems } from '../../../kit/json/edit.ts';
+import { isObject, type Json, memberOf } from '../../../kit/json/object.ts';
+import { rememberText } from '../../../kit/json/remembered-text.ts';
+import { FrameReader } from '../../../kit/sse/frames.ts';
+import { McpFault } from './mcp-fault.ts';
+
+/** Called with the length of each piece, in bytes. It throws to stop reading the answer, and may let the answer wait. */
+export type OnBytes = (bytes: number) => void | Promise<void>;
+
+/** Where a stream of events can be resumed. */
+export interface StreamPosition {
+  lastId?: string;
+  /** Milliseconds that the server asks to wait before resuming. */
+  retryMs?: number;
+}
+
+/**
+ * Reads the messages of an answer as they come. Leaving the loop cancels the rest.
+ *
+ * @param place updated with the events of a stream
+ * @throws McpFault if the answer is not MCP, or the error of `take`
+ */
+export async function* readMessages(response: Response, take: OnBytes, place: StreamPosition): AsyncGenerator<Json> {
+  const type = mediaTypeOf(response);
+  const { body } = response;
+  const isStream = type === 'text/event-stream';
+  if (!body || (!isStream && type !== 'application/json')) {
+    await body?.cancel();
+    throw new McpFault('It answered with something that is not MCP.');
+  }
+  // A stream of events may stay open after the answer, so what has come is read at once.
+  const reader = new PieceReader(body, { isLive: isStream });
+  const frames = new FrameReader();
+  const pieces: Uint8Array[] = [];
+  try {
+    for (let piece = await reader.read(); piece; piece = await reader.read()) {
+      await take(piece.length);
+      if (!isStream) {
+        // The reader uses its buffer again.
+        pieces.push(piece.slice());
+        continue;
+      }
+      const events: string[] = [];
+      frames.scan(piece, (text, start, end) => {
+        events.push(text.slice(start, end));
+        return end + 2;
+      });
+      for (const event of events) {
+        const data = eventData(event, place);
+        if (data !== '') yield* await parseRpcMessages(data);
+      }
+    }
+  } finally {
+    // A stream that has ended or broken cannot be cancelled.
+    reader.cancel().catch(() => {});
+  }
+  if (!isStream) yield* await parseRpcMessages(decoder.decode(joinPieces(pieces)));
+}
+
+/** @returns the data of an event, whatever its name is; empty if it has none (such an event only has an id) */
+function eventData(event: string, place: StreamPosition): string {
+  const data: string[] = [];
+  for (const line of event.split('\n')) {
+    const [, field, value = ''] = /^(data|id|retry): ?(.*)$/.exec(line) ?? [];
+    if (field === 'data') data.push(value);
+    else if (field === 'id') place.lastId = value;
+    else if (field === 'retry' && /^\d{1,9}$/.test(value)) place.retryMs = Number(value);
+  }
+  return data.join('\n');
+}
+
+/** The most values of a message, because parsed values take many times their bytes. A table of a megabyte has fewer. */
+const MOST_RPC_VALUES = 300_000;
+
+/** @returns the messages in a text. Secrets that the server repeats are masked, because the model and clients read its words. */
+async function parseRpcMessages(text: string): Promise<Json[]> {
+  let json: unknown;
+  if (!(await isExactlyPrintable(text)))
+    throw new McpFault('It answered with JSON that has too many values, or nests too deep.');
+  try {
+    // Parsed first: a secret may be written with escapes of any kind.
+    json = maskValue(JSON.parse(text));
+  } catch (cause) {
+    throw new McpFault(`It answered with something that is not JSON.`, { cause });
+  }
+  // Until 2025-06-18 a server could answer with a list.
+  const [messages, texts] = Array.isArray(json) ? [json, splitItems(text)] : [[json], [text]];
+  if (!messages.every(isObject)) throw new McpFault('It answered with something that is not JSON-RPC.');
+  for (const [index, message] of messages.entries()) keepStructured(message, texts[index] ?? '{}');
+  return messages;
+}
+
+/** Remembers the text of a result's structured content, unless something in it was masked. */
+function keepStructured({ result }: Json, text: string): void {
+  const structured = memberOf(result, 'structuredContent');
+  if (!isObject(structured)) return;
+  const original = parseMemberTexts(parseMemberTexts(text).get('result') ?? '{}').get('structuredContent') ?? '{}';
+  if (JSON.stringify(structured) === JSON.stringify(JSON.parse(original))) rememberText(structured, original);
+}
+
+/** @returns whether a text can be parsed and written again without taking much more memory */
+async function isExactlyPrintable(text: string): Promise<boolean> {
+  try {
+    return (await runInSteps(measureShape(encoder.encode(text)))).values <= MOST_RPC_VALUES;
+  } catch {
+    // The check throws an error that is meant for callers' own bodies. Here it only means no.
+    return false;
+  }
+}

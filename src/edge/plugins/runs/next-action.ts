@@ -1,0 +1,84 @@
+/** Decides what follows a step of a run. */
+
+import type { TurnExecutor } from '../../conversations/turn/turn-executor.ts';
+import { isBusyType } from '../../money/admission/limitation.ts';
+import type { RunEnd } from './end-run.ts';
+import { MOST_PAUSES, pauseReasonOf } from './next-step.ts';
+import type { ContinuedCalls } from './pauses.ts';
+import type { RunCalls } from './run-calls.ts';
+import { callRowsOf } from './run-rows.ts';
+import type { LiveStepLog } from './run-stream.ts';
+import { failedResult } from './tool-result.ts';
+
+/** What follows a step: calls of its tools, the next step, or the same step again. */
+export type NextAction = ({ kind: 'calls' } & ContinuedCalls) | { kind: 'step' | 'again' };
+
+/** A step that has ended, and its run. */
+interface EndedStep {
+  runner: Pick<TurnExecutor, 'turn' | 'failure'>;
+  log: LiveStepLog;
+  calls: RunCalls;
+  /** Whether a step of the run is part of the history. */
+  isPart: boolean;
+  /** How the run ends now, if it was stopped or may not go on. */
+  ending: RunEnd | undefined;
+  /** How often a step was tried again. */
+  pauses: number;
+}
+
+const NOT_CALLED =
+  'This tool was not called: the run has made as many calls as its max_tool_calls allows. Call it again if it is still needed.';
+export const CUT_SHORT = 'This tool was not called: the answer ended before its call.';
+
+/** Decides what follows a step, and answers its calls that are not made. @returns `end` for a run that ends with it */
+export function decideNext(step: EndedStep): NextAction | { end: RunEnd } {
+  const { runner, log, ending, isPart } = step;
+  const { result: ended, builder } = runner.turn;
+  switch (ended?.status) {
+    case 'complete': {
+      const following = callsToMake(step);
+      if (following) return following;
+      return builder.stopReason === 'pause_turn' && !ending ? { kind: 'step' } : { end: { kind: 'complete' } };
+    }
+    case 'failed': {
+      if (ending) break;
+      const reason = isPart && pauseReasonOf(runner.failure, ended.error?.type);
+      if (reason) return { end: { kind: 'paused', reason } };
+      if (isPart && isBusyType(ended.error?.type) && step.pauses < MOST_PAUSES) return { kind: 'again' };
+      break;
+    }
+    case 'refused':
+      if (ended.hidesResults) return ending ? { end: ending } : { kind: 'step' };
+      return { end: { kind: 'complete' } };
+    case 'empty':
+      return { end: { kind: 'complete' } };
+  }
+  const isKept = isPart && !ended?.isUnanswered;
+  if (ending && isKept) return { end: ending };
+  const data = isKept ? undefined : log.error;
+  return { end: { kind: 'error', error: ended?.error, data, isStopped: ended?.isStopped } };
+}
+
+/** @returns the calls of a step that are to be made; undefined if there are none */
+function callsToMake({ runner, calls }: EndedStep): NextAction | undefined {
+  const { transcript, shown, meter, signal } = calls.run;
+  const { row, builder } = runner.turn;
+  const toolCalls = builder.blocks
+    .filter(({ value, isBroken: broken }) => value.type === 'tool_use' && !broken)
+    .map(({ value }) => value);
+  const own = toolCalls.filter((block) => shown.isOfEdge(block));
+  // Only the calls that its row names are in the history.
+  const named = callRowsOf(transcript)
+    .callsOfTurn(row.seq)
+    .flatMap(({ turn, n, id, tries }) => {
+      const block = own.find((one) => one.id === id);
+      return block ? [{ turn, n, block, tries }] : [];
+    });
+  if (builder.stopReason === 'tool_use' && named.length > 0 && !signal.aborted) {
+    const allowed = named.filter((call) => meter.addCall(call.block));
+    for (const call of named) if (!allowed.includes(call)) calls.answer(call, failedResult(NOT_CALLED));
+    return { kind: 'calls', calls: allowed, asksClient: own.length < toolCalls.length };
+  }
+  for (const call of named) calls.answer(call, failedResult(CUT_SHORT));
+  return undefined;
+}

@@ -1,0 +1,225 @@
+/**
+ * Shows a run to its client as one message. Its steps write into the log of the run. What belongs to one step alone is not
+ * shown: the beginning and end of its message, its own numbers of blocks, the growing input of the edge's tools.
+ */
+
+import type { EventLog, TurnLog } from '../../conversations/turn/event-log.ts';
+import type { MessageBuilder } from '../../conversations/turn/message-builder.ts';
+import { addBlock, eventsOfUnfinished } from '../../conversations/turn/message-events.ts';
+import { shownCall, shownResult } from '../../conversations/views/edge-blocks.ts';
+import type { LogBlocks } from '../../conversations/views/log-blocks.ts';
+import { editJson } from '../../kit/json/edit.ts';
+import { isObject, type Json, parseObject, toText } from '../../kit/json/object.ts';
+import { writeJson } from '../../kit/json/remembered-text.ts';
+import type { Frame } from '../../kit/sse/frames.ts';
+import type { CallRow } from './call-rows.ts';
+import type { ToolResult } from './tool-result.ts';
+
+export class RunStream {
+  readonly log: EventLog;
+  readonly #isOfEdge: (name: string) => boolean;
+  #next: number;
+  #hasBegun: boolean;
+  /** The ids of shown calls whose results are not shown yet. */
+  readonly #open = new Set<string>();
+
+  /** @param blocks how many blocks were shown before a crash */
+  constructor(log: EventLog, isEdgeTool: (name: string) => boolean, blocks = 0, hasBegun = false) {
+    this.log = log;
+    this.#isOfEdge = isEdgeTool;
+    this.#next = blocks;
+    this.#hasBegun = hasBegun;
+  }
+
+  /** @returns true for the first step that begins a message: only its `message_start` is shown. */
+  isMessageStart(): boolean {
+    const isFirst = !this.#hasBegun;
+    this.#hasBegun = true;
+    return isFirst;
+  }
+
+  /** @returns the number of the next block that is shown. */
+  takeIndex(): number {
+    this.#next += 1;
+    return this.#next - 1;
+  }
+
+  isOfEdge({ type, name }: Json): boolean {
+    return type === 'tool_use' && this.#isOfEdge(toText(name));
+  }
+
+  /** @returns the edge's calls in an answer, in the form of its step's row; null if there are none */
+  edgeCallsIn(content: readonly Json[]): Pick<CallRow, 'id' | 'name'>[] {
+    return content
+      .filter((block) => this.isOfEdge(block))
+      .map(({ id, name }) => ({ id: toText(id), name: toText(name) }));
+  }
+
+  add(type: string, fields: object, remark?: string): void {
+    this.log.add({ event: type, data: writeJson({ type, ...fields }) }, remark);
+  }
+
+  showCall(block: Json): void {
+    this.#open.add(toText(block.id));
+    this.#showBlock(shownCall(block));
+  }
+
+  showResult(id: string, { content, isError }: ToolResult): void {
+    if (this.#open.delete(id)) this.#showBlock(shownResult(id, content, isError));
+  }
+
+  /** @returns whether a call was shown but its result was not. */
+  isExpected(id: string): boolean {
+    return this.#open.has(id);
+  }
+
+  /** Notes a call that was shown before a crash. */
+  expect(id: string): void {
+    this.#open.add(id);
+  }
+
+  /** The calls that were shown without a result. */
+  get unanswered(): string[] {
+    return [...this.#open];
+  }
+
+  #showBlock(content_block: Json): void {
+    addBlock(this.log, this.takeIndex(), content_block);
+  }
+}
+
+/** The log of a run as one of its steps writes it. */
+export class LiveStepLog implements TurnLog {
+  readonly #run: RunStream;
+  readonly #builder: MessageBuilder;
+  /** The shown numbers of blocks, by the step's own numbers; undefined for a block that is not shown while it streams. */
+  readonly #indices = new Map<number, number | undefined>();
+  /** The data of the last `message_delta`, and of an `error`. */
+  delta: Json | undefined;
+  error: string | undefined;
+
+  constructor(run: RunStream, builder: MessageBuilder) {
+    this.#run = run;
+    this.#builder = builder;
+  }
+
+  get #log(): EventLog {
+    return this.#run.log;
+  }
+
+  get id(): string {
+    return this.#log.id;
+  }
+
+  get events(): number {
+    return this.#log.events;
+  }
+
+  get unstoredCharacters(): number {
+    return this.#log.unstoredCharacters;
+  }
+
+  get unshownCount(): number {
+    return this.#log.unshownCount;
+  }
+
+  /** The step's own events, by which it is settled. */
+  get text(): string {
+    return eventsOfUnfinished(this.#builder);
+  }
+
+  takeComplete(): string | undefined {
+    return this.#log.takeComplete();
+  }
+
+  get opening(): { text: string; after: number } {
+    return this.#log.opening;
+  }
+
+  add(frame: Frame, remark?: string): void {
+    const { event, data: text } = frame;
+    const data = parseObject(text) ?? {};
+    switch (event) {
+      case 'message_start':
+        if (this.#run.isMessageStart()) this.#log.add(frame, remark);
+        return;
+      case 'content_block_start':
+        this.#start(data, text);
+        return;
+      case 'content_block_delta':
+      case 'content_block_stop':
+        this.#continueBlock(data, text);
+        return;
+      case 'message_delta':
+        this.delta = data;
+        return;
+      // The run says how it ends.
+      case 'message_stop':
+        return;
+      case 'error':
+        this.error = text;
+        return;
+      default:
+        this.#log.add(frame, remark);
+    }
+  }
+
+  #start({ index, content_block }: Json, text: string): void {
+    const isHidden = isObject(content_block) && this.#run.isOfEdge(content_block);
+    const shown = isHidden ? undefined : this.#run.takeIndex();
+    this.#indices.set(Number(index), shown);
+    if (shown !== undefined) this.#addReindexed(shown, 'content_block_start', text);
+  }
+
+  #continueBlock({ index, type }: Json, text: string): void {
+    const shown = this.#indices.get(Number(index));
+    if (shown !== undefined) this.#addReindexed(shown, toText(type), text);
+    else if (type === 'content_block_stop') this.#showCall(Number(index));
+  }
+
+  /** Adds an event as it came, but for the number of its block. */
+  #addReindexed(index: number, event: string, text: string): void {
+    this.#log.add({ event, data: editJson(text, { index: String(index) }).replaceAll('\n', ' ') });
+  }
+
+  #showCall(index: number): void {
+    const block = this.#builder.blockAt(index);
+    if (block && !block.isBroken && !block.isOpen) this.#run.showCall(block.value);
+  }
+
+  /**
+   * Stores the events so far. At the step's end there is no `time`: then the run stores them, together with its own last
+   * events.
+   */
+  store(time?: { at: number; unseenMs: number }): void {
+    if (time) this.#log.store(time);
+  }
+
+  touch(time: { at: number; unseenMs: number }): void {
+    this.#log.touch(time);
+  }
+
+  show(): void {
+    this.#log.show();
+  }
+
+  ping(): void {
+    this.#log.ping();
+  }
+
+  follow(after: number, isOwn?: boolean): ReadableStream<Uint8Array> {
+    return this.#log.follow(after, isOwn);
+  }
+
+  get blocks(): LogBlocks {
+    return this.#log.blocks;
+  }
+
+  skip(numbers: number): void {
+    this.#log.skip(numbers);
+  }
+
+  /** Only the run ends the log. */
+  finish(): void {}
+  end(): void {}
+}

@@ -1,0 +1,91 @@
+/** How tools of a kind are called. */
+
+import type { Settings } from '../../config/settings.ts';
+import type { SecretSettings } from '../../config/tool-secrets.ts';
+import type { TurnCall, TurnRequest } from '../../conversations/object/contract.ts';
+import type { Bindings } from '../../kit/plugins/bindings.ts';
+import type { ToolKind, ToolRun } from '../../registry/tools/tool-kind.ts';
+import type { SubagentShare } from './call-rows.ts';
+import type { HoldMemory, ResultBytes, ToolCall, ToolResult } from './tool-result.ts';
+
+/** The settings that decide how tools are called. */
+export type ToolSettings = Pick<Settings, 'TOOL_HOSTS' | 'TOOL_SIGNING_SECRET'> & SecretSettings;
+
+/** What a call needs. */
+export interface CallOptions {
+  settings: ToolSettings;
+  fetch: (url: string, init: RequestInit) => Promise<Response>;
+  /** Milliseconds since 1970. */
+  now: number;
+  /** The bytes that are left for the answer. The call subtracts the bytes that it has received. */
+  resultBytes: ResultBytes;
+  hold: HoldMemory;
+  /** Milliseconds that are left of the run. The call ends by then. */
+  leftMs: number;
+  /** Aborted when the run is stopped. */
+  signal: AbortSignal;
+  /** Present only if the tool works apart. */
+  apart?: SubagentCall | undefined;
+}
+
+/** What a call of a tool that works apart needs in addition to what every call needs. */
+export interface SubagentCall {
+  /** What it may spend, and has spent. It changes with each attempt. */
+  share: SubagentShare;
+  /** Stores the share after a change. */
+  noteShare(): void;
+  /** Whether it may have been begun before a crash. */
+  isAgain: boolean;
+  /** Whether that was so long ago that a failed attempt may be forgotten already. */
+  isLate: boolean;
+}
+
+/** What subagents take over from the request of the run that calls them. */
+export interface RunCaller extends Pick<TurnRequest, 'caller' | 'headers' | 'query'>, Pick<TurnCall, 'route'> {
+  /** How deep the run is. A run that a client has begun is at 1. */
+  depth: number;
+  /** How long its conversation is kept, in seconds; null means the deployment's retention. */
+  retentionSeconds: number | null;
+  /**
+   * @returns the account that has stored a tool with the conversation's agent or prefix; undefined for the caller's own tool
+   */
+  ownerOf(tool: string): string | undefined;
+}
+
+/** A run whose calls are made. */
+export interface CalledRun {
+  settings: Settings;
+  env: Bindings;
+  account: string;
+  /** What subagents take over from the run's request. */
+  caller: RunCaller;
+}
+
+/** Makes the calls of a run to the tools of a kind. `Run` is their member `run`. */
+export interface KindCalls<Run extends ToolRun = ToolRun> {
+  /**
+   * Makes a call, and takes memory for its result.
+   *
+   * @param signal aborted when the run is stopped or the time of the tool is over
+   * @throws if the tool could not be reached
+   */
+  call(call: ToolCall, run: Run, options: CallOptions, signal: AbortSignal): Promise<ToolResult>;
+  close?(): void;
+}
+
+/** The name of a call, by which it is known after a crash, too. */
+export type CallName = Pick<ToolCall, 'conversation' | 'turn' | 'tool_use_id'>;
+
+export interface CalledKind<Run extends ToolRun = ToolRun> extends ToolKind {
+  /** Whether inputs are checked against the tool's `input_schema` before a call; absent where what is called checks them. */
+  readonly checksInput?: boolean;
+  /**
+   * Present if its tools work apart: each call has a share of the run's money and goes on in a conversation of its own, to
+   * which another call attaches after a crash. It watches its time itself, and is stopped by its call.
+   *
+   * @returns the id of the conversation
+   */
+  apart?(call: CallName): Promise<string>;
+  /** Made at the first call of a run. */
+  callsOf(run: CalledRun): KindCalls<Run>;
+}

@@ -1,0 +1,204 @@
+/** Keeps of rows, as conversations write them, what goes up as messages. Everything else belongs to where they come from. */
+
+import { callsOfCode, isOfCode } from '../../conversations/history/container.ts';
+import { resultsAsText } from '../../conversations/history/omitted-calls.ts';
+import { answeredCallIdsOf, isBlank, withoutPendingCalls } from '../../conversations/history/replayable-blocks.ts';
+import { hasThinking, separateThinking } from '../../conversations/history/storage/message-text.ts';
+import type { ImportOmissions } from '../../conversations/object/conversations-answers.schema.ts';
+import { objectText } from '../../conversations/views/message-json.ts';
+import { forEachInSteps, type Steps } from '../../kit/async/run-in-steps.ts';
+import { invalidRequest } from '../../kit/http/errors.ts';
+import { editJson, parseMemberTexts, splitItems } from '../../kit/json/edit.ts';
+import { parseMessageText } from '../../kit/json/input-texts.ts';
+import { isObject, type Json, parseObject, toText } from '../../kit/json/object.ts';
+import { writeJson } from '../../kit/json/remembered-text.ts';
+
+/** A message as it was sent: its members as JSON texts. */
+interface SentRow {
+  role: string;
+  content: string;
+  /** What only a system message has. */
+  config: string | undefined;
+  isRow: boolean;
+  isRefused: boolean;
+  /** Its place in the import. */
+  index: number;
+}
+
+const EMPTY = /^(?:"(?:\s|\\[nrtf])*"|\[\s*\])$/;
+const ASSISTANT = '"assistant"';
+/** Matches where a text may be blank: it ends at once, or begins with white space or an escape. */
+const MAYBE_BLANK = /"text"\s*:\s*"[\s\\"]/;
+
+/**
+ * Keeps role and content of each message, without thinking: the API binds it to the conversation where it was made. What has no
+ * content then is left out, and blank texts are: the API accepts none. Rows of one answer become one message.
+ *
+ * @param texts messages as JSON texts, which the schema of a conversation has accepted
+ * @param left counts what is left out
+ * @returns messages as JSON texts, too
+ * @throws ApiError 400 for a message that has nothing but blank texts
+ */
+export function* keepImportable(texts: Iterable<string>, left: ImportOmissions): Steps<string[]> {
+  const messages = new ImportableMessages(left);
+  yield* forEachInSteps(texts, (text, index) => messages.add(parseSentRow(text, index)));
+  return messages.end();
+}
+
+function parseSentRow(text: string, index: number): SentRow {
+  const members = parseMemberTexts(text);
+  const role = members.get('role') ?? '';
+  return {
+    role,
+    content: members.get('content') ?? '[]',
+    config: role === '"system"' ? members.get('output_config') : undefined,
+    isRow: members.get('type') === '"message"',
+    isRefused: members.get('status') === '"refused"',
+    index,
+  };
+}
+
+class ImportableMessages {
+  readonly #left: ImportOmissions;
+  readonly #all: string[] = [];
+  /** The last message. What follows it may be joined to it. */
+  #last: { row: SentRow; contents: string[] } | undefined;
+
+  constructor(left: ImportOmissions) {
+    this.#left = left;
+  }
+
+  add(row: SentRow): void {
+    if (row.isRefused) this.#left.messages += 1;
+    else this.#keep(row);
+  }
+
+  #keep(row: SentRow): void {
+    const { content: unbound, thinking } = removeSignedThinking(row.content);
+    const { content, blank } = removeBlankText(unbound);
+    this.#left.thinking += thinking;
+    this.#left.blank += blank;
+    if (EMPTY.test(content) && !row.config?.startsWith('{')) {
+      if (thinking > 0) return;
+      if (blank > 0 || (content !== '""' && content.startsWith('"')))
+        throw invalidRequest(
+          `messages.${row.index}: this message has only blank text. Leave it out, or write what it said.`,
+        );
+      this.#left.messages += 1;
+      return;
+    }
+    // An answer that was paused has a row for each part.
+    const isPart = row.isRow && row.role === ASSISTANT && this.#last?.row.role === ASSISTANT;
+    if (isPart) this.#last?.contents.push(content);
+    else {
+      if (row.isRow) this.#dropUnanswered(content);
+      this.#finishMessage();
+      this.#last = { row, contents: [content] };
+    }
+  }
+
+  /** Takes the calls out of the last answer that have no result: those did not go up. @param next the content behind it */
+  #dropUnanswered(next: string): void {
+    if (!this.#last?.row.isRow) return;
+    const answered = new Set(answeredCallIdsOf(JSON.parse(next)));
+    const isOpen = (text: string) => {
+      const { type, id } = (text.includes('"tool_use"') && parseObject(text)) || {};
+      return type === 'tool_use' && !answered.has(toText(id));
+    };
+    this.#last.contents = this.#last.contents.flatMap((content) => {
+      if (!content.startsWith('[') || !content.includes('"tool_use"')) return content;
+      const blocks = splitItems(content);
+      const closed = blocks.filter((text) => !isOpen(text));
+      this.#left.calls += blocks.length - closed.length;
+      return closed.length > 0 ? `[${closed.join(',')}]` : [];
+    });
+  }
+
+  #finishMessage(): void {
+    if (!this.#last || this.#last.contents.length === 0) return;
+    const { row, contents } = this.#last;
+    const { role, config } = row;
+    this.#all.push(objectText({ role, content: joinContents(contents), ...(config && { output_config: config }) }));
+  }
+
+  /** @returns the messages, as JSON texts */
+  end(): string[] {
+    this.#finishMessage();
+    return this.#all;
+  }
+}
+
+function removeSignedThinking(content: string): { content: string; thinking: number } {
+  if (!content.startsWith('[') || !hasThinking(content)) return { content, thinking: 0 };
+  const { blocks, thinking } = separateThinking(content);
+  return { content: `[${blocks.join(',')}]`, thinking };
+}
+
+/** @returns a list of blocks without blank texts, also those in results, and how many there were; a string as it is */
+function removeBlankText(content: string): { content: string; blank: number } {
+  let blank = 0;
+  if (!content.startsWith('[') || !MAYBE_BLANK.test(content)) return { content, blank };
+  const blocks = splitItems(content).flatMap((text) => {
+    const { type, text: words, content: result } = (MAYBE_BLANK.test(text) && parseObject(text)) || {};
+    const isLeftOut = type === 'text' && isBlank(words);
+    if (isLeftOut) blank += 1;
+    if (isLeftOut || !toText(type).endsWith('tool_result') || !Array.isArray(result)) return isLeftOut ? [] : text;
+    const within = removeBlankText(parseMemberTexts(text).get('content') ?? '');
+    blank += within.blank;
+    return editJson(text, { content: within.content });
+  });
+  return { content: blank > 0 ? `[${blocks.join(',')}]` : content, blank };
+}
+
+/** @param contents the JSON texts of contents that are not empty. @returns the JSON text of all of them as one */
+function joinContents([first = '', ...more]: readonly string[]): string {
+  if (more.length === 0) return first;
+  const blocks = [first, ...more].map((one) =>
+    one.startsWith('[') ? one.slice(1, -1) : `{"type":"text","text":${one}}`,
+  );
+  return `[${blocks.join(',')}]`;
+}
+
+/**
+ * Takes out of a history the calls of the API's tools that have no result, since only the conversation where they were made can go
+ * on with them. What code among them has called is told in words, with what was answered.
+ *
+ * @param texts messages as JSON texts
+ * @returns the messages that are left
+ */
+export function* removeOpenCalls(texts: readonly string[], left: ImportOmissions): Steps<string[]> {
+  const ended = new Set<string>();
+  const answered = new Set<string>();
+  const ofCode: Json[] = [];
+  yield* forEachInSteps(texts, (text) => {
+    const { role, blocks } = blocksOf(text);
+    for (const { tool_use_id } of blocks) (role === 'assistant' ? ended : answered).add(toText(tool_use_id));
+    if (role === 'assistant') ofCode.push(...blocks.filter(isOfCode));
+  });
+  const calls = callsOfCode(ofCode, ended).filter((id) => answered.has(id));
+  const lost = new Set(calls);
+  const pieces: string[] = [];
+  yield* forEachInSteps(texts, (text) => {
+    const { role, blocks } = lost.size > 0 || MAY_BE_OPEN.test(text) ? blocksOf(text) : NO_BLOCKS;
+    const isAnswer = role === 'assistant';
+    const isLost = ({ type, id }: Json) => type === 'tool_use' && lost.has(toText(id));
+    const rest = isAnswer
+      ? withoutPendingCalls(blocks, ended).filter((block) => !isLost(block))
+      : resultsAsText(blocks, lost);
+    if (isAnswer) left.calls += blocks.length - rest.length;
+    if (rest.length === blocks.length && rest.every((block, at) => block === blocks[at])) pieces.push(text);
+    else if (rest.length > 0) pieces.push(editJson(text, { content: writeJson(rest) }));
+  });
+  return pieces;
+}
+
+/** Names of types may be escaped. */
+const MAY_HAVE_CALLS = /tool_|\\u00/;
+const MAY_BE_OPEN = /(?:server|mcp)_tool_use|\\u00/;
+const NO_BLOCKS: { role?: unknown; blocks: Json[] } = { blocks: [] };
+
+/** @returns the blocks of a message; none of one without calls and results */
+function blocksOf(text: string): typeof NO_BLOCKS {
+  const { role, content } = (MAY_HAVE_CALLS.test(text) && parseMessageText(text)) || {};
+  return Array.isArray(content) ? { role, blocks: content.filter(isObject) } : NO_BLOCKS;
+}

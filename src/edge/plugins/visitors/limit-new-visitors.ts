@@ -1,0 +1,41 @@
+/** Slows down whoever makes many visitors: counts them by address, at the place where they ask. Nothing is stored. */
+
+import { misconfiguredError, retryableError } from '../../kit/http/errors.ts';
+import type { Bindings } from '../../kit/plugins/bindings.ts';
+
+const BRAKED_S = 60;
+/** The bits of an IPv6 address that a household gets. Whoever has one has all addresses below it. */
+const HOUSEHOLD_GROUPS = 4;
+
+/**
+ * Counts a new visitor.
+ *
+ * @param address as `cf-connecting-ip` has it; null where no such header came, as in development
+ * @throws ApiError 429 for too many from one address, 500 for a Worker without the binding that counts them
+ */
+export async function limitNewVisitors({ VISITOR_BRAKE }: Bindings, address: string | null): Promise<void> {
+  if (!VISITOR_BRAKE) {
+    throw misconfiguredError(
+      'VISITORS needs the binding VISITOR_BRAKE: see [[ratelimits]] in the wrangler.toml of Sluice.',
+    );
+  }
+  const { success } = await VISITOR_BRAKE.limit({ key: networkOf(address ?? '') });
+  if (success) return;
+  const message = 'Too many visitors have come from your address. Try again in a minute.';
+  throw retryableError(message, 'visitor_brake', { type: 'rate_limit_error', seconds: BRAKED_S });
+}
+
+/** @returns an IPv4 address as it is; of an IPv6 address the first 56 bits. */
+export function networkOf(address: string): string {
+  const host = URL.parse(`http://[${address}]/`)?.hostname.slice(1, -1);
+  if (host === undefined) return address;
+  const [before = '', after] = host.split('::');
+  const splitGroups = (text: string | undefined) => (text ? text.split(':') : []);
+  const missing = after === undefined ? 0 : 8 - splitGroups(before).length - splitGroups(after).length;
+  const all = [...splitGroups(before), ...Array<string>(missing).fill('0'), ...splitGroups(after)];
+  const first = all
+    .slice(0, HOUSEHOLD_GROUPS)
+    .map((group) => group.padStart(4, '0'))
+    .join('');
+  return `${first.slice(0, 14)}/56`;
+}

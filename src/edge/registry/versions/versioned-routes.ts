@@ -1,0 +1,287 @@
+/** Makes the routes that prefixes, classifiers and agents share: names, versions, and owners. */
+import type { Context } from 'hono';
+import { hasScope } from '../../auth/authenticate.ts';
+import type { AppEnv } from '../../auth/context.ts';
+import { DEPLOYMENT, type Scope } from '../../auth/identity/identity.ts';
+import { route } from '../../auth/route.ts';
+import type { Remote } from '../../durable/call-object.ts';
+import type { Page } from '../../durable/page.ts';
+import { finalError, invalidRequest, tooLarge } from '../../kit/http/errors.ts';
+import { createList, readPage } from '../../kit/http/page.ts';
+import { requireWellFormed } from '../../kit/http/require-well-formed.ts';
+import { validate } from '../../kit/http/validate.ts';
+import type * as z from '../../kit/http/zod.ts';
+import { isVersionedName, NAME_RULE, parseRef } from '../../kit/kv/version-ref.ts';
+import type { AccountObject, NameRow, PutAnswer } from '../../money/contracts/account.ts';
+import { objectOf } from '../../money/contracts/call-account.ts';
+import {
+  type FoundVersion,
+  kvUnavailable,
+  type VersionPlace,
+  versionHashOf,
+  withdrawnError,
+} from '../../money/versions/kv-copies.ts';
+import {
+  findExactVersion,
+  findStored,
+  getMemory,
+  requireStored,
+  type StoredKind,
+  type StoredReader,
+  unknownVersionError,
+} from './find-stored.ts';
+import { pinnedField } from './versions.schema.ts';
+import type { NamedRow, Owner, VersionRow } from './versions-answers.schema.ts';
+
+/** What the routes need to know about one kind. `T` is a version's value, `F` its schema in a `PUT`. */
+export interface VersionedKind<T, F extends z.ZodMiniType<{ description?: string | undefined }>, Path extends string> {
+  stored: StoredKind<T, Path>;
+  /** The scope for reading. The scope for writing is `prefixes`. */
+  scope: Scope;
+  /** The two bodies that a `PUT` takes: a new version, or one that is stored already. */
+  schemas: { fields: F; pointer: z.ZodMiniType<{ version: string }> };
+  maxBytes: number;
+  /** Reads the body of a `PUT`, which must be a JSON object. @param warn called for what is stored otherwise than it was sent */
+  readBody(c: Context<AppEnv>, warn: (sentence: string) => void): Promise<object>;
+  /** Writes a new version in its stored form. */
+  write(fields: z.output<F>): Uint8Array;
+  /** Answers a `GET` of one version. */
+  respond(c: Context<AppEnv>, version: FoundVersion<T>): Response;
+  /** Answers a `PUT`. If it throws, the version is not stored. @param warnings those of `readBody` */
+  createPutResponse(
+    c: Context<AppEnv>,
+    version: FoundVersion<T>,
+    warnings: readonly string[],
+  ): object | Promise<object>;
+  /** Asks the account to admit the request before anything is stored. */
+  admit(c: Context<AppEnv>, owner: string): Promise<void>;
+}
+
+/** Makes the routes that every kind of named things has: list, put, get, list versions, delete, withdraw. */
+export function createVersionedRoutes<
+  T,
+  F extends z.ZodMiniType<{ description?: string | undefined }>,
+  Path extends `/${string}`,
+>(definition: VersionedKind<T, F, Path>) {
+  const { stored, scope } = definition;
+  const { kind, path } = stored;
+  return [
+    route(`GET ${path}`, { needs: scope, pages: true }, async (c) => c.json(await listNames(c, kind))),
+    route(`PUT ${path}/:name`, { needs: 'prefixes' }, async (c) => c.json(await storeVersion(c, definition))),
+    route(`GET ${path}/:name/versions`, { needs: scope, pages: true }, async (c) =>
+      c.json(await listVersions(c, stored, nameParameterOf(c))),
+    ),
+    route(`GET ${path}/:name`, { needs: scope }, async (c) =>
+      definition.respond(c, await findRequested(c, stored, nameParameterOf(c))),
+    ),
+    route(`DELETE ${path}/:name`, { needs: 'prefixes' }, async (c) => {
+      const name = nameParameterOf(c);
+      await updateName(c, stored, versionPlaceFor(c, kind, name), name, (object) => object.removeName(kind, name));
+      return c.json({ type: `${kind}_deleted`, name });
+    }),
+    route(`DELETE ${path}/:name/versions/:hash`, { needs: 'prefixes' }, async (c: Context<AppEnv>) => {
+      const { name = '', hash = '' } = c.req.param();
+      const version = `${name}@${hash}`;
+      if (!parseRef(version)) throw unknownVersionError(stored, version);
+      const id = { kind, name, hash };
+      await updateName(c, stored, versionPlaceFor(c, kind, name), version, (object) => object.withdrawVersion(id));
+      return c.json({ type: `${kind}_version_withdrawn`, version });
+    }),
+  ];
+}
+
+function nameParameterOf(c: Context<AppEnv>): string {
+  return c.req.param('name') ?? '';
+}
+
+/**
+ * The read-only fields of a `GET`. A `PUT` ignores them, so that its answer can be sent back. `version` is one of them where other
+ * fields stand beside it; by itself it points the name to that version.
+ */
+const READ_ONLY_FIELDS = ['type', 'name', 'owner', 'created_at', 'updated_at'];
+
+/** Stores a version under a name, or points the name to a version that is stored already. */
+async function storeVersion<T, F extends z.ZodMiniType<{ description?: string | undefined }>>(
+  c: Context<AppEnv>,
+  { stored, schemas, maxBytes, readBody, write, createPutResponse: answerPut, admit }: VersionedKind<T, F, string>,
+): Promise<object> {
+  const { kind } = stored;
+  const name = c.req.param('name') ?? '';
+  if (!isVersionedName(name)) throw invalidRequest(`The name of the ${kind} is ${NAME_RULE}.`);
+  const place = versionPlaceFor(c, kind, name);
+  const { owner } = place;
+  const warnings: string[] = [];
+  const { pinned: wanted, ...sent }: { pinned?: unknown } = await readBody(c, (sentence) => warnings.push(sentence));
+  requireWellFormed(sent);
+  const { pinned } = validate(pinnedField, { pinned: wanted });
+  const { version: pointed, ...json } = removeReadOnlyFields(sent);
+  if (pointed !== undefined && Object.keys(json).length === 0) {
+    const found = await findPinnedVersion(c, stored, place, validate(schemas.pointer, { version: pointed }).version);
+    const { hash } = found;
+    const answer = await answerPut(c, found, warnings);
+    await admit(c, owner);
+    const id = { kind, name, hash, pinned };
+    await updateName(c, stored, place, `${name}@${hash}`, (object) => object.pointVersion(id));
+    return answer;
+  }
+  const fields = validate(schemas.fields, json);
+  const bytes = write(fields);
+  if (bytes.length > maxBytes) throw tooLarge(maxBytes);
+  const hash = await versionHashOf(bytes);
+  const answer = await answerPut(c, { name, hash, owner, value: await stored.read(bytes) }, warnings);
+  await admit(c, owner);
+  const { description = null } = fields;
+  const version = { kind, name, hash, bytes, description, pinned };
+  await updateName(c, stored, place, `${name}@${hash}`, (object) => object.putVersion(version));
+  return answer;
+}
+
+function removeReadOnlyFields(sent: object): { version?: unknown } {
+  return Object.fromEntries(Object.entries(sent).filter(([field]) => !READ_ONLY_FIELDS.includes(field)));
+}
+
+/** @returns the owners of the names that the caller sees, in the order in which they are looked up. */
+function visibleOwnersOf(c: Context<AppEnv>): string[] {
+  return [c.get('identity').account, DEPLOYMENT];
+}
+
+/** @returns a name among those that the caller stores. What an admin stores belongs to the deployment. */
+function versionPlaceFor(c: Context<AppEnv>, kind: string, name: string): VersionPlace {
+  const identity = c.get('identity');
+  return { kind, owner: hasScope(identity, 'admin') ? DEPLOYMENT : identity.account, name };
+}
+
+/** @returns the name of an owner in answers. */
+export function toOwner(owner: string): Owner {
+  return owner === DEPLOYMENT ? 'deployment' : 'account';
+}
+
+/** @returns what a name means to the caller, and who owns it. Asks the objects, which are never behind. */
+async function findName(
+  c: Context<AppEnv>,
+  kind: string,
+  name: string,
+  owners: readonly string[],
+): Promise<{ owner: string; row: NameRow } | undefined> {
+  for (const owner of owners) {
+    const row = await objectOf(c, owner)((object) => object.storedName(kind, name));
+    if (row) return { owner, row };
+  }
+  return undefined;
+}
+
+/** @returns a page of the names that the caller sees, in their order. */
+async function listNames(c: Context<AppEnv>, kind: string) {
+  const page = readPage(c.req.query());
+  const owners = visibleOwnersOf(c);
+  const lists = await Promise.all(owners.map((owner) => objectOf(c, owner)((o) => o.storedNames(kind, page))));
+  const rows = new Map<string, NamedRow>();
+  // The account's own names come last, so that they replace the deployment's.
+  for (const [index, names] of [...lists.entries()].reverse()) {
+    const owner = toOwner(owners[index] ?? DEPLOYMENT);
+    for (const { name, hash, ...row } of names) {
+      rows.set(name, { type: kind, name, version: `${name}@${hash}`, owner, ...row });
+    }
+  }
+  const all = [...rows.values()].sort((left, right) => (left.name < right.name ? -1 : 1));
+  const { limit, before_id } = page;
+  const data = before_id === undefined ? all.slice(0, limit) : all.slice(-limit);
+  return createList(data, all.length > limit, ({ name }) => name);
+}
+
+/**
+ * @returns a page of the versions of a name, newest first
+ * @throws ApiError 404 if the caller sees no such name
+ */
+async function listVersions<T>(c: Context<AppEnv>, stored: StoredKind<T>, name: string): Promise<Page<VersionRow>> {
+  const page = readPage(c.req.query());
+  for (const owner of visibleOwnersOf(c)) {
+    const history = await objectOf(c, owner)((object) => object.versionHistory(stored.kind, name, page));
+    if (history) return history;
+  }
+  throw unknownVersionError(stored, name);
+}
+
+/**
+ * @param ref a name, or a version by name@version
+ * @param owners whose it may be, in the order in which they are asked
+ * @returns what it means to the caller
+ * @throws ApiError 404 if the caller sees no such name or version
+ */
+export async function findRequested<T>(
+  c: Context<AppEnv>,
+  stored: StoredKind<T>,
+  ref: string,
+  owners: readonly string[] = visibleOwnersOf(c),
+): Promise<FoundVersion<T>> {
+  const wanted = parseRef(ref);
+  const named = wanted && wanted.hash === undefined ? await findName(c, stored.kind, wanted.name, owners) : undefined;
+  const found = named
+    ? await findExactVersion(stored, createReader(c), { ...named.row, owner: named.owner })
+    : wanted?.hash !== undefined && (await findStored(stored, createReader(c), wanted, owners));
+  if (!found) throw unknownVersionError(stored, ref);
+  return found;
+}
+
+/** @returns the reader of stored versions for a request. */
+export function createReader(c: Pick<Context<AppEnv>, 'get' | 'env'>): StoredReader {
+  const { account, scopes } = c.get('identity');
+  return { account, scopes, accounts: c.env, store: c.env.STORE, settings: c.get('settings') };
+}
+
+/**
+ * Finds the stored version, of the same owner, to which a name should point from now on.
+ *
+ * @throws ApiError 400 for a version of another name, 404 for an unknown one
+ */
+async function findPinnedVersion<T>(
+  c: Context<AppEnv>,
+  stored: StoredKind<T>,
+  { owner, name }: VersionPlace,
+  version: string,
+): Promise<FoundVersion<T>> {
+  const ref = parseRef(version);
+  if (ref?.name !== name || ref.hash === undefined) {
+    throw invalidRequest(`version: Input should be a version of this ${stored.kind}: ${name}@…`);
+  }
+  return await requireStored(stored, createReader(c), version, [owner]);
+}
+
+/**
+ * Changes a name in its owner's object, which copies it to KV before anybody is answered.
+ *
+ * @param ref the name or the version, for the 404
+ * @throws ApiError 400 if there is no room, or a version is current; 404 for an unknown one, 503 while KV accepts nothing
+ */
+export async function updateName<T>(
+  c: Context<AppEnv>,
+  stored: StoredKind<T>,
+  place: VersionPlace,
+  ref: string,
+  change: (object: Remote<AccountObject>) => Promise<PutAnswer>,
+): Promise<void> {
+  const memory = getMemory(stored, c.get('settings'));
+  const answer = await objectOf(c, place.owner)(change).finally(() => memory.forget(place));
+  switch (answer.outcome) {
+    case 'stored':
+      if (!answer.published) throw kvUnavailable();
+      return memory.rememberPointer(place, answer.pointer);
+    case 'withdrawn':
+      throw withdrawnError(stored.kind, ref);
+    case 'erased':
+      throw finalError(
+        'conflict_error',
+        `${ref} was erased here with its account after it was stored. It stays erased.`,
+      );
+    case 'unknown':
+      throw unknownVersionError(stored, ref);
+    case 'current':
+      throw invalidRequest(
+        `${ref} is the current version. Put another one first, or point the name to an older one: PUT ${stored.path}/${place.name}.`,
+      );
+    case 'full':
+      throw invalidRequest(
+        'There is no room for more: 1,000 names, 1,000 withdrawn versions of a name, and what the limit stored_bytes allows. Delete some first.',
+      );
+  }
+}

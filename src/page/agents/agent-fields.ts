@@ -1,0 +1,24 @@
+/** Says how members of an agent read on the page. */
+import type { AgentContent } from '../../edge/answers.ts';
+
+/** The limits of a run, by the paths with which the edge names them. */
+export const LIMIT_FIELDS = [
+  ['limits.max_turns', 'Steps of the model'],
+  ['limits.max_usd', 'Dollars'],
+  ['limits.max_seconds', 'Seconds'],
+  ['limits.max_tool_calls', 'Tool calls'],
+  ['limits.parallel_tools', 'Tool calls at a time'],
+] as const;
+
+/** @returns how a limit is called on the page; one that is not known keeps its name */
+export function runLimitTitle(limit: string): string {
+  return LIMIT_FIELDS.find(([path]) => path === `limits.${limit}`)?.[1] ?? limit;
+}
+
+/** @returns a system prompt as one text; undefined if it has several blocks, or one that has more than its text */
+export function toPlainSystem(system: AgentContent['system'] = ''): string | undefined {
+  if (typeof system === 'string') return system;
+  const [block, ...others] = system;
+  if (block === undefined) return '';
+  return others.length === 0 && Object.keys(block).length === 2 ? block.text : undefined;
+}

@@ -1,0 +1,143 @@
+/** Loads the stored agents, with what they cost and what they did last. */
+
+import { signal } from '@preact/signals';
+import type { LedgerRow, Page, UsageReport } from '../../client/index.ts';
+import { encodePathSegment } from '../../client/transport.ts';
+import type { AgentContent, PathBelow, ServedPath, VersionRow } from '../../edge/answers.ts';
+import { toAccountQuery } from '../edge/account.ts';
+import { nameOfVersion, refreshAgents } from '../edge/agents.ts';
+import { getClient, readJson } from '../edge/client.ts';
+import { identity } from '../edge/identity.ts';
+import { hasPlugin } from '../edge/plugins.ts';
+import { poll } from '../edge/poll.ts';
+import { Removals } from '../edge/removals.ts';
+import { formatDay, formatStamp } from '../ui/format.ts';
+import { navigate } from '../ui/route.ts';
+
+/** What was spent by an agent, or by one version of it. */
+export interface AgentSpend {
+  requests: number;
+  usd: number;
+  /** The last day in UTC on which anybody has asked it, `YYYY-MM-DD`; absent for who does not see everybody's requests. */
+  lastDay?: string | undefined;
+}
+
+/** What each version has spent, by `name@version`. */
+export const spendByVersion = signal<ReadonlyMap<string, AgentSpend>>(new Map());
+/** The last requests that ran with an agent, newest first. */
+export const agentRequests = signal<LedgerRow[]>([]);
+/** The conversations that wait for approval. */
+const waitingConversations = signal<ReadonlySet<string>>(new Set());
+export const agentsFault = signal<string | undefined>(undefined);
+
+const AGENTS_POLL_MS = 5_000;
+const MAX_VERSIONS = 1_000;
+/** Of the last requests, those of agents are shown. */
+const MAX_READ_REQUESTS = 200;
+
+/** Keeps all of it up to date while the page is visible. */
+export function pollAgents(): () => void {
+  return poll(
+    async (isCurrent) => {
+      const [usage, page, conversations] = await Promise.all([
+        readJson<UsageReport>('/usage', {
+          query: { group_by: 'agent', ...(canSeeAllSpending() ? {} : toAccountQuery(identity.value.account)) },
+        }),
+        getClient().requests({ limit: MAX_READ_REQUESTS }),
+        getClient().conversations.list({ limit: MAX_READ_REQUESTS }),
+        refreshAgents(),
+      ]);
+      if (!isCurrent()) return;
+      spendByVersion.value = new Map(
+        usage.data.flatMap(({ key, requests, cost_usd: usd, last_day: lastDay }) =>
+          key === null ? [] : [[key, { requests, usd, lastDay }]],
+        ),
+      );
+      waitingConversations.value = new Set(
+        conversations.data.filter(({ paused }) => paused !== null).map(({ id }) => id),
+      );
+      agentRequests.value = page.data.filter(({ agent }) => agent !== null);
+    },
+    AGENTS_POLL_MS,
+    agentsFault,
+  );
+}
+
+/** @returns whether the spending of all accounts is read: only their shared budget sums it */
+export function canSeeAllSpending(): boolean {
+  return identity.value.admin && hasPlugin('pools');
+}
+
+/** @returns what all versions of an agent have spent */
+export function sumAgentSpend(name: string): AgentSpend {
+  const versions = [...spendByVersion.value].filter(([version]) => nameOfVersion(version) === name);
+  const days = versions.flatMap(([, { lastDay }]) => lastDay ?? []).sort();
+  return {
+    requests: versions.reduce((sum, [, { requests }]) => sum + requests, 0),
+    usd: versions.reduce((sum, [, { usd }]) => sum + usd, 0),
+    lastDay: days.at(-1),
+  };
+}
+
+/** @returns when an agent was last asked by anybody, as it is said: one's own time, or the day of another's; empty for never */
+export function formatLastRun(name: string): string {
+  const own = agentRequests.value.find(({ agent }) => agent !== null && nameOfVersion(agent) === name)?.created_at;
+  const { lastDay } = sumAgentSpend(name);
+  if (lastDay === undefined || (own !== undefined && own >= lastDay)) return own === undefined ? '' : formatStamp(own);
+  return lastDay === new Date().toISOString().slice(0, 10) ? 'today' : formatDay(lastDay);
+}
+
+/** Reads an agent as it is stored now, and its versions, newest first. */
+export async function readAgent(name: string): Promise<{ content: AgentContent; versions: VersionRow[] }> {
+  const [content, versions] = await Promise.all([
+    readVersion(name),
+    readJson<Page<VersionRow>>(agentPath(name, '/versions'), { query: { limit: MAX_VERSIONS } }),
+  ]);
+  return { content, versions: versions.data };
+}
+
+/** Reads one version. @param version `name@version`, or a name, for the current one */
+export async function readVersion(version: string): Promise<AgentContent> {
+  return await readJson<AgentContent>(agentPath(version));
+}
+
+/** Stores a version, which is the current one from now on; the others are kept. @throws SluiceError in the words of the edge */
+export async function storeAgent(name: string, fields: object): Promise<AgentContent> {
+  const stored = await readJson<AgentContent>(agentPath(name), { method: 'PUT', body: fields });
+  await refreshAgents();
+  return stored;
+}
+
+export const agentRemovals = new Removals();
+
+/** Deletes an agent that is open. Until that can no longer be undone it stays in the list. */
+export function removeAgent(name: string): void {
+  agentRemovals.remove(name, {
+    leave: () => navigate('agents'),
+    finish: async () => {
+      await getClient().fetch(agentPath(name), { method: 'DELETE', keepalive: true });
+      await refreshAgents();
+    },
+  });
+}
+
+function agentPath(name: string, rest: PathBelow<'/agents/:name'> = ''): ServedPath {
+  return `/agents/${encodePathSegment(name)}${rest}`;
+}
+
+/** @returns whether a request's conversation waits for approval since that request: it is the last one there */
+export function hasPendingApproval({ request_id, conversation }: LedgerRow): boolean {
+  if (conversation === null || !waitingConversations.value.has(conversation)) return false;
+  return agentRequests.value.find((row) => row.conversation === conversation)?.request_id === request_id;
+}
+
+/** @returns whether a conversation with this agent waits for approval */
+export function isAgentWaiting(name: string): boolean {
+  return agentRequests.value.some(
+    ({ agent, conversation }) =>
+      agent !== null &&
+      nameOfVersion(agent) === name &&
+      conversation !== null &&
+      waitingConversations.value.has(conversation),
+  );
+}

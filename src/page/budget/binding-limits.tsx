@@ -1,0 +1,210 @@
+import type { ComponentChildren } from 'preact';
+import type { AccountSpendRow, BindingLimit, Limits } from '../../edge/answers.ts';
+import type { AccountQuota } from '../edge/account.ts';
+import { identity } from '../edge/identity.ts';
+import { formatCount, formatExactUsd, formatReset, formatShare } from '../ui/format.ts';
+import { budgetView } from '../ui/route.ts';
+import { Usd } from '../ui/usd.tsx';
+import {
+  describeBindingLimit,
+  describeLimitOwner,
+  limitTitleOf,
+  NEARLY_USED_SHARE,
+  usedShareOf,
+} from './figures/limit-names.ts';
+import { clampedShareOf, Gauge } from './gauge.tsx';
+import { focusCreditForm, GroupLink } from './links.tsx';
+
+const RATE_LIMITS = [
+  ['requests', 'requests_per_minute'],
+  ['input_tokens', 'input_tokens_per_minute'],
+  ['output_tokens', 'output_tokens_per_minute'],
+  ['count_requests', 'count_requests_per_minute'],
+] as const;
+
+const REJECTS_ALL_NOTE = 'refuses every one';
+
+/** Shows which limits bind an account, the tightest first; what refuses is red. Windows without a limit have no card. */
+export function BindingLimits({ stands: quota }: { stands: AccountQuota | undefined }) {
+  if (!quota) return <p class="quiet">…</p>;
+  const { binds, blocked_by: zero, running_requests: running, day } = quota;
+  // Those in dollars and of a minute have a card of their own, which is red.
+  const isBare = zero === 'models' || zero === 'concurrent_requests';
+  const buckets = RATE_LIMITS.flatMap(([key, name]) => {
+    const meter = quota[key];
+    return meter ? [{ name, ...meter }] : [];
+  });
+  const refusing = buckets.filter(({ limit }) => limit === 0);
+  return (
+    <section id="quota" aria-label="What binds" class="stack">
+      {zero !== null && (
+        <p class="state" data-look="refused">
+          Blocked: the limit “{limitTitleOf(zero)}” {zero === 'models' ? 'is empty' : 'is 0'}, so every request is
+          refused.{identity.value.admin && ' Change it or remove it below.'}
+        </p>
+      )}
+      <BindingCards
+        bindingLimits={binds}
+        spentUsd={day.settled_usd}
+        first={
+          <>
+            {isBare && (
+              <Gauge
+                title={limitTitleOf(zero)}
+                value={zero === 'models' ? 'none is allowed' : '0'}
+                limitText=""
+                usedShare={1}
+                heldShare={0}
+                refuses
+                note={REJECTS_ALL_NOTE}
+              />
+            )}
+            {refusing.map((bucket) => (
+              <RateLimitCard key={bucket.name} rateLimit={bucket} />
+            ))}
+          </>
+        }
+      >
+        {buckets.map((bucket) => !refusing.includes(bucket) && <RateLimitCard key={bucket.name} rateLimit={bucket} />)}
+      </BindingCards>
+      {running > 0 && (
+        <p class="quiet">
+          {running} {running === 1 ? 'request is' : 'requests are'} running.
+        </p>
+      )}
+    </section>
+  );
+}
+
+interface RateLimitCardProps {
+  rateLimit: { name: keyof Limits; limit: number; remaining: number };
+}
+
+/** Shows a limit of a minute. */
+function RateLimitCard({ rateLimit: { name, limit, remaining } }: RateLimitCardProps) {
+  const used = Math.max(0, limit - remaining);
+  const refuses = limit === 0;
+  return (
+    <Gauge
+      title={limitTitleOf(name)}
+      value={formatCount(Math.floor(used))}
+      limitText={`of ${formatCount(limit)}`}
+      usedShare={refuses ? 1 : clampedShareOf(used, limit)}
+      heldShare={0}
+      refuses={refuses}
+      note={refuses ? REJECTS_ALL_NOTE : 'refills continuously'}
+    />
+  );
+}
+
+interface BindingCardsProps {
+  bindingLimits: readonly BindingLimit[];
+  /** What is said where there is no limit: US dollars, of today or, of a shared budget, of this month. */
+  spentUsd: number;
+  /** Whether it is clear whose limits they are. */
+  isOwn?: boolean;
+  /** Other cards of limits that refuse: they stand before those that do not. */
+  first?: ComponentChildren;
+  children?: ComponentChildren;
+}
+
+/** Shows a card for each limit in dollars. */
+export function BindingCards({
+  bindingLimits: binds,
+  spentUsd: spent,
+  isOwn = false,
+  first,
+  children,
+}: BindingCardsProps) {
+  const renderCard = (limit: BindingLimit) => (
+    <BindingCard key={`${limit.by} ${limit.id} ${limit.limit}`} limit={limit} isOwn={isOwn} />
+  );
+  return (
+    <ul class="gauges">
+      {binds.filter(({ refuses }) => refuses).map(renderCard)}
+      {first}
+      {binds.filter(({ refuses }) => !refuses).map(renderCard)}
+      {binds.length === 0 && (
+        <Gauge
+          title={isOwn ? 'Spent this month' : 'Spent today'}
+          value={<Usd isSum value={spent} />}
+          limitText="no limit in dollars"
+          usedShare={undefined}
+          heldShare={0}
+          note=""
+        />
+      )}
+      {children}
+    </ul>
+  );
+}
+
+/** An admin sees limits of several owners: whose each is stands with it, and leads to its group. */
+function renderLimitOwner({ by, id }: BindingLimit): ComponentChildren {
+  if (!identity.value.admin) return describeLimitOwner({ by, id });
+  if (by === 'group' && id !== null) return ['of group ', <GroupLink key={id} group={id} />];
+  if (by === 'deployment' && budgetView.value !== 'overview')
+    return <a href="#/budget">{describeLimitOwner({ by, id })}</a>;
+  return by === 'account' ? 'of this account' : describeLimitOwner({ by, id });
+}
+
+/** Shows a limit in dollars. @param isOwn whether it is clear whose it is */
+export function BindingCard({ limit, isOwn }: { limit: BindingLimit; isOwn: boolean }) {
+  const { limit_usd: most, used_usd: used, prepaid: isPrepaid = false, resets_at, refuses } = limit;
+  const whose = isOwn ? '' : renderLimitOwner(limit);
+  const resets = resets_at === null ? 'does not reset' : `resets ${formatReset(resets_at)}`;
+  const title = isPrepaid ? 'Credit' : [limitTitleOf(limit.limit), whose && [', ', whose]];
+  // A shared budget refuses before all of it is used: “used up” is not said beside 99.5%.
+  const spent = used < most ? 'too little is left' : 'used up';
+  const why = isPrepaid
+    ? [`${spent}: `, <GiveCreditLink key="credit" />]
+    : most === 0
+      ? REJECTS_ALL_NOTE
+      : `${spent}: ${resets}`;
+  const healthy = isPrepaid ? 'prepaid' : resets;
+  return (
+    <Gauge
+      title={title}
+      value={<Usd isSum of={most} value={isPrepaid ? most - used : used} />}
+      limitText={`${isPrepaid ? 'left ' : ''}of ${formatExactUsd(most)}${isPrepaid ? ' prepaid' : ''} · ${formatShare(usedShareOf(limit))}${isPrepaid ? ' used' : ''}`}
+      usedShare={most <= 0 ? 1 : clampedShareOf(used, most)}
+      heldShare={0}
+      refuses={refuses}
+      note={refuses ? why : healthy}
+    />
+  );
+}
+
+/** Leads an admin to the form for credit. */
+function GiveCreditLink() {
+  if (!identity.value.admin) return <>an admin can give credit</>;
+  return (
+    <button type="button" class="link" onClick={focusCreditForm}>
+      give credit
+    </button>
+  );
+}
+
+interface BindingCellProps {
+  row: Pick<AccountSpendRow, 'tightest' | 'blocked_by'>;
+  /** Whether it is clear whose limit it is. */
+  isOwn?: boolean;
+}
+
+/** Says in a row what binds an account: that it is blocked, or its tightest limit. */
+export function BindingCell({ row, isOwn = false }: BindingCellProps) {
+  const { tightest, blocked_by: zero } = row;
+  if (zero !== null)
+    return (
+      <span class="state" data-look="refused">
+        blocked: {zero === 'models' ? 'no models' : `${limitTitleOf(zero).toLowerCase()} is 0`}
+      </span>
+    );
+  if (!tightest) return <span class="quiet">no limit of its own in dollars</span>;
+  const look = tightest.refuses ? 'refused' : usedShareOf(tightest) >= NEARLY_USED_SHARE ? 'nearly' : undefined;
+  return (
+    <span class={look && 'state'} data-look={look}>
+      {describeBindingLimit(isOwn ? { ...tightest, by: 'account' } : tightest)}
+    </span>
+  );
+}

@@ -1,0 +1,18 @@
+import type { AlertRow, EventRow } from '../../edge/answers.ts';
+import { formatFutureTime } from '../ui/format.ts';
+
+/**
+ * Says how often something was tried in vain, when it is tried next, and why that failed.
+ *
+ * @returns an empty text where nothing has failed: `tried 5 times, next try at 23:40: the receiver answered 503`
+ */
+export function describeAttempts({
+  attempts,
+  next_attempt_at: next,
+  error,
+}: Pick<AlertRow | EventRow, 'attempts' | 'next_attempt_at' | 'error'>): string {
+  if (!error) return '';
+  const often = `tried ${attempts === 1 ? 'once' : `${attempts} times`}`;
+  const then = next === null ? 'not tried again' : `next try ${formatFutureTime(next).replace(/^today /, '')}`;
+  return `${often}, ${then}: ${error.message}`;
+}

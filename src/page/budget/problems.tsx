@@ -1,0 +1,77 @@
+import { useEffect } from 'preact/hooks';
+import type { Overview } from '../../edge/answers.ts';
+import { PartFault } from '../edge/retry-fault.tsx';
+import { formatCount } from '../ui/format.ts';
+import { orderByNeed } from './figures/accounts-order.ts';
+import { listedMinute, listedRange } from './figures/days.ts';
+import { pollProblems, problems, problemsFault } from './figures/overview.ts';
+import { focusTarget } from './figures/report.ts';
+import { ACCOUNTS_HREF, ALERTS_SOURCE, SOURCES_HREF, sourceHref } from './links.tsx';
+
+const REJECTED_REQUESTS_HREF = '#/budget/refused';
+const FAILED_REQUESTS_HREF = '#/budget/failed';
+
+/** Says what is broken, each with a link to its list; nothing where nothing is. */
+export function Problems() {
+  useEffect(pollProblems, []);
+  const all = problems.value ? listProblems(problems.value).filter(({ count }) => count > 0) : [];
+  return (
+    <>
+      <PartFault name="What is broken" fault={problemsFault} />
+      {all.length > 0 && (
+        <section class="panel broken" aria-label="What is broken">
+          <ul class="row">
+            {all.map(({ count, words, href }) => (
+              <li key={words}>
+                <a href={href} onClick={() => prepareList(href)}>
+                  <strong>{formatCount(count)}</strong> {words}
+                </a>
+              </li>
+            ))}
+          </ul>
+          <p class="quiet">Of requests and accounts: what was told up to a minute ago.</p>
+        </section>
+      )}
+    </>
+  );
+}
+
+/** Leads to a list that shows what was counted: that of today, or first whoever can ask for nothing. */
+function prepareList(href: string): void {
+  if (href === REJECTED_REQUESTS_HREF || href === FAILED_REQUESTS_HREF)
+    [listedRange.value, listedMinute.value] = ['today', ''];
+  if (href === ACCOUNTS_HREF) orderByNeed();
+  focusTarget.value = href;
+}
+
+function listProblems({
+  requests,
+  accounts,
+  undelivered_events: events = [],
+  undelivered_alerts: alerts = 0,
+}: Overview) {
+  const { blocked = 0, spent = 0 } = accounts ?? {};
+  const undelivered = events.reduce((sum, one) => sum + one.events, 0);
+  return [
+    { count: requests?.refused ?? 0, words: 'refused today', href: REJECTED_REQUESTS_HREF },
+    { count: requests?.failed ?? 0, words: 'failed today', href: FAILED_REQUESTS_HREF },
+    {
+      count: undelivered,
+      words: undelivered === 1 ? 'event undelivered' : 'events undelivered',
+      href: SOURCES_HREF,
+    },
+    {
+      count: alerts,
+      words: alerts === 1 ? 'alert undelivered' : 'alerts undelivered',
+      href: sourceHref(ALERTS_SOURCE),
+    },
+    { count: blocked + spent, words: describeRejectedAccounts(blocked, spent), href: ACCOUNTS_HREF },
+  ];
+}
+
+/** They stand first in one list, so they are one link. */
+function describeRejectedAccounts(blocked: number, spent: number): string {
+  if (blocked > 0 && spent > 0) return `accounts can ask for nothing: ${blocked} blocked, ${spent} without budget`;
+  if (blocked > 0) return blocked === 1 ? 'account blocked' : 'accounts blocked';
+  return spent === 1 ? 'account has no budget left' : 'accounts have no budget left';
+}

@@ -1,0 +1,156 @@
+import { useSignal } from '@preact/signals';
+import { prefixes, refreshPrefixes } from '../../edge/account.ts';
+import { useAction } from '../../edge/async-action.ts';
+import { edgeToolNames, getClient } from '../../edge/client.ts';
+import { currentModel, describeModelFacts } from '../../edge/models.ts';
+import { Dialog } from '../../ui/dialog.tsx';
+import { Fault } from '../../ui/fault.tsx';
+import { CheckboxChip, Field, Form, Select, SubmitButton } from '../../ui/form.tsx';
+import { Popover } from '../../ui/popover.tsx';
+import { session } from '../session/conversations.ts';
+import {
+  changedOptionCount,
+  chosenAgent,
+  chosenPrefix,
+  hasEdgeTools,
+  hasPageTools,
+  maxTokens,
+  thinkingChoice,
+} from '../session/options.ts';
+import { canSkipThinking, type ThinkingChoice } from '../session/thinking.ts';
+
+const NEW_PREFIX_OPTION = '+';
+const MAX_TOKENS_OPTIONS = [256, 1_024, 4_096, 16_384];
+
+/** Shows the options of the next question behind one button: prefix, length, thinking, tools. */
+export function QuestionOptions() {
+  const asks = useSignal(false);
+  const current = session.value;
+  const retained = current?.report.value?.prefix?.split('@')[0];
+  const stored = prefixes.value.map(({ name }) => name);
+  const names = retained === undefined || stored.includes(retained) ? stored : [retained, ...stored];
+  const hasAgent = current ? !!current.report.value?.agent : chosenAgent.value !== '';
+  const skips = canSkipThinking(currentModel.value);
+  const ownTools = 'An agent has its own tools.';
+  const choosePrefix = (value: string) => {
+    if (value === NEW_PREFIX_OPTION) asks.value = true;
+    else chosenPrefix.value = value;
+  };
+  return (
+    <>
+      <Popover icon="options" name="Options" changed={changedOptionCount.value}>
+        <Field
+          label="Prefix"
+          note={
+            current
+              ? 'A conversation keeps the prefix it started with.'
+              : chosenAgent.value === ''
+                ? 'A stored start of the prompt.'
+                : 'An agent has its own prompt.'
+          }
+        >
+          {(ids) => (
+            <Select
+              {...ids}
+              // A conversation keeps the prefix that it began with, and an agent has a prompt of its own.
+              disabled={current !== undefined || chosenAgent.value !== ''}
+              value={current ? (retained ?? '') : chosenAgent.value === '' ? chosenPrefix.value : ''}
+              options={[['', 'None'], ...names, [NEW_PREFIX_OPTION, 'New prefix…']]}
+              onChoose={choosePrefix}
+            />
+          )}
+        </Field>
+        <Field label="Longest answer">
+          {(ids) => (
+            <Select
+              {...ids}
+              value={maxTokens.value}
+              options={MAX_TOKENS_OPTIONS.map((most) => [most, `${most.toLocaleString('en')} tokens`])}
+              onChoose={(most) => (maxTokens.value = Number(most))}
+            />
+          )}
+        </Field>
+        {currentModel.value && chosenAgent.value === '' && (
+          <p class="quiet">{describeModelFacts(currentModel.value)}</p>
+        )}
+        <Field
+          label="Thinking"
+          note={skips ? 'Claude thinks before it answers, and that is paid.' : 'This model always thinks.'}
+        >
+          {(ids) => (
+            <Select
+              {...ids}
+              value={thinkingChoice.value === 'off' && !skips ? 'model' : thinkingChoice.value}
+              options={[['model', 'As the model does'], ['on', 'On'], ...(skips ? [['off', 'Off'] as const] : [])]}
+              onChoose={(choice) => (thinkingChoice.value = choice as ThinkingChoice)}
+            />
+          )}
+        </Field>
+        <CheckboxChip
+          name="Tools"
+          value={hasPageTools}
+          disabled={hasAgent}
+          note={hasAgent ? ownTools : 'A clock and dice that run in this page'}
+        />
+        {edgeToolNames.value.length > 0 && (
+          <CheckboxChip
+            name="Edge tools"
+            value={hasEdgeTools}
+            disabled={hasAgent}
+            note={hasAgent ? ownTools : `Run by the edge: ${edgeToolNames.value.join(', ')}`}
+          />
+        )}
+      </Popover>
+      {asks.value && (
+        <PrefixDialog
+          onClose={() => (asks.value = false)}
+          onStored={(name) => {
+            chosenPrefix.value = name;
+            asks.value = false;
+          }}
+        />
+      )}
+    </>
+  );
+}
+
+interface PrefixDialogProps {
+  onClose(): void;
+  /** @param name the name of the stored prefix */
+  onStored(name: string): void;
+}
+
+function PrefixDialog({ onClose, onStored }: PrefixDialogProps) {
+  const { isBusy: busy, fault, run } = useAction();
+  const store = async (form: FormData) => {
+    const name = String(form.get('name')).trim();
+    await getClient().prefixes.put(name, {
+      system: String(form.get('system')),
+      cache_ttl: form.get('hour') ? '1h' : '5m',
+      ...(currentModel.value ? { model: currentModel.value.id } : {}),
+    });
+    await refreshPrefixes();
+    onStored(name);
+  };
+  return (
+    <Dialog title="New prefix" onClose={onClose}>
+      <Form onSubmit={(data) => void run(() => store(data))}>
+        <p class="quiet">
+          The start of a prompt that many requests share. It is stored once, put before each request, and read from
+          Claude’s cache for a tenth of the price.
+        </p>
+        <Field label="Name">
+          {(ids) => <input {...ids} name="name" required maxLength={64} autocomplete="off" placeholder="support" />}
+        </Field>
+        <Field label="System prompt">
+          {(ids) => <textarea {...ids} name="system" required rows={8} placeholder="You answer for Acme…" />}
+        </Field>
+        <label class="chip">
+          <input type="checkbox" name="hour" /> Cache it for an hour instead of five minutes
+        </label>
+        {fault.value && <Fault text={fault.value} />}
+        <SubmitButton name="Store prefix" disabled={busy.value} />
+      </Form>
+    </Dialog>
+  );
+}

@@ -1,0 +1,27 @@
+import type { RawMessageStreamEvent } from '@anthropic-ai/sdk/resources/messages';
+
+/** When Claude began to think, and when it had thought; in milliseconds of `performance.now()`. */
+export interface ThinkingSpan {
+  startedAt: number;
+  endedAt: number | undefined;
+}
+
+/** Keeps how long Claude thought, as this page saw it: the history does not tell. */
+export class ThinkingTimes {
+  readonly #spans = new Map<string, ThinkingSpan>();
+
+  recordEvent(turn: string | undefined, event: RawMessageStreamEvent): void {
+    if (turn === undefined) return;
+    if (event.type === 'content_block_start' && event.content_block.type === 'thinking') {
+      this.#spans.set(`${turn} ${event.index}`, { startedAt: performance.now(), endedAt: undefined });
+    } else if (event.type === 'content_block_stop') {
+      const span = this.#spans.get(`${turn} ${event.index}`);
+      if (span) span.endedAt = performance.now();
+    }
+  }
+
+  /** @returns undefined where it was not seen. @param index of the block in its message */
+  find(turn: string | undefined, index: number): ThinkingSpan | undefined {
+    return this.#spans.get(`${turn} ${index}`);
+  }
+}

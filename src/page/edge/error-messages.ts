@@ -1,0 +1,66 @@
+/** Says errors as people say them. */
+
+import type { SluiceError } from '../../client/index.ts';
+import type { ErrorType } from '../../edge/answers.ts';
+import { formatFutureTime } from '../ui/format.ts';
+
+/** What is said of each type of error but one of money, and of no answer at all. */
+const ERROR_SENTENCES: Readonly<Record<Exclude<ErrorType, 'billing_error'> | 'connection_error' | 'closed', string>> = {
+  invalid_request_error: 'This was not accepted as it is. Change it, then try again.',
+  authentication_error: 'Your token is not valid here, or has ended. Enter another one.',
+  permission_error: 'You are not allowed to do this. Ask whoever runs this edge.',
+  not_found_error: 'This does not exist, or not any more.',
+  conflict_error: 'Something else is under way here. Wait until it has ended, then try again.',
+  request_too_large: 'This is too large to send. Send less text, or smaller files.',
+  rate_limit_error: 'This is more than is allowed at once. Wait a moment, then try again.',
+  api_error: 'Something went wrong at the edge or at Claude. Try again; if it stays so, tell whoever runs this edge.',
+  timeout_error: 'The answer took too long. Try again.',
+  overloaded_error: 'Claude is very busy now. Try again in a moment.',
+  not_supported: 'This edge does not offer this.',
+  connection_error: 'The edge cannot be reached. Check your connection, then try again.',
+  closed: 'This was ended before the answer was complete.',
+};
+const LIMIT_ERROR_TYPES = ['billing_error', 'rate_limit_error'];
+/** Who waits longer than this is told until when. */
+const SHORT_WAIT_SECONDS = 300;
+
+/** @returns a sentence for somebody who knows nothing of the edge: what is wrong, and what helps */
+export function describeError(error: SluiceError): string {
+  const { type, status = 500, retryAfter = 0 } = error;
+  if (isWaitingForDecision(error)) return 'Decide above first: the answer waits for you.';
+  const unknown = status < 500 ? 'invalid_request_error' : 'api_error';
+  const kind = Object.hasOwn(ERROR_SENTENCES, type) ? (type as keyof typeof ERROR_SENTENCES) : unknown;
+  const sentence = type === 'billing_error' ? describeRemainingBudget(error) : ERROR_SENTENCES[kind];
+  if (!LIMIT_ERROR_TYPES.includes(type) || retryAfter <= SHORT_WAIT_SECONDS) return sentence;
+  return `${sentence} There is room again ${formatFutureTime(new Date(Date.now() + retryAfter * 1_000).toISOString())}.`;
+}
+
+/** @returns what is said of a type of error, as its caller reads it */
+export function describeErrorType(type: string): string {
+  // What the operator must mend, the caller reads as any other failure.
+  if (type === 'billing_error') return 'Your budget is used up.';
+  return Object.hasOwn(ERROR_SENTENCES, type)
+    ? ERROR_SENTENCES[type as keyof typeof ERROR_SENTENCES]
+    : ERROR_SENTENCES.api_error;
+}
+
+/** @returns how much is left of a budget that does not pay for an answer, in the words of the guide for errors */
+function describeRemainingBudget({ headers }: SluiceError): string {
+  const by = headers?.get('sluice-limited-by') ?? 'account';
+  if (by !== 'account' && by !== 'token') return 'Not enough of this chat’s budget is left.';
+  const used = headers?.get('sluice-budget-used') ?? undefined;
+  if (used === '1') return 'Your budget is used up.';
+  const left = used === undefined ? '' : ` (about ${Math.max(1, Math.round((1 - Number(used)) * 100))} %)`;
+  return `Not enough of your budget is left for this answer${left}.`;
+}
+
+/** @returns what the edge said, with what its operator can find it by */
+export function formatErrorDetails({ type, status, requestId, message }: SluiceError): string {
+  const kind = [type, status === undefined ? [] : `HTTP ${status}`, requestId ?? []].flat().join(' · ');
+  return `${kind}\n${message}`;
+}
+
+/** @returns whether a conversation has refused a turn because a person must decide on its calls first */
+export function isWaitingForDecision({ type, status, headers }: SluiceError): boolean {
+  return type === 'conflict_error' && (status === 423 || headers?.get('sluice-paused') === 'approval');
+}

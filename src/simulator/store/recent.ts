@@ -1,7 +1,0 @@
-/** Puts an entry last in a map, and removes the first one if there are more than `most`. */
-export function putLast<Value>(map: Map<string, Value>, key: string, value: Value, most: number): void {
-  map.delete(key);
-  map.set(key, value);
-  const [oldest] = map.keys();
-  if (map.size > most && oldest !== undefined) map.delete(oldest);
-}

@@ -1,0 +1,82 @@
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { createApp } from '#edge/app.ts';
+import { createTestApp, readError } from '#test/support/app.ts';
+import { tryAsyncCases } from '#test/support/property-cases.ts';
+import { bearerHeader, createToken, DEPLOYED_VARS } from '#test/support/tokens.ts';
+
+const OWN = 'http://localhost:8787';
+const SHOP = 'https://shop.example';
+/** The whole list of what a restricted token may ask. */
+const OPEN = new Set([
+  'POST /messages',
+  'POST /v1/messages',
+  'POST /classify',
+  'GET /conversations/:id/messages',
+  'GET /conversations/:id/stream',
+  'POST /conversations/:id/stop',
+  'POST /tokens/renew',
+  'POST /conversations',
+  'POST /conversations/:id/fork',
+  'POST /count-tokens',
+  'POST /v1/messages/count_tokens',
+  'GET /accounts/:id',
+]);
+const edge = (vars: Record<string, string> = {}) =>
+  createTestApp(() => Response.json({}), { ...DEPLOYED_VARS, ...vars });
+const APPROVALS = ['GET /conversations/:id/approvals', 'POST /conversations/:id/approvals/:approval'];
+const tokenWith = async (only: object) =>
+  bearerHeader(await createToken('alice', ['messages', 'classify'], { only: { agents: ['sky'], ...only } }));
+
+test('a restricted token is refused by each route but those that say that they are open to it', async () => {
+  const app = edge();
+  const headers = await tokenWith({});
+  const routes = createApp().routes.filter(({ method, path }) => method !== 'ALL' && !path.includes('*'));
+  const closed: string[] = [];
+  for (const { method, path } of routes) {
+    if (['/health', '/webhooks/:source', '/tokens/visitor'].includes(path)) continue;
+    const body = method === 'GET' || method === 'DELETE' ? {} : { body: '{}' };
+    const sent = { method, headers: { ...headers, 'content-type': 'application/json' }, ...body };
+    const response = await app.fetch(path.replaceAll(/:\w+/g, 'x'), sent);
+    const said = await response.text();
+    if (said.includes('This route is closed to it')) closed.push(`${method} ${path}`);
+    else if (APPROVALS.includes(`${method} ${path}`)) expect(said).toContain('its token has no `approvals`');
+    else expect(OPEN, said).toContain(`${method} ${path}`);
+  }
+  expect(closed.length).toBeGreaterThan(50);
+});
+
+test('a restricted token with origins is sent by their pages alone', async () => {
+  const app = edge({ ALLOWED_ORIGINS: SHOP });
+  const mayPass = async (only: object, sent: Record<string, string>) => {
+    const response = await app.post('/messages', {}, { ...(await tokenWith(only)), ...sent });
+    const { message } = await readError(response);
+    return !message.includes('for pages of');
+  };
+  const origin = fc.constantFrom(undefined, OWN, SHOP, 'https://evil.example', 'null', `${SHOP}.evil.example`);
+  const site = fc.constantFrom(undefined, 'same-origin', 'same-site', 'cross-site', 'none');
+  const origins = fc.constantFrom<string[]>([SHOP], [OWN], [SHOP, OWN]);
+  await tryAsyncCases(60, origin, site, origins, async (from, fetchSite, named) => {
+    const sent = { ...(from && { origin: from }), ...(fetchSite && { 'sec-fetch-site': fetchSite }) };
+    const isOwn = from === undefined && fetchSite === 'same-origin' && named.includes(OWN);
+    expect(await mayPass({ origins: named }, sent)).toBe(isOwn || (from !== undefined && named.includes(from)));
+    expect(await mayPass({}, sent)).toBe(true);
+  });
+});
+
+test('a token is not minted for pages that could not use it', async () => {
+  const root = bearerHeader(await createToken('root', ['admin']));
+  const mint = async (origins: string[], vars: Record<string, string>) => {
+    const body = { account: 'alice', scopes: ['messages'], only: { agents: ['sky'], origins } };
+    const response = await edge(vars).post('/tokens', body, root);
+    return response.status === 201 ? 201 : (await readError(response)).message;
+  };
+  expect(await mint([SHOP, OWN], { ALLOWED_ORIGINS: SHOP })).toBe(201);
+  expect(await mint([SHOP], { ALLOWED_ORIGINS: '*' })).toBe(201);
+  expect(await mint([SHOP], {})).toMatch(/^only.origins: https:\/\/shop.example is none of ALLOWED_ORIGINS/);
+  for (const app of ['capacitor://localhost', 'tauri://localhost', 'chrome-extension://abcdefgh'])
+    expect(await mint([app], { ALLOWED_ORIGINS: app })).toBe(201);
+  for (const wrong of ['null', 'shop.example', `${SHOP}/`, '*', 'https://*.shop.example', 'capacitor://localhost/']) {
+    expect(await mint([wrong], { ALLOWED_ORIGINS: '*' })).toMatch(/^only.origins.0: Input should be an origin/);
+  }
+});

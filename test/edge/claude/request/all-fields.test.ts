@@ -1,0 +1,54 @@
+import { afterAll, beforeEach, expect, test, vi } from 'vitest';
+import * as z from '#edge/kit/http/zod.ts';
+import type { Plugin } from '#edge/plugins/plugin.ts';
+
+// The plugins hold for the whole isolate: each test has the modules anew.
+let members: typeof import('#edge/claude/request/all-fields.ts');
+let plugins: readonly Plugin[];
+let use: (plugins: readonly Plugin[]) => void;
+beforeEach(async () => {
+  vi.resetModules();
+  ({ PLUGINS: plugins } = await import('#edge/plugins.ts'));
+  ({ registerPlugins: use } = await import('#edge/kit/plugins/plugins.ts'));
+  members = await import('#edge/claude/request/all-fields.ts');
+});
+// The next file has all plugins.
+afterAll(() => void vi.resetModules());
+
+test('a header of ours that nothing reads is refused by its name: those of the plugins in use are read, and all others pass', () => {
+  use(plugins.filter(({ name, needs = [] }) => name !== 'agents' && !needs.some((one) => one.name === 'agents')));
+  const read = ['sluice-conversation', 'sluice-prefix', 'sluice-show', 'sluice-tags', 'sluice-simulate', 'x-own'];
+  members.rejectUnknownHeaders(new Headers(read.map((name) => [name, 'x'])));
+  for (const name of ['sluice-agent', 'Sluice-Model', 'sluice-turn', 'sluice-x']) {
+    const refused = expect.objectContaining({
+      status: 400,
+      message: `${name.toLowerCase()}: nothing in this edge reads this header. Leave it out.`,
+    });
+    expect(() => members.rejectUnknownHeaders(new Headers({ [name]: 'x' }))).toThrow(refused);
+  }
+});
+
+test('a member of a new plugin is everywhere by its declaration alone', () => {
+  const mood = {
+    schema: z.string(),
+    header: 'sluice-mood',
+    open: ['bound'],
+  } as const;
+  use([...plugins, { name: 'moods', members: { mood } }]);
+  members.rejectUnknownHeaders(new Headers({ 'sluice-mood': 'good' }));
+  expect(members.fieldNamesOf(members.createOpenToTest('bound'))).toContain('mood');
+  expect(members.fieldHeadersOf(members.createOpenToTest('bound'))).toContain('sluice-mood');
+  expect(members.fieldNamesOf(members.createOpenToTest('item'))).toEqual(['prefix']);
+  expect(members.fieldRemovals().ofTurn).toHaveProperty('mood', undefined);
+  expect(members.fieldRemovals().ofTurn).not.toHaveProperty('max_turns');
+  const json = { mood: 'good', max_turns: 3, model: 'claude-haiku-5-5' };
+  expect(members.fieldRemovals().ofMessage).toHaveProperty('mood', undefined);
+  expect(Object.keys(members.fieldRemovals().ofMessage)).not.toContain('max_turns');
+  members.checkRequestFields(new Headers({ 'sluice-mood': 'good' }), json);
+  expect(() => members.checkRequestFields(new Headers(), { mood: 7 })).toThrow(/^mood: /);
+  expect(() => members.checkRequestFields(new Headers({ 'sluice-mood': 'bad' }), json)).toThrow(
+    'mood: the body and the header',
+  );
+  // What the body never says is the API's there.
+  expect(members.fieldRemovals().all).not.toHaveProperty('model');
+});

@@ -1,0 +1,131 @@
+import { describe, expect, test } from 'vitest';
+import { send } from '#edge/claude/send.ts';
+import { type Upstream, upstreamOf } from '#edge/claude/upstream.ts';
+import { chooseUpstream } from '#edge/claude/upstreams/choose-upstream.ts';
+import { NoUpstreamError } from '#edge/claude/upstreams/pool.ts';
+import { parseSettings } from '#edge/config/settings.ts';
+
+const MODEL = 'claude-opus-5-5';
+const SIGNING = 'AKIAIOSFODNN7EXAMPLE:wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY';
+const main = { name: 'main', kind: 'anthropic' };
+const second = { name: 'second', kind: 'anthropic', base_url: 'https://second.test' };
+const bedrock = { name: 'east', kind: 'bedrock', region: 'us-east-1' };
+const foundry = { name: 'blue', kind: 'foundry', resource: 'r' };
+const signed = { name: 'signed', kind: 'aws', region: 'us-east-1', workspace: 'w' };
+
+let lists = 0;
+
+/** The upstreams of a deployment. Each call makes breakers of its own. */
+function deployment(entries: readonly Record<string, unknown>[], fetch: Upstream['fetch'] = () => Promise.reject()) {
+  lists += 1;
+  const UPSTREAMS = JSON.stringify(entries.map((one) => ({ ...one, first_byte_ms: 10_000 + lists })));
+  const keys = entries.map(({ name }) => [`UPSTREAM_${String(name).toUpperCase()}_KEY`, 'key']);
+  const vars = { ...Object.fromEntries(keys), UPSTREAM_SIGNED_KEY: SIGNING };
+  const upstream = upstreamOf(parseSettings({ UPSTREAMS, ...vars }), fetch);
+  if (!upstream.pool) throw new Error('no pool');
+  return { upstream, pool: upstream.pool };
+}
+
+function refusal(make: () => unknown): { status: number; message: string } {
+  try {
+    make();
+  } catch (thrown) {
+    if (!(thrown instanceof NoUpstreamError)) throw thrown;
+    return { status: thrown.status, message: thrown.message };
+  }
+  throw new Error('not refused');
+}
+
+describe('a batch and a file are made', () => {
+  test('at the first upstream that takes them', () => {
+    const { pool } = deployment([bedrock, signed, foundry, main]);
+    expect(chooseUpstream(pool, 'files')).toBe('blue');
+    expect(chooseUpstream(pool, 'batches')).toBe('main');
+    expect(chooseUpstream(pool, 'batches', MODEL)).toBe('main');
+  });
+
+  test('at one that serves the model', () => {
+    const { pool } = deployment([{ ...main, models: ['claude-haiku-5-5'] }, second]);
+    expect(chooseUpstream(pool, 'batches', MODEL)).toBe('second');
+    expect(chooseUpstream(pool, 'batches', 'claude-haiku-5-5')).toBe('main');
+  });
+
+  test('at one that is well, for this model and altogether', () => {
+    for (const model of [undefined, MODEL]) {
+      const { pool } = deployment([main, second]);
+      const breaker = pool.health.breaker('main', model ?? '');
+      breaker.fail({ isProbe: false, generation: 0 }, Date.now(), 60_000);
+      expect(chooseUpstream(pool, 'batches', MODEL)).toBe('second');
+      pool.health.breaker('second', '').fail({ isProbe: false, generation: 0 }, Date.now(), 1_000);
+      // Both are down: the one that is due first.
+      expect(chooseUpstream(pool, 'batches', MODEL)).toBe('second');
+    }
+  });
+
+  test('nowhere if none takes them: a 400 says which could', () => {
+    const { pool } = deployment([{ ...main, models: ['claude-haiku-5-5'] }, bedrock]);
+    const { status, message } = refusal(() => chooseUpstream(pool, 'batches', MODEL));
+    expect([status, message]).toEqual([
+      400,
+      `The upstreams of ${MODEL} do not have message batches. main could take it, with another model.`,
+    ]);
+    const { pool: none } = deployment([bedrock, signed]);
+    const sentence = refusal(() => chooseUpstream(none, 'files')).message;
+    expect(sentence).toBe('The upstreams of this edge do not have files. None of them could.');
+    const { pool: narrow } = deployment([{ ...main, models: ['claude-haiku-5-5'] }]);
+    expect(refusal(() => chooseUpstream(narrow, 'batches', MODEL)).status).toBe(404);
+  });
+});
+
+describe('what was made at one upstream', () => {
+  const asked: string[] = [];
+  const ask = async (entries: readonly Record<string, unknown>[], only: string, path: string, model?: string) => {
+    asked.length = 0;
+    const { upstream } = deployment(entries, async (url, init) => {
+      asked.push(`${init.method} ${url}`);
+      return Response.json({ type: 'error', error: { type: 'overloaded_error', message: 'No.' } }, { status: 529 });
+    });
+    const controller = new AbortController();
+    const course = { sentAt: undefined };
+    const routing = { streams: false, only, model };
+    const request = { method: 'GET', path, headers: {}, routing };
+    return await send(upstream, request, {
+      maxRetries: 0,
+      timeoutMs: 1_000,
+      controller,
+      progress: course,
+      payment: 'free',
+    });
+  };
+
+  test('is asked for there, and nowhere else', async () => {
+    expect((await ask([main, second], 'second', '/v1/files/file_1?beta=true')).status).toBe(529);
+    expect(asked).toEqual(['GET https://second.test/v1/files/file_1?beta=true']);
+    await ask([main, signed], 'signed', '/v1/messages/batches/msgbatch_1');
+    expect(asked).toEqual(['GET https://aws-external-anthropic.us-east-1.api.aws/v1/messages/batches/msgbatch_1']);
+  });
+
+  test('is a 404 that names the upstream once that is gone', async () => {
+    const gone = ask([main, second], 'third', '/v1/files/file_1');
+    await expect(gone).rejects.toMatchObject({ status: 404, type: 'not_found_error' });
+    await expect(gone).rejects.toThrow('was made at the upstream third, which this edge no longer has');
+    const alone = upstreamOf(parseSettings({ ANTHROPIC_API_KEY: 'key' }), () => Promise.reject());
+    const request = { method: 'GET', path: '/v1/files/f', headers: {}, routing: { streams: false, only: 'third' } };
+    const options = {
+      maxRetries: 0,
+      timeoutMs: 1_000,
+      controller: new AbortController(),
+      progress: { sentAt: undefined },
+    };
+    await expect(send(alone, request, options)).rejects.toMatchObject({ status: 404 });
+    expect(asked).toEqual([]);
+  });
+
+  test('is a 400 where that one does not take the call, or the model', async () => {
+    const files = ask([main, bedrock], 'east', '/v1/files/file_1');
+    await expect(files).rejects.toMatchObject({ status: 400, message: expect.stringMatching(/east.* have files/) });
+    const model = ask([{ ...main, models: ['claude-haiku-5-5'] }, second], 'main', '/v1/messages', MODEL);
+    await expect(model).rejects.toMatchObject({ status: 400, message: expect.stringContaining(`have ${MODEL}`) });
+    expect(asked).toEqual([]);
+  });
+});

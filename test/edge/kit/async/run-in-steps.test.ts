@@ -1,0 +1,145 @@
+import { setImmediate as nextLoop } from 'node:timers/promises';
+import { afterEach, expect, test, vi } from 'vitest';
+import { forEachInSteps, Pacer, runInSteps, type Steps } from '#edge/kit/async/run-in-steps.ts';
+
+const MB = 1_048_576;
+
+function* work(steps: readonly number[], done: string[], name = ''): Steps<string> {
+  for (const step of steps) {
+    yield step;
+    done.push(name);
+  }
+  return name;
+}
+const units = (many: number) => Array<number>(many).fill(1);
+
+/** @returns how much is done at the end of each turn of the event loop in which some was, until a work is done */
+async function stretchesOf(done: readonly string[], working: Promise<unknown>): Promise<number[]> {
+  let isDone = false;
+  void working.then(() => {
+    isDone = true;
+  });
+  const lengths = [done.length];
+  while (!isDone) {
+    await nextLoop();
+    if (done.length > (lengths.at(-1) ?? 0)) lengths.push(done.length);
+  }
+  return lengths.map((length, at) => length - (lengths[at - 1] ?? 0));
+}
+
+afterEach(() => {
+  // What is watched is a fake: restored after it, it would come back.
+  vi.restoreAllMocks();
+  vi.useRealTimers();
+});
+
+let days = 0;
+/** Has a test begin when nobody rests any more from the one before. */
+function beginsAnotherDay(): void {
+  days += 1;
+  vi.useFakeTimers({ now: Date.now() + days * 86_400_000 });
+}
+
+test('a stretch ends behind 100 units or 64 kB, whichever is first, and others work in between', async () => {
+  const many: string[] = [];
+  expect(await stretchesOf(many, runInSteps(work(units(220), many)))).toEqual([100, 100, 20]);
+  const long: string[] = [];
+  expect(await stretchesOf(long, runInSteps(work(Array<number>(5).fill(30_000), long)))).toEqual([2, 2, 1]);
+  const texts: string[] = [];
+  const each = forEachInSteps(Array<string>(101).fill('a'), (text, index) => texts.push(`${index} ${text}`));
+  expect(await stretchesOf(texts, runInSteps(each))).toEqual([100, 1]);
+  expect(texts.at(-1)).toBe('100 a');
+});
+
+test('24 works at once take turns: a stretch in each turn, and as many stretches as one after another', async () => {
+  beginsAnotherDay();
+  const done: string[] = [];
+  const names = Array.from({ length: 24 }, (_, nth) => `work ${nth}`);
+  const all = Promise.all(names.map((name) => runInSteps(work(units(400), done, name))));
+  // The first stretch of each is part of what has begun it.
+  expect(done).toHaveLength(24 * 100);
+  const stretches: number[] = [];
+  for (let turn = 0; turn < 24 * 3; turn += 1) {
+    const before = done.length;
+    await vi.advanceTimersByTimeAsync(turn === 0 ? 0 : 2);
+    stretches.push(done.length - before);
+  }
+  expect(stretches).toEqual(Array<number>(24 * 3).fill(100));
+  expect(await all).toEqual(names);
+  // Nobody has a second turn before all have had the first one.
+  for (let round = 0; round < 4; round += 1) {
+    expect(new Set(done.slice(round * 24 * 100, (round + 1) * 24 * 100)).size).toBe(24);
+  }
+});
+
+test('who leaves before its turn keeps nobody out for longer than its turn', async () => {
+  beginsAnotherDay();
+  const done: string[] = [];
+  for (let left = 0; left < 300; left += 1) void runInSteps(work(units(120), done, 'left'));
+  // A request that is dropped takes its timers along.
+  vi.clearAllTimers();
+  const others = Promise.all([runInSteps(work(units(600), done, 'a')), runInSteps(work(units(600), done, 'b'))]);
+  await vi.advanceTimersByTimeAsync(300 * 2 + 20);
+  expect(await others).toEqual(['a', 'b']);
+});
+
+test('alone, a work waits for nothing but the loop, however long its steps are', async () => {
+  beginsAnotherDay();
+  const done: string[] = [];
+  const timers = vi.spyOn(globalThis, 'setTimeout');
+  const alone = runInSteps(work([16 * MB, 16 * MB, ...units(2_000)], done, 'a'));
+  await vi.advanceTimersByTimeAsync(100);
+  expect(await alone).toBe('a');
+  expect(timers.mock.calls.map(([, sleep]) => sleep)).toEqual(Array<number>(22).fill(0));
+});
+
+test('behind a long step others have as much time as it takes', async () => {
+  beginsAnotherDay();
+  const done: string[] = [];
+  for (const name of ['a', 'b', 'c']) void runInSteps(work([16 * MB], done, name));
+  await vi.advanceTimersByTimeAsync(5);
+  expect(done).toEqual(['a']);
+  await vi.advanceTimersByTimeAsync(200);
+  expect(done).toEqual(['a', 'b']);
+  await vi.advanceTimersByTimeAsync(400);
+  expect(done).toEqual(['a', 'b', 'c']);
+});
+
+test('nobody looks again and again for one who sleeps', async () => {
+  beginsAnotherDay();
+  const done: string[] = [];
+  const looks = vi.spyOn(globalThis, 'setTimeout');
+  for (const name of ['a', 'b']) void runInSteps(work([16 * MB, 16 * MB], done, name));
+  await vi.advanceTimersByTimeAsync(2_000);
+  expect(done.toSorted()).toEqual(['a', 'a', 'b', 'b']);
+  expect(looks.mock.calls.length).toBeLessThan(20);
+});
+
+test('a clock that was set back keeps nobody out', async () => {
+  beginsAnotherDay();
+  const done: string[] = [];
+  void runInSteps(work([16 * MB], done, 'a'));
+  await vi.advanceTimersByTimeAsync(1);
+  void runInSteps(work(units(120), done, 'left'));
+  vi.clearAllTimers();
+  vi.setSystemTime(Date.now() - 3_600_000);
+  void runInSteps(work([16 * MB], done, 'b'));
+  await vi.advanceTimersByTimeAsync(1_000);
+  expect(done.filter((name) => name !== 'left')).toEqual(['a', 'b']);
+});
+
+test('one pacer counts all that is done with it', async () => {
+  const pacer = new Pacer();
+  for (let unit = 0; unit < 100; unit += 1) expect(pacer.pace(1)).toBeUndefined();
+  await pacer.pace(1);
+  expect(pacer.pace(65_535)).toBeUndefined();
+  await pacer.pace(1);
+});
+
+test('what a step throws is thrown', async () => {
+  function* broken(): Steps<string> {
+    yield 1;
+    throw new Error('broken');
+  }
+  await expect(runInSteps(broken())).rejects.toThrow('broken');
+});

@@ -1,0 +1,31 @@
+import { expect, test } from 'vitest';
+import { findMisfit } from '#edge/plugins/runs/find-misfit.ts';
+
+const city = { $ref: '#/$defs/City' };
+const schema = {
+  $defs: { City: { type: 'string', enum: ['Bern', 'Basel'] } },
+  type: 'object',
+  properties: { city, days: { type: 'integer', minimum: 1 } },
+  required: ['city'],
+};
+
+test('accepts an input that fits, with properties that the schema does not list', () => {
+  expect(findMisfit({ city: 'Bern', days: 2, more: true }, schema)).toBeUndefined();
+});
+
+test.each([
+  [{}, 'input: Instance does not have required property "city"'],
+  [{ city: 'Rome' }, 'input.city:'],
+  [{ city: 'Bern', days: 0 }, 'input.days: 0 is less than 1'],
+  ['Bern', 'input:'],
+])('names what is wrong in %j', (input, words) => {
+  expect(findMisfit(input, schema)).toContain(words);
+});
+
+test('checks nothing without a schema, and by a recursive or malformed one', () => {
+  const tree = { type: 'object', properties: { child: { $ref: '#' } } };
+  expect(findMisfit({ child: 1 }, tree)).toBeUndefined();
+  expect(findMisfit({ child: 1 }, { $ref: '#' })).toBeUndefined();
+  expect(findMisfit(1, undefined)).toBeUndefined();
+  expect(findMisfit({ a: 'x' }, { properties: { a: { type: 'string', pattern: '(' } } })).toBeUndefined();
+});

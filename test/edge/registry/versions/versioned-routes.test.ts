@@ -1,0 +1,87 @@
+import { expect, test } from 'vitest';
+import type { Json } from '#edge/kit/json/object.ts';
+import { requestEdge } from '#test/support/agents.ts';
+import { FIRST_SCHEMAS } from '#test/support/classification.ts';
+import { authorizationFor, createSimulatedEdge } from '#test/support/prefixes.ts';
+
+const PYDANTIC = FIRST_SCHEMAS['a model of Pydantic'].schema;
+const MODEL = { model: 'claude-opus-5-5', max_tokens: 16 };
+
+const CATEGORY = { enum: ['billing', 'bug'] };
+const TICKET = { properties: { category: CATEGORY, note: { type: 'string' } }, required: ['category', 'note'] };
+const BLOCK_KINDS = [{ type: 'text', text: 'Be brief.' }];
+
+test.each<[string, Json, Json]>([
+  ['agents', { ...MODEL, system: 'Be brief.' }, { system: 'Be kind.' }],
+  ['agents', { ...MODEL, system: BLOCK_KINDS }, { system: 'Be brief.' }],
+  ['agents', { ...MODEL, system: '' }, { max_tokens: 17 }],
+  ['agents', MODEL, { system: '' }],
+  ['prefixes', { ...MODEL, system: 'Be brief.' }, { description: 'Another one.' }],
+  [
+    'prefixes',
+    { ...MODEL, system: BLOCK_KINDS, tools: [{ name: 'a', input_schema: { type: 'object' } }] },
+    { system: 'Be brief.' },
+  ],
+  ['classifiers', { labels: ['a', 'b'] }, { labels: ['a', 'c'] }],
+  ['classifiers', { labels: ['a', { name: 'b' }, { name: 'c', description: 'C' }], votes: 3 }, { multi: true }],
+  ['classifiers', { schema: TICKET }, { instructions: 'A ticket.' }],
+  ['classifiers', { schema: PYDANTIC, label_property: 'category' }, { label_property: 'priority', allow_none: false }],
+  ['classifiers', { schema: CATEGORY }, { votes: 3 }],
+])('PUT /%s accepts what GET returns, which has the form that was sent: %j', async (path, body, change) => {
+  const app = createSimulatedEdge();
+  const bob = await authorizationFor('bob', 'messages', 'classify', 'prefixes');
+  const put = await requestEdge(app, 'PUT', `/${path}/x`, bob, body);
+  expect(put.status, JSON.stringify(put.body)).toBe(200);
+  const { version } = put.body;
+  const got = await requestEdge(app, 'GET', `/${path}/x`, bob);
+  expect(got.body).toMatchObject({ ...body, name: 'x', version, owner: 'account' });
+  if (path === 'agents') expect('system' in got.body).toBe('system' in body);
+  const again = await requestEdge(app, 'PUT', `/${path}/x`, bob, got.body);
+  expect([again.status, again.body.version], JSON.stringify(again.body)).toEqual([200, version]);
+  const { labels, ...others } = got.body;
+  // The labels of another property are read again.
+  const kept = labels === undefined || 'label_property' in change ? {} : { labels };
+  const changed = await requestEdge(app, 'PUT', `/${path}/x`, bob, { ...others, ...kept, ...change });
+  expect(changed.status, JSON.stringify(changed.body)).toBe(200);
+  expect(changed.body.version).not.toBe(version);
+  const back = await requestEdge(app, 'PUT', `/${path}/x`, bob, { version });
+  expect([back.status, back.body.version]).toEqual([200, version]);
+});
+
+test.each<[Json, RegExp]>([
+  [{ labels: ['billing'] }, /^labels: `schema` determines it/],
+  [{ multi: true }, /^multi: `schema` determines it/],
+  [{ allow_none: true }, /^allow_none: `schema` determines it/],
+  [{ fields: { type: 'object', properties: {} } }, /^fields: `schema` determines it/],
+])('a classifier with a schema is rejected with %j, which the schema does not say', async (more, words) => {
+  const app = createSimulatedEdge();
+  const bob = await authorizationFor('bob', 'classify', 'prefixes');
+  const { status, body } = await requestEdge(app, 'PUT', '/classifiers/x', bob, { schema: TICKET, ...more });
+  expect([status, (body.error as Json).message]).toEqual([400, expect.stringMatching(words)]);
+});
+
+test.each<[string, Json]>([
+  ['agents', MODEL],
+  ['prefixes', MODEL],
+])(
+  'a text and the same text authorizationFor one block are sent to Claude authorizationFor the same system, by /%s',
+  async (path, body) => {
+    const app = createSimulatedEdge();
+    const bob = await authorizationFor('bob', 'messages', 'prefixes');
+    for (const system of ['Be brief.', BLOCK_KINDS]) {
+      expect((await requestEdge(app, 'PUT', `/${path}/x`, bob, { ...body, system })).status).toBe(200);
+      const by = { [path === 'agents' ? 'agent' : 'prefix']: 'x' };
+      const question = [{ role: 'user', content: 'Hello' }];
+      expect(
+        (await requestEdge(app, 'POST', '/messages', bob, { ...MODEL, ...by, messages: question, stream: false }))
+          .status,
+      ).toBe(200);
+    }
+    const sent = app.sent
+      .filter(({ url }) => url.pathname === '/v1/messages')
+      .map(({ text }) => JSON.parse(text) as Json);
+    const [one, other] = sent.map(({ system }) => system);
+    expect(one).toMatchObject(BLOCK_KINDS);
+    expect(other).toEqual(one);
+  },
+);

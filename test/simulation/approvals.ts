@@ -193,7 +193,7 @@ class ApprovalUsers {
     this.model.noteDecisionRequest(id, decided);
     const decision: DecisionRequest = { id, ...decided, isAdmin: false, requestId };
     const result = (await callObject('conversation', () =>
-      this.#caller.call('part', 'runs', 'decideApproval', decision),
+      this.#caller.call('callPlugin', 'runs', 'decideApproval', decision),
     )) as Result<DecisionAnswer>;
     if (!result.ok) return;
     this.model.noteDecisionResult(id, decided, result.value);

@@ -84,7 +84,7 @@ describe('what the SDK makes of a schema', () => {
     const $defs = { tree: { type: 'object', properties: { next: { $ref: '#/$defs/tree' } }, required: ['next'] } };
     const tree = { type: 'object', properties: { tree: { $ref: '#/$defs/tree' } }, required: ['tree'], $defs };
     expect(asFormat(transformJSONSchema(tree as never) as Schema)).toMatchObject([
-      { says: 'output_config.format.schema: Circular reference detected in schema definitions' },
+      { problem: 'output_config.format.schema: Circular reference detected in schema definitions' },
     ]);
     const open = (count: number) => {
       const properties = Object.fromEntries(Array.from({ length: count }, (_, at) => [`p${at}`, { type: 'string' }]));
@@ -108,16 +108,28 @@ test('all that is refused is told, in the order of the request, with its tool an
   const path = 'tools.2.custom.input_schema';
   expect(findSchemaFaults({ tools, output_config: { format } })).toEqual([
     {
-      says: 'tools.3.custom.input_schema: input_schema does not support oneOf, allOf, or anyOf at the top level',
-      at: '',
+      problem: 'tools.3.custom.input_schema: input_schema does not support oneOf, allOf, or anyOf at the top level',
+      path: '',
       tool: 3,
     },
-    { says: `${path}: For 'object' type, 'additionalProperties' must be explicitly set to false`, at: '', tool: 2 },
-    { says: `${path}: For 'integer' type, property 'minimum' is not supported`, at: 'properties.list.items', tool: 2 },
-    { says: `${path}: For 'integer' type, property 'maximum' is not supported`, at: 'properties.list.items', tool: 2 },
     {
-      says: 'output_config.format.schema: Empty schema ({}) that accepts any JSON value is not supported',
-      at: 'items',
+      problem: `${path}: For 'object' type, 'additionalProperties' must be explicitly set to false`,
+      path: '',
+      tool: 2,
+    },
+    {
+      problem: `${path}: For 'integer' type, property 'minimum' is not supported`,
+      path: 'properties.list.items',
+      tool: 2,
+    },
+    {
+      problem: `${path}: For 'integer' type, property 'maximum' is not supported`,
+      path: 'properties.list.items',
+      tool: 2,
+    },
+    {
+      problem: 'output_config.format.schema: Empty schema ({}) that accepts any JSON value is not supported',
+      path: 'items',
     },
   ]);
 });

@@ -81,7 +81,7 @@ describe('assembling', () => {
     ]);
     expect(builder).toMatchObject({
       stopReason: 'end_turn',
-      stopped: true,
+      hasStopped: true,
       usage: { input_tokens: 3, output_tokens: 5 },
     });
   });

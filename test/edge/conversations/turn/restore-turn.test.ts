@@ -15,7 +15,7 @@ const ROW = { seq: 1, id: 'turn_x', beganAt: 0, sentAt: 500, coversUntil: null, 
 
 /** A turn that a crash has interrupted when so much of its log was stored. */
 const restored = (text: string) => {
-  const log = { of: () => ({ text, rows: 1 }), last: () => ({ at: 1_000, unseenMs: 0 }) };
+  const log = { readLog: () => ({ text, rows: 1 }), last: () => ({ at: 1_000, unseenMs: 0 }) };
   return restoreCrashed({ log } as unknown as Transcript, ROW as TurnRow, 60_000);
 };
 

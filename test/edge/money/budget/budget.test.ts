@@ -314,8 +314,8 @@ describe('clamp', () => {
       return decide(emptyBudget(NOON), rules, searching, NOON, { purses });
     };
     expect(by({})).toMatchObject({ maxTokens: 256 });
-    expect(by({ most: 11_500, held: 1_000, settled: 1_000 })).toMatchObject(whole);
-    expect(by({ most: 11_500, held: 1_000, settled: 1_001 })).toMatchObject({ maxTokens: 256 });
+    expect(by({ limit: 11_500, held: 1_000, settled: 1_000 })).toMatchObject(whole);
+    expect(by({ limit: 11_500, held: 1_000, settled: 1_001 })).toMatchObject({ maxTokens: 256 });
     const tokens = rulesOf({ usd_per_day: usd(11_000), output_tokens_per_minute: 600 });
     expect(decide(emptyBudget(NOON), tokens, searching, NOON)).toMatchObject({ maxTokens: 300, nanodollars: 9_000 });
   });

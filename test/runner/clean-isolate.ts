@@ -43,7 +43,7 @@ afterEach(async ({ task }) => {
     const timeout = task.result?.state === 'fail' ? 0 : MOST_MS;
     await vi.waitFor(() => expect({ ...bodyMemory }).toEqual({ ...new BodyMemory() }), { timeout, interval: 1 });
   } finally {
-    Object.assign(bodyMemory, { taken: 0, strange: 0 });
+    Object.assign(bodyMemory, { takenBytes: 0, unknownSenderBytes: 0 });
     for (const left of [bodyMemory.bytesByCaller, bodyMemory.waitingShares, bodyMemory.sharesByObject]) left.clear();
   }
 });

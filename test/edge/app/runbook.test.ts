@@ -45,7 +45,7 @@ const INCIDENTS = new Map(
   runbook
     .split(/^## /m)
     .slice(1)
-    .filter((section) => section.includes('- **Log**'))
+    .filter((section) => section.includes('- **Cause**'))
     .map((section) => {
       const lines = [...section.matchAll(/^- \*\*(.+?)\*\*: (.+)$/gm)].map(([, label = '', says = '']) => [
         label,

@@ -186,7 +186,7 @@ export function isOfCode({ type, caller }: Json): boolean {
 /** Reads the last tool loop, newest first: its answers, and the messages with results between them. */
 function loopRows(transcript: Transcript): MessageRow[] {
   const rows: MessageRow[] = [];
-  for (const row of transcript.messages.history({ sent: true, backwards: true, pending: true })) {
+  for (const row of transcript.messages.history({ sent: true, isBackwards: true, pending: true })) {
     if (row.role !== 'assistant' && !row.text.includes('"tool_result"')) break;
     rows.push(row);
   }

@@ -139,7 +139,7 @@ export function joinResults(continued: Continuation, cancels: boolean): Continua
 /** Reads the last answer and what follows it. Earlier tool calls need no results any more. */
 export function readTail(transcript: Transcript): readonly MessageText[] {
   const tail: MessageText[] = [];
-  for (const { role, text } of transcript.messages.texts({ sent: true, backwards: true })) {
+  for (const { role, text } of transcript.messages.texts({ sent: true, isBackwards: true })) {
     if (tail.at(-1)?.role === 'assistant' && role !== 'assistant') break;
     tail.push({ role, text });
   }

@@ -57,7 +57,7 @@ function countBlocks(message: string): number {
 /** Reads the message before the last answer. */
 function messageBefore(tail: readonly MessageText[], transcript: Transcript): string | undefined {
   let at = 0;
-  for (const { text } of transcript.messages.texts({ sent: true, backwards: true })) {
+  for (const { text } of transcript.messages.texts({ sent: true, isBackwards: true })) {
     if (at === tail.length) return text;
     at += 1;
   }

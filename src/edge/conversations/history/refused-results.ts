@@ -123,7 +123,7 @@ export function hideResults(transcript: Transcript, turn: number, ids: Iterable<
   const hidden = hiddenResultBlocks(ids, why);
   for (const [id, result] of hidden) transcript.calls.changeResult(turn, id, writeJson(result));
   const repaired: RepairedMessage[] = [];
-  for (const row of transcript.messages.history({ sent: true, backwards: true })) {
+  for (const row of transcript.messages.history({ sent: true, isBackwards: true })) {
     if (row.role !== 'user') break;
     const blocks = parseBlocks(row.text);
     const content = withHiddenResults(blocks, hidden, before);

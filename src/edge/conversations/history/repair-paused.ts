@@ -13,7 +13,7 @@ import type { Transcript } from './storage/transcript.ts';
  */
 export function repairPaused(transcript: Transcript, continuation: readonly Json[] = []): RepairedMessage[] {
   const paused: (MessageRow & { content: Json[] })[] = [];
-  for (const row of transcript.messages.history({ sent: true, backwards: true })) {
+  for (const row of transcript.messages.history({ sent: true, isBackwards: true })) {
     if (row.role !== 'assistant') break;
     const { content } = parseMessageText(row.text) ?? {};
     if (Array.isArray(content)) paused.push({ ...row, content: content.filter(isObject) });

@@ -42,7 +42,7 @@ export function rewindTo(transcript: Transcript, id: string): Partial<Profile> |
 /** @returns the number of the first message to delete: the found one, or the nearest question before it. */
 function findBoundary(transcript: Transcript, message: { seq: number; turn: number }): number {
   let behind: MessageRow | undefined;
-  for (const row of transcript.messages.history({ to: message.seq, backwards: true })) {
+  for (const row of transcript.messages.history({ to: message.seq, isBackwards: true })) {
     if (row.turn !== message.turn) break;
     const isQuestion = behind?.role === 'user' && row.role === 'assistant';
     if (behind && isQuestion && answeredCallIdsOf(messageAsShown(behind).content).length === 0) break;

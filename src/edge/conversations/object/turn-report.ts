@@ -122,7 +122,7 @@ function continuationOf(transcript: Transcript, { seq }: TurnRow): TurnRow | und
 
 /** @returns the text of the last answer in the history; empty if there is no answer */
 function lastAnswerText(transcript: Transcript): string {
-  for (const { role, text } of transcript.messages.texts({ backwards: true })) {
+  for (const { role, text } of transcript.messages.texts({ isBackwards: true })) {
     if (role !== 'assistant') continue;
     const { content } = parseObject(text) ?? {};
     if (!Array.isArray(content)) return typeof content === 'string' ? content : '';

@@ -55,15 +55,15 @@ export function shownRanges(
 function* readRanges(
   transcript: Transcript,
   cursor: number | undefined,
-  { isBackwards: backwards, pending }: RangeQuery,
+  { isBackwards, pending }: RangeQuery,
   ids: ReadonlySet<string>,
 ): Generator<ShownRange> {
-  const range = cursor === undefined ? {} : backwards ? { to: cursor } : { from: cursor };
-  const rows = transcript.messages.outlines({ ...range, backwards, pending });
-  const behind = backwards ? transcript.messages.turnAfter(cursor ?? Number.MAX_SAFE_INTEGER) : undefined;
+  const range = cursor === undefined ? {} : isBackwards ? { to: cursor } : { from: cursor };
+  const rows = transcript.messages.outlines({ ...range, isBackwards, pending });
+  const behind = isBackwards ? transcript.messages.turnAfter(cursor ?? Number.MAX_SAFE_INTEGER) : undefined;
   const runs = new Map<number, { first: number | undefined; status: TurnStatus | undefined }>();
   let answer: ShownRange | undefined;
-  for (const { row, next } of backwards ? pairBackwards(rows, behind) : pairForwards(rows)) {
+  for (const { row, next } of isBackwards ? pairBackwards(rows, behind) : pairForwards(rows)) {
     const { seq, id, turn, role, run } = row;
     const runOf =
       run === null
@@ -86,7 +86,7 @@ function* readRanges(
         from: Math.min(seq, answer?.from ?? seq),
         to: Math.max(seq, answer?.to ?? seq),
         run,
-        id: backwards ? id : (answer?.id ?? id),
+        id: isBackwards ? id : (answer?.id ?? id),
       };
     else if (!hasOnlyEdgeResults(row, ids)) yield { from: seq, to: seq, id, run: null };
   }

@@ -110,19 +110,19 @@ function storedPage(
   { limit, before_id, pending = false }: HistoryQuery,
   viewer: Viewer,
 ): PageRows {
-  const backwards = before_id !== undefined;
-  const range = backwards ? { to: at - 1 } : { from: at + 1 };
-  const rows = transcript.messages.ids({ ...range, backwards, pending, limit: limit + 1 });
-  const { data, ...ends } = createPage(rows, limit, backwards, ({ id }) => id);
+  const isBackwards = before_id !== undefined;
+  const range = isBackwards ? { to: at - 1 } : { from: at + 1 };
+  const rows = transcript.messages.ids({ ...range, isBackwards, pending, limit: limit + 1 });
+  const { data, ...ends } = createPage(rows, limit, isBackwards, ({ id }) => id);
   const [first, last] = [data[0], data.at(-1)];
   return { bounds: ends, texts: first && last ? storedTexts(transcript, first.seq, last.seq, pending, viewer) : [] };
 }
 
 function shownPage(transcript: Transcript, at: number | undefined, page: HistoryQuery, viewer: Viewer): PageRows {
   const { limit, before_id, pending = false } = page;
-  const backwards = before_id !== undefined;
-  const rows = shownRanges(transcript, at, { isBackwards: backwards, pending, limit: limit + 1 });
-  const { data, ...ends } = createPage(rows, limit, backwards, ({ id }) => id);
+  const isBackwards = before_id !== undefined;
+  const rows = shownRanges(transcript, at, { isBackwards, pending, limit: limit + 1 });
+  const { data, ...ends } = createPage(rows, limit, isBackwards, ({ id }) => id);
   return { bounds: ends, texts: shownTexts(transcript, data, pending, viewer) };
 }
 

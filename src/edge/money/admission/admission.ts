@@ -231,7 +231,7 @@ class ModelChoice {
     const { nameOfModel, originalModel: from, changes } = this;
     return () => {
       Object.assign(this.request, { model, body });
-      Object.assign(this, { nameOfModel, from, changes });
+      Object.assign(this, { nameOfModel, originalModel: from, changes });
     };
   }
 

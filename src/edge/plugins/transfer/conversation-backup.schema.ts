@@ -111,7 +111,7 @@ const sentSummary = z.strictObject({
 const agentLine = z.looseObject({
   model: z.union([z.string(), modelByLabel]),
   max_tokens: count,
-  system: objects,
+  system: z.optional(z.union([z.string(), objects])),
   tools: objects,
   limits: z.looseObject({}),
   approvers: z.enum(['owner', 'admin']),

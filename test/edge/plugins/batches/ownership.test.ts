@@ -138,7 +138,7 @@ test('nobody reaches the batch of another account', async () => {
     expect(await list.json()).toMatchObject({ data: [], has_more: false });
   };
   await reach();
-  expect([...api.batches.values()][0]).toMatchObject({ status: 'in_progress', canceled: false });
+  expect([...api.batches.values()][0]).toMatchObject({ status: 'in_progress', isCanceled: false });
   await endBatch(api, id, 'alice');
   await reach();
   const own = await app.fetch(`${PATH}/${id}/results`, { headers: await as('alice') });

@@ -263,10 +263,10 @@ test('a cancellation that comes before the upstream’s answer is told once that
   const { id: made = '' } = (await api.handle('POST', PATH, JSON.stringify(bodyOf(['a1']))).json()) as { id?: string };
   instead = () => new Response(null, { status: 500 });
   await stub.acceptAnswer({ kind: 'made', id: made, expiresAt: '' });
-  expect(api.batches.get(made)).toMatchObject({ canceled: false });
+  expect(api.batches.get(made)).toMatchObject({ isCanceled: false });
   instead = () => undefined;
   await wakeBatch(id, 'alice');
-  expect(api.batches.get(made)).toMatchObject({ canceled: true });
+  expect(api.batches.get(made)).toMatchObject({ isCanceled: true });
   expect((await shown('alice', id)).processing_status).toBe('canceling');
 });
 

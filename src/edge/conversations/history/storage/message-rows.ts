@@ -17,7 +17,7 @@ import { COMMITTED, NO_ANSWER, SHOWN } from './tables.ts';
 interface MessageRange {
   from?: number;
   to?: number | undefined;
-  backwards?: boolean;
+  isBackwards?: boolean;
   /** Adds the messages of the running turn. */
   pending?: boolean;
   /** Leaves out what does not go up: refused turns, and answers of which nothing is left. */
@@ -98,13 +98,13 @@ export class MessageRows extends Rows<ReadableTables> {
 
   #select(columns: string, range: MessageRange & { limit?: number }): SqlStorageCursor<RawRow> | undefined {
     if (!this.tables.readable) return undefined;
-    const { from = 0, to = Number.MAX_SAFE_INTEGER, limit = -1, sent, shown, backwards, pending } = range;
+    const { from = 0, to = Number.MAX_SAFE_INTEGER, limit = -1, sent, shown, isBackwards, pending } = range;
     const hasText = `(m.text is not '${NO_ANSWER}'${shown ? ' or m.shown = 1' : ''})`;
     return this.tables.select<RawRow>(
       `select ${columns} from messages m join turns t on t.seq = m.turn
        where m.seq >= ? and m.seq <= ? and t.status in ${pending ? SHOWN : COMMITTED}
              ${sent ? `and t.status != 'refused' and ${hasText}` : ''}
-       order by m.seq ${backwards ? 'desc' : ''} limit ?`,
+       order by m.seq ${isBackwards ? 'desc' : ''} limit ?`,
       from,
       to,
       limit,

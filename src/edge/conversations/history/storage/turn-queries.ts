@@ -185,7 +185,7 @@ export function firstStepOf(transcript: Transcript, run: number): number | undef
 
 /** @returns the calls in the answer of a step, as they are shown: also those that do not go up. */
 export function toolCallsOfStep(transcript: Transcript, step: number): Json[] {
-  for (const { turn, role, text, shown } of transcript.messages.history({ backwards: true })) {
+  for (const { turn, role, text, shown } of transcript.messages.history({ isBackwards: true })) {
     if (turn !== step) break;
     const { content } = parseMessageText(shown ?? text) ?? {};
     if (role === 'assistant' && Array.isArray(content)) {

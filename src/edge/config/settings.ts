@@ -39,7 +39,7 @@ export const CLAUDE_API = 'https://api.anthropic.com';
 export const settingsSchema = z.object({
   ANTHROPIC_API_KEY: z.optionalField(
     z.string().check(z.minLength(1)),
-    'Secret. The key that is sent to the Claude API. Callers never see it.',
+    'Secret. The key for the Claude API. Callers never see it.',
   ),
   ANTHROPIC_BASE_URL: z.withDescription(
     z._default(
@@ -54,7 +54,7 @@ export const settingsSchema = z.object({
   ),
   UPSTREAM: z.optionalField(
     z.enum(['anthropic', 'simulator']),
-    '`anthropic` or `simulator`. The simulator is the default in development without a key. Outside development it is refused.',
+    '`anthropic` or `simulator`. In development without a key, the default is `simulator`. A deployment rejects `simulator`.',
   ),
   UPSTREAMS: z.withDescription(
     z._default(
@@ -63,16 +63,16 @@ export const settingsSchema = z.object({
       ),
       [],
     ),
-    'JSON: the places that serve Claude, in the order in which they are tried. Each has a secret `UPSTREAM_<NAME>_KEY`.',
+    'JSON: the upstreams, in the order in which they are tried. Each has a secret `UPSTREAM_<NAME>_KEY`.',
   ),
   ALLOWED_ORIGINS: z.withDescription(
     z._default(origins, []),
-    'Web pages and apps of these origins may call: `https://app.example.com`, `capacitor://localhost`. Separated by commas; `*` is all.',
+    'Origins of web pages and apps that may call, separated by commas: `https://app.example.com`, `capacitor://localhost`. `*` allows all.',
   ),
   MAX_BODY_BYTES: z.withDescription(countSetting(32 * 1024 * 1024, 1), 'Largest request body, in bytes.'),
   MAX_BATCH_BYTES: z.withDescription(
     countSetting(100_000_000, 1, 256 * 1024 * 1024),
-    'Largest body of a batch, in bytes. With the texts of its prefixes it may have 256 MB.',
+    'Largest body of a batch, in bytes. Including the texts of its prefixes, it can have 256 MB.',
   ),
   MAX_FILE_BYTES: z.withDescription(countSetting(100_000_000, 1), 'Largest file that may be uploaded, in bytes.'),
   FORWARD_HEADERS: z.withDescription(
@@ -87,144 +87,147 @@ export const settingsSchema = z.object({
       ),
       [],
     ),
-    'Headers of callers that go up, and otherwise would not: `helicone-*`, `anthropic-workspace-id`, …',
+    'Additional headers of callers that are forwarded: `helicone-*`, `anthropic-workspace-id`, …',
   ),
   UPSTREAM_USER_ID: z.optionalField(
     z.enum(['account']),
-    '`account` puts a hash of the account into `metadata.user_id` of each request that goes up.',
+    '`account` sets `metadata.user_id` of each forwarded request to a hash of the account.',
   ),
   UPSTREAM_MAX_RETRIES: z.withDescription(
     countSetting(2),
-    'How often a request is sent again if it fails before the first byte of its answer.',
+    'Maximum number of retries if a request fails before the first byte of its response.',
   ),
   UPSTREAM_TIMEOUT_MS: z.withDescription(
     countSetting(600_000, 1),
-    'How long to wait for the headers of an answer, retries included.',
+    'Milliseconds to wait for the headers of a response, including retries.',
   ),
   STREAM_HEADERS_MS: z.withDescription(
     countSetting(300_000, 1),
-    'How long to wait for the headers of a stream, for each attempt. `UPSTREAM_TIMEOUT_MS` limits all attempts together.',
+    'Milliseconds to wait for the headers of a stream, for each attempt. `UPSTREAM_TIMEOUT_MS` limits all attempts together.',
   ),
-  STREAM_IDLE_MS: z.withDescription(countSetting(120_000, 1), 'An answer that is silent for so long counts as cut.'),
+  STREAM_IDLE_MS: z.withDescription(
+    countSetting(120_000, 1),
+    'Milliseconds of silence after which a response counts as cut off.',
+  ),
   HOLD_WAIT_MS: z.withDescription(
     countSetting(30_000),
-    'How long a request waits its turn while only what others hold leaves no room. 0: it is refused at once.',
+    'Milliseconds that a request waits while only the holds of other requests are in the way. 0: it is rejected at once.',
   ),
   MODEL_ALIASES: z.withDescription(
     z._default(jsonSetting(z.catchall(z.object({}), z.string().check(z.minLength(1)))), {}),
-    'JSON: names of your own → model ids.',
+    'JSON: custom names → model ids.',
   ),
   MESSAGE_DEFAULTS: z.optionalField(
     jsonSetting(messageDefaults),
-    'JSON: what `POST /messages` uses where a request lacks it: `{"model": …, "max_tokens": …, "system": …}`, or `{"agent": …}`.',
+    'JSON: default parameters of `POST /messages`: `{"model": …, "max_tokens": …, "system": …}`, or `{"agent": …}`.',
   ),
   PRICES: z.withDescription(
     z._default(jsonSetting(priceTable), {}),
-    'JSON: prices of models, and what they take. They override or extend the built-in table.',
+    'JSON: prices and features of models. They override or extend the built-in table.',
   ),
-  SIGNING_SECRET: z.optionalField(secret, 'Secret. Signs this edge’s own tokens; at least 32 characters.'),
-  SIGNING_SECRET_PREVIOUS: z.optionalField(secret, 'Secret. The one before. Its tokens stay valid while you rotate.'),
+  SIGNING_SECRET: z.optionalField(
+    secret,
+    'Secret. Signs the tokens that this deployment issues; at least 32 characters.',
+  ),
+  SIGNING_SECRET_PREVIOUS: z.optionalField(
+    secret,
+    'Secret. The previous signing secret. Its tokens stay valid while you rotate.',
+  ),
   CREDENTIALS: z.optionalField(
     z.enum(['required']),
-    '`required`: a development server checks credentials and origins as a deployment does, which always checks them.',
+    '`required`: a development server checks credentials and origins, as a deployment always does.',
   ),
   JWKS_URL: z.optionalField(
     anyHttpUrl,
-    'Where your identity provider has its keys. Needs the two below, and a limit in USD in `DEFAULT_LIMITS`.',
+    'Address of your identity provider’s keys. Requires the next two settings, and a limit in USD in `DEFAULT_LIMITS`.',
   ),
   JWT_ISSUER: z.optionalField(z.string(), 'The `iss` of the provider’s tokens.'),
   JWT_AUDIENCE: z.optionalField(z.string(), 'The `aud` of the provider’s tokens.'),
   JWT_ADMIN: z.withDescription(
     z._default(z.enum(['true', 'false']), 'false'),
-    '`true`: the scope `admin` of a provider’s token counts. Whoever can give it there makes admins here.',
+    '`true`: accept the scope `admin` in a provider’s token. Anyone who can grant it at the provider can create admins.',
   ),
   JWT_GROUP_CLAIM: z.optionalField(
     z.string().check(z.minLength(1)),
-    'The claim of a provider’s token that names its account’s group. A group that an admin has chosen wins.',
+    'The claim of a provider’s token that names its account’s group. A group that an admin has set takes precedence.',
   ),
   JWT_GROUP_ORDER: z.withDescription(
     z._default(commaListSetting, []),
-    'Groups, separated by commas. If a token is in several, the first of them that stands here counts.',
+    'Groups, separated by commas. If a token names several, the first in this list applies.',
   ),
   JWT_GROUP_DEFAULT: z.optionalField(
     z.custom<string>(isGroup, 'must be 1 to 128 characters'),
-    'The group of a provider’s token without the claim. Without this setting it is in none, and `/health` warns.',
+    'The group of a provider’s token without the claim. Without this setting, such a token has no group, and `/health` warns.',
   ),
   JWT_ONLY_CLAIM: z.optionalField(
     z.string().check(z.minLength(1)),
-    'The claim of a provider’s token that names the agents it may ask, in a list or with spaces. It makes all of them restricted tokens.',
+    'The claim of a provider’s token that names its agents, as a list or separated by spaces. All tokens of the provider are then restricted tokens.',
   ),
   JWT_ONLY: z.optionalField(
     jsonSetting(onlySchema),
-    'JSON: what a provider’s token without that claim may ask: {"agents": ["support"]}. Without JWT_ONLY_CLAIM it holds for all of them.',
+    'JSON: the restrictions of a provider’s token without that claim: {"agents": ["support"]}. Without JWT_ONLY_CLAIM, they apply to all tokens of the provider.',
   ),
   VISITORS: z.optionalField(
     jsonSetting(visitorsSchema),
-    'JSON: what people without a login may do: {"only": {"agents": ["support"], "origins": ["https://shop.example"]}, "pool": {"usd_per_day": 5}}.',
+    'JSON: the restrictions and limits of visitors without a login: {"only": {"agents": ["support"], "origins": ["https://shop.example"]}, "pool": {"usd_per_day": 5}}.',
   ),
   TURNSTILE_SECRET: z.optionalField(
     z.string().check(z.minLength(1)),
-    'Secret. That of the Turnstile widget on the pages of visitors.',
+    'Secret. The secret of the Turnstile widget on the pages of visitors.',
   ),
   TURNSTILE_VERIFY_URL: z.withDescription(
     z._default(anyHttpUrl, 'https://challenges.cloudflare.com/turnstile/v0/siteverify'),
-    'Where answers of Turnstile are verified. Another one is for tests.',
+    'Address at which Turnstile responses are verified. Change it only in tests.',
   ),
   DEFAULT_LIMITS: z.withDescription(
     z._default(jsonSetting(limitsSchema), {}),
-    'JSON: the limits of accounts that have none of their own.',
+    'JSON: the limits of accounts without their own limits.',
   ),
   DEPLOYMENT_LIMITS: z.optionalField(
     jsonSetting(poolLimitsSchema),
-    'JSON: limits in USD for all accounts together. With `{}` an admin can set them later.',
+    'JSON: limits in USD for all accounts together. With `{}`, an admin can set them later.',
   ),
   READS_PER_MINUTE: z.withDescription(
     countSetting(600, 1),
-    'How many requests that ask no model an account may send in a minute. Those with the scope `admin` are not counted.',
+    'How many requests that call no model an account can send in a minute. Requests with the scope `admin` are not counted.',
   ),
   BOUND_READS_PER_MINUTE: z.withDescription(
     countSetting(120, 1),
-    'The same for the restricted tokens of an account, and for a visitor.',
+    'The same limit for the restricted tokens of an account, and for a visitor.',
   ),
   RETENTION_DAYS: z.withDescription(
     countSetting(30, 1, MAX_DAYS),
-    'How long requests stay in the ledger. Conversations too, unless they say otherwise.',
+    'Days for which the ledger stores requests. Also applies to conversations without `retention_seconds`.',
   ),
   JURISDICTION: z.optionalField(
     z.enum(['eu', 'us']),
-    'Where objects live: `eu` or `us`. It is part of every object’s id: choose it before the first deploy.',
+    'Where objects are stored: `eu` or `us`. It is part of every object’s id, so choose it before the first deploy.',
   ),
   DELIVER_HOSTS: z.withDescription(
     z._default(hosts, []),
-    'Further hosts that results may be sent to, separated by commas.',
+    'Additional hosts to which results can be delivered, separated by commas.',
   ),
-  ALERT_URL: z.optionalField(httpUrl, 'Where alerts are sent, signed. Without it they are only listed.'),
-  BATCH_DELIVER_URL: z.optionalField(
-    httpUrl,
-    'Where the end of a batch is reported, unless the batch has a `deliver_url`.',
-  ),
+  ALERT_URL: z.optionalField(httpUrl, 'Address for signed alerts. Without it, alerts are only listed.'),
+  BATCH_DELIVER_URL: z.optionalField(httpUrl, 'Address for the event at the end of a batch without a `deliver_url`.'),
   TURN_DELIVER_URL: z.optionalField(
     httpUrl,
-    'Where the end of a turn in the background is reported, and what waits for approval, if it has no `deliver_url`.',
+    'Address for events of background turns and of calls that wait for approval, if the request has no `deliver_url`.',
   ),
   DELIVERY_SIGNING_SECRET: z.optionalField(
     standardSecret,
-    'Secret. Signs what is delivered, as Standard Webhooks says: `whsec_…`.',
+    'Secret. Signs deliveries according to Standard Webhooks: `whsec_…`.',
   ),
   TOOL_HOSTS: z.withDescription(
     z._default(hosts, []),
-    'Hosts of tools that the edge calls itself (`run`), separated by commas. With the port, if it is not 443.',
+    'Hosts of tools that Sluice calls (`run`), separated by commas. Include the port if it is not 443.',
   ),
   TOOL_SIGNING_SECRET: z.optionalField(
     standardSecret,
-    'Secret. Signs the calls of such tools, as Standard Webhooks says: `whsec_…`. Without it only MCP servers are called.',
+    'Secret. Signs the calls of these tools according to Standard Webhooks: `whsec_…`. Without it, Sluice calls only MCP servers.',
   ),
   SIMULATOR_TTFT_MS: z.withDescription(countSetting(300), 'Milliseconds until the simulator’s first token.'),
-  SIMULATOR_TOKENS_PER_SECOND: z.withDescription(countSetting(80), 'How fast the simulator writes. 0: at once.'),
-  SIMULATOR_BATCH_MS: z.withDescription(
-    countSetting(5000),
-    'How long a batch takes at the simulator, in milliseconds.',
-  ),
+  SIMULATOR_TOKENS_PER_SECOND: z.withDescription(countSetting(80), 'Speed of the simulator’s responses. 0: no delay.'),
+  SIMULATOR_BATCH_MS: z.withDescription(countSetting(5000), 'Duration of a batch at the simulator, in milliseconds.'),
 });
 
 /** Every setting of a deployment by its name, those of plugins behind the core's. The table of the guide is compared with this. */

@@ -84,7 +84,7 @@ export const webhookSettings = z.object({
       ),
       [],
     ),
-    'JSON: who may send webhooks, each with the name of its secret: [{"source":"github","secret":"GITHUB_WEBHOOK_SECRET"}].',
+    'JSON: the sources of webhooks, each with the name of its secret: [{"source":"github","secret":"GITHUB_WEBHOOK_SECRET"}].',
   ),
 });
 

@@ -1,7 +1,7 @@
 import { useEffect } from 'preact/hooks';
 import type { Overview } from '../../edge/answers.ts';
 import { PartFault } from '../edge/retry-fault.tsx';
-import { formatCount } from '../ui/format.ts';
+import { formatCount, formatStamp } from '../ui/format.ts';
 import { orderByNeed } from './figures/accounts-order.ts';
 import { listedMinute, listedRange } from './figures/days.ts';
 import { pollProblems, problems, problemsFault } from './figures/overview.ts';
@@ -15,23 +15,45 @@ const FAILED_REQUESTS_HREF = '#/budget/failed';
 export function Problems() {
   useEffect(pollProblems, []);
   const all = problems.value ? listProblems(problems.value).filter(({ count }) => count > 0) : [];
+  const tasks = problems.value?.failing_tasks ?? [];
   return (
     <>
       <PartFault name="What is broken" fault={problemsFault} />
-      {all.length > 0 && (
+      {all.length + tasks.length > 0 && (
         <section class="panel broken" aria-label="What is broken">
-          <ul class="row">
-            {all.map(({ count, words, href }) => (
-              <li key={words}>
-                <a href={href} onClick={() => prepareList(href)}>
-                  <strong>{formatCount(count)}</strong> {words}
-                </a>
-              </li>
-            ))}
-          </ul>
-          <p class="quiet">Of requests and accounts: what was told up to a minute ago.</p>
+          {all.length > 0 && (
+            <>
+              <ul class="row">
+                {all.map(({ count, words, href }) => (
+                  <li key={words}>
+                    <a href={href} onClick={() => prepareList(href)}>
+                      <strong>{formatCount(count)}</strong> {words}
+                    </a>
+                  </li>
+                ))}
+              </ul>
+              <p class="quiet">Of requests and accounts: what was told up to a minute ago.</p>
+            </>
+          )}
+          {tasks.length > 0 && <FailingTasks tasks={tasks} />}
         </section>
       )}
+    </>
+  );
+}
+
+/** Lists background work that keeps failing. There is nothing to open: the log names the object and the error. */
+function FailingTasks({ tasks }: { tasks: NonNullable<Overview['failing_tasks']> }) {
+  return (
+    <>
+      <ul class="row" aria-label="Background work that keeps failing">
+        {tasks.map(({ task, failing_since }) => (
+          <li key={task}>
+            <strong>{task}</strong> has failed since {formatStamp(failing_since)}
+          </li>
+        ))}
+      </ul>
+      <p class="quiet">Background work, which is repeated until it succeeds. The log names the object and the error.</p>
     </>
   );
 }

@@ -697,6 +697,23 @@ test('what is broken stands above everything else, each with a link to its list,
   }
 });
 
+test('lists background work that keeps failing, and since when', async () => {
+  vi.useFakeTimers({ toFake: ['Date'], now: new Date('2026-11-27T12:00:00Z') });
+  const shared = { limit_usd: null, spent_usd: 0, leased_usd: 0, resets_at: '2026-12-01T00:00:00Z' };
+  const windows = { limits: null, binds: [], hour: shared, day: shared, week: shared, month: shared };
+  const task = { failing_since: '2026-11-20T10:00:00Z', last_reported_at: '2026-11-27T11:59:00Z' };
+  let told: object = { failing_tasks: [{ task: 'alert', ...task }] };
+  open(BudgetOverview, ({ path }: Asked) =>
+    path === '/overview' ? told : { ...list([]), ...windows, total: { ...shared, usage: {} } },
+  );
+  const items = () => [...root.querySelectorAll('.broken li')].map(({ textContent }) => textContent);
+  await expect.poll(items).toEqual([expect.stringMatching(/^alert has failed since 20 Nov/)]);
+  await shows(root, 'The log names the object and the error.');
+  told = { failing_tasks: [] };
+  pollNow();
+  await expect.poll(items).toEqual([]);
+});
+
 test('Accounts has what binds each account, whosever limit it is, and asks for the tightest first where somebody is near one', async () => {
   const none = { day: null, week: null, month: null };
   const row = (id: string, tightest: object | null, more: object = {}) => ({

@@ -4,7 +4,8 @@ import { expect, test, vi } from 'vitest';
 import { getAccountStub } from '#edge/durable/stubs.ts';
 import type { Bindings } from '#edge/kit/plugins/bindings.ts';
 import type { Account } from '#edge/money/account/account.ts';
-import type { BatchDecision, BatchOrder } from '#edge/plugins/batches/contracts/batch.ts';
+import type { BatchDecision, BatchOrder, BatchSettlementRow } from '#edge/plugins/batches/contracts/batch.ts';
+import { batches } from '#edge/plugins/batches/plugin.ts';
 import { disableAutomaticAlarms } from '#test/support/pending-work.ts';
 import { MODEL } from '#test/support/small-message.ts';
 import { NOON } from './admission-requests.ts';
@@ -55,6 +56,74 @@ test('objects of plugins are asked to erase what they keep, and what is not done
     await ring();
   }
   expect(asked).toEqual([['alice', until], 'batch', ['alice', until]]);
+});
+
+/** @returns the part of batches in accounts, with all of its hooks */
+function batchesInAccounts() {
+  const { erase, methods = {}, ...part } = batches.account ?? {};
+  if (!batches.account || !erase) throw new TypeError('Batches have no part in accounts.');
+  return Object.assign(batches.account, { ...part, erase, methods: { ...methods } });
+}
+
+test.each([
+  [
+    'throws',
+    () => {
+      throw new RangeError('broken');
+    },
+  ],
+  ['rejects', () => Promise.reject(new RangeError('broken'))],
+])('erases the rest while a plugin %s in `erase`, and asks it again', async (_, fail) => {
+  const pass = await fill();
+  const logged = vi.spyOn(console, 'error').mockImplementation(() => {});
+  const inboxes: unknown[] = [];
+  const ofInbox = async (account: unknown) => {
+    inboxes.push(account);
+    return { remaining: 0 };
+  };
+  vi.spyOn(bindings.INBOX, 'get').mockReturnValue({ erase: ofInbox } as never);
+  const erase = vi.spyOn(batchesInAccounts(), 'erase').mockImplementation(fail);
+  const listed = async () => (await inside((account) => account.batches({ limit: 10 }))).data.length;
+  pass(1_000);
+  expect(await stub().erase()).toMatchObject({ done: false });
+  for (let round = 0; round < 3; round += 1) {
+    pass(60_000);
+    await ring();
+  }
+  expect(inboxes).toEqual(['alice']);
+  expect(erase.mock.calls.length).toBeGreaterThan(1);
+  expect(String(logged.mock.calls)).toContain('"task":"erasure","error":"RangeError"');
+  expect(await stub().erase()).toMatchObject({ done: false });
+  erase.mockResolvedValue(true);
+  const asked = erase.mock.calls.length;
+  for (let round = 0; round < 3; round += 1) {
+    pass(60_000);
+    await ring();
+  }
+  // Once it has erased, it is not asked again.
+  expect(erase.mock.calls.length).toBe(asked + 1);
+  expect(await listed()).toBe(0);
+});
+
+test('rejects the call of a method in which a plugin throws, and the account goes on', async () => {
+  await fill();
+  const { methods } = batchesInAccounts();
+  const admit = vi.spyOn(methods, 'admitBatchJson').mockImplementation(() => {
+    throw new RangeError('broken');
+  });
+  const held = async () => (await stub().quota()).day.held_usd;
+  const before = await held();
+  const order = JSON.stringify({ batch: 'msgbatch_2' });
+  await expect(inside((account) => account.admitBatchJson(order))).rejects.toThrow('broken');
+  expect([await held(), (await stub().requests({ limit: 10 })).data.length]).toEqual([before, 1]);
+  const settlement = { batch: 'msgbatch_1', startedAt: NOON, rows: [settledRow(7_000)] };
+  await inside((account) => account.settleBatchJson(JSON.stringify(settlement)));
+  expect((await stub().quota()).day).toMatchObject({ held_usd: 0, settled_usd: usd(7_000) });
+  admit.mockRestore();
+});
+
+const settledRow = (cost: number): BatchSettlementRow => ({
+  ...{ requestId: 'req_batch', model: MODEL, status: 'complete', cost, estimated: false, tokens: {}, outcomes: null },
 });
 
 test('what a batch holds and nobody settles is settled at its hold after 35 days', async () => {

@@ -38,9 +38,10 @@ export class AdmissionQueueModel {
     this.#world = world;
   }
 
-  /** An object has woken: it knows of nobody. */
+  /** An object has woken: it knows of nobody. A settlement by which somebody left may have been undone with the one before. */
   reset(): void {
     this.#waiting = [];
+    this.#leftIds.clear();
   }
 
   /** Notes that a request was settled. If it waits, it waits no more. */

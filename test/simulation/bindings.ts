@@ -5,13 +5,14 @@ import type { Upstream } from '#edge/claude/upstream.ts';
 import { Conversation } from '#edge/conversations/object/conversation.ts';
 import type { Bindings } from '#edge/kit/plugins/bindings.ts';
 import { Account } from '#edge/money/account/account.ts';
+import { Batch } from '#edge/plugins/batches/batch.ts';
 import { Pool } from '#edge/plugins/pools/pool.ts';
 import { Inbox } from '#edge/plugins/webhooks/inbox/inbox.ts';
 import { type CreateObject, createAliveCheck, type Host } from './host.ts';
 import type { World } from './world.ts';
 
 /** Makes what stands behind a binding, by the name of the object. */
-export type ObjectFactories = Partial<Record<'ACCOUNT' | 'CONVERSATION' | 'INBOX' | 'POOL', CreateObject>>;
+export type ObjectFactories = Partial<Record<'ACCOUNT' | 'BATCH' | 'CONVERSATION' | 'INBOX' | 'POOL', CreateObject>>;
 
 /** What the objects of the world that runs now are made of. */
 interface WorldBindings {
@@ -29,16 +30,27 @@ function currentBindings(): WorldBindings {
   return running;
 }
 
+function worldUpstream(): Upstream {
+  const { upstream } = currentBindings();
+  if (!upstream) throw new Error('This world has no upstream.');
+  return upstream;
+}
+
 class SimulatedConversation extends Conversation {
   protected override upstream(): Upstream {
-    const { upstream } = currentBindings();
-    if (!upstream) throw new Error('This world has no upstream.');
-    return upstream;
+    return worldUpstream();
+  }
+}
+
+class SimulatedBatch extends Batch {
+  protected override upstream(): Upstream {
+    return worldUpstream();
   }
 }
 
 const REAL_NAMESPACES: Required<ObjectFactories> = {
   ACCOUNT: (ctx) => new Account(ctx, env),
+  BATCH: (ctx) => new SimulatedBatch(ctx, env),
   CONVERSATION: (ctx) => new SimulatedConversation(ctx, env),
   INBOX: (ctx) => new Inbox(ctx, env),
   POOL: (ctx) => new Pool(ctx, env),
@@ -106,6 +118,7 @@ export const env = {
   DEFAULT_LIMITS: '{"usd_per_day":1}',
   STORE: createKeyValueStore(),
   ACCOUNT: createNamespace('ACCOUNT'),
+  BATCH: createNamespace('BATCH'),
   CONVERSATION: createNamespace('CONVERSATION'),
   INBOX: createNamespace('INBOX'),
   POOL: createNamespace('POOL'),

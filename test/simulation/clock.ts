@@ -1,5 +1,5 @@
 /** A clock that stands still until it is moved, in the place of the machine's: with its timers, its dice and its ids. */
-import { createHmac } from 'node:crypto';
+import { createHash, createHmac } from 'node:crypto';
 
 interface Timer {
   at: number;
@@ -68,7 +68,7 @@ const realFunctions = {
   },
   timeout: AbortSignal.timeout,
   randomUUID: crypto.randomUUID,
-  ...{ importKey: crypto.subtle.importKey, sign: crypto.subtle.sign },
+  ...{ importKey: crypto.subtle.importKey, sign: crypto.subtle.sign, digest: crypto.subtle.digest },
 };
 const realSetImmediate = setImmediate;
 
@@ -103,7 +103,7 @@ export function installClock(clock: Clock, bind: (run: () => void) => () => void
   Date.now = () => clock.now;
   Math.random = () => clock.random();
   crypto.randomUUID = () => clock.createId();
-  // The machine signs in a thread of its own, which is done whenever it is: here it is at once.
+  // The machine signs and hashes in a thread of its own, which is done whenever it is: here it is at once.
   crypto.subtle.importKey = (async (_: string, secret: Uint8Array, { hash }: { hash: string }) => ({
     secret,
     hash: hash.replace('-', ''),
@@ -113,6 +113,10 @@ export function installClock(clock: Clock, bind: (run: () => void) => () => void
     { hash, secret }: { hash: string; secret: Uint8Array },
     content: Uint8Array,
   ) => createHmac(hash, secret).update(content).digest()) as unknown as typeof realFunctions.sign;
+  crypto.subtle.digest = (async (hash: string, content: Uint8Array) => {
+    const digest = createHash(hash.replace('-', '')).update(content).digest();
+    return digest.buffer.slice(digest.byteOffset, digest.byteOffset + digest.length);
+  }) as unknown as typeof realFunctions.digest;
   // What objects log is not what is looked at here.
   console.log = () => {};
   console.error = () => {};
@@ -130,6 +134,7 @@ export function uninstallClock(): void {
   crypto.randomUUID = realFunctions.randomUUID;
   crypto.subtle.importKey = realFunctions.importKey;
   crypto.subtle.sign = realFunctions.sign;
+  crypto.subtle.digest = realFunctions.digest;
   console.log = realFunctions.log;
   console.error = realFunctions.error;
 }

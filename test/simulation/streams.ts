@@ -123,8 +123,8 @@ class IdentityStream {
 }
 
 /** @returns an answer with such a stream as its body. */
-export function createByteStreamResponse(body: ByteStream, headers: Record<string, string>): Response {
-  return Object.defineProperty(new Response(null, { headers }), 'body', { value: body });
+export function createByteStreamResponse(body: ByteStream, headers: Record<string, string>, status = 200): Response {
+  return Object.defineProperty(new Response(null, { headers, status }), 'body', { value: body });
 }
 
 /** Gives Node what the runtime has of streams. */

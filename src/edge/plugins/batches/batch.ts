@@ -73,12 +73,15 @@ export class Batch extends UpstreamObject implements BatchObject {
     return this.#record.state;
   }
 
-  async drop(isHeld: boolean): Promise<void> {
+  async drop(isHeld: boolean): Promise<boolean> {
     const journal = this.#journal;
-    if (!journal || !(journal.phase === 'prepared' || isUnanswered(journal))) return;
+    // What it gave up by itself may have been released before the account was asked.
+    if (!journal || journal.phase === 'unsent') return false;
+    if (!(journal.phase === 'prepared' || isUnanswered(journal))) return true;
     this.#record.enterPhase('unsent', {}, isHeld ? undefined : []);
     this.#record.wakeIn(0);
     await this.#record.try(() => finishTasks(this.#record));
+    return true;
   }
 
   read(): BatchState {

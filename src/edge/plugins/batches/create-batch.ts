@@ -27,6 +27,7 @@ import type { batchEstimate } from './batches-answers.schema.ts';
 import { callBatch } from './call-batch.ts';
 import type { BatchDecision, BatchOpening, BatchOrder, LabelTask } from './contracts/batch.ts';
 import { finishUpload, readRejection, rejectionResponse, toBatchResponse } from './create-answer.ts';
+import { giveUpBatch } from './give-up-batch.ts';
 import { type BatchContext, ItemReader } from './item.ts';
 import { streamBody } from './stream-body.ts';
 import { BatchTotal } from './total.ts';
@@ -171,7 +172,8 @@ async function closeBatch(
   const { context, upload, items, id, total } = creation;
   const { settings } = context;
   const place = { env: creation.c.env, settings, account: context.identity.account, id };
-  await callBatch(place, (batch) => batch.prepare(batchOpening(creation, order, url)));
+  const opening = batchOpening(creation, order, url);
+  await callBatch(place, (batch) => batch.prepare(opening));
   let isHeld = true;
   let isClosing = false;
   try {
@@ -191,7 +193,7 @@ async function closeBatch(
     isClosing = await callBatch(place, (batch) => batch.noteClosing());
     if (!isClosing) throw retryableError('The batch could not be sent. Send it again.', 'batch_late');
   } finally {
-    if (!isClosing) context.waitUntil(callBatch(place, (batch) => batch.drop(isHeld), 'persistent'));
+    if (!isClosing) context.waitUntil(giveUpBatch({ place, request: context, opening, isHeld }));
   }
   // From here on a batch may exist, even after a crash. The journal knows it, and nothing is sent again.
   const sending = finishUpload(upload, chosenUpstream(items), others, settings.UPSTREAM_TIMEOUT_MS).then((answer) =>

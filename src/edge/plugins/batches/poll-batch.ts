@@ -118,7 +118,11 @@ export function endBatch(
 }
 
 /** @returns the settlement rows of a batch without results. @param share 1 books its hold, 0 nothing */
-export function rowsWithoutResults(journal: Journal, status: string, share: 0 | 1): BatchSettlementRow[] {
+export function rowsWithoutResults(
+  journal: Pick<Journal, 'upstream' | 'rows'>,
+  status: string,
+  share: 0 | 1,
+): BatchSettlementRow[] {
   const { upstream, rows } = journal;
   return rows.map(({ requestId, model, hold }) => ({
     requestId,

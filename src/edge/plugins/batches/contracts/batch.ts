@@ -159,8 +159,9 @@ export interface BatchObject extends Rpc.DurableObjectBranded {
    * Gives up a batch whose last byte was not sent. Only its sender may call this, because only the sender knows that.
    *
    * @param isHeld whether something may have been set aside for it
+   * @returns false if the batch is not known, or was given up before: then its sender releases the hold
    */
-  drop(isHeld: boolean): Promise<void>;
+  drop(isHeld: boolean): Promise<boolean>;
   read(): BatchState;
   /** Asks the upstream to cancel the items that no model has begun to answer. */
   cancel(): Promise<BatchState>;

@@ -1,0 +1,12 @@
+import { expect, test } from 'vitest';
+import { findFailingSchedule } from './batch.ts';
+import { MAX_DURATION_MS, RUNS } from './property.ts';
+
+test(
+  `batches hold what they promise in ${RUNS} schedules`,
+  async () => {
+    const failure = await findFailingSchedule();
+    expect(failure?.report).toBeUndefined();
+  },
+  MAX_DURATION_MS,
+);

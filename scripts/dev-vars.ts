@@ -30,23 +30,25 @@ export async function readEnvFile(path: string): Promise<Record<string, string>>
  * Makes the secrets that are not in `.dev.vars`, and adds them to it, so that minting a token and sending a sample of a webhook
  * work at once. Then its owner alone can read the file: a copy of the example can be read by everybody on the machine.
  *
- * @param sources the sources of webhooks that get a secret
+ * @param webhookSecrets the names of the secrets of webhooks
  */
-export async function addSecrets(sources: readonly string[]): Promise<void> {
+export async function addSecrets(webhookSecrets: readonly string[]): Promise<void> {
   const text = await readText(FILE);
   const there = parse(text ?? '');
   const secrets = [
     ['SIGNING_SECRET', randomBytes(32).toString('base64url')],
-    ...sources.map((source) => [
-      `${source.toUpperCase()}_WEBHOOK_SECRET`,
-      `whsec_${randomBytes(32).toString('base64')}`,
-    ]),
+    ...webhookSecrets.map((name) => [name, `whsec_${randomBytes(32).toString('base64')}`]),
   ];
   const lines = secrets.filter(([name = '']) => !there[name]).map((pair) => `${pair.join('=')}\n`);
   if (lines.length === 0) return;
   const separator = text === undefined || text === '' || text.endsWith('\n') ? '' : '\n';
   await appendFile(FILE, separator + lines.join(''), { mode: 0o600 });
   await chmod(FILE, 0o600);
+}
+
+/** @returns the name of the secret of a shipped source */
+export function secretOfSource(source: string): string {
+  return `${source.toUpperCase()}_WEBHOOK_SECRET`;
 }
 
 function parse(text: string): Record<string, string> {

@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { addSecrets } from './dev-vars.ts';
+import { addSecrets, secretOfSource } from './dev-vars.ts';
 import { UNSERVED, writeIfChanged } from './put.ts';
 
 /** The module that wrangler puts in place of `#development`: wrangler.toml names it. */
@@ -19,5 +19,5 @@ export async function setDevelopment(command: string, from: string, sources: rea
     MODULE,
     isDevelopment ? `export { develop } from '${from}';\n` : 'export function develop() {}\n',
   );
-  if (isDevelopment) await addSecrets(sources);
+  if (isDevelopment) await addSecrets(sources.map(secretOfSource));
 }

@@ -13,9 +13,10 @@ import { openUpstreams } from '../src/edge/claude/providers/entry.ts';
 import { parseSettings, type Settings } from '../src/edge/config/settings.ts';
 import './all-plugins.mjs';
 import { printUsage } from './arguments.ts';
-import { readDevVars, readEnvFile } from './dev-vars.ts';
+import { addSecrets, readDevVars, readEnvFile } from './dev-vars.ts';
 import { findMisspeltSettings } from './misspelt-settings.ts';
 import { isInPackage, root } from './root.ts';
+import { missingWebhookSecrets } from './webhook-secrets.ts';
 
 /** The files in which wrangler looks for its configuration, in its order. */
 const CONFIGURATIONS = ['wrangler.json', 'wrangler.jsonc', 'wrangler.toml'];
@@ -36,6 +37,9 @@ try {
   const config = await readConfiguration(path, text);
   rejectOtherHost(config?.dev.host);
   const settings = await readSettings(config?.vars);
+  // Wrangler reads the file once it starts.
+  const missing = missingWebhookSecrets(settings);
+  if (missing.length > 0) await addSecrets(missing);
   const [, configured = PORT] = /^\s*"?port"?\s*[=:]\s*(\d+)/m.exec(text) ?? [];
   const wanted = Number(valuesOf('--port').at(-1) ?? configured);
   if (!Number.isInteger(wanted)) throw new Error('A port is a number: npm start -- --port 9000');

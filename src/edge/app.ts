@@ -177,7 +177,8 @@ const startRequest = (app: AppConfig) =>
     c.set('app', app);
     const newId = createRequestId();
     c.set('requestId', newId);
-    const entry = new LogEntry(newId, c.req.method, routeForLog(c));
+    const version = c.env.CF_VERSION_METADATA?.id;
+    const entry = new LogEntry(newId, { version, method: c.req.method, route: routeForLog(c) });
     c.set('entry', entry);
     c.executionCtx.waitUntil(entry.whenClosed);
     const share = new MemoryShare(bodyMemory);

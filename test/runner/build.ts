@@ -5,7 +5,7 @@ import { bundleWorker } from '#test/support/bundle-worker.ts';
 import { startPageEdge } from '#test/support/page-edge.ts';
 import { offerSharedStart, offerStart } from '#test/support/shared-start.ts';
 import { type BuiltWorker, buildWorker } from '../../scripts/build-worker.ts';
-import { addSecrets } from '../../scripts/dev-vars.ts';
+import { addSecrets, secretOfSource } from '../../scripts/dev-vars.ts';
 
 declare module 'vitest' {
   interface ProvidedContext {
@@ -25,7 +25,7 @@ declare module 'vitest' {
  */
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   // Added by one server, they would make those start again that run beside it.
-  await addSecrets(SHIPPED_SOURCES);
+  await addSecrets(SHIPPED_SOURCES.map(secretOfSource));
   // Before a server starts: the build command writes one module for all commands of wrangler, which bundle it next.
   const [browser, deployed, worker, impatient] = await Promise.all([
     startBrowser(),

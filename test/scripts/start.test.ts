@@ -2,8 +2,12 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { parseSettings } from '#edge/config/settings.ts';
 import { root } from '#test/support/root.ts';
 import { runScript } from '#test/support/run-script.ts';
+import { SECRET } from '#test/support/tokens.ts';
+import '../../scripts/all-plugins.mjs';
+import { missingWebhookSecrets } from '../../scripts/webhook-secrets.ts';
 
 let folder = '';
 
@@ -36,4 +40,15 @@ test.each([
   await writeFile(file, text);
   const { status, stderr } = await start('--config', file);
   expect([status, stderr]).toEqual([1, expect.stringContaining('Remove `host` in the section [dev]')]);
+});
+
+test('the secrets that npm start makes are those of sources in WEBHOOKS that have none, also where settings define the source', () => {
+  const verify = { hmac: { header: 'x-shop-signature' } };
+  const WEBHOOKS = JSON.stringify([
+    { source: 'shop', secret: 'SHOP_WEBHOOK_SECRET', verify, id: '/id', text: ['/subject'] },
+    { source: 'github', secret: 'OWN_WEBHOOK_SECRET' },
+    { source: 'stripe', secret: 'STRIPE_WEBHOOK_SECRET' },
+  ]);
+  const vars = { WEBHOOKS, STRIPE_WEBHOOK_SECRET: 'whsec_that_is_set', SIGNING_SECRET: SECRET };
+  expect(missingWebhookSecrets(parseSettings(vars, true))).toEqual(['SHOP_WEBHOOK_SECRET', 'OWN_WEBHOOK_SECRET']);
 });

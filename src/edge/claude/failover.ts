@@ -153,6 +153,7 @@ export class Failover {
       if (!(attempt instanceof Response || attempt.isNoted) && attempt.failure.kind === 'request')
         breaker.succeed(leave, Date.now());
       if (answer) {
+        this.#noteElsewhere(name);
         discardFailure(this.#bestFailure);
         discardFailure(this.#otherServiceFailure);
         this.#progress.leave = (isCut) => {
@@ -197,6 +198,14 @@ export class Failover {
       this.#triedNames.delete(name);
     }
     return undefined;
+  }
+
+  /** Notes at the upstreams in front of the one that has answered, as far as they are paused, that the request went there. */
+  #noteElsewhere(name: string): void {
+    for (const one of createCandidates(this.#pool, this.#capableUpstreams, this.#routing.model, Date.now())) {
+      if (one.name === name) return;
+      one.breaker.noteElsewhere(name);
+    }
   }
 
   /** @returns a refusal of the caller's own fault, unless it is of an upstream next door, and may be about what that one takes. */

@@ -17,6 +17,10 @@ const upstreamState = z.object({
       due_at: z.withDescription(z.nullable(time), 'When it is half open.'),
       tries: z.withDescription(count, 'In the last 30 s.'),
       failed: count,
+      elsewhere: z.withDescription(
+        z.array(z.object({ upstream: z.string(), requests: count })),
+        'How many requests other upstreams have answered in its place since it was left alone.',
+      ),
     }),
   ),
 });

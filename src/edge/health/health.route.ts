@@ -75,12 +75,6 @@ function statesOf({ all, health }: UpstreamPool, now: number): NonNullable<Healt
     max_concurrent: entry.max_concurrent ?? null,
     models: report
       .filter((one) => one.upstream === name)
-      .map(({ model, state, dueAt, tries, failed }) => ({
-        model,
-        state,
-        due_at: toIsoTimeOrNull(dueAt),
-        tries,
-        failed,
-      })),
+      .map(({ upstream: _, dueAt, ...one }) => ({ ...one, due_at: toIsoTimeOrNull(dueAt) })),
   }));
 }

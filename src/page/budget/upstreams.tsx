@@ -1,6 +1,6 @@
 import type { HealthAnswer } from '../../edge/answers.ts';
 import { type Column, List } from '../edge/list.tsx';
-import { formatMoment } from '../ui/format.ts';
+import { formatCount, formatMoment } from '../ui/format.ts';
 import { SpendKey } from './spend-key.tsx';
 
 type Upstream = NonNullable<HealthAnswer['upstreams']>[number];
@@ -38,6 +38,7 @@ export function Upstreams() {
             (models.length > 0 ? models : [undefined]).map((model) => ({ ...one, model })),
           )
         }
+        about={({ upstreams = [] }) => <Paused upstreams={upstreams} />}
         columns={UPSTREAM_COLUMNS}
         row={{
           key: ({ name, model }) => `${name} ${model?.model}`,
@@ -47,6 +48,30 @@ export function Upstreams() {
       />
     </section>
   );
+}
+
+/** Says in words which upstreams are paused, and where their requests go. */
+function Paused({ upstreams }: { upstreams: readonly Upstream[] }) {
+  const paused = upstreams.flatMap(({ name, models }) =>
+    models.filter(({ state }) => state !== 'closed').map((model) => ({ name, model })),
+  );
+  if (paused.length === 0) return null;
+  return (
+    <ul>
+      {paused.map(({ name, model }) => (
+        <li key={`${name} ${model.model}`}>
+          {name} is {describeBreaker(model)}
+          {model.model && ` for ${model.model}`}
+          {model.elsewhere.length > 0 && `: ${model.elsewhere.map(wentTo).join(', ')}`}.
+        </li>
+      ))}
+    </ul>
+  );
+}
+
+function wentTo({ upstream, requests }: ModelState['elsewhere'][number], at: number): string {
+  if (at > 0) return `${formatCount(requests)} to ${upstream}`;
+  return `${formatCount(requests)} ${requests === 1 ? 'request' : 'requests'} went to ${upstream}`;
 }
 
 function describeBreaker({ state, due_at }: ModelState): string {

@@ -6,12 +6,13 @@ import { Pool } from '#edge/plugins/pools/pool.ts';
 import { createTestApp, type SentRequest, type TestApp, waitForAllApps } from '#test/support/app.ts';
 import { setClockToNoon } from '#test/support/calendar.ts';
 import { installSimulator, stubOf } from '#test/support/conversations.ts';
+import { eventually } from '#test/support/eventually.ts';
 import { resetAll } from '#test/support/reset.ts';
 import { SMALL_MESSAGE } from '#test/support/small-message.ts';
 import { bearerHeader, createToken, DEPLOYED_VARS } from '#test/support/tokens.ts';
 import { createBody } from '#test/support/turns.ts';
 import { createWebhookVars } from '#test/support/webhook-vars.ts';
-import { createEvent, createWebhookWorks, getInbox } from '#test/support/webhooks.ts';
+import { createEvent, createWebhookWorks, getInbox, WEBHOOK_SECRET } from '#test/support/webhooks.ts';
 import runbook from '../../../docs/runbook.md?raw';
 
 setClockToNoon();
@@ -213,18 +214,171 @@ test('a deployment that may spend nothing refuses what costs, as the guide for a
   expect(told).not.toContain(SMALL_MESSAGE.id);
 });
 
-test('the remedy for a spent budget, as the runbook names it, changes one limit: the others and the alerts stay', async () => {
-  const { Fix: remedy = '' } = INCIDENTS.get('A budget is spent at noon')?.of ?? {};
-  const [, method = '', path = ''] = /`(\w+) (\/pools\/[^`]+)`/.exec(remedy) ?? [];
-  const app = edge(answering, { DEPLOYMENT_LIMITS: '{}' });
-  await limitAll(app, { usd_per_day: 0, usd_per_month: 9, alerts: [0.5] });
-  expect((await app.post('/v1/messages', createBody('Hi'), await alice())).status).toBe(429);
+/** An incident, what an operator fills in where its remedy names a route, and what must hold once all of them were called. */
+interface Remedy {
+  /** Makes the incident. @returns the app, what has to hold behind the remedy, and the message before which a conversation is damaged */
+  begin(): Promise<{
+    app: TestApp;
+    isCured?: (answers: Map<string, Json>) => Promise<void>;
+    before?: string | undefined;
+  }>;
+  /** Bodies by route, as the runbook writes it. */
+  bodies?: Record<string, object>;
+}
+
+/** What stands for the parameters of the runbook's routes. */
+const FILLED: readonly (readonly [RegExp, string])[] = [
+  [/\/accounts\/:(id|account)/, '/accounts/alice'],
+  [/\/groups\/:id/, '/groups/team'],
+  [/\/conversations\/:id/, '/conversations/c1'],
+  [/\/webhooks\/:source/, '/webhooks/github'],
+  [/\/events\/:id/, '/events/github_1'],
+];
+
+const LIMITS = 'PATCH /accounts/:id/limits';
+const MINTED = { 'POST /tokens': { account: 'alice', scopes: ['messages'] } };
+
+async function group(app: TestApp, limits: object = {}): Promise<void> {
   const headers = { 'content-type': 'application/json', ...(await admin()) };
-  const raised = await app.fetch(path, { method, headers, body: JSON.stringify({ usd_per_day: 5 }) });
-  expect(raised.status).toBe(200);
-  const { limits } = (await (await app.fetch('/pools/deployment', { headers })).json()) as Json;
-  expect(limits).toEqual({ usd_per_day: 5, usd_per_month: 9, alerts: [0.5] });
-  expect((await app.post('/v1/messages', createBody('Hi'), await alice())).status).toBe(200);
+  await app.fetch('/groups/team/limits', { method: 'PUT', headers, body: JSON.stringify(limits) });
+  expect((await app.fetch('/groups/team/accounts/alice', { method: 'PUT', headers })).status).toBe(200);
+}
+
+const asks = async (app: TestApp, headers: Record<string, string>, more: object = {}) =>
+  (await app.post('/v1/messages', { ...createBody('Hi'), ...more }, headers)).status;
+const newToken = (answers: Map<string, Json>) => bearerHeader(String(answers.get('POST /tokens')?.token));
+
+const REMEDIES: Record<string, Remedy> = {
+  'Users get 401': {
+    begin: async () => {
+      const app = edge();
+      const revoked = await createToken('alice');
+      const path = `/accounts/alice/tokens/${decodeJwt(revoked).jti}`;
+      await app.fetch(path, { method: 'DELETE', headers: await admin() });
+      expect(await asks(app, bearerHeader(revoked))).toBe(401);
+      return { app, isCured: async (answers) => expect(await asks(app, newToken(answers))).toBe(200) };
+    },
+    bodies: MINTED,
+  },
+  'Users get 403': {
+    begin: async () => {
+      const app = edge();
+      const headers = { 'content-type': 'application/json', ...(await admin()) };
+      const body = JSON.stringify({ models: ['claude-haiku-5-5'] });
+      await app.fetch('/accounts/alice/limits', { method: 'PUT', headers, body });
+      expect(await asks(app, await alice())).toBe(403);
+      return { app, isCured: async (answers) => expect(await asks(app, newToken(answers))).toBe(200) };
+    },
+    bodies: { ...MINTED, [LIMITS]: { models: ['claude-haiku-5-5', 'claude-opus-5-5'] } },
+  },
+  'Users get 429': {
+    begin: async () => {
+      const app = edge(answering, { DEFAULT_LIMITS: '{"requests_per_minute":1}' });
+      expect([await asks(app, await alice()), await asks(app, await alice())]).toEqual([200, 429]);
+      const isCured = () => eventually(async () => expect(await asks(app, await alice())).toBe(200));
+      return { app, isCured };
+    },
+    bodies: { [LIMITS]: { requests_per_minute: 6_000 } },
+  },
+  'Answers are slow': { begin: async () => ({ app: edge() }) },
+  'A budget is spent at noon': {
+    begin: async () => {
+      const app = edge(answering, { DEPLOYMENT_LIMITS: '{}' });
+      await limitAll(app, { usd_per_day: 0, usd_per_month: 9, alerts: [0.5] });
+      await group(app, { usd_per_day: 0, usd_per_month: 8, alerts: [0.9] });
+      expect(await asks(app, await alice())).toBe(429);
+      const limitsOf = async (path: string) =>
+        ((await (await app.fetch(path, { headers: await admin() })).json()) as Json).limits;
+      return {
+        app,
+        isCured: async () => {
+          expect(await asks(app, await alice())).toBe(200);
+          // One limit has changed: the others and the alerts stay.
+          expect(await limitsOf('/pools/deployment')).toEqual({ usd_per_day: 5, usd_per_month: 9, alerts: [0.5] });
+          expect(await limitsOf('/groups/team')).toEqual({ usd_per_day: 4, usd_per_month: 8, alerts: [0.9] });
+        },
+      };
+    },
+    bodies: {
+      [LIMITS]: { usd_per_day: 3 },
+      'PATCH /pools/deployment/limits': { usd_per_day: 5 },
+      'PATCH /groups/:id/limits': { usd_per_day: 4 },
+    },
+  },
+  'A webhook is late': {
+    begin: async () => {
+      let isDown = true;
+      const deliveryFetch = async () => new Response(null, { status: isDown ? 410 : 204 });
+      const vars = createWebhookVars('github', { deliver_url: 'https://hooks.example.com/labels' });
+      const works = createWebhookWorks({ deliveryFetch }, vars);
+      await getInbox('github').accept(createEvent('github_1'));
+      await works.consume(['github_1']);
+      expect(await works.report('github_1')).toMatchObject({ state: 'parked' });
+      isDown = false;
+      const isCured = async () => {
+        await works.consume();
+        expect(await works.report('github_1')).toMatchObject({ state: 'delivered' });
+      };
+      const bound = { ...DEPLOYMENT, ...vars, DELIVERY_SIGNING_SECRET: WEBHOOK_SECRET, QUEUE: works.queue };
+      return { app: createTestApp(answering, bound), isCured };
+    },
+  },
+  'A pool cannot be reached': {
+    begin: async () => {
+      const app = edge();
+      await group(app, { usd_per_day: 1 });
+      vi.spyOn(Pool.prototype, 'leaseJson').mockImplementation(() => {
+        throw new Error('Network connection lost.');
+      });
+      expect(await asks(app, await alice())).toBe(503);
+      return { app, isCured: async () => expect(await asks(app, await alice())).toBe(200) };
+    },
+  },
+  'A conversation is damaged': {
+    begin: async () => {
+      installSimulator();
+      const app = edge();
+      const turn = { conversation: 'c1' };
+      expect([await asks(app, await alice(), turn), await asks(app, await alice(), turn)]).toEqual([200, 200]);
+      const { data } = (await (await app.fetch('/conversations/c1/messages', { headers: await alice() })).json()) as {
+        data: { id: string }[];
+      };
+      await runInDurableObject(stubOf(), (_, { storage }) => {
+        storage.sql.exec(`update messages set text = '{' where seq = (select max(seq) from messages)`);
+      });
+      await abortAllDurableObjects();
+      const isCured = async () => expect(await asks(app, await alice(), turn)).toBe(200);
+      return { app, isCured, before: data[2]?.id };
+    },
+    bodies: MINTED,
+  },
+};
+
+const ROUTE = /`((?:GET|POST|PUT|PATCH|DELETE) \/[^`]*)`/g;
+const REMEDIED = [...INCIDENTS].filter(([, { of }]) => of.Fix.match(ROUTE));
+
+test('each remedy that names a route is followed here', () => {
+  expect(REMEDIED.map(([name]) => name)).toEqual(Object.keys(REMEDIES));
+});
+
+test.each(REMEDIED)('%s: the routes of its remedy, as the runbook writes them, end it', async (name, { of }) => {
+  const { begin, bodies = {} } = REMEDIES[name] ?? { begin: () => expect.unreachable(name) };
+  const { app, isCured, before } = await begin();
+  const answers = new Map<string, Json>();
+  for (const [, route = ''] of of.Fix.matchAll(ROUTE)) {
+    const [method = '', written = ''] = route.split(' ');
+    const path = FILLED.reduce((all, [parameter, value]) => all.replace(parameter, value), written);
+    const by = path.startsWith('/conversations/') ? newToken(answers) : await admin();
+    const headers = { 'content-type': 'application/json', ...by };
+    const body = bodies[route] ?? (path.endsWith('/rewind') ? { before } : undefined);
+    const answer = await app.fetch(path, { method, headers, ...(body && { body: JSON.stringify(body) }) });
+    const text = await answer.text();
+    expect([route, answer.status < 300 ? 'done' : text]).toEqual([route, 'done']);
+    answers.set(route, JSON.parse(text || '{}') as Json);
+    await app.waitUntilSettled();
+  }
+  await isCured?.(answers);
+  await app.waitUntilSettled();
 });
 
 test('each route that the runbook names is one of the edge', () => {

@@ -727,12 +727,14 @@ test('nothing goes anywhere else once the first byte has gone down', async () =>
 test('an open breaker keeps requests away, and one probe brings them back', async () => {
   const app = edge(TWO, { SIGNING_SECRET: SECRET });
   says.east = refusal(529, 'overloaded_error');
-  const states = async () => {
+  const known = async () => {
     const { upstreams } = (await (await app.fetch('/health?upstreams')).json()) as {
-      upstreams: { name: string; models: { model: string; state: string }[] }[];
+      upstreams: { name: string; models: { model: string; state: string; elsewhere: unknown }[] }[];
     };
-    return upstreams.map(({ name, models }) => [name, ...models.map(({ state }) => state)]);
+    return upstreams;
   };
+  const states = async () => (await known()).map(({ name, models }) => [name, ...models.map(({ state }) => state)]);
+  const elsewhere = async () => (await known()).map(({ models }) => models.map((model) => model.elsewhere));
   // Each of another account: none has a cache anywhere.
   const ask = async (nth: number) => {
     const response = await app.post('/messages', ASK, bearerHeader(await createToken(`open-${counter}-${nth}`)));
@@ -744,8 +746,11 @@ test('an open breaker keeps requests away, and one probe brings them back', asyn
     ['east', 'open'],
     ['west', 'closed'],
   ]);
+  // The request that has opened it went to the next upstream, too.
+  expect(await elsewhere()).toEqual([[[{ upstream: 'west', requests: 1 }]], [[]]]);
   app.sent.length = 0;
   for (let nth = 5; nth < 15; nth += 1) expect(await ask(nth)).toBe('west');
+  expect(await elsewhere()).toEqual([[[{ upstream: 'west', requests: 11 }]], [[]]]);
   // No probe sooner than three quarters of a second after it opened.
   expect(placesOf(app)).not.toContain('east');
   advanceClock(740);

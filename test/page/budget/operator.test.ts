@@ -88,12 +88,22 @@ test('shows how each of several upstreams is, and that one is left alone while i
     due_at: null,
     tries: 5,
     failed: 0,
+    elsewhere: [],
     ...more,
   });
+  const elsewhere = {
+    elsewhere: [
+      { upstream: 'west', requests: 7 },
+      { upstream: 'north', requests: 1 },
+    ],
+  };
   const upstreams = [
     {
       ...{ name: 'east', kind: 'anthropic', running: 0, max_concurrent: null },
-      models: [model('', {}), model('claude-haiku-5-5', { state: 'open', due_at: '2026-11-20T10:00:00Z', failed: 5 })],
+      models: [
+        model('', {}),
+        model('claude-haiku-5-5', { state: 'open', due_at: '2026-11-20T10:00:00Z', failed: 5, ...elsewhere }),
+      ],
     },
     {
       name: 'west',
@@ -113,6 +123,10 @@ test('shows how each of several upstreams is, and that one is left alone while i
       'westsimulator0 of 7(unknown)being tried again0 of 5',
       'northsimulator0 of 7–not called yet–',
     ]);
+  expect([...root.querySelectorAll('li')].map(({ textContent }) => textContent)).toEqual([
+    expect.stringMatching(/^east is paused until .*10:00 for claude-haiku-5-5: 7 requests went to west, 1 to north\.$/),
+    'west is being tried again for (unknown).',
+  ]);
   expect(root.querySelector('abbr')?.title).toBe('Calls that name no model: the list of models, files and batches.');
 });
 

@@ -65,6 +65,8 @@ export class Breaker {
   /** How often it has opened since it was last closed. */
   #openCount = 0;
   #probeSince: number | undefined;
+  /** How many requests each other upstream has answered since it opened. */
+  readonly #elsewhere = new Map<string, number>();
   /** Who was refused since the last answer, and how often. */
   #suspicion: { by: string | undefined; times: number } = NOT_SUSPECTED;
 
@@ -81,6 +83,16 @@ export class Breaker {
   /** When a probe may be made; milliseconds since 1970. It has no meaning while the breaker is closed. */
   get probeDueAt(): number {
     return this.#probeDueAt;
+  }
+
+  /** Notes that another upstream has answered a request which this one would have got if its breaker were closed. */
+  noteElsewhere(upstream: string): void {
+    if (this.#isOpen) this.#elsewhere.set(upstream, (this.#elsewhere.get(upstream) ?? 0) + 1);
+  }
+
+  /** How many requests other upstreams have answered in its place since it opened. */
+  get elsewhere(): { upstream: string; requests: number }[] {
+    return [...this.#elsewhere].map(([upstream, requests]) => ({ upstream, requests }));
   }
 
   /** @returns the tries and failures in the window. */
@@ -194,6 +206,7 @@ export class Breaker {
     this.#openCount = 0;
     this.#generation += 1;
     this.#probeSince = undefined;
+    this.#elsewhere.clear();
     this.#parts = [];
   }
 

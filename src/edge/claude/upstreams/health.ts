@@ -20,6 +20,8 @@ export interface UpstreamHealth {
   /** The tries of the last 30 seconds. */
   tries: number;
   failed: number;
+  /** How many requests other upstreams have answered in its place since its breaker opened. */
+  elsewhere: { upstream: string; requests: number }[];
 }
 
 /** The breakers and running requests of the upstreams of one deployment, in one isolate. */
@@ -73,9 +75,8 @@ export class HealthRegistry {
       if (!present) return [];
       const { upstream, model, breaker } = present;
       const state = breaker.state(now);
-      return [
-        { upstream, model, state, dueAt: state === 'closed' ? null : breaker.probeDueAt, ...breaker.counts(now) },
-      ];
+      const dueAt = state === 'closed' ? null : breaker.probeDueAt;
+      return [{ upstream, model, state, dueAt, ...breaker.counts(now), elsewhere: breaker.elsewhere }];
     });
   }
 }

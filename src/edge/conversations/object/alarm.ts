@@ -42,7 +42,7 @@ async function maintainReadable(state: ConversationState): Promise<void> {
   callHooks(state, 'settle', (part) => part.settle?.());
   callHooks(state, 'alarm', (part) => part.alarm?.());
   if (state.runner) {
-    const next = now() + WATCH_MS;
+    const next = state.runner.waitsUntil ?? now() + WATCH_MS;
     // What is due now is done once the turn has ended.
     if (isDue) alarm.schedule(next);
     else alarm.watch(next);

@@ -152,7 +152,7 @@ export const turnReport = z.object({
   status: z.enum(['complete', 'stopped', 'interrupted', 'refused', 'running', 'failed']),
   paused: z.withDescription(
     z.nullable(z.string()),
-    'Why a run has paused: a limit of its own, `approval`, `budget`, `revoked` or `upstream`.',
+    'Why a run has paused: a limit of its own, `approval`, `budget`, `revoked` or `upstream`. With the status `running` it waits, and continues by itself.',
   ),
   error: z.withDescription(
     z.nullable(z.object({ type: z.string(), message: z.string() })),

@@ -17,7 +17,7 @@ import { evictIdleListener, Listener } from './listener.ts';
 export const END_OF_STREAM = 0;
 
 /** The log of a turn, for code that writes, shows or reads it. */
-export type TurnLog = { [Member in keyof EventLog]: EventLog[Member] };
+export type TurnLog = { [Member in Exclude<keyof EventLog, 'onFollow' | 'isFollowed'>]: EventLog[Member] };
 
 /** The most characters of a stored row that stays in memory. */
 const MAX_CHARACTERS_IN_MEMORY = 262_144;
@@ -50,6 +50,8 @@ export class EventLog {
   #growing: GrowingRow | undefined;
   /** The number of the last event before skipped numbers. */
   #gapAfter: number | undefined;
+  /** Called when somebody begins to follow it. */
+  onFollow: (() => void) | undefined;
 
   /**
    * @param stored how many events and rows are stored
@@ -94,6 +96,10 @@ export class EventLog {
 
   get unshownCount(): number {
     return this.events - this.#shownCount;
+  }
+
+  get isFollowed(): boolean {
+    return this.#listeners.length > 0;
   }
 
   get #listeners(): Listener[] {
@@ -229,6 +235,7 @@ export class EventLog {
       type: 'bytes',
       start: (controller) => {
         listener = new Listener(this, listeners, controller, Math.min(after, this.#shownCount));
+        this.onFollow?.();
       },
       pull: async () => {
         if (!listener) return;

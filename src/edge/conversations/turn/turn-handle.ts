@@ -32,6 +32,8 @@ export interface Runner {
   readonly identity: Identity;
   /** Settles when the upstream has answered, or it is clear that it will not. Never rejects. */
   readonly started: Promise<StartResult>;
+  /** Until when it waits for an alarm, in milliseconds since 1970, holding no money; undefined while it works. */
+  readonly waitsUntil?: number | undefined;
   /** Settles when its request has gone up, or it is clear that it will not. Never rejects. */
   readonly admitted: Promise<void>;
   /** Settles when the turn has ended. Never rejects. */

@@ -5,6 +5,8 @@ import { maskSecrets } from './secrets.ts';
 /** The log line of one request. It never contains content or a credential. */
 export interface LogLine {
   request_id: string;
+  /** The id of the Worker's version, as `wrangler deployments list` shows it. */
+  version?: string | undefined;
   upstream_request_id?: string | undefined;
   /** If there are several upstreams: the name of the one that answered, or was tried last. */
   upstream?: string | undefined;
@@ -45,8 +47,8 @@ export class LogEntry {
   #openResponses = 1;
   #pendingWork = 1;
 
-  constructor(requestId: string, method: string, route: string) {
-    this.line = { request_id: requestId, method, route };
+  constructor(requestId: string, line: Pick<LogLine, 'version' | 'method' | 'route'>) {
+    this.line = { request_id: requestId, ...line };
     this.whenClosed = new Promise((resolve) => {
       this.#close = resolve;
     });
@@ -94,6 +96,8 @@ export class LogEntry {
 export interface WorkLine {
   event_id: string;
   source?: string;
+  /** As in `LogLine`. */
+  version?: string | undefined;
   account?: string;
   /** The request id of the work in the ledger. */
   request_id?: string;

@@ -1,5 +1,5 @@
 // Imported, not global: scripts and the page read what names these, and do not have the Worker's globals.
-import type { KVNamespace, Queue, RateLimit } from '@cloudflare/workers-types';
+import type { KVNamespace, Queue, RateLimit, WorkerVersionMetadata } from '@cloudflare/workers-types';
 
 /**
  * The Worker's bindings, from wrangler.toml, secrets and variables. The settings are strings. Whoever has the class of an object
@@ -11,6 +11,8 @@ export interface Bindings {
   QUEUE: Queue<string>;
   /** Counts new visitors by their address; absent where there are none. */
   VISITOR_BRAKE?: RateLimit;
+  /** The version of the Worker that answers, for the log; absent where it is not bound. */
+  CF_VERSION_METADATA?: WorkerVersionMetadata;
   [setting: string]: unknown;
 }
 

@@ -104,6 +104,10 @@ function createRunContext(
     },
     settle: (step, settled) => maintenance.settlements.track(step, settled),
     storeEvent: (event, members) => createTurnEvents(conversation).storeEvent(run, event, members),
+    noteWait(reason, until) {
+      conversation.alarm.schedule(until);
+      callRowsOf(transcript).noteWait(run.seq, reason, until);
+    },
     onEnd: (ended) => {
       conversation.releaseLock();
       maintenance.noteEnd(ended);

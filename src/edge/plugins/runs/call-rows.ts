@@ -92,6 +92,16 @@ export class CallRows extends Rows {
     this.tables.insert('runs', { turn: run, paused }, 'insert or replace');
   }
 
+  /** Stores that a run waits until a time, in milliseconds since 1970, before it tries its next step again. */
+  noteWait(run: number, paused: string, until: number): void {
+    this.tables.insert('runs', { turn: run, paused, waits_until: until }, 'insert or replace');
+  }
+
+  /** @returns until when a run waits, in milliseconds since 1970; undefined if it does not wait */
+  waitOf(run: number): number | undefined {
+    return this.tables.queryNumber('select waits_until from runs where turn = ? and waits_until is not null', run);
+  }
+
   /** Stores that a run does not wait any more. */
   endPause(run: number): void {
     this.tables.write('delete from runs where turn = ?', run);

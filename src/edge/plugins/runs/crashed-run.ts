@@ -47,6 +47,8 @@ export interface CrashedRun {
   /** The settlements of steps that may have gone up and whose hold is not known here. Only the account knows their cost. */
   unknown: Promise<Settled>[];
   mayGoOn: boolean;
+  /** Until when it waits before its next step, in milliseconds since 1970; undefined if it does not. */
+  waitsUntil: number | undefined;
 }
 
 interface CrashedObject {
@@ -69,7 +71,9 @@ export function closeCrashedRun(
   const frames = new FrameReader().push(encoder.encode(text));
   const numbers = eventNumbers(text);
   const log = new EventLog(transcript, row, { events: numbers.at(-1) ?? 0, rows });
-  log.skip(SKIPPED_EVENT_NUMBERS);
+  const waitsUntil = callRowsOf(transcript).waitOf(row.seq);
+  // While it waits, everything that was shown is stored.
+  if (waitsUntil === undefined) log.skip(SKIPPED_EVENT_NUMBERS);
   // The caller who began the run is gone, so its end is reported as for a turn in the background.
   const turn: RunHandle = { row, log, result: undefined, usages: [], isReported: true };
   const owed = approvalRowsOf(transcript).continuedBy(row.seq);
@@ -105,7 +109,7 @@ export function closeCrashedRun(
     if (endedAt !== null) spent += subagent?.cost ?? 0;
   }
   const events = frames.map(({ data }) => parseObject(data) ?? {});
-  return { turn, events, owed, steps, calls, spent, unknown, mayGoOn };
+  return { turn, events, owed, steps, calls, spent, unknown, mayGoOn, waitsUntil };
 }
 
 /** Ends a run that cannot be resumed. */
@@ -130,6 +134,7 @@ export function endCrashedRun(
       callRowsOf(transcript).end({ ...call, beganAt: beganAt ?? now, endedAt: now, isError: true, bytes: 0, result });
     }
   }
+  callRowsOf(transcript).endPause(row.seq);
   turn.isUnreported = true;
   const data = JSON.stringify(errorBody(error, row.requestId));
   turn.log.add({ event: 'error', data });

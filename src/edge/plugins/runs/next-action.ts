@@ -1,8 +1,11 @@
 /** Decides what follows a step of a run. */
 
 import type { TurnExecutor } from '../../conversations/turn/turn-executor.ts';
-import { isBusyType } from '../../money/admission/limitation.ts';
+import { HOUR_MS, MINUTE_MS } from '../../kit/async/durations.ts';
+import { addJitter } from '../../kit/async/pause.ts';
+import { isBusyType, limitationOf } from '../../money/admission/limitation.ts';
 import type { RunEnd } from './end-run.ts';
+import type { PauseReason } from './limits.ts';
 import { MOST_PAUSES, pauseReasonOf } from './next-step.ts';
 import type { ContinuedCalls } from './pauses.ts';
 import type { RunCalls } from './run-calls.ts';
@@ -10,8 +13,16 @@ import { callRowsOf } from './run-rows.ts';
 import type { LiveStepLog } from './run-stream.ts';
 import { failedResult } from './tool-result.ts';
 
-/** What follows a step: calls of its tools, the next step, or the same step again. */
-export type NextAction = ({ kind: 'calls' } & ContinuedCalls) | { kind: 'step' | 'again' };
+/** What follows a step: calls of its tools, the next step, or the same step again, at once or at a time. */
+export type NextAction = ({ kind: 'calls' } & ContinuedCalls) | { kind: 'step' | 'again' } | Wait;
+
+/** A run in the background waits before it tries the same step again. */
+interface Wait {
+  kind: 'wait';
+  reason: PauseReason;
+  /** Milliseconds since 1970. */
+  until: number;
+}
 
 /** A step that has ended, and its run. */
 interface EndedStep {
@@ -24,7 +35,15 @@ interface EndedStep {
   ending: RunEnd | undefined;
   /** How often a step was tried again. */
   pauses: number;
+  /** When the last answer of the run ended, for a run in the background; undefined for others, which do not wait. */
+  answeredAt: number | undefined;
 }
+
+/** A run in the background gives up this long after its last answer: any daily budget has begun anew by then. */
+const LONGEST_WAIT_MS = 24 * HOUR_MS;
+const [SHORTEST_TRY_MS, LONGEST_TRY_MS] = [MINUTE_MS, 30 * MINUTE_MS];
+/** Runs that wait for the same time do not all come back at once. */
+const SPREAD_MS = 10_000;
 
 const NOT_CALLED =
   'This tool was not called: the run has made as many calls as its max_tool_calls allows. Call it again if it is still needed.';
@@ -41,10 +60,13 @@ export function decideNext(step: EndedStep): NextAction | { end: RunEnd } {
       return builder.stopReason === 'pause_turn' && !ending ? { kind: 'step' } : { end: { kind: 'complete' } };
     }
     case 'failed': {
-      if (ending) break;
-      const reason = isPart && pauseReasonOf(runner.failure, ended.error?.type);
+      if (ending || !isPart) break;
+      const reason = pauseReasonOf(runner.failure, ended.error?.type);
+      const isBusy = isBusyType(ended.error?.type);
+      if (!reason && isBusy && step.pauses < MOST_PAUSES) return { kind: 'again' };
+      const wait = waitFor(step, reason ?? (isBusy ? 'budget' : undefined));
+      if (wait) return wait;
       if (reason) return { end: { kind: 'paused', reason } };
-      if (isPart && isBusyType(ended.error?.type) && step.pauses < MOST_PAUSES) return { kind: 'again' };
       break;
     }
     case 'refused':
@@ -57,6 +79,22 @@ export function decideNext(step: EndedStep): NextAction | { end: RunEnd } {
   if (ending && isKept) return { end: ending };
   const data = isKept ? undefined : log.error;
   return { end: { kind: 'error', error: ended?.error, data, isStopped: ended?.isStopped } };
+}
+
+/** @returns how long a run in the background waits for an upstream or a budget; undefined if it must not, or if that is too long */
+function waitFor({ runner, calls, answeredAt }: EndedStep, reason: PauseReason | undefined): Wait | undefined {
+  if (answeredAt === undefined || (reason !== 'upstream' && reason !== 'budget')) return undefined;
+  const { meter, now } = calls.run;
+  const { passes, retryAt } = runner.failure
+    ? limitationOf(runner.failure, now())
+    : { passes: 'soon' as const, retryAt: null };
+  if (passes === 'never') return undefined;
+  const waited = now() - answeredAt;
+  // The longer it has waited, the less often it asks. That survives a crash, since it counts nothing.
+  const usual = addJitter(Math.min(Math.max(waited / 2, SHORTEST_TRY_MS), LONGEST_TRY_MS));
+  const pause = Math.max(usual, (retryAt ?? 0) - now() + Math.random() * SPREAD_MS);
+  if (waited + pause > LONGEST_WAIT_MS || pause >= meter.remainingMs(now())) return undefined;
+  return { kind: 'wait', reason, until: now() + Math.ceil(pause) };
 }
 
 /** @returns the calls of a step that are to be made; undefined if there are none */

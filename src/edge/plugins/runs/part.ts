@@ -10,12 +10,16 @@ import type { Settled } from '../../money/contracts/settlement.ts';
 import { beginRun, resumeRun } from './begin-run.ts';
 import { closeCrashedRun, endCrashedRun } from './crashed-run.ts';
 import { createTurnEvents } from './create-turn-events.ts';
+import { RunExecutor } from './run-executor.ts';
 
 export const runsPart: ConversationPlugin = {
   createHooks: (conversation) => ({
     run: ({ request }, planned, row) => beginRun(conversation, request, planned, row),
     tell: (turn) => createTurnEvents(conversation).noteEnd(turn),
-    alarm: () => conversation.waitUntil(createTurnEvents(conversation).send()),
+    alarm() {
+      conversation.waitUntil(createTurnEvents(conversation).send());
+      if (conversation.runner instanceof RunExecutor) conversation.runner.wake(conversation.now());
+    },
     isOpen: () => createTurnEvents(conversation).isOpen,
     resume: (row) => (row.run === row.seq ? endOrResumeRun(conversation, row) : undefined),
   }),

@@ -17,7 +17,7 @@ import type { UsedLimits } from './stored-run.ts';
 import { failedResult } from './tool-result.ts';
 
 /** A run that goes on after a crash. */
-export interface ResumedRun extends Pick<CrashedRun, 'turn' | 'unknown'> {
+export interface ResumedRun extends Pick<CrashedRun, 'turn' | 'unknown' | 'waitsUntil'> {
   /** How many blocks were shown, and which of them were not ended. */
   blocks: number;
   open: number[];
@@ -34,7 +34,7 @@ export interface ResumedRun extends Pick<CrashedRun, 'turn' | 'unknown'> {
 }
 
 export function createResumedRun(
-  { turn, events, owed, steps, calls, spent: cost, unknown }: CrashedRun,
+  { turn, events, owed, steps, calls, spent: cost, unknown, waitsUntil }: CrashedRun,
   transcript: Transcript,
 ): ResumedRun {
   const indicesOf = (type: string) => events.filter((event) => event.type === type).map(({ index }) => Number(index));
@@ -52,7 +52,7 @@ export function createResumedRun(
   );
   const { continues } = turn;
   return {
-    ...{ turn, unknown, blocks: started.length, unmade: [...unmade] },
+    ...{ turn, unknown, waitsUntil, blocks: started.length, unmade: [...unmade] },
     open: started.filter((index) => !ended.includes(index)),
     spent: { steps: answers.length, calls: calls.length, cost },
     number: Math.max(0, ...steps.map(({ id }) => Number(id.split('_').at(-1)))),

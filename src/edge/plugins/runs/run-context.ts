@@ -5,6 +5,7 @@ import type { TurnExecutor } from '../../conversations/turn/turn-executor.ts';
 import type { Json } from '../../kit/json/object.ts';
 import type { Settled } from '../../money/contracts/settlement.ts';
 import type { CallRow } from './call-rows.ts';
+import type { PauseReason } from './limits.ts';
 import type { PausingRun } from './pauses.ts';
 import type { RunHandle } from './run-handle.ts';
 import type { LiveStepLog } from './run-stream.ts';
@@ -26,6 +27,8 @@ export interface RunContext extends CalledRun, Omit<PausingRun, 'row'> {
   begin(plan: NextRequest, step: NewStep): TurnExecutor;
   /** Follows up the settlement of a step until the account has confirmed it. */
   settle(row: TurnRow, settled: Promise<Settled> | undefined): void;
+  /** Stores that the run waits until a time, in milliseconds since 1970, and has an alarm wake it then. */
+  noteWait(reason: PauseReason, until: number): void;
   /** Called in the step in which the run has ended. */
   onEnd(turn: RunHandle): void;
   onBroken(thrown: unknown): void;

@@ -63,6 +63,12 @@ export class RunExecutor implements Runner {
   #number = 1;
   #pauses = 0;
   #following: NextAction | undefined;
+  /** When the last answer of a step ended, in milliseconds since 1970. */
+  #answeredAt: number;
+  /** Until when it waits before it tries a step again; undefined while it works. */
+  #waitsUntil: number | undefined;
+  #endWait: (() => void) | undefined;
+  #pings: ReturnType<typeof setInterval> | undefined;
   /** How it ends as soon as its calls have come back, because it may not go on. */
   #over: RunEnd | undefined;
   /** The number of the step whose calls were made last. */
@@ -74,6 +80,9 @@ export class RunExecutor implements Runner {
     this.#planned = planned;
     const log = crashed?.turn.log ?? new EventLog(context.transcript, row);
     this.turn = crashed?.turn ?? { row, log, result: undefined, usages: [] };
+    this.#waitsUntil = crashed?.waitsUntil;
+    this.#answeredAt = crashed?.last?.endedAt ?? row.beganAt;
+    log.onFollow = () => this.#ping();
     this.#shown = new RunStream(log, (name) => planned.tools.runs.has(name), crashed?.blocks, crashed?.hasBegun);
     const { isStreaming, carried } = context;
     this.#meter = new RunBudget(planned.limits, row.beganAt, { isStreaming, carried, spent: crashed?.spent });
@@ -113,6 +122,17 @@ export class RunExecutor implements Runner {
     await this.runSteps(undefined);
   }
 
+  get waitsUntil(): number | undefined {
+    return this.#waitsUntil;
+  }
+
+  /** Ends the wait of a run in the background if its time has come. Called by each alarm. */
+  wake(now: number): void {
+    if (this.#waitsUntil === undefined || now < this.#waitsUntil) return;
+    this.#waitsUntil = undefined;
+    this.#endWait?.();
+  }
+
   get identity(): Identity {
     return this.#context.caller.caller;
   }
@@ -123,6 +143,7 @@ export class RunExecutor implements Runner {
     // After the death of an isolate all of its runs wake at once, and each reads its history again.
     const share = newShare();
     try {
+      if (crashed.waitsUntil !== undefined) await this.#wait();
       await this.#reserveMemory(share, RESUMING_BYTES);
       this.#restore(crashed);
       this.#meter.addStep(await sumCosts(crashed.unknown, this.#meter.maxStepCost ?? 0), false);
@@ -148,7 +169,7 @@ export class RunExecutor implements Runner {
 
   /** @param first the plan of the step that has begun; undefined where what follows is to be found first. Never rejects. */
   async runSteps(first: NextRequest | undefined): Promise<void> {
-    const pings = setInterval(() => this.#isWaiting && this.#shown.log.ping(), PING_EVERY_MS);
+    this.#ping();
     try {
       for (let plan = first ?? (await this.#nextPlan()); plan; plan = await this.#nextPlan()) {
         await this.#step?.runner.runSteps(plan);
@@ -156,7 +177,7 @@ export class RunExecutor implements Runner {
     } catch (thrown) {
       this.#context.onBroken(thrown);
     } finally {
-      clearInterval(pings);
+      clearInterval(this.#pings);
       this.#calls.close();
       this.#done.resolve();
     }
@@ -174,7 +195,18 @@ export class RunExecutor implements Runner {
   }
 
   async renew(): Promise<void> {
-    await this.#step?.runner.renew();
+    // What waits holds no money.
+    if (this.#waitsUntil === undefined) await this.#step?.runner.renew();
+  }
+
+  /** Pings listeners while nothing is shown. A run that waits without any has no timer, so that its object may leave the memory. */
+  #ping(): void {
+    clearInterval(this.#pings);
+    if (this.turn.result) return;
+    this.#pings = setInterval(() => {
+      if (this.#waitsUntil !== undefined && !this.#shown.log.isFollowed) clearInterval(this.#pings);
+      else if (this.#isWaiting) this.#shown.log.ping();
+    }, PING_EVERY_MS);
   }
 
   #begin(plan: NextRequest, requestId: string): { runner: TurnExecutor; log: LiveStepLog } {
@@ -215,9 +247,13 @@ export class RunExecutor implements Runner {
     // A step that was not admitted settles nothing, and so it reports nothing of those before it.
     if (settled !== undefined) this.turn.isUnreported = callRowsOf(this.#context.transcript).isPlanned(row.seq);
     this.#nextTry = attemptNumberOf(row.grant?.requestId ?? row.requestId) + 1;
-    if (isAnswer) this.#isInterrupted = false;
+    if (isAnswer) {
+      this.#isInterrupted = false;
+      this.#answeredAt = this.#context.now();
+    }
     const following = decideNext({
       ...{ runner, log, calls: this.#calls, pauses: this.#pauses },
+      answeredAt: this.turn.row.background ? this.#answeredAt : undefined,
       ...{ isPart: isPartOfHistory(this.turn), ending: this.#endingNow },
     });
     this.#following = 'end' in following ? undefined : following;
@@ -240,6 +276,11 @@ export class RunExecutor implements Runner {
       asksClient = following.asksClient;
     } else if (following.kind === 'again') {
       await waitBeforeRetry(this.#pauses++, this.#meter.remainingMs(this.#context.now()), this.#abort.signal);
+    } else if (following.kind === 'wait') {
+      this.#waitsUntil = following.until;
+      this.#context.noteWait(following.reason, following.until);
+      await this.#wait();
+      await this.#checkCredential();
     }
     const share = newShare();
     const mayGoOn = !asksClient && this.#meter.pauseReason(this.#context.now()) === undefined;
@@ -281,6 +322,20 @@ export class RunExecutor implements Runner {
   /** How it ends now, if it was stopped or may not go on; undefined otherwise. */
   get #endingNow(): RunEnd | undefined {
     return this.#over ?? (this.#abort.signal.aborted ? { kind: 'stopped' } : undefined);
+  }
+
+  /** Waits until an alarm wakes it, or it is ended. A crash meanwhile loses nothing: the wait is stored. */
+  async #wait(): Promise<void> {
+    this.#isWaiting = true;
+    const signal = AbortSignal.any([this.#abort.signal, this.#revoked.signal]);
+    await new Promise<void>((resolve) => {
+      this.#endWait = resolve;
+      if (this.#waitsUntil === undefined || signal.aborted) resolve();
+      else signal.addEventListener('abort', () => resolve(), { once: true });
+    });
+    this.#waitsUntil = undefined;
+    callRowsOf(this.#context.transcript).endPause(this.turn.row.seq);
+    this.#isWaiting = false;
   }
 
   /** Waits for room. @returns why there is none; undefined if there is */

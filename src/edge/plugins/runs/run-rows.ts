@@ -17,7 +17,8 @@ const RUN_TABLES = `
   create table if not exists runs (
     turn integer primary key,
     calls text,
-    paused text
+    paused text,
+    waits_until integer
   ) strict;
   create table if not exists calls (
     turn integer not null,

@@ -89,7 +89,7 @@ class WebhookJob {
     this.#source = sourceOf(id);
     this.#worker = worker;
     this.#settings = settingsOf(worker.env);
-    this.#line = { event_id: id, source: this.#source };
+    this.#line = { event_id: id, source: this.#source, version: worker.env.CF_VERSION_METADATA?.id };
   }
 
   /** Takes the event, works on it, and delivers the result. @throws ApiError while the inbox cannot be reached */

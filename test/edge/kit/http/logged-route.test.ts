@@ -52,6 +52,18 @@ describe('the log has the route of a request', () => {
     expect(JSON.stringify(app.log)).not.toMatch(/carol|sk-ant-a-key/);
   });
 
+  test('and the version of the Worker that has answered, where that is bound', async () => {
+    const version = { id: 'a-version', tag: '', timestamp: '2026-11-29T00:00:00Z' };
+    for (const [vars, id] of [
+      [{ CF_VERSION_METADATA: undefined }, undefined],
+      [{ CF_VERSION_METADATA: version }, 'a-version'],
+    ] as const) {
+      const app = createTestApp(answer, vars);
+      await logged(app, 'GET', '/health');
+      expect(app.log.at(-1)?.version).toBe(id);
+    }
+  });
+
   test('and for other systems an error type without its reason, from a closed list', () => {
     const typeOf = (error_type: string) =>
       (genAiAttributesOf({ error_type, ttft_ms: 1 }) as Record<string, unknown>)['error.type'];

@@ -9,6 +9,7 @@ import { verifyStandard } from '#edge/kit/delivery/standard-webhooks.ts';
 import type { Json } from '#edge/kit/json/object.ts';
 import { Account } from '#edge/money/account/account.ts';
 import { createTestApp, readError } from '#test/support/app.ts';
+import { setClockToNoon } from '#test/support/calendar.ts';
 import {
   bindings,
   createTimeAdvancer,
@@ -31,6 +32,10 @@ import {
   weatherTool,
 } from '#test/support/scripted-runs.ts';
 import { buildTurnRequest, createBody, sendTurnRequest, type TurnRequestOptions } from '#test/support/turns.ts';
+import { createErrorResponse } from '#test/support/wire.ts';
+
+// At midnight a budget begins anew.
+setClockToNoon();
 
 const HOOK = 'https://hooks.example.com/turns';
 const SECRET = `whsec_${btoa('the secret of the deliveries 123')}`;
@@ -324,6 +329,126 @@ describe('a turn in the background', () => {
     expect(came.map(({ url }) => url)).toEqual(Array(3).fill('https://hooks.example.com/own'));
     expect(new Set(came.map(({ text }) => text)).size).toBe(1);
     expect(new Set(came.map(({ headers }) => headers.get('webhook-id'))).size).toBe(1);
+  });
+});
+
+describe('a run in the background whose next step', () => {
+  const busy = () => createErrorResponse(529, 'overloaded_error');
+  /** Begins a run whose tool is called, and then the upstream is as `sky` says. */
+  async function waitingRun(more: object = {}) {
+    const sky = { isDown: true };
+    const pass = createTimeAdvancer();
+    const bodies = answerByScript(
+      ({ messages }) => (messages.length === 1 ? callsAnswer(weatherCall('toolu_1', 'Bern')) : sky.isDown ? busy() : textAnswer('Sun.')),
+      { vars: VARS },
+    );
+    const came = answerTools(() => new Response('sun'));
+    const turn = await begin(createBody('How is it?', { tools: [weatherTool()], ...more }));
+    await eventually(async () => expect(await fetchTurn(turn.id)).toMatchObject(WAITS));
+    /** Lets time pass, and has the alarm wake the object. */
+    const wakeAfter = async (ms: number) => {
+      pass(ms);
+      await runDurableObjectAlarm(stubOf());
+    };
+    return { turn, sky, bodies, came, wakeAfter };
+  }
+  const WAITS = { status: 'running', paused: 'upstream', ended_at: null };
+  const toolCalls = (came: readonly ToolServerCall[]) => came.filter(({ url }) => url === TOOL_URL).length;
+
+  test('meets a busy upstream waits and continues as the same turn, and its tool is not called again', async () => {
+    const { turn, sky, bodies, came, wakeAfter } = await waitingRun();
+    // The upstream is still busy: it waits longer.
+    await wakeAfter(HOUR_MS);
+    await eventually(async () => {
+      expect(bodies).toHaveLength(3);
+      expect(await fetchTurn(turn.id)).toMatchObject(WAITS);
+    });
+    expect(told(came)).toEqual([]);
+    sky.isDown = false;
+    await wakeAfter(HOUR_MS);
+    await eventually(() => expect(told(came)).toHaveLength(1));
+    expect(turnEnded.parse(came.at(-1)?.body)).toMatchObject({
+      turn: { id: turn.id, status: 'complete', paused: null },
+      message: { stop_reason: 'end_turn' },
+    });
+    expect(toolCalls(came)).toBe(1);
+    await waitUntilAtRest();
+  });
+
+  test('waits is not tried before its time, and holds no money meanwhile', async () => {
+    const { turn, bodies, wakeAfter } = await waitingRun();
+    await wakeAfter(1_000);
+    expect(await fetchTurn(turn.id)).toMatchObject(WAITS);
+    expect(bodies).toHaveLength(2);
+    const { day } = await getAccountStub(bindings, {}, 'alice').quota();
+    expect(day.held_usd).toBe(0);
+    await stubOf().cancel(String(turn.id));
+  });
+
+  test('waits outlives its object, however often that dies, and is woken by the alarm alone', async () => {
+    const { turn, sky, came, wakeAfter } = await waitingRun();
+    for (let deaths = 0; deaths < 15; deaths += 1) {
+      await abortAllDurableObjects();
+      await wakeAfter(0);
+      expect(await fetchTurn(turn.id)).toMatchObject(WAITS);
+      if (deaths % 3 !== 0) continue;
+      await wakeAfter(HOUR_MS);
+      await eventually(async () => expect(await fetchTurn(turn.id)).toMatchObject(WAITS));
+    }
+    sky.isDown = false;
+    await abortAllDurableObjects();
+    await wakeAfter(HOUR_MS);
+    await eventually(() => expect(told(came)).toHaveLength(1));
+    expect(came.at(-1)?.body).toMatchObject({ turn: { id: turn.id, status: 'complete', paused: null } });
+    expect(toolCalls(came)).toBe(1);
+    await waitUntilAtRest();
+  });
+
+  test('does not fit into its budget waits until the budget is renewed', async () => {
+    const pass = createTimeAdvancer();
+    const usage = { input_tokens: 100, output_tokens: 200 };
+    answerByScript(
+      ({ messages }) => (messages.length === 1 ? { ...callsAnswer(weatherCall('toolu_1', 'Bern')), usage } : textAnswer('Sun.')),
+      { vars: VARS },
+    );
+    const account = getAccountStub(bindings, {}, 'alice');
+    const came = answerTools(async ({ url }) => {
+      if (url === TOOL_URL) await account.setLimits({ usd_per_day: 0.004 });
+      return new Response('sun');
+    });
+    const { id } = await begin(createBody('How is it?', { tools: [weatherTool()] }));
+    await eventually(async () => expect(await fetchTurn(id)).toMatchObject({ status: 'running', paused: 'budget' }));
+    await account.setLimits({ usd_per_day: 5 });
+    pass(24 * HOUR_MS);
+    await runDurableObjectAlarm(stubOf());
+    await eventually(() => expect(told(came)).toHaveLength(1));
+    expect(came.at(-1)?.body).toMatchObject({ turn: { id, status: 'complete', paused: null } });
+    await waitUntilAtRest();
+  });
+
+  test('waits for more than a day pauses, and the next message continues it', async () => {
+    const { turn, sky, came, wakeAfter } = await waitingRun();
+    await wakeAfter(25 * HOUR_MS);
+    await eventually(() => expect(told(came)).toHaveLength(1));
+    expect(came.at(-1)?.body).toMatchObject({ turn: { id: turn.id, status: 'complete', paused: 'upstream' } });
+    await waitUntilAtRest();
+    sky.isDown = false;
+    await begin(createBody('Go on.', { tools: [weatherTool()] }));
+    await eventually(() => expect(told(came)).toHaveLength(2));
+    expect(came.at(-1)?.body).toMatchObject({ turn: { status: 'complete', paused: null } });
+    expect(toolCalls(came)).toBe(1);
+  });
+
+  test.each([
+    ['is cancelled', async (turn: unknown) => void (await stubOf().cancel(String(turn))), { status: 'stopped' }],
+    ['would wait beyond its max_seconds', undefined, { status: 'complete', paused: 'upstream' }],
+  ])('waits and %s ends at once', async (_, end, ended) => {
+    const { turn, came, wakeAfter } = await waitingRun(end ? {} : { max_seconds: 3_600 });
+    if (end) await end(turn.id);
+    else await wakeAfter(HOUR_MS - 60_000);
+    await eventually(() => expect(told(came)).toHaveLength(1));
+    expect(came.at(-1)?.body).toMatchObject({ turn: { id: turn.id, ...ended } });
+    await waitUntilAtRest();
   });
 });
 

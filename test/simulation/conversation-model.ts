@@ -1,8 +1,10 @@
 /** What must hold of a conversation and its account after every step, and once everything is at rest. */
 import type Anthropic from '@anthropic-ai/sdk';
+import type { Profile } from '#edge/conversations/history/storage/rows.ts';
 import { NO_ANSWER } from '#edge/conversations/history/storage/tables.ts';
 import { findBrokenRule } from '#test/support/api-rules.ts';
 import { LedgerModel } from './account-model.ts';
+import { ID } from './caller.ts';
 import { type Host, InvariantViolation } from './host.ts';
 import { Listener, type ReceivedEvents } from './listener.ts';
 import { answerWordsFor } from './upstream.ts';
@@ -26,16 +28,24 @@ export class ConversationModel {
   readonly acknowledged = new Set<string>();
   /** Whether something takes messages out again. */
   losesHistory = false;
+  /** Whether the conversation, or its account, is erased: what it has cost then has no name. */
+  losesMoney = false;
   /** What the last turn that was not begun was told. */
   lastError: string | undefined;
   readonly #receivedEvents: ReceivedEvents = new Map();
   readonly #host: Host;
   readonly #ledger: LedgerModel;
   readonly #world: World;
+  readonly #account: Host;
   #lastCheckedChanges = 0;
+  /** What was booked for each request: the account forgets its rows after a month. */
+  readonly #booked = new Map<string, number>();
+  /** What was booked before there was a conversation: first turns that have failed are forgotten with it. */
+  #bookedBefore = 0;
 
   constructor(host: Host, account: Host, world: World) {
     this.#host = host;
+    this.#account = account;
     this.#ledger = new LedgerModel(account);
     this.#world = world;
   }
@@ -56,6 +66,7 @@ export class ConversationModel {
   /** Looks at what is stored. */
   check(): void {
     this.#ledger.check();
+    this.#checkTotals();
     if (this.#lastCheckedChanges === this.#host.storage.changes || !this.#hasTables) return;
     this.#lastCheckedChanges = this.#host.storage.changes;
     const open = this.#read("select id from turns where status = 'running'");
@@ -111,6 +122,34 @@ export class ConversationModel {
     }
   }
 
+  /** What the conversation and the list say that it has cost is what was booked, but for what is not settled yet. */
+  #checkTotals(): void {
+    if (this.losesMoney) return;
+    const profile = this.#hasTables ? this.#readProfile : undefined;
+    for (const { id, status, cost } of this.#ledger.rows()) if (status !== 'held') this.#booked.set(id, cost);
+    const booked = [...this.#booked].map(([id, cost]) => ({ id, cost }));
+    if (!profile) {
+      this.#bookedBefore = sumOf(booked);
+      return;
+    }
+    const open = this.#read("select request_id, cost, status from turns where settled = 0 or status = 'running'");
+    const isOpen = (id: string) =>
+      open.some(({ request_id }) => id === request_id || id.startsWith(`${String(request_id)}.`));
+    const ended = open.filter(({ status }) => status !== 'running') as unknown as { cost: number }[];
+    const own = profile.cost - sumOf(ended);
+    const settled = sumOf(booked.filter(({ id }) => !isOpen(id))) - this.#bookedBefore;
+    if (own !== settled) {
+      const figures = JSON.stringify({ open, booked, before: this.#bookedBefore });
+      throw new InvariantViolation(`the total of the conversation is ${own}, and ${settled} is booked: ${figures}`);
+    }
+    if (open.length > 0 || profile.unreported || !profile.exists) return;
+    const [listed] = this.#account.storage.exec('select cost from conversations where id = ?', [ID]).toArray();
+    if (listed && Number(listed.cost) !== profile.cost)
+      throw new InvariantViolation(
+        `the list says that it has cost ${Number(listed.cost)}, and it has cost ${profile.cost}`,
+      );
+  }
+
   #checkAlarm(): void {
     const profile = this.#readProfile;
     if (!profile) return;
@@ -124,9 +163,9 @@ export class ConversationModel {
     }
   }
 
-  get #readProfile(): { unreported: boolean; deleted: boolean } | undefined {
+  get #readProfile(): Profile | undefined {
     const [row] = this.#read("select value from meta where key = 'profile'");
-    return row && (JSON.parse(String(row.value)) as { unreported: boolean; deleted: boolean });
+    return row && (JSON.parse(String(row.value)) as Profile);
   }
 
   get #hasTables(): boolean {
@@ -136,4 +175,8 @@ export class ConversationModel {
   #read(query: string, ...bindings: string[]) {
     return this.#host.storage.exec(query, bindings).toArray();
   }
+}
+
+function sumOf(rows: readonly { cost: number }[]): number {
+  return rows.reduce((sum, { cost }) => sum + cost, 0);
 }

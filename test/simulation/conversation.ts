@@ -120,6 +120,7 @@ export class Clients {
         return void (await this.#caller.call('create', { account: ACCOUNT, id: CONVERSATION_ID }, {}, {}));
       case 'erase':
         this.model.losesHistory = true;
+        this.model.losesMoney = true;
         return void (await this.#caller.call('erase'));
       case 'rewind': {
         this.model.losesHistory = true;
@@ -129,6 +130,7 @@ export class Clients {
       }
       case 'eraseAccount':
         this.model.losesHistory = true;
+        this.model.losesMoney = true;
         await this.#world.call(this.#account, 'erase', []);
     }
   }

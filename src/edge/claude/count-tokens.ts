@@ -27,7 +27,11 @@ export interface CountOptions {
 /** Milliseconds for all tries together, to the end of the answer; and where a request waits to be admitted. */
 export const COUNT_TIMEOUT_MS = 20_000;
 const ADMISSION_COUNT_MS = 3_000;
-/** Milliseconds for which an upstream that has failed to count is not asked for an admission. */
+/**
+ * Milliseconds for which an upstream that has failed to count is not asked for an admission: at first, and at most. The time doubles
+ * with each failure behind which no count has succeeded.
+ */
+const FIRST_UNCOUNTED_MS = 2_000;
 const COUNT_FAILURE_MS = 60_000;
 /** Statuses by which a gateway, or a proxy before the API, refuses a prompt. Without the path it answers another one. */
 const PROMPT_REJECTION_STATUSES: ReadonlySet<number> = new Set([400, 413, 422]);
@@ -43,7 +47,7 @@ export function mayCount(counting: CountedModel): boolean {
 /** @returns a function that says of an upstream, by its name, whether it has just failed to count the tokens of a model */
 function createCountFailureCheck({ upstream, settings, model }: CountedModel): (name: string) => boolean {
   const healths = keyHealths(upstream);
-  return (name) => Date.now() < (healths.get(name)?.countFailures.get(tableIdOf(model, settings)) ?? 0);
+  return (name) => Date.now() < (healths.get(name)?.countFailures.get(tableIdOf(model, settings))?.until ?? 0);
 }
 
 /** @returns the name by which it is remembered that a model is not counted. Models that no table has share one */
@@ -73,7 +77,12 @@ export async function countTokens(body: BodyMaker, counting: CountOptions): Prom
     );
     const { kind, json, refusal } = await readBufferedResponse(response, exchange, 'anything');
     const { input_tokens: tokens } = json ?? {};
-    if (!refusal && isCount(tokens)) return tokens;
+    if (!refusal && isCount(tokens)) {
+      keyHealths(upstream)
+        .get(exchange.progress.upstream ?? '')
+        ?.countFailures.delete(tableIdOf(model, settings));
+      return tokens;
+    }
     // What is said of a prompt, in whichever form, says nothing of the next one.
     isOfPrompt =
       refusal?.kind === 'request' && (refusal.isVerbatim || PROMPT_REJECTION_STATUSES.has(refusal.forCaller.status));
@@ -82,7 +91,12 @@ export async function countTokens(body: BodyMaker, counting: CountOptions): Prom
     isOfPrompt ||=
       signal?.aborted || thrown instanceof NoUpstreamError || (thrown instanceof ApiError && thrown.status === 429);
     const health = keyHealths(upstream).get(exchange.progress.upstream ?? '');
-    if (!isOfPrompt) health?.countFailures.set(tableIdOf(model, settings), Date.now() + COUNT_FAILURE_MS);
+    if (!isOfPrompt && health) {
+      const id = tableIdOf(model, settings);
+      const before = health.countFailures.get(id)?.ms ?? FIRST_UNCOUNTED_MS / 2;
+      const ms = Math.min(COUNT_FAILURE_MS, before * 2);
+      health.countFailures.set(id, { until: Date.now() + ms, ms });
+    }
     throw thrown;
   } finally {
     exchange.close();

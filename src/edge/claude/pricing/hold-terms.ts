@@ -38,6 +38,8 @@ export interface ServerToolsMaximumCost {
   /** Whether a tool that takes `max_uses` has none. */
   lacksMaxUses: boolean;
   uses: number;
+  /** The fewest uses to which `max_uses` can limit it: one of each tool that lacks it. Absent if another tool is unlimited. */
+  leastUses?: number;
   /** `inputTokens` and `inputCost` replace those of the worst case where limits say `served_tools: "estimate"`. */
   inputTokens: number;
   inputCost: Nanodollars;

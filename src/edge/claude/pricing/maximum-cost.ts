@@ -88,7 +88,7 @@ export function computeMaximumCost(
   const uses = found.served.uses + (found.served.unlimited ? UNLIMITED_USES - 1 : 0);
   const steps = Math.min(MAX_STEPS, uses + 1);
   // Where nothing limits the uses, the API ends after so many steps; an estimate counts one for each use.
-  const estimatedSteps = steps + Number(found.served.unlimited);
+  const estimatedSteps = steps + Number(found.served.unlimited > 0);
   const geography = body.inference_geo === 'global' ? 10 : 11;
   const wide = options.betas?.some((beta) => beta.startsWith('context-1m')) ?? false;
   const wanted = toWholeNumber(body.max_tokens);
@@ -106,8 +106,9 @@ export function computeMaximumCost(
   };
   const served: ServerToolsMaximumCost = {
     tool: found.served.name,
-    single: found.served.tools === 1 && (!found.served.unlimited || found.served.lacksMaxUses),
-    lacksMaxUses: found.served.lacksMaxUses,
+    single: found.served.tools === 1 && found.served.unlimited === found.served.lackMaxUses,
+    lacksMaxUses: found.served.lackMaxUses > 0,
+    ...leastUsesOf(found.served),
     uses,
     inputTokens: 0,
     inputCost: 0,
@@ -203,6 +204,15 @@ export function computeMaximumCost(
   if (found.by === 'count' && options.count === null) found.because = 'what the upstream cannot count';
   if (found.because !== undefined && found.by !== 'bytes') worstCase.because = found.because;
   return { maximumCost: worstCase, terms };
+}
+
+/** @returns to how many uses `max_uses` can limit the tools that lack it, where only these are unlimited */
+function leastUsesOf({
+  uses,
+  unlimited,
+  lackMaxUses,
+}: PromptFeatures['served']): Pick<ServerToolsMaximumCost, 'leastUses'> {
+  return lackMaxUses > 0 && lackMaxUses === unlimited ? { leastUses: uses + lackMaxUses } : {};
 }
 
 /** Takes half of what tokens cost; searches have no half price. */

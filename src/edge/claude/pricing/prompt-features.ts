@@ -102,9 +102,9 @@ interface ServerToolSums {
   name: string;
   /** The sum of `max_uses` over those that have it. */
   uses: number;
-  /** Whether any has no `max_uses`, and whether one of these takes it. */
-  unlimited: boolean;
-  lacksMaxUses: boolean;
+  /** How many have no `max_uses`, and how many of these take it. */
+  unlimited: number;
+  lackMaxUses: number;
   /** The most tokens that all uses add to the prompt, and that one does; infinite if nothing limits them. */
   growth: number;
   result: number;
@@ -112,8 +112,9 @@ interface ServerToolSums {
   hidden: boolean;
 }
 
-type ServerTool = Pick<ServerToolSums, 'name' | 'lacksMaxUses' | 'growth' | 'result' | 'hidden'> & {
+type ServerTool = Pick<ServerToolSums, 'name' | 'growth' | 'result' | 'hidden'> & {
   uses: number | undefined;
+  lacksMaxUses: boolean;
 };
 
 /** A member that makes the API call tools which the body does not list. */
@@ -122,7 +123,7 @@ const HIDDEN_TOOLS_FIELD = {
   ...{ growth: Number.POSITIVE_INFINITY, result: Number.POSITIVE_INFINITY, hidden: true },
 };
 const NO_SERVER_TOOLS: ServerToolSums = {
-  ...{ tools: 0, name: '', uses: 0, unlimited: false, lacksMaxUses: false },
+  ...{ tools: 0, name: '', uses: 0, unlimited: 0, lackMaxUses: 0 },
   ...{ growth: 0, result: 0, hidden: false },
 };
 /** The most advisors that a worst case adds up. No budget pays for a request with more of them. */
@@ -314,11 +315,16 @@ function createServerTool(type: string, tool: Json): ServerTool {
   return {
     name: type.replace(/_\d+$/, '').slice(0, 64),
     uses,
-    lacksMaxUses: uses === undefined && MAX_USES_TOOLS.test(type),
+    lacksMaxUses: lacksMaxUses(tool),
     growth: uses === 0 ? 0 : (uses ?? Number.POSITIVE_INFINITY) * result,
     result,
     hidden: !SERVER_TOOLS.test(type),
   };
+}
+
+/** @returns whether a tool takes `max_uses` and has none. */
+export function lacksMaxUses({ type, max_uses }: Json): boolean {
+  return typeof type === 'string' && MAX_USES_TOOLS.test(type) && toWholeNumber(max_uses) === undefined;
 }
 
 /** Adds models that a request may use beside its own. Each is given in the form of a tool that names it. */
@@ -329,13 +335,13 @@ export function addModels(advisors: readonly Json[], features: PromptFeatures): 
 }
 
 function addServerTool(tool: ServerTool, features: PromptFeatures): void {
-  const { tools, name, uses, unlimited, lacksMaxUses, growth, result, hidden } = features.served;
+  const { tools, name, uses, unlimited, lackMaxUses, growth, result, hidden } = features.served;
   features.served = {
     tools: tools + 1,
     name: name || tool.name,
     uses: uses + (tool.uses ?? 0),
-    unlimited: unlimited || tool.uses === undefined,
-    lacksMaxUses: lacksMaxUses || tool.lacksMaxUses,
+    unlimited: unlimited + Number(tool.uses === undefined),
+    lackMaxUses: lackMaxUses + Number(tool.lacksMaxUses),
     growth: growth + tool.growth,
     result: Math.max(result, tool.result),
     hidden: hidden || tool.hidden,

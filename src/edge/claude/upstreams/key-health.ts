@@ -11,8 +11,8 @@ export class KeyHealth {
   rejectedSince: number | undefined;
   /** What the upstream said when it last refused it. */
   reason = '';
-  /** When an upstream that has not counted a model's tokens may be asked again, by model; milliseconds since 1970. */
-  readonly countFailures = new Map<string, number>();
+  /** When an upstream that has not counted a model's tokens may be asked again, by model; and how long it was not asked before. */
+  readonly countFailures = new Map<string, { until: number; ms: number }>();
   /** What the operator has not been told yet. */
   #change: KeyChange | undefined;
 

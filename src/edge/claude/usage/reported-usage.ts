@@ -27,12 +27,24 @@ const MAX_CHARACTERS_PER_TOKEN = 16;
 export class ReportedUsage {
   /** Without nulls and members that cannot be counts, because costs are computed from it. */
   usage: Usage | undefined;
+  /** The part of it that the present message has used. */
+  #present: Usage | undefined;
   /** Whether the answer has blocks. Then an output of 0 is none that was told. */
   hasBlocks = false;
   /** Whether a report behind the first has told the output. */
   #hasOutput = false;
   #isOtherModel = false;
   #isHandedOver = false;
+  /** What the messages before the present one have used: the API writes one in a stream, some gateways write several. */
+  #before: Usage | undefined;
+
+  /** Notes that one more message begins in the same stream. It is billed beside those before it. */
+  beginNext(): void {
+    this.#before = this.usage;
+    this.usage = undefined;
+    this.#present = undefined;
+    this.#hasOutput = false;
+  }
 
   /** Takes the next report. @returns the usage that all of them tell together; undefined if none has told any */
   add(report: unknown, isLater = false): Usage | undefined {
@@ -44,7 +56,7 @@ export class ReportedUsage {
     }
     if (this.hasBlocks && counts.output_tokens === 0 && !counts.iterations) delete counts.output_tokens;
     this.#hasOutput ||= isLater && isCount(counts.output_tokens);
-    const earlier: Json = { ...this.usage };
+    const earlier: Json = { ...this.#present };
     if (this.#isOtherModel)
       for (const kind of [...PROMPT_COUNTS, ...CUMULATIVE_COUNTS, 'iterations']) delete earlier[kind];
     this.#isOtherModel = false;
@@ -53,7 +65,8 @@ export class ReportedUsage {
       if (Object.hasOwn(counts, kind)) usage[kind] = maxOf(earlier[kind], counts[kind]);
     const isLess = promptTokensOf(usage) < promptTokensOf(earlier);
     if (isLess) for (const kind of PROMPT_COUNTS) delete usage[kind];
-    this.usage = { ...earlier, ...usage };
+    this.#present = { ...earlier, ...usage };
+    this.usage = this.#before ? sumOfUsages(this.#before, this.#present) : this.#present;
     return this.usage;
   }
 
@@ -114,4 +127,21 @@ function isCountField([kind, value]: [string, unknown]): boolean {
   if (NESTED_FIELDS.has(kind)) return isObject(value);
   if (kind === 'iterations') return Array.isArray(value);
   return !kind.endsWith('_tokens') || isCount(value);
+}
+
+/** @returns what two messages have used together */
+function sumOfUsages(one: Usage, other: Usage): Usage {
+  if (!one.iterations && !other.iterations) return sumOf(one, other) as Usage;
+  // What each has used stands in its iterations, so one without them gets one.
+  const iterations = [one, other].flatMap(({ iterations: own, ...counts }) => own ?? [{ ...counts, type: 'message' }]);
+  return { ...(sumOf(one, other) as Usage), iterations };
+}
+
+/** @returns the sum of counts, member by member; of anything else the later */
+function sumOf(earlier: unknown, later: unknown): unknown {
+  if (isCount(earlier) && isCount(later)) return earlier + later;
+  if (!isObject(earlier) || !isObject(later)) return later ?? earlier;
+  return Object.fromEntries(
+    Object.keys({ ...earlier, ...later }).map((name) => [name, sumOf(earlier[name], later[name])]),
+  );
 }

@@ -282,6 +282,10 @@ export class UsageReader {
       this.#createdIds?.collect(value);
       const message = memberOf(value, 'message');
       this.#report.model = stringOrUndefined(memberOf(message, 'model'));
+      if (this.#report.completed) {
+        this.#reportedUsage.beginNext();
+        this.#report.completed = false;
+      }
       // Without a usage it has begun all the same.
       this.#report.usage = this.#reportedUsage.add(memberOf(message, 'usage') ?? {});
     } else if (event === 'message_delta') {

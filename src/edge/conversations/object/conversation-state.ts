@@ -26,6 +26,7 @@ import type { StopQuery } from './conversations.schema.ts';
 import type { ImportOmissions } from './conversations-answers.schema.ts';
 import { type ConversationContext, type ConversationHooks, conversationPlugins } from './hooks.ts';
 import { findWithdrawalOf } from './initial-context.ts';
+import { countOfLost } from './lost-prompt.ts';
 import { Maintenance } from './maintenance.ts';
 import { accountRequestOf } from './object-context.ts';
 import { failedRpcResult, toRpcText, turnInterrupted, unknownConversation } from './rpc-response.ts';
@@ -352,7 +353,9 @@ function restartOrEndTurn(conversation: ConversationContext, row: TurnRow): Runn
     error = toApiError(thrown);
   }
   const turn = restoreCrashed(transcript, row, now());
-  const meter = maintenance.settlements.meterOf(turn.row);
+  // If nothing of an answer is stored, the end deletes its question.
+  const count = turn.status === undefined ? countOfLost(conversation, row) : undefined;
+  const meter = maintenance.settlements.meterOf(turn.row, count);
   const settled = transcript.transact(() => {
     const confirmed = turn.end({ kind: 'cut', error, end: 'cut' }, meter, now());
     callHooks(conversation, 'tell', (part) => part.tell?.(turn));

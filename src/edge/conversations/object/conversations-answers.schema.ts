@@ -1,4 +1,5 @@
 import * as z from '../../kit/http/zod.ts';
+import { loweredBySchema } from '../../money/contracts/lowered-by.schema.ts';
 import { history } from '../history/history.schema.ts';
 
 /** A conversation in its account's list. */
@@ -66,13 +67,6 @@ export const conversationReport = z.extend(conversationRow, {
   ),
 });
 
-/** Whose limit has lowered `max_tokens` of an answer, so that the budget can pay for it. */
-const loweredBy = z.object({
-  by: z.enum(['account', 'token', 'group', 'deployment', 'run']),
-  limit: z.withDescription(z.string(), 'Its name, such as `usd_per_day`.'),
-  resets_at: z.withDescription(z.nullable(z.iso.datetime()), 'When it is free again; null where it does not reset.'),
-});
-
 /** A message in the history of a conversation. */
 export const messageRow = z.object({
   type: z.literal('message'),
@@ -85,7 +79,7 @@ export const messageRow = z.object({
   model: z.withDescription(z.nullable(z.string()), 'The model of an answer.'),
   stop_reason: z.withDescription(z.nullable(z.string()), 'Why an answer ended; null where it did not end by itself.'),
   lowered_by: z.optionalField(
-    loweredBy,
+    loweredBySchema,
     'Whose limit has lowered `max_tokens` of this answer; only where it was cut off there.',
   ),
   paused: z.withDescription(
@@ -168,7 +162,7 @@ export const turnReport = z.object({
         status: z.string(),
         model: z.string(),
         stop_reason: z.nullable(z.string()),
-        lowered_by: z.optionalField(loweredBy, 'Whose limit has lowered `max_tokens`; only where it was.'),
+        lowered_by: z.optionalField(loweredBySchema, 'Whose limit has lowered `max_tokens`; only where it was.'),
         usage: z.nullable(z.looseObject({})),
         cost_usd: z.number(),
         ttft_ms: z.withDescription(z.nullable(z.number()), 'Milliseconds to its first byte.'),

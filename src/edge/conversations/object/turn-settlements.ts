@@ -3,7 +3,7 @@
 import { withTimeout } from '../../kit/async/timeout.ts';
 import { getOrCreate } from '../../kit/cache/get-or-create.ts';
 import type { RequestMeter } from '../../money/admission/metered-request.ts';
-import { createSettler, createStoredSettler } from '../../money/admission/request-meter.ts';
+import { createSettler, createStoredSettler, withCountOf } from '../../money/admission/request-meter.ts';
 import type { Settled } from '../../money/contracts/settlement.ts';
 import { DamagedRow, damageOf } from '../history/storage/damaged-row.ts';
 import type { StoredOutcome, TurnRow } from '../history/storage/rows.ts';
@@ -63,11 +63,15 @@ export class TurnSettlements {
   }
 
   /** @returns the meter that settles a turn or a summary, even one that began before a crash. */
-  meterOf(row: Pick<TurnRow, 'grant' | 'requestId' | 'model'>): Pick<RequestMeter, 'settle'> {
+  meterOf(
+    row: Pick<TurnRow, 'grant' | 'requestId' | 'model'>,
+    count?: () => Promise<number | undefined>,
+  ): Pick<RequestMeter, 'settle'> {
     const account = this.#object.transcript.profile?.account ?? '';
     const requestId = row.grant?.requestId ?? row.requestId;
     const request = { ...accountRequestOf(this.#object, { account }), requestId, model: row.model };
-    return row.grant ? createSettler(request, row.grant) : createStoredSettler(request);
+    const meter = row.grant ? createSettler(request, row.grant) : createStoredSettler(request);
+    return count ? withCountOf(meter, () => count().catch(noCount)) : meter;
   }
 
   /** Stores the confirmation of a settlement when it comes. @param settled undefined if nothing has to be settled */
@@ -136,15 +140,13 @@ export class TurnSettlements {
    * settlement. A repeated settlement changes nothing.
    */
   async confirm(row: TurnRow, done: Promise<Settled>): Promise<void> {
-    const { transcript, now } = this.#object;
+    const { now } = this.#object;
     const { seq } = row;
     // No timer ends this wait: the alarm repeats what takes too long.
     const settling = { row, sentAt: earliestSettlementAt(row, now()) };
     this.#inFlight.set(seq, settling);
     try {
-      const settled = await done;
-      if (!row.settled && transcript.profile) transcript.changeTurn(row, { settled: true });
-      await this.#noteSettled(row, settled);
+      await this.#noteSettled(row, await done, true);
       this.#object.retries.recordSuccess('settlement');
     } catch (thrown) {
       this.#wake();
@@ -155,10 +157,17 @@ export class TurnSettlements {
     this.#onSettled();
   }
 
-  async #noteSettled(row: TurnRow, { outcome, cost }: Settled): Promise<void> {
+  /** @param marks whether the row says by itself that it is settled: that of a step does not */
+  async #noteSettled(row: TurnRow, { outcome, cost }: Settled, marks = false): Promise<void> {
     const { transcript, erase } = this.#object;
-    if (outcome !== 'erased') this.#correct(row, cost + (row.grant?.earlier ?? 0));
-    if (row.status === 'failed') this.forgetFailed(row);
+    let isCorrected = false;
+    // If a part of it failed, no later confirmation would correct the rest.
+    transcript.transact(() => {
+      if (marks && !row.settled && transcript.profile) transcript.changeTurn(row, { settled: true });
+      if (outcome !== 'erased') isCorrected = this.#correct(row, cost + (row.grant?.earlier ?? 0));
+      if (row.status === 'failed') this.forgetFailed(row);
+    });
+    if (isCorrected) this.#report();
     const { profile } = transcript;
     if (outcome === 'erased' && profile && !profile.deleted) await erase();
   }
@@ -166,19 +175,21 @@ export class TurnSettlements {
   /**
    * Stores the account's figure, which decides: a turn without known usage has cost its whole hold. With it goes what was read
    * on.
+   *
+   * @returns whether the total has changed, and must be reported
    */
-  #correct({ seq, id, cost, outcome }: TurnRow, settled: number): void {
+  #correct({ seq, id, cost, outcome }: TurnRow, settled: number): boolean {
     const { transcript, now } = this.#object;
     const isReadOn = outcome?.read_until !== undefined;
-    if (settled === cost && !isReadOn) return;
+    if (settled === cost && !isReadOn) return false;
     // Another confirmation may have corrected it already.
     const stored = turnAt(transcript, seq);
-    if (stored?.id !== id || !transcript.profile) return;
+    if (stored?.id !== id || !transcript.profile) return false;
     if (settled !== stored.cost) this.#wake();
     transcript.changeTurn(stored, { cost: settled, ...(isReadOn && { outcome }) });
-    if (settled === stored.cost) return;
+    if (settled === stored.cost) return false;
     addCost(transcript, settled - stored.cost, now(), { unreported: true });
-    this.#report();
+    return true;
   }
 
   /** Deletes the row of a failed turn that is settled and has shown no event. Steps are kept until their run has ended. */
@@ -236,6 +247,9 @@ export class TurnSettlements {
     if (isRun && transcript.profile) transcript.changeTurn(row, { settled: true });
   }
 }
+
+/** Has a prompt booked by its bytes whose count failed. */
+function noCount(): undefined {}
 
 /** @returns from when a settlement is on its way at the earliest; milliseconds since 1970 */
 function earliestSettlementAt({ outcome }: TurnRow, now: number): number {

@@ -99,7 +99,13 @@ export function addEnd(
     cost,
     budget,
     requestId,
-  }: { status: TurnStatus; output: number; cost: Nanodollars; budget?: BudgetLeft | undefined; requestId: string },
+  }: {
+    status: TurnStatus;
+    output: number;
+    cost: Nanodollars | undefined;
+    budget?: BudgetLeft | undefined;
+    requestId: string;
+  },
 ): TurnResult['error'] {
   const add = (type: string, fields: object = {}, remark?: string) =>
     log.add({ event: type, data: JSON.stringify({ type, ...fields }) }, remark);

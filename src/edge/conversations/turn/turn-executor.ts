@@ -43,6 +43,8 @@ const RENEW_MS = 180_000;
 const PATIENCE_MS = 60_000;
 /** The statuses with which the API rejects what a request contains. */
 const REJECTION_STATUSES: ReadonlySet<number> = new Set([400, 404, 413, 422]);
+/** Milliseconds after a stop. Most answers begin within this time, and need no count. */
+const COUNT_AFTER_MS = 1_000;
 /** Milliseconds that the stream may take to end after its last event. */
 const DRAIN_MS = 5_000;
 
@@ -145,7 +147,13 @@ export class TurnExecutor implements Runner {
     const since = Date.now();
     const over = Promise.withResolvers<void>();
     let closedAt: number | undefined;
+    let isCounted = false;
     const timer = setInterval(() => {
+      // The count is stored early: nobody knows the prompt any more if the object dies meanwhile.
+      if (!isCounted && !this.turn.hasBegun && Date.now() - since >= COUNT_AFTER_MS) {
+        isCounted = true;
+        void this.#countPrompt();
+      }
       if (closedAt !== undefined) over.resolve();
       else if (this.turn.hasBegun || Date.now() - since >= ABANDONED_HEADERS_MS) {
         closedAt = now();
@@ -159,6 +167,16 @@ export class TurnExecutor implements Runner {
     this.#abort.abort(stoppedError());
     this.turn.progress.leave?.(false);
     return this.turn.lateOutcome(closedAt ?? now());
+  }
+
+  /** Counts the prompt of an answer that does not begin. Never rejects. */
+  async #countPrompt(): Promise<void> {
+    try {
+      const tokens = await this.#meteredExchange?.countPrompt();
+      if (tokens !== undefined) this.turn.noteCount(tokens);
+    } catch (thrown) {
+      logFailure({ conversation: this.#context.conversation, turn: this.turn.row.id }, thrown);
+    }
   }
 
   revoke(): void {

@@ -92,6 +92,8 @@ export class TurnRecorder {
   readonly #options: TurnOptions;
   /** Set where the answer is read on when the turn has ended. */
   lateReading: LateReading | undefined;
+  /** The tokens of its prompt, where nothing of its answer had come and they were counted. */
+  #promptTokens: number | undefined;
   /** The events as they were shown at the end, and those that came behind it. */
   #shown: string | undefined;
   #lateText = '';
@@ -161,6 +163,16 @@ export class TurnRecorder {
     return this.builder.message !== undefined || this.#lateText.includes('message_start');
   }
 
+  /** Notes how many tokens its prompt has. Once it has ended, this is stored: it settles the turn even if the object dies. */
+  noteCount(tokens: number): void {
+    this.#promptTokens = tokens;
+    const { outcome } = this.row;
+    if (!this.result || !outcome || this.row.settled) return;
+    const counted = { ...outcome, prompt_tokens: tokens };
+    this.#transcript.changeTurn(this.row, { outcome: counted });
+    this.row.outcome = counted;
+  }
+
   /** @returns the outcome of its answer, with what has come behind its end */
   lateOutcome(now: number): StoredOutcome {
     const { unfinishedText: rest } = this.#frames;
@@ -169,8 +181,9 @@ export class TurnRecorder {
     const outcome = buildOutcome({ kind: 'stopped' }, now, turn, {
       ...{ rest, bytes: this.#bytes, times: () => this.#measureTimings(now) },
     });
+    const counted = this.#promptTokens === undefined ? outcome : { ...outcome, prompt_tokens: this.#promptTokens };
     // An error in the place of a message is free.
-    return outcome.error_type !== undefined && !outcome.usage ? { ...outcome, end: 'error' } : outcome;
+    return outcome.error_type !== undefined && !outcome.usage ? { ...counted, end: 'error' } : counted;
   }
 
   get #answeredTurn() {
@@ -284,8 +297,13 @@ export class TurnRecorder {
     next.inputTokens += inputTokens(outcome.usage);
     next.outputTokens += outcome.usage?.output_tokens ?? 0;
     const output = settlement?.outputTokens ?? outcome.seen?.said ?? 0;
-    const error = addEnd(this.log, turnEnd, this.builder.openIndices, { status, output, cost, budget, requestId });
-    const summary = { outcome, nanodollars: cost, ...(budget && { budget }) };
+    // While its answer is read on, the caller and the log are not told a cost that will be corrected.
+    const known = this.lateReading ? { cost: undefined } : { cost, budget };
+    const error = addEnd(this.log, turnEnd, this.builder.openIndices, { status, output, ...known, requestId });
+    const summary = {
+      outcome,
+      ...(known.cost !== undefined && { nanodollars: cost, ...(budget && { budget }) }),
+    };
     this.log.finish(JSON.stringify(summary));
     const row = this.#endedRow(plan, { now, cost, output, isUnmetered: meter === undefined });
     const { container, status: answered } = this;

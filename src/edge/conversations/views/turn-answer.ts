@@ -36,7 +36,8 @@ export type PackedAnswer = Exclude<TurnAnswer, { kind: 'ended' }> | string;
 /** The turn's summary, for the edge's log line and headers. It follows the end of a stream. */
 export interface TurnSummary {
   outcome: RequestOutcome;
-  nanodollars: Nanodollars;
+  /** Absent where the turn was stopped, and its answer is still read: its cost is not known yet. */
+  nanodollars?: Nanodollars;
   /** What it leaves of the caller's own budget; absent if nothing limits that, and once the turn has ended. */
   budget?: BudgetLeft;
 }

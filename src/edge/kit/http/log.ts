@@ -30,7 +30,7 @@ export interface LogLine {
   /** Milliseconds before it was sent, until its account and its budgets admitted it. */
   waited_ms?: number | undefined;
   ms?: number | undefined;
-  /** Whose limit has lowered `max_tokens`, as the header `sluice-lowered-by` says it. */
+  /** Whose limit has lowered `max_tokens`, or has set `max_uses`, as the header `sluice-lowered-by` says it. */
   lowered_by?: string | undefined;
   limited_by?: 'account' | 'group' | 'deployment' | 'token' | 'run' | 'upstream' | null | undefined;
   'gen_ai.request.model'?: string | undefined;

@@ -1,7 +1,7 @@
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import type { MaximumCost } from '../../claude/pricing/hold-terms.ts';
 import { HOUR_MS } from '../../kit/async/durations.ts';
-import { decide, takeCountRequest, takeFreeRequest } from '../budget/budget.ts';
+import { decide, fewerUses, takeCountRequest, takeFreeRequest } from '../budget/budget.ts';
 import type { BudgetWindow } from '../budget/budget-windows.ts';
 import { costRangeOf } from '../budget/cost-range.ts';
 import { refusalOfAll } from '../budget/refusal-of-all.ts';
@@ -287,11 +287,20 @@ function placeHold(
     return refuse(state, { ...(ahead as RequestsAhead).refusal, needed: least }, now, token?.jti);
   if (short) return short;
   if (decision.kind === 'refused') {
+    const { leastUses } = request;
+    const isSpent = decision.reason === 'spend' && leastUses !== undefined;
+    const fewer =
+      isSpent &&
+      (fewerUses(budget, rules, worstCase, leastUses, circumstances) ??
+        fewerUses(budget, rules, withFewestTokens(state, request, worstCase), leastUses, circumstances));
+    if (fewer) return { outcome: 'fewer_uses', ...fewer };
     if (request.counted) takeCount(budget, rules);
     return refuse(state, decision, now, token?.jti);
   }
   const { kind: _, ...amounts } = decision;
   const { nanodollars } = amounts;
+  const { lowered } = request;
+  if (lowered) amounts.loweredBy = { ...lowered, ...amounts.loweredBy };
   const jti = token?.jti ?? null;
   const group = state.groupOf(request);
   const whose = { id: requestId, token: jti, group };
@@ -354,7 +363,8 @@ function admitWithHold(
   return {
     outcome: 'admitted',
     hold: hold.nanodollars,
-    ...(isLowered && { maxTokens: hold.maxTokens, ...(hold.loweredBy && { loweredBy: hold.loweredBy }) }),
+    ...(isLowered && { maxTokens: hold.maxTokens }),
+    ...(hold.loweredBy && { loweredBy: hold.loweredBy }),
     ...(inUsd && { inUsd }),
     ...(isOwn && {
       least: minHoldOf(state, { ...request, bound: request.bound && withFewestTokens(state, request, request.bound) }),

@@ -192,6 +192,7 @@ function refusedRequestOf({ id, at, refusal, group, ...request }: RefusedRequest
     status: 'refused',
     stage: null,
     max_tokens: null,
+    lowered_by: null,
     hold_usd: 0,
     cost_usd: 0,
     usage: reportTokens(),

@@ -2,6 +2,7 @@ import { count, time, usd } from '../../kit/http/fields.ts';
 import * as z from '../../kit/http/zod.ts';
 import { BLOCKING_LIMITS, limitsSchema, tokenLimits, unpaidSearchesSchema } from '../budget/limits.schema.ts';
 import type { PluginRowFields } from '../contracts/dimensions.ts';
+import { loweredBySchema } from '../contracts/lowered-by.schema.ts';
 import { outcomeCounts } from '../lists/batches-answers.schema.ts';
 
 const tokenCountsSchema = z.object({
@@ -146,6 +147,10 @@ export const ledgerRowSchema = z.object({
   ),
   stage: z.withDescription(z.nullable(z.string()), 'The last stage that was reported.'),
   max_tokens: z.nullable(count),
+  lowered_by: z.withDescription(
+    z.nullable(loweredBySchema),
+    'Whose limit has lowered `max_tokens`, or has set `max_uses`; null if none has.',
+  ),
   hold_usd: usd,
   cost_usd: usd,
   usage: tokenCountsSchema,

@@ -1,17 +1,17 @@
 /** Admits requests: asks the account of each request to decide on it and to set aside its cost, before it goes up. */
 import { mayCount } from '../../claude/count-tokens.ts';
 import { MAX_MODEL_NAME_CHARACTERS } from '../../claude/models/models.ts';
-import type { RequestOutcome } from '../../claude/outcome.ts';
 import { adaptForModel } from '../../claude/pricing/adapt-for-model.ts';
-import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import type { MaximumCost, SettlementTerms } from '../../claude/pricing/hold-terms.ts';
+import { toolsToLimit, withMaxUses } from '../../claude/request/max-uses.ts';
 import { ownJsonOf } from '../../claude/request/request-body.ts';
 import { ObjectUnreachableError } from '../../durable/call-object.ts';
 import { ApiError } from '../../kit/http/errors.ts';
 import type { Json } from '../../kit/json/object.ts';
 import type { AdmissionDecision } from '../contracts/admission.ts';
 import { sendSettlement } from '../contracts/call-account.ts';
-import { boundOf, countInput, countUnanswered, holdPrices, type PromptCount } from './bounds.ts';
+import type { LoweredBy } from '../contracts/lowered-by.schema.ts';
+import { boundOf, countInput, countUnanswered, holdPrices, isWorthCounting, type PromptCount } from './bounds.ts';
 import { budgetBefore } from './budget-left.ts';
 import { loweredHeaders, quotaHeaders } from './limit-headers.ts';
 import type { Admission, LaterAttempt, MeterRequest } from './metered-request.ts';
@@ -22,10 +22,7 @@ import {
   unsentSettlement,
   waitForAdmission,
 } from './request-admission.ts';
-import { createGrant, createSettler, serializeGrant } from './request-meter.ts';
-
-/** From what a prompt can cost on, it is counted where nobody has told what it has: a count takes up to three seconds. */
-const MIN_COST_TO_COUNT: Nanodollars = 10_000_000;
+import { createGrant, createSettler, hasEndedBeforeHeaders, serializeGrant, withCountOf } from './request-meter.ts';
 
 /**
  * Asks the account to admit a request, and returns what must be stored so that another process can settle it. This is one call to its
@@ -37,11 +34,6 @@ const MIN_COST_TO_COUNT: Nanodollars = 10_000_000;
 export async function admit(request: MeterRequest): Promise<Admission> {
   // A step of a run already has a number.
   return await releaseIfLost(request, admitAttempt(new ModelChoice(request), attemptNumberOf(request.requestId)));
-}
-
-/** @returns whether a try may have run of which not even the headers have come */
-function hasEndedBeforeHeaders({ sent, status, usage, end }: RequestOutcome): boolean {
-  return sent && status === undefined && usage === undefined && end !== 'error';
 }
 
 /** Settles a try whose admission was lost: the account may have placed the hold all the same. Nothing goes up, so it is 0. */
@@ -87,19 +79,21 @@ async function admitAttempt(choice: ModelChoice, number: number, later?: LaterAt
     request.requestId = attemptId(request.requestId, number + 1);
   };
   const meter = createSettler(request, grant);
+  let counting: Promise<number | undefined> | undefined;
+  const countPrompt = async () => {
+    if (!isWorthCounting(worstCase, terms)) return undefined;
+    // Without a count it is booked by its bytes.
+    counting ??= countUnanswered(request, choice).catch(() => undefined);
+    return await counting;
+  };
+  const counted = withCountOf(meter, countPrompt);
   return {
     ...meter,
+    countPrompt,
     settle: (outcome, extra, later) => {
-      const isCountable = worstCase.countable && terms.promptCost >= MIN_COST_TO_COUNT;
-      const withPromptCount = async (end: RequestOutcome): Promise<RequestOutcome> => {
-        if (!isCountable || !hasEndedBeforeHeaders(end)) return end;
-        // Without a count it is booked by its bytes.
-        return { ...end, prompt_tokens: await countUnanswered(request, choice).catch(() => undefined) };
-      };
-      if (later) return meter.settle(outcome, extra, later.then(withPromptCount));
-      if (!isCountable || !hasEndedBeforeHeaders(outcome)) return meter.settle(outcome, extra);
-      request.waitUntil(meter.abandon());
-      return meter.settle(outcome, extra, withPromptCount(outcome));
+      if (!isWorthCounting(worstCase, terms)) return meter.settle(outcome, extra, later);
+      if (!later && hasEndedBeforeHeaders(outcome)) request.waitUntil(meter.abandon());
+      return counted.settle(outcome, extra, later);
     },
     requestId: request.requestId,
     model: request.model,
@@ -172,7 +166,8 @@ async function decideForModel(choice: ModelChoice, later?: LaterAttempt): Promis
   const ask = async (bound: MaximumCost, terms: SettlementTerms, isCounted: boolean) => {
     const keep = isKeepable(request, terms, isAgain) ? { keep: serializeGrant(bound, terms, startedAt) } : {};
     const size = isCounted ? { counted: true, bound: { ...bound, countable: false } } : { bound };
-    return await waitForAdmission(request, { ...admissionRequest, ...size, ...keep }, until);
+    const uses = { leastUses: choice.leastUses(bound), lowered: choice.lowered };
+    return await waitForAdmission(request, { ...admissionRequest, ...size, ...uses, ...keep }, until);
   };
   let counted: PromptCount | undefined = count === undefined ? undefined : { tokens: count, leavesOutThinking };
   let { worstCase, terms } = computeBound(counted);
@@ -180,12 +175,18 @@ async function decideForModel(choice: ModelChoice, later?: LaterAttempt): Promis
     counted = { tokens: null, leavesOutThinking };
     ({ worstCase, terms } = computeBound(counted));
   }
-  let answer = await ask(worstCase, terms, false);
-  if (answer.outcome === 'count_needed') {
-    const tokens = await countInput({ ...request, only: routing?.only }, changes);
-    counted = { tokens, leavesOutThinking: true };
+  let isCounted = false;
+  let answer = await ask(worstCase, terms, isCounted);
+  // It is counted once, and has fewer uses each time.
+  while (answer.outcome === 'count_needed' || answer.outcome === 'fewer_uses') {
+    if (answer.outcome === 'fewer_uses') choice.limitUses(answer);
+    else {
+      const tokens = await countInput({ ...request, only: routing?.only }, changes);
+      counted = { tokens, leavesOutThinking: true };
+      isCounted = true;
+    }
     ({ worstCase, terms } = computeBound(counted));
-    answer = await ask(worstCase, terms, true);
+    answer = await ask(worstCase, terms, isCounted);
   }
   if (answer.outcome === 'refused' && counted?.tokens === null) answer.refusal.uncounted = true;
   if (answer.outcome === 'admitted' || answer.outcome === 'refused') choice.allowFallbacks(answer.fallbacks);
@@ -209,11 +210,35 @@ class ModelChoice {
   originalModel: string | undefined;
   /** What is changed of the body for the present model. */
   changes: Json = {};
+  /** The limit for which the uses of the API's own tools are limited; undefined while they are not. */
+  lowered: LoweredBy | undefined;
+  /** The positions of the tools whose uses may be limited, and the fewest uses of all tools. */
+  readonly #toLimit: readonly number[];
+  #leastUses: number | undefined;
   #remaining: readonly string[] | undefined;
 
   constructor(request: MeterRequest) {
     this.request = request;
     this.#remaining = request.fallbacks;
+    // The tools of a conversation never change: its cache and its thinking depend on them.
+    this.#toLimit = request.conversation === undefined ? toolsToLimit(request.body) : [];
+  }
+
+  /** @returns the fewest uses of the API's own tools to which the request can be limited; undefined where it cannot be */
+  leastUses({ served }: MaximumCost): number | undefined {
+    if (this.#toLimit.length === 0) return undefined;
+    // A tool that a message adds stays unlimited.
+    if (this.lowered && served?.lacksMaxUses) return undefined;
+    this.#leastUses ??= served?.leastUses;
+    return this.#leastUses;
+  }
+
+  /** Limits the uses of the tools without `max_uses`, so that all tools together are used so often at most. */
+  limitUses({ uses, loweredBy }: Extract<AdmissionDecision, { outcome: 'fewer_uses' }>): void {
+    const more = uses - (this.#leastUses ?? 0);
+    const max_uses = 1 + Math.floor(more / this.#toLimit.length);
+    this.request.body = withMaxUses(this.request.body, this.#toLimit, max_uses);
+    this.lowered = { ...loweredBy, max_uses };
   }
 
   /** Uses the fallback models of the account's limits, if the request has named none. */

@@ -35,9 +35,10 @@ export function costRemarks(nanodollars: Nanodollars, budget?: BudgetLeft): stri
     .join('\n\n: ');
 }
 
-/** @returns the comments behind the last event of a turn */
-export function endRemarks(nanodollars: Nanodollars, budget?: BudgetLeft, isStopped = false): string {
-  return `${isStopped ? ': sluice-stopped\n\n' : ''}: ${costRemarks(nanodollars, budget)}\n\n`;
+/** @returns the comments behind the last event of a turn. @param nanodollars undefined where its cost is not known yet */
+export function endRemarks(nanodollars: Nanodollars | undefined, budget?: BudgetLeft, isStopped = false): string {
+  const cost = nanodollars === undefined ? '' : `: ${costRemarks(nanodollars, budget)}\n\n`;
+  return `${isStopped ? ': sluice-stopped\n\n' : ''}${cost}`;
 }
 
 /** Notes in a log line who has answered, what was used, and what that has cost. */

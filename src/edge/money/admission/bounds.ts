@@ -3,6 +3,7 @@ import { type CountOptions, countTokens, mayCount } from '../../claude/count-tok
 import type { PlainHeaders } from '../../claude/headers.ts';
 import type { ModelTable } from '../../claude/models/models.ts';
 import { describeChanges } from '../../claude/pricing/adapt-for-model.ts';
+import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import type { MaximumCost, SettlementTerms } from '../../claude/pricing/hold-terms.ts';
 import { computeMaximumCost } from '../../claude/pricing/maximum-cost.ts';
 import { NO_FEATURES } from '../../claude/pricing/prompt-features.ts';
@@ -45,7 +46,7 @@ export function boundOf(
     headers,
     settings,
     streams = false,
-  }: Pick<MeterRequest, 'body' | 'model' | 'headers' | 'settings' | 'streams'>,
+  }: Pick<UnansweredRequest, 'body' | 'model' | 'headers' | 'settings' | 'streams'>,
   { nameOfModel, changes, models }: ModelVariant,
   counted?: PromptCount,
 ): { worstCase: MaximumCost; terms: SettlementTerms } {
@@ -81,9 +82,33 @@ export function holdPrices({
   headers,
   streams = false,
   routing = { streams },
-}: Pick<MeterRequest, 'settings' | 'upstream' | 'model' | 'headers' | 'streams' | 'routing'>): ModelTable {
+}: Pick<UnansweredRequest, 'settings' | 'upstream' | 'model' | 'headers' | 'streams' | 'routing'>): ModelTable {
   if (!pool) return settings.models;
   return getHighestPrices(settings, findUpstreams(pool, new MessagesCall(headers), { ...routing, model }));
+}
+
+/** From what a prompt can cost on, it is counted where nobody has told what it has: a count takes up to three seconds. */
+const MIN_COST_TO_COUNT: Nanodollars = 10_000_000;
+
+/** @returns whether a prompt is counted that nobody has answered */
+export function isWorthCounting({ countable }: MaximumCost, { promptCost }: SettlementTerms): boolean {
+  return countable && promptCost >= MIN_COST_TO_COUNT;
+}
+
+/** What is needed of a request to count its prompt. */
+export type UnansweredRequest = Pick<MeterRequest, 'body' | 'model' | 'headers' | 'settings' | 'upstream'> &
+  Partial<Pick<MeterRequest, 'streams' | 'routing' | 'count' | 'leavesOutThinking'>>;
+
+/**
+ * Counts the prompt of a request whose process has died before anything of the answer came.
+ *
+ * @returns the most tokens that it has; undefined if it is not counted
+ */
+export async function countLost(request: UnansweredRequest): Promise<number | undefined> {
+  const models = holdPrices(request);
+  const { worstCase, terms } = boundOf(request, { nameOfModel: undefined, changes: {}, models });
+  if (!isWorthCounting(worstCase, terms)) return undefined;
+  return await countUnanswered(request, { nameOfModel: undefined, changes: {} });
 }
 
 /**
@@ -92,7 +117,7 @@ export function holdPrices({
  * @returns the most tokens that it has; undefined if they are not counted
  */
 export async function countUnanswered(
-  request: MeterRequest,
+  request: UnansweredRequest,
   { nameOfModel, changes }: Omit<ModelVariant, 'models'>,
 ): Promise<number | undefined> {
   // The body may be released meanwhile.

@@ -5,14 +5,8 @@ import { toUsd } from '../../claude/pricing/cost.ts';
 import { ApiError, DO_NOT_RETRY, type ErrorType, finalError, retryAfterHeader } from '../../kit/http/errors.ts';
 import { isShared } from '../budget/budget-windows.ts';
 import { NEVER, type Period } from '../budget/windows.ts';
-import type {
-  LimitOwner,
-  LoweredBy,
-  QuotaStatus,
-  RateStatus,
-  Refusal,
-  StorageRefusal,
-} from '../contracts/admission.ts';
+import type { LimitOwner, QuotaStatus, RateStatus, Refusal, StorageRefusal } from '../contracts/admission.ts';
+import type { LoweredBy } from '../contracts/lowered-by.schema.ts';
 import { budgetHeaders, ownWindows, shareUsed } from './budget-left.ts';
 
 const PERIOD_NAMES: Record<Period, string> = {
@@ -54,7 +48,10 @@ export function quotaHeaders(quota: QuotaStatus): Record<string, string> {
   return { ...bucketHeaders(quota), ...spendHeaders(quota) };
 }
 
-/** @returns what an answer says of a lowered `max_tokens`: to what, and by whose limit, which is free again at `resets` */
+/**
+ * @returns what an answer says of a lowered `max_tokens`, or of a `max_uses` that was set: to what, and by whose limit, which is free
+ *   again at `resets`
+ */
 export function loweredHeaders({
   maxTokens,
   loweredBy,
@@ -62,11 +59,13 @@ export function loweredHeaders({
   maxTokens?: number;
   loweredBy?: LoweredBy;
 }): Record<string, string> {
-  if (maxTokens === undefined) return {};
-  const headers = { 'sluice-max-tokens': String(maxTokens) };
+  const headers = maxTokens === undefined ? {} : { 'sluice-max-tokens': String(maxTokens) };
   if (!loweredBy) return headers;
-  const { by, limit, resets_at: resets } = loweredBy;
-  return { ...headers, 'sluice-lowered-by': `${by}; limit=${limit}${resets === null ? '' : `; resets=${resets}`}` };
+  const { by, limit, resets_at: resets, max_uses: uses } = loweredBy;
+  const parts = [by, `limit=${limit}`];
+  if (resets !== null) parts.push(`resets=${resets}`);
+  if (uses !== undefined) parts.push(`max_uses=${uses}`);
+  return { ...headers, 'sluice-lowered-by': parts.join('; ') };
 }
 
 /**
@@ -178,7 +177,8 @@ function spendSentence(refusal: Refusal): string {
     ? 'is reached'
     : `leaves too little: ${dollars(left)} is left and this request needs ${dollars(needed)}`;
   const help = period === 'total' ? TOTAL_HELP[by] : `It resets at ${new Date(resetsAt).toISOString()}.`;
-  return `The ${PERIOD_NAMES[period]} spend limit of ${OWNER_NAMES[by]} ${how}. ${help}`;
+  const advice = refusal.advice === undefined ? '' : ` ${refusal.advice}`;
+  return `The ${PERIOD_NAMES[period]} spend limit of ${OWNER_NAMES[by]} ${how}. ${help}${advice}`;
 }
 
 function dollars(nanodollars: number): string {

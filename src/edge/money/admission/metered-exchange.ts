@@ -197,6 +197,11 @@ export class MeteredExchange {
     await noteCreated(this.#request, ids, upstream);
   }
 
+  /** Counts the prompt of the latest try, of which nothing has come. @returns undefined where it is not counted */
+  async countPrompt(): Promise<number | undefined> {
+    return await this.#latest?.countPrompt();
+  }
+
   /** Releases the memory of the body. After that no other try can go up. */
   release(): void {
     this.#request.body = RELEASED_BODY;

@@ -117,6 +117,8 @@ export interface Admission extends RequestMeter {
   grant: StoredGrant;
   /** What is changed of the body for the admitted model. */
   changes: Json;
+  /** Counts the prompt, once. Resolves to undefined where that is not worth a call, or fails. */
+  countPrompt(): Promise<number | undefined>;
   /** Whether the account keeps the grant. */
   isKept: boolean;
   /** Whether a limit in USD holds, so that nobody wants more booked than was billed. */

@@ -13,7 +13,7 @@ import {
 import type { SettlementTerms } from '../../claude/pricing/hold-terms.ts';
 import { hasFinalUsage } from '../../claude/usage/reported-usage.ts';
 import { createUnobserved, hasOutput } from '../../claude/usage/usage-report.ts';
-import type { LoweredBy } from '../contracts/admission.ts';
+import type { LoweredBy } from '../contracts/lowered-by.schema.ts';
 import type { Settlement, Tokens } from '../contracts/settlement.ts';
 import type { BudgetBefore } from './budget-left.ts';
 import { interruptedCost, type LearnedRates } from './interrupted-cost.ts';
@@ -37,7 +37,7 @@ export interface StoredGrant {
   hold: Nanodollars;
   /** What `max_tokens` was lowered to. */
   lowered: number | undefined;
-  /** Whose limit has lowered it. A grant that the account keeps does not say it. */
+  /** Whose limit has lowered that, or uses. A grant that the account keeps does not say it. */
   loweredBy?: LoweredBy;
   /** The caller's own budget; absent if nothing limits it, and in a grant that the account keeps. */
   budget?: BudgetBefore;

@@ -159,6 +159,7 @@ export function requireAdmitted(
     case 'unreachable':
       throw new ObjectUnreachableError('pool', answer.damage && new Error(answer.damage));
     case 'count_needed':
+    case 'fewer_uses':
       throw finalError('api_error', 'This request could not be bounded. Send a smaller one.');
   }
 }

@@ -62,6 +62,32 @@ export function createSettler(
   };
 }
 
+/** @returns whether a try may have run of which not even the headers have come */
+export function hasEndedBeforeHeaders({ sent, status, usage, end }: RequestOutcome): boolean {
+  return sent && status === undefined && usage === undefined && end !== 'error';
+}
+
+/**
+ * Makes a meter settle an answer of which nothing has come by a count of its prompt. Until the count is there, the cost is that of the
+ * prompt's bytes.
+ *
+ * @param count returns the most tokens of the prompt; undefined if it is not counted
+ */
+export function withCountOf(
+  meter: Pick<RequestMeter, 'settle'>,
+  count: () => Promise<number | undefined>,
+): Pick<RequestMeter, 'settle'> {
+  const isUncounted = (outcome: RequestOutcome) => hasEndedBeforeHeaders(outcome) && outcome.prompt_tokens === undefined;
+  const counted = async (outcome: RequestOutcome): Promise<RequestOutcome> =>
+    isUncounted(outcome) ? { ...outcome, prompt_tokens: await count() } : outcome;
+  return {
+    settle: (outcome, extra, later) => {
+      if (later) return meter.settle(outcome, extra, later.then(counted));
+      return meter.settle(outcome, extra, isUncounted(outcome) ? counted(outcome) : undefined);
+    },
+  };
+}
+
 /** Notes where the prompt of a request without a conversation is cached now. The turns of a conversation say it themselves. */
 function noteCached({ upstream, conversation, identity, model }: MeteredRequest, outcome: RequestOutcome): void {
   const { upstream: name, usage } = outcome;
@@ -109,10 +135,10 @@ export function serializeGrant(worstCase: MaximumCost, terms: SettlementTerms, s
 /** Makes the meter of a request whose grant only its account may have. The cost is known once the account has been asked. */
 export function createStoredSettler(request: MeteredRequest): Pick<RequestMeter, 'settle'> {
   return {
-    settle: (outcome, extra) => {
+    settle: (outcome, extra, later) => {
       // What never went up costs nothing, whatever was granted.
       const asking = outcome.sent ? fetchStoredGrant(request) : Promise.resolve(UNKNOWN_GRANT);
-      const done = asking.then((grant) => createSettler(request, grant).settle(outcome, extra).done);
+      const done = asking.then((grant) => createSettler(request, grant).settle(outcome, extra, later).done);
       return { nanodollars: Number.NaN, outputTokens: undefined, budget: undefined, done };
     },
   };

@@ -3,7 +3,7 @@
 import type { MaximumCost } from '../../claude/pricing/hold-terms.ts';
 import { TEXT_TOKENS } from '../../claude/pricing/minimal-thinking.ts';
 import type { BudgetWindow } from './budget-windows.ts';
-import { minUsefulOutput } from './cost-range.ts';
+import { affordableUses, costByUses, minUsefulOutput } from './cost-range.ts';
 import type { Rules } from './rules.ts';
 
 /** Tokens of a short question: where the limit does not even pay for these, nobody is told to send a shorter one. */
@@ -13,6 +13,28 @@ const SHORT_QUESTION = 32;
 export const ESTIMATE_HELPS =
   'served_tools: estimate in the account’s limits (it sets aside what such tools usually read, and a request may cost more than that, and pass the limit)';
 
+/** @returns what helps if what is left of the limits is too little for the uses of a tool of the API; undefined if nothing does */
+export function adviceOnUses(worstCase: MaximumCost, rules: Rules, left: number, least: number): string | undefined {
+  const { uses, input, output, perUse } = costByUses(worstCase, rules, least);
+  if (!worstCase.served || uses * perUse < Math.max(input, output)) return undefined;
+  const help = helpOnUses(worstCase, rules, left, least).join(', or ');
+  return help === '' ? undefined : `Because of ${worstCase.served.tool}: ${help}.`;
+}
+
+/** @param money what may be spent, in nanodollars */
+function helpOnUses(worstCase: MaximumCost, rules: Rules, money: number, least: number): string[] {
+  const { served, outputPrice } = worstCase;
+  if (!served) return [];
+  const fitting = Math.min(served.uses - 1, affordableUses(money, worstCase, rules, least));
+  const isKnown = served.single && fitting > 0;
+  const estimated = served.inputCost + least * outputPrice;
+  return [
+    ...(served.lacksMaxUses ? [`set max_uses${isKnown ? ` (${fitting} would fit)` : ''}`] : []),
+    ...(isKnown && !served.lacksMaxUses ? [`max_uses ${fitting} would fit`] : []),
+    ...(!rules.shouldEstimateServed && estimated <= money ? [ESTIMATE_HELPS] : []),
+  ];
+}
+
 /** @returns the end of a sentence that says what helps if a request needs more than the whole smallest limit. */
 export function adviceFor(
   worstCase: MaximumCost,
@@ -20,24 +42,13 @@ export function adviceFor(
   purses: readonly BudgetWindow[],
   least: number,
 ): string {
-  const { served, because, inputCost, outputPrice } = worstCase;
+  const { served, because } = worstCase;
   const limit = Math.min(...purses.map(({ limit: most }) => most));
   if (limit <= 0) return 'which is 0: its administrator can raise it';
-  const { uses = 0, useOutputPrice = 0 } = served ?? {};
-  const useCost = (rules.shouldEstimateServed ? served?.estimatedUseCost : served?.useCost) ?? 0;
-  const perUse = useCost + least * useOutputPrice;
+  const { uses, input, output, perUse } = costByUses(worstCase, rules, least);
   // What is blamed is the largest part of the cost.
-  const input = inputCost - uses * useCost;
-  const output = least * (outputPrice - uses * useOutputPrice);
   if (served && uses * perUse >= Math.max(input, output)) {
-    const fitting = Math.min(uses - 1, Math.floor((limit - input - output) / perUse));
-    const isKnown = served.single && fitting > 0;
-    const estimated = served.inputCost + least * outputPrice;
-    const help = [
-      ...(served.lacksMaxUses ? [`set max_uses${isKnown ? ` (${fitting} would fit)` : ''}`] : []),
-      ...(isKnown && !served.lacksMaxUses ? [`max_uses ${fitting} would fit`] : []),
-      ...(!rules.shouldEstimateServed && estimated <= limit ? [ESTIMATE_HELPS] : []),
-    ];
+    const help = helpOnUses(worstCase, rules, limit, least);
     return `because of ${served.tool}: ${help.length > 0 ? help.join(', or ') : 'leave it out, or have the limit raised'}`;
   }
   if (input >= output) {

@@ -1,6 +1,6 @@
 /** Tells which limits in USD bind an account: how much of each is used, and which of them refuse. */
 
-import { toUsd } from '../../claude/pricing/cost.ts';
+import { type Nanodollars, toUsd } from '../../claude/pricing/cost.ts';
 import { toIsoTimeOrNull } from '../../kit/http/times.ts';
 import type { BindingLimit, UsedLimit } from '../account/usage-answers.schema.ts';
 import type { LiveToken } from '../contracts/admission.ts';
@@ -46,9 +46,13 @@ export function isPrepaid({ spend }: Rules): boolean {
   return spend.total === 0;
 }
 
-/** @returns the limit that refuses every request: it is 0, or has no models; undefined if there is none */
-export function blockingLimit(limits: Limits): BlockingLimit | undefined {
+/**
+ * @param credit what an account has been given, in nanodollars
+ * @returns the limit that rejects every request: it is 0, or has no models; undefined if there is none
+ */
+export function blockingLimit(limits: Limits, credit: Nanodollars): BlockingLimit | undefined {
   return BLOCKING_LIMITS.find((name) => {
+    if (name === 'usd_total' && credit > 0) return false;
     const { [name]: limit } = limits;
     return limit === 0 || (typeof limit === 'object' && limit.length === 0);
   });

@@ -10,12 +10,13 @@ import { stripDate } from '../../claude/models/models.ts';
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import type { MaximumCost } from '../../claude/pricing/hold-terms.ts';
 import { TEXT_TOKENS } from '../../claude/pricing/minimal-thinking.ts';
-import type { LoweredBy, Refusal } from '../contracts/admission.ts';
-import { adviceFor } from './advice.ts';
+import type { Refusal } from '../contracts/admission.ts';
+import type { LoweredBy } from '../contracts/lowered-by.schema.ts';
+import { adviceFor, adviceOnUses } from './advice.ts';
 import { isPrepaid } from './binding-limits.ts';
 import { capacity, level, take } from './bucket.ts';
 import { amountLeft, type BudgetWindow, budgetWindows, isShared, minAmountLeft } from './budget-windows.ts';
-import { affordableOutput, minTokensOf, toHeldWorstCase, totalCostOf } from './cost-range.ts';
+import { affordableOutput, affordableUses, minTokensOf, toHeldWorstCase, totalCostOf } from './cost-range.ts';
 import { checkBudgetWindows, rateRefusal, refusalBy } from './refusals.ts';
 import { CEILING, type Rules } from './rules.ts';
 import { ABANDONED_STAGE, advance, type Budget } from './state.ts';
@@ -144,10 +145,9 @@ function createHoldRequest(
 ): HoldRequest {
   const time = advance(budget, now);
   const worstCase = toHeldWorstCase(exact, rules);
-  const { purses = budgetWindows(budget, rules), most, earlier = 0 } = circumstances;
+  const { purses = budgetWindows(budget, rules), most } = circumstances;
   const { repeats, counted, models, typical, mostPassing } = circumstances;
-  const own: BudgetWindow[] =
-    most === undefined ? [] : [{ by: 'run', name: 'max_usd', limit: most, settled: earlier, held: 0, end: NEVER }];
+  const own = ownWindows(circumstances);
   const least = minTokensOf(worstCase, rules);
   const needed = (worstCase.countable ? 0 : worstCase.inputCost) + least * worstCase.outputPrice;
   // With all members named: a spread makes a decision take four times as long.
@@ -167,6 +167,38 @@ function createHoldRequest(
     typical,
     mostPassing,
   };
+}
+
+function ownWindows({ most, earlier = 0 }: Circumstances): BudgetWindow[] {
+  return most === undefined ? [] : [{ by: 'run', name: 'max_usd', limit: most, settled: earlier, held: 0, end: NEVER }];
+}
+
+/**
+ * Decides to how many uses of the API's own tools a request is limited that was refused for want of money. As with `max_tokens` it
+ * gets half of what is left, or what it needs at least.
+ *
+ * @returns undefined if what is left does not pay for the fewest, or limits are to refuse
+ */
+export function fewerUses(
+  budget: Budget,
+  rules: Rules,
+  exact: MaximumCost,
+  leastUses: number,
+  circumstances: Circumstances,
+): { uses: number; loweredBy: LoweredBy } | undefined {
+  const worstCase = toHeldWorstCase(exact, rules);
+  const { served } = worstCase;
+  if (!served || !rules.shouldClamp) return undefined;
+  const { purses = budgetWindows(budget, rules) } = circumstances;
+  const own = ownWindows(circumstances);
+  const parts = shareDivisor(rules);
+  const left = minAmountLeft([...purses, ...own]);
+  const share = Math.min(Math.floor(minAmountLeft(purses) / parts), left);
+  const least = minTokensOf(worstCase, rules);
+  const most = Math.min(served.uses - 1, affordableUses(left, worstCase, rules, least));
+  const uses = Math.min(most, Math.max(leastUses, affordableUses(share, worstCase, rules, least)));
+  const loweredBy = tightestLimit(purses, own, parts);
+  return uses >= leastUses && loweredBy ? { uses, loweredBy } : undefined;
 }
 
 /** The first step. @returns why it must be refused, or counted, whatever it holds; undefined if it may be admitted */
@@ -207,7 +239,9 @@ function refusalByMoney({
   const broke = checkBudgetWindows(purses, needed, time, budget);
   const isTotal = broke?.by === 'account' && broke.limit === limitName('total');
   if (isTotal && isPrepaid(rules) && budget.windows.total.settled >= budget.credit) return { ...broke, noCredit: true };
-  return broke?.never ? { ...broke, advice: adviceFor(worstCase, rules, purses, leastTokens) } : broke;
+  if (broke?.never) return { ...broke, advice: adviceFor(worstCase, rules, purses, leastTokens) };
+  const advice = broke?.reason === 'spend' && adviceOnUses(worstCase, rules, minAmountLeft(purses), leastTokens);
+  return advice ? { ...broke, advice } : broke;
 }
 
 /** @returns the refusal by how many requests run, or have come in a minute */

@@ -44,3 +44,30 @@ export function affordableOutput(share: Nanodollars, worstCase: MaximumCost): nu
   if (left < 0) return -1;
   return worstCase.outputPrice > 0 ? Math.floor(left / worstCase.outputPrice) : Number.MAX_SAFE_INTEGER;
 }
+
+/** What a request costs without the API's own tools, and what each use of one adds; nanodollars. */
+export interface CostByUses {
+  uses: number;
+  input: Nanodollars;
+  output: Nanodollars;
+  perUse: Nanodollars;
+}
+
+/** @param worstCase as it is held @param least the tokens of its shortest useful answer */
+export function costByUses(worstCase: MaximumCost, { shouldEstimateServed }: Rules, least: number): CostByUses {
+  const { served, inputCost, outputPrice } = worstCase;
+  const { uses = 0, useOutputPrice = 0 } = served ?? {};
+  const useCost = (shouldEstimateServed ? served?.estimatedUseCost : served?.useCost) ?? 0;
+  return {
+    uses,
+    input: inputCost - uses * useCost,
+    output: least * (outputPrice - uses * useOutputPrice),
+    perUse: useCost + least * useOutputPrice,
+  };
+}
+
+/** @returns how many uses of the API's own tools a share of the money pays for; negative if it does not even pay for the rest */
+export function affordableUses(share: Nanodollars, worstCase: MaximumCost, rules: Rules, least: number): number {
+  const { input, output, perUse } = costByUses(worstCase, rules, least);
+  return Math.floor((share - input - output) / perUse);
+}

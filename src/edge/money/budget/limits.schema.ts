@@ -91,6 +91,7 @@ export const BLOCKING_LIMITS = [
   'usd_per_day',
   'usd_per_week',
   'usd_per_month',
+  'usd_total',
   'models',
   'requests_per_minute',
   'input_tokens_per_minute',

@@ -48,7 +48,7 @@ export function reportQuotaStatus(
   return {
     limits: limits.effective,
     own_limits: limits.own,
-    blocked_by: blockingLimit(limits.effective) ?? null,
+    blocked_by: blockingLimit(limits.effective, budget.credit) ?? null,
     binds: ownLimits(budget, rules, limits.token),
     ...byPeriod(CALENDAR_PERIODS, spend),
     total: { ...sums('total'), credit_usd: toUsd(budget.credit) },

@@ -2,7 +2,7 @@
 
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import { getOrCreate } from '../../kit/cache/get-or-create.ts';
-import type { LoweredBy } from '../contracts/admission.ts';
+import type { LoweredBy } from '../contracts/lowered-by.schema.ts';
 import { take } from './bucket.ts';
 import type { Rules } from './rules.ts';
 import { byPeriod, PERIODS, type Period, spanAt, type WindowSpan } from './windows.ts';
@@ -23,7 +23,7 @@ export interface Hold {
   inputTokens: number;
   outputTokens: number;
   maxTokens: number;
-  /** Whose limit has lowered it; absent if none has, and after the object has woken. */
+  /** Whose limit has lowered that, or uses; absent if none has, and after the object has woken. */
   loweredBy?: LoweredBy | undefined;
   /** How far the request has come, as last reported. */
   stage: string;

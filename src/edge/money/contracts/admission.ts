@@ -4,6 +4,7 @@ import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import type { MaximumCost } from '../../claude/pricing/hold-terms.ts';
 import type { Limits } from '../budget/limits.schema.ts';
 import type { DimensionValues } from './dimensions.ts';
+import type { LoweredBy } from './lowered-by.schema.ts';
 import type { ListedParent } from './settlement.ts';
 
 /** Who asks an account to set something aside, and what decides beside the account's own limits. */
@@ -42,6 +43,10 @@ export interface AdmissionRequest extends AdmissionCaller {
   earlier?: Nanodollars | undefined;
   /** Whether the upstream has counted the input for this decision. */
   counted?: boolean | undefined;
+  /** The fewest uses of the API's own tools to which the request can be limited. Absent where their number must not change. */
+  leastUses?: number | undefined;
+  /** Which limit has lowered the uses already. */
+  lowered?: LoweredBy | undefined;
   /** Bytes that a turn adds to its conversation before the answer. */
   adds?: number | undefined;
   /**
@@ -74,12 +79,16 @@ export interface StoredHold {
   maxTokens: number;
 }
 
-/** An account's decision. After `count_needed`, which places no hold, the caller counts the input and asks again. */
+/**
+ * An account's decision. Two of them place no hold, and the caller asks again: after `count_needed` with a count of the input, after
+ * `fewer_uses` with a request that the API's own tools can use no more often than that.
+ */
 export type AdmissionDecision =
   | { outcome: 'revoked' }
   /** What the request stands behind was withdrawn by the account itself. */
   | { outcome: 'withdrawn'; kind: string; ref: string }
   | { outcome: 'count_needed' }
+  | { outcome: 'fewer_uses'; uses: number; loweredBy: LoweredBy }
   | {
       outcome: 'refused';
       refusal: Refusal;
@@ -98,7 +107,7 @@ export type AdmissionDecision =
       hold: Nanodollars;
       /** What `max_tokens` must be lowered to; absent if it may stay. */
       maxTokens?: number;
-      /** Whose limit has lowered it; absent if it may stay, and where that is not known any more. */
+      /** Whose limit has lowered that, or uses; absent if none has, and where that is not known any more. */
       loweredBy?: LoweredBy;
       /** The least that it could have held; absent if neither the account nor the credential has a limit in USD. */
       least?: Nanodollars;
@@ -145,16 +154,7 @@ export interface Refusal {
 }
 
 /** The owner of a limit: an account, the credential, a budget that several accounts share, or the run of a step. */
-export type LimitOwner = 'account' | 'token' | 'group' | 'deployment' | 'run';
-
-/** Whose limit has lowered `max_tokens`, and when it is free again: as answers say it. Of a shared budget it says no figure. */
-export interface LoweredBy {
-  by: LimitOwner;
-  /** The name of the limit, as its owner's limits have it. */
-  limit: string;
-  /** Null where it does not reset. */
-  resets_at: string | null;
-}
+export type LimitOwner = LoweredBy['by'];
 
 /** The quota status: how much of each limit is used. Absent members have no limit. */
 export interface QuotaStatus {

@@ -127,6 +127,7 @@ export class Ledger extends Tables {
       output_full_at: buckets.output,
       pool_group: group,
       ...(keep !== undefined && { keep }),
+      ...(hold.loweredBy && { lowered_by: JSON.stringify(hold.loweredBy) }),
       about: aboutColumn(about),
     };
     // A used id is the caller's fault and no failed write, so it must not reset the object.

@@ -47,6 +47,7 @@ type LedgerTableRow = Record<string, SqlStorageValue> &
     settled_at: number | null;
     about: string | null;
     failed_upstreams: string | null;
+    lowered_by: string | null;
   };
 
 /** @returns a request's row with those of all its tries, by the id of any of them; undefined if there is none. */
@@ -253,6 +254,7 @@ function ledgerRow(row: LedgerTableRow): LedgerRow {
     ...(Object.fromEntries(SHOWN_COLUMNS.map((column) => [column, row[column]])) as ShownColumns),
     ...about,
     failed_upstreams: JSON.parse(row.failed_upstreams ?? '[]') as string[],
+    lowered_by: JSON.parse(row.lowered_by ?? 'null') as LedgerRow['lowered_by'],
     hold_usd: toUsd(row.hold),
     cost_usd: toUsd(row.cost),
     usage: reportTokens(row),

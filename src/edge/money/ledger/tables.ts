@@ -94,6 +94,7 @@ export const LEDGER_TABLES = `
     status text not null,
     stage text,
     max_tokens integer,
+    lowered_by text,
     hold integer not null,
     held_input integer not null,
     held_output integer not null,

@@ -238,7 +238,7 @@ export class RunExecutor implements Runner {
     if (!ended) throw new TypeError('A step that has not ended.');
     const isAnswer = ended.status !== 'failed';
     this.turn.isUnanswered = ended.isUnanswered;
-    this.#meter.addStep(ended.summary.nanodollars, isAnswer);
+    this.#meter.addStep(row.cost, isAnswer);
     if (isObject(builder.usage)) this.turn.usages.push(builder.usage);
     const { outcome, budget } = ended.summary;
     this.turn.last = { outcome, delta: log.delta, budget };

@@ -53,6 +53,28 @@ const ended = (usage: object | null, stop_reason: string | null = 'end_turn') =>
   usage,
 });
 
+test.each([
+  ['', {}, { input_tokens: 30, output_tokens: 12 }],
+  [
+    ' with iterations',
+    { iterations: [{ type: 'message', input_tokens: 20, output_tokens: 7 }] },
+    { input_tokens: 30, output_tokens: 12, iterations: { length: 2 } },
+  ],
+])('adds what a second message in the same stream has used%s', (_, more, usage) => {
+  const message = (input_tokens: number, output_tokens: number, others: object = {}) =>
+    [
+      sse('message_start', started({ input_tokens, output_tokens: 1 })),
+      sse('content_block_start', { type: 'content_block_start', index: 0, content_block: { type: 'text', text: '' } }),
+      sse('content_block_delta', delta({ type: 'text_delta', text: 'Hi' })),
+      sse('content_block_stop', { type: 'content_block_stop', index: 0 }),
+      sse('message_delta', ended({ output_tokens, ...others })),
+      sse('message_stop', { type: 'message_stop' }),
+    ].join('');
+  expect(readText(message(10, 5) + message(20, 7, more))).toMatchObject({ usage, completed: true });
+  const cut = readText(message(10, 5) + sse('message_start', started({ input_tokens: 20, output_tokens: 1 })));
+  expect(cut).toMatchObject({ usage: { input_tokens: 30, output_tokens: 6 }, completed: false });
+});
+
 test('a stream whose events have only data is read as the same stream with their names', () => {
   for (const stream of [TEXT_STREAM, TOOL_STREAM]) {
     const bare = stream.replaceAll(/^event: .*\n/gm, '');

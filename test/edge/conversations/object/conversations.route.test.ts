@@ -161,6 +161,14 @@ describe('what is turned away', () => {
     expect(lowered).toBeLessThan(100_000);
   });
 
+  test('a search without max_uses is rejected with the number that fits, since the tools of a conversation never change', async () => {
+    await limited({ usd_total: 20 });
+    const tools = [{ type: 'web_search_20260209', name: 'web_search' }];
+    const refused = await app.post('/v1/messages', ask('Hi', { conversation: 'c1', tools }));
+    expect(refused.status).toBe(429);
+    expect((await readError(refused)).message).toMatch(/because of web_search: set max_uses \(\d would fit\)/);
+  });
+
   describe('whose limit has cut an answer off is kept with its turn, also where its object is restarted', () => {
     const asked = async (more: object, restarts = false) => {
       const response = await app.post('/messages', ask('Hi', { conversation: 'c1', ...more }));

@@ -1,6 +1,6 @@
 import { abortAllDurableObjects, env, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import fc from 'fast-check';
-import { beforeEach, expect, test } from 'vitest';
+import { beforeEach, describe, expect, test } from 'vitest';
 import { UpstreamObject } from '#edge/claude/upstream-object.ts';
 import { Transcript } from '#edge/conversations/history/storage/transcript.ts';
 import { turnAt } from '#edge/conversations/history/storage/turn-queries.ts';
@@ -132,3 +132,74 @@ test.each(['before', 'behind'])(
     expect({ own, listed }).toEqual({ own: booked, listed: booked });
   },
 );
+
+describe('a turn whose object dies before its first event', () => {
+  const LONG = 'word '.repeat(20_000);
+  /** What the turn is booked at, if a count of its prompt is answered so. */
+  const bookedWith = async (id: string, count: () => Response, stops: boolean) => {
+    const pass = createTimeAdvancer();
+    const sent = { messages: 0, counts: 0 };
+    setConversationUpstream(async (url) => {
+      if (String(url).includes('count_tokens')) {
+        sent.counts += 1;
+        return count();
+      }
+      sent.messages += 1;
+      return await new Promise<Response>(() => {});
+    });
+    const account = id;
+    void sendTurn(createBody(LONG), { id, account }).catch(() => undefined);
+    await eventually(async () => expect(sent.messages).toBe(1));
+    if (stops) {
+      await stubOf(id, account).stop();
+      await eventually(async () => expect(sent.counts).toBe(1));
+      const counted = () =>
+        runInDurableObject(stubOf(id, account), (_, state) => {
+          const [turn] = new Transcript(state.storage).turns();
+          return turn?.outcome?.prompt_tokens;
+        });
+      if (count().ok) await eventually(async () => expect(await counted()).toBeGreaterThanOrEqual(20_000));
+    }
+    await abortAllDurableObjects();
+    pass(2 * 60_000);
+    await runDurableObjectAlarm(stubOf(id, account));
+    const rows = async () => (await getAccountStub(bindings, {}, account).requests({})).data;
+    await eventually(async () => expect((await rows()).at(0)?.settled_at).toEqual(expect.any(String)));
+    const [row, ...others] = await rows();
+    expect(others).toEqual([]);
+    expect(row).toMatchObject({ estimated: true });
+    return { cost: Math.round((row?.cost_usd ?? 0) * 1e9), counts: sent.counts };
+  };
+  const counted = () => Response.json({ input_tokens: 20_000 });
+  const refused = () => Response.json({ type: 'error', error: { type: 'api_error', message: 'no' } }, { status: 400 });
+
+  test.each([
+    ['while it is read on behind a stop', true],
+    ['while it is waited for', false],
+  ])('is booked by a count of its prompt, and not by its bytes: %s', async (_, stops) => {
+    const boundByCount = await bookedWith(`counted-${stops}`, counted, stops);
+    const byBytes = await bookedWith(`uncounted-${stops}`, refused, stops);
+    expect(boundByCount.counts).toBe(1);
+    // A byte is a token at most, and a token of the prompt costs 4,000 nanodollars at least.
+    expect(byBytes.cost - boundByCount.cost).toBeGreaterThan(70_000 * 4_000);
+    expect(boundByCount.cost).toBeGreaterThan(20_000 * 4_000);
+  });
+});
+
+test('a turn that is stopped before its cost is known ends without a cost, and its total has the final one', async () => {
+  setConversationUpstream(async () =>
+    sseResponse(streamOf([messageStart({ usage: { input_tokens: 1_000 } }), textBlock(['Hel'])], 'silence')),
+  );
+  const answer = await sendTurn(createBody('Hello'));
+  if (answer.kind !== 'stream') throw new TypeError('no stream');
+  const text = new Response(answer.body).text();
+  await stubOf().stop();
+  const told = await text;
+  expect(told).toContain(': sluice-stopped\n');
+  expect(told).not.toContain('sluice-cost-usd');
+  expect(told).not.toContain('nanodollars');
+  await waitUntilAtRest();
+  const { booked, own, listed } = await totals();
+  expect(booked).toBeGreaterThan(0);
+  expect({ own, listed }).toEqual({ own: booked, listed: booked });
+});

@@ -717,14 +717,15 @@ describe('a request that does not fit by its bytes', () => {
     const source = { type: 'base64', media_type: 'application/pdf', data: '' };
     const pdf = { ...ASK, messages: [{ role: 'user', content: [{ type: 'document', source }] }] };
 
-    test('is bounded by its bytes, and not counted again for a minute', async () => {
+    test('is bounded by its bytes, and counted again two seconds later', async () => {
+      stopClock();
       shortenCountTimeout();
       const { ask, app, object } = caller(answers, { usd_per_day: usd(byBytes) });
       const counts = () => app.sent.filter(isCountRequest).length;
       for (const [waitMs, counted] of [
         [0, 1],
-        [30_000, 1],
-        [31_000, 2],
+        [1_999, 1],
+        [1, 2],
       ] as const) {
         advanceClock(waitMs);
         expect((await ask(body)).status).toBe(200);
@@ -823,6 +824,95 @@ describe('a request that asks for more than is left', () => {
     const short = caller(counted, { usd_per_day: usd(100 * 1_100 + 5_256 * 5_500 - 1) });
     expect((await short.ask(body)).status).toBe(429);
     expect(short.app.sent.filter(({ url }) => url.pathname === '/v1/messages')).toEqual([]);
+  });
+});
+
+describe('a search without max_uses that the budget does not pay for', () => {
+  // A use costs the whole window of 200,000 tokens and a search: about $0.32 with what it may say.
+  const tool = '{"type":"web_search_20250305", "name":"web_search","x":1e0}';
+  const bodyWith = (tools: string, messages: unknown = ASK.messages) =>
+    `{"model":"${HAIKU}","max_tokens":1000,"tools":${tools},"messages":${JSON.stringify(messages)}}`;
+  // A whole answer is requested as a stream where so much is at stake.
+  const sentAs = (sent: SentRequest | undefined) => sent?.text.replace('"stream":true,', '');
+  const sentTools = (text = '') => (JSON.parse(text) as { tools: { max_uses?: number }[] }).tools;
+
+  test('is sent with the max_uses that half of the rest pays for, and reports it', async () => {
+    const { ask, row, app } = caller(() => Response.json(message()), { usd_per_day: 1.5 });
+    const { status, headers } = await ask(bodyWith(`[${tool}]`));
+    expect(status).toBe(200);
+    const midnight = new Date(Math.ceil((Date.now() + 1) / DAY) * DAY).toISOString();
+    const by = `account; limit=usd_per_day; resets=${midnight}; max_uses=2`;
+    expect(headers.get('sluice-lowered-by')).toBe(by);
+    expect(headers.get('sluice-max-tokens')).toBeNull();
+    expect(sentAs(app.sent.at(-1))).toBe(bodyWith(`[{"max_uses":2,${tool.slice(1)}]`));
+    expect(app.log.at(-1)).toMatchObject({ lowered_by: by });
+    const { lowered_by, hold_usd } = await row();
+    expect(lowered_by).toEqual({ by: 'account', limit: 'usd_per_day', resets_at: midnight, max_uses: 2 });
+    expect(hold_usd).toBeLessThan(1.5 / 2);
+  });
+
+  test('gets one use where more than half of the rest is needed for it', async () => {
+    const { ask, app } = caller(() => Response.json(message()), { usd_per_day: 0.4 });
+    expect((await ask(bodyWith(`[${tool}]`))).status).toBe(200);
+    expect(sentTools(app.sent.at(-1)?.text)).toMatchObject([{ max_uses: 1 }]);
+  });
+
+  test('is sent unchanged where the budget pays for ten steps', async () => {
+    const { ask, app, row } = caller(() => Response.json(message()), { usd_per_day: 10 });
+    const { headers } = await ask(bodyWith(`[${tool}]`));
+    expect(headers.get('sluice-lowered-by')).toBeNull();
+    expect(sentAs(app.sent.at(-1))).toBe(bodyWith(`[${tool}]`));
+    expect(await row()).toMatchObject({ lowered_by: null });
+  });
+
+  test('shares the uses among its tools, and leaves a max_uses of the caller', async () => {
+    const fetching = '{"type":"web_fetch_20250910","name":"web_fetch"}';
+    const limited = '{"type":"web_search_20250305","name":"other","max_uses":1}';
+    const { ask, app } = caller(() => Response.json(message()), { usd_per_day: 2.5 });
+    expect((await ask(bodyWith(`[${[tool, fetching, limited]}]`))).status).toBe(200);
+    const [first, second, third] = sentTools(app.sent.at(-1)?.text).map(({ max_uses }) => max_uses);
+    expect([first, third]).toEqual([second, 1]);
+    expect(first).toBeGreaterThanOrEqual(1);
+  });
+
+  test.each<[string, tools: string, messages: unknown, limits: Limits, advice: RegExp]>([
+    [
+      'an answer is among its messages',
+      `[${tool}]`,
+      [...ASK.messages, { role: 'assistant', content: 'Yes.' }, { role: 'user', content: 'And?' }],
+      { usd_per_day: 1.5 },
+      /set max_uses \(\d would fit\)/,
+    ],
+    ['the account refuses', `[${tool}]`, ASK.messages, { usd_per_day: 1.5, on_shortfall: 'refuse' }, /would fit/],
+    ['not even one use fits', `[${tool}]`, ASK.messages, { usd_per_day: 0.2 }, /set max_uses/],
+    [
+      'another tool is unlimited',
+      `[${tool},{"type":"code_execution_20250825","name":"code_execution"}]`,
+      ASK.messages,
+      { usd_per_day: 1.5 },
+      /because of/,
+    ],
+    [
+      'a message adds a tool without max_uses',
+      `[${tool}]`,
+      [
+        {
+          role: 'user',
+          content: [{ type: 'tool_addition', tool: { type: 'tool_definition', definition: JSON.parse(tool) } }],
+        },
+      ],
+      { usd_per_day: 1.5 },
+      /set max_uses/,
+    ],
+  ])('is rejected where %s', async (_, tools, messages, limits, advice) => {
+    const { ask, app } = caller(() => Response.json(message()), limits);
+    const refused = await ask(bodyWith(tools, messages));
+    expect({ status: refused.status, ...(await readError(refused)) }).toMatchObject({
+      status: 429,
+      type: 'billing_error',
+      message: expect.stringMatching(advice),
+    });
+    expect(app.sent).toEqual([]);
   });
 });
 

@@ -204,6 +204,21 @@ describe('spend', () => {
     expect(advice({ usd_per_day: 0 }, {})).toBe('which is 0: its administrator can raise it');
   });
 
+  test('a request for whose uses too little is left is told how many would fit', () => {
+    const served = {
+      ...{ tool: 'web_search', single: true, lacksMaxUses: true, uses: 9, inputTokens: 500, inputCost: 1e9 },
+      ...{ useCost: 10_000, estimatedUseCost: 10_000, useOutputPrice: 10 },
+    };
+    const searching = worstCaseWith({ inputCost: 91_000, outputPrice: 100, served });
+    const purse = { by: 'token', name: 'usd_total', limit: 160_000, settled: 100_000, held: 0, end: NEVER } as const;
+    const decision = decide(emptyBudget(NOON), rulesOf({}), searching, NOON, { purses: [purse] });
+    // 1,000 and 2,560 for the first step, and 12,560 for each use.
+    expect(decision).toMatchObject({
+      ...{ kind: 'refused', reason: 'spend', never: false },
+      advice: 'Because of web_search: set max_uses (4 would fit).',
+    });
+  });
+
   test('a refusal blames the largest part of the cost', () => {
     const cost = fc.nat(30_000);
     const drawn = fc.record({

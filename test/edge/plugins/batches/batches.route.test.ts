@@ -80,6 +80,22 @@ describe('a batch', () => {
     expect(await read(batch.id)).toEqual(batch);
   });
 
+  test('is settled by the prices of its admission, whatever PRICES says at its end', async () => {
+    start();
+    const batch = await make(items('a', 'b'));
+    const dear = { 'claude-sonnet-5-5': { prices: { input: 1_000, output: 1_000 } } };
+    start({ PRICES: JSON.stringify(dear) });
+    const ended = await finish(batch.id);
+    const [made] = [...api.batches.keys()];
+    const models = parseSettings({}).models;
+    const billed = api
+      .usagesOf(made ?? '')
+      .reduce((sum, { model, usage }) => sum + computeCost(usage, models.findPriceRow(model).row, { batch: true }), 0);
+    expect(billed).toBeGreaterThan(0);
+    expect(ended).toMatchObject({ cost_usd: toUsd(billed) });
+    expect((await ledger())[0]).toMatchObject({ cost_usd: toUsd(billed), over_hold: false });
+  });
+
   test('is held at half price, and settled at what it cost', async () => {
     start();
     const batch = await make(items('a', 'b', 'err1', 'exp1'));

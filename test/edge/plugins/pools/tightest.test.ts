@@ -165,12 +165,13 @@ test('an account is blocked where a limit of 0 refuses all of its requests, and 
     'usd_per_day',
     'usd_per_week',
     'usd_per_month',
+    'usd_total',
   ];
   for (const blocking of names) {
     const limits = { [blocking]: blocking === 'models' ? [] : 0 };
     await admin(app, 'PUT', '/accounts/alice/limits', limits);
     await app.waitUntilSettled();
-    await runDurableObjectAlarm(bindings.ACCOUNT.getByName('alice'));
+    // At once, although it has not asked for anything yet.
     await expectRow(app, { blocked_by: blocking });
     const response = await app.post('/v1/messages', ask, bearerHeader(await createToken('alice')));
     expect(response.ok, JSON.stringify(limits)).toBe(false);
@@ -179,6 +180,18 @@ test('an account is blocked where a limit of 0 refuses all of its requests, and 
     await expectRow(app, { blocked_by: null });
   }
   await spend(app, await createToken('alice'));
+});
+
+test('an account that spends credit is blocked while it has none', async () => {
+  const app = shared();
+  await admin(app, 'PUT', '/accounts/alice/limits', { usd_total: 0 });
+  await app.waitUntilSettled();
+  await expectRow(app, { blocked_by: 'usd_total' });
+  expect(await admin(app, 'GET', '/accounts/alice')).toMatchObject({ blocked_by: 'usd_total' });
+  await admin(app, 'POST', '/accounts/alice/credit', { usd: 1 });
+  await app.waitUntilSettled();
+  await expectRow(app, { blocked_by: null });
+  expect(await admin(app, 'GET', '/accounts/alice')).toMatchObject({ blocked_by: null });
 });
 
 test('an erased account leaves nothing of its limits and tokens', async () => {

@@ -4,7 +4,7 @@ import type { RequestOutcome } from '../../../claude/outcome.ts';
 import { membersOf, type RawRow } from '../../../durable/columns.ts';
 import type { Tables } from '../../../durable/tables.ts';
 import type { StoredGrant } from '../../../money/admission/price-outcome.ts';
-import type { LoweredBy } from '../../../money/contracts/admission.ts';
+import type { LoweredBy } from '../../../money/contracts/lowered-by.schema.ts';
 import type { ListedParent } from '../../../money/contracts/settlement.ts';
 import type { HistorySetting } from '../history.schema.ts';
 import type { ChosenBy } from './chosen-by.schema.ts';

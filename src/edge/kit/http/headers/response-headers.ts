@@ -38,7 +38,7 @@ export const CORE_HEADER_DESCRIPTIONS: Readonly<
   'sluice-hint': 'Where the upstream does not have the model: what replaces it, or which one may be meant.',
   'sluice-max-tokens': 'What `max_tokens` was lowered to, so that the budget can pay for it.',
   'sluice-lowered-by':
-    'Whose limit has lowered `max_tokens`, and when it is free again: `account; limit=usd_per_day; resets=…`, without `resets` where it does not reset.',
+    'Whose limit has lowered `max_tokens`, and when it is free again: `account; limit=usd_per_day; resets=…`, without `resets` where it does not reset. If `max_uses` was set to limit the API’s own tools, `max_uses=…` follows.',
   'sluice-cost-usd': 'What it cost in US dollars; a stream says it in a comment at its end.',
   'sluice-budget-used':
     'The largest share of the account’s own limits in USD, its credit included, and of its token’s that is used, of 1. A stream says it in a comment at its end; a refusal that of the limit which refuses: 1 for a shared budget.',

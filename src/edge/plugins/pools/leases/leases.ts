@@ -142,9 +142,9 @@ export class Leases implements SharedBudgets {
     if (this.#holder.budget.holds.size === 0) this.#unreported.add(DEPLOYMENT_POOL);
   }
 
-  /** Tells the deployment's pool what it does not know yet. Nobody waits for it. */
+  /** Tells the deployment's pool what it does not know yet, also of an account that has not asked for anything. Nobody waits for it. */
   noteDescribed(): void {
-    if (!this.#identity.pools.includes(DEPLOYMENT_POOL)) return;
+    this.#identity.assignName();
     if (JSON.stringify(this.#description()) === this.#described) return;
     this.#around.waitUntil(this.#lease(DEPLOYMENT_POOL).calls.request().catch(ignoreCallFailure));
   }
@@ -157,7 +157,7 @@ export class Leases implements SharedBudgets {
     const { usd_per_hour, usd_per_day, usd_per_week, usd_per_month } = limits.limits;
     const windows = { usd_per_hour, usd_per_day, usd_per_week, usd_per_month };
     const usd_total = total === undefined ? undefined : toUsd(total);
-    const blockedBy = blockingLimit(limits.limits);
+    const blockedBy = blockingLimit(limits.limits, budget.credit);
     const prepaid = isPrepaid(rules) || undefined;
     return { group, limits: { ...windows, usd_total, prepaid, blockedBy, token: limitedTokens.tightest(budget.last) } };
   }

@@ -1,0 +1,90 @@
+/** Counts the prompt of a turn that a crash interrupted before anything of its answer came. Without a count it is booked by its bytes. */
+
+import { ApiError } from '../../kit/http/errors.ts';
+import { countLost } from '../../money/admission/bounds.ts';
+import { withNeededBetas } from '../history/needed-betas.ts';
+import { type NextRequest, planNextRequest } from '../history/next-request.ts';
+import type { TurnRow } from '../history/storage/rows.ts';
+import { messagesOf } from '../history/storage/turn-queries.ts';
+import type { ConversationContext } from './hooks.ts';
+import { retainedAgent } from './initial-context.ts';
+import { applyRetainedPrefix } from './retained-prefix.ts';
+
+/** A member of a frame, at the beginning of a line: no line of a JSON text begins so. */
+const NEXT_MEMBER = /\n(?=[a-z][a-z0-9_-]*:)/;
+
+/**
+ * Plans the request of a turn once more, as long as its messages are stored.
+ *
+ * @returns what counts its prompt; undefined if the request is not known any more
+ */
+export function countOfLost(
+  conversation: ConversationContext,
+  row: TurnRow,
+): (() => Promise<number | undefined>) | undefined {
+  const asked = requestIn(conversation, row);
+  if (!asked) return undefined;
+  const { plan, betas } = asked;
+  const { transcript } = conversation;
+  const { account = '', prefix } = transcript.profile ?? {};
+  return async () => {
+    const body = prefix ? (await applyRetainedPrefix(conversation, account, prefix, plan.body)).body : plan.body;
+    const headers = withNeededBetas(betas === undefined ? {} : { 'anthropic-beta': betas }, transcript.profile?.betas);
+    const routing = { streams: true, only: row.grant?.upstream };
+    const [upstream, settings] = [conversation.upstream(), conversation.settings()];
+    return await countLost({ body, headers, routing, upstream, settings, model: row.model, streams: true });
+  };
+}
+
+/** @returns the request of a turn, planned again; undefined if it is not known, or cannot be planned any more */
+function requestIn(
+  conversation: ConversationContext,
+  row: TurnRow,
+): { plan: NextRequest; betas: string | undefined } | undefined {
+  const { transcript, settings, now } = conversation;
+  const { profile, frozen } = transcript;
+  const members = row.frame === null ? undefined : membersIn(row.frame, row.model);
+  const question = messagesOf(transcript, row.seq).flatMap((seq) =>
+    Array.from(transcript.messages.history({ from: seq, to: seq, pending: true }), ({ text }) => text),
+  );
+  if (!members || !profile || (question.length === 0 && !row.follows)) return undefined;
+  const betas = members.get('anthropic-beta');
+  members.delete('anthropic-beta');
+  // The conversation of a first turn does not exist yet, but what it begins with is stored.
+  for (const name of ['system', 'tools'] as const) {
+    const text = profile.exists ? undefined : frozen[name];
+    if (text !== undefined) members.set(name, text);
+  }
+  members.set('model', JSON.stringify(row.model));
+  members.set('messages', `[${question.join(',')}]`);
+  const body = `{${[...members].map(([name, text]) => `${JSON.stringify(name)}:${text}`).join(',')}}`;
+  const agent = retainedAgent(conversation);
+  const { model, maxTokens } = profile;
+  try {
+    const plan = planNextRequest(body, transcript, settings(), {
+      ...{ agent, betas, counts: true, isAgain: true, now: now() },
+      prefix: { model: model ?? undefined, maxTokens: maxTokens ?? undefined, runs: frozen.runs },
+    });
+    return { plan, betas };
+  } catch (thrown) {
+    // It has become too large, or names what is gone.
+    if (thrown instanceof ApiError) return undefined;
+    throw thrown;
+  }
+}
+
+/** @returns the members that a frame contains, as JSON texts, and the betas */
+function membersIn(frame: string, model: string): Map<string, string> {
+  const lines = frame.split('\n');
+  // The name of the model is the only line that is not a member.
+  const at = lines.indexOf(model);
+  const rest = lines.filter((_, index) => index !== at).join('\n');
+  const members = rest === '' ? [] : rest.split(NEXT_MEMBER);
+  return new Map(
+    members.flatMap((member) => {
+      const end = member.indexOf(':');
+      const name = member.slice(0, end);
+      return name === 'worker-tools' ? [] : [[name, member.slice(end + 1)] as const];
+    }),
+  );
+}

@@ -10,9 +10,18 @@ import { bearerHeader, createToken, DEPLOYED_VARS } from '#test/support/tokens.t
 import { createWebhookVars } from '#test/support/webhook-vars.ts';
 
 const KB = 1_000;
-/** Two of them fill the room for long bodies. */
+/** Two of them fill the memory for long bodies. */
 const ANNOUNCED = 20_900 * KB;
 const PIECE = 66 * KB;
+
+/**
+ * Stops the clock until the end of a test, and no longer looks for silences. Both would depend on how fast the machine is: then
+ * only memory that others lack ends a body.
+ */
+function stopTime(): void {
+  stopClock();
+  vi.spyOn(globalThis, 'setInterval').mockReturnValue(0 as unknown as NodeJS.Timeout);
+}
 
 /** One token for each name. */
 const tokens = new Map<string, Promise<string>>();
@@ -48,6 +57,7 @@ async function say(app: TestApp, name: string, bytes: number): Promise<number> {
 }
 
 test('two who send in a trickle what they have announced give way to everybody else, and stay out for a minute', async () => {
+  stopTime();
   const app = createTestApp(() => Response.json(SMALL_MESSAGE), DEPLOYED_VARS);
   const [one, other] = [await trickle(app, 'trickler-1'), await trickle(app, 'trickler-2')];
   advanceClock(14_000);
@@ -66,7 +76,8 @@ test('two who send in a trickle what they have announced give way to everybody e
   await app.waitUntilSettled();
 });
 
-test('a slow body that nobody wants the room of is read whole, and one of a phone keeps its room', async () => {
+test('a slow body whose memory nobody wants is read whole, and that of a phone keeps its memory', async () => {
+  stopTime();
   const app = createTestApp(() => Response.json(SMALL_MESSAGE), DEPLOYED_VARS);
   const fast = await trickle(app, 'fast');
   advanceClock(10_000);
@@ -83,6 +94,7 @@ test('a slow body that nobody wants the room of is read whole, and one of a phon
 });
 
 test('a phone that sends 20 kB a second gets its 300 kB through', async () => {
+  stopTime();
   const app = createTestApp(() => Response.json(SMALL_MESSAGE), DEPLOYED_VARS);
   const messages = [{ role: 'user', content: 'a'.repeat(300 * KB) }];
   const bytes = new TextEncoder().encode(JSON.stringify({ model: 'claude-haiku-4-5', max_tokens: 10, messages }));
@@ -102,6 +114,7 @@ test('a phone that sends 20 kB a second gets its 300 kB through', async () => {
 });
 
 test('a silent stranger with a well-formed signature gives way after a second, and sends no other long body for a minute', async () => {
+  stopTime();
   const app = createTestApp(() => Response.json(SMALL_MESSAGE), {
     ...DEPLOYED_VARS,
     ...createWebhookVars('github'),
@@ -163,11 +176,9 @@ describe('a phone that sends 4 MB at 70 kB a second', () => {
 
   /** Sends the body of a phone while others attack. @returns what it and two honest callers got */
   async function sendAmong(attackers: readonly Attacker[], restMs: number) {
-    stopClock();
+    stopTime();
     // Whoever had to give way in another case may send again.
     advanceClock(60_000);
-    // A silence is timed by the machine, which may be slow: here only memory that others lack ends a body.
-    const silences = vi.spyOn(globalThis, 'setInterval').mockReturnValue(0 as unknown as NodeJS.Timeout);
     const app = createTestApp(() => Response.json(SMALL_MESSAGE), {
       ...DEPLOYED_VARS,
       ...createWebhookVars('github'),
@@ -208,7 +219,6 @@ describe('a phone that sends 4 MB at 70 kB a second', () => {
     for (const { leave } of all) await leave();
     const statuses = await Promise.all(all.map(async (attacking) => (await attacking.answered).status));
     await app.waitUntilSettled();
-    silences.mockRestore();
     return { status, honest, announced: all.length, gaveWay: statuses.filter((one) => one === 503).length };
   }
 

@@ -58,7 +58,7 @@ function nameOrigin(main: HTMLElement): void {
   }
 }
 
-/** Adds it to the line above the code, which has room for it: nothing moves. */
+/** Adds it to the line above the code, which has space for it: nothing moves. */
 function addCopyButton(code: HTMLElement): void {
   const button = document.createElement('button');
   button.type = 'button';

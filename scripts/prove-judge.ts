@@ -93,7 +93,7 @@ function createChecks(asked: Json & { model: string }, was: Body, is: Body, usag
   const type = isObject(asked.thinking) ? asked.thinking.type : TABLE.find(asked.model)?.thinking?.default;
   const thinks = !isThinkingOff(type) && type !== 'off' && asked.tool_choice === undefined;
   const [output, most] = [toCount(usage.output_tokens), toCount(asked.max_tokens)];
-  // Nobody knows how long a model thinks: it may have no room for a text then.
+  // Nobody knows how long a model thinks: it may have no tokens left for text.
   const isCut = thinks && is.stop_reason === 'max_tokens' && output >= most;
   const [kinds, due] = [is, was].map(({ content = [] }) => content.map((block) => block.type)) as [string[], string[]];
   const mayHave = [...due, ...(thinks ? ['thinking'] : []), ...(asked.tools && !asked.tool_choice ? ['text'] : [])];

@@ -271,7 +271,7 @@ describe('each plugin can be left out, and all of them', () => {
       expect((await ask('without-runs', 'POST', '/v1/messages', body)).status).toBe(200);
   });
 
-  test('a restricted token is refused where nothing checks what it is bound to', async () => {
+  test('a restricted token is refused where nothing checks what it may ask', async () => {
     const { text } = await ask(WITH_ALL.name, 'POST', '/tokens', BOUND);
     const bound = { authorization: `Bearer ${(JSON.parse(text) as { token: string }).token}` };
     for (const [method, path, body] of [

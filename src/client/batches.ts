@@ -54,7 +54,7 @@ export function createBatchCalls(transport: Transport) {
       return retryPatiently(send, isRetryable, MAX_CREATE_RETRIES, signal);
     },
     /**
-     * Says the most that a batch can cost, and whether the account's budget has room for it. Nothing is sent to Claude.
+     * Returns the maximum cost of a batch, and whether the account's budget covers it. Nothing is sent to Claude.
      *
      * @example show(await sluice.batches.dryRun({ requests }));
      */

@@ -176,7 +176,7 @@ export interface Batch extends MessageBatch {
 }
 export type BatchResult = MessageBatchIndividualResponse;
 export type BatchDeletion = z.output<typeof deletedBatch>;
-/** The most that a batch can cost, and whether the budget has room for it. */
+/** The maximum cost of a batch, and whether the budget covers it. */
 export type BatchEstimate = z.output<typeof batchEstimate>;
 
 /** The page of a list. `after_id` and `before_id` are ids of rows of another page. */

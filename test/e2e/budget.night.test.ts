@@ -68,7 +68,7 @@ async function atRest(account: string): Promise<QuotaReport> {
 }
 
 describe('a thousand concurrent requests of the official SDK', () => {
-  test('succeed as often as there is room for their holds, and the rest is asked to come back: nothing is spent yet', async () => {
+  test('succeed as often as the budget covers their holds, and the others are rejected with a time to retry', async () => {
     upstream.answer = (_, response) =>
       response.writeHead(200, json).end(message({ input_tokens: 8, output_tokens: 9 }));
     await (await client('probe')).messages.create(ask);
@@ -100,7 +100,7 @@ describe('a thousand concurrent requests of the official SDK', () => {
     await expect.poll(() => release.length + refused.length).toBe(1_000);
     // Whatever else went wrong would be hidden by a count.
     for (const thrown of refused) if (!(thrown instanceof Anthropic.RateLimitError)) throw thrown;
-    // A request that broke off on its way up may have run: what it is booked at leaves one less room.
+    // A request that broke off on its way up may have run: its booked cost leaves budget for one less.
     expect((await rows('alice')).filter(({ status }) => status !== 'held')).toEqual([]);
     expect(release).toHaveLength(137);
     const { day, running_requests } = await standing('alice');
@@ -225,7 +225,7 @@ test.each([
     const told = await answers;
     expect(new Set(told.map(({ last }) => last))).toEqual(new Set(['message_stop']));
     expect(Math.min(...told.map((answer) => answer.most))).toBeGreaterThanOrEqual(400);
-    // Some had to wait: there is no room for all of them at once.
+    // Some had to wait: the budget does not cover all of them at once.
     expect(most).toBeLessThan(20);
   } finally {
     await own.stop();

@@ -25,7 +25,7 @@ afterAll(() => edge.stop());
 
 /** Sends a forged webhook. @returns what its answer took, in milliseconds of CPU */
 async function forged(entries: number): Promise<number> {
-  // A header has room for some hundreds of the right length, and for thousands of others.
+  // A header holds some hundreds of the right length, and for thousands of others.
   const signatures = Array.from({ length: entries }, (_, n) => `v1=${n.toString(16).padStart(n < 500 ? 64 : 8, '0')}`);
   const headers = {
     'content-type': 'application/json',

@@ -178,7 +178,7 @@ test('a receiver that fails three times gets it on the fourth; one that goes on 
   for (const results of receiver.labels.values()) expect(results.size).toBe(1);
 });
 
-test('a budget that is spent holds events back, and they are worked on when it has room again', async () => {
+test('a budget that is spent holds events back, and they are worked on once it has money again', async () => {
   await fresh();
   const edge = await start(inject('impatient'));
   const limit = async (limits: object) =>
@@ -191,7 +191,7 @@ test('a budget that is spent holds events back, and they are worked on when it h
   await post(edge, 'first');
   await expect.poll(async () => (await reportOf(edge, 'github_first')).state).toBe('delivered');
   const [row] = await ledgerOf(edge);
-  // Plugin for some, and not for all.
+  // The budget covers some of them, but not all.
   const usd_per_day = row?.hold_usd ?? 0;
   await limit({ usd_per_day });
   await Promise.all(Array.from({ length: 40 }, (_, n) => post(edge, `many${n}`)));

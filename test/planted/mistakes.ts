@@ -240,7 +240,7 @@ export const MISTAKES: readonly Mistake[] = [
     foundBy: 'test/simulation/approvals.test.ts',
   },
   {
-    name: 'isolation: a token that should be bound is free',
+    name: 'isolation: a token that should be restricted is free',
     file: 'src/edge/auth/only-claim.ts',
     edits: [
       ["  if (!otherwise) throw onlyClaimError(name, 'is absent, and JWT_ONLY does not say what counts then');\n", ''],
@@ -487,7 +487,7 @@ export const MISTAKES: readonly Mistake[] = [
     foundBy: 'test/edge/money/admission/budget-left.test.ts',
   },
   {
-    name: 'isolation: a trickle holds the room of everybody',
+    name: 'isolation: a trickle holds the memory of everybody',
     file: 'src/edge/kit/http/body-memory.ts',
     edits: [['if (pace < slowest) [slowest, found] = [pace, share];', '']],
     foundBy: 'test/edge/kit/http/trickled-bodies.test.ts',

@@ -36,7 +36,7 @@ afterAll(async () => {
 // What a test has mocked ends behind all that is looked at here.
 afterEach(() => void vi.restoreAllMocks());
 
-// A request that has ended, however it ended, has given back the room of its body. Where one has not, this test fails, and no
+// A request that has ended, however it ended, has given back the memory of its body. Where one has not, this test fails, and no
 // other: what a failed test leaves is not waited for.
 afterEach(async ({ task }) => {
   try {
@@ -48,5 +48,5 @@ afterEach(async ({ task }) => {
   }
 });
 
-// Hooks run in the reverse order: before a test's room is looked at, its objects are emptied.
+// Hooks run in the reverse order: before a test's memory is looked at, its objects are emptied.
 afterEach(resetAfterTest);

@@ -7,7 +7,7 @@ const LEAST_FREE_BYTES = 4_000_000_000;
 
 /**
  * Has this process, and what it starts, put temporary files into memory, into a folder that goes with this process. Does
- * nothing where `TMPDIR` is set, or where the system has no such room.
+ * nothing where `TMPDIR` is set, or where the system has no such folder.
  */
 export function putTemporaryFilesInMemory(): void {
   if (process.env.TMPDIR !== undefined || freeBytes() < LEAST_FREE_BYTES) return;

@@ -93,7 +93,7 @@ test('no history is longer than its limit, and one that was shortened goes on fr
   tryCases(40, conversation, (given) => {
     const { strategy, system, question, answer } = given;
     if (strategy.kind === 'never') return;
-    // A question, a turn and a summary must have room in it.
+    // A question, a turn and a summary must fit into it.
     const least = question + 2 * (question + answer) + (strategy.kind === 'summarize' ? strategy.summary : 0);
     const room = strategy.most;
     if (least > room) return;

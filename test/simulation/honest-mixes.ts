@@ -200,7 +200,7 @@ const NEAR_END_SHARE = 0.1;
 /** What has become of those who have asked. */
 export interface MixResult {
   answered: number;
-  /** How many were refused, how many of them while two of their kind had room, and how many before the end was near. */
+  /** How many were refused, how many of them while the budget covered two of their kind, and how many before the end was near. */
   refused: number;
   refusedWithRoom: number;
   refusedEarly: number;

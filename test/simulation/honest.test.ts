@@ -62,7 +62,7 @@ test('who has a budget alone is told what the ledger says, and asks as long as t
   expect(saidNot).toBeLessThanOrEqual(40);
 });
 
-/** Milliseconds of the simulated clock that the count of a prompt takes: who finds no room at once is counted before it waits. */
+/** Milliseconds of the simulated clock that the count of a prompt takes: a request that the budget does not cover at once is counted before it waits. */
 const COUNT_MS = 50;
 
 test('small ones wait at most a second longer beside one large request that waits, and beside one that comes every 4 s', async () => {

@@ -61,7 +61,7 @@ test('the refusal names the pool whose figures say so', async () => {
   ]);
 });
 
-test('who loses the race for each round of a pool that has room names no payer', async () => {
+test('a request that loses the race for each round of a pool with budget names no payer', async () => {
   const world = new World(createFifoScheduler(), NO_MISHAPS);
   const answers = await runInWorld(world, {}, async () => {
     const pool = findHost('POOL', 'deployment');
@@ -84,7 +84,7 @@ test('who loses the race for each round of a pool that has room names no payer',
   });
   const holds = answers.map((answer) => (answer.outcome === 'admitted' ? answer.hold : 0));
   const refused = answers.flatMap((answer) => (answer.outcome === 'refused' ? answer.refusal : []));
-  // There is room for a thousand of the least that each needs.
+  // The pool covers a thousand of the least that each needs.
   expect(AMPLE - holds.reduce((sum, hold) => sum + hold)).toBeGreaterThan(1_000 * (refused[0]?.needed ?? AMPLE));
   expect(refused.length).toBeGreaterThan(2);
   for (const one of refused) {

@@ -139,7 +139,7 @@ async function withInbox(
 
 const eventOf = (id: string) => ({ id, account: 'webhook-tickets', text: 'text', subject: null, digest: id });
 
-test('an event that is worked on does not come due when another one shows that there is room again', async () => {
+test('an event that is worked on does not come due when another one shows that the budget has money again', async () => {
   let enqueued = 0;
   const count = async () => {
     enqueued += 1;

@@ -294,7 +294,7 @@ export function createAnswer(kind: Class, model: PricedModel, draw: Draw, course
     const [from, to] = [{ model: model.id }, { model: SECOND_MODELS.id }];
     addBlock({ type: 'fallback', from, to }, () => undefined);
   }
-  // What was thought counts to `max_tokens`, and may leave no room.
+  // What was thought counts to `max_tokens`, and may leave no tokens.
   const isCut = kind === 'unasked' && thought >= most;
   const room = kind === 'unasked' ? most - thought : most;
   if (!isCut) writeText(kind === 'tools' ? Math.max(20, length - 60) : Math.min(length, room));

@@ -20,7 +20,7 @@ export async function findBarriers(page: Page, within?: string): Promise<Barrier
   return await page.evaluate(async (selector) => {
     const { run } = (globalThis as unknown as { axe: typeof axe }).axe;
     const runAxe = async () => {
-      // The page learns with a frame what has no room: a box that scrolls is reached by the keyboard from then on.
+      // The page learns with a frame what does not fit: a box that scrolls is reached by the keyboard from then on.
       await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
       const options = { resultTypes: ['violations' as const] };
       return (await run(selector === undefined ? document : { include: [selector] }, options)).violations;

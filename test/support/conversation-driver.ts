@@ -62,7 +62,7 @@ export const createKinds = (toolUrl: string): readonly Kind[] => [
   { name: 'images', creationBody: { model: 'claude-sonnet-5-5', max_tokens: 60 }, hasImages: true },
 ];
 
-/** Turns that follow each other without a fact, so that all facts have room in a summary. */
+/** Turns that follow each other without a fact, so that all facts fit into a summary. */
 const MAX_FACTS = 18;
 /** Results for the calls of one question. */
 const MAX_RESULTS = 4;

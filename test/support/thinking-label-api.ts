@@ -120,8 +120,8 @@ function findRejection({
 }
 
 /**
- * Answers a request for a label: with the label that stands in front of the text. Thinking counts to `max_tokens`, and what has
- * no room is cut, without a text.
+ * Answers a request for a label: with the label that stands in front of the text. Thinking counts to `max_tokens`, and what does
+ * not fit is cut, without a text.
  *
  * @returns a message, or the error for what the model does not take
  */

@@ -1,6 +1,6 @@
 import { createSimulator, type SimulatedFetch, type SimulatorOptions } from '#edge/toolkit/simulator.ts';
 
-/** Has a simulator never think, unless a request asks for it: for what is not about thinking, and has no room for it. */
+/** Has a simulator never think, unless a request asks for it: for tests that are not about thinking, and have no tokens for it. */
 export function disableThinking(fetch: (request: Request) => Promise<Response>): SimulatedFetch {
   return async (input, init) => {
     const request = new Request(input, init);

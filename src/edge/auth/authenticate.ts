@@ -63,7 +63,7 @@ function checkRestrictedRoute(c: Context<AppEnv>, only: Only): void {
   );
 }
 
-/** @throws ApiError 400 for malformed tags in the header. If the token has tags or is bound, the header does not count */
+/** @throws ApiError 400 for malformed tags in the header. If the token has tags or is restricted, the header does not count */
 function applyTagsHeader(identity: Identity, header: string | null): Identity {
   if (header === null || identity.tags !== undefined || identity.only) return identity;
   const tags = parseTagsHeader(header);

@@ -6,10 +6,10 @@ import type { VerifiedToken } from './identity/caller.ts';
 import { type Only, onlySchema } from './identity/only.ts';
 
 /**
- * Reads from the claims of a token what it may ask, if it is bound: in a token of this edge the claim `only`, in a provider's
+ * Reads from the claims of a token what it may ask, if it is restricted: in a token of this edge the claim `only`, in a provider's
  * that of JWT_ONLY_CLAIM, which names agents in a list or a text with spaces.
  *
- * @returns undefined for a token that is not bound
+ * @returns undefined for a token that is not restricted
  * @throws ApiError 401 for a claim that cannot be read: a token that should be bound must not be free
  */
 export function onlyOfClaims(

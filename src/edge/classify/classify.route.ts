@@ -203,7 +203,7 @@ const RESTRICTED_REQUEST_FIELDS: ReadonlySet<string> = new Set(['classifier', 'i
 /**
  * Finds the classifier that a restricted token asks.
  *
- * @returns whose it is, to be found; undefined for a caller whose token is not bound
+ * @returns whose it is, to be found; undefined for a caller whose token is not restricted
  * @throws ApiError 403 for a classifier that it may not ask, and for whatever would change what the classifier does
  */
 function resolveRestrictedClassifier(

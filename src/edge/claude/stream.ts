@@ -281,7 +281,7 @@ function writeAndClose(writable: WritableStream, words: string): void {
   Promise.all([written, writer.close()]).catch(ignoreCallerGone);
 }
 
-/** @returns the bytes with the remark after them, as a comment: in the same buffer, if it has room. */
+/** @returns the bytes with the remark after them, as a comment: in the same buffer, if they fit. */
 function appendComment(bytes: Uint8Array, remark: string | undefined): Uint8Array {
   if (remark === undefined) return bytes;
   const words = encoder.encode(formatComment(remark));

@@ -63,7 +63,7 @@ interface TableFrameProps {
   children: ComponentChildren;
 }
 
-/** Lets a table scroll sideways where it has no room, by the keyboard too. */
+/** Lets a table scroll sideways where it is too narrow, by the keyboard too. */
 export function TableFrame({ label, class: name = '', children }: TableFrameProps) {
   const ref = useRef<HTMLElement>(null);
   // Before it is painted, so that there is no moment at which the keyboard does not reach it.

@@ -47,7 +47,7 @@ export function judgeMessage(
   if (request.compaction === undefined) return { request, input, plan };
   const asking = countSummarizationTokens(request.compaction);
   const usage = { ...plan.usage, uncached: plan.usage.uncached + asking };
-  // Without room for its own prompt the API makes no call, so there is nothing to bill or to cache.
+  // If its own prompt does not fit the window, the API makes no call, so there is nothing to bill or to cache.
   const called = input + asking < model.max_input_tokens ? { ...plan, usage } : NO_TOOL_CALL;
   return { request, input: input + asking, plan: called };
 }

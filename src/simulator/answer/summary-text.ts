@@ -4,7 +4,7 @@ import type { RequestMessage } from '../request/message-request.ts';
 import { splitSentences } from '../text/sentences.ts';
 import { countTokens } from '../text/tokens.ts';
 
-/** What a sentence is kept for, however little room there is. */
+/** The words for which a sentence is kept, however few tokens there are. */
 const IMPORTANT_WORDS = /\b(remember|important|always|never)\b/i;
 /** Sentences without a mark may take this part of what is summarized, and at least so many tokens. */
 const UNMARKED_SHARE = 0.25;
@@ -44,7 +44,7 @@ function findCandidates(messages: readonly RequestMessage[]): Map<string, boolea
 /**
  * Writes a summary: a selection of the sentences that were said, newest last, a line each. Those with `remember`, `important`,
  * `always` or `never` are all kept, in any case of letters; of the first sentences of the messages and the rest of an
- * earlier summary the newest, as far as there is room.
+ * earlier summary the newest, as far as they fit.
  *
  * @param mostTokens the most tokens that it shall have; the marked sentences alone may have more
  */

@@ -177,7 +177,7 @@ describe.skipIf(isBrowserMissing())('Chat, in Chromium', () => {
       expect(faults.splice(0).every((fault) => fault.includes('429'))).toBe(true);
     }));
 
-  test('shows code in colours, a thought with its time, and what has thought until there was no room for a text', () =>
+  test('shows code in colours, a thought with its time, and a response whose thinking left no tokens for text', () =>
     inPage(async ({ page, shifts }) => {
       await askWithAnswer(page, '```typescript\nconst gate: string = "open";\n```');
       await lastAnswerOf(page).locator('.hljs-keyword').getByText('const').waitFor();

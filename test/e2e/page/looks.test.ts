@@ -133,7 +133,7 @@ describe.skipIf(isBrowserMissing())('How the chat looks, in Chromium', () => {
         const box = lastAnswerOf(page).getByRole('group', { name: `Table: ${words[0]}` });
         const [inner, outer] = await box.evaluate((element) => [element.scrollWidth, element.clientWidth]);
         expect(inner).toBeGreaterThan(outer ?? 0);
-        // By the keyboard as well, which stops at no table that has room enough.
+        // By the keyboard as well, which stops at no table that is wide enough.
         await expect.poll(() => box.getAttribute('tabindex')).toBe('0');
         await box.focus();
         await page.keyboard.press('ArrowRight');

@@ -113,7 +113,7 @@ test.each([
   expect(hopeless.app.sent).toHaveLength(4);
 });
 
-test('what is cut is asked for once more, unchanged but for eight times the room, and never comes through as a label', async () => {
+test('what is cut is asked for once more, unchanged but for eight times the tokens, and never comes through as a label', async () => {
   const cut = textMessage('{"label":"billing"}', { stop_reason: 'max_tokens', usage: { ...USAGE, output_tokens: 75 } });
   const {
     request: ask,
@@ -485,7 +485,7 @@ test('256 texts with money for about 100: each refusal was right when it was mad
   expect(results.map(({ id }) => id)).toEqual(inputs.map(({ id }) => id));
   const refused = results.filter(({ error }) => error !== null);
   const answered = results.length - refused.length;
-  // As long as there is room for the holds of those that run, the money is spent to the last answer.
+  // As long as the budget covers the holds of those that run, the money is spent to the last answer.
   expect(answered).toBeGreaterThan(90);
   expect(answered).toBeLessThanOrEqual(100);
   // Where only others' holds kept a text out, it was asked for again.

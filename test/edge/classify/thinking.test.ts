@@ -16,7 +16,7 @@ interface AskedUp {
 const DISABLED = { type: 'disabled' };
 const BETWEEN_TOOLS = { type: 'between_tools' };
 
-/** What keeps each model from thinking, as Anthropic's pages say, and whether a classifier leaves room for it. */
+/** What keeps each model from thinking, as Anthropic's pages say, and whether a classifier adds tokens for it. */
 const PUBLISHED = [
   ['claude-fable-5-2', undefined, true],
   ['claude-mythos-5-2', undefined, true],
@@ -40,7 +40,7 @@ const PUBLISHED = [
 ] as const;
 
 const ROOM = 4_096;
-/** Plugin for a label alone is far less than this. */
+/** A label by itself takes far fewer tokens than this. */
 const SHORT = 200;
 
 const bodyOf = ({ text }: Pick<SentRequest, 'text'>) => JSON.parse(text) as AskedUp;
@@ -86,7 +86,7 @@ test.each(PUBLISHED)(
   },
 );
 
-test('a model of which nothing is known is told nothing of thinking, and has room for it', async () => {
+test('a model of which nothing is known is told nothing of thinking, and has tokens for it', async () => {
   const { request: ask, app } = await createClassifyCaller(() =>
     textMessage('', { content: [{ type: 'tool_use', id: 't', name: 'classify', input: { label: 'bug' } }] }),
   );
@@ -101,7 +101,7 @@ test('a model of which nothing is known is told nothing of thinking, and has roo
 
 const LONG = { content: [], stop_reason: 'max_tokens', usage: { input_tokens: 200, output_tokens: 4_171 } };
 
-test('a model that always thinks has room for a long thought at its second try, and what then fails says what helps', async () => {
+test('a model that always thinks has tokens for a long thought at its second try, and what then fails says what helps', async () => {
   const model = 'claude-opus-5-5';
   const long = await createClassifyCaller((sent) =>
     textMessage('{"label":"bug"}', bodyOf(sent).max_tokens > 10_000 ? {} : LONG),

@@ -694,7 +694,7 @@ test('where the budget does not pay for another try, the failed one is the answe
 });
 
 test('a later try waits for nobody: where others hold the money, the failed one is the answer', async () => {
-  // Two have room, and after one has failed only one.
+  // The budget covers two, and after one has failed only one.
   const app = edge(TWO, { DEFAULT_LIMITS: JSON.stringify({ usd_per_day: 0.2, on_shortfall: 'refuse' }) });
   const others = Promise.withResolvers<Response>();
   let other: Promise<Response> | undefined;

@@ -194,7 +194,7 @@ test('an answer that came whole keeps its bytes, with its remark, while others c
   });
 });
 
-test('streams whose objects have died leave the room for large first pieces to others, in time', async () => {
+test('streams whose objects have died leave the memory for large first pieces to others, in time', async () => {
   const sizes: number[] = [];
   const reader = (dies: boolean) =>
     ({

@@ -38,7 +38,7 @@ const CALL: Row = {
 let talks: Map<string, Row[]>;
 /** What the edge says instead of answering the next questions. */
 let instead: Response[];
-/** Whether the next answers have used all their room before they say anything. */
+/** Whether the next answers have used all their tokens before they say anything. */
 let isShort: boolean;
 let isOnline: boolean;
 /** What the edge says of its own key, if that is refused. */
@@ -285,7 +285,7 @@ test('each answer says which model gave it', async () => {
   await expect.poll(names).toEqual(['Claude Opus 5', 'Claude Haiku 5']);
 });
 
-test('an answer that has used all its room for thinking says so, also later, and is asked again with more', async () => {
+test('an answer that has used all its tokens for thinking says so, also later, and is asked again with more', async () => {
   await open('#/chat/one');
   isShort = true;
   await ask('What is a weir?');
@@ -299,7 +299,7 @@ test('an answer that has used all its room for thinking says so, also later, and
   navigateTo('#/chat/one');
   await expect.poll(() => articles('Answer')).toEqual([expect.stringContaining(said), expect.stringContaining(said)]);
   isShort = false;
-  // Eight times the room is more than the model has.
+  // Eight times the tokens are more than the model has.
   const last = [...root.querySelectorAll('article')].at(-1);
   await click(last as HTMLElement, 'Ask again with 2,000 tokens');
   await expect.poll(() => articles('Answer').at(-1)).toContain('Answer 1');

@@ -27,7 +27,7 @@ test('a type that is not known is said by its status', () => {
   expect(describeError(new SluiceError('a_new_error', '', { status: 503 }))).toBe(like('api_error'));
 });
 
-test('who waits long for room is told until when', () => {
+test('says when the budget is free again, after a long wait', () => {
   const spent = (retryAfter: number) => {
     const headers = new Headers({ 'sluice-budget-used': '1' });
     return describeError(new SluiceError('billing_error', '', { status: 429, retryAfter, headers }));

@@ -145,7 +145,7 @@ describe('no summary comes', () => {
     expect(output(answer)).toBe(50);
   });
 
-  test('where the window has no room for its prompt, which costs nothing', async () => {
+  test('where its prompt does not fit the window, which costs nothing', async () => {
     const small = { ...models[0], max_input_tokens: 60 } as (typeof models)[number];
     const answer = await compactor({ models: [small] }).compact([user('river '.repeat(40).trim())]);
     expect(answer).toMatchObject({ ...none, stop_reason: 'model_context_window_exceeded' });

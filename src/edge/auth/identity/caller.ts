@@ -22,7 +22,7 @@ export interface Identity {
   only?: Only | undefined;
 }
 
-/** A caller whose token is bound, for calls that must see what it may ask. */
+/** A caller with a restricted token, for calls that must see what it may ask. */
 export type RestrictedCaller = Pick<Identity, 'account' | 'only'>;
 
 /** How a token of this edge can be renewed. */
@@ -78,7 +78,7 @@ export const callerSchema = z.strictObject({
     }),
     'The credential, if it shall be listed and revocable at this edge.',
   ),
-  only: z.optionalField(onlySchema, 'Makes it a bound caller, who may ask these and do nothing else.'),
+  only: z.optionalField(onlySchema, 'Restricts the caller to these: it may do nothing else.'),
   tags: z.optionalField(
     tagsSchema,
     'What the ledger books its requests under; without them the header `sluice-tags` says so.',

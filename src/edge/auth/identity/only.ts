@@ -67,7 +67,7 @@ export const onlySchema = z
 
 export type Only = z.output<typeof onlySchema>;
 
-/** @returns those scopes that a credential keeps if it is bound. */
+/** @returns those scopes that a restricted credential keeps. */
 export function restrictScopes(scopes: readonly Scope[], only: Only | undefined): readonly Scope[] {
   return only ? scopes.filter((scope) => RESTRICTED_SCOPES.includes(scope)) : scopes;
 }

@@ -17,7 +17,7 @@ export class ConcurrencyLimiter {
   }
 
   /**
-   * Runs a call as soon as there is room.
+   * Runs a call as soon as fewer than the most calls run.
    *
    * @param isCrowded tells whether a result is a refusal because too many calls run already
    */

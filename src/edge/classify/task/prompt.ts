@@ -62,7 +62,7 @@ const FIELDS_TOKENS = 1_024;
 const THINKING_TOKENS = 4_096;
 /** The same for an item of a batch, which is not asked a second time. */
 export const BATCH_THINKING_TOKENS = 8_192;
-/** How much more room an answer has that is asked for again because it was cut. */
+/** The factor by which `max_tokens` grows when a cut response is requested again. */
 const RETRY_TOKENS_FACTOR = 8;
 const DELIMITER_BYTES = 16;
 /** An estimate. If the prompt is in fact too short to be cached, the breakpoint does nothing and costs nothing. */
@@ -105,7 +105,7 @@ export function createClassificationPrompt(
 /**
  * Writes the request for one input. The input is one block of the user's message, between random tags.
  *
- * @param before the fault of the answer before this one: one that was cut is asked for again as it was, with more room
+ * @param before the fault of the answer before this one: a response that was cut is requested again unchanged, with more tokens
  */
 export function createClassificationRequest(
   prompt: ClassificationPrompt,

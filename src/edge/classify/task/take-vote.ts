@@ -1,4 +1,4 @@
-/** Makes one call that labels a text: admits it, calls the upstream, settles it, and asks again once: with a correction, or with more room. */
+/** Makes one call that labels a text: admits it, calls the upstream, settles it, and asks again once: with a correction, or with more tokens. */
 
 import type { RequestContext } from '../../auth/context.ts';
 import { hintHeaders } from '../../claude/models/model-hint.ts';

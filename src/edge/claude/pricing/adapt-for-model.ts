@@ -13,7 +13,7 @@ const DISPLAYS: ReadonlySet<unknown> = new Set(['summarized', 'omitted', undefin
  * is not above; nothing else is changed.
  *
  * @param row undefined for a model of which nothing is known: it gets everything as it came
- * @param from the model that was asked before: thinking that only comes in here needs room
+ * @param from the model that was asked before: thinking that only this model adds needs tokens
  * @param keepsEffort whether an effort is refused that would be changed
  * @returns the members that are changed; and what the model refuses of the others, with what it takes
  */
@@ -46,7 +46,7 @@ export function adaptForModel(
   const highest = rejects('top_p_1') ? 0.99 : 1;
   const isWithin = !isSpecified(temperature) && Number(top_p) >= least && Number(top_p) <= highest;
   const needed = minTokensForText(row, { ...body, ...changes });
-  // A budget that is put in the place of an effort leaves room, too.
+  // A thinking budget that replaces an effort must leave tokens for text, too.
   const comesIn =
     (row !== from && minTokensForText(from, body) === TEXT_TOKENS) || (near !== thinking && type === 'enabled');
   const refusals: [boolean, member: string, reason: string][] = [

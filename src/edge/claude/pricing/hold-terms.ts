@@ -13,7 +13,7 @@ export interface MaximumCost {
   outputPrice: Nanodollars;
   /** The least that `max_tokens` may be lowered to: one more than thinking's budget. */
   leastOutput: number;
-  /** The least that leaves room for a text beside what the model thinks; absent where nothing is known of that. */
+  /** The fewest `max_tokens` that leave tokens for text after thinking; absent if nothing is known about thinking. */
   usefulOutput?: number;
   /** False if nothing in the body limits the input, so that the whole context window is held. */
   bounded: boolean;

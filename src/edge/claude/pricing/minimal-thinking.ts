@@ -43,7 +43,7 @@ const TOKENS_ABOVE = 8_192;
 /**
  * @param row undefined for a model of which nothing is known: it is taken to think only if it is asked to
  * @param asked the members of the request that decide what it thinks
- * @returns the least `max_tokens` that leaves room for a text
+ * @returns the fewest `max_tokens` that leave tokens for text
  */
 export function minTokensForText(row: Model | undefined, { thinking, output_config: config }: Json): number {
   const { type = row?.thinking?.default ?? 'off', budget_tokens } = isObject(thinking) ? thinking : {};

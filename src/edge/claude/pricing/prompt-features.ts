@@ -11,7 +11,7 @@ const TOKENS_PER_NATIVE_TOOL = 2_048;
 const TOKENS_PER_TOOLSET = 8_192;
 /**
  * An image costs ⌈width/28⌉ × ⌈height/28⌉ tokens after it was scaled to the model's maximum, which is 4,784 tokens for
- * the newest models and 1,568 for older ones (platform.claude.com/docs, "Vision", November 2026). The rest is room for
+ * the newest models and 1,568 for older ones (platform.claude.com/docs, "Vision", November 2026). The rest is for
  * what the API puts around it.
  */
 export const TOKENS_PER_IMAGE = 5_000;

@@ -58,7 +58,7 @@ export class SentHistory {
       parts.push(sent === text ? bytes : encoder.encode(sent));
     }
     const used = lengthOf(parts);
-    // Plugin for the turn that is about to begin: a copy of a long history would cost more.
+    // Spare bytes for the turn that is about to begin: copying a long history would cost more.
     const bytes = new Uint8Array(growLength(used));
     copyPieces(bytes, parts);
     return new SentHistory({ bytes, used }, used, findings);
@@ -88,7 +88,7 @@ export class SentHistory {
     const length = this.#length + lengthOf(added);
     // If another history has already been continued from here, its bytes come after this one's.
     const hasRoom = this.#shared.used === this.#length && length <= this.#shared.bytes.length;
-    // A history that was just read from the database may be used only once, so it gets no spare room.
+    // A history that was just read from the database may be used only once, so it gets no spare bytes.
     const size = this.#length > 0 ? growLength(length) : length;
     const shared = hasRoom ? this.#shared : { bytes: new Uint8Array(size), used: 0 };
     if (!hasRoom) shared.bytes.set(this.bytes);

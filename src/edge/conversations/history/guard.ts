@@ -67,7 +67,7 @@ export function guard(): Guard {
   return found;
 }
 
-/** @returns a caller for a call that must see what it may ask; undefined for one whose token is not bound */
+/** @returns a caller for a call that must see what it may ask; undefined for one whose token is not restricted */
 export function restrictedCaller({ account, only }: RestrictedCaller): RestrictedCaller | undefined {
   return only && { account, only };
 }

@@ -53,7 +53,7 @@ import { firstMessageSent, lacksSummary, startOfPrompt } from './truncate.ts';
 
 /** The plan of a turn. */
 export interface NextRequest extends RepairablePlan {
-  /** The room that it takes until it has gone up. Absent where its caller's request has it. */
+  /** The memory that it takes until it has been sent. Absent if the caller's request holds it. */
   share?: MemoryShare;
   /** The upstream's name of the model. */
   model: string;

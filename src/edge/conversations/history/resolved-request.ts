@@ -40,7 +40,7 @@ export interface RequestOptions {
   isStep?: boolean;
   /** Whether it is a run even without tools that the edge calls. */
   isRun?: boolean;
-  /** Whether its caller's token is bound: then new messages are questions and results of its own tools, and nothing else. */
+  /** Whether its caller's token is restricted: then new messages are questions and results of its own tools, and nothing else. */
   isBound?: boolean;
   /** Whether its messages are planned a second time: then they already have the edge's results. */
   isAgain?: boolean;

@@ -48,7 +48,7 @@ export interface DecisionRequest {
   /** The input in place of the model's, as JSON text. */
   input?: string | undefined;
   id: string;
-  /** Who decides, if the token is bound. */
+  /** Who decides, if the token is restricted. */
   by?: RestrictedCaller | undefined;
   isAdmin: boolean;
   requestId: string;

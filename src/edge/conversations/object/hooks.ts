@@ -45,7 +45,7 @@ export interface ConversationHooks {
    * Plans a turn, or a prompt that is counted, in a way of its own. Writes nothing.
    *
    * @param plan plans it with a model
-   * @returns undefined if that is not for this room
+   * @returns undefined if the turn is not for this plugin
    */
   plan?(
     turn: Pick<PendingTurn, 'pluginContext'> & { request?: BufferedTurnRequest },
@@ -63,10 +63,10 @@ export interface ConversationHooks {
   /**
    * Stores a turn and makes its runner, in a way of its own.
    *
-   * @returns undefined if that is not for this room
+   * @returns undefined if the turn is not for this plugin
    */
   run?(turn: PendingTurn, planned: NextRequest, row: TurnRow): Runner | undefined;
-  /** Ends what a crash has interrupted of a turn of this room, or goes on with it. @returns undefined unless it goes on */
+  /** Ends or continues a turn of this plugin that a crash interrupted. @returns undefined unless the turn continues */
   resume?(row: TurnRow): Runner | undefined;
   /** Begins a turn again that a crash has kept from going up. @returns undefined if it cannot. @throws ApiError if it must not */
   beginAgain?(row: TurnRow): Runner | undefined;
@@ -127,7 +127,7 @@ interface PluginMethod {
 export interface ConversationPlugin {
   /** Makes what it has in memory, when the object wakes. */
   createHooks?(conversation: ConversationContext): ConversationHooks;
-  /** @returns why no turn may begin while calls wait for a decision; undefined if that is not for this room */
+  /** @returns why no turn may begin while calls wait for a decision; undefined if this plugin has none to decide */
   refusal?(transcript: Transcript): ApiError | undefined;
   /** Ends what waits of a turn that is cancelled. */
   cancel?(transcript: Transcript, turn: string, now: number): void;

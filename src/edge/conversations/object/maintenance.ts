@@ -98,7 +98,7 @@ export class Maintenance {
     if (transcript.profile) alarm.schedule(this.#endOfRetention(transcript.profile));
   }
 
-  /** Notes how a turn has ended. A failed one is forgotten after the grace period. Other logs make room for later ones. */
+  /** Notes how a turn has ended. A failed one is forgotten after the grace period. Later logs replace the others. */
   noteEnd({ result: ended }: TurnHandle): void {
     if (ended?.status === 'failed') this.#object.alarm.schedule(this.#object.now() + GRACE_MS);
   }

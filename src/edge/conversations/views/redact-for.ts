@@ -11,7 +11,7 @@ export interface Viewer {
   shouldHideTools: boolean;
   /** Whether it sees only what every client reads. */
   textOnly?: boolean;
-  /** Whether its token is bound. Then it is not told how models were chosen. */
+  /** Whether its token is restricted. Then it is not told how models were chosen. */
   isBound?: boolean;
 }
 

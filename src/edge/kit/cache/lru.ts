@@ -7,7 +7,7 @@ export interface LruOptions<V> {
   sizeOf?(value: V): number;
 }
 
-/** Keeps values up to a limit of their sizes. When there is no room, it drops the least recently used ones first. */
+/** Keeps values up to a limit of their sizes. When it is full, it drops the least recently used ones first. */
 export class LruCache<K, V> {
   /** A map keeps the order in which its keys were added, so the least recently used key is the first one. */
   readonly #entries = new Map<K, { value: V; size: number }>();

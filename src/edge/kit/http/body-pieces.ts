@@ -60,7 +60,7 @@ export function joinPieces(pieces: readonly Uint8Array[]): Uint8Array<ArrayBuffe
   return all;
 }
 
-/** Writes pieces to the beginning of an array that has room for them. */
+/** Writes pieces to the beginning of an array that is long enough. */
 export function copyPieces(all: Uint8Array, pieces: readonly Uint8Array[]): void {
   let at = 0;
   for (const piece of pieces) {

@@ -95,7 +95,7 @@ export function missingPluginError(plugin: string, feature: string): ApiError {
 
 /** @returns the 403 for what a restricted token may not do. */
 export function restrictedTokenError(message: string): ApiError {
-  return finalError('permission_error', `${message} (The token of this request is bound.)`);
+  return finalError('permission_error', `${message} (The token of this request is restricted.)`);
 }
 
 /** @throws ApiError 403 for the first of a restricted token's members that is none of these. @param decider who decides all others */

@@ -135,7 +135,7 @@ export abstract class AccountLists extends EdgeObject {
     return conversations.page(page, conversationsOf(ledger, budget.holds.keys()));
   }
 
-  /** Releases the room that was set aside for a conversation that was not created, or did not grow. */
+  /** Releases the storage that was reserved for a conversation that was not created, or did not grow. */
   releaseStorage(conversation: string): void {
     this.state.storage.noteArrival(conversation);
   }

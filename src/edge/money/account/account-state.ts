@@ -59,7 +59,7 @@ export class AccountState {
   readonly limits: EffectiveLimits;
   readonly budget: Budget;
   readonly alarm: Alarm;
-  /** The budgets that it shares; undefined in a Worker without a room for them. */
+  /** The budgets that it shares; undefined if no plugin provides shared budgets. */
   readonly sharedBudgets: SharedBudgets | undefined;
   /** Who pays, in the order in which they are asked. */
   readonly payers: readonly Payer[];

@@ -39,7 +39,7 @@ declare module '../../kit/plugins/plugins.ts' {
 /** @returns the parts of all plugins in use. Every settlement asks */
 export const accountPlugins = memoizeByPlugins(() => contributions('account'));
 
-/** Has the room that has a method of the object answer it. Only routes of this room call it. */
+/** Calls a method of the object in the plugin that adds it. Only routes of that plugin call it. */
 export function answerByPlugin<M extends keyof AccountObject>(
   method: M,
   state: AccountState,

@@ -64,7 +64,7 @@ export interface AdmissionRequest extends AdmissionCaller {
 
 /** A request that asks no model, to be counted for its account. */
 export interface CountedRead {
-  /** Whether its token is bound. */
+  /** Whether its token is restricted. */
   isRestricted: boolean;
   /** How many of them the account may send in a minute. */
   limit: number;

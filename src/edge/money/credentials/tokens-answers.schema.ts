@@ -14,7 +14,7 @@ export const mintedToken = z.object({
     z.nullable(tokenLimits),
     'Limits of this token alone; null where it has those of its account.',
   ),
-  only: z.withDescription(z.nullable(onlySchema), 'What a restricted token may ask; null where it is not bound.'),
+  only: z.withDescription(z.nullable(onlySchema), 'What a restricted token may ask; null for any other.'),
 });
 
 /** A token in the place of the one that asked. That one stays valid until its end. */

@@ -38,7 +38,7 @@ export class StorageQuota extends Rows {
     this.#ownership = ownership;
   }
 
-  /** @returns the limit that a request would exceed; undefined if there is room. */
+  /** @returns the limit that a request would exceed; undefined if it exceeds none. */
   exceededLimit(request: StorageRequest, limits: Limits, now: number): StorageRefusal | undefined {
     this.#expire(now);
     const { conversation } = request;

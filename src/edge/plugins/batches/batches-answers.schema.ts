@@ -6,13 +6,13 @@ import { messageBatch } from '../../money/lists/batches-answers.schema.ts';
 
 export const deletedBatch = z.object({ id: z.string(), type: z.literal('message_batch_deleted') });
 
-/** The most that a batch would cost, and whether the budget has room for it. */
+/** The maximum cost of a batch, and whether the budget covers it. */
 export const batchEstimate = z.object({
   type: z.literal('message_batch_estimate'),
   requests: z.withDescription(count, 'How many items it has.'),
   cost_usd: z.withDescription(usd, 'The most that it can cost, at half price.'),
   fits: z.boolean(),
-  fitting: z.withDescription(count, 'How many of its items, from the first one on, the budget has room for now.'),
+  fitting: z.withDescription(count, 'How many of its items, from the first one on, the budget covers now.'),
 });
 
 /** What is delivered once a batch has ended. */

@@ -77,7 +77,7 @@ interface ForwardedBody {
  * It goes up once: the edge keeps nothing to send again. Where its answer is lost, its bytes stay counted until the account
  * has found out whether there is a file.
  *
- * @throws ApiError 413 and 415 for the form, 400 where there is no room, and what the upstream says
+ * @throws ApiError 413 and 415 for the form, 400 if the account may not store that many bytes, and what the upstream says
  */
 export async function uploadFile(c: Context<AppEnv>, upstream: Upstream): Promise<Response> {
   const context = contextOf(c);

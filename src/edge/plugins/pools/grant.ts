@@ -226,7 +226,7 @@ function computeGrants(books: LeaseBooks, rules: PoolRules, call: LeaseCall, now
     return call.windows.map(({ want }, at) => (limited[at] ? want + more : 0));
   }
   if (!isEnough('least')) return call.windows.map(() => 0);
-  // Half of what is free, as in an account's own budget, so that the next request finds room, too.
+  // Half of what is free, as in an account's own budget, so that some budget is left for the next request.
   return call.windows.map(({ want, least }, at) =>
     limited[at] ? Math.max(least, Math.min(want, Math.floor((free[at] ?? 0) / 2))) : 0,
   );

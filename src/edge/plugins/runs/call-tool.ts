@@ -10,7 +10,7 @@ import type { CallOptions, KindCalls } from './tool-kind.ts';
 import { failedResult, MOST_TEXT_BYTES, NO_ROOM, type ToolCall, type ToolResult } from './tool-result.ts';
 
 const DEFAULT_SECONDS = 30;
-/** The most characters of a result's text in JSON. Plugin is taken for its bytes, and a control character becomes six. */
+/** The most characters of a result's text in JSON. Memory is reserved for its bytes, and a control character becomes six. */
 const MOST_WRITTEN = 2 * MOST_TEXT_BYTES + 2;
 const MOST_OF_AN_ESCAPE = 6;
 const ESCAPED = 'The tool answered with too many control characters or quotes for so long a text.';

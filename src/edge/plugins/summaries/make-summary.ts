@@ -102,7 +102,7 @@ export async function makeSummary(
     const asking = { query: request.query, headers, upstream, settings, signal };
     const { text, tokens, ...asked } = await requestSummary(exchange, asking);
     outcome = asked.outcome;
-    // One that leaves no room for what stays would be paid again and again, and never be sent.
+    // A summary that leaves too few tokens for the turns that stay would be paid again and again, and never be sent.
     if (text !== undefined && text.length <= PIECE_CHARACTERS && tokens <= planned.room)
       change = { status: 'complete', text, tokens };
   } catch (thrown) {

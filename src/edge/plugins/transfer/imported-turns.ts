@@ -16,7 +16,7 @@ import { iterateItems } from '../../kit/json/edit.ts';
 import { parseObject } from '../../kit/json/object.ts';
 import { keepImportable, removeOpenCalls } from './importable-messages.ts';
 
-/** So many short messages are stored together. A statement has room for no more. */
+/** So many short messages are stored together. A statement takes no more. */
 const STORED_TOGETHER = 11;
 const LONG_TEXT = 4_096;
 

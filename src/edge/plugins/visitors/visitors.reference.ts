@@ -11,7 +11,7 @@ export const visitors: Resource = {
     'POST /tokens/visitor': {
       operation: 'mintVisitorToken',
       summary: 'Get a token for somebody without a login',
-      description: 'Where VISITORS is set. The token is bound to what VISITORS says, and renewed like any other.',
+      description: 'Where VISITORS is set. The token is restricted to what VISITORS says, and renewed like any other.',
       body: {
         id: 'VisitorTokenRequest',
         example: { turnstile: '0.zrSnRHO7h0HwSjSCU8oyzbjEtD8p' },

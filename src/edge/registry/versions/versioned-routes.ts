@@ -251,7 +251,7 @@ async function findPinnedVersion<T>(
  * Changes a name in its owner's object, which copies it to KV before anybody is answered.
  *
  * @param ref the name or the version, for the 404
- * @throws ApiError 400 if there is no room, or a version is current; 404 for an unknown one, 503 while KV accepts nothing
+ * @throws ApiError 400 if a limit is reached, or a version is current; 404 for an unknown one, 503 while KV accepts nothing
  */
 export async function updateName<T>(
   c: Context<AppEnv>,

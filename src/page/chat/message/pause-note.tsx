@@ -27,7 +27,7 @@ const PAUSE_REASONS: Record<string, string> = {
   upstream: 'Paused: Claude is busy. Continue in a minute.',
 };
 
-/** So many times the room that was not enough is asked for next. */
+/** The factor by which the next request multiplies the `max_tokens` that did not suffice. */
 const RETRY_TOKENS_FACTOR = 8;
 
 interface PauseNoteProps {
@@ -59,7 +59,7 @@ export function PauseNote({ reason, session, isLast }: PauseNoteProps) {
   );
 }
 
-/** Says why an answer has no text, and asks again: as before, or with more room. */
+/** Says why an answer has no text, and asks again: as before, or with more tokens. */
 export function NoTextNote({ silence: { question, step }, session }: { silence: SilentAnswer; session: Session }) {
   const used = step.stop_reason === 'max_tokens' ? Number(step.usage?.output_tokens ?? 0) : 0;
   const room = Math.min(used * RETRY_TOKENS_FACTOR, currentModel.value?.max_tokens ?? Number.POSITIVE_INFINITY);

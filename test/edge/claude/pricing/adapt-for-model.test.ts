@@ -130,7 +130,7 @@ test('fast mode ends with the day on which the API ends it', () => {
   expect(refusedOn('2026-11-30T00:00:00Z')).toEqual({ member: 'speed', reason: 'standard' });
 });
 
-test('what thinks already need not find more room than it had', () => {
+test('a request that thinks already needs no more tokens than it had', () => {
   const { refused } = adaptForModel(
     table.find('claude-opus-5-5'),
     { ...ASK, max_tokens: 64 },
@@ -181,7 +181,7 @@ test('what goes up is taken by the model, and nothing but thinking and the effor
     if (type !== 'of tomorrow') expect([undefined, ...(row.thinking?.types ?? [])]).toContain(type);
     const level = (sent.output_config as Json | undefined)?.effort;
     expect([undefined, ...row.efforts]).toContain(level);
-    // Thinking that the caller asked for with too little room is the caller's own.
+    // Thinking that the caller asked for with too few tokens is the caller's own.
     if (changes.thinking && type === 'enabled') expect(minTokensForText(row, sent)).toBe(budget_tokens + 256);
     if (changes.thinking && type === 'enabled') expect(sent.max_tokens).toBeGreaterThanOrEqual(budget_tokens + 256);
     return undefined;

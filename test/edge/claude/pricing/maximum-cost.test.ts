@@ -485,7 +485,7 @@ describe('a bound is as tight as what is known', () => {
     ['somebodys-model', { thinking: { type: 'adaptive' } }, 4_096],
     ['claude-haiku-4-5', { fallbacks: [{ model: 'claude-opus-5-5' }] }, 2_048],
     ['claude-opus-5-5', { fallbacks: [{ model: 'claude-haiku-5-5', output_config: { effort: 'max' } }] }, 8_192],
-  ])('%s needs room for text beside what it thinks: %j', (model, more, tokens) => {
+  ])('%s needs tokens for text beside its thinking: %j', (model, more, tokens) => {
     expect(bound(ask({ model, ...more })).usefulOutput).toBe(tokens);
   });
 

@@ -18,7 +18,7 @@ const candidates = fc
   .map((given): TryCandidate[] => given);
 const cached = fc.uniqueArray(fc.constantFrom(...NAMES), { maxLength: 2 });
 
-test('each upstream with room stands in the order once, the open ones behind the others', () => {
+test('each upstream with capacity stands in the order once, the open ones behind the others', () => {
   tryCases(100, candidates, cached, (given, names) => {
     const { available: well, open } = orderUpstreams(given, names);
     const all = [...well, ...open];

@@ -15,7 +15,7 @@ const say = (app: TestApp, conversation: string, content: string, more: object =
     ...more,
   });
 
-/** A conversation of which the history fills the limit, turn by turn, until another message finds no room. */
+/** A conversation of which the history fills the limit, turn by turn, until another message no longer fits. */
 async function outgrown(first: object = {}): Promise<{ app: TestApp; refused: Response }> {
   installSimulator({ MAX_BODY_BYTES: String(LIMIT) });
   const app = createTestApp(() => Response.json({}), { UPSTREAM: 'simulator', MAX_BODY_BYTES: String(LIMIT) });

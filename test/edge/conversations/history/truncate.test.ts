@@ -23,7 +23,7 @@ test('what is sent begins where a turn begins that does not follow another', () 
   });
 });
 
-test('once room is made, some is left, so that the next turn begins at the same place', () => {
+test('drops more of the history than it must, so that the next turn begins at the same place', () => {
   const history = Array.from({ length: 10 }, (_, index) => ({ from: index, tokens: 10, follows: false }));
   const start = findFirstFitting(history, 0, 5, 100);
   expect(start).toBe(3);

@@ -125,7 +125,7 @@ test('an agent’s part goes up in the same bytes in each turn and step, and end
   await runWholeTurn(app, bob, { conversation: 'c2', agent: 'sky', tools: [{ name: 'note', input_schema: {} }] });
   expect(new Set(bodies.map(beginnings)).size).toBe(1);
   expect(bodies[0]?.system).toEqual([{ ...YOU, cache_control: { type: 'ephemeral' } }]);
-  // With four of the caller's own there is no room for it.
+  // With four of the caller's own, none is left for it.
   const block = (text: string) => ({ type: 'text', text, cache_control: { type: 'ephemeral' } });
   await runWholeTurn(app, bob, { conversation: 'c3', agent: 'sky', system: ['a', 'b', 'c', 'd'].map(block) });
   const all = JSON.stringify(bodies.at(-2)).split('cache_control').length - 1;

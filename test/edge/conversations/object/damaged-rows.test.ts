@@ -24,7 +24,7 @@ import { readStream, sendTurn } from '#test/support/turns.ts';
 
 afterEach(async () => {
   await resetAll();
-  // An object that died in a run, and whose profile was damaged then, does not know whose room it had.
+  // An object that died in a run, and whose profile was damaged then, does not know whose memory it had.
   for (const conversation of KINDS) bodyMemory.releaseObject(memoryOwner({ account: 'alice', conversation }));
 });
 

@@ -175,7 +175,7 @@ describe('a run', () => {
     expect(text).toContain('This tool was not called: the credential');
   });
 
-  test.each(ENDS)('that waits for room waits no more once %s', async (_, end) => {
+  test.each(ENDS)('that waits for memory waits no more once %s', async (_, end) => {
     answerByScript(() => callsAnswer(weatherCall('toolu_1', 'Bern')));
     const others = [36, 4].map((megabytes) => ({ megabytes, share: new MemoryShare(bodyMemory) }));
     answerTools(() => {

@@ -368,7 +368,7 @@ describe('a conversation that is created with messages', () => {
     expect((await create(history)).status).toBe(201);
   });
 
-  test('takes up room as any other', async () => {
+  test('counts to the stored bytes as any other', async () => {
     await app.fetch('/accounts/dev/limits', {
       method: 'PUT',
       headers: { 'content-type': 'application/json' },

@@ -194,7 +194,7 @@ describe('admit and settle', () => {
     });
   });
 
-  test('of 1,000 concurrent requests exactly those are admitted that there is room for', async () => {
+  test('of 1,000 concurrent requests, exactly those are admitted that the budget covers', async () => {
     const ask = limited({ usd_per_day: usd(11_000 * 137 + 10_999), on_shortfall: 'refuse' });
     const answers = await Promise.all(Array.from({ length: 1_000 }, () => admitAt(stub(), ask())));
     expect(answers.filter(({ outcome }) => outcome === 'admitted')).toHaveLength(137);

@@ -624,7 +624,7 @@ describe('a request that does not fit by its bytes', () => {
     expect((await row()).hold_usd).toBe(usd(2_564 * 1_100 + 300 * 5_500));
   });
 
-  test('is not counted where there is room for its bytes', async () => {
+  test('is not counted where the budget covers its bytes', async () => {
     const { ask, app } = caller(
       counting(() => Response.json({ input_tokens: 1 })),
       { usd_per_day: 1 },

@@ -431,7 +431,7 @@ test('each try of a request is a hold of its own, and at most three of them may 
   expect(most).toBe(3);
 });
 
-describe('room for more than one', () => {
+describe('a budget for more than one', () => {
   /** An answer of some 70 tokens: $0.0014 on Opus 5.5. */
   const short = () =>
     sseResponse(

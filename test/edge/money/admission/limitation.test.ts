@@ -169,7 +169,7 @@ function expected(way: string, by: By, kind: Kind): string {
     case 'webhook agent':
       return by === 'upstream' || passes === 'never' ? 'accepted' : 'waiting';
     default:
-      // Its budget has room by its figures, so no payer is named.
+      // Its budget covers it by its figures, so no payer is named.
       return `${kind === 'late' ? undefined : by} ${passes}`;
   }
 }
@@ -202,7 +202,7 @@ test('what never resets is asked for again after an hour, and no limit at all ha
     passes: 'later',
     retryAt: now + 3_600 * SECOND,
   });
-  // A pool that has room by its figures has limited nothing, so no payer is named.
+  // A pool that covers it by its figures has limited nothing, so no payer is named.
   const late = { ...refusalBy('held', '', now, now + 2 * SECOND, 10, 0, false), by: 'deployment' as const, late: true };
   expect(limitationOf(refusalError(late, {}), now)).toEqual({
     ...{ by: undefined, isOwn: true, passes: 'soon', retryAt: now + 2 * SECOND },

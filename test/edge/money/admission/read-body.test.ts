@@ -1,4 +1,4 @@
-/** Long bodies: who may not ask is refused before one is read, and their room is given back on every end. */
+/** Long bodies: who may not ask is refused before one is read, and their memory is given back on every end. */
 import fc from 'fast-check';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { getAccountStub } from '#edge/durable/stubs.ts';
@@ -154,7 +154,7 @@ test('what does not fit is told to come again, and fits once the others are done
   expect((await post()).status).toBe(200);
 });
 
-test('the room of a body is given back, however its request ends', async () => {
+test('the memory of a body is given back, however its request ends', async () => {
   const ends = {
     answered: () => {},
     refused: () => {

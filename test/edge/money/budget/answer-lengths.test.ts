@@ -6,7 +6,7 @@ const ended = (tokens: number, model = MODEL) => ({ model, tokens });
 
 test('one and a half times the third longest of the last 64 answers of a model', () => {
   const lengths = new AnswerLengths(() => []);
-  // Where little is known, room for a text is what counts.
+  // Where little is known, the tokens for a text count.
   expect(lengths.typicalTokens(MODEL, 51)).toBe(77);
   lengths.note(ended(9_000));
   lengths.note(ended(8_000));
@@ -41,7 +41,7 @@ test('what ended before is read once, and nothing counts twice', () => {
   expect(reads).toBe(1);
 });
 
-test('sixteen known answers say how much room the next one needs, fewer what is worth a try', () => {
+test('sixteen known answers say how many tokens the next one needs, fewer what is worth a try', () => {
   const lengths = new AnswerLengths(() => []);
   expect([lengths.enoughForText(MODEL, 4_096), lengths.tokensWorthTrying(MODEL, 4_096)]).toEqual([4_096, 1_024]);
   expect(lengths.tokensWorthTrying(MODEL, 256)).toBe(256);

@@ -50,7 +50,7 @@ function end(budget: Budget, rules: Rules, id: string, cost: number, inputTokens
 const usd = (nanodollars: number) => nanodollars / 1e9;
 
 describe('spend', () => {
-  test('room for the holds of exactly so many', () => {
+  test('the holds of exactly so many', () => {
     const rules = rulesOf({ usd_per_day: usd(11_000 * 137 + 10_999), on_shortfall: 'refuse' });
     const budget = emptyBudget(NOON);
     const answers = Array.from({ length: 1_000 }, () => admit(budget, rules, worstCaseWith(), NOON).kind);
@@ -297,7 +297,7 @@ describe('spend', () => {
 describe('clamp', () => {
   const rules = rulesOf({ usd_per_day: usd(5_000) });
 
-  test('max_tokens is lowered to what half of what is free pays for, so that the next one finds room', () => {
+  test('max_tokens is lowered to what half of what is free pays for, so that budget is left for the next one', () => {
     const budget = emptyBudget(NOON);
     const wider = rulesOf({ usd_per_day: usd(16_000) });
     expect(admit(budget, wider, worstCaseWith(), NOON)).toMatchObject({ maxTokens: 700, nanodollars: 8_000 });
@@ -432,7 +432,7 @@ describe('clamp', () => {
         if (decision.kind !== 'admitted') return;
         expect(decision.loweredBy !== undefined).toBe(decision.maxTokens < 1_000);
         const { limit } = decision.loweredBy ?? {};
-        // More room in another limit would not have helped. (At the least that an answer may have, none is tighter.)
+        // A higher limit elsewhere would not have helped. (At the least that an answer may have, none is tighter.)
         const bound = { usd_per_day: free / 2, max_usd: most, output_tokens_per_minute: 1_000 + (rate / 2) * 10 };
         if (limit !== undefined && decision.maxTokens > 256)
           expect(bound[limit as keyof typeof bound]).toBeLessThan(Math.min(...Object.values(bound)) + 20);
@@ -472,7 +472,7 @@ describe('clamp', () => {
     expect(decide(emptyBudget(NOON), lower, worstCaseWith(), NOON)).toMatchObject({ maxTokens: 10 });
   });
 
-  test('not below what leaves room for text beside thinking, unless the limits say less; and the refusal says so', () => {
+  test('not below what leaves tokens for text beside thinking, unless the limits say less; and the refusal says so', () => {
     const thinks = worstCaseWith({ outputTokens: 9_000, usefulOutput: 2_048 });
     const enough = rulesOf({ usd_per_day: usd(1_000 + 20_480) });
     expect(decide(emptyBudget(NOON), enough, thinks, NOON)).toMatchObject({ maxTokens: 2_048 });
@@ -627,7 +627,7 @@ describe('a count is asked for', () => {
     const bound = countable({ inputCost: 2_000, outputTokens: 50_000, outputPrice: 1 });
     // It would rather wait than get less, and 13,000 of what is free do not pay for its input, too.
     expect(decide(budget, rules, bound, NOON, { typical: () => 13_000 }).kind).toBe('count_needed');
-    // Who passes others needs room in limits that they do not have.
+    // A request that passes others is short of limits that they do not have.
     const token = { by: 'token', name: 'usd_per_day', limit: 1_500, settled: 0, held: 0, end: NEVER } as const;
     const small = countable({ inputCost: 2_000, outputTokens: 300, outputPrice: 1 });
     const purses = [...budgetWindows(budget, rules), token];
@@ -638,7 +638,7 @@ describe('a count is asked for', () => {
 });
 
 describe('rates', () => {
-  test('a request beyond the rate is refused until there is room', () => {
+  test('a request beyond the rate is refused until the rate allows it', () => {
     const rules = rulesOf({ requests_per_minute: 2 });
     const budget = emptyBudget(NOON);
     admit(budget, rules, worstCaseWith(), NOON);

@@ -78,7 +78,7 @@ test('the restricted tokens of an account read so often in a minute, and are tol
   expect(await readsOf(app, MESSAGES, page, 1)).toEqual([200]);
 });
 
-test('a token that is not bound reads more often, an admin without end, and a revoked one is told that it is', async () => {
+test('a token that is not restricted reads more often, an admin without end, and a revoked one is told that it is', async () => {
   const app = await edge();
   const own = bearerHeader(await createToken('ann', ['messages']));
   expect(await readsOf(app, '/conversations', own, 7)).toEqual([200, 200, 200, 200, 200, 200, 429]);

@@ -103,7 +103,7 @@ test('so many conversations as the limit allows come to be, however many are ask
   expect(statuses.filter((status) => status === 400)).toHaveLength(9);
   await eventually(async () => expect(await listed()).toHaveLength(3));
   expect((await stored()).conversations).toBe(3);
-  // Those that are there go on, and one that goes makes room.
+  // Those that are there go on, and one that goes frees bytes.
   const [first = '', second = ''] = await listed();
   expect((await send('POST', '/messages', { ...ASK, conversation: first })).status).toBe(200);
   expect((await send('DELETE', `/conversations/${second}`)).status).toBe(200);
@@ -205,7 +205,7 @@ test('metadata counts as what is stored, when it is created and when it is patch
   expect(statuses.at(-1)).toBe(400);
 });
 
-test('patches that come at once have their room set aside', async () => {
+test('patches that come at once have their bytes reserved', async () => {
   await limit({});
   for (let n = 0; n < 6; n += 1) await send('POST', '/conversations', { id: `c${n}` });
   const { bytes } = await stored();
@@ -215,7 +215,7 @@ test('patches that come at once have their room set aside', async () => {
   expect(statuses.filter((status) => status === 200).length).toBeLessThanOrEqual(3);
 });
 
-test('a turn needs room for what it asks, and turns that come at once share it', async () => {
+test('a turn needs bytes for its question, and turns that come at once share them', async () => {
   await limit({ stored_bytes: 1_000_000 });
   const turn = (id: string) =>
     send('POST', '/messages', { ...ASK, conversation: id, messages: [{ role: 'user', content: 'x'.repeat(400_000) }] });
@@ -226,7 +226,7 @@ test('a turn needs room for what it asks, and turns that come at once share it',
   expect((await send('POST', '/messages', huge)).status).toBe(400);
 });
 
-test('what fails gives its room back', async () => {
+test('what fails gives its bytes back', async () => {
   await limit({ conversations: 2, stored_bytes: 5_000_000 });
   expect((await send('POST', '/conversations', { id: 'one' })).status).toBe(201);
   for (let n = 0; n < 3; n += 1) expect((await send('POST', '/conversations/nope/fork', {})).status).toBe(404);

@@ -281,7 +281,7 @@ test(`${ITEMS} items under kills are billed once, settled at half price, and tol
       if (killer.at('lost answer: the edge dies', account)) return await killer.edge();
       return response;
     },
-    // Who is dead gives up waiting no more: it would give back room that its isolate has lost.
+    // Who is dead gives up waiting no more: it would give back memory that its isolate has lost.
     { ...DEPLOYED_VARS, ...bindingsOf(killer), UPSTREAM_TIMEOUT_MS: '86400000' },
   );
   const settings = parseSettings({

@@ -124,7 +124,7 @@ describe('a classification by batch', () => {
     });
   });
 
-  test('what the budget has no room for is refused, and nothing of it stays', async () => {
+  test('what the budget does not cover is refused, and nothing of it stays', async () => {
     const edge = createJobEdge();
     await getAccountStub(bindings, {}, 'ada').setLimits({ usd_per_day: 0.000001 });
     const response = await edge.app.post(

@@ -126,7 +126,7 @@ describe('what a tool answers', () => {
     expect(read).toBeLessThan(20);
   });
 
-  test('takes room that all calls of a step share, and gives it back where it is not kept', async () => {
+  test('takes memory that all calls of a step share, and gives it back where it is not kept', async () => {
     const resultBytes = { left: 250 };
     const answering = (bytes: number) => calling({}, async () => new Response('a'.repeat(bytes)), { resultBytes });
     const all = await Promise.all([answering(100), answering(100), answering(100), answering(2_000_000)]);

@@ -33,7 +33,7 @@ const reads = (results: number) => (body: { messages: { content: unknown }[] }) 
     : callsAnswer(...Array.from({ length: results }, (_, n) => weatherCall(`toolu_${n}`, `${n}`)));
 };
 
-/** @returns the most room that was taken, and the most who waited for it at a time, so far */
+/** @returns the most memory that was taken, and the most who waited for it at a time, so far */
 function watching(): { taken: number; waiting: number } {
   const most = { taken: 0, waiting: 0 };
   const { set } = bodyMemory.waitingShares;
@@ -73,7 +73,7 @@ function fillRoom(sizes: readonly number[]): () => void {
   return empty;
 }
 
-test('a step waits for room with its results in their rows, and goes up when there is some', async () => {
+test('a step waits for memory with its results in their rows, and is sent when there is some', async () => {
   const bodies = answerByScript((_, number) =>
     number === 1 ? callsAnswer(weatherCall('toolu_1', 'Bern')) : textAnswer('Sun.'),
   );
@@ -94,7 +94,7 @@ test('a step waits for room with its results in their rows, and goes up when the
   expect({ ...bodyMemory }).toEqual({ ...new BodyMemory() });
 });
 
-test('a run that is stopped while it waits for room ends, and leaves the line', async () => {
+test('a run that is stopped while it waits for memory ends, and leaves the queue', async () => {
   answerByScript(() => callsAnswer(weatherCall('toolu_1', 'Bern')));
   const empty = fillRoom(ALL);
   answerTools(() => long());
@@ -112,7 +112,7 @@ test('a run that is killed while it has memory, or waits for it, gives it back w
   answerByScript(reads(1));
   answerTools((_, number) => {
     if (number > 1) return long();
-    // It stays open, with room taken for what is still to come.
+    // It stays open, with memory reserved for what is still to come.
     const begins = new TextEncoder().encode('x'.repeat(100_000));
     return new Response(new ReadableStream({ start: (controller) => controller.enqueue(begins) }));
   });
@@ -181,7 +181,7 @@ test('of many runs that were killed together only a few begin at a time, and all
   expect({ ...bodyMemory }).toEqual({ ...new BodyMemory() });
 });
 
-test('a run that was killed, and of which something is damaged, gives its room back, and ends', async () => {
+test('a run that was killed, and of which something is damaged, gives its memory back, and ends', async () => {
   answerByScript(reads(1));
   const called = Promise.withResolvers<void>();
   answerTools(async () => {
@@ -203,7 +203,7 @@ test('a run that was killed, and of which something is damaged, gives its room b
   });
 });
 
-test('a step takes at least the room of its body in two forms, whatever its results have become in JSON', async () => {
+test('a step takes at least the memory of its body in two forms, whatever its results have become in JSON', async () => {
   const sent = { taken: 0, body: 0 };
   answerByScript((body, number) => {
     if (number === 1) return callsAnswer(weatherCall('toolu_small', 'Bern'));

@@ -39,7 +39,7 @@ test('behind turns that exceed the limit by themselves no summary is made: none 
   expect(sent.filter(isSummaryRequest)).toEqual([]);
 });
 
-test('a summary that leaves no room for the turns that stay is paid at most as often as one that fails', async () => {
+test('a summary that leaves too few tokens for the turns that stay is paid at most as often as one that fails', async () => {
   const words = 'So much was said about it. '.repeat(Math.ceil((LIMIT * 3) / 20));
   const { sent } = installSimulatorUnless((body) =>
     isSummaryRequest(body) ? createStream(summaryOf(words, LIMIT - 10), 'whole') : undefined,

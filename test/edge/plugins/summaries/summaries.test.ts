@@ -68,7 +68,7 @@ test('the setting decides what a summary is told, and how long it may be', async
   await sendManyTurns(9);
   const isAsked = ({ messages }: (typeof sent)[number]) => messages.at(-1)?.content === 'Keep the numbers.';
   await eventually(() => expect(sent.some(isAsked)).toBe(true));
-  // What it may think, beside 256 tokens of text, has room of its own.
+  // What it may think, beside 256 tokens of text, has its own tokens.
   expect(sent.find(isAsked)?.max_tokens).toBe(700 + 2_048 - 256);
 });
 

@@ -417,7 +417,7 @@ describe('what is no event', () => {
     }
   });
 
-  test('is read while there is room: large ones wait for each other, and none of the usual length for them', async () => {
+  test('is read while there is memory: large ones wait for each other, and none of the usual length for them', async () => {
     const edge = edgeOf();
     const MB = 1024 * 1024;
     const form = await signed('github', 'something else');

@@ -72,7 +72,7 @@ test('a prefix’s tools go up where the conversation was created with it, and i
   for (const body of bodies) expect(toolsOf(body)).toEqual([TOLD]);
 });
 
-test('a request adds tools of its own to them, and its breakpoints leave room for those of the steps', async () => {
+test('a request adds tools of its own to them, and its breakpoints leave some for the steps', async () => {
   const { app, alice, user, bodies } = await edge();
   await storePrefix(app, 'support', { ...PREFIX, system: 'Be kind.' }, alice);
   answerTools(() => new Response('sun'));

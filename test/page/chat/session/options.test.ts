@@ -3,7 +3,7 @@ import { MODELS } from '#edge/claude/models/models.ts';
 import { minTokensForText } from '#edge/claude/pricing/minimal-thinking.ts';
 import { maxTokens } from '#page/chat/session/options.ts';
 
-test('who chooses nothing leaves every model room for a text', () => {
+test('the defaults leave every model tokens for a text', () => {
   const short = MODELS.filter((row) => minTokensForText(row, {}) > maxTokens.value);
   expect(short.map(({ id }) => id)).toEqual([]);
 });

@@ -4,7 +4,7 @@ import { createTitle } from '#page/chat/session/titles.ts';
 // The page's client needs a browser.
 vi.mock('#page/edge/client.ts', () => ({ edge: () => ({}) }));
 
-test('a title is the first message in one line: its room cuts it, and not a count of characters', () => {
+test('a title is the first message in one line: its width cuts it, and not a count of characters', () => {
   const long =
     'Which of these two gates opens first when the water in the basin is higher than in the river beside it?';
   expect(createTitle(`${long}\n\n`)).toBe(long);

@@ -38,7 +38,7 @@ export class LogRows extends Rows {
   /**
    * Writes events to a turn's log in as few rows as possible. Only an event that is longer than a row is divided.
    *
-   * @param turn the turn; the logs that had expired when it began make room
+   * @param turn the turn; logs that had expired when it began are deleted
    * @param start the number of the first row that is written
    * @param first the number of the first event
    * @param frames returns each event as it is shown; called only if the events must be divided
@@ -82,7 +82,7 @@ export class LogRows extends Rows {
     return { next: n };
   }
 
-  /** Notes when a turn has ended, so that its log makes room in time. */
+  /** Notes when a turn has ended, so that its log is deleted in time. */
   noteEnd({ endedAt }: Pick<TurnRow, 'endedAt'>): void {
     if (endedAt !== null) this.#endTimes.push(endedAt);
   }

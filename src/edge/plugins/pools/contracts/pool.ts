@@ -107,7 +107,7 @@ export interface LeaseAnswer {
   windows: LeaseGrant[];
   /** The most that the account may keep without a hold. */
   slice: Nanodollars;
-  /** What the batches of all accounts hold; told if there is no room. */
+  /** What the batches of all accounts hold; reported if its budget is short. */
   batched?: HeldByBatches | undefined;
   /** The change up to which the pool knows the account's sums; -1 if it wants all of them again. */
   told: number;

@@ -54,7 +54,7 @@ export const APPROVAL_ROUTES = [
   ),
 ];
 
-/** @returns the caller whose token is bound; undefined for any other @throws ApiError 403 for one that may not decide */
+/** @returns the caller whose token is restricted; undefined for any other @throws ApiError 403 for one that may not decide */
 function restrictedApprover(identity: Identity): RestrictedCaller | undefined {
   if (!identity.only || identity.only.approvals) return restrictedCaller(identity);
   throw restrictedTokenError('This credential decides on no calls: its token has no `approvals`.');

@@ -28,7 +28,7 @@ export const workerKind: CalledKind = {
   callsOf: ({ env }) => ({
     call: async (call, _, options, signal) => {
       const result = await callWorkerTool(call, { env, signal });
-      // Nobody waits for the result any more, so it takes no room.
+      // Nobody waits for the result any more, so it takes no memory.
       signal.throwIfAborted();
       return await limitToMemory(result, options);
     },

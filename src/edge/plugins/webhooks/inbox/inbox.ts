@@ -25,7 +25,7 @@ const WAKE_GRAIN_MS = 1_000;
 const ENQUEUED_AT_ONCE = 1_000;
 /** How many messages one call of the queue takes. */
 const BATCH = 100;
-/** How many waiting events are tried early when another event shows that the budget has room again. */
+/** How many waiting events are tried early when another event shows that the budget has money again. */
 const RELEASED_AT_ONCE = 10;
 /** How many undelivered events one call replays. */
 const REPLAYED_AT_ONCE = 1_000;

@@ -60,7 +60,7 @@ test('a model that refuses what is asked of all is not chosen: its label means t
   const forced = among({ tool_choice: { type: 'any' } });
   expect(forced).toEqual({ ...choice, models: { easy: 'claude-haiku-5-5' } });
   expect(forced && decideModel(forced, 'hard', undefined, models).model).toBe('claude-opus-5');
-  // It would think, and there is no room.
+  // It would think, and no tokens are left.
   expect(among({ thinking: { type: 'disabled' } })?.models).toEqual({ easy: 'claude-haiku-5-5' });
   expect(among({ unknown: 'name' })).toEqual(choice);
   expect([among({}, 'claude-opus-5'), modelChoiceOf(undefined, models)]).toEqual([undefined, undefined]);

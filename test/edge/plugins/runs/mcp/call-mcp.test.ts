@@ -103,7 +103,7 @@ describe.each(MODES)('a real server (sessions: $hasSessions, JSON: $isJson)', (m
     });
   });
 
-  test('shares its session among calls at the same time, and what one answer leaves is room for others', async () => {
+  test('shares its session among calls at the same time, and the bytes that one answer leaves are for others', async () => {
     const server = await served(mode);
     const { call, resultBytes } = callsOf(server);
     const cities = ['Bern', 'Rome', 'Oslo', 'Graz'];
@@ -196,7 +196,7 @@ describe('a server that is not what it should be', () => {
       }),
     );
     const result = await call('get.weather', {}, { timeout_seconds: 20 });
-    // What is left of an answer that is no result takes no room.
+    // What is left of an answer that is no result takes no memory.
     if (result.isError) expect(resultBytes.left).toBe(MOST_STEP_BYTES);
     return result;
   }

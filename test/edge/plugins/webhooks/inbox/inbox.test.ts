@@ -248,7 +248,7 @@ describe('the alarm', () => {
     });
   });
 
-  test('takes up a few that wait as soon as another one shows that there is room again', async () => {
+  test('takes up a few that wait as soon as another one shows that the budget has money again', async () => {
     const { queue, clock, wakeAt } = createWebhookWorks();
     for (let n = 0; n < 12; n += 1) {
       await inbox().accept(createEvent(`github_${n}`));

@@ -1,12 +1,12 @@
 import { env } from 'cloudflare:workers';
 import fc from 'fast-check';
 import { describe, expect, test, vi } from 'vitest';
-import { createApp } from '#edge/app.ts';
-import { SCOPES, type Scope } from '#edge/auth/identity/identity.ts';
+import { SCOPES } from '#edge/auth/identity/identity.ts';
 import { mintToken } from '#edge/auth/mint.ts';
 import type { Bindings } from '#edge/kit/plugins/bindings.ts';
 import { createTestApp, readError } from '#test/support/app.ts';
 import { caseCount, tryAsyncCases } from '#test/support/property-cases.ts';
+import { ROUTES, scopeOf } from '#test/support/routes.ts';
 import { SMALL_MESSAGE } from '#test/support/small-message.ts';
 import { bearerHeader, createToken, DEPLOYED_VARS, SECRET } from '#test/support/tokens.ts';
 
@@ -23,17 +23,6 @@ const answering = (vars: Record<string, unknown> = {}) =>
     { ...DEPLOYED_VARS, DEPLOYMENT_LIMITS: '{}', ...vars },
   );
 
-/** Every route of the app that needs a credential, with a body that it takes and any names in its path. */
-const ROUTES = [...new Set(createApp().routes.map(({ method, path }) => `${method} ${path}`))]
-  // Webhooks come from senders without a credential, and visitors get theirs here; both are tried elsewhere.
-  .filter(
-    (route) =>
-      !route.startsWith('ALL ') && !['GET /health', 'POST /webhooks/:source', 'POST /tokens/visitor'].includes(route),
-  )
-  .map((route) => {
-    const [method = '', path = ''] = route.split(' ');
-    return { method, path, url: path.replace('/accounts/:id', '/accounts/alice').replaceAll(/:\w+/g, 'x') };
-  });
 const EMPTY_PROFILE = {
   ...{
     createdAt: 1_795_168_800_000,
@@ -249,18 +238,10 @@ const renewing = ({ path }: { path: string }) => (path === '/tokens/renew' ? [40
 
 test('a missing scope is a 403 that names it; own standing and usage need none', async () => {
   const app = answering();
-  const needed = ({ method, path }: { method: string; path: string }): Scope | undefined => {
-    if (path.startsWith('/classif')) return method === 'PUT' ? 'prefixes' : 'classify';
-    if (/^\/(agents|prefixes)/.test(path)) return method === 'GET' ? 'messages' : 'prefixes';
-    if (/^(\/v1)?\/(messages|models|files)|^\/(count-tokens|conversations)/.test(path)) return 'messages';
-    const own = ['/accounts/:id', '/accounts/:id/export', '/usage', '/usage/requests', '/usage/requests/:request_id'];
-    if (path === '/tokens/renew' || (method === 'GET' && path === '/accounts/:id/credit')) return undefined;
-    return own.includes(path) ? undefined : 'admin';
-  };
   for (const route of ROUTES) {
     // Erasing an account and revoking what it has are tried where they do not end the test.
     if (route.method === 'DELETE') continue;
-    const scope = needed(route);
+    const scope = scopeOf(route);
     const others = SCOPES.filter((name) => name !== scope && name !== 'admin');
     const without = await app.fetch(route.url, requestTo(route, bearerHeader(await createToken('alice', others))));
     // A token without a session cannot be renewed.

@@ -1,47 +1,29 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { createApp } from '#edge/app.ts';
 import { createTestApp, readError } from '#test/support/app.ts';
 import { tryAsyncCases } from '#test/support/property-cases.ts';
+import { OPEN_TO_RESTRICTED, OPEN_WITH_APPROVALS, ROUTES } from '#test/support/routes.ts';
 import { bearerHeader, createToken, DEPLOYED_VARS } from '#test/support/tokens.ts';
 
 const OWN = 'http://localhost:8787';
 const SHOP = 'https://shop.example';
-/** The whole list of what a restricted token may ask. */
-const OPEN = new Set([
-  'POST /messages',
-  'POST /v1/messages',
-  'POST /classify',
-  'GET /conversations/:id/messages',
-  'GET /conversations/:id/stream',
-  'POST /conversations/:id/stop',
-  'POST /tokens/renew',
-  'POST /conversations',
-  'POST /conversations/:id/fork',
-  'POST /count-tokens',
-  'POST /v1/messages/count_tokens',
-  'GET /accounts/:id',
-]);
 const edge = (vars: Record<string, string> = {}) =>
   createTestApp(() => Response.json({}), { ...DEPLOYED_VARS, ...vars });
-const APPROVALS = ['GET /conversations/:id/approvals', 'POST /conversations/:id/approvals/:approval'];
 const tokenWith = async (only: object) =>
   bearerHeader(await createToken('alice', ['messages', 'classify'], { only: { agents: ['sky'], ...only } }));
 
 test('a restricted token is refused by each route but those that say that they are open to it', async () => {
   const app = edge();
   const headers = await tokenWith({});
-  const routes = createApp().routes.filter(({ method, path }) => method !== 'ALL' && !path.includes('*'));
   const closed: string[] = [];
-  for (const { method, path } of routes) {
-    if (['/health', '/webhooks/:source', '/tokens/visitor'].includes(path)) continue;
+  for (const { method, path } of ROUTES) {
     const body = method === 'GET' || method === 'DELETE' ? {} : { body: '{}' };
     const sent = { method, headers: { ...headers, 'content-type': 'application/json' }, ...body };
     const response = await app.fetch(path.replaceAll(/:\w+/g, 'x'), sent);
     const said = await response.text();
     if (said.includes('This route is closed to it')) closed.push(`${method} ${path}`);
-    else if (APPROVALS.includes(`${method} ${path}`)) expect(said).toContain('its token has no `approvals`');
-    else expect(OPEN, said).toContain(`${method} ${path}`);
+    else if (OPEN_WITH_APPROVALS.has(`${method} ${path}`)) expect(said).toContain('its token has no `approvals`');
+    else expect(OPEN_TO_RESTRICTED, said).toContain(`${method} ${path}`);
   }
   expect(closed.length).toBeGreaterThan(50);
 });

@@ -1,0 +1,57 @@
+import { createApp } from '#edge/app.ts';
+import type { Scope } from '#edge/auth/identity/identity.ts';
+
+/** A route of the app. */
+export interface AppRoute {
+  method: string;
+  path: string;
+  /** The path with names in it: an account is `alice`, and everything else `x`. */
+  url: string;
+}
+
+/** Every route of the app that needs a credential. Senders of webhooks have none, and visitors get theirs from the edge. */
+export const ROUTES: readonly AppRoute[] = [
+  ...new Set(createApp().routes.map(({ method, path }) => `${method} ${path}`)),
+]
+  .filter(
+    (route) =>
+      !route.startsWith('ALL ') && !['GET /health', 'POST /webhooks/:source', 'POST /tokens/visitor'].includes(route),
+  )
+  .map((route) => {
+    const [method = '', path = ''] = route.split(' ');
+    return { method, path, url: path.replace('/accounts/:id', '/accounts/alice').replaceAll(/:\w+/g, 'x') };
+  });
+
+/** Routes without a scope: callers read their own standing and usage. */
+const OWN = ['/accounts/:id', '/accounts/:id/export', '/usage', '/usage/requests', '/usage/requests/:request_id'];
+
+/** @returns the scope that a route needs, as the documentation lists them; undefined if it needs none */
+export function scopeOf({ method, path }: AppRoute): Scope | undefined {
+  if (method === 'DELETE' && path === '/accounts/:id') return 'admin';
+  if (path.startsWith('/classif')) return ['PUT', 'DELETE'].includes(method) ? 'prefixes' : 'classify';
+  if (/^\/(agents|prefixes)/.test(path)) return method === 'GET' ? 'messages' : 'prefixes';
+  if (/^(\/v1)?\/(messages|models|files)|^\/(count-tokens|conversations)/.test(path)) return 'messages';
+  if (path === '/tokens/renew' || (method === 'GET' && path === '/accounts/:id/credit')) return undefined;
+  return OWN.includes(path) ? undefined : 'admin';
+}
+
+/** What a restricted token may call. */
+export const OPEN_TO_RESTRICTED: ReadonlySet<string> = new Set([
+  'POST /messages',
+  'POST /v1/messages',
+  'POST /classify',
+  'GET /conversations/:id/messages',
+  'GET /conversations/:id/stream',
+  'POST /conversations/:id/stop',
+  'POST /tokens/renew',
+  'POST /conversations',
+  'POST /conversations/:id/fork',
+  'POST /count-tokens',
+  'POST /v1/messages/count_tokens',
+  'GET /accounts/:id',
+]);
+/** What it may call only with `approvals`. */
+export const OPEN_WITH_APPROVALS: ReadonlySet<string> = new Set([
+  'GET /conversations/:id/approvals',
+  'POST /conversations/:id/approvals/:approval',
+]);

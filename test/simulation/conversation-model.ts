@@ -4,7 +4,7 @@ import type { Profile } from '#edge/conversations/history/storage/rows.ts';
 import { NO_ANSWER } from '#edge/conversations/history/storage/tables.ts';
 import { findBrokenRule } from '#test/support/api-rules.ts';
 import { LedgerModel } from './account-model.ts';
-import { ID } from './caller.ts';
+import { CONVERSATION_ID } from './caller.ts';
 import { type Host, InvariantViolation } from './host.ts';
 import { Listener, type ReceivedEvents } from './listener.ts';
 import { answerWordsFor } from './upstream.ts';
@@ -143,7 +143,9 @@ export class ConversationModel {
       throw new InvariantViolation(`the total of the conversation is ${own}, and ${settled} is booked: ${figures}`);
     }
     if (open.length > 0 || profile.unreported || !profile.exists) return;
-    const [listed] = this.#account.storage.exec('select cost from conversations where id = ?', [ID]).toArray();
+    const [listed] = this.#account.storage
+      .exec('select cost from conversations where id = ?', [CONVERSATION_ID])
+      .toArray();
     if (listed && Number(listed.cost) !== profile.cost)
       throw new InvariantViolation(
         `the list says that it has cost ${Number(listed.cost)}, and it has cost ${profile.cost}`,

@@ -717,12 +717,12 @@ test('lists background work that keeps failing, and since when', async () => {
   const windows = { limits: null, binds: [], hour: shared, day: shared, week: shared, month: shared };
   const task = { failing_since: '2026-11-20T10:00:00Z', last_reported_at: '2026-11-27T11:59:00Z' };
   let told: object = { failing_tasks: [{ task: 'alert', ...task }] };
-  open(BudgetOverview, ({ path }: Asked) =>
+  open(BudgetOverview, ({ path }: PageRequest) =>
     path === '/overview' ? told : { ...list([]), ...windows, total: { ...shared, usage: {} } },
   );
   const items = () => [...root.querySelectorAll('.broken li')].map(({ textContent }) => textContent);
   await expect.poll(items).toEqual([expect.stringMatching(/^alert has failed since 20 Nov/)]);
-  await shows(root, 'The log names the object and the error.');
+  await waitForText(root, 'The log names the object and the error.');
   told = { failing_tasks: [] };
   pollNow();
   await expect.poll(items).toEqual([]);

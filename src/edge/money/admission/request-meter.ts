@@ -77,7 +77,8 @@ export function withCountOf(
   meter: Pick<RequestMeter, 'settle'>,
   count: () => Promise<number | undefined>,
 ): Pick<RequestMeter, 'settle'> {
-  const isUncounted = (outcome: RequestOutcome) => hasEndedBeforeHeaders(outcome) && outcome.prompt_tokens === undefined;
+  const isUncounted = (outcome: RequestOutcome) =>
+    hasEndedBeforeHeaders(outcome) && outcome.prompt_tokens === undefined;
   const counted = async (outcome: RequestOutcome): Promise<RequestOutcome> =>
     isUncounted(outcome) ? { ...outcome, prompt_tokens: await count() } : outcome;
   return {

@@ -339,7 +339,8 @@ describe('a run in the background whose next step', () => {
     const sky = { isDown: true };
     const pass = createTimeAdvancer();
     const bodies = answerByScript(
-      ({ messages }) => (messages.length === 1 ? callsAnswer(weatherCall('toolu_1', 'Bern')) : sky.isDown ? busy() : textAnswer('Sun.')),
+      ({ messages }) =>
+        messages.length === 1 ? callsAnswer(weatherCall('toolu_1', 'Bern')) : sky.isDown ? busy() : textAnswer('Sun.'),
       { vars: VARS },
     );
     const came = answerTools(() => new Response('sun'));
@@ -408,7 +409,8 @@ describe('a run in the background whose next step', () => {
     const pass = createTimeAdvancer();
     const usage = { input_tokens: 100, output_tokens: 200 };
     answerByScript(
-      ({ messages }) => (messages.length === 1 ? { ...callsAnswer(weatherCall('toolu_1', 'Bern')), usage } : textAnswer('Sun.')),
+      ({ messages }) =>
+        messages.length === 1 ? { ...callsAnswer(weatherCall('toolu_1', 'Bern')), usage } : textAnswer('Sun.'),
       { vars: VARS },
     );
     const account = getAccountStub(bindings, {}, 'alice');

@@ -276,7 +276,7 @@ export class TurnExecutor implements Runner {
     this.turn.upstreamRequestId = exchange.upstreamRequestId;
     rejectEncoding(response);
     if (!response.ok || !response.body || !isEventStream(response)) {
-      await this.#answerBuffered(response, exchange, { quotaStatus: quota, sentBody: sent });
+      await this.#answerBuffered(response, exchange, { quotaStatus: quota, sent });
       return;
     }
     let started: StartResult = { kind: 'stream', headers: { ...callerHeaders(response.headers), ...quota } };
@@ -380,7 +380,7 @@ export class TurnExecutor implements Runner {
   async #answerBuffered(
     response: Response,
     exchange: Exchange,
-    report: { quotaStatus: Record<string, string>; sentBody: string | undefined },
+    report: { quotaStatus: Record<string, string>; sent: string | undefined },
   ): Promise<void> {
     // Reading the answer has a timeout of its own.
     this.#timer.expect(Number.POSITIVE_INFINITY, headersTimeoutError);

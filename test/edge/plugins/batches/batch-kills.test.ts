@@ -231,7 +231,7 @@ function bindingsOf(killer: Killer): Pick<Bindings, 'ACCOUNT' | 'BATCH'> {
   const points: Record<string, Point> = {
     prepare: 'journal: the edge dies',
     admitBatchJson: 'hold: the edge dies',
-    closing: 'last byte: the edge dies',
+    noteClosing: 'last byte: the edge dies',
   };
   const call = async (object: Record<string, Method>, name: string, args: never[]) => {
     const result = await object[name]?.(...args);

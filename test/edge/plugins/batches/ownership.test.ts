@@ -194,7 +194,7 @@ test('an erased account’s batch is cancelled upstream, settled, and deleted th
   await eventually(async () => {
     await runDurableObjectAlarm(object('alice'));
     await wakeBatch(id, 'alice');
-    expect([...api.batches.values()][0]).toMatchObject({ canceled: true });
+    expect([...api.batches.values()][0]).toMatchObject({ isCanceled: true });
   });
   await endBatch(api, id, 'alice');
   // What it has cost stays in the sums, without a name.

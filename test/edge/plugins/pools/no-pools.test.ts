@@ -129,11 +129,11 @@ test('a request costs as much where the deployment shares a budget, but for what
 
 test('in a Worker without a plugin for shared budgets the account pays, and what one would pay for, too, is refused', async () => {
   await runInDurableObject(account(), (object, ctx) => {
-    const { around } = object as unknown as { around: ObjectServices };
-    const state = new AccountState(ctx, around);
+    const { services } = object as unknown as { services: ObjectServices };
+    const state = new AccountState(ctx, services);
     const payers = state.payers.filter(({ leases }) => leases === undefined);
     expect(payers.flatMap(({ owners }) => owners)).toEqual(['account', 'token']);
-    Object.assign(state, { shared: undefined, payers });
+    Object.assign(state, { sharedBudgets: undefined, payers });
     let asked = 0;
     const decide = (pools?: { deployment: boolean; group?: string }) => {
       asked += 1;

@@ -114,6 +114,7 @@ function selectInCode(text: string): string {
 function selectInConfiguration(text: string): string {
   const kept = text.split('\n\n').filter((table) => {
     if (values['no-page'] && table.includes('[assets]')) return false;
+    if (table.includes('[version_metadata]')) return true;
     const [, name] = /^(?:name|binding) = "([A-Z_]+)"$/m.exec(table) ?? [];
     const needed = table.includes('[[queues.') ? 'QUEUE' : name;
     return needed === undefined || needed in bindings;

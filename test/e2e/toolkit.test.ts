@@ -189,7 +189,7 @@ test('the template of an edge has all plugins, with what they bind', async () =>
   );
   expect(/^ +plugins: \[([^\]]*)\]/m.exec(code ?? '')?.[1]?.split(/, /)).toEqual(PLUGINS.map(exportOf));
   const bindings = Object.keys(Object.assign({}, ...PLUGINS.map((plugin) => plugin.bindings)));
-  expect(boundIn(toml)).toEqual(['ACCOUNT', 'CONVERSATION', 'STORE', ...bindings].toSorted());
+  expect(boundIn(toml)).toEqual(['ACCOUNT', 'CF_VERSION_METADATA', 'CONVERSATION', 'STORE', ...bindings].toSorted());
 });
 
 test('sluice init makes an edge of two plugins, and says what it has added', async () => {
@@ -197,7 +197,7 @@ test('sluice init makes an edge of two plugins, and says what it has added', asy
   const code = await readFile(join(place, 'src/index.ts'), 'utf8');
   expect(code).toContain(`plugins: [${NAMED.map(exportOf).join(', ')}],`);
   const toml = await readFile(join(place, 'wrangler.toml'), 'utf8');
-  expect(boundIn(toml)).toEqual(['ACCOUNT', 'CONVERSATION', 'POOL', 'STORE']);
+  expect(boundIn(toml)).toEqual(['ACCOUNT', 'CF_VERSION_METADATA', 'CONVERSATION', 'POOL', 'STORE']);
 });
 
 describe('an edge on the package', () => {

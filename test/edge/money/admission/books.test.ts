@@ -602,12 +602,17 @@ describe('features that a dollar a day pays for, on Opus 5.5', () => {
     expect((await poor.rows())[0]?.hold_usd).toBeLessThanOrEqual(1);
   });
 
-  test('a tool without max_uses that cannot be paid is to have them', async () => {
+  test('a first request without max_uses gets the uses that the budget pays for, or is rejected where that is asked', async () => {
     const poor = account(answer, { ...DAY, served_tools: 'estimate' });
     const { tools, ...rest } = search(3);
-    const response = await poor.ask({ ...rest, tools: tools.map(({ max_uses: _, ...tool }) => tool) });
-    expect(response.status).toBe(429);
-    expect((await readError(response)).message).toContain('because of web_search: set max_uses');
+    const unlimited = { ...rest, tools: tools.map(({ max_uses: _, ...tool }) => tool) };
+    const response = await poor.ask(unlimited);
+    expect(response.status).toBe(200);
+    expect(response.headers.get('sluice-lowered-by')).toMatch(/; max_uses=\d+$/);
+    const strict = account(answer, { ...DAY, served_tools: 'estimate', on_shortfall: 'refuse' });
+    const refused = await strict.ask(unlimited);
+    expect(refused.status).toBe(429);
+    expect((await readError(refused)).message).toMatch(/because of web_search: set max_uses/);
   });
 
   test('where they are held exactly, the refusal names the tool and what would help', async () => {

@@ -12,7 +12,7 @@ createServer(async (request, response) => {
   try {
     call = webhook.verify(body, request.headers);
   } catch {
-    return response.writeHead(401).end('This call was not signed by the edge.');
+    return response.writeHead(401).end('This call was not signed by Sluice.');
   }
   const { title, text } = call.input;
   if (typeof title !== 'string' || typeof text !== 'string') {

@@ -11,10 +11,10 @@ createServer(async (request, response) => {
   try {
     call = webhook.verify(body, request.headers);
   } catch {
-    return response.writeHead(401).end('This call was not signed by the edge.');
+    return response.writeHead(401).end('This call was not signed by Sluice.');
   }
   const city = call.input?.city;
-  // From status 400 on the model is told that the tool has failed, and the text says why.
+  // From status 400 on, the model receives the text as the error of the tool.
   if (!Object.hasOwn(skies, city)) return response.writeHead(404).end(`No weather of ${city} is known.`);
   response.end(JSON.stringify({ sky: skies[city] }));
 }).listen(Number(process.env.PORT ?? 3000));

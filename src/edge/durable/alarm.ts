@@ -7,7 +7,7 @@ export class Alarm {
   readonly #now: () => number;
   readonly #abort: (thrown: unknown) => void;
   readonly #grain: number;
-  /** When it comes; null while none is set. */
+  /** When it comes, in milliseconds since 1970; null while none is set. */
   #scheduledAt: number | null = null;
   /** The earliest time at which something is due; null while that is not known. A watch is not due. */
   #dueAt: number | null = null;
@@ -22,11 +22,6 @@ export class Alarm {
     this.#now = now;
     this.#abort = abort;
     this.#grain = grain;
-  }
-
-  /** When it comes, in milliseconds since 1970; null while none is set. */
-  get scheduledAt(): number | null {
-    return this.#scheduledAt;
   }
 
   /**

@@ -111,17 +111,17 @@ test('a limit in all counts with credit', async () => {
   await expectRow(app, ofAccount('usd_total', 0.51, COST_USD));
   await admin(app, 'POST', '/accounts/alice/credit', { usd: 5 });
   await expectRow(app, ofAccount('usd_per_day', 1, COST_USD, DAY_END));
-  // What is prepaid and has no credit is used up, which is not the same as blocked.
+  // Prepaid without credit cannot send anything, until it has credit.
   await admin(app, 'PUT', '/accounts/bob/limits', { usd_total: 0 });
   await app.waitUntilSettled();
   await runDurableObjectAlarm(bindings.ACCOUNT.getByName('bob'));
-  const prepaid = (limit_usd: number) => ({
+  const prepaid = (limit_usd: number, blocked_by: string | null) => ({
     tightest: expect.objectContaining({ limit: 'usd_total', limit_usd, prepaid: true }),
-    blocked_by: null,
+    blocked_by,
   });
-  await expectRow(app, prepaid(0), 'bob');
+  await expectRow(app, prepaid(0, 'usd_total'), 'bob');
   await admin(app, 'POST', '/accounts/bob/credit', { usd: COST_USD });
-  await expectRow(app, prepaid(COST_USD), 'bob');
+  await expectRow(app, prepaid(COST_USD, null), 'bob');
   expect(await admin(app, 'GET', '/accounts/bob')).toMatchObject({ binds: [{ limit_usd: COST_USD, prepaid: true }] });
   expect((await rowOf(app, '/accounts'))?.tightest).not.toHaveProperty('prepaid');
 });

@@ -115,7 +115,7 @@ test('a limit in all counts with credit', async () => {
   await admin(app, 'PUT', '/accounts/bob/limits', { usd_total: 0 });
   await app.waitUntilSettled();
   await runDurableObjectAlarm(bindings.ACCOUNT.getByName('bob'));
-  const prepaid = (limit_usd: number, blocked_by: string | null) => ({
+  const prepaid = (limit_usd: number, blocked_by: 'usd_total' | null) => ({
     tightest: expect.objectContaining({ limit: 'usd_total', limit_usd, prepaid: true }),
     blocked_by,
   });

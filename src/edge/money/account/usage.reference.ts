@@ -52,6 +52,7 @@ const row = {
   status: 'complete',
   stage: null,
   max_tokens: 2_048,
+  lowered_by: null,
   hold_usd: 0.001128,
   cost_usd: 0.0000358,
   usage: counted,

@@ -405,6 +405,31 @@ describe('a run in the background whose next step', () => {
     await waitUntilAtRest();
   });
 
+  test('does not fit into its budget waits until the budget is renewed', async () => {
+    const pass = createTimeAdvancer();
+    const usage = { input_tokens: 100, output_tokens: 200 };
+    answerByScript(
+      ({ messages }) =>
+        messages.length === 1 ? { ...callsAnswer(weatherCall('toolu_1', 'Bern')), usage } : textAnswer('Sun.'),
+      { vars: VARS },
+    );
+    // A stub belongs to the object that has made it: the conversation, or the test.
+    const account = () => getAccountStub(bindings, {}, 'alice');
+    const came = answerTools(async ({ url }) => {
+      // The next step reserves 0.0086: less than the limit, and more than the first step has left of it.
+      if (url === TOOL_URL) await account().setLimits({ usd_per_day: 0.01 });
+      return new Response('sun');
+    });
+    const { id } = await begin(createBody('How is it?', { tools: [weatherTool()] }));
+    await eventually(async () => expect(await fetchTurn(id)).toMatchObject({ status: 'running', paused: 'budget' }));
+    await account().setLimits({ usd_per_day: 5 });
+    pass(24 * HOUR_MS);
+    await runDurableObjectAlarm(stubOf());
+    await eventually(() => expect(told(came)).toHaveLength(1));
+    expect(came.at(-1)?.body).toMatchObject({ turn: { id, status: 'complete', paused: null } });
+    await waitUntilAtRest();
+  });
+
   test('waits for more than a day pauses, and the next message continues it', async () => {
     const { turn, sky, came, wakeAfter } = await waitingRun();
     await wakeAfter(25 * HOUR_MS);

@@ -118,7 +118,7 @@ export class Failover {
     if (this.#progress.sentAt === undefined && isHeld) return true;
     if (payment === undefined || !this.#mayTryAgain()) return false;
     if (payment !== 'free' && isHeld) await payment.settle();
-    Object.assign(this.#progress, { sentAt: undefined, upstream: undefined, failedUpstreams: undefined });
+    this.#resetProgress();
     if (payment === 'free') return true;
     try {
       this.#body = await payment.admit();
@@ -153,7 +153,7 @@ export class Failover {
       if (!(attempt instanceof Response || attempt.isNoted) && attempt.failure.kind === 'request')
         breaker.succeed(leave, Date.now());
       if (answer) {
-        this.#noteElsewhere(name);
+        if (this.#capableUpstreams.length > 1) this.#noteElsewhere(name);
         discardFailure(this.#bestFailure);
         discardFailure(this.#otherServiceFailure);
         this.#progress.leave = (isCut) => {
@@ -174,7 +174,8 @@ export class Failover {
       throw thrown;
     }
     end();
-    Object.assign(failed, { rides: this.#progress.rides, upstream: name });
+    failed.rides = this.#progress.rides;
+    failed.upstream = name;
     if (failed.isLate) this.#lateNames.add(name);
     const { kind, waitMs } = failed.failure;
     if (COUNTS_AS_FAILURE[kind])
@@ -215,7 +216,7 @@ export class Failover {
     const isForeign = verdict.isAboutThinking && !this.#options.repairsThinking;
     const saysMore = kind === 'missing' || (verdict.isPublished && !isForeign);
     if (verdict.kind !== 'request' || (isNextDoor && !saysMore)) return undefined;
-    Object.assign(this.#progress, { opening });
+    this.#progress.opening = opening;
     return response;
   }
 
@@ -283,7 +284,7 @@ export class Failover {
       return false;
     }
     const { model, body } = stepsIn;
-    Object.assign(this.#progress, { sentAt: undefined, upstream: undefined, failedUpstreams: undefined });
+    this.#resetProgress();
     this.#routing = { ...this.#routing, model };
     this.#body = body;
     this.#capableUpstreams = findUpstreams(this.#pool, this.#request, this.#routing);
@@ -324,6 +325,13 @@ export class Failover {
     return true;
   }
 
+  /** Forgets the tries that have been settled: the next one is the first that may be running. */
+  #resetProgress(): void {
+    this.#progress.sentAt = undefined;
+    this.#progress.upstream = undefined;
+    this.#progress.failedUpstreams = undefined;
+  }
+
   /** Waits. A failed try is settled by how long it ran, and this time is no part of that. */
   async #wait(milliseconds: number): Promise<void> {
     const began = Date.now();
@@ -342,7 +350,9 @@ export class Failover {
     } else discardFailure(this.#otherServiceFailure);
     if (this.#bestFailure?.response) {
       const { opening, rides = false, upstream } = this.#bestFailure;
-      Object.assign(this.#progress, { opening, rides, upstream });
+      this.#progress.opening = opening;
+      this.#progress.rides = rides;
+      this.#progress.upstream = upstream;
       return this.#bestFailure.response;
     }
     throw this.#bestFailure?.failure.forCaller ?? allBusyError();

@@ -23,7 +23,7 @@ export interface SendOptions {
   timeoutMs: number;
   /** Milliseconds until the headers of each try that streams. Default: as long as all tries together may take. */
   streamHeadersMs?: number | undefined;
-  /** The longest wait before another try that an upstream may ask for, in milliseconds. Default: LONGEST_WAIT_MS of `retry.ts`. */
+  /** The longest wait before another try that an upstream may ask for, in milliseconds. Default: MAX_RETRY_WAIT_MS of `retry.ts`. */
   patienceMs?: number | undefined;
   /** Aborted when the time is up, or nobody waits any more. This also ends the reading of the body. */
   controller: AbortController;

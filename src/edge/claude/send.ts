@@ -51,7 +51,8 @@ async function sendWithRetries(
     signal.throwIfAborted();
     const sentAt = Date.now();
     const rides = form === 'stream';
-    Object.assign(course, { sentAt, rides });
+    course.sentAt = sentAt;
+    course.rides = rides;
     const headersMs = rides || routing?.streams ? streamHeadersMs : undefined;
     const body = typeof sendable === 'function' ? sendable() : sendable;
     try {

@@ -44,7 +44,7 @@ export const onlySchema = z
     ),
     origins: z.optionalField(
       z.array(pageOrigin).check(z.minLength(1), z.maxLength(MAX_RESTRICTED_NAMES)),
-      'The origins whose pages may send it: those of ALLOWED_ORIGINS alone. It proves nothing outside of browsers. Default: any.',
+      'The origins whose pages may send it: only those of ALLOWED_ORIGINS. It proves nothing outside of browsers. Default: any.',
     ),
     max_requests: z.optionalField(
       z.int().check(z.gte(1)),

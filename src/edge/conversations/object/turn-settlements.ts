@@ -71,7 +71,8 @@ export class TurnSettlements {
     const requestId = row.grant?.requestId ?? row.requestId;
     const request = { ...accountRequestOf(this.#object, { account }), requestId, model: row.model };
     const meter = row.grant ? createSettler(request, row.grant) : createStoredSettler(request);
-    return count ? withCountOf(meter, () => count().catch(noCount)) : meter;
+    // A prompt whose count fails is booked by its bytes.
+    return count ? withCountOf(meter, () => count().catch(() => undefined)) : meter;
   }
 
   /** Stores the confirmation of a settlement when it comes. @param settled undefined if nothing has to be settled */
@@ -247,9 +248,6 @@ export class TurnSettlements {
     if (isRun && transcript.profile) transcript.changeTurn(row, { settled: true });
   }
 }
-
-/** Has a prompt booked by its bytes whose count failed. */
-function noCount(): undefined {}
 
 /** @returns from when a settlement is on its way at the earliest; milliseconds since 1970 */
 function earliestSettlementAt({ outcome }: TurnRow, now: number): number {

@@ -213,31 +213,32 @@ class ModelChoice {
   /** The limit for which the uses of the API's own tools are limited; undefined while they are not. */
   lowered: LoweredBy | undefined;
   /** The positions of the tools whose uses may be limited, and the fewest uses of all tools. */
-  readonly #toLimit: readonly number[];
+  #toLimit: readonly number[] | undefined;
   #leastUses: number | undefined;
   #remaining: readonly string[] | undefined;
 
   constructor(request: MeterRequest) {
     this.request = request;
     this.#remaining = request.fallbacks;
-    // The tools of a conversation never change: its cache and its thinking depend on them.
-    this.#toLimit = request.conversation === undefined ? toolsToLimit(request.body) : [];
   }
 
   /** @returns the fewest uses of the API's own tools to which the request can be limited; undefined where it cannot be */
   leastUses({ served }: MaximumCost): number | undefined {
-    if (this.#toLimit.length === 0) return undefined;
     // A tool that a message adds stays unlimited.
     if (this.lowered && served?.lacksMaxUses) return undefined;
     this.#leastUses ??= served?.leastUses;
-    return this.#leastUses;
+    if (this.#leastUses === undefined) return undefined;
+    // The tools of a conversation never change: its cache and its thinking depend on them.
+    this.#toLimit ??= this.request.conversation === undefined ? toolsToLimit(this.request.body) : [];
+    return this.#toLimit.length === 0 ? undefined : this.#leastUses;
   }
 
   /** Limits the uses of the tools without `max_uses`, so that all tools together are used so often at most. */
   limitUses({ uses, loweredBy }: Extract<AdmissionDecision, { outcome: 'fewer_uses' }>): void {
+    const positions = this.#toLimit ?? [];
     const more = uses - (this.#leastUses ?? 0);
-    const max_uses = 1 + Math.floor(more / this.#toLimit.length);
-    this.request.body = withMaxUses(this.request.body, this.#toLimit, max_uses);
+    const max_uses = 1 + Math.floor(more / positions.length);
+    this.request.body = withMaxUses(this.request.body, positions, max_uses);
     this.lowered = { ...loweredBy, max_uses };
   }
 
@@ -253,10 +254,13 @@ class ModelChoice {
   /** @returns a function that goes back to the present model. */
   mark(): () => void {
     const { model, body } = this.request;
-    const { nameOfModel, originalModel: from, changes } = this;
+    const { nameOfModel, originalModel, changes } = this;
     return () => {
-      Object.assign(this.request, { model, body });
-      Object.assign(this, { nameOfModel, originalModel: from, changes });
+      this.request.model = model;
+      this.request.body = body;
+      this.nameOfModel = nameOfModel;
+      this.originalModel = originalModel;
+      this.changes = changes;
     };
   }
 

@@ -176,8 +176,10 @@ export class MeteredExchange {
     outcome: RequestOutcome,
   ): Promise<void> {
     await this.#settleFailedAttempt(outcome);
+    this.#request.body = replacement.body;
     // The count, if there is one, is that of the other body.
-    Object.assign(this.#request, { count: undefined, leavesOutThinking: undefined }, replacement);
+    this.#request.count = replacement.count;
+    this.#request.leavesOutThinking = undefined;
     this.#options.onAsking?.(this.#earlierCost);
     this.#continueWith(await this.admission.admitRetry({ earlierCost: this.#earlierCost, canWait: true }));
   }

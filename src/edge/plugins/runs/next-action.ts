@@ -6,7 +6,7 @@ import { addJitter } from '../../kit/async/pause.ts';
 import { isBusyType, limitationOf } from '../../money/admission/limitation.ts';
 import type { RunEnd } from './end-run.ts';
 import type { PauseReason } from './limits.ts';
-import { MOST_PAUSES, pauseReasonOf } from './next-step.ts';
+import { MAX_PAUSES, pauseReasonOf } from './next-step.ts';
 import type { ContinuedCalls } from './pauses.ts';
 import type { RunCalls } from './run-calls.ts';
 import { callRowsOf } from './run-rows.ts';
@@ -40,8 +40,8 @@ interface EndedStep {
 }
 
 /** A run in the background gives up this long after its last answer: any daily budget has begun anew by then. */
-const LONGEST_WAIT_MS = 24 * HOUR_MS;
-const [SHORTEST_TRY_MS, LONGEST_TRY_MS] = [MINUTE_MS, 30 * MINUTE_MS];
+const MAX_WAIT_MS = 24 * HOUR_MS;
+const [MIN_RETRY_MS, MAX_RETRY_MS] = [MINUTE_MS, 30 * MINUTE_MS];
 /** Runs that wait for the same time do not all come back at once. */
 const SPREAD_MS = 10_000;
 
@@ -63,7 +63,7 @@ export function decideNext(step: EndedStep): NextAction | { end: RunEnd } {
       if (ending || !isPart) break;
       const reason = pauseReasonOf(runner.failure, ended.error?.type);
       const isBusy = isBusyType(ended.error?.type);
-      if (!reason && isBusy && step.pauses < MOST_PAUSES) return { kind: 'again' };
+      if (!reason && isBusy && step.pauses < MAX_PAUSES) return { kind: 'again' };
       const wait = waitFor(step, reason ?? (isBusy ? 'budget' : undefined));
       if (wait) return wait;
       if (reason) return { end: { kind: 'paused', reason } };
@@ -91,9 +91,9 @@ function waitFor({ runner, calls, answeredAt }: EndedStep, reason: PauseReason |
   if (passes === 'never') return undefined;
   const waited = now() - answeredAt;
   // The longer it has waited, the less often it asks. That survives a crash, since it counts nothing.
-  const usual = addJitter(Math.min(Math.max(waited / 2, SHORTEST_TRY_MS), LONGEST_TRY_MS));
+  const usual = addJitter(Math.min(Math.max(waited / 2, MIN_RETRY_MS), MAX_RETRY_MS));
   const pause = Math.max(usual, (retryAt ?? 0) - now() + Math.random() * SPREAD_MS);
-  if (waited + pause > LONGEST_WAIT_MS || pause >= meter.remainingMs(now())) return undefined;
+  if (waited + pause > MAX_WAIT_MS || pause >= meter.remainingMs(now())) return undefined;
   return { kind: 'wait', reason, until: now() + Math.ceil(pause) };
 }
 

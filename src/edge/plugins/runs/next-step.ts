@@ -71,7 +71,7 @@ export function estimateStepBytes(transcript: Transcript, called: number | undef
 /** Pauses before a step is tried again because the account was too busy; milliseconds. */
 const FIRST_PAUSE_MS = 1_000;
 const LONGEST_PAUSE_MS = 30_000;
-export const MOST_PAUSES = 8;
+export const MAX_PAUSES = 8;
 
 /** Waits longer each time. A stop ends the pause early: the caller checks for it. */
 export async function waitBeforeRetry(pauses: number, leftMs: number, signal: AbortSignal): Promise<void> {

@@ -13,8 +13,8 @@ const asked = vi.hoisted((): unknown[] => []);
 
 // The page's client needs a browser.
 vi.mock('#page/edge/client.ts', () => ({
-  sentenceOf: String,
-  edge: () => ({
+  formatFault: String,
+  getClient: () => ({
     classify: (request: unknown) => {
       asked.push(request);
       return Promise.resolve({ label: 'bug' });

@@ -146,7 +146,11 @@ function upstreamOf(turn: Timed | undefined): Upstream {
     baseURL: 'https://upstream.invalid',
     apiKey: 'key',
     isSimulated: false,
-    fetch: async () => sseResponse(body),
+    // The prompt of a turn that died before its first event is counted.
+    fetch: async (url) =>
+      String(url).endsWith('/count_tokens')
+        ? Response.json({ input_tokens: answer.actions[0]?.prompt })
+        : sseResponse(body),
   };
 }
 

@@ -6,7 +6,7 @@ const edge = vi.hoisted(() => ({ rows: [] as object[], asked: [] as unknown[] })
 
 // The page's client needs a browser.
 vi.mock('#page/edge/client.ts', () => ({
-  edge: () => ({
+  getClient: () => ({
     conversations: {
       get: () => Promise.resolve({ id: 'c1', state: 'idle' }),
       messages: () => Promise.resolve({ data: [...edge.rows], has_more: false }),
@@ -19,14 +19,14 @@ vi.mock('#page/edge/client.ts', () => ({
     },
   }),
 }));
-vi.mock('#page/edge/account.ts', () => ({ refreshQuota: () => Promise.resolve() }));
-vi.mock('#page/edge/models.ts', () => ({ model: { value: { id: 'm' } } }));
+vi.mock('#page/edge/account.ts', () => ({ refreshSpent: () => Promise.resolve() }));
+vi.mock('#page/edge/models.ts', () => ({ currentModel: { value: { id: 'm' } } }));
 vi.mock('#page/chat/session/options.ts', () => ({
   maxTokens: { value: 10 },
-  thinking: { value: 'model' },
+  thinkingChoice: { value: 'model' },
 }));
 vi.mock('#page/chat/session/tools.ts', () => ({
-  ...{ offeredTools: () => [], toolResults: () => [], callsOurTools: () => false },
+  ...{ getOfferedTools: () => [], runPageTools: () => [], isCallingPageTools: () => false },
 }));
 
 const row = (id: string, role: string, content: unknown) => ({ id, role, content, status: 'complete' });

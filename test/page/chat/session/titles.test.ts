@@ -2,7 +2,7 @@ import { expect, test, vi } from 'vitest';
 import { createTitle } from '#page/chat/session/titles.ts';
 
 // The page's client needs a browser.
-vi.mock('#page/edge/client.ts', () => ({ edge: () => ({}) }));
+vi.mock('#page/edge/client.ts', () => ({ getClient: () => ({}) }));
 
 test('a title is the first message in one line: its width cuts it, and not a count of characters', () => {
   const long =

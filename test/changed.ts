@@ -58,8 +58,15 @@ const PAGES: Readonly<Record<string, string>> = {
 const QUICK: Readonly<Record<string, readonly string[]>> = {
   'test/edge/money/account/': ['account', 'find-request', 'totals', 'usage.route', 'wake'],
   'test/edge/plugins/runs/': [
-    ...['call-tool', 'limits', 'run', 'run-cost', 'run-limits', 'run-races', 'subagents'],
-    ...['tool-addresses', 'tool-usage'],
+    'call-tool',
+    'limits',
+    'run',
+    'run-cost',
+    'run-limits',
+    'run-races',
+    'subagents',
+    'tool-addresses',
+    'tool-usage',
   ],
 };
 

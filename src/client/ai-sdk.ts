@@ -78,8 +78,13 @@ export function createChatTransport(options: SluiceChatOptions): ChatTransport<U
   function getChatState(chatId: string): ChatState {
     const settled = Promise.resolve();
     const state = chats.get(chatId) ?? {
-      ...{ open: 0, read: 0, unread: undefined, failed: 0 },
-      ...{ reading: settled, resumes: 0, stopping: settled },
+      open: 0,
+      read: 0,
+      unread: undefined,
+      failed: 0,
+      reading: settled,
+      resumes: 0,
+      stopping: settled,
     };
     chats.set(chatId, state);
     return state;

@@ -81,7 +81,13 @@ export function* createMissingEvents(
 
 function createMessageStart({ id, model, usage }: ConversationMessage): RawMessageStreamEvent {
   const message = {
-    ...{ id, type: 'message', role: 'assistant', model, content: [], stop_reason: null, stop_sequence: null },
+    id,
+    type: 'message',
+    role: 'assistant',
+    model,
+    content: [],
+    stop_reason: null,
+    stop_sequence: null,
     usage: usage ?? { input_tokens: 0, output_tokens: 0 },
   };
   return { type: 'message_start', message } as unknown as RawMessageStreamEvent;

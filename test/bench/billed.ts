@@ -24,7 +24,8 @@ const KINDS: readonly Kind[] = [
   {
     title: 'metered streams of 20 s',
     count: (script, origin) => countBilled(counted, paced500, script, origin),
-    ...{ isRequest: true, holdsObject: false },
+    isRequest: true,
+    holdsObject: false,
   },
   { title: 'turns of 20 s', count: (script, origin) => countBilled(countedTurn, paced500, script, origin), ...turn },
   { title: 'steps of runs', count: (script) => countStep(script), isRequest: false, holdsObject: false },

@@ -83,7 +83,9 @@ export async function countsOf(server: Server): Promise<Counts> {
 export function countsBetween(before: Counts, after: Counts, requests: number): Counts {
   const each = (name: keyof Counts) => (after[name] - before[name]) / requests;
   return {
-    ...{ cpuMs: each('cpuMs'), objectCalls: each('objectCalls') },
-    ...{ rowsWritten: each('rowsWritten'), kvReads: each('kvReads') },
+    cpuMs: each('cpuMs'),
+    objectCalls: each('objectCalls'),
+    rowsWritten: each('rowsWritten'),
+    kvReads: each('kvReads'),
   };
 }

@@ -15,8 +15,12 @@ const MODEL_NAMES = ['claude-sonnet-5-5', 'claude-haiku-4-5'];
 const truncate = (most: number): HistoryStrategy => ({ kind: 'truncate', most, filled: TRUNCATED_FILL_RATIO });
 /** A summary of the default `summary_max_tokens`, and what asks for it. */
 const summarize = (most: number, begins = SUMMARY_START_RATIO, keeps = SUMMARY_KEEP_RATIO): HistoryStrategy => ({
-  ...{ kind: 'summarize', most, begins, keeps },
-  ...{ summary: 2_000, instruction: 100 },
+  kind: 'summarize',
+  most,
+  begins,
+  keeps,
+  summary: 2_000,
+  instruction: 100,
 });
 
 const WAYS: Readonly<Record<string, HistoryStrategy>> = {

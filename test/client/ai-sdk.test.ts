@@ -128,7 +128,9 @@ test('the edge’s calls have their results as text, failed ones as failed, and 
 test('an answer that the API has paused goes on as one message, with the id of its last turn and the cost of all', async () => {
   const call = { type: 'server_tool_use', id: 's1', name: 'web_search', input: { query: 'x' } };
   const paused = [
-    ...[start, begins(0, call), stops(0)],
+    start,
+    begins(0, call),
+    stops(0),
     { type: 'message_delta', delta: { stop_reason: 'pause_turn' }, usage: { output_tokens: 5 } },
     { type: 'message_stop' },
   ] as { type: string }[];

@@ -89,8 +89,12 @@ test('every route is asked as it is meant', async () => {
 
 test('a conversation has its summaries, and a stream the header of a history that was truncated', async () => {
   const summary = {
-    ...{ until: 'm4', until_shown: 'm3', content: 'Box 1 is red.', model: 'm' },
-    ...{ created_at: '2026-11-01T00:00:00.000Z', cost_usd: 0.003 },
+    until: 'm4',
+    until_shown: 'm3',
+    content: 'Box 1 is red.',
+    model: 'm',
+    created_at: '2026-11-01T00:00:00.000Z',
+    cost_usd: 0.003,
   } satisfies ConversationSummary;
   const { client, until } = fakeEdge(({ method }) =>
     method === 'GET'

@@ -69,7 +69,8 @@ export function fakeEdge(
 export function tokenText(name: string, seconds: { life?: number; session?: number }, iat = 1_000_000): string {
   const { life, session } = seconds;
   const claims = {
-    ...{ sub: name, iat },
+    sub: name,
+    iat,
     ...(life !== undefined && { exp: iat + life }),
     ...(session !== undefined && { session: { end: iat + session, seconds: life } }),
   };

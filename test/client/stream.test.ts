@@ -162,7 +162,9 @@ describe('in a conversation', () => {
     const answer = {
       ...stored,
       content: [{ type: 'text', text: 'The river is long and wide, and “ends” in the sea 🌊. ' }],
-      ...{ status: 'complete', stop_reason: 'end_turn', cost_usd: 0.000012 },
+      status: 'complete',
+      stop_reason: 'end_turn',
+      cost_usd: 0.000012,
       usage: { input_tokens: 3, output_tokens: 9 },
     };
     const historyOf = (...data: object[]) => Response.json({ data, has_more: false, last_id: 'msg_1' });

@@ -37,7 +37,11 @@ function answered({ model, messages }: { model: string; messages: { content: unk
     input: { city: 'Bern' },
   };
   return {
-    ...{ id: `msg_${number}`, type: 'message', role: 'assistant', model, stop_sequence: null },
+    id: `msg_${number}`,
+    type: 'message',
+    role: 'assistant',
+    model,
+    stop_sequence: null,
     content: hasResult ? [{ type: 'text', text: SAID }] : [look],
     stop_reason: hasResult ? 'end_turn' : 'tool_use',
     usage: { input_tokens: 100, output_tokens: 20 },
@@ -68,7 +72,10 @@ beforeAll(async () => {
   });
   const { agents } = createClient({ baseURL: edge.url });
   await agents.put('sky', {
-    ...{ model: MODEL, max_tokens: 300, system: 'You are Sky.', thinking: { type: 'disabled' } },
+    model: MODEL,
+    max_tokens: 300,
+    system: 'You are Sky.',
+    thinking: { type: 'disabled' },
     tools: [{ name: 'get_weather', input_schema: { type: 'object' }, run: { url: `http://${host}/weather` } }],
     limits: { max_turns: 4 },
   });
@@ -127,7 +134,11 @@ test.each(AI_SDKS)('an agent answers the %s', async (_, sdk) => {
 
 test('an agent answers LangChain', async () => {
   const model = new ChatAnthropic({
-    ...{ model: 'claude-sonnet-4-5', apiKey: 'any', anthropicApiUrl: edge.url, maxTokens: 9_000, maxRetries: 0 },
+    model: 'claude-sonnet-4-5',
+    apiKey: 'any',
+    anthropicApiUrl: edge.url,
+    maxTokens: 9_000,
+    maxRetries: 0,
     clientOptions: { defaultHeaders: headers() },
   });
   for (const question of [QUESTION, 'And now?']) {

@@ -107,8 +107,9 @@ test(
     const disk = await mkdtemp(join(tmpdir(), 'sluice-answers-'));
     const api = await startApi();
     const vars = {
-      ...{ SIGNING_SECRET: SECRET },
-      ...{ ANTHROPIC_API_KEY: 'key', ANTHROPIC_BASE_URL: api.url },
+      SIGNING_SECRET: SECRET,
+      ANTHROPIC_API_KEY: 'key',
+      ANTHROPIC_BASE_URL: api.url,
     };
     const draw = createRandom(SEED);
     const losses: Loss[] = [];

@@ -143,13 +143,16 @@ describe('a call that waits for a person', () => {
     const id = await prepared(`${name.replaceAll(' ', '_')}_once`);
     await sluice()
       .messages.stream({
-        ...{ conversation: id, model: MODEL, max_tokens: 100 },
+        conversation: id,
+        model: MODEL,
+        max_tokens: 100,
         messages: [{ role: 'user', content: QUESTION }],
       })
       .finalMessage();
     const statuses: number[] = [];
     const settings = {
-      ...{ baseURL: `${edge.url}/v1`, headers: { 'sluice-conversation': id } },
+      baseURL: `${edge.url}/v1`,
+      headers: { 'sluice-conversation': id },
       fetch: async (...sent: Parameters<typeof fetch>) => {
         const response = await fetch(...sent);
         statuses.push(response.status);
@@ -183,7 +186,9 @@ describe('a call that waits for a person', () => {
       const client = sluice();
       const transport = createChatTransport({ client, request: { model: MODEL, max_tokens: 100 } });
       return new Chat({
-        ...{ id, transport, messages: await loadMessages(client, id) },
+        id,
+        transport,
+        messages: await loadMessages(client, id),
         sendAutomaticallyWhen: lastAssistantMessageIsCompleteWithApprovalResponses,
       });
     }
@@ -275,7 +280,9 @@ describe('a call that waits for a person', () => {
   test('waits while the power is cut, and is made once when the edge is back', async () => {
     const id = await prepared('cut');
     const stream = sluice().messages.stream({
-      ...{ conversation: id, model: MODEL, max_tokens: 100 },
+      conversation: id,
+      model: MODEL,
+      max_tokens: 100,
       messages: [{ role: 'user', content: QUESTION }],
     });
     expect((await stream.finalMessage()).stop_reason).toBe('pause_turn');

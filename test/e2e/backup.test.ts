@@ -301,7 +301,12 @@ test('a backup has an agent whose subagent is not given, and names that one', as
     '/accounts/bob/conversations': list('served'),
     '/accounts/bob/conversations/served/backup': `${JSON.stringify(['profile', profile])}\n["end",null]\n`,
     [`/versions/agent/${encodeURIComponent(version)}/backup`]: JSON.stringify({
-      ...{ type: 'version_backup', kind: 'agent', account: null, version, current: true, content: desk },
+      type: 'version_backup',
+      kind: 'agent',
+      account: null,
+      version,
+      current: true,
+      content: desk,
     }),
   };
   const edge = await fakeEdge((path) => answers[path]);

@@ -52,7 +52,9 @@ async function newClient(version: keyof typeof SDKS, fetchIt?: Fetch): Promise<C
 }
 
 const ask = (content: string, more: object = {}) => ({
-  ...{ model: 'claude-haiku-5-5', max_tokens: 20, messages: [{ role: 'user' as const, content }] },
+  model: 'claude-haiku-5-5',
+  max_tokens: 20,
+  messages: [{ role: 'user' as const, content }],
   ...more,
 });
 const item = (custom_id: string, content = 'Hi', more: object = {}) => ({ custom_id, params: ask(content, more) });

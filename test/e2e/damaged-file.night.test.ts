@@ -91,7 +91,10 @@ test.each(['turns messages', 'messages', 'pieces'])(
     };
     const say = (conversation: string) =>
       call('POST', '/messages', {
-        ...{ conversation, model: 'claude-haiku-4-5', max_tokens: 50, stream: false },
+        conversation,
+        model: 'claude-haiku-4-5',
+        max_tokens: 50,
+        stream: false,
         messages: [{ role: 'user', content: 'Hello' }],
       });
     expect((await say('damaged')).status).toBe(200);

@@ -37,8 +37,12 @@ test('who pays has what was paid: once for each event, less what was refunded, a
   const stripe = await startStripe();
   const app = `http://localhost:${await findFreePort()}`;
   const env = {
-    ...{ ...process.env, SLUICE_URL: edge.url, PORT: new URL(app).port },
-    ...{ STRIPE_SECRET_KEY: 'sk_test_1', STRIPE_WEBHOOK_SECRET: STRIPE_SECRET, STRIPE_URL: stripe.url },
+    ...process.env,
+    SLUICE_URL: edge.url,
+    PORT: new URL(app).port,
+    STRIPE_SECRET_KEY: 'sk_test_1',
+    STRIPE_WEBHOOK_SECRET: STRIPE_SECRET,
+    STRIPE_URL: stripe.url,
   };
   const terminal = startTerminal(`"${process.execPath}" "${join(root, 'examples/paid/server.mjs')}"`, {
     cwd: root,
@@ -63,7 +67,8 @@ test('who pays has what was paid: once for each event, less what was refunded, a
 
   const metadata = { account: 'carol' };
   const completed = (id: string, payment_status: string) => ({
-    ...{ id, type: 'checkout.session.completed' },
+    id,
+    type: 'checkout.session.completed',
     data: { object: { metadata, payment_status, amount_total: 500 } },
   });
   expect(await stripe.send(app, completed('evt_0', 'unpaid'))).toBe(200);
@@ -74,7 +79,8 @@ test('who pays has what was paid: once for each event, less what was refunded, a
   expect(await left()).toContain('You have $5.00 left.');
 
   const refunded = (id: string, amount_refunded: number, before: number) => ({
-    ...{ id, type: 'charge.refunded' },
+    id,
+    type: 'charge.refunded',
     data: { object: { metadata, amount_refunded }, previous_attributes: { amount_refunded: before } },
   });
   expect(await stripe.send(app, refunded('evt_2', 200, 0))).toBe(200);

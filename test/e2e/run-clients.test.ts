@@ -221,7 +221,11 @@ describe('one message for a run', () => {
 
   test('is text alone to LangChain where it asks for that', async () => {
     const model = new ChatAnthropic({
-      ...{ model: MODEL, apiKey: 'any', anthropicApiUrl: edge.url, maxTokens: 100, maxRetries: 0 },
+      model: MODEL,
+      apiKey: 'any',
+      anthropicApiUrl: edge.url,
+      maxTokens: 100,
+      maxRetries: 0,
       clientOptions: { defaultHeaders: { 'sluice-conversation': conversation, 'sluice-show': 'text' } },
     });
     const question = new HumanMessage(QUESTION);

@@ -37,8 +37,13 @@ test('an event of a shop is labelled by its classifier and delivered signed, thr
   await new Promise<void>((resolve) => receiver.listen(0, '127.0.0.1', resolve));
   const script = await bundleWorker('test/fixtures/impatient-worker.ts');
   const entry = {
-    ...{ source: 'shop', secret: 'SHOP_WEBHOOK_SECRET', verify: { hmac: HMAC }, classifier: 'tickets' },
-    ...{ id: '/id', text: ['/subject', '/data/message'], subject: '/url' },
+    source: 'shop',
+    secret: 'SHOP_WEBHOOK_SECRET',
+    verify: { hmac: HMAC },
+    classifier: 'tickets',
+    id: '/id',
+    text: ['/subject', '/data/message'],
+    subject: '/url',
     deliver_url: `http://127.0.0.1:${(receiver.address() as AddressInfo).port}/labels`,
   };
   const quick = { SIMULATOR_TTFT_MS: '0', SIMULATOR_TOKENS_PER_SECOND: '0', UPSTREAM: 'simulator' };
@@ -59,7 +64,9 @@ test('an event of a shop is labelled by its classifier and delivered signed, thr
   });
   const { version } = (await stored.json()) as { version: string };
   const body = JSON.stringify({
-    ...{ id: 'ticket-1', subject: 'My invoice', url: 'https://shop.example.com/tickets/1' },
+    id: 'ticket-1',
+    subject: 'My invoice',
+    url: 'https://shop.example.com/tickets/1',
     data: { message: 'I was charged twice' },
   });
   const send = async () => {

@@ -288,7 +288,10 @@ async function expectPaid(lives: RestartingEdge, talks: readonly ConversationDri
   });
   const estimated = ledger.filter((row) => row.estimated);
   return {
-    ...{ requests: ledger.length, summaryRows: ledger.filter(({ route }) => route === 'summary').length },
-    ...{ estimated: estimated.length, booked, billed },
+    requests: ledger.length,
+    summaryRows: ledger.filter(({ route }) => route === 'summary').length,
+    estimated: estimated.length,
+    booked,
+    billed,
   };
 }

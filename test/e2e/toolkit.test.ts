@@ -53,8 +53,17 @@ test('the package has its modules, its command, the page and the examples', asyn
   const listed = await project.run('tar', ['-tzf', project.packed]);
   const parts = listed.split('\n').map((name) => /^package\/((?:dist\/|examples\/)?[^/]+)/.exec(name)?.[1]);
   expect([...new Set(parts)].filter((part) => part !== undefined).toSorted()).toEqual([
-    ...['LICENSE', 'README.md', 'dist/client', 'dist/edge', 'dist/page', 'dist/scripts', 'dist/simulator'],
-    ...['examples/tools', 'examples/worker', 'package.json', 'src'],
+    'LICENSE',
+    'README.md',
+    'dist/client',
+    'dist/edge',
+    'dist/page',
+    'dist/scripts',
+    'dist/simulator',
+    'examples/tools',
+    'examples/worker',
+    'package.json',
+    'src',
   ]);
   expect(listed).toContain('package/dist/page/docs.html\n');
 });

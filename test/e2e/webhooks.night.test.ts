@@ -160,7 +160,9 @@ test('a receiver that fails three times gets it on the fourth; one that goes on 
   await post(edge, 'fourth');
   await expect.poll(async () => (await reportOf(edge, 'github_fourth')).state).toBe('delivered');
   expect((await reportOf(edge, 'github_fourth')).attempts.map(({ error }) => error?.status ?? null)).toEqual([
-    ...[500, 500, 500],
+    500,
+    500,
+    500,
     null,
   ]);
   expect(receiver.ids).toEqual(Array.from({ length: 4 }, () => 'github_fourth'));

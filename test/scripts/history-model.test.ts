@@ -11,8 +11,13 @@ const rowOf = (name: string) => new ModelTable().findPriceRow(name).row;
 const SONNET = rowOf('claude-sonnet-5-5');
 const HAIKU = rowOf('claude-haiku-4-5');
 const PLAIN: LongConversation = {
-  ...{ model: SONNET, turns: 500, question: 200, answer: 600, system: 2_000 },
-  ...{ strategy: { kind: 'never' }, isCached: false },
+  model: SONNET,
+  turns: 500,
+  question: 200,
+  answer: 600,
+  system: 2_000,
+  strategy: { kind: 'never' },
+  isCached: false,
 };
 const SUMMARIZE = {
   kind: 'summarize',
@@ -38,7 +43,9 @@ const strategy = fc.oneof(
   fc.record({ kind: fc.constant('truncate' as const), most, filled: fc.constant(TRUNCATED_FILL_RATIO) }),
   fc.record({
     kind: fc.constant('summarize' as const),
-    ...{ most, begins: part, keeps: part },
+    most,
+    begins: part,
+    keeps: part,
     summary: fc.integer({ min: 1, max: 2_000 }),
     instruction: fc.integer({ min: 0, max: 200 }),
   }),

@@ -96,8 +96,11 @@ export class BatchApi {
     const { id, items, createdAt } = batch;
     const isEnded = this.endOf(batch) <= this.#world.clock.now;
     return {
-      ...{ id, type: 'message_batch', processing_status: isEnded ? 'ended' : 'in_progress' },
-      ...{ created_at: new Date(createdAt).toISOString(), expires_at: new Date(createdAt + 86_400_000).toISOString() },
+      id,
+      type: 'message_batch',
+      processing_status: isEnded ? 'ended' : 'in_progress',
+      created_at: new Date(createdAt).toISOString(),
+      expires_at: new Date(createdAt + 86_400_000).toISOString(),
       request_counts: { processing: isEnded ? 0 : items, succeeded: isEnded ? items : 0 },
     };
   }

@@ -191,15 +191,28 @@ const nameOf = (id: string) => JSON.stringify([ACCOUNT, id]);
 
 function openingOf(id: string, requestId: string, items: number): BatchOpening {
   return {
-    ...{ id, account: ACCOUNT, base: 'https://edge.example/v1/messages/batches', cacheTtl: '5m', makesThings: false },
-    ...{ rows: [{ requestId, model: MODEL, hold: items * ITEM_HOLD, items }], headers: {}, deliverUrl: null },
+    id,
+    account: ACCOUNT,
+    base: 'https://edge.example/v1/messages/batches',
+    cacheTtl: '5m',
+    makesThings: false,
+    rows: [{ requestId, model: MODEL, hold: items * ITEM_HOLD, items }],
+    headers: {},
+    deliverUrl: null,
     prices: { [MODEL]: settingsOf(env).models.findPriceRow(MODEL).row.prices },
   };
 }
 
 function orderOf(batch: string, requestId: string, items: number): BatchOrder {
   return {
-    ...{ batch, requestId, items, models: [[MODEL]], known: true, digest: batch, repeats: false, dryRun: false },
+    batch,
+    requestId,
+    items,
+    models: [[MODEL]],
+    known: true,
+    digest: batch,
+    repeats: false,
+    dryRun: false,
     rows: [{ requestId, model: MODEL, unpriced: false, items, cost: items * ITEM_HOLD }],
     defaults: { usd_per_day: 1 },
   };

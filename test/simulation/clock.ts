@@ -56,19 +56,19 @@ export class Clock {
 }
 
 const realFunctions = {
-  ...{
-    setTimeout,
-    clearTimeout,
-    setInterval,
-    clearInterval,
-    now: Date.now,
-    random: Math.random,
-    log: console.log,
-    error: console.error,
-  },
+  setTimeout,
+  clearTimeout,
+  setInterval,
+  clearInterval,
+  now: Date.now,
+  random: Math.random,
+  log: console.log,
+  error: console.error,
   timeout: AbortSignal.timeout,
   randomUUID: crypto.randomUUID,
-  ...{ importKey: crypto.subtle.importKey, sign: crypto.subtle.sign, digest: crypto.subtle.digest },
+  importKey: crypto.subtle.importKey,
+  sign: crypto.subtle.sign,
+  digest: crypto.subtle.digest,
 };
 const realSetImmediate = setImmediate;
 

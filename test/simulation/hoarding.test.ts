@@ -54,7 +54,11 @@ async function race(scheduler: Scheduler): Promise<{ most: number; admitted: num
       const requestId = `req_${String(requests).padStart(24, '0')}`;
       const who = { identity: { account }, accounts: env, settings };
       const { outcome } = await requestAdmission(who, {
-        ...{ requestId, route: 'messages', model: 'claude-opus-5-5', bound: BOUND, waitMs: 20_000 },
+        requestId,
+        route: 'messages',
+        model: 'claude-opus-5-5',
+        bound: BOUND,
+        waitMs: 20_000,
         defaults: { usd_per_day: 1 },
         pools: { deployment: true, group: 'red' },
       });

@@ -33,7 +33,10 @@ async function askOne(raisedTo: number | undefined) {
         { identity: { account }, accounts: env, settings },
         {
           requestId: `req_${account.padStart(24, '0')}`,
-          ...{ route: 'messages', model: 'claude-opus-5-5', waitMs: WAIT_MS, pools: { deployment: true } },
+          route: 'messages',
+          model: 'claude-opus-5-5',
+          waitMs: WAIT_MS,
+          pools: { deployment: true },
           bound: worstCaseWith({ outputTokens }),
           defaults: { on_shortfall: 'refuse' },
         },
@@ -75,7 +78,9 @@ test('a request that loses the race for each round of a pool with budget names n
         { identity: { account: 'alice' }, accounts: env, settings: settingsOf(env) },
         {
           requestId: `req_${String(nth).padStart(24, '0')}`,
-          ...{ route: 'messages', model: 'claude-opus-5-5', pools: { deployment: true } },
+          route: 'messages',
+          model: 'claude-opus-5-5',
+          pools: { deployment: true },
           bound: worstCaseWith({ outputTokens: AMPLE }),
         },
       ).then((answer) => told.push(answer));

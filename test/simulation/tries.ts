@@ -123,7 +123,10 @@ class UpstreamRequests {
     const { limit } = scenario;
     // What an isolate knows of its upstreams goes by their addresses.
     const upstreams = ['first', 'second'].map((name) => ({
-      ...{ name, kind: 'anthropic', base_url: `https://${name}.n${worldCount}.test`, first_byte_ms: FIRST_BYTE_MS },
+      name,
+      kind: 'anthropic',
+      base_url: `https://${name}.n${worldCount}.test`,
+      first_byte_ms: FIRST_BYTE_MS,
     }));
     this.#settings = settingsOf({
       ...env,
@@ -195,8 +198,18 @@ class UpstreamRequests {
     const identity = { account: ACCOUNT, scopes: new Set() } as unknown as MeterRequest['identity'];
     const meter = new MeteredExchange(
       {
-        ...{ requestId, identity, accounts: env, store: env.STORE, settings, upstream, body, model: MODEL },
-        ...{ route: 'messages', headers: {}, streams: true, most: maxCost },
+        requestId,
+        identity,
+        accounts: env,
+        store: env.STORE,
+        settings,
+        upstream,
+        body,
+        model: MODEL,
+        route: 'messages',
+        headers: {},
+        streams: true,
+        most: maxCost,
         waitUntil: (work) => void work.catch(() => {}),
       },
       { modelInBody: MODEL },

@@ -120,7 +120,8 @@ function createEvents({ words, calls }: AnswerContent, number: number, kind: Ans
   const called = calls.flatMap(({ input, ...call }, at) => [
     { type: 'content_block_start', index: at + 1, content_block: { type: 'tool_use', ...call, input: {} } },
     {
-      ...{ type: 'content_block_delta', index: at + 1 },
+      type: 'content_block_delta',
+      index: at + 1,
       delta: { type: 'input_json_delta', partial_json: JSON.stringify(input) },
     },
     { type: 'content_block_stop', index: at + 1 },

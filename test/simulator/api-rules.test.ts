@@ -135,7 +135,10 @@ const cited = {
   source: { type: 'text', media_type: 'text/plain', data: 'x.' },
 };
 const objectOf = (properties: Json, more: Json = {}) => ({
-  ...{ type: 'object', properties, required: Object.keys(properties), additionalProperties: false },
+  type: 'object',
+  properties,
+  required: Object.keys(properties),
+  additionalProperties: false,
   ...more,
 });
 const format = (schema: Json = objectOf({})) => ({ output_config: { format: { type: 'json_schema', schema } } });
@@ -604,7 +607,9 @@ const SAMPLES: readonly Row[] = [
   refuses(58, ALL, { ...format(), messages: [user(cited, says('What?'))] }),
   refuses(58, E, { ...format(), ...prefilled }),
   ...[20, 21].map((count) => ({
-    ...{ rule: 58, of: ['haiku-5-5'], is: count > 20 ? 400 : 200 },
+    rule: 58,
+    of: ['haiku-5-5'],
+    is: count > 20 ? 400 : 200,
     asks: { tools: Array.from({ length: count }, (_, at) => ({ ...strictly(objectOf({})).tools[0], name: `t${at}` })) },
   })),
   refuses(58, ['haiku-5-5'], format(optional(25)), 'Schemas contains too many optional parameters (25)'),
@@ -652,7 +657,9 @@ const SAMPLES: readonly Row[] = [
   }),
   refuses(62, ['opus-4-7', 'sonnet-5'], { messages: [QUESTION, { role: 'system', content: 'Be short.' }] }),
   ...['opus-4-7', 'sonnet-5'].map((model) => ({
-    ...{ rule: 62, of: [model], asks: { messages: [QUESTION, { role: 'system', content: 'Be short.' }] } },
+    rule: 62,
+    of: [model],
+    asks: { messages: [QUESTION, { role: 'system', content: 'Be short.' }] },
     headers: beta('mid-conversation-system-2026-04-07'),
     is: model === 'sonnet-5' ? 200 : 400,
   })),
@@ -1172,8 +1179,11 @@ const SCHEMAS: readonly (readonly [rule: number, schema: Json, says: string])[] 
     string: { minLength: 1, maxLength: 9 },
     array: { maxItems: 3, uniqueItems: true, contains: { type: 'string' }, prefixItems: [{ type: 'string' }] },
     object: {
-      ...{ minProperties: 1, patternProperties: { a: { type: 'string' } }, propertyNames: { type: 'string' } },
-      ...{ dependentRequired: { a: ['b'] }, unevaluatedProperties: false },
+      minProperties: 1,
+      patternProperties: { a: { type: 'string' } },
+      propertyNames: { type: 'string' },
+      dependentRequired: { a: ['b'] },
+      unevaluatedProperties: false,
     },
   }).flatMap(([type, keywords]) =>
     Object.entries(keywords).map(([name, value]) => {
@@ -1308,7 +1318,8 @@ const BETAS: readonly Row[] = [
     ['opus-5-5'],
     { thread: { type: 'continue', previous_message_id: 'msg_1' } },
     {
-      ...{ is: 404, headers: beta('message-threads-2026-08-12') },
+      is: 404,
+      headers: beta('message-threads-2026-08-12'),
       check: ({ body }) => expect(body.error).toMatchObject({ details: { error_code: 'thread_not_found' } }),
     },
   ),

@@ -59,7 +59,10 @@ test('the AI SDK: an output beside tools, and a strict tool', async () => {
 
 test.each(['functionCalling', 'jsonSchema'] as const)('LangChain: withStructuredOutput by %s', async (method) => {
   const model = new ChatAnthropic({
-    ...{ model: MODEL, apiKey: 'any', maxTokens: 4_000, maxRetries: 0 },
+    model: MODEL,
+    apiKey: 'any',
+    maxTokens: 4_000,
+    maxRetries: 0,
     clientOptions: { fetch: simulate },
   });
   const answer = await model.withStructuredOutput(ticket, { method }).invoke(prompt);

@@ -85,7 +85,9 @@ export const AI_SDKS: readonly (readonly [name: string, sdk: AiSdk])[] = [
           question: (content) => ({ role: 'user', content }),
           stream: (messages, fetch = settings.fetch) =>
             streamText({
-              ...{ ...options, messages, maxRetries: 0 },
+              ...options,
+              messages,
+              maxRetries: 0,
               model: createAnthropic({ ...settings, apiKey, ...(fetch && { fetch }) })(model),
               onError: ({ error }) => void errors.push(error),
             }),
@@ -105,7 +107,9 @@ export const AI_SDKS: readonly (readonly [name: string, sdk: AiSdk])[] = [
           question: (content) => ({ role: 'user', content }),
           stream: (messages, fetch = settings.fetch) =>
             streamTextBy6({
-              ...{ ...options, messages, maxRetries: 0 },
+              ...options,
+              messages,
+              maxRetries: 0,
               model: createAnthropicOf3({ ...settings, apiKey, ...(fetch && { fetch }) })(model),
               onError: ({ error }) => void errors.push(error),
             }),

@@ -142,14 +142,13 @@ const SERVER_TOOLS: Partial<Record<Class, ServerToolPlan>> = {
     ...QUICK_TOOL,
   },
   code: {
-    ...{
-      use: 'server_tool_use',
-      name: 'code_execution',
-      result: 'code_execution_tool_result',
-      maxUses: 10,
-      maxResultTokens: 1_000,
-    },
-    ...{ ms: [300, 8_000], hasPings: true },
+    use: 'server_tool_use',
+    name: 'code_execution',
+    result: 'code_execution_tool_result',
+    maxUses: 10,
+    maxResultTokens: 1_000,
+    ms: [300, 8_000],
+    hasPings: true,
   },
   mcp: {
     use: 'mcp_tool_use',

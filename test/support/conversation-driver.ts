@@ -24,7 +24,9 @@ interface Kind {
 }
 
 const createTool = (name: string, more: object = {}) => ({
-  ...{ name, description: 'Looks a box up.', ...more },
+  name,
+  description: 'Looks a box up.',
+  ...more,
   input_schema: { type: 'object', properties: { box: { type: 'string' } }, required: ['box'] },
 });
 

@@ -64,7 +64,12 @@ async function labelByWebhook({ fetch }: Api, model: string, count: number): Pro
   const told = new Map<string, { label?: unknown; cost_usd: number | null }>();
   const source = 'tickets';
   const tickets = defineWebhook({
-    ...{ source, verify: hmac({ header: 'x' }), text: () => undefined, labels: LABELS, model, account: 'ada' },
+    source,
+    verify: hmac({ header: 'x' }),
+    text: () => undefined,
+    labels: LABELS,
+    model,
+    account: 'ada',
     deliver: async (result) => {
       told.set(result.event_id, result);
     },

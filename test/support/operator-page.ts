@@ -24,7 +24,12 @@ export async function mockAccounts(page: Page, url: string): Promise<void> {
     tightest:
       index % 2 === 0
         ? {
-            ...{ by: 'account', id: null, limit: 'usd_per_day', limit_usd: 100, resets_at: null, refuses: false },
+            by: 'account',
+            id: null,
+            limit: 'usd_per_day',
+            limit_usd: 100,
+            resets_at: null,
+            refuses: false,
             used_usd: ((index * 7_919) % 1_000) / 10,
           }
         : null,
@@ -60,26 +65,36 @@ export async function mockAccounts(page: Page, url: string): Promise<void> {
   };
   const binds = [
     {
-      ...{ by: 'group', id: 'research', limit: 'usd_per_day', limit_usd: 200, used_usd: 199, refuses: true },
+      by: 'group',
+      id: 'research',
+      limit: 'usd_per_day',
+      limit_usd: 200,
+      used_usd: 199,
+      refuses: true,
       resets_at: '2026-12-01T00:00:00.000Z',
     },
   ];
   const research = { type: 'group', id: 'research', limits: { usd_per_day: 200 }, ...windows, binds };
   const own = { ...shared, settled_usd: 0, held_usd: 0 };
   const standing = {
-    ...{
-      type: 'account',
-      id: 'account-0007',
-      limits: { requests_per_minute: 0 },
-      group: 'research',
-      blocked_by: 'requests_per_minute',
-      binds,
-    },
-    ...{ own_limits: { requests_per_minute: 0 }, hour: own, ...createPeriods(own), total: own, running_requests: 0 },
+    type: 'account',
+    id: 'account-0007',
+    limits: { requests_per_minute: 0 },
+    group: 'research',
+    blocked_by: 'requests_per_minute',
+    binds,
+    own_limits: { requests_per_minute: 0 },
+    hour: own,
+    ...createPeriods(own),
+    total: own,
+    running_requests: 0,
   };
   const overview = {
-    ...{ type: 'overview', requests: { requests: 9, failed: 4, refused: 59 }, accounts: { blocked: 1, spent: 2 } },
-    ...{ undelivered_events: [{ source: 'github', events: 2 }], undelivered_alerts: 1 },
+    type: 'overview',
+    requests: { requests: 9, failed: 4, refused: 59 },
+    accounts: { blocked: 1, spent: 2 },
+    undelivered_events: [{ source: 'github', events: 2 }],
+    undelivered_alerts: 1,
   };
   await page.route(`${url}/overview`, (route) => route.fulfill({ json: overview }));
   await page.route(`${url}/accounts/account-0007?*`, (route) => route.fulfill({ json: standing }));

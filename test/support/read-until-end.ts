@@ -66,7 +66,8 @@ export function readUntilEnd(answer: Answer, end: End, draw: Draw, admitted: Adm
     const billed = computeBill(answer, last);
     return {
       report: { ...createResponseReport(undefined, 0), ...ended, seen: createUnobserved(closedAt) },
-      ...{ billedNanodollars: billed, mustBook: billed },
+      billedNanodollars: billed,
+      mustBook: billed,
     };
   }
   if (end === 'killed') return readKilledAnswer(answer, events, heardUntil, draw, admitted);
@@ -154,6 +155,7 @@ function readKilledAnswer(
   const billed = computeBill(answer, closedAt + CLOSE_NOTICE_MS);
   return {
     report: { ...report, end: 'cut', seen: { ...(report.seen ?? createUnobserved(0)), ...times } },
-    ...{ billedNanodollars: billed, mustBook: billed },
+    billedNanodollars: billed,
+    mustBook: billed,
   };
 }

@@ -10,7 +10,8 @@ import { createErrorResponse, sseResponse } from './wire.ts';
 export const TOOL_SECRET = `whsec_${btoa('0123456789abcdef0123456789abcdef')}`;
 /** Settings with which tools can be called. */
 export const TOOL_VARS = {
-  ...{ TOOL_HOSTS: 'tools.example.com', TOOL_SIGNING_SECRET: TOOL_SECRET },
+  TOOL_HOSTS: 'tools.example.com',
+  TOOL_SIGNING_SECRET: TOOL_SECRET,
   // A property reads more in a minute than a page does.
   BOUND_READS_PER_MINUTE: '1000000',
 };
@@ -86,7 +87,10 @@ export function answerByScript(
 export function installTwoUpstreams(answer: (host: string, body: AskedBody) => Response): void {
   const list = ['one', 'two'].map((name) => ({ name, kind: 'anthropic', base_url: `https://${name}.example.com` }));
   const settings = installSimulator({
-    ...{ UPSTREAM: 'anthropic', UPSTREAMS: JSON.stringify(list), UPSTREAM_ONE_KEY: 'one', UPSTREAM_TWO_KEY: 'two' },
+    UPSTREAM: 'anthropic',
+    UPSTREAMS: JSON.stringify(list),
+    UPSTREAM_ONE_KEY: 'one',
+    UPSTREAM_TWO_KEY: 'two',
     ...TOOL_VARS,
   });
   const upstream = upstreamOf(settings, async (url, init) => {

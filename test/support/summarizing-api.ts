@@ -46,7 +46,8 @@ function classifyBeginning([first]: Messages): ReceivedRequest['beginsWith'] {
 /** Starts it. @param see is told of each request before it is answered */
 export async function startSummarizingApi(lives: RestartingEdge, see: (request: ReceivedRequest) => void = () => {}) {
   const simulate = createSimulatorWithoutThinking({
-    ...{ ttftMs: 3, tokensPerSecond: 800 },
+    ttftMs: 3,
+    tokensPerSecond: 800,
     now: () => Date.now() + lives.aheadSeconds * 1_000,
   });
   /** What each answer that has ended costs, by its `request-id`, in dollars. */

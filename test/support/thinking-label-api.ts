@@ -143,7 +143,11 @@ function answerLabelRequest(request: LabelRequest): LabelResponse {
   // The tag is drawn anew each time, and has not always as many tokens.
   const told = said.replaceAll(tag, 'input') + JSON.stringify(tool?.input_schema ?? config?.format?.schema ?? '');
   return {
-    ...{ id: 'msg_01', type: 'message', role: 'assistant', model, stop_sequence: null },
+    id: 'msg_01',
+    type: 'message',
+    role: 'assistant',
+    model,
+    stop_sequence: null,
     content: [
       ...(thought > 0 ? [{ type: 'thinking', thinking: '', signature: 'c2lnbmVk' }] : []),
       ...(isCut ? [] : [spoken]),

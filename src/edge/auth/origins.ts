@@ -18,8 +18,15 @@ const EXPOSED_HEADERS = [
     ['limit', 'remaining', 'reset'].map((suffix) => `anthropic-ratelimit-${counted}-${suffix}`),
   ),
   ...[
-    ...['status', 'reset', 'representative-claim', 'overage-status', 'overage-reset', 'overage-utilization'],
-    ...['overage-surpassed-threshold', 'overage-period', 'overage-disabled-reason'],
+    'status',
+    'reset',
+    'representative-claim',
+    'overage-status',
+    'overage-reset',
+    'overage-utilization',
+    'overage-surpassed-threshold',
+    'overage-period',
+    'overage-disabled-reason',
   ].map((what) => `anthropic-ratelimit-unified-${what}`),
   ...CORE_HEADERS,
 ];

@@ -62,8 +62,12 @@ const evaluationContent: Content = {
     z.withMeta(classifyAnswer, { id: 'Classification' }),
   ]),
   example: {
-    ...{ label: 'high', confidence: null, fields: null, cached: false },
-    ...{ output: { priority: 'high', category: 'billing', requires_human: true }, ...spent },
+    label: 'high',
+    confidence: null,
+    fields: null,
+    cached: false,
+    output: { priority: 'high', category: 'billing', requires_human: true },
+    ...spent,
   },
 };
 

@@ -23,8 +23,13 @@ const INFORMATIVENESS = { request: 0, refused: 0, unclear: 0, missing: 1, down: 
 
 /** Whether a failure is the upstream's own, and counts to it: it is not about the request, nor about a model that it lacks. */
 const COUNTS_AS_FAILURE = {
-  ...{ request: false, missing: false, again: false },
-  ...{ refused: true, unclear: true, down: true, overloaded: true },
+  request: false,
+  missing: false,
+  again: false,
+  refused: true,
+  unclear: true,
+  down: true,
+  overloaded: true,
 } as const satisfies Record<ClassifiedFailure['kind'], boolean>;
 
 /** Sends a request to the upstreams that can take it, one after the other, until one of them answers. */

@@ -90,7 +90,10 @@ export async function relay(request: RelayRequest, options: RelayOptions): Promi
   const { upstream, settings, wholeMs, payment, onLeft, waitUntil } = options;
   const { signal } = request.caller;
   const exchange = new Exchange({
-    ...{ upstream, settings, signal, ...(wholeMs !== undefined && { wholeMs }) },
+    upstream,
+    settings,
+    signal,
+    ...(wholeMs !== undefined && { wholeMs }),
     readsOn: payment && {
       streams: request.routing?.streams === true,
       onCallerLeft: (over) => {

@@ -140,7 +140,10 @@ export async function prepareStatelessMessage(
   });
   if (chosen) ({ text, json, most } = applyAgentFor(chosen.model));
   return {
-    ...{ body: replaceText(sent, text, json), agent: found, chosen, most },
+    body: replaceText(sent, text, json),
+    agent: found,
+    chosen,
+    most,
     about: { ...dimensionValue(OF_AGENT, refOf(agent)), ...chosen?.about },
     caller: addBetas(caller, stored.definition.betas),
   };

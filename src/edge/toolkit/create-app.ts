@@ -10,8 +10,18 @@ const PLUGIN_BY_OPTION: Readonly<Record<keyof PluginOptions, string>> = { webhoo
 
 /** The order of all plugins by their names alone: a bundler keeps the plugins that a Worker imports. */
 const PLUGIN_ORDER = [
-  ...['visitors', 'agents', 'summaries', 'runs', 'transfer', 'webhooks', 'batches', 'files', 'evaluation'],
-  ...['clouds', 'pools', 'operator'],
+  'visitors',
+  'agents',
+  'summaries',
+  'runs',
+  'transfer',
+  'webhooks',
+  'batches',
+  'files',
+  'evaluation',
+  'clouds',
+  'pools',
+  'operator',
 ];
 
 develop();

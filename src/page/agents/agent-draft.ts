@@ -56,7 +56,11 @@ export function toAgentDraft(content: AgentContent): AgentDraft {
   const limited = Object.entries(limits).map(([limit, most]) => [`limits.${limit}`, String(most)]);
   return {
     ...createEmptyDraft(isChosen ? '' : model),
-    ...{ name, description, max_tokens: String(max_tokens), approvers, system: plain ?? '' },
+    name,
+    description,
+    max_tokens: String(max_tokens),
+    approvers,
+    system: plain ?? '',
     tools: tools.length === 0 ? '' : JSON.stringify(tools, null, 2),
     more: Object.keys(more).length === 0 ? '' : JSON.stringify(more, null, 2),
     ...Object.fromEntries(limited),

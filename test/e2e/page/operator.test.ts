@@ -30,7 +30,8 @@ describe.skipIf(isBrowserMissing())('What an admin sees of the deployment, in Ch
       await fetch(`${server.url}/v1/messages`, {
         method: 'POST',
         headers: {
-          ...{ 'content-type': 'application/json', 'sluice-tags': tags },
+          'content-type': 'application/json',
+          'sluice-tags': tags,
           authorization: `Bearer ${await createToken(account, ['messages'])}`,
         },
         body: JSON.stringify({ model, max_tokens: 60, messages: [{ role: 'user', content: 'Say some words.' }] }),

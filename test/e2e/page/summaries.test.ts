@@ -155,7 +155,10 @@ describe.skipIf(isBrowserMissing())('Summaries in the chat, in Chromium', () => 
   test('where none could be made, an answer says that it was sent without its oldest turns', async () => {
     await server.client.prefixes.put('boxes', { system: 'You know all boxes.' });
     const { id } = await server.client.conversations.create({
-      ...{ title: 'Boxes', model: MODEL, max_tokens: 100, prefix: 'boxes' },
+      title: 'Boxes',
+      model: MODEL,
+      max_tokens: 100,
+      prefix: 'boxes',
       history: { ...SUMMARIZED, instructions: REFUSAL_TRIGGER },
     });
     const remark = 'Sent without its oldest turns';

@@ -78,7 +78,9 @@ describe.skipIf(isBrowserMissing())('The transcript, in Chromium', () => {
       };
       await server.client.messages
         .stream({
-          ...{ conversation: 'rules', model: 'claude-haiku-5-5', max_tokens: 2_048 },
+          conversation: 'rules',
+          model: 'claude-haiku-5-5',
+          max_tokens: 2_048,
           messages: [
             {
               role: 'user',

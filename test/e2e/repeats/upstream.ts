@@ -4,8 +4,14 @@ import { messageEnd, messageStart, textBlock } from '#test/support/wire.ts';
 import { ANSWER, times } from './rows.ts';
 
 const BATCH = {
-  ...{ type: 'message_batch', processing_status: 'in_progress', ended_at: null, cancel_initiated_at: null },
-  ...{ created_at: '2026-11-20T12:00:00Z', expires_at: '2026-11-21T12:00:00Z', archived_at: null, results_url: null },
+  type: 'message_batch',
+  processing_status: 'in_progress',
+  ended_at: null,
+  cancel_initiated_at: null,
+  created_at: '2026-11-20T12:00:00Z',
+  expires_at: '2026-11-21T12:00:00Z',
+  archived_at: null,
+  results_url: null,
   request_counts: { processing: 1, succeeded: 0, errored: 0, canceled: 0, expired: 0 },
 };
 

@@ -39,7 +39,8 @@ function write(value: unknown): string {
 const raw = (text: string) => new Raw(text);
 const MODEL = 'claude-haiku-5-5';
 const schema = {
-  ...{ type: 'object', additionalProperties: false },
+  type: 'object',
+  additionalProperties: false,
   properties: { model: { type: 'string' }, n: { type: 'array', items: { type: 'integer' } } },
 };
 const tools = [

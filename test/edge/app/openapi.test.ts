@@ -209,7 +209,9 @@ describe('the edge answers as it is described', () => {
         requests: [{ custom_id: 'a', params: ask }],
       }),
       classifications: await endedBatch(app, admin, '/classify', {
-        ...{ labels: ['a', 'b'], inputs: [{ id: 'one', input: 'a' }], batch: true },
+        labels: ['a', 'b'],
+        inputs: [{ id: 'one', input: 'a' }],
+        batch: true,
       }),
     };
     for (const one of described.filter(({ key }) => !makes(key) && !deletes(key) && !aboutFiles(key))) {

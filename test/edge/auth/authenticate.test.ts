@@ -24,17 +24,19 @@ const answering = (vars: Record<string, unknown> = {}) =>
   );
 
 const EMPTY_PROFILE = {
-  ...{
-    createdAt: 1_795_168_800_000,
-    title: null,
-    metadata: null,
-    model: null,
-    maxTokens: null,
-    prefix: null,
-    agent: null,
-    retentionSeconds: null,
-  },
-  ...{ history: null, sentFrom: 0, cost: 0, inputTokens: 0, outputTokens: 0 },
+  createdAt: 1_795_168_800_000,
+  title: null,
+  metadata: null,
+  model: null,
+  maxTokens: null,
+  prefix: null,
+  agent: null,
+  retentionSeconds: null,
+  history: null,
+  sentFrom: 0,
+  cost: 0,
+  inputTokens: 0,
+  outputTokens: 0,
 };
 /** The lines of a conversation's backup. */
 const LINES = `${JSON.stringify(['profile', EMPTY_PROFILE])}\n["end",null]\n`;
@@ -477,9 +479,19 @@ const FOREIGN_HOSTS = [
   'http://128.0.0.1',
 ];
 const FOREIGN_ORIGINS = [
-  ...['', 'null', 'file://', 'localhost', 'https://app.example.com', 'https://evil.com', 'http://evil.com:8787'],
-  ...['http://localhost.evil.com', 'http://127.0.0.1.evil.com', 'http://localhost@evil.com'],
-  ...['http://192.168.1.10', 'http://[::2]', 'http://localhost, https://evil.com'],
+  '',
+  'null',
+  'file://',
+  'localhost',
+  'https://app.example.com',
+  'https://evil.com',
+  'http://evil.com:8787',
+  'http://localhost.evil.com',
+  'http://127.0.0.1.evil.com',
+  'http://localhost@evil.com',
+  'http://192.168.1.10',
+  'http://[::2]',
+  'http://localhost, https://evil.com',
 ];
 
 test('in development any other host or origin than loopback is refused, whatever is configured', async () => {

@@ -61,7 +61,8 @@ describe('a token of this edge', () => {
     const only = { agents: ['sky'] };
     const all = { ...CLAIMS, scope: SCOPES.join(' '), only };
     expect(await verifyToken(await forge(HS256, all), own(), NOW)).toMatchObject({
-      ...{ scopes: ['messages', 'classify'], only },
+      scopes: ['messages', 'classify'],
+      only,
     });
     expect((await verifyToken(await forge(HS256, CLAIMS), own(), NOW)).only).toBeUndefined();
     for (const claim of [

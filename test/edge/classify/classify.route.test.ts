@@ -195,8 +195,14 @@ describe.each(Object.entries(FIRST_SCHEMAS))('a schema with %s', (_, { schema, o
   test('is answered by the model itself, and the result has the label and the whole object', async () => {
     const { request: ask, app } = await createClassifyCaller(() => textMessage(JSON.stringify(output)));
     expect(await answerOf(await ask({ input: 'x', schema }))).toEqual({
-      ...{ label, confidence: null, fields: null, output, cached: false },
-      ...{ usage: { ...USAGE, ...NO_USAGE }, cost_usd: usd(COST_NANODOLLARS), model: HAIKU },
+      label,
+      confidence: null,
+      fields: null,
+      output,
+      cached: false,
+      usage: { ...USAGE, ...NO_USAGE },
+      cost_usd: usd(COST_NANODOLLARS),
+      model: HAIKU,
     });
     const sent = JSON.parse(app.sent[0]?.text ?? '') as { output_config: { format: { schema: object } } };
     const { schema: resolved } = resolveReferences(schema);
@@ -263,11 +269,9 @@ test('votes are counted by the label, and the first object with it is the result
   const votes = ['bad', 'good', 'good'].map((mood, nth) => textMessage(JSON.stringify({ mood, why: `vote ${nth}` })));
   const { request: ask } = await createClassifyCaller((_, nth) => votes[nth] ?? textMessage('{}'));
   expect(await answerOf(await ask({ input: 'x', schema, votes: 3 }))).toMatchObject({
-    ...{
-      label: 'good',
-      confidence: 2 / 3,
-      output: { mood: 'good', why: expect.stringMatching(/vote [12]/) as string },
-    },
+    label: 'good',
+    confidence: 2 / 3,
+    output: { mood: 'good', why: expect.stringMatching(/vote [12]/) as string },
   });
 });
 

@@ -167,7 +167,7 @@ test('what the API publishes is known by its words, in any form, and what is sai
 
 describe('a spend limit', () => {
   const coded = JSON.stringify({
-    ...{ type: 'error' },
+    type: 'error',
     error: { type: 'rate_limit_error', message: 'Acme', details: { error_code: 'enforced_spend_limit_reached' } },
   });
   const OWN = 'You have reached your specified API usage limits.';

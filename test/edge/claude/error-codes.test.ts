@@ -182,11 +182,17 @@ async function edge(way: Way, isOne: boolean): Promise<Edge> {
     return isRefused && said.now ? answerOf(said.now, way.endsWith('begun') || way === 'ridden') : answered(sent);
   };
   const entries = ['east', 'west'].map((name) => ({
-    ...{ name, kind: 'anthropic', base_url: `https://${name}.codes${nth}.test`, models: [MODEL] },
+    name,
+    kind: 'anthropic',
+    base_url: `https://${name}.codes${nth}.test`,
+    models: [MODEL],
   }));
   const several = {
-    ...{ UPSTREAM: '', ANTHROPIC_API_KEY: '', UPSTREAMS: JSON.stringify(entries) },
-    ...{ UPSTREAM_EAST_KEY: 'key-east', UPSTREAM_WEST_KEY: 'key-west' },
+    UPSTREAM: '',
+    ANTHROPIC_API_KEY: '',
+    UPSTREAMS: JSON.stringify(entries),
+    UPSTREAM_EAST_KEY: 'key-east',
+    UPSTREAM_WEST_KEY: 'key-west',
   };
   const one = { UPSTREAM: 'anthropic', ANTHROPIC_API_KEY: 'sk-ant-the-key' };
   const limits = way === 'ridden' ? { DEFAULT_LIMITS: '{"usd_per_day":1000}' } : {};

@@ -14,14 +14,12 @@ test('the page says each failure of a call in the words that its caller read, by
   const failures = [
     upstreamKeyRejectedError(),
     upstreamUnreachableError(new Error('refused')),
-    ...[
-      headersTimeoutError(),
-      interruptedError(true),
-      interruptedError(false),
-      redirectError(),
-      notApiError(),
-      callerLeftError(),
-    ],
+    headersTimeoutError(),
+    interruptedError(true),
+    interruptedError(false),
+    redirectError(),
+    notApiError(),
+    callerLeftError(),
   ];
   for (const { logged, message } of failures) expect(describeEdgeFailure(logged.split(':', 1).join(''))).toBe(message);
   expect(failures).toHaveLength(Object.keys(EDGE_FAILURES).length);

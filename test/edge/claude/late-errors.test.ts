@@ -36,15 +36,20 @@ test.each(
     },
     { way, more, when: 'behind an answer', before: BEGUN, body: { error: TOO_LONG_MESSAGE }, says: TOO_LONG_MESSAGE },
     {
-      ...{ way, more, when: 'of the operator behind an answer', before: BEGUN },
-      ...{
-        body: { error: { message: 'Budget of key 1 is spent', code: 400 } },
-        says: 'The upstream answered 400 without',
-      },
+      way,
+      more,
+      when: 'of the operator behind an answer',
+      before: BEGUN,
+      body: { error: { message: 'Budget of key 1 is spent', code: 400 } },
+      says: 'The upstream answered 400 without',
     },
     {
-      ...{ way, more, when: 'in the form of the API behind an answer', before: BEGUN },
-      ...{ body: { type: 'error', error: { type: 'overloaded_error', message: 'Overloaded' } }, says: 'Overloaded' },
+      way,
+      more,
+      when: 'in the form of the API behind an answer',
+      before: BEGUN,
+      body: { type: 'error', error: { type: 'overloaded_error', message: 'Overloaded' } },
+      says: 'Overloaded',
     },
   ]),
 )('an error without a name in $way, $when, is told by one with a name', async ({ more, before, body, says }) => {

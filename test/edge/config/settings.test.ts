@@ -349,8 +349,13 @@ describe('what a source of webhooks needs', () => {
 
   test('may have a classifier, and verify a sender that no code knows; anything else is named by its member', () => {
     const shop = {
-      ...{ source: 'shop', secret: 'SHOP_WEBHOOK_SECRET', verify: { hmac: { header: 'x-shop-signature' } } },
-      ...{ id: '/id', text: ['/subject', '/data/message'], subject: '/url', classifier: `tickets@${'0'.repeat(32)}` },
+      source: 'shop',
+      secret: 'SHOP_WEBHOOK_SECRET',
+      verify: { hmac: { header: 'x-shop-signature' } },
+      id: '/id',
+      text: ['/subject', '/data/message'],
+      subject: '/url',
+      classifier: `tickets@${'0'.repeat(32)}`,
     };
     const settings = (entry: object) => ({ WEBHOOKS: JSON.stringify([entry]) });
     const hmacOf = (more: object) => ({ ...shop, verify: { hmac: { header: 'x', ...more } } });

@@ -28,7 +28,10 @@ test('a full disk is a 503 that says to try again, and one alert; it is not told
     return [response.status, response.headers.get('retry-after'), type, message, error_type];
   };
   const full = [
-    ...[503, '1', 'api_error', expect.stringMatching(/no room to store.*Try again in a moment/)],
+    503,
+    '1',
+    'api_error',
+    expect.stringMatching(/no room to store.*Try again in a moment/),
     expect.stringMatching(/^disk_full: /),
   ];
   const admitting = vi.spyOn(Account.prototype, 'admitJson').mockImplementation(throwing(FULL));

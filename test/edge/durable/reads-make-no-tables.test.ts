@@ -10,12 +10,31 @@ const namespaces = env as unknown as Record<
   DurableObjectNamespace
 >;
 const READS = [
-  ...['/accounts', '/accounts?sort=spent', '/accounts/nobody', '/accounts/nobody/credit', '/accounts/nobody/tokens'],
-  ...['/accounts/nobody/export', '/usage', '/usage?group_by=account', '/usage?account=nobody&group_by=tag'],
-  ...['/usage/requests', '/usage/requests?outcome=refused', '/usage/requests?account=nobody&outcome=refused'],
-  ...['/usage/requests/req_01m7w6qhfxbt0tfvnmx89rna1z', '/groups', '/groups/nobody', '/groups/nobody/accounts'],
-  ...['/pools/deployment', '/conversations', '/conversations/nothing', '/prefixes', '/agents', '/classifiers'],
-  ...['/v1/messages/batches', '/v1/files', '/alerts'],
+  '/accounts',
+  '/accounts?sort=spent',
+  '/accounts/nobody',
+  '/accounts/nobody/credit',
+  '/accounts/nobody/tokens',
+  '/accounts/nobody/export',
+  '/usage',
+  '/usage?group_by=account',
+  '/usage?account=nobody&group_by=tag',
+  '/usage/requests',
+  '/usage/requests?outcome=refused',
+  '/usage/requests?account=nobody&outcome=refused',
+  '/usage/requests/req_01m7w6qhfxbt0tfvnmx89rna1z',
+  '/groups',
+  '/groups/nobody',
+  '/groups/nobody/accounts',
+  '/pools/deployment',
+  '/conversations',
+  '/conversations/nothing',
+  '/prefixes',
+  '/agents',
+  '/classifiers',
+  '/v1/messages/batches',
+  '/v1/files',
+  '/alerts',
 ];
 
 const NAMES = ['ACCOUNT', 'POOL', 'CONVERSATION', 'BATCH', 'INBOX'] as const;

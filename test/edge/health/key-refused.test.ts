@@ -15,8 +15,13 @@ const refusal = (status: number, type: string, message: string) =>
 const unknownKey = () => refusal(401, 'authentication_error', 'invalid x-api-key');
 const message = () =>
   Response.json({
-    ...{ id: 'msg_1', type: 'message', role: 'assistant', model: 'claude-opus-5-5', stop_reason: 'end_turn' },
-    ...{ content: [{ type: 'text', text: 'Hi.' }], usage: { input_tokens: 10, output_tokens: 10 } },
+    id: 'msg_1',
+    type: 'message',
+    role: 'assistant',
+    model: 'claude-opus-5-5',
+    stop_reason: 'end_turn',
+    content: [{ type: 'text', text: 'Hi.' }],
+    usage: { input_tokens: 10, output_tokens: 10 },
   });
 const alerts = async () =>
   (await getInbox('alert').alerts({ limit: 100 })).data.map(({ kind, subject }) => [kind, subject]);
@@ -97,7 +102,9 @@ test('whoever knows of no refusal tells nothing: the deployment tries the key un
   const answers = [unknownKey, () => Response.json({ input_tokens: 8 })];
   const paths: string[] = [];
   const upstream: Upstream = {
-    ...{ baseURL: 'https://upstream.invalid', apiKey: TEST_KEY, isSimulated: false },
+    baseURL: 'https://upstream.invalid',
+    apiKey: TEST_KEY,
+    isSimulated: false,
     fetch: async (url) => {
       paths.push(new URL(url).pathname);
       return answers.shift()?.() ?? Response.error();
@@ -133,7 +140,8 @@ test('whoever knows of no refusal tells nothing: the deployment tries the key un
 test('of several upstreams each is told by its name, and tried by itself with a model that it serves', async () => {
   createWebhookWorks();
   const settings = parseSettings({
-    ...{ UPSTREAM_EAST_KEY: 'key-east', UPSTREAM_WEST_KEY: 'key-west' },
+    UPSTREAM_EAST_KEY: 'key-east',
+    UPSTREAM_WEST_KEY: 'key-west',
     UPSTREAMS: JSON.stringify([
       { name: 'east', kind: 'anthropic', base_url: 'https://east.keys.test', models: ['claude-haiku-4-5'] },
       { name: 'west', kind: 'anthropic', base_url: 'https://west.keys.test' },
@@ -167,7 +175,8 @@ test('a refusal is closed when its upstream is gone or has changed, and reported
   createWebhookWorks();
   const upstreams = (entries: object[]) =>
     parseSettings({
-      ...{ UPSTREAM_EAST_KEY: 'key-east', UPSTREAM_WEST_KEY: 'key-west' },
+      UPSTREAM_EAST_KEY: 'key-east',
+      UPSTREAM_WEST_KEY: 'key-west',
       UPSTREAMS: JSON.stringify(entries.map((entry) => ({ kind: 'anthropic', ...entry }))),
     });
   const east = { name: 'east', base_url: 'https://east.gone.test' };

@@ -73,7 +73,9 @@ describe('MESSAGE_DEFAULTS', () => {
     const { put, sentFor } = await edgeWith(DEFAULTS);
     await put('/prefixes/long', { system: 'Sing.', model: 'claude-sonnet-5-5' });
     expect(await sentFor('/messages', { ...hi, prefix: 'long' })).toMatchObject({
-      ...{ model: 'claude-sonnet-5-5', max_tokens: 50, system: [{ text: 'Sing.' }] },
+      model: 'claude-sonnet-5-5',
+      max_tokens: 50,
+      system: [{ text: 'Sing.' }],
     });
   });
 
@@ -89,7 +91,9 @@ describe('MESSAGE_DEFAULTS', () => {
     const created = await post('/conversations', { id: 'made', system: 'Sing.' });
     expect(created.status).toBe(201);
     expect(await sentFor('/v1/messages', { ...hi, conversation: 'made' })).toMatchObject({
-      ...{ model: DEFAULTS.model, max_tokens: 50, system: 'Sing.' },
+      model: DEFAULTS.model,
+      max_tokens: 50,
+      system: 'Sing.',
     });
   });
 

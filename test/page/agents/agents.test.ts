@@ -29,8 +29,16 @@ let usedBy: object[];
 let root: HTMLElement;
 
 const contentOf = (name: string, fields: object) => ({
-  ...{ type: 'agent', name, version: `${name}@0123456789`, owner: 'deployment', model: HAIKU, max_tokens: 200 },
-  ...{ approvers: 'owner', description: 'Keeps', updated_at: '2026-11-20T10:00:00Z', ...fields },
+  type: 'agent',
+  name,
+  version: `${name}@0123456789`,
+  owner: 'deployment',
+  model: HAIKU,
+  max_tokens: 200,
+  approvers: 'owner',
+  description: 'Keeps',
+  updated_at: '2026-11-20T10:00:00Z',
+  ...fields,
 });
 const field = (name: string) => getElementByName(root, name);
 const type = async (name: string, text: string) => {

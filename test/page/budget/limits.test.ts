@@ -53,13 +53,12 @@ test('the limits that are set have a field, others are added; what is saved leav
       method: 'PATCH',
       path: '/accounts/ada/limits',
       body: {
-        ...{
-          usd_per_day: null,
-          usd_per_week: 9,
-          models: ['claude-opus-5', 'claude-haiku-5-5'],
-          on_shortfall: 'refuse',
-        },
-        ...{ min_output_tokens: 512, alerts: [0.5, 0.8] },
+        usd_per_day: null,
+        usd_per_week: 9,
+        models: ['claude-opus-5', 'claude-haiku-5-5'],
+        on_shortfall: 'refuse',
+        min_output_tokens: 512,
+        alerts: [0.5, 0.8],
       },
     },
   ]);

@@ -36,27 +36,58 @@ import {
 } from '#test/support/dom.ts';
 
 const USAGE = {
-  ...{ input_tokens: 9, output_tokens: 9, cache_read_input_tokens: 0 },
-  ...{ cache_write_5m_input_tokens: 0, cache_write_1h_input_tokens: 0 },
+  input_tokens: 9,
+  output_tokens: 9,
+  cache_read_input_tokens: 0,
+  cache_write_5m_input_tokens: 0,
+  cache_write_1h_input_tokens: 0,
 };
 const SENT = {
-  ...{ request_id: 'req_1', created_at: '2026-11-20T10:00:00Z', model: 'claude-opus-5', route: '/messages', ms: 5 },
-  ...{ status: 'settled', stop_reason: 'end_turn', error_type: null, cost_usd: 0.01, hold_usd: 0, estimated: false },
-  ...{ tags: { feature: 'search' }, conversation: null, agent: null, token: null, usage: USAGE },
+  request_id: 'req_1',
+  created_at: '2026-11-20T10:00:00Z',
+  model: 'claude-opus-5',
+  route: '/messages',
+  ms: 5,
+  status: 'settled',
+  stop_reason: 'end_turn',
+  error_type: null,
+  cost_usd: 0.01,
+  hold_usd: 0,
+  estimated: false,
+  tags: { feature: 'search' },
+  conversation: null,
+  agent: null,
+  token: null,
+  usage: USAGE,
   upstream_request_id: null as string | null,
 };
 const REFUSED = {
-  ...{ ...SENT, request_id: 'req_2', status: 'refused', account: 'umbrella', tags: {} },
+  ...SENT,
+  request_id: 'req_2',
+  status: 'refused',
+  account: 'umbrella',
+  tags: {},
   refusal: {
-    ...{ limit: 'usd_per_day', limited_by: 'account', reason: 'spend', never: true },
+    limit: 'usd_per_day',
+    limited_by: 'account',
+    reason: 'spend',
+    never: true,
     message: 'This is larger than your whole daily limit.',
   },
 };
 const OF_DAY = { limit_usd: null, settled_usd: 0, held_usd: 0, resets_at: '2026-12-01T00:00:00Z' };
 /** An account that nothing limits. */
 const ACCOUNT = {
-  ...{ limits: {}, own_limits: {}, binds: [], blocked_by: null, running_requests: 0, group: null },
-  ...{ day: OF_DAY, week: OF_DAY, month: OF_DAY, total: OF_DAY },
+  limits: {},
+  own_limits: {},
+  binds: [],
+  blocked_by: null,
+  running_requests: 0,
+  group: null,
+  day: OF_DAY,
+  week: OF_DAY,
+  month: OF_DAY,
+  total: OF_DAY,
 };
 let root: HTMLElement;
 
@@ -99,7 +130,10 @@ test('shows how each of several upstreams is, and that one is left alone while i
   };
   const upstreams = [
     {
-      ...{ name: 'east', kind: 'anthropic', running: 0, max_concurrent: null },
+      name: 'east',
+      kind: 'anthropic',
+      running: 0,
+      max_concurrent: null,
       models: [
         model('', {}),
         model('claude-haiku-5-5', { state: 'open', due_at: '2026-11-20T10:00:00Z', failed: 5, ...elsewhere }),
@@ -181,7 +215,8 @@ test('whoever sees their own requests alone reads what they were told', async ()
 test('refusals of a page that say the same are one line with their number, wherever they stand', async () => {
   const { refusal: own } = REFUSED;
   const refused = (at: number, more: object = {}) => ({
-    ...{ ...REFUSED, request_id: `req_${String(99 - at).padStart(2, '0')}` },
+    ...REFUSED,
+    request_id: `req_${String(99 - at).padStart(2, '0')}`,
     refusal: { ...own, message: `Wait ${at} s.` },
     ...more,
   });
@@ -346,7 +381,8 @@ const BIND = { by: 'account', id: null, limit: 'usd_per_day', limit_usd: 5, used
 test('of an account what refuses stands first, each limit with its owner, and a group’s leads to it', async () => {
   const healthy = { ...BIND, refuses: false };
   const cards = cardsOf({
-    ...{ limits: { conversations: 0, requests_per_minute: 0 }, blocked_by: 'requests_per_minute' },
+    limits: { conversations: 0, requests_per_minute: 0 },
+    blocked_by: 'requests_per_minute',
     requests: { limit: 0, remaining: 0 },
     input_tokens: { limit: 100, remaining: 50 },
     binds: [
@@ -564,7 +600,11 @@ test('an event of a webhook that is parked opens with its tries and its text, an
     const state = { state: isDone ? 'delivered' : 'parked', next_attempt_at: null, conversation: null };
     if (path.startsWith('/webhooks/github/events/an%20issue'))
       return {
-        ...{ ...event, ...state, account: 'webhook-github', subject: 'https://example.com/1', text: 'It crashes' },
+        ...event,
+        ...state,
+        account: 'webhook-github',
+        subject: 'https://example.com/1',
+        text: 'It crashes',
         attempts: [
           { at: '2026-11-20T10:01:00Z', ms: 40, error },
           ...(isDone ? [{ at: '2026-11-20T11:00:00Z', ms: 9, error: null }] : []),
@@ -666,8 +706,10 @@ test('an admin’s Overview is the deployment’s, and not their own: one number
 
 test('what is broken stands above everything else, each with a link to its list, and nothing where nothing is', async () => {
   const nothing = {
-    ...{ requests: { requests: 9, failed: 0, refused: 0 }, accounts: { blocked: 0, spent: 0 } },
-    ...{ undelivered_events: [], undelivered_alerts: 0 },
+    requests: { requests: 9, failed: 0, refused: 0 },
+    accounts: { blocked: 0, spent: 0 },
+    undelivered_events: [],
+    undelivered_alerts: 0,
   };
   let told: object = nothing;
   const shared = { limit_usd: null, spent_usd: 0, leased_usd: 0, resets_at: '2026-12-01T00:00:00Z' };
@@ -679,8 +721,10 @@ test('what is broken stands above everything else, each with a link to its list,
   await waitForText(root, 'No alerts yet.');
   expect(links()).toEqual([]);
   told = {
-    ...{ requests: { requests: 9, failed: 4, refused: 59 }, accounts: { blocked: 1, spent: 2 } },
-    ...{ undelivered_events: [{ source: 'github', events: 2 }], undelivered_alerts: 1 },
+    requests: { requests: 9, failed: 4, refused: 59 },
+    accounts: { blocked: 1, spent: 2 },
+    undelivered_events: [{ source: 'github', events: 2 }],
+    undelivered_alerts: 1,
   };
   open(BudgetOverview, answer);
   await expect.poll(links).toEqual([
@@ -731,8 +775,15 @@ test('lists background work that keeps failing, and since when', async () => {
 test('Accounts has what binds each account, whosever limit it is, and asks for the tightest first where somebody is near one', async () => {
   const none = { day: null, week: null, month: null };
   const row = (id: string, tightest: object | null, more: object = {}) => ({
-    ...{ type: 'account', id, group: null, spent_usd: { day: 0, week: 0, month: 0 }, limit_usd: none },
-    ...{ tightest, blocked_by: null, refused_today: 0, last_seen_at: null },
+    type: 'account',
+    id,
+    group: null,
+    spent_usd: { day: 0, week: 0, month: 0 },
+    limit_usd: none,
+    tightest,
+    blocked_by: null,
+    refused_today: 0,
+    last_seen_at: null,
     ...more,
   });
   const limit = {

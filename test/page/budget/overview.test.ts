@@ -21,13 +21,22 @@ import {
 } from '#test/support/dom.ts';
 
 const WINDOW = {
-  ...{ limit_usd: null, spent_usd: 0.15, leased_usd: 0, settled_usd: 0.15, held_usd: 0 },
+  limit_usd: null,
+  spent_usd: 0.15,
+  leased_usd: 0,
+  settled_usd: 0.15,
+  held_usd: 0,
   resets_at: '2026-12-01T00:00:00Z',
 };
 const STANDS = { limits: {}, hour: WINDOW, day: WINDOW, week: WINDOW, month: WINDOW, total: WINDOW };
 const ALERT = {
-  ...{ event_id: 'a', kind: 'key_works', node: { type: 'deployment' }, subject: null },
-  ...{ created_at: '2026-11-20T10:00:00Z', state: 'delivered', error: null },
+  event_id: 'a',
+  kind: 'key_works',
+  node: { type: 'deployment' },
+  subject: null,
+  created_at: '2026-11-20T10:00:00Z',
+  state: 'delivered',
+  error: null,
 };
 const SPENT = { key: 'globex', requests: 3, cost_usd: 1, usage: {} };
 
@@ -38,7 +47,9 @@ function answer({ path }: PageRequest): unknown {
   const data = path.startsWith('/alerts') ? [ALERT] : [];
   return {
     ...STANDS,
-    ...{ running_requests: 0, binds: [], blocked_by: null },
+    running_requests: 0,
+    binds: [],
+    blocked_by: null,
     data,
     has_more: false,
     total: { ...WINDOW, requests: 0, cost_usd: 0, saved_usd: 0, usage: {} },

@@ -23,14 +23,22 @@ import {
 import { messageStart as begin, contentBlock, messageEnd, sseResponse, textBlock } from '#test/support/wire.ts';
 
 const MODELS = ['Haiku', 'Opus'].map((name) => ({
-  ...{ id: `claude-${name.toLowerCase()}-5`, display_name: `Claude ${name} 5`, retires_at: null, max_tokens: 2_000 },
+  id: `claude-${name.toLowerCase()}-5`,
+  display_name: `Claude ${name} 5`,
+  retires_at: null,
+  max_tokens: 2_000,
   prices: { input: name.length },
 }));
 type Row = { id: string; role: string; content: unknown } & Record<string, unknown>;
 
 /** An answer whose call waits for a decision. */
 const CALL: Row = {
-  ...{ id: 'a0', role: 'assistant', status: 'complete', stop_reason: 'pause_turn', paused: 'approval', turn: 't' },
+  id: 'a0',
+  role: 'assistant',
+  status: 'complete',
+  stop_reason: 'pause_turn',
+  paused: 'approval',
+  turn: 't',
   content: [{ type: 'tool_use', id: 'toolu_1', name: 'order_bread', input: { loaves: 1 } }],
 };
 

@@ -20,8 +20,14 @@ function wordsOf(code: string): string[] {
 test('what is copied as curl sends what the page has sent, whatever stands in it', () => {
   const given = wordsOf(toCurlCommand(callOf({}), 'https://edge.example', true));
   expect(given.slice(0, -1)).toEqual([
-    ...['curl', '-N', 'https://edge.example/messages', '-H', 'authorization: Bearer $SLUICE_TOKEN'],
-    ...['-H', 'content-type: application/json', '-d'],
+    'curl',
+    '-N',
+    'https://edge.example/messages',
+    '-H',
+    'authorization: Bearer $SLUICE_TOKEN',
+    '-H',
+    'content-type: application/json',
+    '-d',
   ]);
   expect(JSON.parse(given.at(-1) ?? '')).toEqual(JSON.parse(BODY));
 });

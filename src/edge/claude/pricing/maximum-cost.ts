@@ -176,7 +176,9 @@ export function computeMaximumCost(
     if (found.served.tools > 0) {
       const { window: widest = 0 } = terms.served ?? {};
       terms.served = {
-        ...{ uses, searches: found.searches, window: Math.max(widest, window) },
+        uses,
+        searches: found.searches,
+        window: Math.max(widest, window),
         ...(Number.isFinite(result) && { mostResult: result }),
       };
     }

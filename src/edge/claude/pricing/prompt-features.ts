@@ -119,12 +119,21 @@ type ServerTool = Pick<ServerToolSums, 'name' | 'growth' | 'result' | 'hidden'> 
 
 /** A member that makes the API call tools which the body does not list. */
 const HIDDEN_TOOLS_FIELD = {
-  ...{ uses: undefined, lacksMaxUses: false },
-  ...{ growth: Number.POSITIVE_INFINITY, result: Number.POSITIVE_INFINITY, hidden: true },
+  uses: undefined,
+  lacksMaxUses: false,
+  growth: Number.POSITIVE_INFINITY,
+  result: Number.POSITIVE_INFINITY,
+  hidden: true,
 };
 const NO_SERVER_TOOLS: ServerToolSums = {
-  ...{ tools: 0, name: '', uses: 0, unlimited: 0, lackMaxUses: 0 },
-  ...{ growth: 0, result: 0, hidden: false },
+  tools: 0,
+  name: '',
+  uses: 0,
+  unlimited: 0,
+  lackMaxUses: 0,
+  growth: 0,
+  result: 0,
+  hidden: false,
 };
 /** The most advisors that a worst case adds up. No budget pays for a request with more of them. */
 export const MAX_ADVISORS = 64;

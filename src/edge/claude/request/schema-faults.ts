@@ -19,8 +19,13 @@ const REJECTED_KEYWORDS_BY_TYPE: Readonly<Record<string, readonly string[]>> = {
   string: ['minLength', 'maxLength'],
   array: ['maxItems', 'uniqueItems', 'contains', 'minContains', 'maxContains', 'prefixItems', 'unevaluatedItems'],
   object: [
-    ...['minProperties', 'maxProperties', 'patternProperties', 'propertyNames'],
-    ...['dependentRequired', 'dependentSchemas', 'unevaluatedProperties'],
+    'minProperties',
+    'maxProperties',
+    'patternProperties',
+    'propertyNames',
+    'dependentRequired',
+    'dependentSchemas',
+    'unevaluatedProperties',
   ],
 };
 

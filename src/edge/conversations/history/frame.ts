@@ -5,8 +5,16 @@ import { memoizeByPlugins } from '../../kit/plugins/plugins.ts';
 const membersOutsidePrompt = memoizeByPlugins(
   (): ReadonlySet<string> =>
     new Set([
-      ...['messages', 'stream', 'max_tokens', 'metadata', 'stop_sequences', 'temperature', 'top_p', 'top_k'],
-      ...['cache_control', 'service_tier'],
+      'messages',
+      'stream',
+      'max_tokens',
+      'metadata',
+      'stop_sequences',
+      'temperature',
+      'top_p',
+      'top_k',
+      'cache_control',
+      'service_tier',
       ...fieldNamesOf(({ inPrompt }) => !inPrompt),
     ]),
 );

@@ -132,7 +132,8 @@ export function planNextRequest(
   const added = before === null ? undefined : boundAddedTokens(fresh, news, model, settings);
   return {
     messages: fresh.map(({ role }, index) => ({
-      ...{ role, text: withoutBreakpoints(news[index] ?? '') },
+      role,
+      text: withoutBreakpoints(news[index] ?? ''),
       shown: shown[index] === news[index] ? null : withoutBreakpoints(shown[index] ?? ''),
     })),
     body,
@@ -148,7 +149,9 @@ export function planNextRequest(
     repair:
       continuation.results || body.hasHistory || agent
         ? new RequestRepair<NextRequest>({
-            ...{ transcript, results: continuation.results, isStep: options.isStep === true },
+            transcript,
+            results: continuation.results,
+            isStep: options.isStep === true,
             plan: () => planNextRequest(callerBody, transcript, settings, options),
           })
         : undefined,

@@ -62,7 +62,11 @@ export function planTurn(
   const agent = present ? retainedAgent(conversation) : beginning?.agent && beginning.stored;
   return planByPlugins(conversation, turn, agent, (model) =>
     planNextRequest(request.body, conversation.transcript, conversation.settings(), {
-      ...{ prefix: beginning, agent, betas: request.headers['anthropic-beta'], isRun: isRun(request), model },
+      prefix: beginning,
+      agent,
+      betas: request.headers['anthropic-beta'],
+      isRun: isRun(request),
+      model,
       defaults: agent ? undefined : request.asked.defaults,
       now: conversation.now(),
       // What a run asks its subagent is the edge's own.
@@ -375,7 +379,10 @@ async function buildPrompt(
   const isBound = identity.only !== undefined;
   const planned = planByPlugins(state, { pluginContext: new ContextValues() }, agent, (model) =>
     planNextRequest(body, state.transcript, state.settings(), {
-      ...{ agent, counts: true, isBound, model },
+      agent,
+      counts: true,
+      isBound,
+      model,
       defaults: agent ? undefined : asked.defaults,
     }),
   );

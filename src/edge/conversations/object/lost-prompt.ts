@@ -62,7 +62,11 @@ function requestIn(
   const { model, maxTokens } = profile;
   try {
     const plan = planNextRequest(body, transcript, settings(), {
-      ...{ agent, betas, counts: true, isAgain: true, now: now() },
+      agent,
+      betas,
+      counts: true,
+      isAgain: true,
+      now: now(),
       prefix: { model: model ?? undefined, maxTokens: maxTokens ?? undefined, runs: frozen.runs },
     });
     return { plan, betas };

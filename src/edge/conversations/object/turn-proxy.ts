@@ -60,9 +60,14 @@ export async function proxyTurn(
   checkRequestFields(caller, body.json);
   const memberOf = <Name extends keyof RequestFieldValues>(name: Name) => readRequestField(name, caller, body.json);
   const asked: EdgeOptions = {
-    ...{ background: memberOf('background'), retry: memberOf('retry'), deliver_url: memberOf('deliver_url') },
-    ...{ show: memberOf('show'), prefix: memberOf('prefix'), ...resolveRequestedAgent(identity, memberOf('agent')) },
-    ...{ model: memberOf('model'), fallback_models: memberOf('fallback_models') },
+    background: memberOf('background'),
+    retry: memberOf('retry'),
+    deliver_url: memberOf('deliver_url'),
+    show: memberOf('show'),
+    prefix: memberOf('prefix'),
+    ...resolveRequestedAgent(identity, memberOf('agent')),
+    model: memberOf('model'),
+    fallback_models: memberOf('fallback_models'),
     defaults: getMessageDefaults(identity, c.get('settings'), { isShort: streamByDefault, body: body.json }),
   };
   const { background = false, deliver_url: deliverUrl } = asked;

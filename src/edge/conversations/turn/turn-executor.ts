@@ -230,7 +230,9 @@ export class TurnExecutor implements Runner {
     const answering = exchange.send(
       { method: 'POST', path: `/v1/messages${query}`, headers, body, routing: paid.routing },
       {
-        ...{ ...this.#retryPolicy, payment, repairsThinking: plan.repair !== undefined },
+        ...this.#retryPolicy,
+        payment,
+        repairsThinking: plan.repair !== undefined,
         waitUntil: (work) => this.#context.waitUntil(work),
       },
     );

@@ -179,7 +179,9 @@ export class TurnRecorder {
     const log = { text: (this.#shown ?? '') + this.#lateText };
     const turn = { ...this.#answeredTurn, log };
     const outcome = buildOutcome({ kind: 'stopped' }, now, turn, {
-      ...{ rest, bytes: this.#bytes, times: () => this.#measureTimings(now) },
+      rest,
+      bytes: this.#bytes,
+      times: () => this.#measureTimings(now),
     });
     const counted = this.#promptTokens === undefined ? outcome : { ...outcome, prompt_tokens: this.#promptTokens };
     // An error in the place of a message is free.
@@ -415,7 +417,9 @@ export class TurnRecorder {
       ...(status === 'stopped' || status === 'interrupted' ? { status } : {}),
       ms: now - this.row.beganAt,
       opening: {
-        ...{ route: this.row.route, model: this.row.model, conversation: id },
+        route: this.row.route,
+        model: this.row.model,
+        conversation: id,
         about: dimensionValue(OF_AGENT, agent ? refOf(agent) : undefined),
       },
       startedAt: this.row.beganAt,
@@ -472,7 +476,11 @@ export class TurnRecorder {
     const numbers = messagesOf(this.#transcript, seq);
     const isOfEdge = this.#options.isOfEdge === true;
     const rows = messages.map((message, at) => ({
-      ...{ ...message, seq: numbers[at] ?? 0, turn: seq, id: `msg_${id}_${at + 1}`, createdAt: beganAt },
+      ...message,
+      seq: numbers[at] ?? 0,
+      turn: seq,
+      id: `msg_${id}_${at + 1}`,
+      createdAt: beganAt,
       origin: isOfEdge && message.role === 'user' ? ('edge' as const) : null,
     }));
     if (rows.length !== numbers.length) throw new TypeError('Other messages than the turn has.');

@@ -48,8 +48,10 @@ function result(content: Json | readonly []): BlockView {
 
 const RAN = { stdout: '', stderr: '', return_code: 0, content: [] };
 const FETCHED = {
-  ...{ type: 'document', source: { type: 'text', media_type: 'text/plain', data: '' } },
-  ...{ title: '', citations: { enabled: false } },
+  type: 'document',
+  source: { type: 'text', media_type: 'text/plain', data: '' },
+  title: '',
+  citations: { enabled: false },
 };
 /** What the model wrote for whoever asks. A `tool_use` is a call that the page itself answers. */
 const MODEL_OUTPUT: BlockView = { isReadable: true };

@@ -27,8 +27,13 @@ const quotaExample = {
   blocked_by: null,
   binds: [
     {
-      ...{ by: 'account', id: null, limit: 'usd_per_day', limit_usd: 0.5, used_usd: 0.0000358 },
-      ...{ resets_at: '2026-11-21T00:00:00.000Z', refuses: false },
+      by: 'account',
+      id: null,
+      limit: 'usd_per_day',
+      limit_usd: 0.5,
+      used_usd: 0.0000358,
+      resets_at: '2026-11-21T00:00:00.000Z',
+      refuses: false,
     },
   ],
   hour: window('2026-11-20T10', null, '2026-11-20T11:00:00.000Z'),

@@ -109,7 +109,9 @@ export function refusalError(refusal: Refusal, quota: QuotaStatus, models?: Mode
       return refusal.never
         ? errorOf('billing_error', tooExpensiveSentence(refusal), { ...DO_NOT_RETRY, ...usedHeaders(refusal, quota) })
         : errorOf('billing_error', spendSentence(refusal), {
-            ...{ ...DO_NOT_RETRY, ...spentHeaders(refusal), ...usedHeaders(refusal, quota) },
+            ...DO_NOT_RETRY,
+            ...spentHeaders(refusal),
+            ...usedHeaders(refusal, quota),
           });
     case 'held': {
       const headers = retryAfter > MAX_RETRY_SECONDS ? { ...soon, ...DO_NOT_RETRY } : soon;

@@ -132,8 +132,12 @@ export function settlementOf(
   const estimate = interruptedCost(
     { usage, seen: usual, fallbacks: others, row },
     {
-      ...{ hold, mostOutput: grant.mostOutput, terms, cancelStops: grant.cancelStops ?? true },
-      ...{ sharesCache: isClaudeApi, learned },
+      hold,
+      mostOutput: grant.mostOutput,
+      terms,
+      cancelStops: grant.cancelStops ?? true,
+      sharesCache: isClaudeApi,
+      learned,
     },
   );
   const saved = computeSavings(estimate.usage, row, { cacheTtl });

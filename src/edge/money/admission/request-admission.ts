@@ -24,7 +24,12 @@ export function admissionRequestOf(
 ): AdmissionRequest {
   const { requestId, route, model, conversation, parent, about, holdMs, identity, settings } = request;
   return {
-    ...{ requestId, route, model, conversation, parent, holdMs },
+    requestId,
+    route,
+    model,
+    conversation,
+    parent,
+    holdMs,
     token: credentialUse(identity),
     about: { ...about, ...callerDimensions(identity) },
     defaults: defaultLimits(identity.account, settings),

@@ -69,7 +69,12 @@ export const TOKEN_ROUTES = [
       );
     }
     const renewed = await mintToken(secretOf(c.get('settings')), {
-      ...{ account, scopes, label, only, session, renews: { jti, issuedAt } },
+      account,
+      scopes,
+      label,
+      only,
+      session,
+      renews: { jti, issuedAt },
       expiresIn: Math.min(session.seconds, left),
       tags: tags === undefined ? undefined : parseStoredTags(tags),
     });

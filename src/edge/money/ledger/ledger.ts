@@ -178,7 +178,12 @@ export class Ledger extends Tables {
     const { status, stage, cost, ms, upstream, failedUpstreams, tools, firstEventMs, afterFirstMs } = closing;
     const { input_tokens, output_tokens, ...otherTokens } = tokenColumns(closing);
     const common = {
-      ...{ status, stage, cost, ms, input_tokens, output_tokens },
+      status,
+      stage,
+      cost,
+      ms,
+      input_tokens,
+      output_tokens,
       answered_by: closing.answeredBy,
       stop_reason: closing.stopReason,
       upstream_request_id: closing.upstreamRequestId,

@@ -181,7 +181,11 @@ function usageByTool(ledger: Ledger, { from, to, group_by }: UsageQuery): UsageR
   const without = addSums(sums('null as key', 'ledger', 'tools is null'));
   const all = addSums([without, ...sums('null as key', 'ledger', 'tools is not null')]);
   const data: UsageReport['data'] = groups.map(({ key, calls, errors, ms, ...used }) => ({
-    ...{ key: String(key), ...toUsageTotal(used), calls, errors, ms },
+    key: String(key),
+    ...toUsageTotal(used),
+    calls,
+    errors,
+    ms,
   }));
   if (without.requests > 0) data.push({ key: null, ...toUsageTotal(without) });
   data.sort((left, right) => right.cost_usd - left.cost_usd);

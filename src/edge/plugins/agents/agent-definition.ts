@@ -38,9 +38,14 @@ export function agentBytes(fields: AgentFields): Uint8Array {
   const ordered = sortMembers(shaping);
   const choice = typeof model === 'string' ? model : sortMembers({ ...model, models: sortMembers(model.models) });
   const definition: AgentDefinition = {
-    ...{ model: choice, max_tokens, system, tools, ...ordered },
+    model: choice,
+    max_tokens,
+    system,
+    tools,
+    ...ordered,
     limits: validate(runLimits, limits),
-    ...{ approvers, description },
+    approvers,
+    description,
   };
   return encoder.encode(JSON.stringify(definition));
 }

@@ -22,7 +22,11 @@ const fields = {
   description: 'Answers about orders',
 };
 const stored = {
-  ...{ type: 'agent', name: 'support', version, owner: 'account', ...fields },
+  type: 'agent',
+  name: 'support',
+  version,
+  owner: 'account',
+  ...fields,
   limits: { max_turns: 8, max_usd: 0.2, max_tool_calls: 100, parallel_tools: 6 },
   approvers: 'owner',
 };

@@ -84,7 +84,11 @@ function agentContentOf(c: Context<AppEnv>, { name, hash, owner, value }: FoundV
   // Whoever may send a server in a request may read those without a secret.
   const shown = canSeeAddresses(c, owner) ? servers : servers?.filter((server) => isOwn && !server.authorization_token);
   return {
-    ...{ type: 'agent', name, version: `${name}@${hash}`, owner: toOwner(owner), ...definition },
+    type: 'agent',
+    name,
+    version: `${name}@${hash}`,
+    owner: toOwner(owner),
+    ...definition,
     ...removeUndefined({ mcp_servers: shown }),
     tools: redactTools(c, owner, tools),
   };

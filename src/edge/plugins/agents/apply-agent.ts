@@ -22,7 +22,10 @@ import { resolveServerTokens } from './called-servers.ts';
 
 /** Members that the caller decides. */
 const ofCaller = memoizeByPlugins(() => [
-  ...['messages', 'stream', 'metadata', 'cache_control'],
+  'messages',
+  'stream',
+  'metadata',
+  'cache_control',
   ...fieldNamesOf(createOpenToTest('agent')),
 ]);
 /** Members of an agent that shape its answers. */

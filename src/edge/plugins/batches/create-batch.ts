@@ -159,7 +159,10 @@ async function createOrder({ c, context, id, total, isDry }: BatchCreation, dige
     key: key === undefined ? undefined : await sha256Hex(utf8(`${identity.account}\n${key}`)),
     repeats: Number(c.req.header('x-stainless-retry-count') ?? 0) > 0,
     dryRun: isDry,
-    ...{ token, about, defaults, pools },
+    token,
+    about,
+    defaults,
+    pools,
   };
 }
 

@@ -9,8 +9,14 @@ const { version, usage, headers } = severalLabels;
 
 /** The figures of a label that was given `support` times, each time rightly. */
 const figuresOf = (label: string, support: 0 | 1) => ({
-  ...{ label, support, true_positives: support, false_positives: 0, false_negatives: 0 },
-  ...{ precision: support || null, recall: support || null, f1: support || null },
+  label,
+  support,
+  true_positives: support,
+  false_positives: 0,
+  false_negatives: 0,
+  precision: support || null,
+  recall: support || null,
+  f1: support || null,
 });
 
 export const evaluations: Resource = {

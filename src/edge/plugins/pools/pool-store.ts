@@ -63,17 +63,13 @@ export class PoolStore extends Tables {
     );
     for (const { id, account, pool_group, seen_at, limits, refused, erased, ...spent } of rows) {
       yield {
-        ...{
-          id: String(id),
-          account: account as string | null,
-          isErased: erased === 1,
-          group: pool_group as string | null,
-        },
-        ...{
-          seenAt: seen_at as number | null,
-          limits: limits === null ? null : (JSON.parse(String(limits)) as ReportedLimits),
-          refused: refused === null ? null : (JSON.parse(String(refused)) as DailyRefusals),
-        },
+        id: String(id),
+        account: account as string | null,
+        isErased: erased === 1,
+        group: pool_group as string | null,
+        seenAt: seen_at as number | null,
+        limits: limits === null ? null : (JSON.parse(String(limits)) as ReportedLimits),
+        refused: refused === null ? null : (JSON.parse(String(refused)) as DailyRefusals),
         spent: byPeriod(PERIODS, (period) => Number(spent[period])),
       };
     }

@@ -23,8 +23,13 @@ const poolQuotaExample = {
 };
 const bindsOf = (by: string, id: string | null) => [
   {
-    ...{ by, id, limit: 'usd_per_day', limit_usd: 50, used_usd: 12.5 },
-    ...{ resets_at: '2026-11-21T00:00:00.000Z', refuses: false },
+    by,
+    id,
+    limit: 'usd_per_day',
+    limit_usd: 50,
+    used_usd: 12.5,
+    resets_at: '2026-11-21T00:00:00.000Z',
+    refuses: false,
   },
 ];
 const groupSchema = z.withMeta(groupAnswer, { id: 'Group' });
@@ -34,7 +39,9 @@ const groupExample = { type: 'group', id: 'research', ...poolQuotaExample, binds
 const group = (description: string) => jsonResponse(description, groupSchema, groupExample);
 const deployment = (description: string) =>
   jsonResponse(description, deploymentSchema, {
-    ...{ type: 'pool', id: 'deployment', ...poolQuotaExample },
+    type: 'pool',
+    id: 'deployment',
+    ...poolQuotaExample,
     binds: bindsOf('deployment', null),
   });
 const RESTORED_POOL = 'Of each window the larger sum counts, so the same backup may be sent again.';
@@ -55,8 +62,13 @@ const spendRow = {
   spent_usd: { day: 0.25, week: 1.5, month: 4 },
   limit_usd: { day: 1, week: null, month: null },
   tightest: {
-    ...{ by: 'account', id: null, limit: 'usd_per_day', limit_usd: 1, used_usd: 0.25 },
-    ...{ resets_at: '2026-11-21T00:00:00.000Z', refuses: false },
+    by: 'account',
+    id: null,
+    limit: 'usd_per_day',
+    limit_usd: 1,
+    used_usd: 0.25,
+    resets_at: '2026-11-21T00:00:00.000Z',
+    refuses: false,
   },
   blocked_by: null,
   refused_today: 0,

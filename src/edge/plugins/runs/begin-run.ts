@@ -54,7 +54,10 @@ function createRunContext(
     conversation: place.id,
     requestId: call.id,
     caller: {
-      ...{ caller: request.caller, headers, query: request.query, route: request.call.route },
+      caller: request.caller,
+      headers,
+      query: request.query,
+      route: request.call.route,
       depth: request.parent?.depth ?? 1,
       retentionSeconds: transcript.profile?.retentionSeconds ?? null,
       ownerOf: (tool) => ownerOfTool(conversation, tool),

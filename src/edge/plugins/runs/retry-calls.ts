@@ -52,7 +52,11 @@ export function createResumedRun(
   );
   const { continues } = turn;
   return {
-    ...{ turn, unknown, waitsUntil, blocks: started.length, unmade: [...unmade] },
+    turn,
+    unknown,
+    waitsUntil,
+    blocks: started.length,
+    unmade: [...unmade],
     open: started.filter((index) => !ended.includes(index)),
     spent: { steps: answers.length, calls: calls.length, cost },
     number: Math.max(0, ...steps.map(({ id }) => Number(id.split('_').at(-1)))),

@@ -134,7 +134,12 @@ export class RunCalls {
     if (isOver() && !(kind.apart && isAgain)) return failedResult(NOT_HOLDING);
     const isLate = isAgain && (planned.idleMs ?? 0) >= GRACE_MS;
     const options = {
-      ...{ settings, fetch: fetchTool, now: now(), leftMs, signal, resultBytes },
+      settings,
+      fetch: fetchTool,
+      now: now(),
+      leftMs,
+      signal,
+      resultBytes,
       hold: (bytes: number) => reserveMemory(share, bytes, meter.remainingMs(now()), this.run),
       apart: subagent && { share: subagent, noteShare, isAgain, isLate },
     };
@@ -159,7 +164,13 @@ export class RunCalls {
     const block = { type: 'tool_result', tool_use_id: id, content, ...(isError ? { is_error: true } : {}) };
     const event = shown.isExpected(id) ? shown.log.events + 1 : null;
     callRowsOf(transcript).end({
-      ...{ ...row, id, beganAt, endedAt: now(), isError, bytes, event },
+      ...row,
+      id,
+      beganAt,
+      endedAt: now(),
+      isError,
+      bytes,
+      event,
       ...(subagent ? { subagent: { ...subagent, cost } } : {}),
       result: JSON.stringify(block),
     });

@@ -87,8 +87,13 @@ export class RunExecutor implements Runner {
     const { isStreaming, carried } = context;
     this.#meter = new RunBudget(planned.limits, row.beganAt, { isStreaming, carried, spent: crashed?.spent });
     this.#calls = new RunCalls({
-      ...{ ...context, turn: row.id, tools: planned.tools.runs, schemas: planned.tools.schemas },
-      ...{ shown: this.#shown, meter: this.#meter, signal: this.#abort.signal },
+      ...context,
+      turn: row.id,
+      tools: planned.tools.runs,
+      schemas: planned.tools.schemas,
+      shown: this.#shown,
+      meter: this.#meter,
+      signal: this.#abort.signal,
       isOver: () => this.#over !== undefined,
       // The account tells who has had a step lately. The one before an approval may be weeks ago.
       checkCredential: async () => {
@@ -252,9 +257,13 @@ export class RunExecutor implements Runner {
       this.#answeredAt = this.#context.now();
     }
     const following = decideNext({
-      ...{ runner, log, calls: this.#calls, pauses: this.#pauses },
+      runner,
+      log,
+      calls: this.#calls,
+      pauses: this.#pauses,
       answeredAt: this.turn.row.background ? this.#answeredAt : undefined,
-      ...{ isPart: isPartOfHistory(this.turn), ending: this.#endingNow },
+      isPart: isPartOfHistory(this.turn),
+      ending: this.#endingNow,
     });
     this.#following = 'end' in following ? undefined : following;
     if ('end' in following) this.#finish(following.end);

@@ -74,7 +74,11 @@ export function storeRunEnd(
   Object.assign(row, ended);
   transcript.log.noteEnd(row);
   turn.result = {
-    ...{ status, summary, error, isStopped, isUnanswered: turn.isUnanswered === true },
+    status,
+    summary,
+    error,
+    isStopped,
+    isUnanswered: turn.isUnanswered === true,
     ...removeUndefined({ paused }),
     // Built only on demand: most callers have received it as a stream.
     get message() {

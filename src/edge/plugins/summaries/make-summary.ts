@@ -76,8 +76,20 @@ export async function makeSummary(
     row.model = model;
     const exchange = new MeteredExchange(
       {
-        ...{ requestId: row.requestId, identity: request.caller, accounts: env, store: env.STORE, settings },
-        ...{ upstream, waitUntil, model, route: OF_SUMMARIES, conversation: id, adds: 0, body, headers, streams: true },
+        requestId: row.requestId,
+        identity: request.caller,
+        accounts: env,
+        store: env.STORE,
+        settings,
+        upstream,
+        waitUntil,
+        model,
+        route: OF_SUMMARIES,
+        conversation: id,
+        adds: 0,
+        body,
+        headers,
+        streams: true,
         about: {
           ...dimensionValue(OF_PREFIX, profile?.prefix ? refOf(profile.prefix) : undefined),
           ...dimensionValue(OF_AGENT, profile?.agent ? refOf(profile.agent) : undefined),

@@ -101,7 +101,8 @@ export class PaidSummaries {
     const summaries = summaryRowsOf(transcript);
     const { nanodollars, done } = meter.settle(outcome, {
       opening: { route: OF_SUMMARIES, model: row.model, conversation: profile.id },
-      ...{ startedAt: row.beganAt, ms: now() - row.beganAt },
+      startedAt: row.beganAt,
+      ms: now() - row.beganAt,
       // A report of a turn that is on its way must not replace this one.
       conversation: conversationReportOf({ ...profile, version: nextVersion(profile, now()) }, cost),
     });

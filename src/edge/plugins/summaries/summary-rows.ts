@@ -46,7 +46,12 @@ export const BLANK_SUMMARY = {
 
 export const NEW_SUMMARY = {
   ...BLANK_SUMMARY,
-  ...{ status: 'running', settled: false, model: '', text: null, tokens: 0, cost: 0 },
+  status: 'running',
+  settled: false,
+  model: '',
+  text: null,
+  tokens: 0,
+  cost: 0,
 } as const satisfies Partial<SummaryRow>;
 
 const TABLE = `

@@ -106,8 +106,20 @@ function copyProfile(profile: Profile, more: Partial<Profile>): object {
   const { account, title, metadata, model, maxTokens, prefix = null, agent = null } = profile;
   const { retentionSeconds, history, sentFrom, leftOut, thinkingFrom, betas, omittedTools } = profile;
   return {
-    ...{ account, title, metadata, model, maxTokens, prefix, agent, retentionSeconds, history, sentFrom, leftOut },
-    ...{ thinkingFrom, betas, omittedTools },
+    account,
+    title,
+    metadata,
+    model,
+    maxTokens,
+    prefix,
+    agent,
+    retentionSeconds,
+    history,
+    sentFrom,
+    leftOut,
+    thinkingFrom,
+    betas,
+    omittedTools,
     ...more,
   };
 }

@@ -41,11 +41,17 @@ export const VISITOR_ROUTES = [
     const account = visitorAccount(mark);
     c.get('entry').line.account = account;
     const minted = await mintToken(secret, {
-      ...{ account, scopes: RESTRICTED_SCOPES, only: visitors.only, session, renews: { jti: id, issuedAt: born } },
+      account,
+      scopes: RESTRICTED_SCOPES,
+      only: visitors.only,
+      session,
+      renews: { jti: id, issuedAt: born },
       expiresIn: Math.min(session.seconds, session.end - Math.floor(now / 1_000)),
     });
     const answer: VisitorTokenAnswer = {
-      ...{ token: minted.token, jti: id, account },
+      token: minted.token,
+      jti: id,
+      account,
       expires_at: toIsoTime((minted.expires_at ?? session.end) * 1_000),
       session_ends_at: toIsoTime(session.end * 1_000),
     };

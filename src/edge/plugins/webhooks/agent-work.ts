@@ -166,11 +166,18 @@ async function createTurnRequest(
   return {
     place,
     call: {
-      ...{ id: requestId, route: 'webhook', hash: await sha256Hex(utf8(body)), key },
-      ...{ retried: false, again: false, stream: true },
+      id: requestId,
+      route: 'webhook',
+      hash: await sha256Hex(utf8(body)),
+      key,
+      retried: false,
+      again: false,
+      stream: true,
     },
     caller: { account: place.account, scopes: [], token: undefined },
-    ...{ asked, headers, query: '' },
+    asked,
+    headers,
+    query: '',
   };
 }
 

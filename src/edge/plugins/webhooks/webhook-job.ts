@@ -145,7 +145,9 @@ class WebhookJob {
       const progress = await workOnEvent(
         { agent, event: this.#id, account, text, turn },
         {
-          ...{ env: this.#worker.env, settings: this.#settings, requestId },
+          env: this.#worker.env,
+          settings: this.#settings,
+          requestId,
           waitMs: Math.min(AGENT_WAIT_MS, schedule.classificationTimeout),
           onBegun: (place) => this.#inbox((inbox) => inbox.noteTurn(this.#id, place)),
         },

@@ -40,7 +40,11 @@ const report = {
   attempts: [{ at: '2026-11-20T10:06:16.330Z', ms: 520, error: null }],
 };
 const source = {
-  ...{ type: 'webhook_source', source: 'github', open: true, agent: null, classifier: null },
+  type: 'webhook_source',
+  source: 'github',
+  open: true,
+  agent: null,
+  classifier: null,
   undelivered_events: 2,
 };
 const receivedSchema = z.withMeta(received, { id: 'WebhookReceived' });

@@ -83,7 +83,8 @@ export function describeVersionedRoutes(routes: readonly AnyRoute[], stored: Sto
       summary: 'Take a version back from everybody',
       description: 'Conversations that hold it get a 409 at their next turn. To put the same again ends that.',
       answer: jsonResponse('Nobody can use it any more.', withdrawnVersion, {
-        ...{ type: `${kind}_version_withdrawn`, version },
+        type: `${kind}_version_withdrawn`,
+        version,
       }),
       errors: [400, 404, 503],
     },

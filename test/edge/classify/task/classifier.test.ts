@@ -72,8 +72,11 @@ describe('the label of a schema', () => {
   test('is what `label_property` names', () => {
     const schema = object({ label: { enum: ['x', 'y'] }, mood: choice });
     expect(normalizeClassifier({ schema, label_property: 'mood' })).toEqual({
-      ...{ labels, multi: false, allow_none: false },
-      ...{ schema, label_property: 'mood' },
+      labels,
+      multi: false,
+      allow_none: false,
+      schema,
+      label_property: 'mood',
     });
   });
 

@@ -282,7 +282,10 @@ describe('a hold covers the dearest thing that the API can report', () => {
     tryCases(caseCount(1_000), asked, ({ model, max_tokens, speed, cache, uses, fallbacks }) => {
       const searching = { type: 'web_search_20260318', name: 'web_search', max_uses: uses };
       const body = ask({
-        ...{ model, max_tokens, speed, fallbacks },
+        model,
+        max_tokens,
+        speed,
+        fallbacks,
         ...(cache === 'none' ? {} : { cache_control: { type: 'ephemeral', ttl: cache } }),
         ...(uses > 0 ? { tools: [searching] } : {}),
       });

@@ -141,7 +141,7 @@ test('anything in place of a schema is left to the API, and nothing takes long',
   // Each refers twice to the next: a walk along references would take 2^40 steps.
   const twice = (at: number) => ({ anyOf: [{ $ref: `#/$defs/d${at + 1}` }, { $ref: `#/$defs/d${at + 1}` }] });
   const $defs = Object.fromEntries(Array.from({ length: 40 }, (_, at) => [`d${at}`, twice(at)]));
-  expect(asFormat({ ...{ $ref: '#/$defs/d0' }, $defs: { ...$defs, d40: { type: 'string' } } })).toEqual([]);
+  expect(asFormat({ $ref: '#/$defs/d0', $defs: { ...$defs, d40: { type: 'string' } } })).toEqual([]);
   const deep = Array.from({ length: 200 }).reduce<Schema>((items) => ({ type: 'array', items }), { type: 'string' });
   expect(asFormat(deep)[0]?.problem).toBe('output_config.format.schema: Schema is too complex for compilation.');
 });

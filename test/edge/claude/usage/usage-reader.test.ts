@@ -470,7 +470,9 @@ test('an event that is too long to keep changes nothing of what is booked', () =
   const closing = sse('message_delta', ended({ output_tokens: 9 })) + sse('message_stop', { type: 'message_stop' });
   const piecesOf = (text: string) => text.match(/.{1,65000}/gs)?.map((piece) => encoder.encode(piece)) ?? [];
   expect(read(piecesOf(opening + long + many + closing))).toMatchObject({
-    ...{ completed: true, model: 'm', usage: { input_tokens: 3, output_tokens: 9 } },
+    completed: true,
+    model: 'm',
+    usage: { input_tokens: 3, output_tokens: 9 },
     bytes: opening.length + long.length + many.length + closing.length,
   });
   for (const whole of [long, many]) {

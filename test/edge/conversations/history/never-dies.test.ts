@@ -120,8 +120,13 @@ class Client {
     const results = calls.map(({ id }: Json) => ({ type: 'tool_result', tool_use_id: id, content: 'yes' }));
     const message = { role: 'user', content: [...results, { type: 'text', text: words }] };
     const response = await app.post('/messages', {
-      ...{ conversation: this.#conversation, model: 'claude-opus-5-5', max_tokens: 200, stream: !how.whole },
-      ...{ tools, on_pending_tools: 'cancel', max_turns: 3 },
+      conversation: this.#conversation,
+      model: 'claude-opus-5-5',
+      max_tokens: 200,
+      stream: !how.whole,
+      tools,
+      on_pending_tools: 'cancel',
+      max_turns: 3,
       messages: how.resends ? [...this.seen, message] : [message],
     });
     const text = await response.text();
@@ -259,7 +264,11 @@ test.each<[string, ScriptedAnswer[]]>([
 
 test('an answer that is cut between any two events is matched as it was seen, and what goes up is accepted', async () => {
   const whole = eventsOf({
-    ...{ id: 'msg_1', type: 'message', role: 'assistant', model: 'claude-opus-5-5', stop_reason: 'tool_use' },
+    id: 'msg_1',
+    type: 'message',
+    role: 'assistant',
+    model: 'claude-opus-5-5',
+    stop_reason: 'tool_use',
     content: [
       { type: 'text', text: 'So.' },
       use,

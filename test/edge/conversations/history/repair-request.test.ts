@@ -52,7 +52,8 @@ const OF_ANSWERS = {
   search: (mark: string) => [
     { type: 'server_tool_use', id: `srvtoolu_${mark}`, name: 'web_search', input: { query: 'Bern' } },
     {
-      ...{ type: 'web_search_tool_result', tool_use_id: `srvtoolu_${mark}` },
+      type: 'web_search_tool_result',
+      tool_use_id: `srvtoolu_${mark}`,
       content: [
         { type: 'web_search_result', url: 'https://example.com', title: 'Bern', encrypted_content: `enc${mark}` },
       ],

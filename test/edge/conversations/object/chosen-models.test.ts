@@ -37,7 +37,11 @@ test('the first question of a conversation chooses the model, and everything say
   const by = { label: 'easy', classifier, arm: 'chosen', why: 'label' };
   expect(turn).toMatchObject({ route: 'messages', model: SMALL, conversation: 'c1', agent: version, chosen_by: by });
   expect(choice).toMatchObject({
-    ...{ route: 'choice', model: SMALL, conversation: 'c1', agent: version, status: 'complete' },
+    route: 'choice',
+    model: SMALL,
+    conversation: 'c1',
+    agent: version,
+    status: 'complete',
     chosen_by: { ...by, label: null, request_id: turn?.request_id },
   });
   expect(choice?.cost_usd).toBeGreaterThan(0);
@@ -300,7 +304,8 @@ test('nothing is labelled for a request that is refused anyway: by its token, it
     },
   });
   const minted = await requestEdge(app, 'POST', '/tokens', root, {
-    ...{ account: 'bob', scopes: ['messages'] },
+    account: 'bob',
+    scopes: ['messages'],
     only: { agents: ['router'], max_requests: 1 },
   });
   const bound = { authorization: `Bearer ${minted.body.token}` };

@@ -94,9 +94,16 @@ test('model, max_tokens and what else shapes an answer give way; system and tool
   answerTools(() => new Response('sun'));
   const own = { name: 'note', description: 'Notes.', input_schema: { type: 'object' } };
   const asked = {
-    ...{ agent: 'sky', model: 'claude-haiku-5-5', max_tokens: 9_000, temperature: 1, service_tier: 'priority' },
-    ...{ thinking: { type: 'enabled', budget_tokens: 5_000 }, fallbacks: [{ model: 'claude-fable-5' }] },
-    ...{ system: 'Speak French.', tools: [own], metadata: { user_id: 'u1' } },
+    agent: 'sky',
+    model: 'claude-haiku-5-5',
+    max_tokens: 9_000,
+    temperature: 1,
+    service_tier: 'priority',
+    thinking: { type: 'enabled', budget_tokens: 5_000 },
+    fallbacks: [{ model: 'claude-fable-5' }],
+    system: 'Speak French.',
+    tools: [own],
+    metadata: { user_id: 'u1' },
   };
   expect(typesOf(await runWholeTurn(app, bob, asked))).toEqual(RUN);
   // Of a first turn they are the defaults of later ones.

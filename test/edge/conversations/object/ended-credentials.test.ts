@@ -65,8 +65,13 @@ async function told(): Promise<void> {
 /** An upstream that says a word, and then nothing until somebody leaves. */
 function speaking(): void {
   const text = eventsOf({
-    ...{ id: 'msg_1', type: 'message', role: 'assistant', model: 'claude-opus-5-5', stop_reason: 'end_turn' },
-    ...{ content: [{ type: 'text', text: 'Once upon' }], usage: { input_tokens: 10, output_tokens: 10 } },
+    id: 'msg_1',
+    type: 'message',
+    role: 'assistant',
+    model: 'claude-opus-5-5',
+    stop_reason: 'end_turn',
+    content: [{ type: 'text', text: 'Once upon' }],
+    usage: { input_tokens: 10, output_tokens: 10 },
   });
   const said = text.slice(0, text.indexOf('event: content_block_stop'));
   answerByScript(() => sseResponse(streamOf([said], 'silence')));
@@ -301,8 +306,13 @@ describe('a run', () => {
 test('an answer without a conversation runs to its end', async () => {
   const spoken = Promise.withResolvers<void>();
   const text = eventsOf({
-    ...{ id: 'msg_1', type: 'message', role: 'assistant', model: 'claude-opus-5-5', stop_reason: 'end_turn' },
-    ...{ content: [{ type: 'text', text: 'Once upon' }], usage: { input_tokens: 10, output_tokens: 10 } },
+    id: 'msg_1',
+    type: 'message',
+    role: 'assistant',
+    model: 'claude-opus-5-5',
+    stop_reason: 'end_turn',
+    content: [{ type: 'text', text: 'Once upon' }],
+    usage: { input_tokens: 10, output_tokens: 10 },
   });
   const app = createTestApp(async () => {
     await spoken.promise;

@@ -79,11 +79,17 @@ const KINDS: Record<string, (id: string) => Json[]> = {
   ],
   odd: (id) => [
     {
-      ...{ type: 'server_tool_use', id: `srvtoolu_o${id}`, name: 'web_fetch', input: { [SECRET]: 1 } },
-      ...{ caller: { type: SECRET }, [SECRET]: 1 },
+      type: 'server_tool_use',
+      id: `srvtoolu_o${id}`,
+      name: 'web_fetch',
+      input: { [SECRET]: 1 },
+      caller: { type: SECRET },
+      [SECRET]: 1,
     },
     {
-      ...{ type: 'web_fetch_tool_result', tool_use_id: `srvtoolu_o${id}`, more: { type: SECRET } },
+      type: 'web_fetch_tool_result',
+      tool_use_id: `srvtoolu_o${id}`,
+      more: { type: SECRET },
       content: { type: SECRET, error_code: SECRET, [SECRET]: { type: SECRET } },
     },
     { type: 'of_tomorrow', [SECRET]: 1, error_code: SECRET, of: { type: SECRET, [SECRET]: true } },
@@ -190,12 +196,20 @@ test('an official client builds the hidden message, and answers the page’s own
     },
   });
   const message = await client.messages
-    .stream({ ...{ agent: 'sky', conversation: 'web-1' }, model: 'm', max_tokens: 1, messages: [question() as never] })
+    .stream({ agent: 'sky', conversation: 'web-1', model: 'm', max_tokens: 1, messages: [question() as never] })
     .finalMessage();
   expect(JSON.stringify(message)).not.toContain(SECRET);
   expect(message.content.map(({ type }) => String(type))).toEqual([
-    ...['text', 'mcp_tool_use', 'server_tool_use', 'web_search_tool_result', 'text', 'mcp_tool_use'],
-    ...['mcp_tool_result', 'mcp_tool_result', 'text', 'tool_use'],
+    'text',
+    'mcp_tool_use',
+    'server_tool_use',
+    'web_search_tool_result',
+    'text',
+    'mcp_tool_use',
+    'mcp_tool_result',
+    'mcp_tool_result',
+    'text',
+    'tool_use',
   ]);
   expect(message.content.at(-1)).toMatchObject({ name: 'pick', input: { city: 'Bern' } });
 });

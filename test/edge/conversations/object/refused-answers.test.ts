@@ -50,7 +50,9 @@ test.each([
         const response = await app.post(
           '/v1/messages',
           {
-            ...{ agent: 'sky', conversation: `web-${at}-${form}`, stream: form !== 'asked-whole' },
+            agent: 'sky',
+            conversation: `web-${at}-${form}`,
+            stream: form !== 'asked-whole',
             messages: [{ role: 'user', content: 'Hello' }],
           },
           caller,

@@ -186,8 +186,14 @@ test('a stream shown as text is the whole answer shown as text, with the same en
   const all = await read(`${after}&show=all`);
   expect(await read(after, { 'sluice-show': 'all' })).toBe(all);
   expect(built(all).content.map(({ type }) => type)).toEqual([
-    ...['server_tool_use', 'web_search_tool_result', 'text', 'mcp_tool_use', 'mcp_tool_result'],
-    ...['mcp_tool_use', 'mcp_tool_result', 'text'],
+    'server_tool_use',
+    'web_search_tool_result',
+    'text',
+    'mcp_tool_use',
+    'mcp_tool_result',
+    'mcp_tool_use',
+    'mcp_tool_result',
+    'text',
   ]);
   // And a turn that was begun without it can be followed as text.
   const other = await say('c3', QUESTION, { stream: true });

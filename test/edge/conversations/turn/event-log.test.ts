@@ -39,7 +39,9 @@ test('of 10,000 who follow a conversation 32 get each event, and the others are 
   expect(refused).toHaveLength(CALLERS - MOST);
   expect(refused[0]).toMatchObject({
     error: {
-      ...{ type: 'rate_limit_error', status: 429, headers: { 'retry-after': '5' } },
+      type: 'rate_limit_error',
+      status: 429,
+      headers: { 'retry-after': '5' },
       message: expect.stringMatching(/^32 streams follow this conversation already\. Close some/) as string,
     },
   });

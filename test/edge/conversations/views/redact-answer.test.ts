@@ -208,7 +208,10 @@ test('wherever a stream is split, and wherever it is resumed, it says what the h
     const opening = events.slice(0, after).join('');
     const answer = redactAnswer(
       {
-        ...{ kind: 'stream', turn: 'turn_1', headers: {}, first: opening },
+        kind: 'stream',
+        turn: 'turn_1',
+        headers: {},
+        first: opening,
         body: log.follow(after),
       } as const,
       true,
@@ -278,7 +281,11 @@ test('of a hidden block with any members nothing but its type, its names and its
       const events = content.map(
         (block, index) =>
           `id: turn_1-${index + 1}\nevent: content_block_start\ndata: ${JSON.stringify({
-            ...{ type: 'content_block_start', index, content_block: block, more: SECRET, [SECRET]: NUMBER },
+            type: 'content_block_start',
+            index,
+            content_block: block,
+            more: SECRET,
+            [SECRET]: NUMBER,
           })}\n\n`,
       );
       const log = logFollowed(events, [seed]);
@@ -310,7 +317,8 @@ test('a whole answer is hidden as its stream is, and of an error what it says', 
     true,
   );
   expect(JSON.parse(String((answer as { body?: string }).body))).toEqual({
-    ...{ id: 'msg_1', usage: {} },
+    id: 'msg_1',
+    usage: {},
     content: content.map(hiddenBlock),
   });
   const error = { type: 'invalid_request_error', message: 'You sent this: …', quoted: '…' };
@@ -319,7 +327,7 @@ test('a whole answer is hidden as its stream is, and of an error what it says', 
     true,
   );
   expect(JSON.parse(String((refused as { body?: string }).body))).toEqual({
-    ...{ type: 'error' },
+    type: 'error',
     error: { type: 'invalid_request_error', message: expect.stringMatching(/Ask again\.$/) as string },
   });
 });

@@ -173,7 +173,9 @@ describe('the history as clients see it', () => {
       transcript.transact(() => {
         for (const [index, { id }] of ends.entries())
           summaryRowsOf(transcript).add({
-            ...{ ...own, id: index + 1, beganAt: 0 },
+            ...own,
+            id: index + 1,
+            beganAt: 0,
             until: transcript.messages.findMessage(id)?.seq ?? 0,
           });
       });

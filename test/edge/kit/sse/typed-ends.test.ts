@@ -36,7 +36,10 @@ async function read(events: AsyncIterable<unknown>): Promise<void> {
 
 const request = { model: 'claude-haiku-4-5', max_tokens: 100, messages: [{ role: 'user' as const, content: 'Hi' }] };
 const model = new ChatAnthropic({
-  ...{ model: request.model, apiKey: 'any', maxTokens: 100, maxRetries: 0 },
+  model: request.model,
+  apiKey: 'any',
+  maxTokens: 100,
+  maxRetries: 0,
   clientOptions: { fetch: answer },
 });
 

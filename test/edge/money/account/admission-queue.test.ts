@@ -18,8 +18,16 @@ test('who is decided on later, as a pool is asked at the last, has only those ah
   const purse = { by: 'account', name: 'usd_per_day', limit: 3_200, settled: 0, held: 0, end: 1e9 } as const;
   const join = (id: string, until: number, decide: QueuedRequest['decide']) =>
     line.join({
-      ...{ id, until, decide, refused, payers: ['account'], by: 'account', least: 1, needed: 9 },
-      ...{ budgetWindows: () => [purse], askPools: () => Promise.resolve() },
+      id,
+      until,
+      decide,
+      refused,
+      payers: ['account'],
+      by: 'account',
+      least: 1,
+      needed: 9,
+      budgetWindows: () => [purse],
+      askPools: () => Promise.resolve(),
     });
   const held = { outcome: 'held', by: 'account', needed: 9 } as const;
   const pool = Promise.withResolvers<void>();

@@ -264,7 +264,10 @@ describe('usage as CSV', () => {
     await inAccount((account) => {
       for (const [index, model] of ['=1+1', 'a"b,c'].entries()) {
         const ended = {
-          ...{ requestId: `req_${index}`, status: 'complete', cost: 100 + index, tokens: { input: 9 } },
+          requestId: `req_${index}`,
+          status: 'complete',
+          cost: 100 + index,
+          tokens: { input: 9 },
           ...(index === 1 && { saved: -4_050_000 }),
         };
         settleInside(account, { ...ended, opening: { model } });

@@ -24,8 +24,15 @@ async function fill(): Promise<(milliseconds: number) => number> {
   vi.spyOn(Date, 'now').mockImplementation(() => clock);
   const rows = [{ requestId: 'req_batch', model: MODEL, unpriced: false, items: 1, cost: 20_000 }];
   const order: BatchOrder = {
-    ...{ batch: 'msgbatch_1', requestId: 'req_batch', items: 1, rows, models: [[MODEL]] },
-    ...{ known: true, digest: 'one', repeats: false, dryRun: false },
+    batch: 'msgbatch_1',
+    requestId: 'req_batch',
+    items: 1,
+    rows,
+    models: [[MODEL]],
+    known: true,
+    digest: 'one',
+    repeats: false,
+    dryRun: false,
   };
   await inside(async (account) => {
     account.setLimits({ usd_per_day: usd(100_000) });
@@ -123,7 +130,13 @@ test('rejects the call of a method in which a plugin throws, and the account goe
 });
 
 const settledRow = (cost: number): BatchSettlementRow => ({
-  ...{ requestId: 'req_batch', model: MODEL, status: 'complete', cost, estimated: false, tokens: {}, outcomes: null },
+  requestId: 'req_batch',
+  model: MODEL,
+  status: 'complete',
+  cost,
+  estimated: false,
+  tokens: {},
+  outcomes: null,
 });
 
 test('what a batch holds and nobody settles is settled at its hold after 35 days', async () => {

@@ -177,15 +177,17 @@ describe('a refused request', () => {
         route: 'messages',
         model: 'claude-haiku-5-5',
         refusal: {
-          ...{
-            kind: 'refused',
-            reason: 'model',
-            by: 'account',
-            limit: 'models',
-            model: 'claude-haiku-5-5',
-            allowed: [],
-          },
-          ...{ retryAfter: 1, resetsAt: midnight, needed: 1, left: 0, never: true },
+          kind: 'refused',
+          reason: 'model',
+          by: 'account',
+          limit: 'models',
+          model: 'claude-haiku-5-5',
+          allowed: [],
+          retryAfter: 1,
+          resetsAt: midnight,
+          needed: 1,
+          left: 0,
+          never: true,
         },
       }));
       storage.sql.exec('insert into refusals (at, refused) values (?, ?)', midnight + 1_500, JSON.stringify(refused));

@@ -64,7 +64,9 @@ async function fillLedger(): Promise<void> {
   await runInDurableObject(getAccountStub(bindings, {}, 'account-7'), (account: Account) => {
     for (let n = 0; n < REQUESTS_OF_ONE; n += 1) {
       settleInside(account, {
-        ...{ requestId: `req_${String(n).padStart(8, '0')}`, status: 'complete', cost: 1_000 },
+        requestId: `req_${String(n).padStart(8, '0')}`,
+        status: 'complete',
+        cost: 1_000,
         startedAt: now - 29 * DAY_MS + n * 4 * MINUTE_MS,
         tokens: { input: 1, output: 1 },
         opening: { route: 'messages', model: 'claude-haiku-5-5', conversation: `c${n % 100}` },

@@ -10,17 +10,22 @@ const { row } = models.findPriceRow(MODEL);
 const ASK = { model: MODEL, max_tokens: 1_000, messages: [{ role: 'user', content: 'Hi' }] };
 const { terms } = computeMaximumCost(ASK, { bytes: 100, models });
 const SEEN: ObservedPart = {
-  ...{ said: 0, thinking: 0, unseen_ms: 0, silent_ms: 0, searches: 0, advised: 0, advised_tokens: 0, opaque_uses: 0 },
-  ...{
-    lost_ms: 0,
-    quiet_ms: 0,
-    uses: 0,
-    running_uses: 0,
-    longest_result: 0,
-    runs_code: false,
-    later_prompts: [],
-    final: false,
-  },
+  said: 0,
+  thinking: 0,
+  unseen_ms: 0,
+  silent_ms: 0,
+  searches: 0,
+  advised: 0,
+  advised_tokens: 0,
+  opaque_uses: 0,
+  lost_ms: 0,
+  quiet_ms: 0,
+  uses: 0,
+  running_uses: 0,
+  longest_result: 0,
+  runs_code: false,
+  later_prompts: [],
+  final: false,
 };
 // Nanodollars a token.
 const [INPUT, OUTPUT] = [4_000, 20_000];
@@ -33,7 +38,12 @@ const LEAST = 100 * INPUT + 125 * OUTPUT;
 function booked(seen: Partial<ObservedPart>, more: object = {}, granted: object = {}): number {
   const learned = { handOversPerSecond: 0.01, longestResult: () => 0 };
   const grant = {
-    ...{ hold: 1e12, mostOutput: undefined, terms, cancelStops: true, sharesCache: true, learned },
+    hold: 1e12,
+    mostOutput: undefined,
+    terms,
+    cancelStops: true,
+    sharesCache: true,
+    learned,
     ...granted,
   };
   return interruptedCost({ usage: { ...usage, ...more }, seen: { ...SEEN, ...seen }, fallbacks: [], row }, grant).cost;

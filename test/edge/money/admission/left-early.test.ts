@@ -72,7 +72,9 @@ test.each(CASES)('a stream of %i tokens (cached: %s) that is left before its fir
   const headers = { 'content-type': 'application/json', ...bearerHeader(await createToken(id)) };
   const ask = (signal?: AbortSignal) =>
     app.fetch('/v1/messages', {
-      ...{ method: 'POST', headers, body: JSON.stringify(asked(tokens, isCached)) },
+      method: 'POST',
+      headers,
+      body: JSON.stringify(asked(tokens, isCached)),
       ...(signal && { signal }),
     });
   const leaving = new AbortController();

@@ -52,7 +52,9 @@ test.each([
 ])('of a prepaid account with %d of credit and %d spent is said that none is left', (credit, settled, never) => {
   const error = refused({ usd_total: 0 }, {}, { settled, credit });
   expect([error.type, error.status, error.message]).toEqual([
-    ...['billing_error', 429, 'No credit is left. An admin can give some.'],
+    'billing_error',
+    429,
+    'No credit is left. An admin can give some.',
   ]);
   expect(error.cause).toMatchObject({ reason: 'spend', limit: 'usd_total', never });
   // Where some is left, it is said what would fit.
@@ -184,7 +186,9 @@ describe('a refused request', () => {
     const error = refused({ [limit]: 0.0000015, min_output_tokens: 100 });
     expect(error).toMatchObject({ type: 'billing_error', status: 429 });
     expect(error.headers).toEqual({
-      ...{ 'sluice-limited-by': 'account', 'sluice-budget-used': '0', 'x-should-retry': 'false' },
+      'sluice-limited-by': 'account',
+      'sluice-budget-used': '0',
+      'x-should-retry': 'false',
     });
     expect(error.message).toBe(
       `This request may cost $0.000002, which is larger than your whole ${period} limit, ` +

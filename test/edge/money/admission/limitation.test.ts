@@ -193,7 +193,10 @@ test('what never resets is asked for again after an hour, and no limit at all ha
   const now = Date.now();
   const spent = { ...refusalBy('spend', 'usd_total', now, now + DAY, 10, 0, false), by: 'group' as const };
   expect(limitationOf(refusalError(spent, {}), now)).toEqual({
-    ...{ by: 'group', isOwn: true, passes: 'later', retryAt: now + 3_600 * SECOND },
+    by: 'group',
+    isOwn: true,
+    passes: 'later',
+    retryAt: now + 3_600 * SECOND,
   });
   expect(limitationOf({ headers: {} }, now)).toMatchObject({ by: undefined, isOwn: false, passes: 'soon' });
   // What batches hold is not free again in a moment.
@@ -205,7 +208,10 @@ test('what never resets is asked for again after an hour, and no limit at all ha
   // A pool that covers it by its figures has limited nothing, so no payer is named.
   const late = { ...refusalBy('held', '', now, now + 2 * SECOND, 10, 0, false), by: 'deployment' as const, late: true };
   expect(limitationOf(refusalError(late, {}), now)).toEqual({
-    ...{ by: undefined, isOwn: true, passes: 'soon', retryAt: now + 2 * SECOND },
+    by: undefined,
+    isOwn: true,
+    passes: 'soon',
+    retryAt: now + 2 * SECOND,
   });
   expect(refusalError(late, {})).toMatchObject({ status: 429, message: expect.not.stringMatching(/deployment|limit/) });
   const tooLarge = refusalBy('rate', 'input_tokens_per_minute', now, now + SECOND, 10, 0, true);

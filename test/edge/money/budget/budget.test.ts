@@ -206,15 +206,24 @@ describe('spend', () => {
 
   test('a request for whose uses too little is left is told how many would fit', () => {
     const served = {
-      ...{ tool: 'web_search', single: true, lacksMaxUses: true, uses: 9, inputTokens: 500, inputCost: 1e9 },
-      ...{ useCost: 10_000, estimatedUseCost: 10_000, useOutputPrice: 10 },
+      tool: 'web_search',
+      single: true,
+      lacksMaxUses: true,
+      uses: 9,
+      inputTokens: 500,
+      inputCost: 1e9,
+      useCost: 10_000,
+      estimatedUseCost: 10_000,
+      useOutputPrice: 10,
     };
     const searching = worstCaseWith({ inputCost: 91_000, outputPrice: 100, served });
     const purse = { by: 'token', name: 'usd_total', limit: 160_000, settled: 100_000, held: 0, end: NEVER } as const;
     const decision = decide(emptyBudget(NOON), rulesOf({}), searching, NOON, { purses: [purse] });
     // 1,000 and 2,560 for the first step, and 12,560 for each use.
     expect(decision).toMatchObject({
-      ...{ kind: 'refused', reason: 'spend', never: false },
+      kind: 'refused',
+      reason: 'spend',
+      never: false,
       advice: 'Because of web_search: set max_uses (4 would fit).',
     });
   });
@@ -232,11 +241,19 @@ describe('spend', () => {
     tryCases(caseCount(2_000), drawn, fc.nat(3), fc.boolean(), fc.boolean(), (prices, uses, estimates, isUnknown) => {
       const { input, use, estimated, outputPrice, useOutputPrice } = prices;
       const served = {
-        ...{ tool: 'web_search', single: true, lacksMaxUses: false, uses, inputTokens: 500, useOutputPrice },
-        ...{ inputCost: input + uses * estimated, useCost: use, estimatedUseCost: estimated },
+        tool: 'web_search',
+        single: true,
+        lacksMaxUses: false,
+        uses,
+        inputTokens: 500,
+        useOutputPrice,
+        inputCost: input + uses * estimated,
+        useCost: use,
+        estimatedUseCost: estimated,
       };
       const asked = worstCaseWith({
-        ...{ inputCost: input + uses * use, outputPrice: outputPrice + uses * useOutputPrice },
+        inputCost: input + uses * use,
+        outputPrice: outputPrice + uses * useOutputPrice,
         ...(uses > 0 && { served }),
         ...(isUnknown && { because: 'a document by URL' }),
       });
@@ -377,7 +394,9 @@ describe('clamp', () => {
     const day = new Date(spanAt('day', NOON).end).toISOString();
     expect(of({ usd_per_day: usd(16_000) })).toEqual({ by: 'account', limit: 'usd_per_day', resets_at: day });
     expect(of({ usd_total: usd(16_000), usd_per_day: usd(16_001) })).toEqual({
-      ...{ by: 'account', limit: 'usd_total', resets_at: null },
+      by: 'account',
+      limit: 'usd_total',
+      resets_at: null,
     });
     // Of two that are as tight, the one that stays so.
     const month = {
@@ -396,7 +415,9 @@ describe('clamp', () => {
       end: Date.parse(END),
     } as const;
     expect(of({ usd_per_day: usd(16_000) }, { purses: [group] })).toMatchObject({
-      ...{ by: 'group', limit: 'usd_per_day', resets_at: END },
+      by: 'group',
+      limit: 'usd_per_day',
+      resets_at: END,
     });
     // A run may have all of its own limit, and half of what is free.
     const run = { by: 'run', limit: 'max_usd', resets_at: null };

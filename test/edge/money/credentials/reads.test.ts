@@ -114,8 +114,17 @@ test('a resumed stream counts, and one that is resumed again within five seconds
 
 /** A conversation of two million bytes, as it tells its account. */
 const LONG = {
-  ...{ id: 'long', version: 1, createdAt: NOON, updatedAt: NOON, title: null, turns: 1, messages: 2, bytes: 2_000_000 },
-  ...{ cost: 0, paused: null, gone: false },
+  id: 'long',
+  version: 1,
+  createdAt: NOON,
+  updatedAt: NOON,
+  title: null,
+  turns: 1,
+  messages: 2,
+  bytes: 2_000_000,
+  cost: 0,
+  paused: null,
+  gone: false,
 };
 
 test('who signs in by the Worker, without a token, is counted as well', async () => {

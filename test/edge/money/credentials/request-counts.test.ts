@@ -6,7 +6,7 @@ import { answerTools, weatherTool } from '#test/support/scripted-runs.ts';
 import { bearerHeader, createToken } from '#test/support/tokens.ts';
 
 test('a token makes as many requests as it may, whatever wakes its account, and a run of two steps counts once', async () => {
-  const { app } = await createSkyEdge({ ...{ model: 'claude-opus-5-5', max_tokens: 64 }, tools: [weatherTool()] });
+  const { app } = await createSkyEdge({ model: 'claude-opus-5-5', max_tokens: 64, tools: [weatherTool()] });
   answerTools(() => Response.json('Sunny.'));
   const page = bearerHeader(await createToken('bob', ['messages'], { only: { agents: ['sky'], max_requests: 3 } }));
   const say = async (key: string, headers = page) =>

@@ -127,8 +127,13 @@ describe('minting', () => {
 describe('renewing', () => {
   const renew = async (app: TestApp, token: string) => await app.post('/tokens/renew', {}, bearerHeader(token));
   const asked = {
-    ...{ account: 'alice', scopes: ['messages'], expires_in: 60, session: 150, label: 'phone' },
-    ...{ tags: { team: 'search' }, only: ONLY },
+    account: 'alice',
+    scopes: ['messages'],
+    expires_in: 60,
+    session: 150,
+    label: 'phone',
+    tags: { team: 'search' },
+    only: ONLY,
   };
 
   test('gives a token that says the same, under the same id, and ends later, until the session ends', async () => {

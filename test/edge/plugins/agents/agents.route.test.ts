@@ -28,7 +28,12 @@ test('an agent is stored with all its limits, and read by name and by version', 
   expect(warnings).toEqual([]);
   const stored = agentContent.parse(shown);
   expect(stored).toEqual({
-    ...{ type: 'agent', name: 'support', version: stored.version, owner: 'account', ...AGENT, tools: [] },
+    type: 'agent',
+    name: 'support',
+    version: stored.version,
+    owner: 'account',
+    ...AGENT,
+    tools: [],
     limits: { max_turns: 10, max_usd: 0.5, max_tool_calls: 100, parallel_tools: 6 },
     approvers: 'owner',
   });

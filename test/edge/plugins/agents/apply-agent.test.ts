@@ -346,7 +346,8 @@ test('nor by a decision, which says of a call no more than its input', async () 
       number += 1;
       const bob = await authorizationFor(`decider${number}`, 'messages');
       await requestEdge(app, 'POST', '/v1/messages', bob, {
-        ...{ agent: 'sky', conversation: 'c1' },
+        agent: 'sky',
+        conversation: 'c1',
         messages: [{ role: 'user', content: 'How high is it?' }],
       });
       const { body } = await requestEdge(app, 'GET', '/conversations/c1/approvals', bob);

@@ -18,7 +18,9 @@ import { sseResponse } from '#test/support/wire.ts';
 const SECRET = 'the-token-of-the-maps-0123456789';
 const VARS = { ...TOOL_VARS, TOOL_SECRET_MAPS: `mcp.example.com=Bearer ${SECRET}` };
 const MAPS = {
-  ...{ type: 'url', name: 'maps', url: 'https://mcp.example.com/mcp?v=2' },
+  type: 'url',
+  name: 'maps',
+  url: 'https://mcp.example.com/mcp?v=2',
   authorization_token: { secret: 'MAPS' },
 };
 const OPEN = { type: 'url', name: 'open', url: 'https://open.example.com/mcp' };
@@ -67,7 +69,9 @@ const repeats: ScriptedAnswer = {
 };
 
 const inAll = (masked: boolean) => ({
-  ...{ 'streamed in a conversation': masked, 'kept in it': masked, streamed: masked },
+  'streamed in a conversation': masked,
+  'kept in it': masked,
+  streamed: masked,
   // What comes in one piece is read as one.
   whole: true,
 });
@@ -113,7 +117,12 @@ async function edgeWith(
   /** Everything that the edge has said. */
   const said: string[] = [];
   const whole = (script: ScriptedAnswer, model: unknown): Json => ({
-    ...{ id: 'msg_1', type: 'message', role: 'assistant', model, container: CONTAINER, stop_reason: 'end_turn' },
+    id: 'msg_1',
+    type: 'message',
+    role: 'assistant',
+    model,
+    container: CONTAINER,
+    stop_reason: 'end_turn',
     usage: { input_tokens: 100, output_tokens: 10 },
     content: script.content,
   });

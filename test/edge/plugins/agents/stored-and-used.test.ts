@@ -42,7 +42,10 @@ const AGENT = {
 };
 const BY = { account: 'alice', scopes: ['messages', 'tools'], token: undefined } as const satisfies Identity;
 const SETTINGS = {
-  ...{ TOOL_HOSTS: ['tools.example.com'], TOOL_SIGNING_SECRET: 'whsec_x', toolSecrets: {}, development: false },
+  TOOL_HOSTS: ['tools.example.com'],
+  TOOL_SIGNING_SECRET: 'whsec_x',
+  toolSecrets: {},
+  development: false,
 } as unknown as Settings;
 const STORING = { identity: BY, settings: SETTINGS, isStored: true };
 const WRONG = [null, '', 7, -1, true, [], {}, [1], { a: 1 }];

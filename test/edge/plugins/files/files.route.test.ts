@@ -259,7 +259,8 @@ test('no request of one account ever goes up with what is another’s', async ()
 test('what an answer has made is its account’s: container, files and thread', async () => {
   const output = [{ type: 'bash_code_execution_output', file_id: 'file_made' }];
   const result = {
-    ...{ type: 'bash_code_execution_tool_result', tool_use_id: 'srvtoolu_1' },
+    type: 'bash_code_execution_tool_result',
+    tool_use_id: 'srvtoolu_1',
     content: { type: 'bash_code_execution_result', content: output },
   };
   const usage = { input_tokens: 1, output_tokens: 1 };

@@ -14,8 +14,13 @@ const bindings = env as unknown as Bindings;
 async function ask(account: Account, requestId: string, outputTokens: number, waitMs: number) {
   const answer = await account.admitJson(
     JSON.stringify({
-      ...{ requestId, waitMs, route: 'messages', model: 'claude-opus-5-5', bound: worstCaseWith({ outputTokens }) },
-      ...{ defaults: { on_shortfall: 'refuse' }, pools: { deployment: true } },
+      requestId,
+      waitMs,
+      route: 'messages',
+      model: 'claude-opus-5-5',
+      bound: worstCaseWith({ outputTokens }),
+      defaults: { on_shortfall: 'refuse' },
+      pools: { deployment: true },
     }),
   );
   return JSON.parse(answer) as AdmissionDecision;

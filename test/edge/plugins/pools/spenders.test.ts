@@ -30,7 +30,9 @@ const rowOf = (id: string, { spent, limit, seen, group }: Values): AccountSpendR
     limit === null
       ? null
       : {
-          ...{ by: 'account', id: null, refuses: false },
+          by: 'account',
+          id: null,
+          refuses: false,
           limit: 'usd_per_month',
           limit_usd: limit,
           used_usd: spent,

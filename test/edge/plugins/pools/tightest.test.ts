@@ -63,7 +63,9 @@ async function spend(app: TestApp, token: string): Promise<void> {
 
 const mint = async (app: TestApp, usd_total: number, expires_in?: number) =>
   await admin<{ token: string; jti: string }>(app, 'POST', '/tokens', {
-    ...{ account: 'alice', scopes: ['messages'], limits: { usd_total } },
+    account: 'alice',
+    scopes: ['messages'],
+    limits: { usd_total },
     ...(expires_in === undefined ? {} : { expires_in }),
   });
 

@@ -89,7 +89,9 @@ test('a message of an agent without a conversation is told the name of the tool,
   const { messages, ...agent } = ASKED;
   const body = JSON.stringify({ ...agent, tools: [{ ...note, name: 'first' }, note] });
   const stored = await app.fetch('/agents/support', {
-    ...{ method: 'PUT', headers: { 'content-type': 'application/json' }, body },
+    method: 'PUT',
+    headers: { 'content-type': 'application/json' },
+    body,
   });
   expect(stored.status).toBe(200);
   await stored.body?.cancel();

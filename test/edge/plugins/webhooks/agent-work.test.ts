@@ -84,9 +84,20 @@ test('an event is worked on by the agent that its source names, and the answer i
     {
       id: 'github_1',
       body: {
-        ...{ type: 'webhook_event.answered', event_id: 'github_1', source: 'github', subject: report.subject },
-        ...{ received_at: report.received_at, agent: 'sky', conversation, turn, status: 'complete', paused: null },
-        ...{ stop_reason: 'end_turn', text: 'Sun.', error: null, cost_usd: expect.any(Number) },
+        type: 'webhook_event.answered',
+        event_id: 'github_1',
+        source: 'github',
+        subject: report.subject,
+        received_at: report.received_at,
+        agent: 'sky',
+        conversation,
+        turn,
+        status: 'complete',
+        paused: null,
+        stop_reason: 'end_turn',
+        text: 'Sun.',
+        error: null,
+        cost_usd: expect.any(Number),
         answered_at: expect.any(String),
       },
     },
@@ -160,7 +171,10 @@ async function longEvent() {
     return new Response('sun');
   });
   const github = defineWebhook({
-    ...{ source: 'github', verify: hmac({ header: 'x' }), text: () => undefined, agent: 'sky' },
+    source: 'github',
+    verify: hmac({ header: 'x' }),
+    text: () => undefined,
+    agent: 'sky',
     schedule: { classificationTimeout: 300 },
   });
   const works = createWebhookWorks({ webhooks: [github] });
@@ -278,7 +292,9 @@ test('a run that pauses since the upstream is too busy is continued later, and i
   const { sky, tools, posted, works } = await stormyEvent();
   await works.consume();
   expect(await works.report('github_1')).toMatchObject({
-    ...{ state: 'accepted', result: null, conversation: expect.any(String) },
+    state: 'accepted',
+    result: null,
+    conversation: expect.any(String),
     attempts: [{ error: { type: 'overloaded_error' } }],
   });
   expect(posted).toEqual([]);

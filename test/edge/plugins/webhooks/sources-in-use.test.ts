@@ -15,11 +15,17 @@ const SECRET = 'the secret of the shop';
 const URL = 'https://hooks.example.com/labels';
 const SIGNED = { header: 'x-shop-signature', algorithm: 'SHA-256', encoding: 'hex', prefix: 'sha256=' } as const;
 const SHOP = {
-  ...{ source: 'shop', secret: 'SHOP_WEBHOOK_SECRET', verify: { hmac: SIGNED } },
-  ...{ id: '/id', text: ['/subject', '/data/message'], subject: '/url' },
+  source: 'shop',
+  secret: 'SHOP_WEBHOOK_SECRET',
+  verify: { hmac: SIGNED },
+  id: '/id',
+  text: ['/subject', '/data/message'],
+  subject: '/url',
 };
 const TICKET = {
-  ...{ id: 'ticket-1', subject: 'My invoice', url: 'https://shop.example.com/tickets/1' },
+  id: 'ticket-1',
+  subject: 'My invoice',
+  url: 'https://shop.example.com/tickets/1',
   data: { message: 'I was charged twice' },
 };
 const LABELS = [{ name: 'billing', description: 'charged, invoice, refund' }, { name: 'technical' }];
@@ -73,8 +79,12 @@ describe('a source that only settings define', () => {
     await abortAllDurableObjects();
     await edge.works.consume();
     expect(await edge.works.report('shop_ticket-1')).toMatchObject({
-      ...{ state: 'delivered', label: 'billing', account: 'webhook-shop', subject: TICKET.url },
-      ...{ text: 'My invoice\n\nI was charged twice', result: { classifier: version } },
+      state: 'delivered',
+      label: 'billing',
+      account: 'webhook-shop',
+      subject: TICKET.url,
+      text: 'My invoice\n\nI was charged twice',
+      result: { classifier: version },
     });
     expect(delivered.map(({ url, headers }) => [url, headers.get('webhook-id')])).toEqual([[URL, 'shop_ticket-1']]);
     const body = (await delivered[0]?.json()) as object;
@@ -246,7 +256,7 @@ describe('the list of sources', () => {
     const attempt = { at: '2026-11-20T12:00:00.000Z', ms: 5, error: { type: 'api_error', message: 'No.' } };
     for (let at = 0; at < total; at += 1) {
       const id = `shop_${at}`;
-      await inbox.accept({ ...{ id, account: 'webhook-shop', text: 'Hi', subject: null }, digest: `sha256:${at}` });
+      await inbox.accept({ id, account: 'webhook-shop', text: 'Hi', subject: null, digest: `sha256:${at}` });
       const work = await inbox.begin(id, 1_000);
       if (work.kind === 'none') throw new Error(`nothing to do for ${id}`);
       await inbox.conclude(id, { lease: work.lease, attempt, to: { state: 'parked' } });

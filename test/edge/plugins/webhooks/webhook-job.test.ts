@@ -85,7 +85,10 @@ describe('an event', () => {
     async (_, { schema, property }) => {
       const { posted, deliveryFetch } = receiver();
       const tickets = defineWebhook({
-        ...{ source: 'tickets', verify: hmac({ header: 'x' }), text: () => undefined, schema },
+        source: 'tickets',
+        verify: hmac({ header: 'x' }),
+        text: () => undefined,
+        schema,
         deliver: URL,
       });
       const works = createWebhookWorks({ webhooks: [tickets], deliveryFetch }, { DELIVER_HOSTS: 'hooks.example.com' });
@@ -277,8 +280,11 @@ describe('a classification that does not come about', () => {
     const works = createWebhookWorks();
     works.upstream.answer = () =>
       Response.json({
-        ...{ type: 'message', model: 'claude-haiku-5-5', content: [{ type: 'text', text: 'Who knows?' }] },
-        ...{ stop_reason: 'end_turn', usage: { input_tokens: 200, output_tokens: 9 } },
+        type: 'message',
+        model: 'claude-haiku-5-5',
+        content: [{ type: 'text', text: 'Who knows?' }],
+        stop_reason: 'end_turn',
+        usage: { input_tokens: 200, output_tokens: 9 },
       });
     await accept(works, 'github_1');
     await untilDone(works, 'github_1', 24);

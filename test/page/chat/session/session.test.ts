@@ -26,7 +26,9 @@ vi.mock('#page/chat/session/options.ts', () => ({
   thinkingChoice: { value: 'model' },
 }));
 vi.mock('#page/chat/session/tools.ts', () => ({
-  ...{ getOfferedTools: () => [], runPageTools: () => [], isCallingPageTools: () => false },
+  getOfferedTools: () => [],
+  runPageTools: () => [],
+  isCallingPageTools: () => false,
 }));
 
 const row = (id: string, role: string, content: unknown) => ({ id, role, content, status: 'complete' });

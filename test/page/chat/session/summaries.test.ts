@@ -4,8 +4,12 @@ import type { ConversationSummary } from '#client/index.ts';
 import { mapSummariesByMessage } from '#page/chat/session/summaries.ts';
 
 const summary = (n: number, cost_usd: number): ConversationSummary => ({
-  ...{ until: `msg_${n}`, until_shown: `shown_${n}`, content: `Up to ${n}.`, model: 'm' },
-  ...{ created_at: '2026-11-01T00:00:00.000Z', cost_usd },
+  until: `msg_${n}`,
+  until_shown: `shown_${n}`,
+  content: `Up to ${n}.`,
+  model: 'm',
+  created_at: '2026-11-01T00:00:00.000Z',
+  cost_usd,
 });
 
 test('each place has one summary, only the last one goes up, and no cost is lost', () => {

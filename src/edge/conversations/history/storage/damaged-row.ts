@@ -12,7 +12,9 @@ export class DamagedRow extends ApiError {
   /** @param what names the row or the table; never what it holds */
   constructor(what: string, cause?: unknown) {
     super('api_error', `${SENTENCE}${what}. Read what is before it, rewind to before it, or DELETE all.`, {
-      ...{ headers: DO_NOT_RETRY, logged: `damaged_row: ${what}`, cause },
+      headers: DO_NOT_RETRY,
+      logged: `damaged_row: ${what}`,
+      cause,
     });
     this.subject = what;
   }

@@ -1,19 +1,51 @@
 /** Request headers that are never sent up, with the reasons. */
 const NOT_FORWARDED: ReadonlySet<string> = new Set([
   // Credentials of the caller.
-  ...['authorization', 'x-api-key', 'proxy-authorization', 'proxy-authenticate', 'ocp-apim-subscription-key', 'cookie'],
+  'authorization',
+  'x-api-key',
+  'proxy-authorization',
+  'proxy-authenticate',
+  'ocp-apim-subscription-key',
+  'cookie',
   // They belong to the connection. (The `100 Continue` that `expect` asks for would be taken for the answer.)
-  ...['connection', 'keep-alive', 'te', 'trailer', 'transfer-encoding', 'upgrade', 'host', 'content-length', 'expect'],
+  'connection',
+  'keep-alive',
+  'te',
+  'trailer',
+  'transfer-encoding',
+  'upgrade',
+  'host',
+  'content-length',
+  'expect',
   // They describe the browser or the way to this edge.
-  ...['origin', 'referer', 'anthropic-dangerous-direct-browser-access', 'forwarded', 'x-real-ip', 'true-client-ip'],
-  ...['x-client-ip', 'x-cluster-client-ip', 'x-azure-clientip', 'fastly-client-ip'],
+  'origin',
+  'referer',
+  'anthropic-dangerous-direct-browser-access',
+  'forwarded',
+  'x-real-ip',
+  'true-client-ip',
+  'x-client-ip',
+  'x-cluster-client-ip',
+  'x-azure-clientip',
+  'fastly-client-ip',
   // It goes up in another form that includes the account, because two accounts may choose the same key.
   'idempotency-key',
   // With these the upstream, or a proxy before it, could read another request than the one that was checked here.
-  ...['content-encoding', 'x-http-method-override', 'x-http-method', 'x-method-override', 'x-http-path-override'],
-  ...['x-original-url', 'x-rewrite-url', 'x-original-host', 'x-host'],
+  'content-encoding',
+  'x-http-method-override',
+  'x-http-method',
+  'x-method-override',
+  'x-http-path-override',
+  'x-original-url',
+  'x-rewrite-url',
+  'x-original-host',
+  'x-host',
   // The upstream must send the whole answer to this request.
-  ...['if-none-match', 'if-modified-since', 'if-match', 'if-range', 'range'],
+  'if-none-match',
+  'if-modified-since',
+  'if-match',
+  'if-range',
+  'range',
   // The answer is metered, so it must be readable here. The platform compresses it for the caller.
   'accept-encoding',
 ]);

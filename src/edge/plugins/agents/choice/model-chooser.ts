@@ -138,7 +138,12 @@ export class ModelChooser implements ConversationHooks {
           conversation: place.id,
         },
         {
-          ...{ requestId, identity, accounts: env, store: env.STORE, settings: settings(), upstream: upstream() },
+          requestId,
+          identity,
+          accounts: env,
+          store: env.STORE,
+          settings: settings(),
+          upstream: upstream(),
           waitUntil,
         },
       ).finally(() => this.#running.delete(hash)),

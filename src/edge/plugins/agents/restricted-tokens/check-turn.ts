@@ -26,7 +26,14 @@ const allowedMembers = memoizeByPlugins(
   (): ReadonlySet<string> =>
     new Set([
       ...countedMembers(),
-      ...['model', 'max_tokens', 'metadata', 'cache_control', 'stop_sequences', 'temperature', 'top_p', 'top_k'],
+      'model',
+      'max_tokens',
+      'metadata',
+      'cache_control',
+      'stop_sequences',
+      'temperature',
+      'top_p',
+      'top_k',
     ]),
 );
 /** Members of a new conversation that count. */

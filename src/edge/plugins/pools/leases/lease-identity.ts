@@ -127,7 +127,9 @@ export class LeaseIdentity extends Rows {
       return [pool, Object.fromEntries(sums) as Record<string, Nanodollars>];
     });
     this.#store({
-      ...{ id: crypto.randomUUID(), incarnation, pools },
+      id: crypto.randomUUID(),
+      incarnation,
+      pools,
       base: { ...base, ...(Object.fromEntries(counted) as StoredIdentity['base']) },
       joining: joins ? [...joining, ...allPools.map((pool) => ({ pool, id }))] : joining,
     });

@@ -276,7 +276,12 @@ export class Leases implements SharedBudgets {
     const lease = new Lease(id, () => this.#windowsOf(name));
     const calls = new SharedCall(() => this.#call(open));
     const open: OpenLease = {
-      ...{ name, lease, calls, demand: NO_DEMAND, isLeased: false, by: id.kind },
+      name,
+      lease,
+      calls,
+      demand: NO_DEMAND,
+      isLeased: false,
+      by: id.kind,
       covers: (amount, now) => lease.covers(amount, now),
       extend: (demand, isFirst) => this.#askForMore(open, demand, isFirst),
       noteHold: (now) => this.#noteHold(open, now),

@@ -37,7 +37,10 @@ export const approvals: Resource = {
       operation: 'listApprovals',
       summary: 'List the calls that wait for approval',
       answer: jsonResponse('All of them, in the order of their calls.', approvalList, {
-        ...{ data: [approval], has_more: false, first_id: approval.id, last_id: approval.id },
+        data: [approval],
+        has_more: false,
+        first_id: approval.id,
+        last_id: approval.id,
       }),
     },
     'POST /conversations/:id/approvals/:approval': {

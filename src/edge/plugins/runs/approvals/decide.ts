@@ -124,7 +124,16 @@ export function cancelPausedTurn(transcript: Transcript, id: string, now: number
       const result = JSON.stringify({ type: 'tool_result', tool_use_id, content, is_error: true });
       const times = { beganAt: now, endedAt: now };
       callRowsOf(transcript).end({
-        ...{ turn: step, n, id: tool_use_id, name, ...times, isError: true, bytes: 0, event: null, tries: 0, result },
+        turn: step,
+        n,
+        id: tool_use_id,
+        name,
+        ...times,
+        isError: true,
+        bytes: 0,
+        event: null,
+        tries: 0,
+        result,
       });
     }
     callRowsOf(transcript).deleteRequest(turn.seq);

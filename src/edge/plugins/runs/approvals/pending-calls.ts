@@ -98,7 +98,13 @@ export function continueCalls(step: number, { transcript, shown, row, now, answe
 
 function emptyMessage({ id, model }: TurnRow): Json {
   return {
-    ...{ id: `msg_${id}`, type: 'message', role: 'assistant', model, content: [] },
-    ...{ stop_reason: null, stop_sequence: null, usage: { input_tokens: 0, output_tokens: 0 } },
+    id: `msg_${id}`,
+    type: 'message',
+    role: 'assistant',
+    model,
+    content: [],
+    stop_reason: null,
+    stop_sequence: null,
+    usage: { input_tokens: 0, output_tokens: 0 },
   };
 }

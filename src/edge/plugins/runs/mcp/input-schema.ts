@@ -83,8 +83,14 @@ const KEYWORDS_2020_12: Readonly<Record<string, (value: unknown) => boolean>> = 
   multipleOf: (value) => isNumber(value) && Number(value) > 0,
   ...Object.fromEntries(
     [
-      ...['maxLength', 'minLength', 'maxItems', 'minItems', 'maxProperties', 'minProperties'],
-      ...['maxContains', 'minContains'],
+      'maxLength',
+      'minLength',
+      'maxItems',
+      'minItems',
+      'maxProperties',
+      'minProperties',
+      'maxContains',
+      'minContains',
     ].map((name) => [name, isWholeNumber]),
   ),
   ...Object.fromEntries(
@@ -94,8 +100,16 @@ const KEYWORDS_2020_12: Readonly<Record<string, (value: unknown) => boolean>> = 
   examples: Array.isArray,
 };
 const WITH_SCHEMA = [
-  ...['items', 'contains', 'additionalProperties', 'propertyNames', 'not', 'if', 'then', 'else'],
-  ...['unevaluatedItems', 'unevaluatedProperties'],
+  'items',
+  'contains',
+  'additionalProperties',
+  'propertyNames',
+  'not',
+  'if',
+  'then',
+  'else',
+  'unevaluatedItems',
+  'unevaluatedProperties',
 ];
 const WITH_SCHEMAS = ['prefixItems', ...UNION_KEYWORDS];
 const WITH_NAMED_SCHEMAS = ['properties', 'patternProperties', 'dependentSchemas', '$defs', 'definitions'];

@@ -150,16 +150,20 @@ async function followSubagent(
 }
 
 const UNBEGUN: SubagentOutcome = {
-  ...{ turn: '', status: 'failed', paused: null, stop_reason: null, text: '', error: null },
-  ...{ cost_usd: 0, cost: 0 },
+  turn: '',
+  status: 'failed',
+  paused: null,
+  stop_reason: null,
+  text: '',
+  error: null,
+  cost_usd: 0,
+  cost: 0,
 };
 
 const FORGOTTEN: SubagentOutcome = {
   ...UNBEGUN,
-  ...{
-    cost: null,
-    error: { type: 'api_error', message: 'The edge was interrupted for long, and what it has done is not known.' },
-  },
+  cost: null,
+  error: { type: 'api_error', message: 'The edge was interrupted for long, and what it has done is not known.' },
 };
 
 /** @returns whether a turn was refused since its account was too busy */
@@ -211,7 +215,9 @@ function createSubagentRequest(
   return {
     place,
     call: { route, hash: key, key, retried: false, again: false, stream: true },
-    ...{ caller, query, headers: others },
+    caller,
+    query,
+    headers: others,
     asked: { agent, agent_owner: ownerOf(name) },
     parent: { conversation, toolUseId, depth: depth + 1, retentionSeconds },
   };

@@ -44,8 +44,16 @@ test('a log is in few rows, and whoever follows it gets what was stored, once an
         transcript.write('delete from log');
         transcript.write('delete from turns');
         transcript.insert('turns', {
-          ...{ seq: 1, id: 'turn_x', request_id: 'r', hash: 'h', status: 'running', route: 'r', model: 'm' },
-          ...{ began_at: 0, sent_from: 0, follows: 0 },
+          seq: 1,
+          id: 'turn_x',
+          request_id: 'r',
+          hash: 'h',
+          status: 'running',
+          route: 'r',
+          model: 'm',
+          began_at: 0,
+          sent_from: 0,
+          follows: 0,
         });
         let log = new EventLog(transcript, ROW);
         const kept: number[] = [];
@@ -143,8 +151,16 @@ test('a log is written over an expired one alone, also where the number of a del
     for (const table of ['log', 'turns']) transcript.write(`delete from ${table}`);
     const turn = (seq: number, beganAt: number) => {
       transcript.insert('turns', {
-        ...{ seq, id: `turn_${seq}`, request_id: 'r', hash: 'h', status: 'running', route: 'r', model: 'm' },
-        ...{ began_at: beganAt, sent_from: 0, follows: 0 },
+        seq,
+        id: `turn_${seq}`,
+        request_id: 'r',
+        hash: 'h',
+        status: 'running',
+        route: 'r',
+        model: 'm',
+        began_at: beganAt,
+        sent_from: 0,
+        follows: 0,
       });
       return { seq, id: `turn_${seq}`, beganAt };
     };

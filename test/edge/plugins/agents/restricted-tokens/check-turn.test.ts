@@ -357,7 +357,10 @@ test('without a conversation, a restricted token asks its agents in the same byt
     '/v1/messages?beta=true',
     { ...anywhere, ...betas },
     {
-      ...{ agent: 'sky', messages: [question()], cache_control: { type: 'ephemeral' }, ...mixed },
+      agent: 'sky',
+      messages: [question()],
+      cache_control: { type: 'ephemeral' },
+      ...mixed,
     },
   );
   expect(alone.status, JSON.stringify(alone.body)).toBe(200);
@@ -422,7 +425,10 @@ test('a restricted token begins conversations of its agents, with nothing but a 
     body: { type: 'conversation', id: 'web-1', state: 'idle', turn: null },
   });
   expect((await requestEdge(app, 'GET', '/conversations/web-1', storing)).body).toMatchObject({
-    ...{ title: 'Mine.', metadata: { shop: 'a' }, system: null, tools: null },
+    title: 'Mine.',
+    metadata: { shop: 'a' },
+    system: null,
+    tools: null,
     agent: { name: 'sky' },
   });
   expect((await say({ conversation: 'web-1' })).status).toBe(200);
@@ -474,7 +480,8 @@ test('a restricted token counts what its own turn would come to, and is told the
   const { app, page, anywhere } = await edgeWithTwo(TALKING, 'none', makeOthers);
   const count = async (body: object, headers: Record<string, string> = page) =>
     await requestEdge(app, 'POST', '/v1/messages/count_tokens?beta=true', headers, {
-      ...{ agent: 'sky', messages: [question()] },
+      agent: 'sky',
+      messages: [question()],
       ...body,
     });
   for (const id of ['web-0', 'web-new']) {
@@ -483,7 +490,8 @@ test('a restricted token counts what its own turn would come to, and is told the
     expect({ status, names: Object.keys(body) }).toEqual({ status: 200, names: ['input_tokens'] });
     const [up] = app.sent.slice(before);
     expect([up?.url.search, up?.headers.get('anthropic-beta'), up?.headers.get('content-type')]).toEqual([
-      ...['', null],
+      '',
+      null,
       'application/json',
     ]);
   }
@@ -569,7 +577,10 @@ test('a restricted token reads, follows and stops the conversations that it may 
   const { app, page, storing, say } = await edgeWithTwo();
   await say({ conversation: 'web-1' });
   await requestEdge(app, 'POST', '/v1/messages', storing, {
-    ...{ conversation: 'web-2', model: SKY.model, max_tokens: 10, messages: [question()] },
+    conversation: 'web-2',
+    model: SKY.model,
+    max_tokens: 10,
+    messages: [question()],
   });
   const status = async (method: string, path: string) => {
     const response = await app.fetch(path, { method, headers: page });

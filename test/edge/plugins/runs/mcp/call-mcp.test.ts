@@ -36,8 +36,15 @@ function callsOf({ url, host }: { url: string; host: string }, more: Partial<Cal
     const called = { tool_use_id: 'toolu_1', name: `w_${tool}`, input, account: 'a', conversation: 'c', turn: 't' };
     const as: McpRun = { mcp: url, tool, headers: { authorization: { secret: 'MCP' } }, ...run };
     const options: CallOptions = {
-      ...{ settings, now: Date.now(), leftMs: 60_000, resultBytes, hold: async () => {} },
-      ...{ fetch: (url, init) => fetch(url, init), signal: new AbortController().signal, ...more, ...now },
+      settings,
+      now: Date.now(),
+      leftMs: 60_000,
+      resultBytes,
+      hold: async () => {},
+      fetch: (url, init) => fetch(url, init),
+      signal: new AbortController().signal,
+      ...more,
+      ...now,
     };
     return await callTool(called, as, options, {
       call: guardedCall<McpRun>((...given) => callMcp(sessions, ...given)),
